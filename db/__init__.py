@@ -1,0 +1,1 @@
+"""How it is kept: tables, statements, engines. Imports nothing of ours."""

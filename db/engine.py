@@ -1,0 +1,165 @@
+"""Engines and sessions: the only place that knows two dialects."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from asyncpg import PostgresError
+from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+UNIQUE_VIOLATION = "23505"  # PostgreSQL, appendix A: SQLSTATE of unique_violation
+# Class 08 is a connection exception; 57P01 to 57P03 a server that stops or starts; 53300 too many
+# connections; 25006 a primary that has become a standby.
+_UNREACHABLE = ("08", "57P0", "53300", "25006")
+_CONNECT_SECONDS = 5
+# Longer than any write of ours takes: another process may hold the one write lock.
+_SQLITE_BUSY_MS = 30_000
+
+
+class Database:
+    """One database, SQLite or PostgreSQL: its engine, and sessions that read or write.
+
+    A reading session runs in autocommit, so that no transaction is opened to read a row; a writing
+    one is one transaction. Both take a connection when they begin and give it back at the end.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        pool_timeout: float = 30,
+        pool_pre_ping: bool = True,
+    ) -> None:
+        self.url = parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=pool_timeout,
+            pool_pre_ping=pool_pre_ping,
+        )
+        # SQLite has one writer: in this process writers queue here, where a waiter costs nothing,
+        # and not inside SQLite, where it costs a thread that sleeps and polls.
+        self._writer = asyncio.Lock() if self.is_sqlite else None
+
+    def session(self) -> AsyncSession:
+        return AsyncSession(self.engine, expire_on_commit=False, autoflush=False)
+
+    async def begin_reading(self, session: AsyncSession) -> None:
+        """Take a connection in autocommit; `session.close()` gives it back."""
+        await session.connection(
+            execution_options={} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        )
+
+    @asynccontextmanager
+    async def transaction(self, session: AsyncSession) -> AsyncIterator[AsyncSession]:
+        """Commit at the end of the block, or roll back what it did if it raises."""
+        async with AsyncExitStack() as stack:
+            if self._writer:
+                await stack.enter_async_context(self._writer)
+            async with session.begin():
+                await session.connection(execution_options={"roster_writes": True})
+                yield session
+
+    async def ping(self) -> None:
+        """Raise what `is_unreachable` knows if the database doesn't answer."""
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def parse_url(text: str) -> URL:
+    """Read a database URL as people write it; raise ValueError with a line for them.
+
+    `postgres://` and `postgresql://` mean asyncpg, `sqlite:///` means aiosqlite, and libpq's
+    `sslmode` is asyncpg's `ssl`.
+    """
+    try:
+        url = make_url(text)
+        backend = url.get_backend_name()
+    except Exception as error:
+        msg = "the database URL cannot be read: it looks like postgresql://user@host/name"
+        raise ValueError(msg) from error
+    if backend == "sqlite":
+        if url.database in {None, "", ":memory:"}:
+            msg = "the SQLite URL names no file: it looks like sqlite:///./roster.db"
+            raise ValueError(msg)
+        return url.set(drivername="sqlite+aiosqlite")
+    if backend in {"postgresql", "postgres"}:
+        query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
+        return url.set(drivername="postgresql+asyncpg", query=query)
+    msg = f"{backend} is not a database that Roster runs on: SQLite and PostgreSQL are"
+    raise ValueError(msg)
+
+
+def is_unique_violation(error: IntegrityError) -> bool:
+    """Tell a taken unique key from every other broken constraint, by code, never by message."""
+    cause = error.orig
+    if isinstance(cause, sqlite3.Error):
+        return cause.sqlite_errorname == "SQLITE_CONSTRAINT_UNIQUE"
+    return getattr(cause, "sqlstate", None) == UNIQUE_VIOLATION
+
+
+def is_unreachable(error: BaseException | None) -> bool:
+    """Tell whether the database, and not the request, is at fault: it is gone, stopping or full."""
+    match error:
+        case None:
+            return False
+        case PoolTimeoutError() | OSError():  # a TimeoutError is an OSError too
+            return True
+        case PostgresError():
+            return str(error.sqlstate).startswith(_UNREACHABLE)
+        case DBAPIError(connection_invalidated=True) | InterfaceError():
+            return True
+        case OperationalError(orig=sqlite3.OperationalError()):
+            return True
+        case DBAPIError():
+            return is_unreachable(getattr(error.orig, "__cause__", None))
+        case _:
+            return False
+
+
+def _engine(url: URL, **pool: Any) -> AsyncEngine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_async_engine(url, connect_args={"isolation_level": None}, **pool)
+        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_on_sqlite)
+        return engine
+    return create_async_engine(
+        url,
+        connect_args={
+            "timeout": _CONNECT_SECONDS,
+            "server_settings": {"application_name": "roster", "timezone": "UTC", "jit": "off"},
+        },
+        **pool,
+    )
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {_SQLITE_BUSY_MS}",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",  # with WAL a power cut can undo the last commits, never corrupt
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_on_sqlite(connection: Connection) -> None:
+    """Take SQLite's write lock at once: a read that turns into a write can be refused at any time.
+
+    The driver runs in autocommit, so a session that only reads opens no transaction.
+    """
+    if connection.get_execution_options().get("roster_writes"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,141 @@
+"""The tables: columns, constraints and indexes, each by name."""
+
+from datetime import datetime
+from enum import Enum, StrEnum
+from typing import TypedDict
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint
+from sqlalchemy import Enum as EnumColumn
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from db.types import Id, Json, UtcDateTime, code_point_text
+
+USERNAME_LENGTH = 64
+EMAIL_LENGTH = 254  # RFC 5321 4.5.3.1.3, less the angle brackets
+DISPLAY_NAME_LENGTH = 200
+EXTERNAL_ID_LENGTH = 255
+REASON_LENGTH = 500
+# Case folding can lengthen a text: U+0390 becomes three characters.
+FOLDED_GROWTH = 3
+
+
+class UserStatus(StrEnum):
+    ACTIVE = "ACTIVE"
+    DEACTIVATED = "DEACTIVATED"
+    DELETED = "DELETED"
+
+
+class UserEventType(StrEnum):
+    CREATED = "CREATED"
+    UPDATED = "UPDATED"
+    DEACTIVATED = "DEACTIVATED"
+    REACTIVATED = "REACTIVATED"
+    DELETED = "DELETED"
+    RESTORED = "RESTORED"
+
+
+class ActorKind(StrEnum):
+    USER = "user"
+    SERVICE = "service"
+    SYSTEM = "system"
+
+
+class Change(TypedDict):
+    """One field of one event, as the event's `changes` column holds it."""
+
+    field: str
+    before: str | None
+    after: str | None
+
+
+class Model(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+def _named(enum: type[Enum]) -> EnumColumn:
+    """Keep an enum as its name in text, with a check: adding a value stays a plain migration."""
+    return EnumColumn(
+        enum,
+        native_enum=False,
+        create_constraint=True,
+        length=16,
+        name=enum.__name__.lower(),
+        values_callable=lambda values: [value.value for value in values],
+    )
+
+
+class User(Model):
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    username: Mapped[str] = mapped_column(code_point_text(USERNAME_LENGTH))
+    username_key: Mapped[str] = mapped_column(code_point_text(USERNAME_LENGTH * FOLDED_GROWTH))
+    email: Mapped[str] = mapped_column(code_point_text(EMAIL_LENGTH))
+    email_key: Mapped[str] = mapped_column(code_point_text(EMAIL_LENGTH * FOLDED_GROWTH))
+    display_name: Mapped[str | None] = mapped_column(code_point_text(DISPLAY_NAME_LENGTH))
+    external_id: Mapped[str | None] = mapped_column(code_point_text(EXTERNAL_ID_LENGTH))
+    is_active: Mapped[bool]
+    status: Mapped[UserStatus] = mapped_column(_named(UserStatus))
+    status_reason: Mapped[str | None] = mapped_column(code_point_text(REASON_LENGTH))
+    status_changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    version: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        CheckConstraint("is_active = (status = 'ACTIVE')", "is_active_follows_status"),
+        CheckConstraint("(deleted_at IS NOT NULL) = (status = 'DELETED')", "deleted_at"),
+        CheckConstraint("version > 0", "version"),
+        # One index for each order; the id breaks ties and keeps every page stable.
+        Index(None, "created_at", "id"),
+        Index(None, "updated_at", "id"),
+        Index(None, "username_key", "id"),
+        Index(None, "email_key", "id"),
+        Index(None, "status", "id"),
+    )
+
+
+def _free_after_deletion(column: str) -> Index:
+    """Unique among the users that are not deleted: a deleted one frees what it had."""
+    kept = User.status != UserStatus.DELETED
+    name = f"uq_users_{column}"
+    # Literal in the index's text: a predicate takes no parameter.
+    return Index(name, getattr(User, column), unique=True, postgresql_where=kept, sqlite_where=kept)
+
+
+UNIQUE_USER_INDEXES = tuple(
+    _free_after_deletion(column) for column in ("username_key", "email_key", "external_id")
+)
+
+
+class UserEvent(Model):
+    """One change of one user, for ever: what `User.history` and the feed are made of."""
+
+    __tablename__ = "user_events"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"))
+    type: Mapped[UserEventType] = mapped_column(_named(UserEventType))
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    actor_kind: Mapped[ActorKind] = mapped_column(_named(ActorKind))
+    actor_id: Mapped[str | None] = mapped_column(code_point_text(255))
+    actor_label: Mapped[str | None] = mapped_column(code_point_text(255))
+    reason: Mapped[str | None] = mapped_column(code_point_text(REASON_LENGTH))
+    request_id: Mapped[str | None] = mapped_column(code_point_text(64))
+    changes: Mapped[list[Change]] = mapped_column(Json)
+    version_after: Mapped[int]
+
+    __table_args__ = (
+        # One event for each version of a user: a change without its event, or with two, fails.
+        UniqueConstraint("user_id", "version_after"),
+        Index(None, "user_id", "id"),
+    )

@@ -1,0 +1,196 @@
+"""Pure `Select` builders: by key, a page by keyset, counts. Nothing here runs a statement."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Select,
+    and_,
+    bindparam,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import InstrumentedAttribute
+
+from db.models import User, UserEvent, UserStatus
+
+_HIDDEN_USER_COLUMNS = {"username_key", "email_key"}
+USER_COLUMNS = tuple(c for c in User.__table__.c if c.key not in _HIDDEN_USER_COLUMNS)
+EVENT_COLUMNS = tuple(UserEvent.__table__.c)
+
+# In the text, not a parameter: that is how a planner knows that the partial indexes apply.
+NOT_DELETED = User.status != literal(UserStatus.DELETED, User.status.type, literal_execute=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """One column of an order."""
+
+    column: InstrumentedAttribute[Any]
+    descending: bool = False
+
+    def reversed(self) -> "Sort":
+        return replace(self, descending=not self.descending)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which part of an ordered list: at most `limit` rows from one end, between two positions.
+
+    A position is the sort values of a row, exclusive. `from_end` counts the rows from the list's
+    end; they still come in the list's order.
+    """
+
+    limit: int
+    after: tuple[Any, ...] | None = None
+    before: tuple[Any, ...] | None = None
+    from_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UserFilter:
+    """What a listed user has to be; None asks nothing, an empty list matches nobody.
+
+    Where nothing is said of the status, deleted users are left out.
+    """
+
+    ids: Sequence[int] | None = None
+    statuses: Sequence[UserStatus] | None = None
+    is_active: bool | None = None
+    username_keys: Sequence[str] | None = None
+    email_keys: Sequence[str] | None = None
+
+    def where(self) -> ColumnElement[bool]:
+        terms = [
+            column.in_(values)
+            for column, values in (
+                (User.id, self.ids),
+                (User.status, self.statuses),
+                (User.username_key, self.username_keys),
+                (User.email_key, self.email_keys),
+            )
+            if values is not None
+        ]
+        if self.is_active is not None:
+            terms.append(User.is_active == self.is_active)
+        if self.statuses is None:
+            terms.append(NOT_DELETED)
+        return and_(true(), *terms)
+
+
+def user_by(column: InstrumentedAttribute[Any]) -> Select[Any]:
+    """Select the users whose key is among `keys`; deleted ones by their id alone."""
+    keys = column.in_(bindparam("keys", expanding=True))
+    return select(*USER_COLUMNS, column.label("key")).where(
+        keys if column is User.id else and_(keys, NOT_DELETED)
+    )
+
+
+USERS_BY_ID = user_by(User.id)
+USERS_BY_USERNAME = user_by(User.username_key)
+USERS_BY_EMAIL = user_by(User.email_key)
+USERS_BY_EXTERNAL_ID = user_by(User.external_id)
+EVENTS_BY_ID = select(*EVENT_COLUMNS, UserEvent.id.label("key")).where(
+    UserEvent.id.in_(bindparam("keys", expanding=True))
+)
+
+
+def users_page(where: ColumnElement[bool], order: Sequence[Sort], window: Window) -> Select[Any]:
+    """Select one page of users and one row more, which tells whether the list goes on.
+
+    The sort columns come with the row, for its cursor; the last of `order` has to be unique.
+    """
+    sort_columns = [s.column.label(f"sort_{n}") for n, s in enumerate(order)]
+    return _page(select(*USER_COLUMNS, *sort_columns).where(where), order, window)
+
+
+def users_count(where: ColumnElement[bool]) -> Select[tuple[int]]:
+    return select(func.count()).select_from(User).where(where)
+
+
+def new_user(columns: Mapping[str, Any]) -> Insert:
+    """Insert a user and return it, or no row where one of its unique values is taken."""
+    # PostgreSQL's construct, whose clause SQLite has taken over to the letter.
+    return insert(User).values(**columns).on_conflict_do_nothing().returning(User)
+
+
+def taken_keys(username_key: str | None, email_key: str | None, external_id: str | None,
+               except_id: int | None) -> Select[Any]:
+    """Select the users that hold any of these keys, and what they hold."""
+    held = or_(
+        User.username_key == username_key if username_key is not None else false(),
+        User.email_key == email_key if email_key is not None else false(),
+        User.external_id == external_id if external_id is not None else false(),
+    )
+    others = true() if except_id is None else User.id != except_id
+    return select(User.username_key, User.email_key, User.external_id).where(
+        held, others, NOT_DELETED
+    )
+
+
+_EVENT_ORDER = (Sort(UserEvent.id),)
+
+
+def histories(user_ids: Sequence[int], window: Window) -> Select[Any]:
+    """Select the same window, and one row more, of the history of each of several users."""
+    order = [s.reversed() if window.from_end else s for s in _EVENT_ORDER]
+    within = and_(UserEvent.user_id.in_(user_ids), *_bounds(_EVENT_ORDER, window))
+    position = func.row_number().over(
+        partition_by=UserEvent.user_id, order_by=[_term(s) for s in order]
+    )
+    numbered = select(UserEvent.id, position.label("position")).where(within).subquery()
+    return (
+        select(*EVENT_COLUMNS)
+        .join(numbered, numbered.c.id == UserEvent.id)
+        .where(numbered.c.position <= window.limit + 1)
+        .order_by(UserEvent.user_id, *(_term(s) for s in order))
+    )
+
+
+def _page(statement: Select[Any], order: Sequence[Sort], window: Window) -> Select[Any]:
+    terms = [_term(s.reversed() if window.from_end else s) for s in order]
+    return statement.where(*_bounds(order, window)).order_by(*terms).limit(window.limit + 1)
+
+
+def _term(sort: Sort) -> ColumnElement[Any]:
+    return sort.column.desc() if sort.descending else sort.column.asc()
+
+
+def _bounds(order: Sequence[Sort], window: Window) -> list[ColumnElement[bool]]:
+    bounds = []
+    if window.after is not None:
+        bounds.append(_beyond(order, window.after))
+    if window.before is not None:
+        bounds.append(_beyond([s.reversed() for s in order], window.before))
+    return bounds
+
+
+def _beyond(order: Sequence[Sort], position: Sequence[Any]) -> ColumnElement[bool]:
+    """Tell whether a row comes after `position`.
+
+    In one direction this is a comparison of rows, which an index on those columns answers; in
+    mixed ones, the first column that differs decides.
+    """
+    values = [literal(value, s.column.type) for s, value in zip(order, position, strict=True)]
+    columns = [s.column for s in order]
+    if len({s.descending for s in order}) == 1:
+        row, bound = tuple_(*columns), tuple_(*values)
+        return row < bound if order[0].descending else row > bound
+    return or_(
+        *(
+            and_(
+                *(c == v for c, v in zip(columns[:n], values[:n], strict=True)),
+                columns[n] < values[n] if s.descending else columns[n] > values[n],
+            )
+            for n, s in enumerate(order)
+        )
+    )

@@ -1,0 +1,1 @@
+"""What clients see: HTTP, GraphQL, the command line."""

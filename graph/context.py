@@ -1,0 +1,108 @@
+"""What one operation holds: its session, taken in turns, its caller, its loaders."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Row, Select
+from sqlalchemy.ext.asyncio import AsyncSession
+from strawberry import Info
+from strawberry.dataloader import DataLoader
+from strawberry.fastapi import BaseContext
+
+from db.engine import Database
+from db.statements import (
+    EVENTS_BY_ID,
+    USERS_BY_EMAIL,
+    USERS_BY_EXTERNAL_ID,
+    USERS_BY_ID,
+    USERS_BY_USERNAME,
+    Window,
+    histories,
+)
+from users.events import Actor
+from users.service import UserService
+
+Rows = Sequence[Row[Any]]
+
+
+class Context(BaseContext):
+    """One operation's hold on the directory.
+
+    Query fields resolve side by side, and an `AsyncSession` is not made for that. So they take
+    turns on it here. A connection is held while somebody has a turn or waits for one, and given
+    back after that: never more than one, and none while an operation does something else. Nobody
+    waits for a loader, or for another turn, while having one.
+    """
+
+    def __init__(self, database: Database, actor: Actor, request_id: str) -> None:
+        super().__init__()
+        self.actor = actor
+        self.request_id = request_id
+        self._database = database
+        self._session = database.session()
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._histories: dict[Window, DataLoader[int, Rows]] = {}
+        self.users_by_id = self._loader(USERS_BY_ID)
+        self.users_by_username = self._loader(USERS_BY_USERNAME)
+        self.users_by_email = self._loader(USERS_BY_EMAIL)
+        self.users_by_external_id = self._loader(USERS_BY_EXTERNAL_ID)
+        self.events_by_id = self._loader(EVENTS_BY_ID)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[UserService]:
+        """Open one transaction: it is committed when the block ends, rolled back when it raises."""
+        async with self._taking_turns():
+            if self._session.in_transaction():
+                await self._session.close()  # a reader's, left open for the next one
+            async with self._database.transaction(self._session) as session:
+                yield UserService(session, self.actor, self.request_id)
+
+    async def rows(self, statement: Select[Any], parameters: dict[str, Any] | None = None) -> Rows:
+        """Read, in autocommit."""
+        async with self._taking_turns():
+            if not self._session.in_transaction():
+                await self._database.begin_reading(self._session)
+            return (await self._session.execute(statement, parameters)).all()
+
+    def history(self, window: Window) -> DataLoader[int, Rows]:
+        """Load the same window of the histories of all the users it is asked for."""
+        if window not in self._histories:
+
+            async def load(user_ids: list[int]) -> list[Rows]:
+                by_user: dict[int, list[Row[Any]]] = {user_id: [] for user_id in user_ids}
+                for row in await self.rows(histories(list(by_user), window)):
+                    by_user[row.user_id].append(row)
+                return [by_user[user_id] for user_id in user_ids]
+
+            self._histories[window] = DataLoader(load, cache=False)
+        return self._histories[window]
+
+    def _loader(self, statement: Select[Any]) -> DataLoader[Any, Row[Any] | None]:
+        """Merge look-ups by key into one statement. Nothing is kept: a write may come between."""
+
+        async def load(keys: list[Any]) -> list[Row[Any] | None]:
+            found = {row.key: row for row in await self.rows(statement, {"keys": list(set(keys))})}
+            return [found.get(key) for key in keys]
+
+        return DataLoader(load, cache=False)
+
+    @asynccontextmanager
+    async def _taking_turns(self) -> AsyncIterator[None]:
+        self._waiting += 1
+        try:
+            async with self._turn:
+                try:
+                    yield
+                except BaseException:
+                    await self._session.close()
+                    raise
+                if self._waiting == 1:
+                    await self._session.close()
+        finally:
+            self._waiting -= 1
+
+
+GraphInfo = Info[Context, None]

@@ -1,0 +1,70 @@
+"""Cursors: a place in one order, by the sort values of the row that stands there.
+
+A cursor names its order, so that one of another order is refused instead of misread.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+Position = tuple[Any, ...]
+Decoder = Callable[[Any], Any]
+
+_MAX_LENGTH = 4_096
+
+
+class MalformedCursor(ValueError):
+    """Not a cursor of this list; the message says so to people."""
+
+
+def encode(order: str, position: Sequence[Any]) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([order, *position])).decode().rstrip("=")
+
+
+def decode(text: str, order: str, decoders: Sequence[Decoder]) -> Position:
+    """Read a cursor of `order`; each decoder checks and turns one value, or raises ValueError."""
+    found, values = _read(text)
+    if found != order:
+        msg = "This cursor belongs to a list in another order. Begin again without it."
+        raise MalformedCursor(msg)
+    try:
+        return tuple(decode(value) for decode, value in zip(decoders, values, strict=True))
+    except (TypeError, ValueError, OverflowError):
+        raise MalformedCursor("This is not a cursor of this list.") from None
+
+
+def _read(text: str) -> tuple[str, list[Any]]:
+    try:
+        if len(text) > _MAX_LENGTH:
+            raise ValueError
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        match orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True)):
+            case [str(order), *values]:
+                return order, values
+    except (UnicodeError, binascii.Error, ValueError):
+        pass
+    raise MalformedCursor("This is not a cursor of this list.")
+
+
+def moment(value: Any) -> datetime:
+    at = datetime.fromisoformat(value)
+    if at.tzinfo is None:
+        raise ValueError
+    return at.astimezone(UTC)
+
+
+def row_id(value: Any) -> int:
+    if type(value) is not int or not 0 < value < 2**63:
+        raise ValueError
+    return value
+
+
+def sort_key(value: Any) -> str:
+    """Take a text that a database can compare with."""
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError
+    return value

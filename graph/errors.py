@@ -1,0 +1,54 @@
+"""Top-level errors: what a form cannot fix. Each carries a stable `extensions.code`."""
+
+from uuid import uuid4
+
+import structlog
+from graphql import GraphQLError, GraphQLSyntaxError
+
+from db.engine import is_unreachable
+
+log = structlog.get_logger("roster")
+
+
+class InputError(GraphQLError):
+    """An argument that the schema's types let through and the directory cannot use."""
+
+    def __init__(self, message: str, code: str = "INVALID_ARGUMENT") -> None:
+        super().__init__(message, extensions={"code": code})
+
+
+def present(error: GraphQLError, request_id: str | None) -> GraphQLError:
+    """Give the error that the caller sees, and log what they don't.
+
+    A mistake of the caller's keeps its message. Anything else is a fault of ours, of which they
+    learn an id that is in the log, and nothing more.
+    """
+    if error.extensions and "code" in error.extensions:
+        return error
+    if isinstance(error, GraphQLSyntaxError):
+        return _with(error, error.message, "GRAPHQL_PARSE_FAILED")
+    if error.path is None and error.original_error is None:
+        return _with(error, error.message, "GRAPHQL_VALIDATION_FAILED")
+    error_id = uuid4().hex
+    cause = error.original_error
+    facts = {"error_id": error_id, "request_id": request_id, "path": error.path}
+    if is_unreachable(cause):
+        log.error("database unreachable", cause=type(cause).__name__, **facts)
+        message = "The directory's database cannot be reached right now. Try again in a moment."
+        return _with(error, message, "DATABASE_UNAVAILABLE", error_id)
+    log.error("operation crashed", exc_info=cause or error, **facts)
+    return _with(error, "Something went wrong on our side.", "INTERNAL_ERROR", error_id)
+
+
+def _with(
+    error: GraphQLError, message: str, code: str, error_id: str | None = None
+) -> GraphQLError:
+    extensions = {"code": code} | ({"id": error_id} if error_id else {})
+    return GraphQLError(
+        message,
+        nodes=error.nodes,
+        source=error.source,
+        positions=error.positions,
+        path=error.path,
+        extensions=extensions,
+    )

@@ -1,0 +1,73 @@
+"""The HTTP around GraphQL: request ids, health, and GraphiQL's page."""
+
+import re
+from importlib.resources import files
+from typing import Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Request, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from strawberry.fastapi import GraphQLRouter
+
+from db.engine import is_unreachable
+from graph.context import Context
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# The package holds GraphiQL's published bundles and nothing that runs here; ADR 1.
+GRAPHIQL_FILES = files("graphene_django_graphiql_static") / (
+    "static/graphene_django_graphiql_static"
+)
+_GRAPHIQL_PAGE = files("graph") / "graphiql.html"
+
+
+class RequestId:
+    """Name each request: by its `X-Request-Id` where it has a plain one, else by a new one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+class GraphQLDoor(GraphQLRouter[Context, None]):
+    """Strawberry's router, with a GraphiQL that needs no other host."""
+
+    @property
+    def graphql_ide_html(self) -> str:
+        return _GRAPHIQL_PAGE.read_text("utf-8")
+
+
+health = APIRouter(prefix="/health")
+
+
+@health.get("/live")
+async def live() -> dict[str, str]:
+    """Tell that the process runs."""
+    return {"status": "ok"}
+
+
+@health.get("/ready")
+async def ready(request: Request, response: Response) -> dict[str, Any]:
+    """Tell whether the database answers: 200, or 503."""
+    try:
+        await request.app.state.database.ping()
+    except Exception as error:
+        if not is_unreachable(error):
+            raise
+        response.status_code = 503
+        return {"status": "unavailable", "database": "unreachable"}
+    return {"status": "ok", "database": "ok"}

@@ -1,0 +1,1 @@
+"""The requests: what clients send, before it is checked."""

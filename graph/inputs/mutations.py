@@ -1,0 +1,86 @@
+"""The inputs of the mutations. What a text may be is decided in `users`, not here."""
+
+import strawberry
+
+from graph import ids
+from users.fields import UserFields
+
+
+def key_of(text: str) -> int | None:
+    """Read the id of a user; None for anything else, which the service reports with the rest."""
+    try:
+        return ids.decode_as("User", text)
+    except ids.MalformedId:
+        return None
+
+
+@strawberry.input(description="A user to add.")
+class CreateUserInput:
+    username: str = strawberry.field(
+        description="3 to 64 letters, digits and signs by RFC 8265, without spaces."
+    )
+    email: str = strawberry.field(description="An e-mail address of at most 254 characters.")
+    display_name: str | None = strawberry.field(
+        default=None, description="One line of 1 to 200 characters."
+    )
+    is_active: bool = strawberry.field(
+        default=True, description="False adds the user deactivated."
+    )
+    external_id: str | None = strawberry.field(
+        default=None, description="Another system's key, of 1 to 255 characters."
+    )
+
+    def fields(self) -> UserFields:
+        return {
+            "username": self.username,
+            "email": self.email,
+            "display_name": self.display_name,
+            "external_id": self.external_id,
+        }
+
+
+@strawberry.input(
+    description="What to change of a user. What is left out stays as it is; null clears a value."
+)
+class UpdateUserInput:
+    id: strawberry.ID = strawberry.field(description="The user to change.")
+    username: strawberry.Maybe[str | None] = strawberry.field(
+        description="3 to 64 letters, digits and signs by RFC 8265; cannot be null."
+    )
+    email: strawberry.Maybe[str | None] = strawberry.field(
+        description="An e-mail address of at most 254 characters; cannot be null."
+    )
+    display_name: strawberry.Maybe[str | None] = strawberry.field(
+        description="One line of 1 to 200 characters; null clears it."
+    )
+    external_id: strawberry.Maybe[str | None] = strawberry.field(
+        description="Another system's key, of 1 to 255 characters; null clears it."
+    )
+
+    def fields(self) -> UserFields:
+        fields = UserFields()
+        if self.username is not None:
+            fields["username"] = self.username.value
+        if self.email is not None:
+            fields["email"] = self.email.value
+        if self.display_name is not None:
+            fields["display_name"] = self.display_name.value
+        if self.external_id is not None:
+            fields["external_id"] = self.external_id.value
+        return fields
+
+
+@strawberry.input(description="A user whose status is to change.")
+class UserTransitionInput:
+    id: strawberry.ID = strawberry.field(description="The user.")
+    reason: str | None = strawberry.field(
+        default=None, description="Why: one line of 1 to 500 characters, kept in the history."
+    )
+
+
+@strawberry.input(description="A user to delete.")
+class DeleteUserInput:
+    id: strawberry.ID = strawberry.field(description="The user.")
+    reason: str | None = strawberry.field(
+        default=None, description="Why: one line of 1 to 500 characters, kept in the history."
+    )

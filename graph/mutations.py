@@ -1,0 +1,131 @@
+"""The writes. Each field is one transaction, committed before its answer is sent."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import strawberry
+
+from graph.context import GraphInfo
+from graph.inputs.mutations import (
+    CreateUserInput,
+    DeleteUserInput,
+    UpdateUserInput,
+    UserTransitionInput,
+    key_of,
+)
+from graph.inputs.users import read_order
+from graph.types.payloads import (
+    CreateUserPayload,
+    DeactivateUserPayload,
+    DeleteUserPayload,
+    ReactivateUserPayload,
+    RestoreUserPayload,
+    UpdateUserPayload,
+)
+from graph.types.user import User, UserEdge
+from graph.types.user_error import UserError, user_errors
+from users.errors import Refused
+from users.service import UserService, Written
+
+_INPUT = strawberry.argument(description="What to do.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a write: either the user after it, or the rules it broke."""
+
+    user: User | None = None
+    edge: UserEdge | None = None
+    changed: bool = False
+    errors: list[UserError] = field(default_factory=list)
+
+
+async def _attempt(
+    info: GraphInfo, verb: Callable[[UserService], Awaitable[Written]]
+) -> _Outcome:
+    """Do one verb in one transaction."""
+    try:
+        async with info.context.writing() as users:
+            written = await verb(users)
+    except Refused as refused:
+        return _Outcome(errors=user_errors(refused.problems))
+    user = User.of(written.user)
+    edge = UserEdge(cursor=read_order(None).cursor(written.user), node=user)
+    return _Outcome(user, edge, written.changed)
+
+
+@strawberry.type(
+    description="The writes. Each field is a transaction of its own: in a request with two, the "
+    "first stays done when the second is refused. Refusals are data, in `errors`. A field is null "
+    "only where it crashed."
+)
+class Mutation:
+    @strawberry.mutation(description="Add a user.")
+    async def create_user(
+        self,
+        info: GraphInfo,
+        input: Annotated[CreateUserInput, _INPUT],  # noqa: A002
+    ) -> CreateUserPayload | None:
+        done = await _attempt(
+            info, lambda users: users.create(input.fields(), is_active=input.is_active)
+        )
+        return CreateUserPayload(user=done.user, user_edge=done.edge, errors=done.errors)
+
+    @strawberry.mutation(description="Change fields of a user.")
+    async def update_user(
+        self,
+        info: GraphInfo,
+        input: Annotated[UpdateUserInput, _INPUT],  # noqa: A002
+    ) -> UpdateUserPayload | None:
+        done = await _attempt(info, lambda users: users.update(key_of(input.id), input.fields()))
+        return UpdateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
+
+    @strawberry.mutation(
+        description="Switch a user off. They keep their username and e-mail address."
+    )
+    async def deactivate_user(
+        self,
+        info: GraphInfo,
+        input: Annotated[UserTransitionInput, _INPUT],  # noqa: A002
+    ) -> DeactivateUserPayload | None:
+        done = await _attempt(info, lambda users: users.deactivate(key_of(input.id), input.reason))
+        return DeactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
+
+    @strawberry.mutation(description="Switch a deactivated user on again.")
+    async def reactivate_user(
+        self,
+        info: GraphInfo,
+        input: Annotated[UserTransitionInput, _INPUT],  # noqa: A002
+    ) -> ReactivateUserPayload | None:
+        done = await _attempt(info, lambda users: users.reactivate(key_of(input.id), input.reason))
+        return ReactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
+
+    @strawberry.mutation(
+        description="Delete a user, so that they can be restored. Their username, e-mail address "
+        "and external id are free for others at once."
+    )
+    async def delete_user(
+        self,
+        info: GraphInfo,
+        input: Annotated[DeleteUserInput, _INPUT],  # noqa: A002
+    ) -> DeleteUserPayload | None:
+        done = await _attempt(info, lambda users: users.delete(key_of(input.id), input.reason))
+        deleted_id = done.user.id if done.user else None
+        return DeleteUserPayload(
+            deleted_user_id=deleted_id, user=done.user, changed=done.changed, errors=done.errors
+        )
+
+    @strawberry.mutation(
+        description="Bring a deleted user back, deactivated. Refused where another user has their "
+        "username, e-mail address or external id by now."
+    )
+    async def restore_user(
+        self,
+        info: GraphInfo,
+        input: Annotated[UserTransitionInput, _INPUT],  # noqa: A002
+    ) -> RestoreUserPayload | None:
+        done = await _attempt(info, lambda users: users.restore(key_of(input.id), input.reason))
+        return RestoreUserPayload(
+            user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
+        )

@@ -1,0 +1,55 @@
+"""The orders of a list of users: what `orderBy` means in columns and in cursors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.orm import InstrumentedAttribute
+
+from db.models import User, UserStatus
+from db.statements import Sort
+from graph import cursor as cursors
+from graph.types.enums import OrderDirection, UserOrderField
+
+_COLUMNS: dict[UserOrderField, tuple[InstrumentedAttribute[Any], cursors.Decoder]] = {
+    UserOrderField.CREATED_AT: (User.created_at, cursors.moment),
+    UserOrderField.UPDATED_AT: (User.updated_at, cursors.moment),
+    UserOrderField.USERNAME: (User.username_key, cursors.sort_key),
+    UserOrderField.EMAIL: (User.email_key, cursors.sort_key),
+    UserOrderField.STATUS: (User.status, UserStatus),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order that no two users share a place in: the id breaks ties."""
+
+    name: str
+    sorts: Sequence[Sort]
+    decoders: Sequence[cursors.Decoder]
+
+    def cursor(self, row: Row[Any] | User) -> str:
+        """Give the cursor of a user, or of a row that `users_page` read in this order."""
+        if isinstance(row, User):
+            return cursors.encode(self.name, [getattr(row, s.column.key) for s in self.sorts])
+        return cursors.encode(self.name, row[-len(self.sorts) :])
+
+    def position(self, text: str) -> cursors.Position:
+        return cursors.decode(text, self.name, self.decoders)
+
+
+def order_by(fields: Sequence[tuple[UserOrderField, OrderDirection]]) -> Order:
+    """Sort by each field in turn, and at last by the id in the last field's direction.
+
+    A field that is named again says nothing new, and is passed over.
+    """
+    wanted: dict[UserOrderField, OrderDirection] = {}
+    for field, direction in fields:
+        wanted.setdefault(field, direction)
+    sorts = [Sort(_COLUMNS[f][0], d is OrderDirection.DESC) for f, d in wanted.items()]
+    return Order(
+        name=",".join(f"{field} {direction}" for field, direction in wanted.items()),
+        sorts=[*sorts, Sort(User.id, sorts[-1].descending)],
+        decoders=[*(_COLUMNS[field][1] for field in wanted), cursors.row_id],
+    )

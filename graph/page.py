@@ -1,0 +1,88 @@
+"""Pages of an ordered list, from a connection's arguments to its page info."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+import strawberry
+
+from db.statements import Window
+from graph.cursor import MalformedCursor, Position
+from graph.errors import InputError
+from graph.types.node import PageInfo
+
+DEFAULT_PAGE = 20
+MAX_PAGE = 100
+
+First = Annotated[
+    int | None,
+    strawberry.argument(
+        description=f"How many from the front: 1 to {MAX_PAGE}. Without `first` and `last`, "
+        f"{DEFAULT_PAGE}. Not together with `last`."
+    ),
+]
+Last = Annotated[
+    int | None,
+    strawberry.argument(
+        description=f"How many from the back: 1 to {MAX_PAGE}. They come in the list's order. "
+        "Not together with `first`."
+    ),
+]
+After = Annotated[
+    str | None, strawberry.argument(description="Only what comes after this cursor of the list.")
+]
+Before = Annotated[
+    str | None, strawberry.argument(description="Only what comes before this cursor of the list.")
+]
+
+R = TypeVar("R")
+
+
+def window(
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+    decode: Callable[[str], Position],
+) -> Window:
+    """Read a connection's arguments; raise InputError for what cannot be meant."""
+    if first is not None and last is not None:
+        raise InputError("Ask for the `first` or for the `last`, not for both.")
+    for name, count in (("first", first), ("last", last)):
+        if count is not None and not 1 <= count <= MAX_PAGE:
+            raise InputError(f"`{name}` is {count}; it can be from 1 to {MAX_PAGE}.")
+    try:
+        return Window(
+            limit=first or last or DEFAULT_PAGE,
+            after=None if after is None else decode(after),
+            before=None if before is None else decode(before),
+            from_end=last is not None,
+        )
+    except MalformedCursor as error:
+        raise InputError(str(error), "INVALID_CURSOR") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[R]):
+    """The rows of a window, in the list's order, and whether the list goes on at either end."""
+
+    rows: Sequence[R]
+    has_next: bool
+    has_previous: bool
+
+    def info(self, cursor: Callable[[R], str]) -> PageInfo:
+        return PageInfo(
+            has_next_page=self.has_next,
+            has_previous_page=self.has_previous,
+            start_cursor=cursor(self.rows[0]) if self.rows else None,
+            end_cursor=cursor(self.rows[-1]) if self.rows else None,
+        )
+
+
+def page(rows: Sequence[Any], window: Window) -> Page[Any]:
+    """Make a page of what a statement for `window` read: one row more means there is more."""
+    more = len(rows) > window.limit
+    kept = rows[: window.limit]
+    if window.from_end:
+        return Page(kept[::-1], has_next=window.before is not None, has_previous=more)
+    return Page(kept, has_next=more, has_previous=window.after is not None)

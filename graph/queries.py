@@ -1,0 +1,126 @@
+"""The reads."""
+
+from typing import Annotated
+
+import strawberry
+
+from db.statements import UserFilter as Filter
+from db.statements import users_page
+from graph import ids
+from graph.context import Context, GraphInfo
+from graph.errors import InputError
+from graph.inputs.users import (
+    MAX_LIST,
+    NEWEST_FIRST,
+    UserBy,
+    UserFilter,
+    UserOrder,
+    read_order,
+    user_id,
+)
+from graph.page import After, Before, First, Last, Page, page, window
+from graph.selection import selects
+from graph.types.node import Node
+from graph.types.user import User, UserConnection
+from graph.types.user_event import UserEvent
+from users.identity import email_key, external_id_key, username_key
+
+_ROW_FIELDS = frozenset({"edges", "nodes", "pageInfo"})
+
+
+@strawberry.type(description="The reads. A missing user is null, not an error.")
+class Query:
+    @strawberry.field(description="Any object by its id; null where there is none.")
+    async def node(
+        self,
+        info: GraphInfo,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The object's id.")],  # noqa: A002
+    ) -> Node | None:
+        return await _node(info.context, id)
+
+    @strawberry.field(
+        description="Objects by their ids, in the order asked for; null where there is none. At "
+        f"most {MAX_LIST}."
+    )
+    async def nodes(
+        self,
+        info: GraphInfo,
+        ids: Annotated[list[strawberry.ID], strawberry.argument(description="The objects' ids.")],
+    ) -> list[Node | None]:
+        if len(ids) > MAX_LIST:
+            raise InputError(f"`ids` has {len(ids)} values; a list can have {MAX_LIST}.")
+        return [_node(info.context, id) for id in ids]  # type: ignore[misc]  # awaited element by element, so that one bad id loses no other  # noqa: A001, E501
+
+    @strawberry.field(description="A user by their id, deleted or not; null where there is none.")
+    async def user(
+        self,
+        info: GraphInfo,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],  # noqa: A002
+    ) -> User | None:
+        row = await info.context.users_by_id.load(user_id(id))
+        return row and User.of(row)
+
+    @strawberry.field(description="A user by any of their keys; null where there is none.")
+    async def user_by(
+        self,
+        info: GraphInfo,
+        by: Annotated[UserBy, strawberry.argument(description="The one key to find them by.")],
+    ) -> User | None:
+        context = info.context
+        if by.id is not None:
+            loader, key = context.users_by_id, user_id(by.id.value)
+        elif by.database_id is not None:
+            loader, key = context.users_by_id, by.database_id.value
+        elif by.username is not None:
+            loader, key = context.users_by_username, username_key(by.username.value)
+        elif by.email is not None:
+            loader, key = context.users_by_email, email_key(by.email.value)
+        else:
+            assert by.external_id is not None
+            loader, key = context.users_by_external_id, external_id_key(by.external_id.value)
+        row = None if key is None else await loader.load(key)
+        return row and User.of(row)
+
+    @strawberry.field(
+        description="The users that match a filter, in an order, page by page. Deleted users are "
+        "listed only where the filter asks for their status."
+    )
+    async def users(
+        self,
+        info: GraphInfo,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[  # noqa: A002
+            UserFilter | None, strawberry.argument(description="What the users have to be.")
+        ] = None,
+        order_by: Annotated[
+            list[UserOrder] | None,
+            strawberry.argument(description="By what to order them; the newest first by default."),
+        ] = [NEWEST_FIRST],  # noqa: B006 - a constant of the schema
+    ) -> UserConnection | None:
+        order = read_order(order_by)
+        wanted = filter.read() if filter else Filter()
+        asked = window(first, after, last, before, order.position)
+        found = Page([], has_next=False, has_previous=False)
+        if selects(info._raw_info, _ROW_FIELDS):
+            rows = await info.context.rows(users_page(wanted.where(), order.sorts, asked))
+            found = page(rows, asked)
+        return UserConnection.of(found, order, wanted)
+
+
+async def _node(context: Context, text: str) -> Node | None:
+    try:
+        type_name, key = ids.decode(text)
+    except ids.MalformedId as error:
+        raise InputError(str(error), "INVALID_ID") from None
+    match type_name:
+        case "User":
+            row = await context.users_by_id.load(key)
+            return row and User.of(row)
+        case "UserEvent":
+            row = await context.events_by_id.load(key)
+            return row and UserEvent.of(row)
+        case _:
+            raise InputError("This is not an id of this directory.", "INVALID_ID")

@@ -1,0 +1,55 @@
+"""The scalars that GraphQL doesn't have, and how each is read and written."""
+
+from datetime import UTC, datetime
+from typing import NewType
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.types.scalar import ScalarDefinition
+
+BigInt = NewType("BigInt", int)
+
+_MAX_BIGINT = 2**63 - 1
+
+
+def _write_moment(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _read_moment(value: object) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        if moment is not None and moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    msg = "A DateTime is written like 2026-01-31T12:00:00Z, with its offset from UTC."
+    raise GraphQLError(msg)
+
+
+def _read_bigint(value: object) -> BigInt:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:  # noqa: PLR2004 - 2**63 has 19 digits
+        value = int(value)
+    if type(value) is int and 0 <= value <= _MAX_BIGINT:
+        return BigInt(value)
+    msg = "A BigInt is a whole number from 0 to 9223372036854775807, as a string of digits."
+    raise GraphQLError(msg)
+
+
+SCALARS: dict[object, ScalarDefinition] = {
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description="A moment by RFC 3339, in UTC and to the microsecond: `2026-01-31T12:00:00Z`. "
+        "As an input it may have any offset, but has to have one.",
+        specified_by_url="https://scalars.graphql.org/andimarek/date-time",
+        serialize=_write_moment,
+        parse_value=_read_moment,
+    ),
+    BigInt: strawberry.scalar(
+        name="BigInt",
+        description="A whole number of up to 63 bits, as a string of digits, since JSON's numbers "
+        "lose digits beyond 53 bits. As an input a number is taken as well.",
+        serialize=str,
+        parse_value=_read_bigint,
+    ),
+}

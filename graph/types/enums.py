@@ -1,0 +1,81 @@
+"""The directory's enums, with their descriptions for the schema."""
+
+from enum import Enum, StrEnum
+from typing import TypeVar
+
+import strawberry
+from strawberry.types.enum import StrawberryEnumDefinition
+
+from db.models import UserEventType, UserStatus
+from users.errors import ErrorCode
+
+E = TypeVar("E", bound=type[Enum])
+
+
+def _describe(enum: E, description: str, *, name: str | None = None, **values: str) -> E:
+    """Publish an enum of the lower packages, which know nothing of the schema."""
+    strawberry.enum(enum, name=name, description=description)
+    definition: StrawberryEnumDefinition = enum.__strawberry_definition__  # type: ignore[attr-defined]
+    for value in definition.values:
+        value.description = values.pop(value.name)
+    assert not values
+    return enum
+
+
+class UserOrderField(StrEnum):
+    CREATED_AT = "CREATED_AT"
+    UPDATED_AT = "UPDATED_AT"
+    USERNAME = "USERNAME"
+    EMAIL = "EMAIL"
+    STATUS = "STATUS"
+
+
+class OrderDirection(StrEnum):
+    ASC = "ASC"
+    DESC = "DESC"
+
+
+_describe(
+    UserStatus,
+    "Where a user stands in their life in the directory.",
+    ACTIVE="In use.",
+    DEACTIVATED="Switched off for now; keeps the username and the e-mail address.",
+    DELETED="Gone from lists, and the username and e-mail address are free; can be restored.",
+)
+_describe(
+    UserEventType,
+    "What happened to a user.",
+    CREATED="The user was added.",
+    UPDATED="Fields of the user were changed.",
+    DEACTIVATED="The user was switched off.",
+    REACTIVATED="The user was switched on again.",
+    DELETED="The user was deleted, and can be restored.",
+    RESTORED="The deleted user was brought back, deactivated.",
+)
+_describe(
+    ErrorCode,
+    "Why a mutation was refused. More codes can be added.",
+    name="UserErrorCode",
+    TAKEN="Another user has this value.",
+    REQUIRED="The value cannot be null.",
+    TOO_SHORT="The value has fewer characters than `min`.",
+    TOO_LONG="The value has more characters than `max`.",
+    INVALID_FORMAT="The value is not written as it has to be.",
+    NOT_FOUND="There is no such user.",
+    INVALID_TRANSITION="The user's status doesn't allow this.",
+)
+_describe(
+    UserOrderField,
+    "What users can be ordered by.",
+    CREATED_AT="When the user was added.",
+    UPDATED_AT="When the user was last changed.",
+    USERNAME="The username, by code point, without regard to case.",
+    EMAIL="The e-mail address, by code point, without regard to case.",
+    STATUS="The status: active, then deactivated, then deleted.",
+)
+_describe(
+    OrderDirection,
+    "Which end of an order comes first.",
+    ASC="The smallest or earliest first.",
+    DESC="The greatest or latest first.",
+)

@@ -1,0 +1,122 @@
+"""A user as clients see it, and the connection that a list of users is."""
+
+from datetime import datetime
+from typing import Any, Self
+
+import strawberry
+from sqlalchemy import Row
+
+from db import models
+from db.models import UserStatus
+from db.statements import UserFilter, users_count
+from graph import ids
+from graph.context import GraphInfo
+from graph.order import Order
+from graph.page import After, Before, First, Last, Page, page, window
+from graph.scalars import BigInt
+from graph.types.node import Node, PageInfo
+from graph.types.user_event import UserEventConnection, decode_cursor
+
+
+@strawberry.type(description="A person, or whoever else has an account.")
+class User(Node):
+    database_id: BigInt = strawberry.field(
+        description="The id in the database: for URLs, logs and joins."
+    )
+    username: str = strawberry.field(
+        description="The name to sign in with and to be mentioned by, as it was typed. Unique "
+        "without regard to case and Unicode form among the users that are not deleted."
+    )
+    email: str = strawberry.field(
+        description="The e-mail address, as it was typed. Unique without regard to case and "
+        "Unicode form among the users that are not deleted."
+    )
+    display_name: str | None = strawberry.field(
+        description="What to call the user: one line for people to read, at most 200 characters."
+    )
+    is_active: bool = strawberry.field(description="Whether the status is `ACTIVE`.")
+    status: UserStatus = strawberry.field(description="Where the user stands.")
+    status_reason: str | None = strawberry.field(
+        description="Why the user has this status, in the words of who changed it last."
+    )
+    status_changed_at: datetime = strawberry.field(
+        description="Since when the user has this status."
+    )
+    external_id: str | None = strawberry.field(
+        description="Another system's key for this user (SCIM, HR, an identity provider's `sub`), "
+        "to the letter. Unique among the users that are not deleted."
+    )
+    version: int = strawberry.field(
+        description="How often the user was written: 1 after creation, one more for each change."
+    )
+    created_at: datetime = strawberry.field(description="When the user was added.")
+    updated_at: datetime = strawberry.field(description="When the user was last changed.")
+    deleted_at: datetime | None = strawberry.field(
+        description="When the user was deleted; null unless the status is `DELETED`."
+    )
+    key: strawberry.Private[int]
+
+    @strawberry.field(description="What happened to this user, the earliest first.")
+    async def history(
+        self,
+        info: GraphInfo,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> UserEventConnection | None:
+        asked = window(first, after, last, before, decode_cursor)
+        rows = await info.context.history(asked).load(self.key)
+        return UserEventConnection.of(page(rows, asked))
+
+    @classmethod
+    def of(cls, record: models.User | Row[Any]) -> Self:
+        return cls(
+            id=strawberry.ID(ids.encode("User", record.id)),
+            database_id=BigInt(record.id),
+            username=record.username,
+            email=record.email,
+            display_name=record.display_name,
+            is_active=record.is_active,
+            status=record.status,
+            status_reason=record.status_reason,
+            status_changed_at=record.status_changed_at,
+            external_id=record.external_id,
+            version=record.version,
+            created_at=record.created_at,
+            updated_at=record.updated_at,
+            deleted_at=record.deleted_at,
+            key=record.id,
+        )
+
+
+@strawberry.type(description="A user in a list of users.")
+class UserEdge:
+    cursor: str = strawberry.field(description="The user's place in this order.")
+    node: User = strawberry.field(description="The user.")
+
+
+@strawberry.type(description="A page of users.")
+class UserConnection:
+    edges: list[UserEdge] = strawberry.field(description="The users with their cursors.")
+    nodes: list[User] = strawberry.field(description="The users alone.")
+    page_info: PageInfo = strawberry.field(description="Where this page lies in the list.")
+    filter: strawberry.Private[UserFilter]
+
+    @strawberry.field(
+        description="How many users the whole list has. Counted only where it is asked for; that "
+        "takes longer the more there are."
+    )
+    async def total_count(self, info: GraphInfo) -> int | None:
+        rows = await info.context.rows(users_count(self.filter.where()))
+        return int(rows[0][0])
+
+    @classmethod
+    def of(cls, page: Page[Row[Any]], order: Order, filter: UserFilter) -> Self:  # noqa: A002
+        edges = [UserEdge(cursor=order.cursor(row), node=User.of(row)) for row in page.rows]
+        return cls(
+            edges=edges,
+            nodes=[edge.node for edge in edges],
+            page_info=page.info(order.cursor),
+            filter=filter,
+        )

@@ -1,0 +1,60 @@
+"""What a mutation answers when it is refused: data, typed, with the place in the input."""
+
+from collections.abc import Sequence
+
+import strawberry
+
+from graph import ids
+from graph.types.user import User
+from users.errors import ErrorCode, FieldProblem, Problem, UnknownUser, WrongStatus
+from users.lifecycle import UserStatus
+
+
+@strawberry.interface(description="A rule that the request breaks. Nothing was changed.")
+class UserError:
+    code: ErrorCode = strawberry.field(description="Which kind of rule; stable.")
+    message: str = strawberry.field(description="What is wrong, for people to read.")
+    path: list[str] = strawberry.field(
+        description='Where in the arguments: `["input", "email"]` for instance.'
+    )
+
+
+@strawberry.type(description="A value that cannot be taken.")
+class FieldError(UserError):
+    min: int | None = strawberry.field(description="The fewest characters it can have.")
+    max: int | None = strawberry.field(description="The most characters it can have.")
+
+
+@strawberry.type(description="There is no such user.")
+class NotFoundError(UserError):
+    id: strawberry.ID = strawberry.field(description="The id that no user has.")
+
+
+@strawberry.type(description="The user's status doesn't allow this.")
+class TransitionError(UserError):
+    from_: UserStatus = strawberry.field(name="from", description="The status the user has.")
+    current: User = strawberry.field(description="The user as they are.")
+
+
+def user_errors(problems: Sequence[Problem]) -> list[UserError]:
+    return [_user_error(problem) for problem in problems]
+
+
+def _user_error(problem: Problem) -> UserError:
+    code, message, path = problem.code, problem.message, ["input", problem.field]
+    match problem:
+        case FieldProblem():
+            return FieldError(
+                code=code, message=message, path=path, min=problem.min, max=problem.max
+            )
+        case UnknownUser():
+            unknown = strawberry.ID(ids.encode("User", problem.user_id))
+            return NotFoundError(code=code, message=message, path=path, id=unknown)
+        case WrongStatus():
+            return TransitionError(
+                code=code,
+                message=message,
+                path=path,
+                from_=problem.status,
+                current=User.of(problem.user),
+            )

@@ -1,0 +1,107 @@
+"""An event as clients see it, and the connection that a history is."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import strawberry
+from sqlalchemy import Row
+
+from db.models import UserEventType
+from graph import cursor as cursors
+from graph import ids
+from graph.context import GraphInfo
+from graph.page import Page
+from graph.types.node import Node, PageInfo
+
+if TYPE_CHECKING:
+    from graph.types.user import User
+
+_ORDER = "events"
+
+
+def decode_cursor(text: str) -> cursors.Position:
+    return cursors.decode(text, _ORDER, [cursors.row_id])
+
+
+def encode_cursor(row: Row[Any]) -> str:
+    return cursors.encode(_ORDER, [row.id])
+
+
+@strawberry.type(description="Who changed something, as they were known at that moment.")
+class Actor:
+    kind: str = strawberry.field(description="`user`, `service` or `system`.")
+    id: str | None = strawberry.field(description="Their id, where they have one.")
+    label: str | None = strawberry.field(description="A name for people to read.")
+
+
+@strawberry.type(description="One field of one change.")
+class FieldChange:
+    field: str = strawberry.field(description="The field's name in this schema.")
+    before: str | None = strawberry.field(description="The value before; null where it had none.")
+    after: str | None = strawberry.field(description="The value after; null where it has none.")
+
+
+@strawberry.type(description="One change of one user. Each write leaves exactly one.")
+class UserEvent(Node):
+    cursor: str = strawberry.field(description="The event's place among all events.")
+    type: UserEventType = strawberry.field(description="What happened.")
+    user_id: strawberry.ID = strawberry.field(description="The id of the user it happened to.")
+    at: datetime = strawberry.field(description="When it happened.")
+    actor: Actor = strawberry.field(description="Who did it.")
+    reason: str | None = strawberry.field(description="Why, in the words of who did it.")
+    request_id: str | None = strawberry.field(
+        description="The `X-Request-Id` of the request that did it."
+    )
+    changes: list[FieldChange] = strawberry.field(
+        description="The fields that changed, in the order of `User`."
+    )
+    version_after: int = strawberry.field(description="The user's version from then on.")
+    key: strawberry.Private[int]
+
+    @strawberry.field(description="The user it happened to, as they are now.")
+    async def user(
+        self, info: GraphInfo
+    ) -> Annotated["User", strawberry.lazy("graph.types.user")] | None:
+        from graph.types.user import User  # noqa: PLC0415 - the two types name each other
+
+        row = await info.context.users_by_id.load(self.key)
+        return row and User.of(row)
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        return cls(
+            id=strawberry.ID(ids.encode("UserEvent", row.id)),
+            cursor=encode_cursor(row),
+            type=row.type,
+            user_id=strawberry.ID(ids.encode("User", row.user_id)),
+            at=row.at,
+            actor=Actor(kind=row.actor_kind.value, id=row.actor_id, label=row.actor_label),
+            reason=row.reason,
+            request_id=row.request_id,
+            changes=[FieldChange(**change) for change in row.changes],
+            version_after=row.version_after,
+            key=row.user_id,
+        )
+
+
+@strawberry.type(description="An event in a list of events.")
+class UserEventEdge:
+    cursor: str = strawberry.field(description="The event's place among all events.")
+    node: UserEvent = strawberry.field(description="The event.")
+
+
+@strawberry.type(description="A page of events, the earliest first.")
+class UserEventConnection:
+    edges: list[UserEventEdge] = strawberry.field(description="The events with their cursors.")
+    nodes: list[UserEvent] = strawberry.field(description="The events alone.")
+    page_info: PageInfo = strawberry.field(description="Where this page lies in the list.")
+
+    @classmethod
+    def of(cls, page: Page[Row[Any]]) -> Self:
+        nodes: Sequence[UserEvent] = [UserEvent.of(row) for row in page.rows]
+        return cls(
+            edges=[UserEventEdge(cursor=node.cursor, node=node) for node in nodes],
+            nodes=list(nodes),
+            page_info=page.info(encode_cursor),
+        )

@@ -1,0 +1,1 @@
+"""Alembic revisions, both dialects, up and down."""

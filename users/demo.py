@@ -1,0 +1,123 @@
+"""Believable users with believable histories, for a directory that has something to explore."""
+
+import random
+import unicodedata
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from faker import Faker
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.engine import Database
+from db.models import ActorKind, User
+from db.statements import users_count
+from users.errors import Refused
+from users.events import Actor
+from users.fields import UserFields
+from users.service import UserService, now
+
+_LOCALES = ["en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "pl_PL", "pt_BR", "sv_SE", "tr_TR"]
+_DOMAINS = ["example.com", "example.net", "example.org"]
+_YEARS = timedelta(days=3 * 365)
+_BATCH = 50
+_DEMO = Actor(ActorKind.SYSTEM, label="roster demo")
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """A user to be, and when each thing happened to them."""
+
+    fields: UserFields
+    new_name: str
+    begins: datetime
+    renamed: datetime | None
+    deactivated: datetime | None
+    reactivated: datetime | None
+    deleted: datetime | None
+
+
+async def populate(database: Database, count: int) -> AsyncIterator[int]:
+    """Add `count` users in batches, and tell after each how many it added."""
+    async with database.session() as session:
+        existing = (await session.execute(users_count(User.id > 0))).scalar_one()
+    # Seeded by what is there: the same on every empty database, others on the next run.
+    lives = list(_lives(count, random.Random(existing)))  # noqa: S311 - no secret is drawn
+    for start in range(0, count, _BATCH):
+        batch = lives[start : start + _BATCH]
+        async with database.session() as session, database.transaction(session):
+            for life in batch:
+                await _live(session, life)
+        yield len(batch)
+
+
+async def _live(session: AsyncSession, life: _Life) -> None:
+    def at(moment: datetime) -> UserService:
+        return replace(service, clock=lambda: moment)
+
+    service = UserService(session, _DEMO)
+    user_id = await _create(at(life.begins), life.fields)
+    if life.renamed:
+        await at(life.renamed).update(user_id, {"display_name": life.new_name})
+    if life.deactivated:
+        await at(life.deactivated).deactivate(user_id, "On parental leave")
+    if life.reactivated:
+        await at(life.reactivated).reactivate(user_id, "Back at work")
+    if life.deleted:
+        await at(life.deleted).delete(user_id, "Left the company")
+
+
+async def _create(service: UserService, fields: UserFields) -> int:
+    """Add the user; where a name is taken, as people do, with a number behind it."""
+    for number in range(1, 1_000):
+        suffix = "" if number == 1 else str(number)
+        local, _, domain = str(fields["email"]).partition("@")
+        numbered = UserFields(
+            username=f"{fields['username']}{suffix}",
+            email=f"{local}{suffix}@{domain}",
+            display_name=fields["display_name"],
+        )
+        try:
+            return (await service.create(numbered)).user.id
+        except Refused:
+            continue
+    msg = f"a thousand users share the name {fields['username']}"
+    raise RuntimeError(msg)
+
+
+def _lives(count: int, chance: random.Random) -> Iterator[_Life]:
+    faker = Faker(_LOCALES)
+    faker.seed_instance(chance.random())
+    today = now()
+    for begins in sorted(today - _YEARS * chance.random() for _ in range(count)):
+        first, last = faker.first_name(), faker.last_name()
+        deactivated = _later(chance, begins, today, likely=0.12)
+        yield _Life(
+            fields=UserFields(
+                username=f"{_plain(first, keep_accents=True)}.{_plain(last, keep_accents=True)}",
+                email=f"{_plain(first)}.{_plain(last)}@{chance.choice(_DOMAINS)}",
+                display_name=f"{first} {last}",
+            ),
+            new_name=f"{first} {faker.last_name()}",
+            begins=begins,
+            renamed=_later(chance, begins, deactivated or today, likely=0.1),
+            deactivated=deactivated,
+            reactivated=deactivated and _later(chance, deactivated, today, likely=0.4),
+            deleted=None if deactivated else _later(chance, begins, today, likely=0.04),
+        )
+
+
+def _later(
+    chance: random.Random, after: datetime, before: datetime, *, likely: float
+) -> datetime | None:
+    if chance.random() > likely:
+        return None
+    return after + (before - after) * chance.random()
+
+
+def _plain(name: str, *, keep_accents: bool = False) -> str:
+    """Give a name as it stands in a username or an address: small, without spaces."""
+    lowered = name.lower()
+    if not keep_accents:
+        lowered = unicodedata.normalize("NFKD", lowered).encode("ascii", "ignore").decode()
+    return "".join(c for c in unicodedata.normalize("NFC", lowered) if c.isalnum()) or "user"

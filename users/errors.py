@@ -1,0 +1,60 @@
+"""What can be wrong with a request, in the directory's own terms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from db.models import User, UserStatus
+
+
+class ErrorCode(StrEnum):
+    TAKEN = "TAKEN"
+    REQUIRED = "REQUIRED"
+    TOO_SHORT = "TOO_SHORT"
+    TOO_LONG = "TOO_LONG"
+    INVALID_FORMAT = "INVALID_FORMAT"
+    NOT_FOUND = "NOT_FOUND"
+    INVALID_TRANSITION = "INVALID_TRANSITION"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldProblem:
+    """A value that cannot be taken, with the bounds it broke, in characters."""
+
+    code: ErrorCode
+    message: str
+    field: str
+    min: int | None = None
+    max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownUser:
+    """No user has this id."""
+
+    user_id: int
+    code = ErrorCode.NOT_FOUND
+    message = "There is no such user."
+    field = "id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongStatus:
+    """The user is in a status from which the action doesn't lead anywhere."""
+
+    message: str
+    user: User
+    status: UserStatus
+    code = ErrorCode.INVALID_TRANSITION
+    field = "id"
+
+
+Problem = FieldProblem | UnknownUser | WrongStatus
+
+
+class Refused(Exception):
+    """The request broke these rules, all of which are named; nothing was changed."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(", ".join(f"{p.field}: {p.code}" for p in problems))
+        self.problems = tuple(problems)

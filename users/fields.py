@@ -1,0 +1,73 @@
+"""What a request wants written into a user: checked field by field, all faults at once."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypedDict
+
+from users import identity
+from users.errors import ErrorCode, FieldProblem
+from users.identity import Email, InvalidValue, Username
+
+FieldName = Literal["username", "email", "display_name", "external_id"]
+Columns = dict[str, Any]
+
+
+class UserFields(TypedDict, total=False):
+    """The fields to write: a missing one stays as it is, None clears what can be cleared."""
+
+    username: str | None
+    email: str | None
+    display_name: str | None
+    external_id: str | None
+
+
+def _username(raw: str) -> Columns:
+    username = Username.parse(raw)
+    return {"username": username.text, "username_key": username.key}
+
+
+def _email(raw: str) -> Columns:
+    email = Email.parse(raw)
+    return {"email": email.text, "email_key": email.key}
+
+
+_PARSERS: Mapping[str, Callable[[str], Columns]] = {
+    "username": _username,
+    "email": _email,
+    "display_name": lambda raw: {"display_name": identity.display_name(raw)},
+    "external_id": lambda raw: {"external_id": identity.external_id(raw)},
+}
+_REQUIRED = ("username", "email")
+
+
+def parse_fields(fields: UserFields) -> tuple[Columns, list[FieldProblem]]:
+    """Turn fields into column values, and tell what is wrong with those that aren't there."""
+    columns: Columns = {}
+    problems: list[FieldProblem] = []
+    for name, parse in _PARSERS.items():
+        if name not in fields:
+            continue
+        raw = fields[name]  # type: ignore[literal-required] - the keys above are UserFields'
+        if raw is not None:
+            problems += _collect(parse, raw, columns)
+        elif name in _REQUIRED:
+            message = "This can be changed but not cleared."
+            problems.append(FieldProblem(code=ErrorCode.REQUIRED, message=message, field=name))
+        else:
+            columns[name] = None
+    return columns, problems
+
+
+def parse_reason(raw: str | None) -> tuple[str | None, list[FieldProblem]]:
+    columns: Columns = {}
+    if raw is None:
+        return None, []
+    problems = _collect(lambda text: {"reason": identity.reason(text)}, raw, columns)
+    return columns.get("reason"), problems
+
+
+def _collect(parse: Callable[[str], Columns], raw: str, into: Columns) -> list[FieldProblem]:
+    try:
+        into |= parse(raw)
+    except InvalidValue as error:
+        return [error.problem]
+    return []

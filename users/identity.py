@@ -1,0 +1,170 @@
+"""Usernames, e-mail addresses and the other texts of a user, as values: checked and normalised.
+
+What is unique has two forms: the one that is shown, and a key that is the same for all its twins in
+case and Unicode form, which the database's unique index decides on.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from email_validator import EmailNotValidError, validate_email
+from precis_i18n import get_profile
+
+from db.models import (
+    DISPLAY_NAME_LENGTH,
+    EMAIL_LENGTH,
+    EXTERNAL_ID_LENGTH,
+    FOLDED_GROWTH,
+    REASON_LENGTH,
+    USERNAME_LENGTH,
+)
+from users.errors import ErrorCode, FieldProblem
+
+USERNAME_MIN_LENGTH: Final = 3
+# RFC 8265 sections 3.3 and 3.4.
+_CASE_MAPPED = get_profile("UsernameCaseMapped")
+_CASE_PRESERVED = get_profile("UsernameCasePreserved")
+# Embeddings, overrides and isolates: they make a text read otherwise than it is (UTS 55).
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_LINE_BREAKS = frozenset("\u2028\u2029")
+_NOT_TEXT = frozenset({"Cc", "Cs"})
+
+
+class InvalidValue(ValueError):
+    """A value that breaks a rule; `problem` says which."""
+
+    def __init__(
+        self,
+        field: str,
+        code: ErrorCode,
+        message: str,
+        *,
+        min: int | None = None,  # noqa: A002 - the name the schema gives the bound
+        max: int | None = None,  # noqa: A002
+    ) -> None:
+        super().__init__(message)
+        self.problem = FieldProblem(code=code, message=message, field=field, min=min, max=max)
+
+
+@dataclass(frozen=True, slots=True)
+class Username:
+    """A name of 3 to 64 characters by RFC 8265: letters, digits and printable ASCII, no spaces."""
+
+    text: str
+    key: str
+
+    @classmethod
+    def parse(cls, raw: str) -> "Username":
+        _check_length("username", raw, USERNAME_MIN_LENGTH, USERNAME_LENGTH)
+        try:
+            text = _CASE_PRESERVED.enforce(raw)
+            mapped = _CASE_MAPPED.enforce(raw)
+        except UnicodeEncodeError:
+            raise InvalidValue(
+                "username",
+                ErrorCode.INVALID_FORMAT,
+                "A username is made of letters, digits and signs such as . _ - without spaces.",
+            ) from None
+        _check_length("username", text, USERNAME_MIN_LENGTH, USERNAME_LENGTH)
+        return cls(text, _fold(mapped))
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """An address by RFC 5321 and 6531, of at most 254 characters; whether it exists isn't asked."""
+
+    text: str
+    key: str
+
+    @classmethod
+    def parse(cls, raw: str) -> "Email":
+        _check_length("email", raw, 1, EMAIL_LENGTH)
+        try:
+            # In a test environment names under .test are addresses like any other.
+            address = validate_email(
+                raw, check_deliverability=False, test_environment=True, strict=True
+            )
+        except (EmailNotValidError, UnicodeError):
+            raise InvalidValue(
+                "email", ErrorCode.INVALID_FORMAT, "An e-mail address looks like name@example.com."
+            ) from None
+        # IDNA has made the domain one already, and to it ß and ss are two letters.
+        key = f"{_fold(address.local_part)}@{address.ascii_domain}"
+        _check_length("email", address.normalized, 1, EMAIL_LENGTH)
+        _check_length("email", key, 1, EMAIL_LENGTH * FOLDED_GROWTH)
+        return cls(address.normalized, key)
+
+
+def username_key(raw: str) -> str | None:
+    """Give the key to look a username up by; None where no user can have it."""
+    return _or_none(lambda: Username.parse(raw).key)
+
+
+def email_key(raw: str) -> str | None:
+    """Give the key to look an e-mail address up by; None where no user can have it."""
+    return _or_none(lambda: Email.parse(raw).key)
+
+
+def external_id_key(raw: str) -> str | None:
+    """Give the key to look an external id up by; None where no user can have it."""
+    return _or_none(lambda: external_id(raw))
+
+
+def display_name(raw: str) -> str:
+    """One line for people to read, of 1 to 200 characters."""
+    return _line("displayName", raw, DISPLAY_NAME_LENGTH)
+
+
+def reason(raw: str) -> str:
+    """One line that says why, of 1 to 500 characters."""
+    return _line("reason", raw, REASON_LENGTH)
+
+
+def external_id(raw: str) -> str:
+    """Another system's key for the user, kept to the letter, of 1 to 255 characters."""
+    _check_length("externalId", raw, 1, EXTERNAL_ID_LENGTH)
+    _check_readable("externalId", raw)
+    return raw
+
+
+def _or_none(parse: Callable[[], str]) -> str | None:
+    try:
+        return parse()
+    except InvalidValue:
+        return None
+
+
+def _line(field: str, raw: str, longest: int) -> str:
+    _check_length(field, raw, 1, longest)
+    _check_readable(field, raw)
+    text = unicodedata.normalize("NFC", raw).strip()
+    _check_length(field, text, 1, longest)
+    return text
+
+
+def _fold(text: str) -> str:
+    """Give all twins in case, width and composition one form (Unicode 3.13, D146)."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", text).casefold())
+    return unicodedata.normalize("NFKC", folded.casefold())
+
+
+def _check_length(field: str, text: str, shortest: int, longest: int) -> None:
+    if len(text) < shortest:
+        message = f"This needs at least {shortest} characters." if text else "This is empty."
+        raise InvalidValue(field, ErrorCode.TOO_SHORT, message, min=shortest, max=longest)
+    if len(text) > longest:
+        message = f"This can have at most {longest} characters."
+        raise InvalidValue(field, ErrorCode.TOO_LONG, message, min=shortest, max=longest)
+
+
+def _check_readable(field: str, text: str) -> None:
+    for character in text:
+        if (
+            unicodedata.category(character) in _NOT_TEXT
+            or character in _BIDI_CONTROLS
+            or character in _LINE_BREAKS
+        ):
+            message = f"The character U+{ord(character):04X} is not allowed here."
+            raise InvalidValue(field, ErrorCode.INVALID_FORMAT, message)

@@ -1,0 +1,46 @@
+"""The states of a user, and what leads from one to another."""
+
+from enum import StrEnum
+
+from db.models import UserEventType, UserStatus
+
+__all__ = ["EVENT_OF", "TRANSITIONS", "UserAction", "UserStatus", "next_status"]
+
+
+class UserAction(StrEnum):
+    UPDATE = "UPDATE"
+    DEACTIVATE = "DEACTIVATE"
+    REACTIVATE = "REACTIVATE"
+    DELETE = "DELETE"
+    RESTORE = "RESTORE"
+
+
+_A, _I, _D = UserStatus.ACTIVE, UserStatus.DEACTIVATED, UserStatus.DELETED
+
+# A pair that isn't here is refused; one that leads back to where it began changes nothing.
+TRANSITIONS: dict[tuple[UserStatus, UserAction], UserStatus] = {
+    (_A, UserAction.UPDATE): _A,
+    (_A, UserAction.DEACTIVATE): _I,
+    (_A, UserAction.REACTIVATE): _A,
+    (_A, UserAction.DELETE): _D,
+    (_I, UserAction.UPDATE): _I,
+    (_I, UserAction.DEACTIVATE): _I,
+    (_I, UserAction.REACTIVATE): _A,
+    (_I, UserAction.DELETE): _D,
+    (_I, UserAction.RESTORE): _I,
+    (_D, UserAction.DELETE): _D,
+    (_D, UserAction.RESTORE): _I,
+}
+
+EVENT_OF: dict[UserAction, UserEventType] = {
+    UserAction.UPDATE: UserEventType.UPDATED,
+    UserAction.DEACTIVATE: UserEventType.DEACTIVATED,
+    UserAction.REACTIVATE: UserEventType.REACTIVATED,
+    UserAction.DELETE: UserEventType.DELETED,
+    UserAction.RESTORE: UserEventType.RESTORED,
+}
+
+
+def next_status(status: UserStatus, action: UserAction) -> UserStatus | None:
+    """Tell where `action` leads from `status`; None where it is refused."""
+    return TRANSITIONS.get((status, action))
