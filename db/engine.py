@@ -87,18 +87,17 @@ def parse_url(text: str) -> URL:
         url = make_url(text)
         backend = url.get_backend_name()
     except Exception as error:
-        msg = "the database URL cannot be read: it looks like postgresql://user@host/name"
-        raise ValueError(msg) from error
+        raise ValueError(
+            "the database URL cannot be read: it looks like postgresql://user@host/name"
+        ) from error
     if backend == "sqlite":
         if url.database in {None, "", ":memory:"}:
-            msg = "the SQLite URL names no file: it looks like sqlite:///./roster.db"
-            raise ValueError(msg)
+            raise ValueError("the SQLite URL names no file: it looks like sqlite:///./roster.db")
         return url.set(drivername="sqlite+aiosqlite")
     if backend in {"postgresql", "postgres"}:
         query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
         return url.set(drivername="postgresql+asyncpg", query=query)
-    msg = f"{backend} is not a database that Roster runs on: SQLite and PostgreSQL are"
-    raise ValueError(msg)
+    raise ValueError(f"{backend} is not a database that Roster runs on: SQLite and PostgreSQL are")
 
 
 def is_unique_violation(error: IntegrityError) -> bool:

@@ -12,7 +12,7 @@ from db.engine import Database
 
 
 def config(url: URL) -> Config:
-    """Settings for Alembic's own commands, wherever Roster is installed."""
+    """Set up Alembic's own commands, wherever Roster is installed."""
     alembic = Config()
     alembic.set_main_option("script_location", str(files("migrations")))
     alembic.attributes["url"] = url

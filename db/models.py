@@ -105,7 +105,7 @@ class User(Model):
 
 
 def _free_after_deletion(column: str) -> Index:
-    """Unique among the users that are not deleted: a deleted one frees what it had."""
+    """Index what is unique among the users that are not deleted: a deleted one frees it."""
     kept = User.status != UserStatus.DELETED
     name = f"uq_users_{column}"
     # Literal in the index's text: a predicate takes no parameter.

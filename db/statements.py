@@ -70,7 +70,7 @@ class UserFilter:
     email_keys: Sequence[str] | None = None
 
     def where(self) -> ColumnElement[bool]:
-        terms = [
+        terms: list[ColumnElement[bool]] = [
             column.in_(values)
             for column, values in (
                 (User.id, self.ids),
@@ -113,7 +113,7 @@ def users_page(where: ColumnElement[bool], order: Sequence[Sort], window: Window
     return _page(select(*USER_COLUMNS, *sort_columns).where(where), order, window)
 
 
-def users_count(where: ColumnElement[bool]) -> Select[tuple[int]]:
+def users_count(where: ColumnElement[bool]) -> Select[int]:
     return select(func.count()).select_from(User).where(where)
 
 
@@ -123,8 +123,9 @@ def new_user(columns: Mapping[str, Any]) -> Insert:
     return insert(User).values(**columns).on_conflict_do_nothing().returning(User)
 
 
-def taken_keys(username_key: str | None, email_key: str | None, external_id: str | None,
-               except_id: int | None) -> Select[Any]:
+def taken_keys(
+    username_key: str | None, email_key: str | None, external_id: str | None, except_id: int | None
+) -> Select[str, str, str | None]:
     """Select the users that hold any of these keys, and what they hold."""
     held = or_(
         User.username_key == username_key if username_key is not None else false(),
@@ -166,7 +167,7 @@ def _term(sort: Sort) -> ColumnElement[Any]:
 
 
 def _bounds(order: Sequence[Sort], window: Window) -> list[ColumnElement[bool]]:
-    bounds = []
+    bounds: list[ColumnElement[bool]] = []
     if window.after is not None:
         bounds.append(_beyond(order, window.after))
     if window.before is not None:

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import sys
-from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -56,13 +55,12 @@ def serve() -> None:
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    server = uvicorn.Server(config)
     _greet(settings)
     try:
         if settings.workers == 1:
-            server.run(sockets=[listening])
+            uvicorn.Server(config).run(sockets=[listening])
         else:
-            Multiprocess(config, target=server.run, sockets=[listening]).run()
+            Multiprocess(config, sockets=[listening]).run()
     except KeyboardInterrupt:
         pass  # how uvicorn hands on the Ctrl-C by which it was stopped
     finally:
@@ -104,8 +102,9 @@ async def _prepare(database: Database) -> None:
         return
     found, wanted = await migrations.current(database), migrations.newest(database)
     if found != wanted:
-        msg = f"the database is at revision {found or 'none'}, not {wanted}: run `roster migrate`"
-        raise CannotStart(msg)
+        raise CannotStart(
+            f"the database is at revision {found or 'none'}, not {wanted}: run `roster migrate`"
+        )
 
 
 async def _populate(database: Database, count: int) -> None:
@@ -130,20 +129,21 @@ def _run(settings: Settings, job: Any) -> Any:
     try:
         return asyncio.run(run())
     except Exception as error:
-        if not is_unreachable(error) and not _is_refusal(error):
+        if not is_unreachable(error):
             raise
         cause = getattr(error, "orig", None) or error
         detail = " ".join(str(cause).split()) or type(cause).__name__
-        msg = f"cannot reach {_database_name(settings)}: {detail}"
-        raise CannotStart(msg) from None
+        raise CannotStart(f"cannot reach {_database_name(settings)}: {detail}") from None
 
 
 def _listen(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), backlog=2048)
     except OSError as error:
-        msg = f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
-        raise CannotStart(f"{msg}. ROSTER_PORT chooses another port") from None
+        raise CannotStart(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+            "ROSTER_PORT chooses another port"
+        ) from None
 
 
 def _greet(settings: Settings) -> None:

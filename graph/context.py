@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import Row, Select
-from sqlalchemy.ext.asyncio import AsyncSession
 from strawberry import Info
 from strawberry.dataloader import DataLoader
 from strawberry.fastapi import BaseContext
@@ -65,7 +64,8 @@ class Context(BaseContext):
         async with self._taking_turns():
             if not self._session.in_transaction():
                 await self._database.begin_reading(self._session)
-            return (await self._session.execute(statement, parameters)).all()
+            rows: Rows = (await self._session.execute(statement, parameters)).all()
+            return rows
 
     def history(self, window: Window) -> DataLoader[int, Rows]:
         """Load the same window of the histories of all the users it is asked for."""

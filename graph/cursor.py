@@ -29,8 +29,9 @@ def decode(text: str, order: str, decoders: Sequence[Decoder]) -> Position:
     """Read a cursor of `order`; each decoder checks and turns one value, or raises ValueError."""
     found, values = _read(text)
     if found != order:
-        msg = "This cursor belongs to a list in another order. Begin again without it."
-        raise MalformedCursor(msg)
+        raise MalformedCursor(
+            "This cursor belongs to a list in another order. Begin again without it."
+        )
     try:
         return tuple(decode(value) for decode, value in zip(decoders, values, strict=True))
     except (TypeError, ValueError, OverflowError):
@@ -39,10 +40,10 @@ def decode(text: str, order: str, decoders: Sequence[Decoder]) -> Position:
 
 def _read(text: str) -> tuple[str, list[Any]]:
     try:
-        if len(text) > _MAX_LENGTH:
-            raise ValueError
         padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-        match orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True)):
+        match len(text) <= _MAX_LENGTH and orjson.loads(
+            base64.b64decode(padded, altchars=b"-_", validate=True)
+        ):
             case [str(order), *values]:
                 return order, values
     except (UnicodeError, binascii.Error, ValueError):

@@ -41,9 +41,7 @@ class _Outcome:
     errors: list[UserError] = field(default_factory=list)
 
 
-async def _attempt(
-    info: GraphInfo, verb: Callable[[UserService], Awaitable[Written]]
-) -> _Outcome:
+async def _attempt(info: GraphInfo, verb: Callable[[UserService], Awaitable[Written]]) -> _Outcome:
     """Do one verb in one transaction."""
     try:
         async with info.context.writing() as users:
@@ -65,7 +63,7 @@ class Mutation:
     async def create_user(
         self,
         info: GraphInfo,
-        input: Annotated[CreateUserInput, _INPUT],  # noqa: A002
+        input: Annotated[CreateUserInput, _INPUT],
     ) -> CreateUserPayload | None:
         done = await _attempt(
             info, lambda users: users.create(input.fields(), is_active=input.is_active)
@@ -76,7 +74,7 @@ class Mutation:
     async def update_user(
         self,
         info: GraphInfo,
-        input: Annotated[UpdateUserInput, _INPUT],  # noqa: A002
+        input: Annotated[UpdateUserInput, _INPUT],
     ) -> UpdateUserPayload | None:
         done = await _attempt(info, lambda users: users.update(key_of(input.id), input.fields()))
         return UpdateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
@@ -87,7 +85,7 @@ class Mutation:
     async def deactivate_user(
         self,
         info: GraphInfo,
-        input: Annotated[UserTransitionInput, _INPUT],  # noqa: A002
+        input: Annotated[UserTransitionInput, _INPUT],
     ) -> DeactivateUserPayload | None:
         done = await _attempt(info, lambda users: users.deactivate(key_of(input.id), input.reason))
         return DeactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
@@ -96,7 +94,7 @@ class Mutation:
     async def reactivate_user(
         self,
         info: GraphInfo,
-        input: Annotated[UserTransitionInput, _INPUT],  # noqa: A002
+        input: Annotated[UserTransitionInput, _INPUT],
     ) -> ReactivateUserPayload | None:
         done = await _attempt(info, lambda users: users.reactivate(key_of(input.id), input.reason))
         return ReactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
@@ -108,7 +106,7 @@ class Mutation:
     async def delete_user(
         self,
         info: GraphInfo,
-        input: Annotated[DeleteUserInput, _INPUT],  # noqa: A002
+        input: Annotated[DeleteUserInput, _INPUT],
     ) -> DeleteUserPayload | None:
         done = await _attempt(info, lambda users: users.delete(key_of(input.id), input.reason))
         deleted_id = done.user.id if done.user else None
@@ -123,7 +121,7 @@ class Mutation:
     async def restore_user(
         self,
         info: GraphInfo,
-        input: Annotated[UserTransitionInput, _INPUT],  # noqa: A002
+        input: Annotated[UserTransitionInput, _INPUT],
     ) -> RestoreUserPayload | None:
         done = await _attempt(info, lambda users: users.restore(key_of(input.id), input.reason))
         return RestoreUserPayload(

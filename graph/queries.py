@@ -1,6 +1,7 @@
 """The reads."""
 
-from typing import Annotated
+from asyncio import gather
+from typing import Annotated, Any, cast
 
 import strawberry
 
@@ -34,7 +35,7 @@ class Query:
     async def node(
         self,
         info: GraphInfo,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The object's id.")],  # noqa: A002
+        id: Annotated[strawberry.ID, strawberry.argument(description="The object's id.")],
     ) -> Node | None:
         return await _node(info.context, id)
 
@@ -49,13 +50,15 @@ class Query:
     ) -> list[Node | None]:
         if len(ids) > MAX_LIST:
             raise InputError(f"`ids` has {len(ids)} values; a list can have {MAX_LIST}.")
-        return [_node(info.context, id) for id in ids]  # type: ignore[misc]  # awaited element by element, so that one bad id loses no other  # noqa: A001, E501
+        found = await gather(*(_node(info.context, id_) for id_ in ids), return_exceptions=True)
+        # An exception in a list is its element's error: one bad id loses no other.
+        return cast("list[Node | None]", found)
 
     @strawberry.field(description="A user by their id, deleted or not; null where there is none.")
     async def user(
         self,
         info: GraphInfo,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],  # noqa: A002
+        id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
     ) -> User | None:
         row = await info.context.users_by_id.load(user_id(id))
         return row and User.of(row)
@@ -67,6 +70,7 @@ class Query:
         by: Annotated[UserBy, strawberry.argument(description="The one key to find them by.")],
     ) -> User | None:
         context = info.context
+        key: int | str | None
         if by.id is not None:
             loader, key = context.users_by_id, user_id(by.id.value)
         elif by.database_id is not None:
@@ -92,7 +96,7 @@ class Query:
         after: After = None,
         last: Last = None,
         before: Before = None,
-        filter: Annotated[  # noqa: A002
+        filter: Annotated[
             UserFilter | None, strawberry.argument(description="What the users have to be.")
         ] = None,
         order_by: Annotated[
@@ -103,8 +107,8 @@ class Query:
         order = read_order(order_by)
         wanted = filter.read() if filter else Filter()
         asked = window(first, after, last, before, order.position)
-        found = Page([], has_next=False, has_previous=False)
-        if selects(info._raw_info, _ROW_FIELDS):
+        found: Page[Any] = Page([], has_next=False, has_previous=False)
+        if selects(info._raw_info, _ROW_FIELDS):  # noqa: SLF001 - Info offers no raw selection
             rows = await info.context.rows(users_page(wanted.where(), order.sorts, asked))
             found = page(rows, asked)
         return UserConnection.of(found, order, wanted)

@@ -23,8 +23,7 @@ def _read_moment(value: object) -> datetime:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    msg = "A DateTime is written like 2026-01-31T12:00:00Z, with its offset from UTC."
-    raise GraphQLError(msg)
+    raise GraphQLError("A DateTime is written like 2026-01-31T12:00:00Z, with its offset from UTC.")
 
 
 def _read_bigint(value: object) -> BigInt:
@@ -32,8 +31,9 @@ def _read_bigint(value: object) -> BigInt:
         value = int(value)
     if type(value) is int and 0 <= value <= _MAX_BIGINT:
         return BigInt(value)
-    msg = "A BigInt is a whole number from 0 to 9223372036854775807, as a string of digits."
-    raise GraphQLError(msg)
+    raise GraphQLError(
+        "A BigInt is a whole number from 0 to 9223372036854775807, as a string of digits."
+    )
 
 
 SCALARS: dict[object, ScalarDefinition] = {

@@ -1,6 +1,7 @@
 """What an operation asks for below a field, where that decides which statements run."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from graphql import (
     FieldNode,
@@ -11,7 +12,7 @@ from graphql import (
 )
 
 
-def selects(info: GraphQLResolveInfo, names: frozenset[str]) -> bool:
+def selects(info: GraphQLResolveInfo[Any], names: frozenset[str]) -> bool:
     """Tell whether any of `names` is selected below this field, through fragments too.
 
     A field under `@skip` counts as selected: a statement too many, never one too few.

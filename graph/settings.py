@@ -39,11 +39,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _closed_to_strangers(self) -> Self:
         if self.mode is Mode.PRODUCTION:
-            msg = "production needs a way to verify tokens, and this version has none yet"
-            raise ValueError(msg)
+            raise ValueError(
+                "production needs a way to verify tokens, and this version has none yet"
+            )
         if not _is_loopback(self.host):
-            msg = f"development mode asks nobody to sign in, so {self.host} must be 127.0.0.1"
-            raise ValueError(msg)
+            raise ValueError(
+                f"development mode asks nobody to sign in, so {self.host} must be 127.0.0.1"
+            )
         return self
 
     def database(self) -> Database:

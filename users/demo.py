@@ -81,8 +81,7 @@ async def _create(service: UserService, fields: UserFields) -> int:
             return (await service.create(numbered)).user.id
         except Refused:
             continue
-    msg = f"a thousand users share the name {fields['username']}"
-    raise RuntimeError(msg)
+    raise RuntimeError(f"a thousand users share the name {fields['username']}")
 
 
 def _lives(count: int, chance: random.Random) -> Iterator[_Life]:

@@ -47,7 +47,7 @@ def differences(before: Snapshot, after: Snapshot) -> list[Change]:
 
 
 def event(
-    type: UserEventType,  # noqa: A002 - the event's own word
+    type: UserEventType,
     user: User,
     before: Snapshot,
     *,

@@ -1,13 +1,12 @@
 """What a request wants written into a user: checked field by field, all faults at once."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict, cast
 
 from users import identity
 from users.errors import ErrorCode, FieldProblem
 from users.identity import Email, InvalidValue, Username
 
-FieldName = Literal["username", "email", "display_name", "external_id"]
 Columns = dict[str, Any]
 
 
@@ -43,10 +42,11 @@ def parse_fields(fields: UserFields) -> tuple[Columns, list[FieldProblem]]:
     """Turn fields into column values, and tell what is wrong with those that aren't there."""
     columns: Columns = {}
     problems: list[FieldProblem] = []
+    given = cast("Mapping[str, str | None]", fields)
     for name, parse in _PARSERS.items():
-        if name not in fields:
+        if name not in given:
             continue
-        raw = fields[name]  # type: ignore[literal-required] - the keys above are UserFields'
+        raw = given[name]
         if raw is not None:
             problems += _collect(parse, raw, columns)
         elif name in _REQUIRED:

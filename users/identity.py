@@ -41,8 +41,8 @@ class InvalidValue(ValueError):
         code: ErrorCode,
         message: str,
         *,
-        min: int | None = None,  # noqa: A002 - the name the schema gives the bound
-        max: int | None = None,  # noqa: A002
+        min: int | None = None,
+        max: int | None = None,
     ) -> None:
         super().__init__(message)
         self.problem = FieldProblem(code=code, message=message, field=field, min=min, max=max)

@@ -108,9 +108,7 @@ class UserService:
         """Lock a user for a write, or tell why `action` cannot be done to it."""
         if user_id is None:
             message = "This is not the id of a user."
-            return None, [
-                FieldProblem(code=ErrorCode.INVALID_FORMAT, message=message, field="id")
-            ]
+            return None, [FieldProblem(code=ErrorCode.INVALID_FORMAT, message=message, field="id")]
         user = await self.session.get(User, user_id, populate_existing=True, with_for_update=True)
         if user is None:
             return None, [UnknownUser(user_id=user_id)]
@@ -140,7 +138,7 @@ class UserService:
 
     async def _record(
         self,
-        type: UserEventType,  # noqa: A002 - the event's own word
+        type: UserEventType,
         user: User,
         before: Snapshot,
         at: datetime,
@@ -158,4 +156,3 @@ class UserService:
             )
         )
         await self.session.flush()
-

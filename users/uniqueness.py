@@ -25,7 +25,7 @@ class ConflictThatLasts(Exception):
 async def insert_user(session: AsyncSession, columns: Columns) -> User:
     """Insert a user, or raise `Refused` with all that is taken."""
     for _ in range(_ATTEMPTS):
-        user = (await session.execute(new_user(columns))).scalar_one_or_none()
+        user: User | None = (await session.execute(new_user(columns))).scalar_one_or_none()
         if user is not None:
             return user
         await _refuse_taken(session, columns)
@@ -64,7 +64,7 @@ async def taken(
     if not any(keys.values()):
         return []
     statement = taken_keys(keys["username"], keys["email"], keys["external_id"], except_id)
-    held = [row._mapping for row in await session.execute(statement)]
+    held = (await session.execute(statement)).mappings().all()
     return [
         FieldProblem(code=ErrorCode.TAKEN, message=_MESSAGES[field], field=field)
         for field, column in _KEY_COLUMNS.items()

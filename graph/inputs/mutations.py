@@ -23,9 +23,7 @@ class CreateUserInput:
     display_name: str | None = strawberry.field(
         default=None, description="One line of 1 to 200 characters."
     )
-    is_active: bool = strawberry.field(
-        default=True, description="False adds the user deactivated."
-    )
+    is_active: bool = strawberry.field(default=True, description="False adds the user deactivated.")
     external_id: str | None = strawberry.field(
         default=None, description="Another system's key, of 1 to 255 characters."
     )

@@ -47,9 +47,7 @@ class StringFilter:
     f"list matches nobody. A list has at most {MAX_LIST} values."
 )
 class UserFilter:
-    id: list[strawberry.ID] | None = strawberry.field(
-        default=None, description="One of these ids."
-    )
+    id: list[strawberry.ID] | None = strawberry.field(default=None, description="One of these ids.")
     database_id: list[BigInt] | None = strawberry.field(
         default=None, description="One of these ids in the database."
     )

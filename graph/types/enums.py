@@ -4,7 +4,6 @@ from enum import Enum, StrEnum
 from typing import TypeVar
 
 import strawberry
-from strawberry.types.enum import StrawberryEnumDefinition
 
 from db.models import UserEventType, UserStatus
 from users.errors import ErrorCode
@@ -15,7 +14,7 @@ E = TypeVar("E", bound=type[Enum])
 def _describe(enum: E, description: str, *, name: str | None = None, **values: str) -> E:
     """Publish an enum of the lower packages, which know nothing of the schema."""
     strawberry.enum(enum, name=name, description=description)
-    definition: StrawberryEnumDefinition = enum.__strawberry_definition__  # type: ignore[attr-defined]
+    definition = enum.__strawberry_definition__  # type: ignore[attr-defined]
     for value in definition.values:
         value.description = values.pop(value.name)
     assert not values

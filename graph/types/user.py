@@ -112,7 +112,7 @@ class UserConnection:
         return int(rows[0][0])
 
     @classmethod
-    def of(cls, page: Page[Row[Any]], order: Order, filter: UserFilter) -> Self:  # noqa: A002
+    def of(cls, page: Page[Row[Any]], order: Order, filter: UserFilter) -> Self:
         edges = [UserEdge(cursor=order.cursor(row), node=User.of(row)) for row in page.rows]
         return cls(
             edges=edges,

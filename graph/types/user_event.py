@@ -1,6 +1,5 @@
 """An event as clients see it, and the connection that a history is."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -99,9 +98,9 @@ class UserEventConnection:
 
     @classmethod
     def of(cls, page: Page[Row[Any]]) -> Self:
-        nodes: Sequence[UserEvent] = [UserEvent.of(row) for row in page.rows]
+        nodes = [UserEvent.of(row) for row in page.rows]
         return cls(
             edges=[UserEventEdge(cursor=node.cursor, node=node) for node in nodes],
-            nodes=list(nodes),
+            nodes=nodes,
             page_info=page.info(encode_cursor),
         )

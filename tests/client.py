@@ -1,0 +1,76 @@
+"""A client that sends operations to the application as HTTP requests, in this process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from db.engine import Database
+from graph.app import create_app
+from graph.settings import Settings
+
+# Keyed by what a test has to say of a user, and nothing that time or chance decides.
+USER = "id username email displayName isActive status statusReason externalId version deletedAt"
+ERRORS = "errors { __typename code message path ... on FieldError { min max } }"
+
+CREATE = f"""mutation ($input: CreateUserInput!) {{
+  createUser(input: $input) {{ user {{ {USER} }} {ERRORS} }} }}"""
+HISTORY = """query ($id: ID!) { user(id: $id) { history(first: 100) { nodes {
+  type reason versionAfter changes { field before after } actor { kind id label } } } } }"""
+
+
+@dataclass(frozen=True)
+class Client:
+    """Asks a served application."""
+
+    http: httpx.AsyncClient
+    database: Database
+
+    async def send(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Give the whole answer, errors and all."""
+        response = await self.http.post("/graphql", json={"query": query, "variables": variables})
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def ask(self, query: str, **variables: Any) -> Any:
+        """Give the data of an operation that has to succeed; of one field, its value."""
+        answer = await self.send(query, **variables)
+        assert set(answer) == {"data"}, answer
+        data = answer["data"]
+        return next(iter(data.values())) if len(data) == 1 else data
+
+    async def create(self, username: str, **fields: Any) -> dict[str, Any]:
+        """Add a user, by default with an address of the same name, and give them."""
+        given = {"username": username, "email": f"{username}@example.com"} | fields
+        payload = await self.ask(CREATE, input=given)
+        assert payload["errors"] == []
+        user: dict[str, Any] = payload["user"]
+        return user
+
+    async def do(self, verb: str, user_id: str, **fields: Any) -> dict[str, Any]:
+        """Send one of the mutations that take an id, and give its payload."""
+        kind = {"updateUser": "UpdateUserInput", "deleteUser": "DeleteUserInput"}
+        query = f"""mutation ($input: {kind.get(verb, "UserTransitionInput")}!) {{
+          {verb}(input: $input) {{ user {{ {USER} }} changed {ERRORS} }} }}"""
+        payload: dict[str, Any] = await self.ask(query, input={"id": user_id} | fields)
+        return payload
+
+    async def events(self, user_id: str) -> list[dict[str, Any]]:
+        """Give the history of a user, the earliest event first."""
+        user = await self.ask(HISTORY, id=user_id)
+        events: list[dict[str, Any]] = user["history"]["nodes"]
+        return events
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Client]:
+    app = create_app(settings)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8000", timeout=120
+        ) as http,
+    ):
+        yield Client(http, app.state.database)

@@ -1,0 +1,136 @@
+"""Both databases for every test that touches one: a SQLite file, and a real PostgreSQL server."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from sqlalchemy import event, make_url
+
+from db import migrate
+from db.engine import Database
+from graph.settings import Settings
+from tests.client import Client, serving
+from tests.postgres import server
+
+_POSTGRES = "ROSTER_TEST_POSTGRES_URL"
+_running = pytest.StashKey[ExitStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start PostgreSQL once, before the worker processes, unless a server is named."""
+    for name in [name for name in os.environ if name.startswith("ROSTER_") and name != _POSTGRES]:
+        del os.environ[name]  # nobody's own settings decide a test
+    os.environ.pop("DATABASE_URL", None)
+    if _POSTGRES not in os.environ:
+        config.stash[_running] = ExitStack()
+        os.environ[_POSTGRES] = config.stash[_running].enter_context(server())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if running := config.stash.get(_running, None):
+        running.close()
+        del os.environ[_POSTGRES]
+
+
+def postgres(database: str) -> str:
+    """Give the URL of one database on the test server."""
+    url = make_url(os.environ[_POSTGRES]).set(database=database)
+    return url.render_as_string(hide_password=False)
+
+
+def administer(*statements: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(os.environ[_POSTGRES])
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(run())
+
+
+def migrated(url: str) -> None:
+    async def run() -> None:
+        database = Database(url)
+        await migrate.upgrade(database)
+        await database.close()
+
+    asyncio.run(run())
+
+
+@pytest.fixture(scope="session")
+def postgres_template() -> Iterator[str]:
+    """Migrate once; every test gets a copy."""
+    name = f"template_{uuid4().hex}"
+    administer(f"CREATE DATABASE {name}")
+    migrated(postgres(name))
+    yield name
+    administer(f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "roster.db"
+    migrated(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def dialect(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_url(dialect: str, tmp_path: Path) -> Iterator[str]:
+    """A database with nothing in it, not even tables."""
+    if dialect == "sqlite":
+        yield f"sqlite:///{tmp_path}/empty.db"
+        return
+    name = f"empty_{uuid4().hex}"
+    administer(f"CREATE DATABASE {name}")
+    yield postgres(name)
+    administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A migrated database of the test's own, without users."""
+    if dialect == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "roster.db")
+        yield f"sqlite:///{tmp_path}/roster.db"
+        return
+    template = request.getfixturevalue("postgres_template")
+    name = f"test_{uuid4().hex}"
+    administer(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    yield postgres(name)
+    administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def client(database_url: str) -> AsyncIterator[Client]:
+    async with serving(Settings(database_url=database_url)) as client:
+        yield client
+
+
+@pytest.fixture
+def statements(client: Client) -> list[str]:
+    """Every statement that the served application runs from here on, in order."""
+    ran: list[str] = []
+
+    @event.listens_for(client.database.engine.sync_engine, "before_cursor_execute")
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        ran.append(statement)
+
+    return ran
