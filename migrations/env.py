@@ -14,12 +14,15 @@ _MIGRATION_LOCK = 5_077_837
 
 
 def migrate(connection: Connection) -> None:
+    """Run what was asked for in one transaction, which waits for any other migration."""
     on_sqlite = connection.dialect.name == "sqlite"
+    if on_sqlite:
+        # Alembic changes a table by copying and dropping it, which must not reach what refers to it.
+        _set_foreign_keys(connection, "OFF")
+        connection = connection.execution_options(roster_writes=True)
     context.configure(
         connection=connection,
         target_metadata=Model.metadata,
-        compare_server_default=True,
-        # SQLite changes a table by copying it; Alembic does so for whatever is said in a batch.
         render_as_batch=on_sqlite,
         transactional_ddl=True,
     )
@@ -27,6 +30,13 @@ def migrate(connection: Connection) -> None:
         if not on_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         context.run_migrations()
+    if on_sqlite:
+        _set_foreign_keys(connection.execution_options(roster_writes=False), "ON")
+
+
+def _set_foreign_keys(connection: Connection, value: str) -> None:
+    """Do it outside a transaction: inside one, the pragma does nothing."""
+    connection.exec_driver_sql(f"PRAGMA foreign_keys = {value}")
     connection.commit()
 
 

@@ -4,8 +4,9 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -56,9 +57,8 @@ def administer(*statements: str) -> None:
 
 def migrated(url: str) -> None:
     async def run() -> None:
-        database = Database(url)
-        await migrate.upgrade(database)
-        await database.close()
+        async with opened(url) as database:
+            await migrate.upgrade(database)
 
     asyncio.run(run())
 
@@ -111,11 +111,19 @@ def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -
     administer(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@asynccontextmanager
+async def opened(url: str, **pool: Any) -> AsyncIterator[Database]:
+    database = Database(url, **pool)
+    try:
+        yield database
+    finally:
+        await database.close()  # else aiosqlite's threads outlive the test, and the whole run
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
+    async with opened(database_url) as database:
+        yield database
 
 
 @pytest.fixture

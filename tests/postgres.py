@@ -27,7 +27,7 @@ _SETTINGS = {
 @contextmanager
 def server() -> Iterator[str]:
     """Start a server and give its URL; it is stopped, and its folder removed, at the end."""
-    home = Path(tempfile.mkdtemp(prefix="roster-pg-", dir="/tmp"))  # noqa: S108 - a socket's path has to be short
+    home = Path(tempfile.mkdtemp(prefix="roster-pg-", dir="/tmp"))
     try:
         run = _Runner(home)
         run("initdb", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-U", "postgres")

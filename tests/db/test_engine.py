@@ -1,0 +1,118 @@
+import sqlite3
+
+import pytest
+from asyncpg import ConnectionDoesNotExistError, InvalidPasswordError, TooManyConnectionsError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError
+
+from db.engine import Database, is_unique_violation, is_unreachable, parse_url
+from tests.conftest import opened
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("sqlite:///./roster.db", "sqlite+aiosqlite:///./roster.db"),
+        ("postgres://ada@host/roster", "postgresql+asyncpg://ada@host/roster"),
+        ("postgresql://ada:pw@host:1/roster", "postgresql+asyncpg://ada:pw@host:1/roster"),
+        ("postgresql+asyncpg://host/r", "postgresql+asyncpg://host/r"),
+        ("postgresql://h/r?sslmode=require", "postgresql+asyncpg://h/r?ssl=require"),
+    ],
+)
+def test_a_url_is_read_as_people_write_it(written: str, read: str) -> None:
+    assert parse_url(written).render_as_string(hide_password=False) == read
+
+
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        ("nonsense", "the database URL cannot be read"),
+        ("mysql://host/r", "mysql is not a database that Roster runs on"),
+        ("sqlite://", "the SQLite URL names no file"),
+        ("sqlite:///:memory:", "the SQLite URL names no file"),
+    ],
+)
+def test_a_wrong_url_is_told_in_a_line(written: str, line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        parse_url(written)
+
+
+def wrapped(cause: BaseException) -> DBAPIError:
+    """Wrap a driver's error as SQLAlchemy's asyncpg dialect does."""
+    translated = RuntimeError()
+    translated.__cause__ = cause
+    return DBAPIError("SELECT 1", {}, translated)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefusedError(),
+        TimeoutError(),
+        ConnectionDoesNotExistError(),
+        TooManyConnectionsError(),
+        wrapped(ConnectionDoesNotExistError()),
+        DBAPIError("SELECT 1", {}, RuntimeError(), connection_invalidated=True),
+    ],
+)
+def test_a_database_that_is_gone_is_told_from_a_fault_of_ours(error: Exception) -> None:
+    assert is_unreachable(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [None, ValueError(), wrapped(InvalidPasswordError()), DBAPIError("x", {}, RuntimeError())],
+)
+def test_other_errors_are_not_blamed_on_the_database(error: Exception | None) -> None:
+    assert not is_unreachable(error)
+
+
+async def test_only_a_unique_key_counts_as_taken(database: Database) -> None:
+    async with database.engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE t (a INT UNIQUE, b INT CHECK (b > 0))"))
+        await connection.execute(text("INSERT INTO t VALUES (1, 1)"))
+    verdicts = []
+    for values in ("(1, 1)", "(2, 0)"):
+        with pytest.raises(IntegrityError) as caught:
+            async with database.engine.begin() as connection:
+                await connection.execute(text(f"INSERT INTO t VALUES {values}"))  # noqa: S608
+        verdicts.append(is_unique_violation(caught.value))
+    assert verdicts == [True, False]
+
+
+async def test_sqlite_is_set_up_as_the_design_says(tmp_path: object) -> None:
+    async with opened(f"sqlite:///{tmp_path}/a.db") as database, database.engine.connect() as connection:
+        found = [
+            (await connection.execute(text(f"PRAGMA {name}"))).scalar_one()
+            for name in ("journal_mode", "foreign_keys", "busy_timeout")
+        ]
+    assert found == ["wal", 1, 30_000]
+    assert sqlite3.sqlite_version_info >= (3, 35)  # RETURNING
+
+
+async def test_a_reading_session_opens_no_transaction(database: Database) -> None:
+    """What another connection commits between two reads is seen by the second."""
+    async with database.session() as reader, database.session() as writer:
+        await database.begin_reading(reader)
+        count = text("SELECT count(*) FROM t")
+        async with database.engine.begin() as connection:
+            await connection.execute(text("CREATE TABLE t (a INT)"))
+        assert (await reader.execute(count)).scalar_one() == 0
+        async with database.transaction(writer) as session:
+            await session.execute(text("INSERT INTO t VALUES (1)"))
+        assert (await reader.execute(count)).scalar_one() == 1
+
+
+async def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
+    async with database.engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE t (a INT)"))
+
+    async def write_and_fail() -> None:
+        async with database.session() as session, database.transaction(session):
+            await session.execute(text("INSERT INTO t VALUES (1)"))
+            raise ValueError
+
+    with pytest.raises(ValueError, match="^$"):
+        await write_and_fail()
+    async with database.engine.connect() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM t"))).scalar_one() == 0

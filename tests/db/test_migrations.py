@@ -1,0 +1,94 @@
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, inspect
+
+from db import migrate
+from db.engine import Database
+from db.models import Model
+from tests.conftest import opened
+from tests.process import start
+
+
+def tables(connection: Connection) -> set[str]:
+    return set(inspect(connection).get_table_names()) - {"alembic_version"}
+
+
+def names(connection: Connection) -> dict[str, set[str | None]]:
+    """Name every constraint and index that the database has."""
+    inspector = inspect(connection)
+    found: dict[str, set[str | None]] = {}
+    for table in tables(connection):
+        found[table] = {
+            inspector.get_pk_constraint(table)["name"],
+            *(i["name"] for i in inspector.get_indexes(table)),
+            *(u["name"] for u in inspector.get_unique_constraints(table)),
+            *(f["name"] for f in inspector.get_foreign_keys(table)),
+            *(c["name"] for c in inspector.get_check_constraints(table)),
+        }
+    return found
+
+
+def expected_names() -> dict[str, set[str | None]]:
+    return {
+        table.name: {str(part.name) for part in (*table.constraints, *table.indexes)}
+        for table in Model.metadata.tables.values()
+    }
+
+
+async def run(database: Database, step: str, revision: str) -> None:
+    def go(connection: Connection) -> None:
+        alembic = migrate.config(database.url)
+        alembic.attributes["connection"] = connection
+        getattr(command, step)(alembic, revision)
+
+    async with database.engine.connect() as connection:
+        await connection.run_sync(go)
+
+
+async def test_up_down_and_up_again(empty_url: str) -> None:
+    async with opened(empty_url) as database:
+        for step, revision, expected in (
+            ("upgrade", "head", {"users", "user_events"}),
+            ("downgrade", "base", set()),
+            ("upgrade", "head", {"users", "user_events"}),
+        ):
+            await run(database, step, revision)
+            async with database.engine.connect() as connection:
+                assert await connection.run_sync(tables) == expected
+
+
+async def test_a_migration_leaves_foreign_keys_as_they_were(tmp_path: Path) -> None:
+    async with opened(f"sqlite:///{tmp_path}/a.db", pool_size=1) as database:
+        await migrate.upgrade(database)
+        async with database.engine.connect() as connection:
+            assert (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar_one() == 1
+
+
+async def test_the_migrated_database_is_the_one_that_the_models_describe(
+    database: Database,
+) -> None:
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection)
+        return list(compare_metadata(context, Model.metadata))
+
+    async with database.engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+        assert await connection.run_sync(names) == expected_names()
+
+
+async def test_migrations_at_once_make_one_database(empty_url: str) -> None:
+    runs = [await start("migrate", ROSTER_DATABASE_URL=empty_url) for _ in range(4)]
+    ends = [await run.communicate() for run in runs]
+    assert [run.returncode for run in runs] == [0] * 4, ends
+    async with opened(empty_url) as database:
+        assert await migrate.current(database) == migrate.newest(database)
+        async with database.engine.connect() as connection:
+            assert await connection.run_sync(tables) == {"users", "user_events"}
+
+
+async def test_a_database_that_was_never_migrated_has_no_revision(empty_url: str) -> None:
+    async with opened(empty_url) as database:
+        assert await migrate.current(database) is None

@@ -1,0 +1,60 @@
+"""The `roster` command as a process of its own, and a server run by it."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+_ROSTER = Path(sys.executable).parent / "roster"
+
+
+async def start(*arguments: str, cwd: Path | None = None, **settings: str) -> Process:
+    """Start the command with these settings and none from outside; its output is one pipe."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ROSTER_")}
+    return await asyncio.create_subprocess_exec(
+        _ROSTER,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=PIPE,
+        stderr=STDOUT,
+        cwd=cwd,
+        env=environment | settings,
+    )
+
+
+async def run(*arguments: str, cwd: Path | None = None, **settings: str) -> tuple[int, str]:
+    """Run the command to its end; give its exit code and output."""
+    process = await start(*arguments, cwd=cwd, **settings)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def serving_process(**settings: str) -> AsyncIterator[tuple[Process, str]]:
+    """Serve on a free port; give the process and the base URL once it says that it runs."""
+    port = free_port()
+    process = await start("serve", **{"ROSTER_PORT": str(port)} | settings)
+    assert process.stdout
+    try:
+        seen = b""
+        while b"mode" not in seen:
+            line = await asyncio.wait_for(process.stdout.readline(), 60)
+            assert line, seen.decode()
+            seen += line
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()

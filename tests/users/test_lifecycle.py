@@ -1,0 +1,25 @@
+from itertools import product
+
+import pytest
+
+from db.models import UserStatus
+from users.lifecycle import EVENT_OF, UserAction, next_status
+
+A, I, D = UserStatus.ACTIVE, UserStatus.DEACTIVATED, UserStatus.DELETED  # noqa: E741
+
+EXPECTED = {
+    UserAction.UPDATE: {A: A, I: I, D: None},
+    UserAction.DEACTIVATE: {A: I, I: I, D: None},
+    UserAction.REACTIVATE: {A: A, I: A, D: None},
+    UserAction.DELETE: {A: D, I: D, D: D},
+    UserAction.RESTORE: {A: None, I: I, D: I},
+}
+
+
+@pytest.mark.parametrize(("action", "status"), list(product(UserAction, UserStatus)))
+def test_every_action_in_every_status(action: UserAction, status: UserStatus) -> None:
+    assert next_status(status, action) is EXPECTED[action][status]
+
+
+def test_every_action_leaves_an_event() -> None:
+    assert set(EVENT_OF) == set(UserAction)
