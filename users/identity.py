@@ -114,7 +114,7 @@ def external_id_key(raw: str) -> str | None:
 
 def display_name(raw: str) -> str:
     """One line for people to read, of 1 to 200 characters."""
-    return _line("displayName", raw, DISPLAY_NAME_LENGTH)
+    return _line("display_name", raw, DISPLAY_NAME_LENGTH)
 
 
 def reason(raw: str) -> str:
@@ -124,8 +124,8 @@ def reason(raw: str) -> str:
 
 def external_id(raw: str) -> str:
     """Another system's key for the user, kept to the letter, of 1 to 255 characters."""
-    _check_length("externalId", raw, 1, EXTERNAL_ID_LENGTH)
-    _check_readable("externalId", raw)
+    _check_length("external_id", raw, 1, EXTERNAL_ID_LENGTH)
+    _check_readable("external_id", raw)
     return raw
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import strawberry
+from strawberry.utils.str_converters import to_camel_case
 
 from graph import ids
 from graph.types.user import User
@@ -41,7 +42,7 @@ def user_errors(problems: Sequence[Problem]) -> list[UserError]:
 
 
 def _user_error(problem: Problem) -> UserError:
-    code, message, path = problem.code, problem.message, ["input", problem.field]
+    code, message, path = problem.code, problem.message, ["input", to_camel_case(problem.field)]
     match problem:
         case FieldProblem():
             return FieldError(

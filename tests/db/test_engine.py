@@ -81,7 +81,10 @@ async def test_only_a_unique_key_counts_as_taken(database: Database) -> None:
 
 
 async def test_sqlite_is_set_up_as_the_design_says(tmp_path: object) -> None:
-    async with opened(f"sqlite:///{tmp_path}/a.db") as database, database.engine.connect() as connection:
+    async with (
+        opened(f"sqlite:///{tmp_path}/a.db") as database,
+        database.engine.connect() as connection,
+    ):
         found = [
             (await connection.execute(text(f"PRAGMA {name}"))).scalar_one()
             for name in ("journal_mode", "foreign_keys", "busy_timeout")

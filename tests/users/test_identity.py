@@ -144,7 +144,7 @@ def test_a_display_name(raw: str, text: str) -> None:
 def test_a_wrong_display_name(raw: str, code: ErrorCode) -> None:
     with pytest.raises(InvalidValue) as caught:
         identity.display_name(raw)
-    assert (caught.value.problem.field, caught.value.problem.code) == ("displayName", code)
+    assert (caught.value.problem.field, caught.value.problem.code) == ("display_name", code)
 
 
 def test_an_external_id_is_kept_to_the_letter() -> None:
@@ -155,7 +155,7 @@ def test_an_external_id_is_kept_to_the_letter() -> None:
 def test_a_wrong_external_id(raw: str, code: ErrorCode) -> None:
     with pytest.raises(InvalidValue) as caught:
         identity.external_id(raw)
-    assert (caught.value.problem.field, caught.value.problem.code) == ("externalId", code)
+    assert (caught.value.problem.field, caught.value.problem.code) == ("external_id", code)
     assert identity.external_id_key(raw) is None
 
 
