@@ -127,9 +127,10 @@ def is_unreachable(error: BaseException | None) -> bool:
             return False
 
 
-def _engine(url: URL, **pool: Any) -> AsyncEngine:
+def _engine(url: URL, **options: Any) -> AsyncEngine:
+    options |= {"hide_parameters": True}  # they are personal data, and errors are logged
     if url.get_backend_name() == "sqlite":
-        engine = create_async_engine(url, connect_args={"isolation_level": None}, **pool)
+        engine = create_async_engine(url, connect_args={"isolation_level": None}, **options)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_on_sqlite)
         return engine
@@ -139,7 +140,7 @@ def _engine(url: URL, **pool: Any) -> AsyncEngine:
             "timeout": _CONNECT_SECONDS,
             "server_settings": {"application_name": "roster", "timezone": "UTC", "jit": "off"},
         },
-        **pool,
+        **options,
     )
 
 

@@ -27,7 +27,8 @@ def present(error: GraphQLError, request_id: str | None) -> GraphQLError:
         return error
     if isinstance(error, GraphQLSyntaxError):
         return _with(error, error.message, "GRAPHQL_PARSE_FAILED")
-    if error.path is None and error.original_error is None:
+    # A wrong variable comes as a GraphQLError inside another.
+    if error.path is None and isinstance(error.original_error, GraphQLError | None):
         return _with(error, error.message, "GRAPHQL_VALIDATION_FAILED")
     error_id = uuid4().hex
     cause = error.original_error

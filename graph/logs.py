@@ -7,13 +7,20 @@ import structlog
 
 
 def configure(log_format: str) -> None:
+    """Set up the log of this process; a traceback shows no variables, which are personal data."""
     renderer: structlog.typing.Processor
+    exceptions: list[structlog.typing.Processor] = []
     if log_format == "json":
         renderer = structlog.processors.JSONRenderer()
-        exceptions = [structlog.processors.dict_tracebacks]
+        exceptions = [
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            )
+        ]
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        exceptions = []
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

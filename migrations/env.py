@@ -17,7 +17,7 @@ def migrate(connection: Connection) -> None:
     """Run what was asked for in one transaction, which waits for any other migration."""
     on_sqlite = connection.dialect.name == "sqlite"
     if on_sqlite:
-        # Alembic changes a table by copying and dropping it, which must not reach what refers to it.
+        # Alembic changes a table by copying and dropping it: what refers to it must not follow.
         _set_foreign_keys(connection, "OFF")
         connection = connection.execution_options(roster_writes=True)
     context.configure(

@@ -42,10 +42,12 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def serving_process(**settings: str) -> AsyncIterator[tuple[Process, str]]:
+async def serving_process(
+    cwd: Path | None = None, **settings: str
+) -> AsyncIterator[tuple[Process, str]]:
     """Serve on a free port; give the process and the base URL once it says that it runs."""
     port = free_port()
-    process = await start("serve", **{"ROSTER_PORT": str(port)} | settings)
+    process = await start("serve", cwd=cwd, ROSTER_PORT=str(port), **settings)
     assert process.stdout
     try:
         seen = b""

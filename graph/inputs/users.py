@@ -62,8 +62,12 @@ class UserFilter:
 
     def read(self) -> Filter:
         """Turn it into what the database is asked; raise InputError for what cannot be meant."""
-        for name in ("id", "database_id", "status"):
-            _check_length(name, getattr(self, name))
+        for name, values in (
+            ("id", self.id),
+            ("databaseId", self.database_id),
+            ("status", self.status),
+        ):
+            _check_length(name, values)
         return Filter(
             ids=_all_of(
                 None if self.id is None else [user_id(text) for text in self.id],

@@ -3,7 +3,8 @@ import sqlite3
 import pytest
 from asyncpg import ConnectionDoesNotExistError, InvalidPasswordError, TooManyConnectionsError
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from db.engine import Database, is_unique_violation, is_unreachable, parse_url
 from tests.conftest import opened
@@ -49,6 +50,7 @@ def wrapped(cause: BaseException) -> DBAPIError:
     [
         ConnectionRefusedError(),
         TimeoutError(),
+        PoolTimeoutError(),
         ConnectionDoesNotExistError(),
         TooManyConnectionsError(),
         wrapped(ConnectionDoesNotExistError()),
@@ -115,7 +117,7 @@ async def test_a_transaction_that_raises_leaves_nothing(database: Database) -> N
             await session.execute(text("INSERT INTO t VALUES (1)"))
             raise ValueError
 
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         await write_and_fail()
     async with database.engine.connect() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM t"))).scalar_one() == 0

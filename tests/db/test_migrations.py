@@ -32,10 +32,11 @@ def names(connection: Connection) -> dict[str, set[str | None]]:
 
 
 def expected_names() -> dict[str, set[str | None]]:
-    return {
-        table.name: {str(part.name) for part in (*table.constraints, *table.indexes)}
-        for table in Model.metadata.tables.values()
-    }
+    found: dict[str, set[str | None]] = {}
+    for table in Model.metadata.tables.values():
+        found[table.name] = {*(str(c.name) for c in table.constraints)}
+        found[table.name] |= {*(str(i.name) for i in table.indexes)}
+    return found
 
 
 async def run(database: Database, step: str, revision: str) -> None:

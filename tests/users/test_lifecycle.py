@@ -7,7 +7,7 @@ from users.lifecycle import EVENT_OF, UserAction, next_status
 
 A, I, D = UserStatus.ACTIVE, UserStatus.DEACTIVATED, UserStatus.DELETED  # noqa: E741
 
-EXPECTED = {
+EXPECTED: dict[UserAction, dict[UserStatus, UserStatus | None]] = {
     UserAction.UPDATE: {A: A, I: I, D: None},
     UserAction.DEACTIVATE: {A: I, I: I, D: None},
     UserAction.REACTIVATE: {A: A, I: A, D: None},
