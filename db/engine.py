@@ -8,14 +8,25 @@ from typing import Any
 
 from asyncpg import PostgresError
 from sqlalchemy import URL, Connection, event, make_url, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-UNIQUE_VIOLATION = "23505"  # PostgreSQL, appendix A: SQLSTATE of unique_violation
-# Class 08 is a connection exception; 57P01 to 57P03 a server that stops or starts; 53300 too many
-# connections; 25006 a primary that has become a standby.
-_UNREACHABLE = ("08", "57P0", "53300", "25006")
+# SQLSTATEs of PostgreSQL, appendix A: of a taken key, of a transaction that can be tried again
+# (a serialization failure, a deadlock), and of a server that isn't to be had: class 08 and 28, one
+# that stops or starts, one that is full, a primary that became a standby, a database that is gone.
+_UNIQUE_VIOLATION = "23505"
+_PASSING = ("40001", "40P01")
+_UNREACHABLE = ("08", "28", "57P0", "53300", "25006", "3D000")
+_SQLITE_UNREACHABLE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+}
+# What a PostgreSQL URL can say behind its question mark.
+_URL_OPTIONS = {"host", "port", "user", "password", "ssl", "target_session_attrs"}
 _CONNECT_SECONDS = 5
 # Longer than any write of ours takes: another process may hold the one write lock.
 _SQLITE_BUSY_MS = 30_000
@@ -26,6 +37,9 @@ class Database:
 
     A reading session runs in autocommit, so that no transaction is opened to read a row; a writing
     one is one transaction. Both take a connection when they begin and give it back at the end.
+
+    Times are seconds: `pool_timeout` to wait for a connection, `statement_timeout` for an answer
+    from PostgreSQL.
     """
 
     def __init__(
@@ -35,11 +49,13 @@ class Database:
         pool_size: int = 10,
         pool_timeout: float = 30,
         pool_pre_ping: bool = True,
+        statement_timeout: float | None = None,
     ) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _engine(
             self.url,
+            statement_timeout,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=pool_timeout,
@@ -91,43 +107,69 @@ def parse_url(text: str) -> URL:
             "the database URL cannot be read: it looks like postgresql://user@host/name"
         ) from error
     if backend == "sqlite":
-        if url.database in {None, "", ":memory:"}:
-            raise ValueError("the SQLite URL names no file: it looks like sqlite:///./roster.db")
-        return url.set(drivername="sqlite+aiosqlite")
+        return _sqlite_url(url)
     if backend in {"postgresql", "postgres"}:
-        query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
-        return url.set(drivername="postgresql+asyncpg", query=query)
+        return _postgres_url(url)
     raise ValueError(f"{backend} is not a database that Roster runs on: SQLite and PostgreSQL are")
+
+
+def _sqlite_url(url: URL) -> URL:
+    if url.database in {None, "", ":memory:"} or url.query:
+        raise ValueError("the SQLite URL names no file: it looks like sqlite:///./roster.db")
+    return url.set(drivername="sqlite+aiosqlite")
+
+
+def _postgres_url(url: URL) -> URL:
+    query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
+    if unknown := ", ".join(sorted(set(query) - _URL_OPTIONS)):
+        raise ValueError(f"the database URL has an option that Roster doesn't know: {unknown}")
+    if not 0 < (url.port or 1) < 2**16:
+        raise ValueError("the database URL has a port that cannot be: it is from 1 to 65535")
+    # In their own places, where a password is never shown.
+    user, password = query.pop("user", url.username), query.pop("password", url.password)
+    return url.set(
+        drivername="postgresql+asyncpg",
+        query=query,
+        username=str(user or "") or None,
+        password=str(password or "") or None,
+    )
 
 
 def is_unique_violation(error: IntegrityError) -> bool:
     """Tell a taken unique key from every other broken constraint, by code, never by message."""
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
-        return cause.sqlite_errorname == "SQLITE_CONSTRAINT_UNIQUE"
-    return getattr(cause, "sqlstate", None) == UNIQUE_VIOLATION
+        return cause.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE
+    return _sqlstate(error) == _UNIQUE_VIOLATION
+
+
+def is_passing(error: DBAPIError) -> bool:
+    """Tell whether the same transaction, tried again, may well succeed."""
+    return _sqlstate(error) in _PASSING
 
 
 def is_unreachable(error: BaseException | None) -> bool:
     """Tell whether the database, and not the request, is at fault: it is gone, stopping or full."""
     match error:
-        case None:
-            return False
         case PoolTimeoutError() | OSError():  # a TimeoutError is an OSError too
             return True
         case PostgresError():
             return str(error.sqlstate).startswith(_UNREACHABLE)
-        case DBAPIError(connection_invalidated=True) | InterfaceError():
+        case DBAPIError(connection_invalidated=True):
             return True
-        case OperationalError(orig=sqlite3.OperationalError()):
-            return True
+        case DBAPIError(orig=sqlite3.Error() as cause):
+            return (cause.sqlite_errorcode & 0xFF) in _SQLITE_UNREACHABLE
         case DBAPIError():
             return is_unreachable(getattr(error.orig, "__cause__", None))
         case _:
             return False
 
 
-def _engine(url: URL, **options: Any) -> AsyncEngine:
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
+
+
+def _engine(url: URL, statement_timeout: float | None, **options: Any) -> AsyncEngine:
     options |= {"hide_parameters": True}  # they are personal data, and errors are logged
     if url.get_backend_name() == "sqlite":
         engine = create_async_engine(url, connect_args={"isolation_level": None}, **options)
@@ -138,6 +180,7 @@ def _engine(url: URL, **options: Any) -> AsyncEngine:
         url,
         connect_args={
             "timeout": _CONNECT_SECONDS,
+            "command_timeout": statement_timeout,
             "server_settings": {"application_name": "roster", "timezone": "UTC", "jit": "off"},
         },
         **options,

@@ -14,7 +14,7 @@ from db.engine import Database
 def config(url: URL) -> Config:
     """Set up Alembic's own commands, wherever Roster is installed."""
     alembic = Config()
-    alembic.set_main_option("script_location", str(files("migrations")))
+    alembic.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
     alembic.attributes["url"] = url
     return alembic
 

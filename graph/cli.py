@@ -1,24 +1,33 @@
 """The command line: `roster serve`, `migrate`, `demo` and `schema`."""
 
 import asyncio
+import os
 import socket
 import sys
-from typing import Annotated, Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
 
 import typer
 import uvicorn
+from alembic.util import CommandError
 from rich.console import Console
 from rich.progress import Progress
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from uvicorn.supervisors import Multiprocess
 
 from db import migrate as migrations
-from db.engine import Database, is_unreachable
+from db.engine import Database, parse_url
 from graph import logs
 from graph.settings import Settings, WrongSettings, load
 
 T = TypeVar("T")
 
-app = typer.Typer(help="A user directory with a GraphQL API.", no_args_is_help=True)
+app = typer.Typer(
+    help="A user directory with a GraphQL API.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -27,17 +36,26 @@ class CannotStart(Exception):
     """One line for whoever typed the command: what is wrong and what to do."""
 
 
+class _Server(uvicorn.Server):
+    """Says where it is as soon as it can be asked."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self.settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            _greet(self.settings)
+
+
 def main() -> None:
-    """Run a command; what its user can mend is one line on standard error, and exit code 1."""
+    """Run a command; what its user can mend is a line on standard error, and exit code 1."""
     try:
-        app(standalone_mode=False)
+        app()
     except (CannotStart, WrongSettings) as error:
         errors.print(f"roster: {error}", style="red", markup=False)
         sys.exit(1)
-    except (typer.Exit, typer.Abort) as end:
-        sys.exit(getattr(end, "exit_code", 1))
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 @app.command()
@@ -55,11 +73,11 @@ def serve() -> None:
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    _greet(settings)
     try:
         if settings.workers == 1:
-            uvicorn.Server(config).run(sockets=[listening])
+            _Server(config, settings).run(sockets=[listening])
         else:
+            _greet(settings)
             Multiprocess(config, sockets=[listening]).run()
     except KeyboardInterrupt:
         pass  # how uvicorn hands on the Ctrl-C by which it was stopped
@@ -116,10 +134,10 @@ async def _populate(database: Database, count: int) -> None:
             progress.advance(task, added)
 
 
-def _run(settings: Settings, job: Any) -> Any:
+def _run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
     """Do one job on the database, and turn what is wrong with it into a line."""
 
-    async def run() -> Any:
+    async def run() -> T:
         database = settings.database()
         try:
             return await job(database)
@@ -128,12 +146,10 @@ def _run(settings: Settings, job: Any) -> Any:
 
     try:
         return asyncio.run(run())
-    except Exception as error:
-        if not is_unreachable(error):
-            raise
+    except (DBAPIError, PoolTimeoutError, OSError, CommandError) as error:
         cause = getattr(error, "orig", None) or error
-        detail = " ".join(str(cause).split()) or type(cause).__name__
-        raise CannotStart(f"cannot reach {_database_name(settings)}: {detail}") from None
+        detail = " ".join(str(cause.__cause__ or cause).split()) or type(cause).__name__
+        raise CannotStart(f"cannot use {_database_name(settings)}: {detail}") from None
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -141,7 +157,7 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), backlog=2048)
     except OSError as error:
         raise CannotStart(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+            f"cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}. "
             "ROSTER_PORT chooses another port"
         ) from None
 
@@ -154,5 +170,9 @@ def _greet(settings: Settings) -> None:
 
 
 def _database_name(settings: Settings) -> str:
-    url = settings.database().url
-    return f"SQLite {url.database}" if "sqlite" in url.drivername else f"PostgreSQL {url!s}"
+    """Name the database for people: where it is, and never how to get in."""
+    url = parse_url(settings.database_url)
+    if url.get_backend_name() == "sqlite":
+        return f"SQLite {url.database}"
+    host = url.host or str(url.query.get("host", "localhost"))
+    return f"PostgreSQL {url.database} on {host}{f':{url.port}' if url.port else ''}"

@@ -25,6 +25,9 @@ from users.service import UserService
 
 Rows = Sequence[Row[Any]]
 
+# A statement has at most 32,767 parameters on either database.
+_MAX_BATCH = 1_000
+
 
 class Context(BaseContext):
     """One operation's hold on the directory.
@@ -77,7 +80,7 @@ class Context(BaseContext):
                     by_user[row.user_id].append(row)
                 return [by_user[user_id] for user_id in user_ids]
 
-            self._histories[window] = DataLoader(load, cache=False)
+            self._histories[window] = DataLoader(load, max_batch_size=_MAX_BATCH, cache=False)
         return self._histories[window]
 
     def _loader(self, statement: Select[Any]) -> DataLoader[Any, Row[Any] | None]:
@@ -87,7 +90,7 @@ class Context(BaseContext):
             found = {row.key: row for row in await self.rows(statement, {"keys": list(set(keys))})}
             return [found.get(key) for key in keys]
 
-        return DataLoader(load, cache=False)
+        return DataLoader(load, max_batch_size=_MAX_BATCH, cache=False)
 
     @asynccontextmanager
     async def _taking_turns(self) -> AsyncIterator[None]:

@@ -30,11 +30,15 @@ def present(error: GraphQLError, request_id: str | None) -> GraphQLError:
     # A wrong variable comes as a GraphQLError inside another.
     if error.path is None and isinstance(error.original_error, GraphQLError | None):
         return _with(error, error.message, "GRAPHQL_VALIDATION_FAILED")
-    error_id = uuid4().hex
     cause = error.original_error
+    if error.path is None and isinstance(cause, ValueError | RecursionError):
+        message = "The document cannot be read: a value is too long, or nested too deep."
+        return _with(error, message, "GRAPHQL_VALIDATION_FAILED")
+    error_id = uuid4().hex
     facts = {"error_id": error_id, "request_id": request_id, "path": error.path}
     if is_unreachable(cause):
-        log.error("database unreachable", cause=type(cause).__name__, **facts)
+        detail = getattr(cause, "orig", None) or cause
+        log.error("database unreachable", cause=repr(detail), **facts)
         message = "The directory's database cannot be reached right now. Try again in a moment."
         return _with(error, message, "DATABASE_UNAVAILABLE", error_id)
     log.error("operation crashed", exc_info=cause or error, **facts)

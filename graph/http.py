@@ -5,15 +5,17 @@ from importlib.resources import files
 from typing import Any
 from uuid import uuid4
 
-from cross_web import HTTPException
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from strawberry.fastapi import GraphQLRouter
+from strawberry.http import GraphQLRequestData
 
 from db.engine import is_unreachable
 from graph.context import Context
 
+_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*")  # GraphQL, section 2.1.9
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # The package holds GraphiQL's published bundles and nothing that runs here; ADR 1.
 GRAPHIQL_FILES = files("graphene_django_graphiql_static") / (
@@ -60,6 +62,15 @@ class GraphQLDoor(GraphQLRouter[Context, None]):
         if not isinstance(value, dict | None):
             raise HTTPException(400, "The request has to be a JSON object.")
         return value or {}
+
+    async def parse_http_body(
+        self, request: AsyncHTTPRequestAdapter
+    ) -> GraphQLRequestData | list[GraphQLRequestData]:
+        data = await super().parse_http_body(request)
+        name = data.operation_name if isinstance(data, GraphQLRequestData) else None
+        if name and not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise HTTPException(400, "The operationName has to be the name of an operation.")
+        return data
 
 
 health = APIRouter(prefix="/health")

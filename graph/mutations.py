@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import strawberry
+from sqlalchemy.exc import DBAPIError
 
+from db.engine import is_passing
 from graph.context import GraphInfo
 from graph.inputs.mutations import (
     CreateUserInput,
@@ -28,6 +30,7 @@ from graph.types.user_error import UserError, user_errors
 from users.errors import Refused
 from users.service import UserService, Written
 
+_ATTEMPTS = 5
 _INPUT = strawberry.argument(description="What to do.")
 
 
@@ -42,12 +45,17 @@ class _Outcome:
 
 
 async def _attempt(info: GraphInfo, verb: Callable[[UserService], Awaitable[Written]]) -> _Outcome:
-    """Do one verb in one transaction."""
-    try:
-        async with info.context.writing() as users:
-            written = await verb(users)
-    except Refused as refused:
-        return _Outcome(errors=user_errors(refused.problems))
+    """Do one verb in one transaction; again from the start where others were in its way."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            async with info.context.writing() as users:
+                written = await verb(users)
+            break
+        except Refused as refused:
+            return _Outcome(errors=user_errors(refused.problems))
+        except DBAPIError as error:
+            if attempt == _ATTEMPTS or not is_passing(error):
+                raise
     user = User.of(written.user)
     edge = UserEdge(cursor=read_order(None).cursor(written.user), node=user)
     return _Outcome(user, edge, written.changed)

@@ -71,17 +71,17 @@ class Query:
     ) -> User | None:
         context = info.context
         key: int | str | None
-        if by.id is not None:
-            loader, key = context.users_by_id, user_id(by.id.value)
-        elif by.database_id is not None:
-            loader, key = context.users_by_id, by.database_id.value
-        elif by.username is not None:
-            loader, key = context.users_by_username, username_key(by.username.value)
-        elif by.email is not None:
-            loader, key = context.users_by_email, email_key(by.email.value)
-        else:
-            assert by.external_id is not None
-            loader, key = context.users_by_external_id, external_id_key(by.external_id.value)
+        match by.given():
+            case "id", text:
+                loader, key = context.users_by_id, user_id(text)
+            case "database_id", key:
+                loader = context.users_by_id
+            case "username", text:
+                loader, key = context.users_by_username, username_key(text)
+            case "email", text:
+                loader, key = context.users_by_email, email_key(text)
+            case _, text:
+                loader, key = context.users_by_external_id, external_id_key(text)
         row = None if key is None else await loader.load(key)
         return row and User.of(row)
 

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
     pool_timeout: Annotated[float, Field(gt=0, le=600)] = 30
     pool_pre_ping: bool = True
+    statement_timeout: Annotated[float, Field(gt=0, le=3600)] = 30
     log_format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
 
     @field_validator("database_url")
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
             pool_size=self.pool_size,
             pool_timeout=self.pool_timeout,
             pool_pre_ping=self.pool_pre_ping,
+            statement_timeout=self.statement_timeout,
         )
 
 

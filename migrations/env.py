@@ -4,6 +4,7 @@ import asyncio
 import os
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from db.engine import Database
@@ -41,7 +42,10 @@ def _set_foreign_keys(connection: Connection, value: str) -> None:
 
 
 async def migrate_by_url() -> None:
-    database = Database(os.environ.get("ROSTER_DATABASE_URL", "sqlite:///./roster.db"))
+    url = os.environ.get("ROSTER_DATABASE_URL") or os.environ.get("DATABASE_URL")
+    if url is None:
+        raise CommandError("ROSTER_DATABASE_URL has to name the database")
+    database = Database(url)
     async with database.engine.connect() as connection:
         await connection.run_sync(migrate)
     await database.close()

@@ -83,9 +83,9 @@ async def serving(settings: Settings) -> AsyncIterator[Client]:
         yield Client(http, app.state.database)
 
 
-async def count(client: Client) -> tuple[int, int]:
+async def count(database: Database) -> tuple[int, int]:
     """Count the rows of users and of events: what a refused request must not have added to."""
-    async with client.database.engine.connect() as connection:
+    async with database.engine.connect() as connection:
         users, events = [
             (await connection.execute(select(func.count()).select_from(table))).scalar_one()
             for table in (User, UserEvent)

@@ -58,5 +58,5 @@ async def serving_process(
         yield process, f"http://127.0.0.1:{port}"
     finally:
         if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
-            await process.wait()
+            process.send_signal(signal.SIGTERM)  # which it hands on to its workers
+            await asyncio.wait_for(process.communicate(), 30)

@@ -29,6 +29,13 @@ _CASE_PRESERVED = get_profile("UsernameCasePreserved")
 # Embeddings, overrides and isolates: they make a text read otherwise than it is (UTS 55).
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _LINE_BREAKS = frozenset("\u2028\u2029")
+# Unicode 23.7: these, and the last two of every plane.
+_NONCHARACTERS = range(0xFDD0, 0xFDF0)
+_PLANE_END = 0xFFFE
+_VISIBLE = frozenset("LNPS")
+_FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")  # letters and signs that show nothing
+_DECOMPOSED_GROWTH = 4  # no character decomposes (NFD) into more
+_NO_EMAIL = "An e-mail address looks like name@example.com."
 _NOT_TEXT = frozenset({"Cc", "Cs"})
 
 
@@ -57,7 +64,7 @@ class Username:
 
     @classmethod
     def parse(cls, raw: str) -> "Username":
-        _check_length("username", raw, USERNAME_MIN_LENGTH, USERNAME_LENGTH)
+        _check_size("username", raw, USERNAME_MIN_LENGTH, USERNAME_LENGTH)
         try:
             text = _CASE_PRESERVED.enforce(raw)
             mapped = _CASE_MAPPED.enforce(raw)
@@ -80,20 +87,19 @@ class Email:
 
     @classmethod
     def parse(cls, raw: str) -> "Email":
-        _check_length("email", raw, 1, EMAIL_LENGTH)
+        _check_size("email", raw, 1, EMAIL_LENGTH)
         try:
             # In a test environment names under .test are addresses like any other.
             address = validate_email(
                 raw, check_deliverability=False, test_environment=True, strict=True
             )
         except (EmailNotValidError, UnicodeError):
-            raise InvalidValue(
-                "email", ErrorCode.INVALID_FORMAT, "An e-mail address looks like name@example.com."
-            ) from None
+            raise InvalidValue("email", ErrorCode.INVALID_FORMAT, _NO_EMAIL) from None
         # IDNA has made the domain one already, and to it ß and ss are two letters.
         key = f"{_fold(address.local_part)}@{address.ascii_domain}"
         _check_length("email", address.normalized, 1, EMAIL_LENGTH)
-        _check_length("email", key, 1, EMAIL_LENGTH * FOLDED_GROWTH)
+        if len(key) > EMAIL_LENGTH * FOLDED_GROWTH:
+            raise InvalidValue("email", ErrorCode.INVALID_FORMAT, _NO_EMAIL)
         return cls(address.normalized, key)
 
 
@@ -137,10 +143,12 @@ def _or_none(parse: Callable[[], str]) -> str | None:
 
 
 def _line(field: str, raw: str, longest: int) -> str:
-    _check_length(field, raw, 1, longest)
+    _check_size(field, raw, 1, longest)
     _check_readable(field, raw)
     text = unicodedata.normalize("NFC", raw).strip()
     _check_length(field, text, 1, longest)
+    if not any(unicodedata.category(c)[0] in _VISIBLE and c not in _FILLERS for c in text):
+        raise InvalidValue(field, ErrorCode.INVALID_FORMAT, "There is nothing to be seen in this.")
     return text
 
 
@@ -148,6 +156,17 @@ def _fold(text: str) -> str:
     """Give all twins in case, width and composition one form (Unicode 3.13, D146)."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", text).casefold())
     return unicodedata.normalize("NFKC", folded.casefold())
+
+
+def _is_noncharacter(code_point: int) -> bool:
+    return code_point in _NONCHARACTERS or code_point & 0xFFFE == _PLANE_END
+
+
+def _check_size(field: str, raw: str, shortest: int, longest: int) -> None:
+    """Check the length of a text as it will be kept; of one that is far too long, as it is."""
+    if len(raw) <= longest * _DECOMPOSED_GROWTH:
+        raw = unicodedata.normalize("NFC", raw)
+    _check_length(field, raw, shortest, longest)
 
 
 def _check_length(field: str, text: str, shortest: int, longest: int) -> None:
@@ -163,6 +182,7 @@ def _check_readable(field: str, text: str) -> None:
     for character in text:
         if (
             unicodedata.category(character) in _NOT_TEXT
+            or _is_noncharacter(ord(character))
             or character in _BIDI_CONTROLS
             or character in _LINE_BREAKS
         ):

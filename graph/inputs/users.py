@@ -19,21 +19,29 @@ MAX_LIST = 100
 
 @strawberry.input(description="The one key to find a user by.", one_of=True)
 class UserBy:
-    id: strawberry.Maybe[strawberry.ID] = strawberry.field(
-        description="The user's id; a deleted user can be found by it too."
+    id: strawberry.ID | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="The user's id; a deleted user can be found by it too.",
     )
-    database_id: strawberry.Maybe[BigInt] = strawberry.field(
-        description="The id in the database; a deleted user can be found by it too."
+    database_id: BigInt | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="The id in the database; a deleted user can be found by it too.",
     )
-    username: strawberry.Maybe[str] = strawberry.field(
-        description="The username, without regard to case and Unicode form."
+    username: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="The username, without regard to case and Unicode form.",
     )
-    email: strawberry.Maybe[str] = strawberry.field(
-        description="The e-mail address, without regard to case and Unicode form."
+    email: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="The e-mail address, without regard to case and Unicode form.",
     )
-    external_id: strawberry.Maybe[str] = strawberry.field(
-        description="Another system's key, to the letter."
+    external_id: str | None = strawberry.field(
+        default=strawberry.UNSET, description="Another system's key, to the letter."
     )
+
+    def given(self) -> tuple[str, Any]:
+        """Give the name and the value of the one key; that there is one, GraphQL has seen to."""
+        return next((n, v) for n, v in vars(self).items() if v is not strawberry.UNSET)
 
 
 @strawberry.input(description="What a text has to be, without regard to case and Unicode form.")

@@ -1,7 +1,12 @@
 import sqlite3
 
 import pytest
-from asyncpg import ConnectionDoesNotExistError, InvalidPasswordError, TooManyConnectionsError
+from asyncpg import (
+    ConnectionDoesNotExistError,
+    InvalidPasswordError,
+    TooManyConnectionsError,
+    UniqueViolationError,
+)
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -18,6 +23,8 @@ from tests.conftest import opened
         ("postgresql://ada:pw@host:1/roster", "postgresql+asyncpg://ada:pw@host:1/roster"),
         ("postgresql+asyncpg://host/r", "postgresql+asyncpg://host/r"),
         ("postgresql://h/r?sslmode=require", "postgresql+asyncpg://h/r?ssl=require"),
+        ("postgresql://h/r?user=ada&password=pw", "postgresql+asyncpg://ada:pw@h/r"),
+        ("postgresql:///r?host=/run/pg", "postgresql+asyncpg:///r?host=%2Frun%2Fpg"),
     ],
 )
 def test_a_url_is_read_as_people_write_it(written: str, read: str) -> None:
@@ -31,6 +38,9 @@ def test_a_url_is_read_as_people_write_it(written: str, read: str) -> None:
         ("mysql://host/r", "mysql is not a database that Roster runs on"),
         ("sqlite://", "the SQLite URL names no file"),
         ("sqlite:///:memory:", "the SQLite URL names no file"),
+        ("sqlite:///file::memory:?uri=true", "the SQLite URL names no file"),
+        ("postgresql://h:99999/r", "the database URL has a port that cannot be"),
+        ("postgresql://h/r?foo=1", "an option that Roster doesn't know: foo"),
     ],
 )
 def test_a_wrong_url_is_told_in_a_line(written: str, line: str) -> None:
@@ -54,6 +64,7 @@ def wrapped(cause: BaseException) -> DBAPIError:
         ConnectionDoesNotExistError(),
         TooManyConnectionsError(),
         wrapped(ConnectionDoesNotExistError()),
+        wrapped(InvalidPasswordError()),
         DBAPIError("SELECT 1", {}, RuntimeError(), connection_invalidated=True),
     ],
 )
@@ -63,7 +74,13 @@ def test_a_database_that_is_gone_is_told_from_a_fault_of_ours(error: Exception) 
 
 @pytest.mark.parametrize(
     "error",
-    [None, ValueError(), wrapped(InvalidPasswordError()), DBAPIError("x", {}, RuntimeError())],
+    [
+        None,
+        ValueError(),
+        wrapped(UniqueViolationError()),
+        ZeroDivisionError(),
+        DBAPIError("x", {}, RuntimeError()),
+    ],
 )
 def test_other_errors_are_not_blamed_on_the_database(error: Exception | None) -> None:
     assert not is_unreachable(error)

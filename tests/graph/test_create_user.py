@@ -89,7 +89,7 @@ async def test_every_broken_rule_is_named_at_once(client: Client) -> None:
             taken("externalId", "Another user has this external id."),
         ],
     }
-    assert await count(client) == (1, 1)
+    assert await count(client.database) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ async def test_twins_of_a_taken_name_and_address_are_taken(
             taken("email", "Another user has this e-mail address."),
         ],
     }
-    assert await count(client) == (1, 1)
+    assert await count(client.database) == (1, 1)
 
 
 async def test_what_a_deleted_user_had_is_free(client: Client) -> None:
@@ -116,7 +116,7 @@ async def test_what_a_deleted_user_had_is_free(client: Client) -> None:
     await client.do("deleteUser", first["id"])
     second = await client.create("ada", externalId="hr-1")
     assert second["id"] != first["id"]
-    assert await count(client) == (2, 3)
+    assert await count(client.database) == (2, 3)
 
 
 async def test_a_refused_field_is_left_out_of_the_look_for_taken_ones(client: Client) -> None:
@@ -124,7 +124,7 @@ async def test_a_refused_field_is_left_out_of_the_look_for_taken_ones(client: Cl
     assert [(e["code"], e["path"]) for e in payload["errors"]] == [
         ("TOO_SHORT", ["input", "username"])
     ]
-    assert await count(client) == (0, 0)
+    assert await count(client.database) == (0, 0)
 
 
 async def test_the_payload_has_an_edge_for_the_default_list(client: Client) -> None:

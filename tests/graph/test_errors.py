@@ -24,6 +24,8 @@ def codes(answer: dict[str, Any]) -> list[str]:
         ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
         ("{ users { nodes } }", "GRAPHQL_VALIDATION_FAILED"),
         ("{ userBy(by: {}) { id } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ userBy(by: {username: null}) { id } }", "GRAPHQL_VALIDATION_FAILED"),
+        (f"{{ users(first: {'9' * 5_000}) {{ totalCount }} }}", "GRAPHQL_VALIDATION_FAILED"),
         ("{ userBy(by: {databaseId: -1}) { id } }", "GRAPHQL_VALIDATION_FAILED"),
         ("{ userBy(by: {databaseId: 9223372036854775808}) { id } }", "GRAPHQL_VALIDATION_FAILED"),
         ('{ userBy(by: {databaseId: "٣"}) { id } }', "GRAPHQL_VALIDATION_FAILED"),
@@ -92,7 +94,7 @@ async def test_a_hostile_text_in_every_field_is_refused_and_loses_nothing(
     assert await client.ask(
         "query ($id: ID!) { user(id: $id) { displayName version } }", id=user["id"]
     ) == {"displayName": "Grace", "version": 1}
-    assert await count(client) == (1, 1)
+    assert await count(client.database) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +166,8 @@ async def test_a_mistake_of_the_callers_is_not_logged(client: Client) -> None:
         b'{"query": "{ __typename }", "variables": []}',
         b'{"variables": {}}',
         b'{"query": ""}',
+        b'{"query": "{ __typename }", "operationName": "\\ud800"}',
+        b'{"query": "{ __typename }", "operationName": 1}',
     ],
 )
 async def test_a_body_that_is_no_request(client: Client, body: bytes) -> None:
@@ -179,6 +183,6 @@ async def test_a_mutation_is_not_run_by_get(client: Client) -> None:
     )
     response = await client.http.get("/graphql", params={"query": query})
     assert response.status_code == 400
-    assert await count(client) == (0, 0)
+    assert await count(client.database) == (0, 0)
     answer = await client.http.get("/graphql", params={"query": "{ users { totalCount } }"})
     assert json.loads(answer.content) == {"data": {"users": {"totalCount": 0}}}

@@ -20,7 +20,7 @@ async def test_of_two_that_create_the_same_name_at_once_one_wins(client: Client)
         lost = [(e["code"], e["path"]) for p in payloads for e in p["errors"]]
         assert len(won) == 1
         assert lost == [("TAKEN", ["input", "username"])]
-    assert await count(client) == (100, 100)
+    assert await count(client.database) == (100, 100)
 
 
 async def test_of_two_that_take_the_same_name_at_once_one_wins(client: Client) -> None:
@@ -74,4 +74,4 @@ async def test_the_same_verb_at_once_happens_once(client: Client) -> None:
     payloads = await asyncio.gather(*(client.do("deactivateUser", user["id"]) for _ in range(20)))
     assert sum(p["changed"] for p in payloads) == 1
     assert all(p["user"]["version"] == 2 for p in payloads)
-    assert await count(client) == (1, 2)
+    assert await count(client.database) == (1, 2)

@@ -111,7 +111,7 @@ async def test_a_refused_mutation_leaves_no_trace(client: Client) -> None:
     await client.create("ada")
     payload = await client.ask(CREATE, input={"username": "bob", "email": "ada@example.com"})
     assert [e["code"] for e in payload["errors"]] == ["TAKEN"]
-    assert await count(client) == (1, 1)
+    assert await count(client.database) == (1, 1)
 
 
 async def test_two_mutations_are_two_transactions(client: Client) -> None:
@@ -132,7 +132,7 @@ async def test_two_mutations_are_two_transactions(client: Client) -> None:
         "b": {"user": None, "errors": [{"code": "TAKEN"}]},
         "c": created("bob"),
     }
-    assert await count(client) == (2, 2)
+    assert await count(client.database) == (2, 2)
 
 
 async def test_an_answer_comes_after_the_commit(client: Client) -> None:
@@ -146,7 +146,7 @@ async def test_an_answer_comes_after_the_commit(client: Client) -> None:
     event.remove(client.database.engine.sync_engine, "commit", fail)
     assert answer["data"] == {"createUser": None}
     assert [e["extensions"]["code"] for e in answer["errors"]] == ["INTERNAL_ERROR"]
-    assert await count(client) == (0, 0)
+    assert await count(client.database) == (0, 0)
 
 
 async def test_a_crash_in_the_middle_of_a_write_rolls_it_back(client: Client) -> None:
@@ -158,7 +158,7 @@ async def test_a_crash_in_the_middle_of_a_write_rolls_it_back(client: Client) ->
     answer = await client.send(CREATE, input={"username": "ada", "email": "ada@example.com"})
     event.remove(client.database.engine.sync_engine, "before_cursor_execute", fail)
     assert answer["data"] == {"createUser": None}
-    assert await count(client) == (0, 0)
+    assert await count(client.database) == (0, 0)
     assert (await client.create("ada"))["version"] == 1
 
 

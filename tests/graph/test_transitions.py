@@ -27,9 +27,12 @@ async def test_every_verb_in_every_status(client: Client, verb: str, status: str
     user = await client.create("ada")
     for way in WAYS[status]:
         user = (await client.do(way, user["id"]))["user"]
-    before, (_, events_before) = await client.ask(TIMES, id=user["id"]), await count(client)
+    before, (_, events_before) = (
+        await client.ask(TIMES, id=user["id"]),
+        await count(client.database),
+    )
     payload = await client.do(verb, user["id"], reason=" because ")
-    after, (_, events_after) = await client.ask(TIMES, id=user["id"]), await count(client)
+    after, (_, events_after) = await client.ask(TIMES, id=user["id"]), await count(client.database)
     event, target = VERBS[verb]
 
     if message := REFUSED.get((verb, status)):
@@ -80,7 +83,7 @@ async def test_a_wrong_reason_changes_nothing(client: Client, verb: str) -> None
         payload = await client.do(verb, user["id"], reason=reason)
         assert payload["user"] is None
         assert (code, ["input", "reason"]) in [(e["code"], e["path"]) for e in payload["errors"]]
-    assert await count(client) == (1, 1)
+    assert await count(client.database) == (1, 1)
 
 
 async def test_a_new_status_without_a_reason_has_none(client: Client) -> None:
@@ -109,7 +112,7 @@ async def test_restoring_into_taken_names_says_which(client: Client) -> None:
         ("TAKEN", ["input", "username"]),
         ("TAKEN", ["input", "externalId"]),
     ]
-    assert await count(client) == (2, 3)
+    assert await count(client.database) == (2, 3)
     status = await client.ask("query ($id: ID!) { user(id: $id) { status } }", id=user["id"])
     assert status == {"status": "DELETED"}
 

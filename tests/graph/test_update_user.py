@@ -79,7 +79,7 @@ async def test_what_is_so_already_changes_nothing(client: Client) -> None:
     for fields in ({}, {"username": "ada", "displayName": " Ada ", "externalId": None}):
         payload = await client.do("updateUser", user["id"], **fields)
         assert payload == {"user": user, "changed": False, "errors": []}
-    assert await count(client) == (1, 1)
+    assert await count(client.database) == (1, 1)
 
 
 async def test_a_user_can_change_the_case_of_their_own_name(client: Client) -> None:
@@ -112,7 +112,7 @@ async def test_every_broken_rule_is_named_at_once(client: Client) -> None:
     assert await client.ask(
         "query ($id: ID!) { user(id: $id) { username version } }", id=bob["id"]
     ) == {"username": "bob", "version": 1}
-    assert await count(client) == (2, 2)
+    assert await count(client.database) == (2, 2)
 
 
 async def test_a_deleted_user_is_not_edited(client: Client) -> None:
@@ -138,4 +138,4 @@ async def test_a_deleted_user_is_not_edited(client: Client) -> None:
             {"__typename": "FieldError", "code": "TOO_SHORT", "path": ["input", "username"]},
         ],
     }
-    assert await count(client) == (1, 2)
+    assert await count(client.database) == (1, 2)

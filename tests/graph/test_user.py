@@ -63,8 +63,10 @@ async def test_a_deleted_user_is_found_by_id_alone(client: Client) -> None:
         assert await client.ask(BY, by=by) is None
 
 
-@pytest.mark.parametrize("by", [{}, {"username": "a", "email": "b"}, {"username": None}])
-async def test_exactly_one_key_is_asked_for(client: Client, by: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "by", [{}, {"username": "a", "email": "b"}, {"username": None}, None, {"id": {}}, "x"]
+)
+async def test_exactly_one_key_is_asked_for(client: Client, by: Any) -> None:
     answer = await client.send(BY, by=by)
     assert answer.get("data") is None
     assert [e["extensions"]["code"] for e in answer["errors"]] == ["GRAPHQL_VALIDATION_FAILED"]

@@ -24,6 +24,7 @@ FORMAT, SHORT, LONG = ErrorCode.INVALID_FORMAT, ErrorCode.TOO_SHORT, ErrorCode.T
         ("Weiß", "Weiß", "weiss"),
         ("שלום", "שלום", "שלום"),
         ("a" * 64, "a" * 64, "a" * 64),
+        ("e\u0301" * 64, "é" * 64, "é" * 64),
     ],
 )
 def test_a_username_and_its_key(raw: str, text: str, key: str) -> None:
@@ -37,6 +38,7 @@ def test_a_username_and_its_key(raw: str, text: str, key: str) -> None:
         ("ab", SHORT),
         ("a" * 65, LONG),
         ("ﬀ" * 40, FORMAT),
+        ("e\u0301" * 65, LONG),
         ("a b c", FORMAT),
         (" ada", FORMAT),
         ("ada\n", FORMAT),
@@ -109,7 +111,7 @@ def test_a_wrong_email(raw: str, code: ErrorCode) -> None:
 def test_an_email_whose_key_outgrows_its_column_is_refused() -> None:
     with pytest.raises(InvalidValue) as caught:
         Email.parse("\ufdfa" * 60 + "@example.com")  # one letter that stands for eighteen
-    assert caught.value.problem.code is LONG
+    assert caught.value.problem.code is FORMAT
 
 
 @pytest.mark.parametrize(
@@ -139,6 +141,11 @@ def test_a_display_name(raw: str, text: str) -> None:
         ("\u202eadA", FORMAT),
         ("\u2066Ada\u2069", FORMAT),
         ("Ada\udfff", FORMAT),
+        ("Ada\ufdd0", FORMAT),
+        ("Ada\U0001ffff", FORMAT),
+        ("\u200b", FORMAT),
+        ("\u3164", FORMAT),
+        ("\u0301", FORMAT),
     ],
 )
 def test_a_wrong_display_name(raw: str, code: ErrorCode) -> None:
