@@ -84,6 +84,15 @@ class Database:
                 await session.connection(execution_options={"roster_writes": True})
                 yield session
 
+    def check_file(self) -> None:
+        """Raise sqlite3.Error where SQLite's file cannot be opened.
+
+        Before an event loop that is to be short: aiosqlite's thread can outlive it, and then tells
+        of the failure itself, in a traceback.
+        """
+        if self.url.database and self.is_sqlite:
+            sqlite3.connect(self.url.database).close()
+
     async def ping(self) -> None:
         """Raise what `is_unreachable` knows if the database doesn't answer."""
         async with self.engine.connect() as connection:

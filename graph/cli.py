@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -138,15 +139,16 @@ def _run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
     """Do one job on the database, and turn what is wrong with it into a line."""
 
     async def run() -> T:
-        database = settings.database()
         try:
             return await job(database)
         finally:
             await database.close()
 
+    database = settings.database()
     try:
+        database.check_file()
         return asyncio.run(run())
-    except (DBAPIError, PoolTimeoutError, OSError, CommandError) as error:
+    except (DBAPIError, PoolTimeoutError, sqlite3.Error, OSError, CommandError) as error:
         cause = getattr(error, "orig", None) or error
         detail = " ".join(str(cause.__cause__ or cause).split()) or type(cause).__name__
         raise CannotStart(f"cannot use {_database_name(settings)}: {detail}") from None

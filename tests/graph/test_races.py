@@ -4,6 +4,9 @@ import asyncio
 from itertools import pairwise
 from typing import Any
 
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
+
 from tests.client import CREATE, Client, count
 
 
@@ -75,3 +78,27 @@ async def test_the_same_verb_at_once_happens_once(client: Client) -> None:
     assert sum(p["changed"] for p in payloads) == 1
     assert all(p["user"]["version"] == 2 for p in payloads)
     assert await count(client.database) == (1, 2)
+
+
+async def test_a_write_that_others_were_in_the_way_of_is_tried_again(client: Client) -> None:
+    class Deadlock(Exception):
+        sqlstate = "40P01"
+
+    engine = client.database.engine.sync_engine
+    left = 2
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def fail(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        nonlocal left
+        if left and statement.startswith("INSERT INTO user_events"):
+            left -= 1
+            raise DBAPIError(statement, {}, Deadlock())
+
+    assert (await client.create("ada"))["version"] == 1
+    assert await count(client.database) == (1, 1)
+    left = 100
+    answer = await client.send(CREATE, input={"username": "bob", "email": "bob@example.com"})
+    assert answer["data"] == {"createUser": None}
+    assert [e["extensions"]["code"] for e in answer["errors"]] == ["INTERNAL_ERROR"]
+    assert left == 95
+    assert await count(client.database) == (1, 1)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
+from tests.conftest import postgres
 from tests.process import free_port, run, serving_process, start
 
 COUNT = {"query": "{ users { totalCount } }"}
@@ -90,10 +91,14 @@ async def test_what_cannot_be_served_is_told_in_a_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["serve", "migrate", "demo"])
 async def test_an_unreachable_database_is_told_in_a_line(command: str, tmp_path: Path) -> None:
+    no_database = tmp_path / "text.db"
+    no_database.write_text("not a database, but long enough to be read as one" * 100)
     nowhere = f"postgresql://ada:s3cret@127.0.0.1:{free_port()}/roster"
     for url, said in (
         (nowhere, "roster: cannot use PostgreSQL roster on 127.0.0.1:"),
         (f"sqlite:///{tmp_path}/no/such/roster.db", "roster: cannot use SQLite "),
+        (f"sqlite:///{no_database}", "file is not a database"),
+        (postgres("nowhere"), 'database "nowhere" does not exist'),
     ):
         code, output = await run(command, ROSTER_DATABASE_URL=url)
         assert code == 1

@@ -1,0 +1,48 @@
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from graphql import GraphQLError
+
+from graph.scalars import SCALARS, BigInt
+
+MOMENT = SCALARS[datetime]
+NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (NOON, "2026-01-31T12:00:00Z"),
+        (NOON.replace(microsecond=1), "2026-01-31T12:00:00.000001Z"),
+        (NOON.astimezone(timezone(timedelta(hours=-5))), "2026-01-31T12:00:00Z"),
+    ],
+)
+def test_a_moment_is_written_in_utc_and_read_back(moment: datetime, text: str) -> None:
+    assert MOMENT.serialize
+    assert MOMENT.parse_value
+    assert MOMENT.serialize(moment) == text
+    assert MOMENT.parse_value(text) == moment
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2026-01-31", "2026-01-31T12:00:00", "yesterday", "", 1, None, "0001-01-01T00:00:00+01:00"],
+)
+def test_what_is_no_moment(value: Any) -> None:
+    assert MOMENT.parse_value
+    with pytest.raises(GraphQLError, match="A DateTime is written like"):
+        MOMENT.parse_value(value)
+
+
+def test_a_moment_may_have_any_offset() -> None:
+    assert MOMENT.parse_value
+    assert MOMENT.parse_value("2026-01-31T17:30:00+05:30") == NOON
+
+
+def test_a_long_number_is_a_string() -> None:
+    scalar = SCALARS[BigInt]
+    assert scalar.serialize
+    assert scalar.parse_value
+    assert scalar.serialize(2**63 - 1) == "9223372036854775807"
+    assert scalar.parse_value("9223372036854775807") == 2**63 - 1
