@@ -1,4 +1,4 @@
-"""Engines and sessions: the only place that knows two dialects."""
+"""Engines and sessions: with `url`, the only place that knows two dialects."""
 
 import asyncio
 import sqlite3
@@ -7,10 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from asyncpg import PostgresError
-from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from db.url import parse_url
 
 # SQLSTATEs of PostgreSQL, appendix A: of a taken key, of a transaction that can be tried again
 # (a serialization failure, a deadlock), and of a server that isn't to be had: class 08 and 28, one
@@ -25,8 +27,6 @@ _SQLITE_UNREACHABLE = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_FULL,
 }
-# What a PostgreSQL URL can say behind its question mark.
-_URL_OPTIONS = {"host", "port", "user", "password", "ssl", "target_session_attrs"}
 _CONNECT_SECONDS = 5
 # Longer than any write of ours takes: another process may hold the one write lock.
 _SQLITE_BUSY_MS = 30_000
@@ -100,48 +100,6 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
-
-
-def parse_url(text: str) -> URL:
-    """Read a database URL as people write it; raise ValueError with a line for them.
-
-    `postgres://` and `postgresql://` mean asyncpg, `sqlite:///` means aiosqlite, and libpq's
-    `sslmode` is asyncpg's `ssl`.
-    """
-    try:
-        url = make_url(text)
-        backend = url.get_backend_name()
-    except Exception as error:
-        raise ValueError(
-            "the database URL cannot be read: it looks like postgresql://user@host/name"
-        ) from error
-    if backend == "sqlite":
-        return _sqlite_url(url)
-    if backend in {"postgresql", "postgres"}:
-        return _postgres_url(url)
-    raise ValueError(f"{backend} is not a database that Roster runs on: SQLite and PostgreSQL are")
-
-
-def _sqlite_url(url: URL) -> URL:
-    if url.database in {None, "", ":memory:"} or url.query:
-        raise ValueError("the SQLite URL names no file: it looks like sqlite:///./roster.db")
-    return url.set(drivername="sqlite+aiosqlite")
-
-
-def _postgres_url(url: URL) -> URL:
-    query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
-    if unknown := ", ".join(sorted(set(query) - _URL_OPTIONS)):
-        raise ValueError(f"the database URL has an option that Roster doesn't know: {unknown}")
-    if not 0 < (url.port or 1) < 2**16:
-        raise ValueError("the database URL has a port that cannot be: it is from 1 to 65535")
-    # In their own places, where a password is never shown.
-    user, password = query.pop("user", url.username), query.pop("password", url.password)
-    return url.set(
-        drivername="postgresql+asyncpg",
-        query=query,
-        username=str(user or "") or None,
-        password=str(password or "") or None,
-    )
 
 
 def is_unique_violation(error: IntegrityError) -> bool:

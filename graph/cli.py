@@ -18,7 +18,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from uvicorn.supervisors import Multiprocess
 
 from db import migrate as migrations
-from db.engine import Database, parse_url
+from db.engine import Database
+from db.url import parse_url
 from graph import logs
 from graph.settings import Settings, WrongSettings, load
 

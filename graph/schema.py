@@ -27,6 +27,7 @@ from graph.types.user_event import UserEvent
 class Schema(strawberry.Schema):
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
+        self._schema.description = "A user directory: find, change and follow users."
         for place in _inputs(self._schema):
             if place.default_value is None:
                 # Python's default for an argument that may be left out; clients need no `= null`.

@@ -7,7 +7,8 @@ from typing import Annotated, Self
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db.engine import Database, parse_url
+from db.engine import Database
+from db.url import parse_url
 
 
 class Mode(StrEnum):

@@ -22,6 +22,7 @@ def test_the_committed_schema_is_the_code_s() -> None:
 
 def elements() -> Iterator[tuple[str, str | None]]:
     """Name every element that a reader of the schema meets, with its description."""
+    yield "schema", schema._schema.description  # noqa: SLF001 - Strawberry shows no other way
     for type_ in schema._schema.type_map.values():  # noqa: SLF001 - Strawberry shows no other way
         if is_introspection_type(type_) or is_specified_scalar_type(type_):
             continue

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from tests.conftest import postgres
 from tests.process import free_port, run, serving_process, start
@@ -129,8 +129,8 @@ async def test_postgresql_is_migrated_on_command_alone(empty_url: str) -> None:
 class Wire:
     """What lies between a server and its database, and can be cut and mended."""
 
-    def __init__(self, socket_path: str) -> None:
-        self.socket_path = socket_path
+    def __init__(self, far: URL) -> None:
+        self.far = far
         self.port = free_port()
         self.server: asyncio.Server | None = None
         self.open: set[asyncio.StreamWriter] = set()
@@ -145,7 +145,11 @@ class Wire:
             writer.transport.abort()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_unix_connection(self.socket_path)
+        host, port = self.far.host or str(self.far.query["host"]), self.far.port or 5432
+        if host.startswith("/"):
+            far_reader, far_writer = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        else:
+            far_reader, far_writer = await asyncio.open_connection(host, port)
         self.open |= {writer, far_writer}
 
         async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -165,7 +169,7 @@ class Wire:
 @asynccontextmanager
 async def wired(database_url: str) -> AsyncIterator[tuple[Wire, str]]:
     url = make_url(database_url)
-    wire = Wire(f"{url.query['host']}/.s.PGSQL.5432")
+    wire = Wire(url)
     await wire.mend()
     near = url.set(host="127.0.0.1", port=wire.port, query={})
     yield wire, near.render_as_string(hide_password=False)
