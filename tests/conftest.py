@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import hypothesis
 import pytest
 from sqlalchemy import event, make_url
 
@@ -18,6 +19,12 @@ from db.engine import Database
 from graph.settings import Settings
 from tests.client import Client, serving
 from tests.postgres import server
+
+# No timing decides a test: neither a slow example nor slow generation is a failure.
+hypothesis.settings.register_profile(
+    "roster", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("roster")
 
 _POSTGRES = "ROSTER_TEST_POSTGRES_URL"
 _running = pytest.StashKey[ExitStack]()
