@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
-from db.models import User, UserEvent, UserStatus
+from db.models import Change, User, UserEvent, UserEventType, UserStatus
 
 _HIDDEN_USER_COLUMNS = {"username_key", "email_key"}
 USER_COLUMNS = tuple(c for c in User.__table__.c if c.key not in _HIDDEN_USER_COLUMNS)
@@ -70,6 +70,13 @@ class UserFilter:
     email_keys: Sequence[str] | None = None
 
     def where(self) -> ColumnElement[bool]:
+        return and_(NOT_DELETED if self.statuses is None else true(), self._terms())
+
+    def where_in_any_status(self) -> ColumnElement[bool]:
+        """Give the conditions less that on the status, deleted users with the others."""
+        return replace(self, statuses=None)._terms()  # noqa: SLF001 - of its own kind
+
+    def _terms(self) -> ColumnElement[bool]:
         terms: list[ColumnElement[bool]] = [
             column.in_(values)
             for column, values in (
@@ -82,8 +89,6 @@ class UserFilter:
         ]
         if self.is_active is not None:
             terms.append(User.is_active == self.is_active)
-        if self.statuses is None:
-            terms.append(NOT_DELETED)
         return and_(true(), *terms)
 
 
@@ -123,6 +128,16 @@ def new_user(columns: Mapping[str, Any]) -> Insert:
     return insert(User).values(**columns).on_conflict_do_nothing().returning(User)
 
 
+def users_count_at_most(where: ColumnElement[bool], limit: int) -> Select[int]:
+    """Count, and stop reading at `limit`."""
+    return select(func.count()).select_from(select(User.id).where(where).limit(limit).subquery())
+
+
+def users_by_status(where: ColumnElement[bool]) -> Select[Any]:
+    statement: Select[Any] = select(User.status, func.count().label("users")).where(where)  # type: ignore[assignment]  # Row's columns are read by name
+    return statement.group_by(User.status)
+
+
 def taken_keys(
     username_key: str | None, email_key: str | None, external_id: str | None, except_id: int | None
 ) -> Select[str, str, str | None]:
@@ -138,7 +153,43 @@ def taken_keys(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """What a listed event has to be; None asks nothing, an empty list matches none."""
+
+    user_ids: Sequence[int] | None = None
+    types: Sequence[UserEventType] | None = None
+    actor_ids: Sequence[str] | None = None
+    at: Sequence[ColumnElement[bool]] = ()
+
+    def where(self) -> ColumnElement[bool]:
+        terms = [
+            column.in_(values)
+            for column, values in (
+                (UserEvent.user_id, self.user_ids),
+                (UserEvent.type, self.types),
+                (UserEvent.actor_id, self.actor_ids),
+            )
+            if values is not None
+        ]
+        return and_(true(), *terms, *self.at)
+
+
+def changes_since(user_id: int, version: int) -> Select[list[Change]]:
+    """Select what each event changed that came after `version` of a user."""
+    return (
+        select(UserEvent.changes)
+        .where(UserEvent.user_id == user_id, UserEvent.version_after > version)
+        .order_by(UserEvent.version_after)
+    )
+
+
 _EVENT_ORDER = (Sort(UserEvent.id),)
+
+
+def events_page(where: ColumnElement[bool], window: Window) -> Select[Any]:
+    """Select one page of events, the earliest first, and one row more."""
+    return _page(select(*EVENT_COLUMNS).where(where), _EVENT_ORDER, window)
 
 
 def histories(user_ids: Sequence[int], window: Window) -> Select[Any]:

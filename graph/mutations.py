@@ -44,13 +44,26 @@ class _Outcome:
     errors: list[UserError] = field(default_factory=list)
 
 
-async def _attempt(info: GraphInfo, verb: Callable[[UserService], Awaitable[Written]]) -> _Outcome:
+class _Validated(Exception):
+    """The write went through, and is to be rolled back: only its errors were asked for."""
+
+
+async def _attempt(
+    info: GraphInfo,
+    verb: Callable[[UserService], Awaitable[Written]],
+    *,
+    validate_only: bool = False,
+) -> _Outcome:
     """Do one verb in one transaction; again from the start where others were in its way."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             async with info.context.writing() as users:
                 written = await verb(users)
+                if validate_only:
+                    raise _Validated  # noqa: TRY301 - it is what rolls back
             break
+        except _Validated:
+            return _Outcome()
         except Refused as refused:
             return _Outcome(errors=user_errors(refused.problems))
         except DBAPIError as error:
@@ -74,7 +87,9 @@ class Mutation:
         input: Annotated[CreateUserInput, _INPUT],
     ) -> CreateUserPayload | None:
         done = await _attempt(
-            info, lambda users: users.create(input.fields(), is_active=input.is_active)
+            info,
+            lambda users: users.create(input.fields(), is_active=input.is_active),
+            validate_only=input.validate_only,
         )
         return CreateUserPayload(user=done.user, user_edge=done.edge, errors=done.errors)
 
@@ -84,7 +99,13 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UpdateUserInput, _INPUT],
     ) -> UpdateUserPayload | None:
-        done = await _attempt(info, lambda users: users.update(key_of(input.id), input.fields()))
+        done = await _attempt(
+            info,
+            lambda users: users.update(
+                key_of(input.id), input.fields(), expected_version=input.expected_version
+            ),
+            validate_only=input.validate_only,
+        )
         return UpdateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(
@@ -95,7 +116,12 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> DeactivateUserPayload | None:
-        done = await _attempt(info, lambda users: users.deactivate(key_of(input.id), input.reason))
+        done = await _attempt(
+            info,
+            lambda users: users.deactivate(
+                key_of(input.id), input.reason, expected_version=input.expected_version
+            ),
+        )
         return DeactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(description="Switch a deactivated user on again.")
@@ -104,7 +130,12 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> ReactivateUserPayload | None:
-        done = await _attempt(info, lambda users: users.reactivate(key_of(input.id), input.reason))
+        done = await _attempt(
+            info,
+            lambda users: users.reactivate(
+                key_of(input.id), input.reason, expected_version=input.expected_version
+            ),
+        )
         return ReactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(
@@ -116,7 +147,12 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[DeleteUserInput, _INPUT],
     ) -> DeleteUserPayload | None:
-        done = await _attempt(info, lambda users: users.delete(key_of(input.id), input.reason))
+        done = await _attempt(
+            info,
+            lambda users: users.delete(
+                key_of(input.id), input.reason, expected_version=input.expected_version
+            ),
+        )
         deleted_id = done.user.id if done.user else None
         return DeleteUserPayload(
             deleted_user_id=deleted_id, user=done.user, changed=done.changed, errors=done.errors
@@ -131,7 +167,12 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> RestoreUserPayload | None:
-        done = await _attempt(info, lambda users: users.restore(key_of(input.id), input.reason))
+        done = await _attempt(
+            info,
+            lambda users: users.restore(
+                key_of(input.id), input.reason, expected_version=input.expected_version
+            ),
+        )
         return RestoreUserPayload(
             user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
         )

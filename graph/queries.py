@@ -5,13 +5,14 @@ from typing import Annotated, Any, cast
 
 import strawberry
 
+from db.statements import EventFilter, events_page, users_page
 from db.statements import UserFilter as Filter
-from db.statements import users_page
 from graph import ids
 from graph.context import Context, GraphInfo
 from graph.errors import InputError
+from graph.inputs.lists import MAX_LIST, check_length
+from graph.inputs.user_events import UserEventFilter
 from graph.inputs.users import (
-    MAX_LIST,
     NEWEST_FIRST,
     UserBy,
     UserFilter,
@@ -23,7 +24,7 @@ from graph.page import After, Before, First, Last, Page, page, window
 from graph.selection import selects
 from graph.types.node import Node
 from graph.types.user import User, UserConnection
-from graph.types.user_event import UserEvent
+from graph.types.user_event import UserEvent, UserEventConnection, decode_cursor
 from users.identity import email_key, external_id_key, username_key
 
 _ROW_FIELDS = frozenset({"edges", "nodes", "pageInfo"})
@@ -48,8 +49,7 @@ class Query:
         info: GraphInfo,
         ids: Annotated[list[strawberry.ID], strawberry.argument(description="The objects' ids.")],
     ) -> list[Node | None]:
-        if len(ids) > MAX_LIST:
-            raise InputError(f"`ids` has {len(ids)} values; a list can have {MAX_LIST}.")
+        check_length("ids", ids)
         found = await gather(*(_node(info.context, id_) for id_ in ids), return_exceptions=True)
         # An exception in a list is its element's error: one bad id loses no other.
         return cast("list[Node | None]", found)
@@ -112,6 +112,23 @@ class Query:
             rows = await info.context.rows(users_page(wanted.where(), order.sorts, asked))
             found = page(rows, asked)
         return UserConnection.of(found, order, wanted)
+
+    @strawberry.field(description="What happened to all users, the earliest first, page by page.")
+    async def user_events(
+        self,
+        info: GraphInfo,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[
+            UserEventFilter | None, strawberry.argument(description="What the events have to be.")
+        ] = None,
+    ) -> UserEventConnection | None:
+        wanted = filter.read() if filter else EventFilter()
+        asked = window(first, after, last, before, decode_cursor)
+        rows = await info.context.rows(events_page(wanted.where(), asked))
+        return UserEventConnection.of(page(rows, asked))
 
 
 async def _node(context: Context, text: str) -> Node | None:

@@ -15,6 +15,7 @@ class ErrorCode(StrEnum):
     INVALID_FORMAT = "INVALID_FORMAT"
     NOT_FOUND = "NOT_FOUND"
     INVALID_TRANSITION = "INVALID_TRANSITION"
+    VERSION_CONFLICT = "VERSION_CONFLICT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,19 @@ class WrongStatus:
     field = "id"
 
 
-Problem = FieldProblem | UnknownUser | WrongStatus
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionConflict:
+    """The user was written since the version that the request has seen."""
+
+    user: User
+    expected: int
+    changed_fields: Sequence[str]
+    code = ErrorCode.VERSION_CONFLICT
+    message = "Somebody else has changed this user in the meantime."
+    field = "expected_version"
+
+
+Problem = FieldProblem | UnknownUser | WrongStatus | VersionConflict
 
 
 class Refused(Exception):

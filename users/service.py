@@ -7,8 +7,17 @@ from datetime import UTC, datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import User, UserEventType, UserStatus
-from users.errors import ErrorCode, FieldProblem, Problem, Refused, UnknownUser, WrongStatus
-from users.events import NOTHING, Actor, Snapshot, event, snapshot
+from db.statements import changes_since
+from users.errors import (
+    ErrorCode,
+    FieldProblem,
+    Problem,
+    Refused,
+    UnknownUser,
+    VersionConflict,
+    WrongStatus,
+)
+from users.events import NOTHING, RECORDED_FIELDS, Actor, Snapshot, event, snapshot
 from users.fields import Columns, UserFields, parse_fields, parse_reason
 from users.lifecycle import EVENT_OF, UserAction, next_status
 from users.uniqueness import insert_user, taken, update_user
@@ -38,7 +47,9 @@ class UserService:
     """The verbs, on behalf of one actor, inside a transaction that the caller begins and ends.
 
     Every verb raises `Refused` with all the rules that a request breaks; the caller rolls back. An
-    id of None stands for one that cannot be a user's, and is reported among them.
+    id of None stands for one that cannot be a user's, and is reported among them. A caller that
+    names the version it has seen is refused where there is another by now; without it, writers of
+    different fields both keep their change.
     """
 
     session: AsyncSession
@@ -63,30 +74,46 @@ class UserService:
         await self._record(UserEventType.CREATED, user, NOTHING, at)
         return Written(user, changed=True)
 
-    async def update(self, user_id: int | None, fields: UserFields) -> Written:
+    async def update(
+        self, user_id: int | None, fields: UserFields, *, expected_version: int | None = None
+    ) -> Written:
         columns, problems = parse_fields(fields)
-        user, refusals = await self._find(user_id, UserAction.UPDATE)
+        user, refusals = await self._find(user_id, UserAction.UPDATE, expected_version)
         if user is None or refusals or problems:
             raise Refused([*refusals, *problems, *await taken(self.session, columns, user_id)])
         return await self._write(user, UserAction.UPDATE, columns)
 
-    async def deactivate(self, user_id: int | None, reason: str | None = None) -> Written:
-        return await self._move(user_id, UserAction.DEACTIVATE, reason)
+    async def deactivate(
+        self, user_id: int | None, reason: str | None = None, *, expected_version: int | None = None
+    ) -> Written:
+        return await self._move(user_id, UserAction.DEACTIVATE, reason, expected_version)
 
-    async def reactivate(self, user_id: int | None, reason: str | None = None) -> Written:
-        return await self._move(user_id, UserAction.REACTIVATE, reason)
+    async def reactivate(
+        self, user_id: int | None, reason: str | None = None, *, expected_version: int | None = None
+    ) -> Written:
+        return await self._move(user_id, UserAction.REACTIVATE, reason, expected_version)
 
-    async def delete(self, user_id: int | None, reason: str | None = None) -> Written:
+    async def delete(
+        self, user_id: int | None, reason: str | None = None, *, expected_version: int | None = None
+    ) -> Written:
         """Delete softly: the user can be restored, but its unique values are free for others."""
-        return await self._move(user_id, UserAction.DELETE, reason)
+        return await self._move(user_id, UserAction.DELETE, reason, expected_version)
 
-    async def restore(self, user_id: int | None, reason: str | None = None) -> Written:
+    async def restore(
+        self, user_id: int | None, reason: str | None = None, *, expected_version: int | None = None
+    ) -> Written:
         """Bring a deleted user back, deactivated; refused where another has its values by now."""
-        return await self._move(user_id, UserAction.RESTORE, reason)
+        return await self._move(user_id, UserAction.RESTORE, reason, expected_version)
 
-    async def _move(self, user_id: int | None, action: UserAction, raw: str | None) -> Written:
+    async def _move(
+        self,
+        user_id: int | None,
+        action: UserAction,
+        raw: str | None,
+        expected_version: int | None,
+    ) -> Written:
         reason, problems = parse_reason(raw)
-        user, refusals = await self._find(user_id, action)
+        user, refusals = await self._find(user_id, action, expected_version)
         if user is None or refusals or problems:
             raise Refused([*refusals, *problems])
         status = next_status(user.status, action)
@@ -103,7 +130,7 @@ class UserService:
         return await self._write(user, action, columns, at=at, reason=reason)
 
     async def _find(
-        self, user_id: int | None, action: UserAction
+        self, user_id: int | None, action: UserAction, expected_version: int | None
     ) -> tuple[User | None, list[Problem]]:
         """Lock a user for a write, or tell why `action` cannot be done to it."""
         if user_id is None:
@@ -112,11 +139,21 @@ class UserService:
         user = await self.session.get(User, user_id, populate_existing=True, with_for_update=True)
         if user is None:
             return None, [UnknownUser(user_id=user_id)]
+        problems: list[Problem] = []
+        if expected_version is not None and expected_version != user.version:
+            problems.append(await self._conflict(user, expected_version))
         if next_status(user.status, action) is None:
             message = _WRONG_STATUS_MESSAGES[action]
+            problems.append(WrongStatus(message=message, user=user, status=user.status))
+        if problems:
             self.session.expunge(user)  # to be read after the rollback, which empties the others
-            return user, [WrongStatus(message=message, user=user, status=user.status)]
-        return user, []
+        return user, problems
+
+    async def _conflict(self, user: User, expected: int) -> VersionConflict:
+        events = await self.session.scalars(changes_since(user.id, expected))
+        changed = {change["field"] for changes in events for change in changes}
+        ordered = [field for field in RECORDED_FIELDS.values() if field in changed]
+        return VersionConflict(user=user, expected=expected, changed_fields=ordered)
 
     async def _write(
         self,

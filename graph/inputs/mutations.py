@@ -5,6 +5,9 @@ import strawberry
 from graph import ids
 from users.fields import UserFields
 
+_EXPECTED_VERSION = "The version that was seen; where there is another by now, nothing is written."
+_VALIDATE_ONLY = "True answers every error and changes nothing; `user` is null then."
+
 
 def key_of(text: str) -> int | None:
     """Read the id of a user; None for anything else, which the service reports with the rest."""
@@ -27,6 +30,7 @@ class CreateUserInput:
     external_id: str | None = strawberry.field(
         default=None, description="Another system's key, of 1 to 255 characters."
     )
+    validate_only: bool = strawberry.field(default=False, description=_VALIDATE_ONLY)
 
     def fields(self) -> UserFields:
         return {
@@ -55,6 +59,9 @@ class UpdateUserInput:
         description="Another system's key, of 1 to 255 characters; null clears it."
     )
 
+    expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
+    validate_only: bool = strawberry.field(default=False, description=_VALIDATE_ONLY)
+
     def fields(self) -> UserFields:
         fields = UserFields()
         if self.username is not None:
@@ -74,6 +81,7 @@ class UserTransitionInput:
     reason: str | None = strawberry.field(
         default=None, description="Why: one line of 1 to 500 characters, kept in the history."
     )
+    expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
 
 
 @strawberry.input(description="A user to delete.")
@@ -82,3 +90,4 @@ class DeleteUserInput:
     reason: str | None = strawberry.field(
         default=None, description="Why: one line of 1 to 500 characters, kept in the history."
     )
+    expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)

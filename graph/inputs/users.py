@@ -9,12 +9,11 @@ from db.models import UserStatus
 from db.statements import UserFilter as Filter
 from graph import ids
 from graph.errors import InputError
+from graph.inputs.lists import MAX_LIST, check_length
 from graph.order import Order, order_by
 from graph.scalars import BigInt
 from graph.types.enums import OrderDirection, UserOrderField
 from users.identity import email_key, username_key
-
-MAX_LIST = 100
 
 
 @strawberry.input(description="The one key to find a user by.", one_of=True)
@@ -75,7 +74,7 @@ class UserFilter:
             ("databaseId", self.database_id),
             ("status", self.status),
         ):
-            _check_length(name, values)
+            check_length(name, values)
         return Filter(
             ids=_all_of(
                 None if self.id is None else [user_id(text) for text in self.id],
@@ -111,11 +110,6 @@ def user_id(text: str) -> int:
         return ids.decode_as("User", text)
     except ids.MalformedId as error:
         raise InputError(str(error), "INVALID_ID") from None
-
-
-def _check_length(name: str, values: Sequence[Any] | None) -> None:
-    if values and len(values) > MAX_LIST:
-        raise InputError(f"`{name}` has {len(values)} values; a list can have {MAX_LIST}.")
 
 
 def _all_of(*lists: Sequence[int] | None) -> list[int] | None:

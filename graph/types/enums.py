@@ -62,6 +62,7 @@ _describe(
     INVALID_FORMAT="The value is not written as it has to be.",
     NOT_FOUND="There is no such user.",
     INVALID_TRANSITION="The user's status doesn't allow this.",
+    VERSION_CONFLICT="The user was changed since the version that the request names.",
 )
 _describe(
     UserOrderField,

@@ -5,7 +5,7 @@ import strawberry
 from graph.types.user import User, UserEdge
 from graph.types.user_error import UserError
 
-_USER = "The user as they are now; null where the request was refused."
+_USER = "The user as they are now; null where it was refused, or only validated."
 _CHANGED = "False where the user was like this already: nothing was written then."
 _ERRORS = "All the rules that the request breaks; empty where it was done."
 _EDGE = "The user as an edge, to put into a list in the default order."

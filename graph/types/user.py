@@ -1,21 +1,24 @@
 """A user as clients see it, and the connection that a list of users is."""
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import strawberry
 from sqlalchemy import Row
 
 from db import models
 from db.models import UserStatus
-from db.statements import UserFilter, users_count
+from db.statements import UserFilter, users_by_status, users_count, users_count_at_most
 from graph import ids
 from graph.context import GraphInfo
+from graph.errors import InputError
 from graph.order import Order
 from graph.page import After, Before, First, Last, Page, page, window
 from graph.scalars import BigInt
 from graph.types.node import Node, PageInfo
 from graph.types.user_event import UserEventConnection, decode_cursor
+
+MAX_COUNT = 100_000
 
 
 @strawberry.type(description="A person, or whoever else has an account.")
@@ -96,6 +99,12 @@ class UserEdge:
     node: User = strawberry.field(description="The user.")
 
 
+@strawberry.type(description="How many users are in a status.")
+class UserStatusCount:
+    status: UserStatus = strawberry.field(description="The status.")
+    count: int = strawberry.field(description="How many users have it.")
+
+
 @strawberry.type(description="A page of users.")
 class UserConnection:
     edges: list[UserEdge] = strawberry.field(description="The users with their cursors.")
@@ -110,6 +119,31 @@ class UserConnection:
     async def total_count(self, info: GraphInfo) -> int | None:
         rows = await info.context.rows(users_count(self.filter.where()))
         return int(rows[0][0])
+
+    @strawberry.field(
+        description="How many users the whole list has, counted up to a limit: for badges such as "
+        "1000+. The cost is bounded by the limit."
+    )
+    async def count_at_most(
+        self,
+        info: GraphInfo,
+        limit: Annotated[
+            int, strawberry.argument(description=f"Where to stop counting: 1 to {MAX_COUNT}.")
+        ] = 1000,
+    ) -> int | None:
+        if not 1 <= limit <= MAX_COUNT:
+            raise InputError(f"`limit` is {limit}; it can be from 1 to {MAX_COUNT}.")
+        rows = await info.context.rows(users_count_at_most(self.filter.where(), limit))
+        return int(rows[0][0])
+
+    @strawberry.field(
+        description="How many users there are in each status, deleted ones too, by the same filter "
+        "less its `status`: for the badges of tabs."
+    )
+    async def status_counts(self, info: GraphInfo) -> list[UserStatusCount] | None:
+        rows = await info.context.rows(users_by_status(self.filter.where_in_any_status()))
+        counts = {row.status: row.users for row in rows}
+        return [UserStatusCount(status=s, count=counts.get(s, 0)) for s in UserStatus]
 
     @classmethod
     def of(cls, page: Page[Row[Any]], order: Order, filter: UserFilter) -> Self:

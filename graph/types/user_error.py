@@ -7,7 +7,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from graph import ids
 from graph.types.user import User
-from users.errors import ErrorCode, FieldProblem, Problem, UnknownUser, WrongStatus
+from users.errors import ErrorCode, FieldProblem, Problem, UnknownUser, VersionConflict, WrongStatus
 from users.lifecycle import UserStatus
 
 
@@ -37,6 +37,16 @@ class TransitionError(UserError):
     current: User = strawberry.field(description="The user as they are.")
 
 
+@strawberry.type(description="The user was changed since the version that the request names.")
+class VersionConflictError(UserError):
+    expected_version: int = strawberry.field(description="The version that the request names.")
+    actual_version: int = strawberry.field(description="The version that there is.")
+    changed_fields: list[str] = strawberry.field(
+        description="The fields of `User` that were changed since, in its order."
+    )
+    current: User = strawberry.field(description="The user as they are.")
+
+
 def user_errors(problems: Sequence[Problem]) -> list[UserError]:
     return [_user_error(problem) for problem in problems]
 
@@ -51,6 +61,16 @@ def _user_error(problem: Problem) -> UserError:
         case UnknownUser():
             unknown = strawberry.ID(ids.encode("User", problem.user_id))
             return NotFoundError(code=code, message=message, path=path, id=unknown)
+        case VersionConflict():
+            return VersionConflictError(
+                code=code,
+                message=message,
+                path=path,
+                expected_version=problem.expected,
+                actual_version=problem.user.version,
+                changed_fields=list(problem.changed_fields),
+                current=User.of(problem.user),
+            )
         case WrongStatus():
             return TransitionError(
                 code=code,

@@ -357,3 +357,53 @@ async def test_a_repeated_step_of_an_order_says_nothing_new(client: Client) -> N
     once = [{"field": "STATUS"}, {"field": "EMAIL", "direction": "DESC"}]
     again = [*once, {"field": "STATUS", "direction": "DESC"}]
     assert await client.ask(PAGE, orderBy=again) == await client.ask(PAGE, orderBy=once)
+
+
+COUNTS = """query ($filter: UserFilter) { users(filter: $filter) {
+  totalCount countAtMost statusCounts { status count } } }"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "total", "by_status"),
+    [
+        ({}, 4, (2, 2, 1)),
+        ({"status": ["ACTIVE"]}, 2, (2, 2, 1)),
+        ({"status": ["DELETED", "ACTIVE"]}, 3, (2, 2, 1)),
+        ({"status": []}, 0, (2, 2, 1)),
+        ({"isActive": True}, 2, (2, 0, 0)),
+        ({"databaseId": ["1", "3", "5"]}, 2, (1, 1, 1)),
+        ({"databaseId": ["1", "3", "5"], "status": ["DELETED"]}, 1, (1, 1, 1)),
+        ({"username": {"eq": "nobody"}}, 0, (0, 0, 0)),
+    ],
+)
+async def test_counts_are_of_the_same_users(
+    five: Client, wanted: dict[str, Any], total: int, by_status: tuple[int, int, int]
+) -> None:
+    assert await five.ask(COUNTS, filter=wanted) == {
+        "totalCount": total,
+        "countAtMost": total,
+        "statusCounts": [
+            {"status": status, "count": count}
+            for status, count in zip(("ACTIVE", "DEACTIVATED", "DELETED"), by_status, strict=True)
+        ],
+    }
+
+
+async def test_a_bounded_count_stops_at_its_limit(five: Client, statements: list[str]) -> None:
+    statements.clear()
+    query = "{ users { two: countAtMost(limit: 2) four: countAtMost(limit: 4) many: countAtMost } }"
+    assert await five.ask(query) == {"two": 2, "four": 4, "many": 4}
+    assert len(statements) == 3
+    assert all("LIMIT" in statement for statement in statements)
+    for limit in (0, -1, 100_001):
+        answer = await five.send(f"{{ users {{ countAtMost(limit: {limit}) }} }}")
+        assert answer["data"] == {"users": {"countAtMost": None}}
+        assert [(e["message"], e["extensions"]) for e in answer["errors"]] == [
+            (f"`limit` is {limit}; it can be from 1 to 100000.", {"code": "INVALID_ARGUMENT"})
+        ]
+
+
+async def test_status_counts_are_one_statement(five: Client, statements: list[str]) -> None:
+    statements.clear()
+    await five.ask("{ users { statusCounts { status count } } }")
+    assert ["GROUP BY" in statement for statement in statements] == [True]
