@@ -72,6 +72,16 @@ def _named(enum: type[Enum]) -> EnumColumn:
     )
 
 
+def _searchable(column: str) -> Index:
+    """Index the parts of a text, three letters each, where the database can (pg_trgm)."""
+    return Index(
+        f"ix_users_{column}_trgm",
+        column,
+        postgresql_using="gin",
+        postgresql_ops={column: "gin_trgm_ops"},
+    ).ddl_if(dialect="postgresql")
+
+
 class User(Model):
     __tablename__ = "users"
 
@@ -81,7 +91,9 @@ class User(Model):
     email: Mapped[str] = mapped_column(code_point_text(EMAIL_LENGTH))
     email_key: Mapped[str] = mapped_column(code_point_text(EMAIL_LENGTH * FOLDED_GROWTH))
     display_name: Mapped[str | None] = mapped_column(code_point_text(DISPLAY_NAME_LENGTH))
+    display_name_key: Mapped[str | None] = mapped_column(code_point_text())
     external_id: Mapped[str | None] = mapped_column(code_point_text(EXTERNAL_ID_LENGTH))
+    external_id_key: Mapped[str | None] = mapped_column(code_point_text())
     is_active: Mapped[bool]
     status: Mapped[UserStatus] = mapped_column(_named(UserStatus))
     status_reason: Mapped[str | None] = mapped_column(code_point_text(REASON_LENGTH))
@@ -101,6 +113,8 @@ class User(Model):
         Index(None, "username_key", "id"),
         Index(None, "email_key", "id"),
         Index(None, "status", "id"),
+        Index(None, "external_id_key"),
+        *(_searchable(column) for column in ("username_key", "email_key", "display_name_key")),
     )
 
 

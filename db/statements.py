@@ -21,14 +21,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
-from db.models import Change, User, UserEvent, UserEventType, UserStatus
+from db.filters import NOT_DELETED
+from db.models import Change, User, UserEvent
 
-_HIDDEN_USER_COLUMNS = {"username_key", "email_key"}
-USER_COLUMNS = tuple(c for c in User.__table__.c if c.key not in _HIDDEN_USER_COLUMNS)
+USER_COLUMNS = tuple(c for c in User.__table__.c if not c.key.endswith("_key"))
 EVENT_COLUMNS = tuple(UserEvent.__table__.c)
-
-# In the text, not a parameter: that is how a planner knows that the partial indexes apply.
-NOT_DELETED = User.status != literal(UserStatus.DELETED, User.status.type, literal_execute=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,42 +51,6 @@ class Window:
     after: tuple[Any, ...] | None = None
     before: tuple[Any, ...] | None = None
     from_end: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class UserFilter:
-    """What a listed user has to be; None asks nothing, an empty list matches nobody.
-
-    Where nothing is said of the status, deleted users are left out.
-    """
-
-    ids: Sequence[int] | None = None
-    statuses: Sequence[UserStatus] | None = None
-    is_active: bool | None = None
-    username_keys: Sequence[str] | None = None
-    email_keys: Sequence[str] | None = None
-
-    def where(self) -> ColumnElement[bool]:
-        return and_(NOT_DELETED if self.statuses is None else true(), self._terms())
-
-    def where_in_any_status(self) -> ColumnElement[bool]:
-        """Give the conditions less that on the status, deleted users with the others."""
-        return replace(self, statuses=None)._terms()  # noqa: SLF001 - of its own kind
-
-    def _terms(self) -> ColumnElement[bool]:
-        terms: list[ColumnElement[bool]] = [
-            column.in_(values)
-            for column, values in (
-                (User.id, self.ids),
-                (User.status, self.statuses),
-                (User.username_key, self.username_keys),
-                (User.email_key, self.email_keys),
-            )
-            if values is not None
-        ]
-        if self.is_active is not None:
-            terms.append(User.is_active == self.is_active)
-        return and_(true(), *terms)
 
 
 def user_by(column: InstrumentedAttribute[Any]) -> Select[Any]:
@@ -151,28 +112,6 @@ def taken_keys(
     return select(User.username_key, User.email_key, User.external_id).where(
         held, others, NOT_DELETED
     )
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """What a listed event has to be; None asks nothing, an empty list matches none."""
-
-    user_ids: Sequence[int] | None = None
-    types: Sequence[UserEventType] | None = None
-    actor_ids: Sequence[str] | None = None
-    at: Sequence[ColumnElement[bool]] = ()
-
-    def where(self) -> ColumnElement[bool]:
-        terms = [
-            column.in_(values)
-            for column, values in (
-                (UserEvent.user_id, self.user_ids),
-                (UserEvent.type, self.types),
-                (UserEvent.actor_id, self.actor_ids),
-            )
-            if values is not None
-        ]
-        return and_(true(), *terms, *self.at)
 
 
 def changes_since(user_id: int, version: int) -> Select[list[Change]]:

@@ -11,7 +11,7 @@ Id = BigInteger().with_variant(Integer(), "sqlite")
 Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
-def code_point_text(length: int) -> String:
+def code_point_text(length: int | None = None) -> String:
     """Text that compares and sorts by code point, whatever the database's locale is."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 

@@ -5,17 +5,17 @@ from typing import Annotated, Any, cast
 
 import strawberry
 
-from db.statements import EventFilter, events_page, users_page
-from db.statements import UserFilter as Filter
+from db.filters import EventFilter
+from db.statements import events_page, users_page
 from graph import ids
 from graph.context import Context, GraphInfo
 from graph.errors import InputError
 from graph.inputs.lists import MAX_LIST, check_length
 from graph.inputs.user_events import UserEventFilter
+from graph.inputs.user_filter import MAX_SEARCH, UserFilter, read_filter
 from graph.inputs.users import (
     NEWEST_FIRST,
     UserBy,
-    UserFilter,
     UserOrder,
     read_order,
     user_id,
@@ -99,13 +99,21 @@ class Query:
         filter: Annotated[
             UserFilter | None, strawberry.argument(description="What the users have to be.")
         ] = None,
+        search: Annotated[
+            str | None,
+            strawberry.argument(
+                description="A part of the username, the e-mail address or the display name, "
+                f"without regard to case and Unicode form; at most {MAX_SEARCH} characters, and "
+                "each stands for itself. Blank searches for nothing."
+            ),
+        ] = None,
         order_by: Annotated[
             list[UserOrder] | None,
             strawberry.argument(description="By what to order them; the newest first by default."),
         ] = [NEWEST_FIRST],  # noqa: B006 - a constant of the schema
     ) -> UserConnection | None:
         order = read_order(order_by)
-        wanted = filter.read() if filter else Filter()
+        wanted = read_filter(filter, search)
         asked = window(first, after, last, before, order.position)
         found: Page[Any] = Page([], has_next=False, has_previous=False)
         if selects(info._raw_info, _ROW_FIELDS):  # noqa: SLF001 - Info offers no raw selection

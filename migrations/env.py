@@ -5,7 +5,8 @@ import os
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Index, text
+from sqlalchemy.schema import SchemaItem
 
 from db.engine import Database
 from db.models import Model
@@ -24,6 +25,7 @@ def migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=Model.metadata,
+        include_object=lambda thing, *_: _is_for(connection.dialect.name, thing),
         render_as_batch=on_sqlite,
         transactional_ddl=True,
     )
@@ -33,6 +35,12 @@ def migrate(connection: Connection) -> None:
         context.run_migrations()
     if on_sqlite:
         _set_foreign_keys(connection.execution_options(roster_writes=False), "ON")
+
+
+def _is_for(dialect: str, thing: SchemaItem) -> bool:
+    """Tell whether the models mean a thing for this database; Alembic doesn't ask `ddl_if`."""
+    only_postgres = isinstance(thing, Index) and thing.kwargs.get("postgresql_using")
+    return dialect == "postgresql" or not only_postgres
 
 
 def _set_foreign_keys(connection: Connection, value: str) -> None:

@@ -29,11 +29,21 @@ def _email(raw: str) -> Columns:
     return {"email": email.text, "email_key": email.key}
 
 
+def _display_name(raw: str) -> Columns:
+    name = identity.display_name(raw)
+    return {"display_name": name, "display_name_key": identity.fold(name)}
+
+
+def _external_id(raw: str) -> Columns:
+    key = identity.external_id(raw)
+    return {"external_id": key, "external_id_key": identity.fold(key)}
+
+
 _PARSERS: Mapping[str, Callable[[str], Columns]] = {
     "username": _username,
     "email": _email,
-    "display_name": lambda raw: {"display_name": identity.display_name(raw)},
-    "external_id": lambda raw: {"external_id": identity.external_id(raw)},
+    "display_name": _display_name,
+    "external_id": _external_id,
 }
 _REQUIRED = ("username", "email")
 
@@ -53,7 +63,7 @@ def parse_fields(fields: UserFields) -> tuple[Columns, list[FieldProblem]]:
             message = "This can be changed but not cleared."
             problems.append(FieldProblem(code=ErrorCode.REQUIRED, message=message, field=name))
         else:
-            columns[name] = None
+            columns |= {name: None, f"{name}_key": None}
     return columns, problems
 
 

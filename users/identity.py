@@ -75,7 +75,7 @@ class Username:
                 "A username is made of letters, digits and signs such as . _ - without spaces.",
             ) from None
         _check_length("username", text, USERNAME_MIN_LENGTH, USERNAME_LENGTH)
-        return cls(text, _fold(mapped))
+        return cls(text, fold(mapped))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Email:
         except (EmailNotValidError, UnicodeError):
             raise InvalidValue("email", ErrorCode.INVALID_FORMAT, _NO_EMAIL) from None
         # IDNA has made the domain one already, and to it ß and ss are two letters.
-        key = f"{_fold(address.local_part)}@{address.ascii_domain}"
+        key = f"{fold(address.local_part)}@{address.domain}"
         _check_length("email", address.normalized, 1, EMAIL_LENGTH)
         if len(key) > EMAIL_LENGTH * FOLDED_GROWTH:
             raise InvalidValue("email", ErrorCode.INVALID_FORMAT, _NO_EMAIL)
@@ -152,7 +152,7 @@ def _line(field: str, raw: str, longest: int) -> str:
     return text
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """Give all twins in case, width and composition one form (Unicode 3.13, D146)."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", text).casefold())
     return unicodedata.normalize("NFKC", folded.casefold())

@@ -1,22 +1,12 @@
 """What selects events."""
 
-from datetime import datetime
-
 import strawberry
-from sqlalchemy import ColumnElement
 
+from db.filters import EventFilter
 from db.models import UserEvent, UserEventType
-from db.statements import EventFilter
+from graph.inputs.comparisons import DateTimeFilter
 from graph.inputs.lists import check_length, storable
 from graph.inputs.users import user_id
-
-
-@strawberry.input(description="Where a moment has to lie; all that is given has to hold.")
-class DateTimeFilter:
-    gt: datetime | None = strawberry.field(default=None, description="After this moment.")
-    gte: datetime | None = strawberry.field(default=None, description="At this moment or after.")
-    lt: datetime | None = strawberry.field(default=None, description="Before this moment.")
-    lte: datetime | None = strawberry.field(default=None, description="At this moment or before.")
 
 
 @strawberry.input(
@@ -47,20 +37,5 @@ class UserEventFilter:
             user_ids=None if self.user_id is None else [user_id(text) for text in self.user_id],
             types=self.type,
             actor_ids=None if self.actor_id is None else [t for t in self.actor_id if storable(t)],
-            at=_bounds(self.at),
+            at=[] if self.at is None else list(self.at.read(UserEvent.at)),
         )
-
-
-def _bounds(at: DateTimeFilter | None) -> list[ColumnElement[bool]]:
-    bounds: list[ColumnElement[bool]] = []
-    if at is None:
-        return bounds
-    if at.gt is not None:
-        bounds.append(UserEvent.at > at.gt)
-    if at.gte is not None:
-        bounds.append(UserEvent.at >= at.gte)
-    if at.lt is not None:
-        bounds.append(UserEvent.at < at.lt)
-    if at.lte is not None:
-        bounds.append(UserEvent.at <= at.lte)
-    return bounds

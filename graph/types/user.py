@@ -7,8 +7,9 @@ import strawberry
 from sqlalchemy import Row
 
 from db import models
+from db.filters import UserFilter
 from db.models import UserStatus
-from db.statements import UserFilter, users_by_status, users_count, users_count_at_most
+from db.statements import users_by_status, users_count, users_count_at_most
 from graph import ids
 from graph.context import GraphInfo
 from graph.errors import InputError

@@ -113,11 +113,11 @@ async def test_postgresql_is_migrated_on_command_alone(empty_url: str) -> None:
         code, output = await run(command, ROSTER_DATABASE_URL=empty_url)
         assert (code, output) == (
             1,
-            "roster: the database is at revision none, not 0001: run `roster migrate`\n",
+            "roster: the database is at revision none, not 0002: run `roster migrate`\n",
         )
     code, output = await run("migrate", ROSTER_DATABASE_URL=empty_url)
     assert code == 0
-    assert output.endswith(" is at revision 0001.\n")
+    assert output.endswith(" is at revision 0002.\n")
     async with (
         serving_process(DATABASE_URL=empty_url) as (_, url),
         httpx.AsyncClient() as http,

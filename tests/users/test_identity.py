@@ -67,8 +67,8 @@ def test_a_wrong_username(raw: str, code: ErrorCode) -> None:
         ("e\u0301@example.com", "é@example.com", "é@example.com"),
         ("ａｄａ@example.com", "ａｄａ@example.com", "ada@example.com"),
         ("ada@ｅxample.com", "ada@example.com", "ada@example.com"),
-        ("ada@bücher.example", "ada@bücher.example", "ada@xn--bcher-kva.example"),
-        ("ada@xn--bcher-kva.example", "ada@bücher.example", "ada@xn--bcher-kva.example"),
+        ("ada@bücher.example", "ada@bücher.example", None),
+        ("ada@xn--bcher-kva.example", "ada@bücher.example", None),
         ("ada+roster@sub.example.test", "ada+roster@sub.example.test", None),
     ],
 )

@@ -1,0 +1,99 @@
+"""Conditions on rows, as they stand in a WHERE. Each is true or false of every row, never NULL."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, false, literal, or_, true
+from sqlalchemy.orm import InstrumentedAttribute
+
+from db.models import User, UserEvent, UserEventType, UserStatus
+
+Condition = ColumnElement[bool]
+
+# In the text, not a parameter: that is how a planner knows that the partial indexes apply.
+NOT_DELETED = User.status != literal(UserStatus.DELETED, User.status.type, literal_execute=True)
+_SEARCHED = (User.username_key, User.email_key, User.display_name_key)
+
+
+def one_of(column: InstrumentedAttribute[Any], values: Sequence[Any]) -> Condition:
+    return _of_a_value(column, column.in_(values)) if values else false()
+
+
+def none_of(column: InstrumentedAttribute[Any], values: Sequence[Any]) -> Condition:
+    """Hold for a row without a value too: it has none of them."""
+    return ~one_of(column, values)
+
+
+def contains(column: InstrumentedAttribute[Any], part: str) -> Condition:
+    return _of_a_value(column, column.like(f"%{_literally(part)}%", escape="/"))
+
+
+def starts_with(column: InstrumentedAttribute[Any], part: str) -> Condition:
+    return _of_a_value(column, column.like(f"{_literally(part)}%", escape="/"))
+
+
+def ends_with(column: InstrumentedAttribute[Any], part: str) -> Condition:
+    return _of_a_value(column, column.like(f"%{_literally(part)}", escape="/"))
+
+
+def _of_a_value(column: InstrumentedAttribute[Any], condition: Condition) -> Condition:
+    nullable = column.property.columns[0].nullable
+    return and_(column.is_not(None), condition) if nullable else condition
+
+
+def _literally(part: str) -> str:
+    return part.replace("/", "//").replace("%", "/%").replace("_", "/_")
+
+
+@dataclass(frozen=True, slots=True)
+class UserFilter:
+    """What a listed user has to be.
+
+    `statuses` None asks nothing; unless some condition `names_status`, deleted users are left out.
+    `search` is a part of a username, an e-mail address or a display name, folded like their keys.
+    """
+
+    conditions: Sequence[Condition] = ()
+    statuses: Sequence[UserStatus] | None = None
+    names_status: bool = False
+    search: str | None = None
+
+    def where(self) -> Condition:
+        return and_(self._in_status(), self.where_in_any_status())
+
+    def where_in_any_status(self) -> Condition:
+        """Give the conditions less that on the status, deleted users with the others."""
+        return and_(true(), *self.conditions, self._found())
+
+    def _in_status(self) -> Condition:
+        if self.statuses is not None:
+            return one_of(User.status, self.statuses)
+        return true() if self.names_status else NOT_DELETED
+
+    def _found(self) -> Condition:
+        if self.search is None:
+            return true()
+        return or_(*(contains(column, self.search) for column in _SEARCHED))
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """What a listed event has to be; None asks nothing, an empty list matches none."""
+
+    user_ids: Sequence[int] | None = None
+    types: Sequence[UserEventType] | None = None
+    actor_ids: Sequence[str] | None = None
+    at: Sequence[Condition] = ()
+
+    def where(self) -> Condition:
+        terms = [
+            one_of(column, values)
+            for column, values in (
+                (UserEvent.user_id, self.user_ids),
+                (UserEvent.type, self.types),
+                (UserEvent.actor_id, self.actor_ids),
+            )
+            if values is not None
+        ]
+        return and_(true(), *terms, *self.at)

@@ -1,0 +1,76 @@
+"""What a value in a filter can be compared with."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import strawberry
+from sqlalchemy.orm import InstrumentedAttribute
+
+from db.filters import Condition, contains, ends_with, none_of, one_of, starts_with
+from graph.inputs.lists import check_length, storable
+from users.identity import fold
+
+Key = Callable[[str], str | None]
+
+
+@strawberry.input(
+    description="What a text has to be, without regard to case and Unicode form; all that is given "
+    "has to hold. A user without the text is never equal to one."
+)
+class StringFilter:
+    eq: str | None = strawberry.field(default=None, description="Exactly this text.")
+    neq: str | None = strawberry.field(default=None, description="Not this text.")
+    in_: list[str] | None = strawberry.field(
+        name="in", default=None, description="One of these texts."
+    )
+    nin: list[str] | None = strawberry.field(default=None, description="None of these texts.")
+    contains: str | None = strawberry.field(
+        default=None, description="This text somewhere in it; every character stands for itself."
+    )
+    starts_with: str | None = strawberry.field(
+        default=None, description="This text at its beginning."
+    )
+    ends_with: str | None = strawberry.field(default=None, description="This text at its end.")
+
+    def read(self, name: str, column: InstrumentedAttribute[Any], key: Key) -> Iterator[Condition]:
+        """Give a condition for each comparator; `key` turns a whole text into the column's form."""
+        check_length(f"{name}.in", self.in_)
+        check_length(f"{name}.nin", self.nin)
+
+        def keys(texts: list[str]) -> list[str]:
+            return [k for k in (key(t) or fold(t) for t in texts) if storable(k)]
+
+        for texts, build in (
+            (None if self.eq is None else [self.eq], one_of),
+            (self.in_, one_of),
+            (None if self.neq is None else [self.neq], none_of),
+            (self.nin, none_of),
+        ):
+            if texts is not None:
+                yield build(column, keys(texts))
+        for part, match in (
+            (self.contains, contains),
+            (self.starts_with, starts_with),
+            (self.ends_with, ends_with),
+        ):
+            if part is not None:
+                yield match(column, fold(part)) if storable(part) else one_of(column, [])
+
+
+@strawberry.input(description="Where a moment has to lie; all that is given has to hold.")
+class DateTimeFilter:
+    gt: datetime | None = strawberry.field(default=None, description="After this moment.")
+    gte: datetime | None = strawberry.field(default=None, description="At this moment or after.")
+    lt: datetime | None = strawberry.field(default=None, description="Before this moment.")
+    lte: datetime | None = strawberry.field(default=None, description="At this moment or before.")
+
+    def read(self, column: InstrumentedAttribute[Any]) -> Iterator[Condition]:
+        if self.gt is not None:
+            yield column > self.gt
+        if self.gte is not None:
+            yield column >= self.gte
+        if self.lt is not None:
+            yield column < self.lt
+        if self.lte is not None:
+            yield column <= self.lte

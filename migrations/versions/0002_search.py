@@ -1,0 +1,89 @@
+"""Search: folded keys of every text, and on PostgreSQL an index of their parts."""
+
+import unicodedata
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+SEARCHED = ("username_key", "email_key", "display_name_key")
+BATCH = 1_000
+
+
+def text() -> sa.String:
+    """Text compared by code point on both databases."""
+    return sa.String().with_variant(sa.String(collation="C"), "postgresql")
+
+
+def fold(value: str) -> str:
+    """Fold as the directory does at this revision."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", value).casefold())
+    return unicodedata.normalize("NFKC", folded.casefold())
+
+
+def upgrade() -> None:
+    op.add_column("users", sa.Column("display_name_key", text()))
+    op.add_column("users", sa.Column("external_id_key", text()))
+    fill_keys()
+    op.create_index(op.f("ix_users_external_id_key"), "users", ["external_id_key"])
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+        for column in SEARCHED:
+            op.create_index(
+                op.f(f"ix_users_{column}_trgm"),
+                "users",
+                [column],
+                postgresql_using="gin",
+                postgresql_ops={column: "gin_trgm_ops"},
+            )
+
+
+def fill_keys() -> None:
+    """Fill the new keys; an e-mail address's key has its domain in letters from here on."""
+    users = sa.table(
+        "users",
+        *(
+            sa.column(name)
+            for name in (
+                "id",
+                "email",
+                "email_key",
+                "display_name",
+                "display_name_key",
+                "external_id",
+                "external_id_key",
+            )
+        ),
+    )
+    connection = op.get_bind()
+    page = sa.select(users.c.id, users.c.email, users.c.display_name, users.c.external_id)
+    last = 0
+    while rows := connection.execute(
+        page.where(users.c.id > last).order_by(users.c.id).limit(BATCH)
+    ).all():
+        for row in rows:
+            local, _, domain = row.email.rpartition("@")
+            connection.execute(
+                users.update()
+                .where(users.c.id == row.id)
+                .values(
+                    email_key=f"{fold(local)}@{domain}",
+                    display_name_key=row.display_name and fold(row.display_name),
+                    external_id_key=row.external_id and fold(row.external_id),
+                )
+            )
+        last = rows[-1].id
+
+
+def downgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        for column in SEARCHED:
+            op.drop_index(op.f(f"ix_users_{column}_trgm"), "users")
+        # The extension stays: others in the database may use it.
+    op.drop_index(op.f("ix_users_external_id_key"), "users")
+    op.drop_column("users", "external_id_key")
+    op.drop_column("users", "display_name_key")
