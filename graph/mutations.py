@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, cast
 
 import strawberry
 from sqlalchemy.exc import DBAPIError
@@ -13,6 +13,7 @@ from graph.inputs.mutations import (
     CreateUserInput,
     DeleteUserInput,
     UpdateUserInput,
+    UpsertUserInput,
     UserTransitionInput,
     key_of,
 )
@@ -24,11 +25,13 @@ from graph.types.payloads import (
     ReactivateUserPayload,
     RestoreUserPayload,
     UpdateUserPayload,
+    UpsertUserPayload,
 )
 from graph.types.user import User, UserEdge
 from graph.types.user_error import UserError, user_errors
 from users.errors import Refused
 from users.service import UserService, Written
+from users.upsert import KeyName, upsert_by_id, upsert_by_key
 
 _ATTEMPTS = 5
 _INPUT = strawberry.argument(description="What to do.")
@@ -41,6 +44,7 @@ class _Outcome:
     user: User | None = None
     edge: UserEdge | None = None
     changed: bool = False
+    created: bool = False
     errors: list[UserError] = field(default_factory=list)
 
 
@@ -71,7 +75,7 @@ async def _attempt(
                 raise
     user = User.of(written.user)
     edge = UserEdge(cursor=read_order(None).cursor(written.user), node=user)
-    return _Outcome(user, edge, written.changed)
+    return _Outcome(user, edge, written.changed, written.created)
 
 
 @strawberry.type(
@@ -107,6 +111,36 @@ class Mutation:
             validate_only=input.validate_only,
         )
         return UpdateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
+
+    @strawberry.mutation(
+        description="Update the user that has a key, or create one with it: for syncing from "
+        "another system. Two at once make one user."
+    )
+    async def upsert_user(
+        self,
+        info: GraphInfo,
+        input: Annotated[UpsertUserInput, _INPUT],
+    ) -> UpsertUserPayload | None:
+        fields, seen = input.fields(), input.expected_version
+
+        def verb(users: UserService) -> Awaitable[Written]:
+            match input.by.given():
+                case "id", text:
+                    return upsert_by_id(
+                        users, key_of(text), fields, expected_version=seen, name="id"
+                    )
+                case "database_id", number:
+                    return upsert_by_id(
+                        users, number, fields, expected_version=seen, name="database_id"
+                    )
+                case name, text:
+                    key = cast("KeyName", name)
+                    return upsert_by_key(users, key, text, fields, expected_version=seen)
+
+        done = await _attempt(info, verb)
+        return UpsertUserPayload(
+            user=done.user, created=done.created, changed=done.changed, errors=done.errors
+        )
 
     @strawberry.mutation(
         description="Switch a user off. They keep their username and e-mail address."

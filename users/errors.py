@@ -34,9 +34,9 @@ class UnknownUser:
     """No user has this id."""
 
     user_id: int
+    field: str = "id"
     code = ErrorCode.NOT_FOUND
     message = "There is no such user."
-    field = "id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,8 @@ class WrongStatus:
     message: str
     user: User
     status: UserStatus
+    field: str = "id"
     code = ErrorCode.INVALID_TRANSITION
-    field = "id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +57,9 @@ class VersionConflict:
     user: User
     expected: int
     changed_fields: Sequence[str]
+    field: str = "expected_version"
     code = ErrorCode.VERSION_CONFLICT
     message = "Somebody else has changed this user in the meantime."
-    field = "expected_version"
 
 
 Problem = FieldProblem | UnknownUser | WrongStatus | VersionConflict

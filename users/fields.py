@@ -60,7 +60,7 @@ def parse_fields(fields: UserFields) -> tuple[Columns, list[FieldProblem]]:
         if raw is not None:
             problems += _collect(parse, raw, columns)
         elif name in _REQUIRED:
-            message = "This can be changed but not cleared."
+            message = "A user cannot be without this."
             problems.append(FieldProblem(code=ErrorCode.REQUIRED, message=message, field=name))
         else:
             columns |= {name: None, f"{name}_key": None}

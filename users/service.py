@@ -40,6 +40,7 @@ class Written:
 
     user: User
     changed: bool
+    created: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class UserService:
         }
         user = await insert_user(self.session, columns)
         await self._record(UserEventType.CREATED, user, NOTHING, at)
-        return Written(user, changed=True)
+        return Written(user, changed=True, created=True)
 
     async def update(
         self, user_id: int | None, fields: UserFields, *, expected_version: int | None = None

@@ -3,6 +3,7 @@
 import strawberry
 
 from graph import ids
+from graph.inputs.users import UserBy
 from users.fields import UserFields
 
 _EXPECTED_VERSION = "The version that was seen; where there is another by now, nothing is written."
@@ -63,16 +64,33 @@ class UpdateUserInput:
     validate_only: bool = strawberry.field(default=False, description=_VALIDATE_ONLY)
 
     def fields(self) -> UserFields:
-        fields = UserFields()
-        if self.username is not None:
-            fields["username"] = self.username.value
-        if self.email is not None:
-            fields["email"] = self.email.value
-        if self.display_name is not None:
-            fields["display_name"] = self.display_name.value
-        if self.external_id is not None:
-            fields["external_id"] = self.external_id.value
-        return fields
+        return _given_fields(self)
+
+
+@strawberry.input(
+    description="A user to update, or to create where nobody has the key. What is left out stays "
+    "as it is; null clears a value. A new user takes the key from `by` where it isn't given again."
+)
+class UpsertUserInput:
+    by: UserBy = strawberry.field(
+        description="The key to find the user by; by an id nobody can be created."
+    )
+    username: strawberry.Maybe[str | None] = strawberry.field(
+        description="3 to 64 letters, digits and signs by RFC 8265; cannot be null."
+    )
+    email: strawberry.Maybe[str | None] = strawberry.field(
+        description="An e-mail address of at most 254 characters; cannot be null."
+    )
+    display_name: strawberry.Maybe[str | None] = strawberry.field(
+        description="One line of 1 to 200 characters; null clears it."
+    )
+    external_id: strawberry.Maybe[str | None] = strawberry.field(
+        description="Another system's key, of 1 to 255 characters; null clears it."
+    )
+    expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
+
+    def fields(self) -> UserFields:
+        return _given_fields(self)
 
 
 @strawberry.input(description="A user whose status is to change.")
@@ -91,3 +109,16 @@ class DeleteUserInput:
         default=None, description="Why: one line of 1 to 500 characters, kept in the history."
     )
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
+
+
+def _given_fields(given: UpdateUserInput | UpsertUserInput) -> UserFields:
+    fields = UserFields()
+    if given.username is not None:
+        fields["username"] = given.username.value
+    if given.email is not None:
+        fields["email"] = given.email.value
+    if given.display_name is not None:
+        fields["display_name"] = given.display_name.value
+    if given.external_id is not None:
+        fields["external_id"] = given.external_id.value
+    return fields

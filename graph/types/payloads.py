@@ -25,6 +25,16 @@ class UpdateUserPayload:
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
+@strawberry.type(description="The answer to `upsertUser`.")
+class UpsertUserPayload:
+    user: User | None = strawberry.field(default=None, description=_USER)
+    created: bool = strawberry.field(
+        default=False, description="Whether the user was created, and not there before."
+    )
+    changed: bool = strawberry.field(default=False, description=_CHANGED)
+    errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
+
+
 @strawberry.type(description="The answer to `deactivateUser`.")
 class DeactivateUserPayload:
     user: User | None = strawberry.field(default=None, description=_USER)

@@ -52,7 +52,11 @@ def user_errors(problems: Sequence[Problem]) -> list[UserError]:
 
 
 def _user_error(problem: Problem) -> UserError:
-    code, message, path = problem.code, problem.message, ["input", to_camel_case(problem.field)]
+    code, message, path = (
+        problem.code,
+        problem.message,
+        ["input", *map(to_camel_case, problem.field.split("."))],
+    )
     match problem:
         case FieldProblem():
             return FieldError(
