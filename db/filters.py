@@ -51,13 +51,14 @@ class UserFilter:
     """What a listed user has to be.
 
     `statuses` None asks nothing; unless some condition `names_status`, deleted users are left out.
-    `search` is a part of a username, an e-mail address or a display name, folded like their keys.
+    `search` has the forms, of which one has to be a part of a username's, an e-mail address's or a
+    display name's key; empty searches for nothing.
     """
 
     conditions: Sequence[Condition] = ()
     statuses: Sequence[UserStatus] | None = None
     names_status: bool = False
-    search: str | None = None
+    search: Sequence[str] = ()
 
     def where(self) -> Condition:
         return and_(self._in_status(), self.where_in_any_status())
@@ -72,9 +73,9 @@ class UserFilter:
         return true() if self.names_status else NOT_DELETED
 
     def _found(self) -> Condition:
-        if self.search is None:
+        if not self.search:
             return true()
-        return or_(*(contains(column, self.search) for column in _SEARCHED))
+        return or_(*(contains(c, form) for c in _SEARCHED for form in self.search))
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,11 @@ def external_id_key(raw: str) -> str | None:
     return _or_none(lambda: external_id(raw))
 
 
+def part_keys(raw: str) -> list[str]:
+    """Give the forms that a part of a text has in keys: an address's domain is not folded."""
+    return sorted({fold(raw), unicodedata.normalize("NFC", raw).lower()})
+
+
 def display_name(raw: str) -> str:
     """One line for people to read, of 1 to 200 characters."""
     return _line("display_name", raw, DISPLAY_NAME_LENGTH)

@@ -1,17 +1,21 @@
 """What a value in a filter can be compared with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import strawberry
+from sqlalchemy import false, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from db.filters import Condition, contains, ends_with, none_of, one_of, starts_with
-from graph.inputs.lists import check_length, storable
-from users.identity import fold
+from graph.inputs.lists import check_length, check_text, storable
+from users.identity import fold, part_keys
 
 Key = Callable[[str], str | None]
+
+# No text of a user is longer; what is longer costs time to fold, and matches nobody.
+MAX_TEXT = 300
 
 
 @strawberry.input(
@@ -35,27 +39,31 @@ class StringFilter:
 
     def read(self, name: str, column: InstrumentedAttribute[Any], key: Key) -> Iterator[Condition]:
         """Give a condition for each comparator; `key` turns a whole text into the column's form."""
-        check_length(f"{name}.in", self.in_)
-        check_length(f"{name}.nin", self.nin)
-
-        def keys(texts: list[str]) -> list[str]:
-            return [k for k in (key(t) or fold(t) for t in texts) if storable(k)]
-
-        for texts, build in (
-            (None if self.eq is None else [self.eq], one_of),
-            (self.in_, one_of),
-            (None if self.neq is None else [self.neq], none_of),
-            (self.nin, none_of),
+        for operator, texts, build in (
+            ("eq", None if self.eq is None else [self.eq], one_of),
+            ("in", self.in_, one_of),
+            ("neq", None if self.neq is None else [self.neq], none_of),
+            ("nin", self.nin, none_of),
         ):
             if texts is not None:
-                yield build(column, keys(texts))
-        for part, match in (
-            (self.contains, contains),
-            (self.starts_with, starts_with),
-            (self.ends_with, ends_with),
+                check_length(f"{name}.{operator}", texts)
+                _check_texts(f"{name}.{operator}", texts)
+                keys = [key(text) or fold(text) for text in texts]
+                yield build(column, [key for key in keys if storable(key)])
+        for operator, part, match in (
+            ("contains", self.contains, contains),
+            ("startsWith", self.starts_with, starts_with),
+            ("endsWith", self.ends_with, ends_with),
         ):
             if part is not None:
-                yield match(column, fold(part)) if storable(part) else one_of(column, [])
+                _check_texts(f"{name}.{operator}", [part])
+                forms = part_keys(part) if storable(part) else ()
+                yield or_(false(), *(match(column, form) for form in forms))
+
+
+def _check_texts(name: str, texts: Sequence[str]) -> None:
+    for text in texts:
+        check_text(name, text, MAX_TEXT)
 
 
 @strawberry.input(description="Where a moment has to lie; all that is given has to hold.")

@@ -13,6 +13,11 @@ def check_length(name: str, values: Sequence[Any] | None) -> None:
         raise InputError(f"`{name}` has {len(values)} values; a list can have {MAX_LIST}.")
 
 
+def check_text(name: str, text: str, longest: int) -> None:
+    if len(text) > longest:
+        raise InputError(f"`{name}` has {len(text)} characters; it can have {longest}.")
+
+
 def storable(text: str) -> bool:
     """Tell whether a text can be in a database at all: one with NUL or half a pair is in none."""
     return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)

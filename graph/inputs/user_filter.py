@@ -1,6 +1,7 @@
 """The filter of a list of users: a tree of conditions, bounded in depth and size."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import strawberry
 from sqlalchemy import and_, not_, or_, true
@@ -10,13 +11,14 @@ from db.filters import UserFilter as Filter
 from db.models import User, UserStatus
 from graph.errors import InputError
 from graph.inputs.comparisons import DateTimeFilter, StringFilter
-from graph.inputs.lists import MAX_LIST, check_length, storable
+from graph.inputs.lists import MAX_LIST, check_length, check_text, storable
 from graph.inputs.users import user_id
 from graph.scalars import BigInt
-from users.identity import email_key, fold, username_key
+from users.identity import email_key, fold, part_keys, username_key
 
 MAX_DEPTH = 4
 MAX_LEAVES = 50
+MAX_LEVELS = 100
 MAX_SEARCH = 200
 
 
@@ -24,7 +26,7 @@ MAX_SEARCH = 200
     description="What the listed users have to be; all that is given has to hold. Deleted users "
     "are listed only where some `status` is asked for. Null and absent both ask nothing; an empty "
     f"list of values matches nobody. A list has at most {MAX_LIST} values, a filter at most "
-    f"{MAX_DEPTH} levels and {MAX_LEAVES} comparisons."
+    f"{MAX_DEPTH} levels, {MAX_LEVELS} filters in them and {MAX_LEAVES} comparisons."
 )
 class UserFilter:
     id: list[strawberry.ID] | None = strawberry.field(default=None, description="One of these ids.")
@@ -61,11 +63,6 @@ class UserFilter:
         name="not", default=None, description="This doesn't hold."
     )
 
-    def below(self) -> list["UserFilter"]:
-        check_length("and", self.and_)
-        check_length("or", self.or_)
-        return [*(self.and_ or ()), *(self.or_ or ()), *([self.not_] if self.not_ else ())]
-
     def leaves(self) -> Iterator[Condition]:
         """Give the conditions of this level, less its status and what it combines."""
         check_length("id", self.id)
@@ -90,18 +87,44 @@ class UserFilter:
             if moment is not None:
                 yield from moment.read(column)
 
-    def combined(self) -> Iterator[Condition]:
-        """Give what this level combines of the levels below."""
-        if self.and_ is not None:
-            yield and_(true(), *(part.condition() for part in self.and_))
-        if self.or_ is not None:
-            yield or_(one_of(User.id, []), *(part.condition() for part in self.or_))
-        if self.not_ is not None:
-            yield not_(self.not_.condition())
 
-    def condition(self) -> Condition:
-        status = [] if self.status is None else [one_of(User.status, self.status)]
-        return and_(true(), *status, *self.leaves(), *self.combined())
+@dataclass(slots=True)
+class _Reading:
+    """What is known of a filter while it is read, so that one too big is given up early."""
+
+    levels: int = 0
+    leaves: int = 0
+    names_status: bool = False
+
+    def conditions(self, level: UserFilter, depth: int = 1) -> list[Condition]:
+        """Give the conditions of a level and of those below, less its own status."""
+        self.levels += 1
+        if depth > MAX_DEPTH:
+            raise InputError(f"The filter is more than {MAX_DEPTH} levels deep.")
+        if self.levels > MAX_LEVELS:
+            raise InputError(f"The filter combines more than {MAX_LEVELS} filters.")
+        check_length("status", level.status)
+        leaves = list(level.leaves())
+        self.leaves += len(leaves) + (level.status is not None)
+        if self.leaves > MAX_LEAVES:
+            raise InputError(f"The filter has more than {MAX_LEAVES} comparisons.")
+        self.names_status |= level.status is not None
+        return [*leaves, *self.combined(level, depth + 1)]
+
+    def combined(self, level: UserFilter, depth: int) -> Iterator[Condition]:
+        """Give what a level combines of the levels below."""
+        check_length("and", level.and_)
+        check_length("or", level.or_)
+        if level.and_ is not None:
+            yield and_(true(), *(self.condition(part, depth) for part in level.and_))
+        if level.or_ is not None:
+            yield or_(one_of(User.id, []), *(self.condition(part, depth) for part in level.or_))
+        if level.not_ is not None:
+            yield not_(self.condition(level.not_, depth))
+
+    def condition(self, level: UserFilter, depth: int) -> Condition:
+        status = [] if level.status is None else [one_of(User.status, level.status)]
+        return and_(true(), *status, *self.conditions(level, depth))
 
 
 def read_filter(given: UserFilter | None, search: str | None) -> Filter:
@@ -109,34 +132,16 @@ def read_filter(given: UserFilter | None, search: str | None) -> Filter:
     wanted = _read_search(search)
     if given is None:
         return Filter(search=wanted)
-    levels = list(_levels(given))
-    size = sum(len(list(level.leaves())) + (level.status is not None) for level in levels)
-    if size > MAX_LEAVES:
-        raise InputError(f"The filter has {size} comparisons; it can have {MAX_LEAVES}.")
-    for level in levels:
-        check_length("status", level.status)
-    return Filter(
-        conditions=[*given.leaves(), *given.combined()],
-        statuses=given.status,
-        names_status=any(level.status is not None for level in levels),
-        search=wanted,
-    )
+    reading = _Reading()
+    conditions = reading.conditions(given)
+    return Filter(conditions, given.status, reading.names_status, wanted)
 
 
-def _levels(given: UserFilter, depth: int = 1) -> Iterator[UserFilter]:
-    if depth > MAX_DEPTH:
-        raise InputError(f"The filter is more than {MAX_DEPTH} levels deep.")
-    yield given
-    for part in given.below():
-        yield from _levels(part, depth + 1)
-
-
-def _read_search(text: str | None) -> str | None:
-    """Give what is searched for; nothing is where a search box is empty."""
+def _read_search(text: str | None) -> Sequence[str]:
+    """Give the forms of what is searched for; none where a search box is empty."""
     if text is None or not text.strip():
-        return None
-    if len(text) > MAX_SEARCH:
-        raise InputError(f"`search` has {len(text)} characters; it can have {MAX_SEARCH}.")
+        return ()
+    check_text("search", text, MAX_SEARCH)
     if not storable(text):
         raise InputError("`search` has a character that no text can have.")
-    return fold(text.strip())
+    return part_keys(text.strip())

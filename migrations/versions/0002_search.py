@@ -1,7 +1,10 @@
 """Search: folded keys of every text, and on PostgreSQL an index of their parts."""
 
 import unicodedata
+from collections.abc import Callable
+from typing import Any
 
+import idna
 import sqlalchemy as sa
 from alembic import op
 
@@ -42,40 +45,44 @@ def upgrade() -> None:
             )
 
 
+users = sa.table(
+    "users",
+    *(sa.column(name) for name in ("id", "email", "email_key", "display_name", "display_name_key")),
+    sa.column("external_id"),
+    sa.column("external_id_key"),
+)
+
+
 def fill_keys() -> None:
     """Fill the new keys; an e-mail address's key has its domain in letters from here on."""
-    users = sa.table(
-        "users",
-        *(
-            sa.column(name)
-            for name in (
-                "id",
-                "email",
-                "email_key",
-                "display_name",
-                "display_name_key",
-                "external_id",
-                "external_id_key",
-            )
-        ),
+    rewrite(
+        lambda row: {
+            "email_key": email_key(row.email, str),
+            "display_name_key": row.display_name and fold(row.display_name),
+            "external_id_key": row.external_id and fold(row.external_id),
+        }
     )
+
+
+def email_key(email: str, domain_form: Callable[[str], str]) -> str:
+    local, _, domain = email.rpartition("@")
+    return f"{fold(local)}@{domain_form(domain)}"
+
+
+def rewrite(values: Callable[[Any], dict[str, Any]]) -> None:
+    """Write these columns of every user, in batches."""
     connection = op.get_bind()
     page = sa.select(users.c.id, users.c.email, users.c.display_name, users.c.external_id)
     last = 0
     while rows := connection.execute(
         page.where(users.c.id > last).order_by(users.c.id).limit(BATCH)
     ).all():
-        for row in rows:
-            local, _, domain = row.email.rpartition("@")
-            connection.execute(
-                users.update()
-                .where(users.c.id == row.id)
-                .values(
-                    email_key=f"{fold(local)}@{domain}",
-                    display_name_key=row.display_name and fold(row.display_name),
-                    external_id_key=row.external_id and fold(row.external_id),
-                )
-            )
+        wanted = [values(row) | {"row_id": row.id} for row in rows]
+        columns: dict[str, Any] = {
+            name: sa.bindparam(name) for name in wanted[0] if name != "row_id"
+        }
+        statement = users.update().where(users.c.id == sa.bindparam("row_id")).values(columns)
+        connection.execute(statement, wanted)
         last = rows[-1].id
 
 
@@ -87,3 +94,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_users_external_id_key"), "users")
     op.drop_column("users", "external_id_key")
     op.drop_column("users", "display_name_key")
+    rewrite(lambda row: {"email_key": email_key(row.email, to_ascii)})
+
+
+def to_ascii(domain: str) -> str:
+    return idna.encode(domain).decode("ascii")

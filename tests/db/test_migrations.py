@@ -122,3 +122,6 @@ async def test_search_finds_those_who_were_there_before_it(empty_url: str) -> No
             ("bob@example.com", None, None),
         ]
         await run(database, "downgrade", "0001")
+        async with database.engine.connect() as connection:
+            found = await connection.execute(text("SELECT email_key FROM users ORDER BY id"))
+        assert found.all() == [("ada@xn--bcher-kva.example",), ("bob@example.com",)]

@@ -31,7 +31,12 @@ PEOPLE: list[dict[str, Any]] = [
     {"username": "emil_e", "displayName": "back\\slash"},
     {"username": "BOB", "displayName": 'O\'Neill "Bob"', "externalId": "x/y"},
     {"username": "straße", "email": "weiss@bücher.example"},
-    {"username": "a.b-c", "displayName": "ＦＵＬＬ width", "isActive": False},
+    {
+        "username": "a.b-c",
+        "email": "a.b-c@faß.example",
+        "displayName": "ＦＵＬＬ width",
+        "isActive": False,
+    },
     {"username": "zoë", "displayName": "Zoë 👩‍💻", "isActive": False, "externalId": "%"},
     {"username": "gone", "displayName": "Ada Gone", "externalId": "HR-9"},
 ]
@@ -77,8 +82,10 @@ async def found(client: Client, wanted: Any = None, search: str | None = None) -
         ({"username": {"contains": "a\x00"}}, ""),
         ({"username": {"contains": "\ud800"}}, ""),
         ({"username": {"neq": "\x00"}}, "1234567"),
-        ({"email": {"endsWith": "@EXAMPLE.com"}}, "123467"),
+        ({"email": {"endsWith": "@EXAMPLE.com"}}, "12347"),
         ({"email": {"contains": "BÜCHER"}}, "5"),
+        ({"email": {"contains": "faß.EX"}}, "6"),
+        ({"email": {"endsWith": "FAß.example"}}, "6"),
         ({"email": {"eq": "weiss@xn--bcher-kva.example"}}, "5"),
         ({"externalId": {"eq": "hr-1"}}, "1"),
         ({"externalId": {"contains": "/"}}, "4"),
@@ -127,7 +134,8 @@ async def test_a_comparison(client: Client, wanted: dict[str, Any], ids: str) ->
         ("/", ""),
         ("WEIẞ", "5"),
         ("bücher", "5"),
-        ("example.com", "123467"),
+        ("example.com", "12347"),
+        ("faß.ex", "6"),
         ("👩", "7"),
         ("nobody", ""),
         ("", "1234567"),
@@ -167,7 +175,7 @@ def nested(depth: int) -> dict[str, Any]:
         ({"filter": nested(50)}, "The filter is more than 4 levels deep."),
         (
             {"filter": {"or": [{"username": {"eq": "a", "neq": "b"}}] * 26}},
-            "The filter has 52 comparisons; it can have 50.",
+            "The filter has more than 50 comparisons.",
         ),
         ({"filter": {"or": [{}] * 101}}, "`or` has 101 values; a list can have 100."),
         ({"filter": {"and": [{}] * 101}}, "`and` has 101 values; a list can have 100."),
@@ -182,6 +190,25 @@ def nested(depth: int) -> dict[str, Any]:
         (
             {"filter": {"status": ["ACTIVE"] * 101}},
             "`status` has 101 values; a list can have 100.",
+        ),
+        (
+            {"filter": {"and": [{"and": [{}] * 50}] * 2}},
+            "The filter combines more than 100 filters.",
+        ),
+        (
+            {"filter": {"and": [{"and": [{"and": [{}] * 20}] * 20}] * 20}},
+            "The filter combines more than 100 filters.",
+        ),
+        *(
+            (
+                {"filter": {"externalId": {name: "a\u0301\u0316" * 50_000}}},
+                f"`externalId.{name}` has 150000 characters; it can have 300.",
+            )
+            for name in ("eq", "neq", "contains", "startsWith", "endsWith")
+        ),
+        (
+            {"filter": {"email": {"in": ["a", "x" * 301]}}},
+            "`email.in` has 301 characters; it can have 300.",
         ),
         ({"search": "x" * 201}, "`search` has 201 characters; it can have 200."),
         ({"search": "a\x00"}, "`search` has a character that no text can have."),
