@@ -1,13 +1,10 @@
 """The writes. Each field is one transaction, committed before its answer is sent."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
 from typing import Annotated, cast
 
 import strawberry
-from sqlalchemy.exc import DBAPIError
 
-from db.engine import is_passing
 from graph.context import GraphInfo
 from graph.inputs.mutations import (
     CreateUserInput,
@@ -17,7 +14,7 @@ from graph.inputs.mutations import (
     UserTransitionInput,
     key_of,
 )
-from graph.inputs.users import read_order
+from graph.transaction import attempt
 from graph.types.payloads import (
     CreateUserPayload,
     DeactivateUserPayload,
@@ -27,55 +24,10 @@ from graph.types.payloads import (
     UpdateUserPayload,
     UpsertUserPayload,
 )
-from graph.types.user import User, UserEdge
-from graph.types.user_error import UserError, user_errors
-from users.errors import Refused
 from users.service import UserService, Written
 from users.upsert import KeyName, upsert_by_id, upsert_by_key
 
-_ATTEMPTS = 5
 _INPUT = strawberry.argument(description="What to do.")
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What became of a write: either the user after it, or the rules it broke."""
-
-    user: User | None = None
-    edge: UserEdge | None = None
-    changed: bool = False
-    created: bool = False
-    errors: list[UserError] = field(default_factory=list)
-
-
-class _Validated(Exception):
-    """The write went through, and is to be rolled back: only its errors were asked for."""
-
-
-async def _attempt(
-    info: GraphInfo,
-    verb: Callable[[UserService], Awaitable[Written]],
-    *,
-    validate_only: bool = False,
-) -> _Outcome:
-    """Do one verb in one transaction; again from the start where others were in its way."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            async with info.context.writing() as users:
-                written = await verb(users)
-                if validate_only:
-                    raise _Validated  # noqa: TRY301 - it is what rolls back
-            break
-        except _Validated:
-            return _Outcome()
-        except Refused as refused:
-            return _Outcome(errors=user_errors(refused.problems))
-        except DBAPIError as error:
-            if attempt == _ATTEMPTS or not is_passing(error):
-                raise
-    user = User.of(written.user)
-    edge = UserEdge(cursor=read_order(None).cursor(written.user), node=user)
-    return _Outcome(user, edge, written.changed, written.created)
 
 
 @strawberry.type(
@@ -90,7 +42,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[CreateUserInput, _INPUT],
     ) -> CreateUserPayload | None:
-        done = await _attempt(
+        done = await attempt(
             info,
             lambda users: users.create(input.fields(), is_active=input.is_active),
             validate_only=input.validate_only,
@@ -103,7 +55,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UpdateUserInput, _INPUT],
     ) -> UpdateUserPayload | None:
-        done = await _attempt(
+        done = await attempt(
             info,
             lambda users: users.update(
                 key_of(input.id), input.fields(), expected_version=input.expected_version
@@ -137,7 +89,7 @@ class Mutation:
                     key = cast("KeyName", name)
                     return upsert_by_key(users, key, text, fields, expected_version=seen)
 
-        done = await _attempt(info, verb)
+        done = await attempt(info, verb)
         return UpsertUserPayload(
             user=done.user, created=done.created, changed=done.changed, errors=done.errors
         )
@@ -150,7 +102,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> DeactivateUserPayload | None:
-        done = await _attempt(
+        done = await attempt(
             info,
             lambda users: users.deactivate(
                 key_of(input.id), input.reason, expected_version=input.expected_version
@@ -164,7 +116,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> ReactivateUserPayload | None:
-        done = await _attempt(
+        done = await attempt(
             info,
             lambda users: users.reactivate(
                 key_of(input.id), input.reason, expected_version=input.expected_version
@@ -181,7 +133,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[DeleteUserInput, _INPUT],
     ) -> DeleteUserPayload | None:
-        done = await _attempt(
+        done = await attempt(
             info,
             lambda users: users.delete(
                 key_of(input.id), input.reason, expected_version=input.expected_version
@@ -201,7 +153,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> RestoreUserPayload | None:
-        done = await _attempt(
+        done = await attempt(
             info,
             lambda users: users.restore(
                 key_of(input.id), input.reason, expected_version=input.expected_version
