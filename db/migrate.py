@@ -6,22 +6,21 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection
+from sqlalchemy import Connection
 
 from db.engine import Database
 
 
-def config(url: URL) -> Config:
+def config() -> Config:
     """Set up Alembic's own commands, wherever Roster is installed."""
     alembic = Config()
     alembic.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
-    alembic.attributes["url"] = url
     return alembic
 
 
 async def upgrade(database: Database) -> str:
     """Migrate to the newest revision, which is returned; safe to run twice at once."""
-    alembic = config(database.url)
+    alembic = config()
 
     def run(connection: Connection) -> None:
         alembic.attributes["connection"] = connection
@@ -29,11 +28,11 @@ async def upgrade(database: Database) -> str:
 
     async with database.engine.connect() as connection:
         await connection.run_sync(run)
-    return newest(database)
+    return newest()
 
 
-def newest(database: Database) -> str:
-    return ScriptDirectory.from_config(config(database.url)).get_current_head() or ""
+def newest() -> str:
+    return ScriptDirectory.from_config(config()).get_current_head() or ""
 
 
 async def current(database: Database) -> str | None:

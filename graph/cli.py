@@ -120,7 +120,7 @@ async def _prepare(database: Database) -> None:
     if database.is_sqlite:
         await migrations.upgrade(database)
         return
-    found, wanted = await migrations.current(database), migrations.newest(database)
+    found, wanted = await migrations.current(database), migrations.newest()
     if found != wanted:
         raise CannotStart(
             f"the database is at revision {found or 'none'}, not {wanted}: run `roster migrate`"

@@ -14,6 +14,7 @@ from users.errors import Refused
 from users.service import UserService, Written
 
 _ATTEMPTS = 5
+_DEFAULT_ORDER = read_order(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +54,5 @@ async def attempt(
             if number == _ATTEMPTS or not is_passing(error):
                 raise
     user = User.of(written.user)
-    edge = UserEdge(cursor=read_order(None).cursor(written.user), node=user)
+    edge = UserEdge(cursor=_DEFAULT_ORDER.cursor(written.user), node=user)
     return Outcome(user, edge, written.changed, written.created)

@@ -6,6 +6,11 @@ from graph import ids
 from graph.inputs.users import UserBy
 from users.fields import UserFields
 
+_NEW_USERNAME = "3 to 64 letters, digits and signs by RFC 8265; cannot be null."
+_NEW_EMAIL = "An e-mail address of at most 254 characters; cannot be null."
+_NEW_DISPLAY_NAME = "One line of 1 to 200 characters; null clears it."
+_NEW_EXTERNAL_ID = "Another system's key, of 1 to 255 characters; null clears it."
+_REASON = "Why: one line of 1 to 500 characters, kept in the history."
 _EXPECTED_VERSION = "The version that was seen; where there is another by now, nothing is written."
 _VALIDATE_ONLY = "True answers every error and changes nothing; `user` is null then."
 
@@ -47,19 +52,10 @@ class CreateUserInput:
 )
 class UpdateUserInput:
     id: strawberry.ID = strawberry.field(description="The user to change.")
-    username: strawberry.Maybe[str | None] = strawberry.field(
-        description="3 to 64 letters, digits and signs by RFC 8265; cannot be null."
-    )
-    email: strawberry.Maybe[str | None] = strawberry.field(
-        description="An e-mail address of at most 254 characters; cannot be null."
-    )
-    display_name: strawberry.Maybe[str | None] = strawberry.field(
-        description="One line of 1 to 200 characters; null clears it."
-    )
-    external_id: strawberry.Maybe[str | None] = strawberry.field(
-        description="Another system's key, of 1 to 255 characters; null clears it."
-    )
-
+    username: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_USERNAME)
+    email: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_EMAIL)
+    display_name: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_DISPLAY_NAME)
+    external_id: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_EXTERNAL_ID)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
     validate_only: bool = strawberry.field(default=False, description=_VALIDATE_ONLY)
 
@@ -75,18 +71,10 @@ class UpsertUserInput:
     by: UserBy = strawberry.field(
         description="The key to find the user by; by an id nobody can be created."
     )
-    username: strawberry.Maybe[str | None] = strawberry.field(
-        description="3 to 64 letters, digits and signs by RFC 8265; cannot be null."
-    )
-    email: strawberry.Maybe[str | None] = strawberry.field(
-        description="An e-mail address of at most 254 characters; cannot be null."
-    )
-    display_name: strawberry.Maybe[str | None] = strawberry.field(
-        description="One line of 1 to 200 characters; null clears it."
-    )
-    external_id: strawberry.Maybe[str | None] = strawberry.field(
-        description="Another system's key, of 1 to 255 characters; null clears it."
-    )
+    username: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_USERNAME)
+    email: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_EMAIL)
+    display_name: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_DISPLAY_NAME)
+    external_id: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_EXTERNAL_ID)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
 
     def fields(self) -> UserFields:
@@ -96,18 +84,14 @@ class UpsertUserInput:
 @strawberry.input(description="A user whose status is to change.")
 class UserTransitionInput:
     id: strawberry.ID = strawberry.field(description="The user.")
-    reason: str | None = strawberry.field(
-        default=None, description="Why: one line of 1 to 500 characters, kept in the history."
-    )
+    reason: str | None = strawberry.field(default=None, description=_REASON)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
 
 
 @strawberry.input(description="A user to delete.")
 class DeleteUserInput:
     id: strawberry.ID = strawberry.field(description="The user.")
-    reason: str | None = strawberry.field(
-        default=None, description="Why: one line of 1 to 500 characters, kept in the history."
-    )
+    reason: str | None = strawberry.field(default=None, description=_REASON)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import strawberry
-from sqlalchemy import and_, not_, or_, true
+from sqlalchemy import and_, false, not_, or_, true
 
 from db.filters import Condition, one_of
 from db.filters import UserFilter as Filter
@@ -118,7 +118,7 @@ class _Reading:
         if level.and_ is not None:
             yield and_(true(), *(self.condition(part, depth) for part in level.and_))
         if level.or_ is not None:
-            yield or_(one_of(User.id, []), *(self.condition(part, depth) for part in level.or_))
+            yield or_(false(), *(self.condition(part, depth) for part in level.or_))
         if level.not_ is not None:
             yield not_(self.condition(level.not_, depth))
 

@@ -46,7 +46,7 @@ def expected_names(dialect: str) -> dict[str, set[str | None]]:
 
 async def run(database: Database, step: str, *revision: str) -> None:
     def go(connection: Connection) -> None:
-        alembic = migrate.config(database.url)
+        alembic = migrate.config()
         alembic.attributes["connection"] = connection
         getattr(command, step)(alembic, *revision)
 
@@ -86,7 +86,7 @@ async def test_migrations_at_once_make_one_database(empty_url: str) -> None:
     ends = [await run.communicate() for run in runs]
     assert [run.returncode for run in runs] == [0] * 4, ends
     async with opened(empty_url) as database:
-        assert await migrate.current(database) == migrate.newest(database)
+        assert await migrate.current(database) == migrate.newest()
         async with database.engine.connect() as connection:
             assert await connection.run_sync(tables) == {"users", "user_events"}
 
