@@ -1,22 +1,21 @@
 """Pure `Select` builders: by key, a page by keyset, counts. Nothing here runs a statement."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     ColumnElement,
-    Insert,
     Select,
+    Table,
     and_,
     bindparam,
-    false,
     func,
     literal,
     or_,
     select,
-    true,
     tuple_,
+    update,
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
@@ -24,8 +23,10 @@ from sqlalchemy.orm import InstrumentedAttribute
 from db.filters import NOT_DELETED
 from db.models import Change, User, UserEvent
 
-USER_COLUMNS = tuple(c for c in User.__table__.c if not c.key.endswith("_key"))
-EVENT_COLUMNS = tuple(UserEvent.__table__.c)
+_USERS = cast("Table", User.__table__)
+_EVENTS = cast("Table", UserEvent.__table__)
+USER_COLUMNS = tuple(c for c in _USERS.c if not c.key.endswith("_key"))
+EVENT_COLUMNS = tuple(_EVENTS.c)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,6 @@ def users_count(where: ColumnElement[bool]) -> Select[int]:
     return select(func.count()).select_from(User).where(where)
 
 
-def new_user(columns: Mapping[str, Any]) -> Insert:
-    """Insert a user and return it, or no row where one of its unique values is taken."""
-    # PostgreSQL's construct, whose clause SQLite has taken over to the letter.
-    return insert(User).values(**columns).on_conflict_do_nothing().returning(User)
-
-
 def users_count_at_most(where: ColumnElement[bool], limit: int) -> Select[int]:
     """Count, and stop reading at `limit`."""
     return select(func.count()).select_from(select(User.id).where(where).limit(limit).subquery())
@@ -99,27 +94,44 @@ def users_by_status(where: ColumnElement[bool]) -> Select[Any]:
     return statement.group_by(User.status)
 
 
-def taken_keys(
-    username_key: str | None, email_key: str | None, external_id: str | None, except_id: int | None
-) -> Select[str, str, str | None]:
-    """Select the users that hold any of these keys, and what they hold."""
-    held = or_(
-        User.username_key == username_key if username_key is not None else false(),
-        User.email_key == email_key if email_key is not None else false(),
-        User.external_id == external_id if external_id is not None else false(),
-    )
-    others = true() if except_id is None else User.id != except_id
-    return select(User.username_key, User.email_key, User.external_id).where(
-        held, others, NOT_DELETED
-    )
+def users_to_write(ids: Collection[int], keys: Mapping[str, Sequence[str]]) -> Select[Any]:
+    """Select whole users by id, or by a unique value that they hold, and lock them.
+
+    In the order of their ids, so that two who lock the same users never wait for each other.
+    """
+    by_key = [and_(getattr(User, name).in_(values), NOT_DELETED) for name, values in keys.items()]
+    named = or_(*([User.id.in_(ids)] if ids else []), *by_key)
+    return select(*_USERS.c).where(named).order_by(User.id).with_for_update()
 
 
-def changes_since(user_id: int, version: int) -> Select[list[Change]]:
-    """Select what each event changed that came after `version` of a user."""
-    return (
-        select(UserEvent.changes)
-        .where(UserEvent.user_id == user_id, UserEvent.version_after > version)
-        .order_by(UserEvent.version_after)
+def key_holders(keys: Mapping[str, Sequence[str]]) -> Select[int, str, str, str | None]:
+    """Select who holds any of these unique values, with all that they hold."""
+    held = or_(*(getattr(User, name).in_(values) for name, values in keys.items()))
+    columns = (User.id, User.username_key, User.email_key, User.external_id)
+    return select(*columns).where(held, NOT_DELETED)
+
+
+_EVERY_COLUMN: Mapping[str, Any] = {c.key: bindparam(c.key) for c in _USERS.c if not c.primary_key}
+
+# Each of these runs once, with a list of parameters.
+ADD_USERS = (
+    # PostgreSQL's construct, whose clause SQLite has taken over to the letter. A row whose unique
+    # values are taken is left out of what comes back.
+    insert(_USERS).on_conflict_do_nothing().returning(User.id, User.username_key)
+)
+UPDATE_USERS = update(_USERS).where(User.id == bindparam("row_id")).values(**_EVERY_COLUMN)
+FREE_KEYS = (
+    update(_USERS)
+    .where(User.id == bindparam("row_id"))
+    .values(username_key=bindparam("nobody"), email_key=bindparam("nobody"), external_id=None)
+)
+ADD_EVENTS = insert(_EVENTS)
+
+
+def changes_since(user_ids: Collection[int], version: int) -> Select[int, int, list[Change]]:
+    """Select what each event changed that came after a version of any of these users."""
+    return select(UserEvent.user_id, UserEvent.version_after, UserEvent.changes).where(
+        UserEvent.user_id.in_(user_ids), UserEvent.version_after > version
     )
 
 

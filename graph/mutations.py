@@ -1,7 +1,6 @@
 """The writes. Each field is one transaction, committed before its answer is sent."""
 
-from collections.abc import Awaitable
-from typing import Annotated, cast
+from typing import Annotated
 
 import strawberry
 
@@ -12,7 +11,6 @@ from graph.inputs.mutations import (
     UpdateUserInput,
     UpsertUserInput,
     UserTransitionInput,
-    key_of,
 )
 from graph.transaction import attempt
 from graph.types.payloads import (
@@ -24,8 +22,7 @@ from graph.types.payloads import (
     UpdateUserPayload,
     UpsertUserPayload,
 )
-from users.service import UserService, Written
-from users.upsert import KeyName, upsert_by_id, upsert_by_key
+from users.lifecycle import UserAction
 
 _INPUT = strawberry.argument(description="What to do.")
 
@@ -42,11 +39,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[CreateUserInput, _INPUT],
     ) -> CreateUserPayload | None:
-        done = await attempt(
-            info,
-            lambda users: users.create(input.fields(), is_active=input.is_active),
-            validate_only=input.validate_only,
-        )
+        done = await attempt(info, input.operation())
         return CreateUserPayload(user=done.user, user_edge=done.edge, errors=done.errors)
 
     @strawberry.mutation(description="Change fields of a user.")
@@ -55,13 +48,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UpdateUserInput, _INPUT],
     ) -> UpdateUserPayload | None:
-        done = await attempt(
-            info,
-            lambda users: users.update(
-                key_of(input.id), input.fields(), expected_version=input.expected_version
-            ),
-            validate_only=input.validate_only,
-        )
+        done = await attempt(info, input.operation())
         return UpdateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(
@@ -73,23 +60,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UpsertUserInput, _INPUT],
     ) -> UpsertUserPayload | None:
-        fields, seen = input.fields(), input.expected_version
-
-        def verb(users: UserService) -> Awaitable[Written]:
-            match input.by.given():
-                case "id", text:
-                    return upsert_by_id(
-                        users, key_of(text), fields, expected_version=seen, name="id"
-                    )
-                case "database_id", number:
-                    return upsert_by_id(
-                        users, number, fields, expected_version=seen, name="database_id"
-                    )
-                case name, text:
-                    key = cast("KeyName", name)
-                    return upsert_by_key(users, key, text, fields, expected_version=seen)
-
-        done = await attempt(info, verb)
+        done = await attempt(info, input.operation())
         return UpsertUserPayload(
             user=done.user, created=done.created, changed=done.changed, errors=done.errors
         )
@@ -102,12 +73,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> DeactivateUserPayload | None:
-        done = await attempt(
-            info,
-            lambda users: users.deactivate(
-                key_of(input.id), input.reason, expected_version=input.expected_version
-            ),
-        )
+        done = await attempt(info, input.operation(UserAction.DEACTIVATE))
         return DeactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(description="Switch a deactivated user on again.")
@@ -116,12 +82,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> ReactivateUserPayload | None:
-        done = await attempt(
-            info,
-            lambda users: users.reactivate(
-                key_of(input.id), input.reason, expected_version=input.expected_version
-            ),
-        )
+        done = await attempt(info, input.operation(UserAction.REACTIVATE))
         return ReactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(
@@ -133,12 +94,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[DeleteUserInput, _INPUT],
     ) -> DeleteUserPayload | None:
-        done = await attempt(
-            info,
-            lambda users: users.delete(
-                key_of(input.id), input.reason, expected_version=input.expected_version
-            ),
-        )
+        done = await attempt(info, input.operation())
         deleted_id = done.user.id if done.user else None
         return DeleteUserPayload(
             deleted_user_id=deleted_id, user=done.user, changed=done.changed, errors=done.errors
@@ -153,12 +109,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> RestoreUserPayload | None:
-        done = await attempt(
-            info,
-            lambda users: users.restore(
-                key_of(input.id), input.reason, expected_version=input.expected_version
-            ),
-        )
+        done = await attempt(info, input.operation(UserAction.RESTORE))
         return RestoreUserPayload(
             user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
         )

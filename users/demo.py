@@ -2,8 +2,8 @@
 
 import random
 import unicodedata
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from faker import Faker
@@ -12,15 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.engine import Database
 from db.models import ActorKind, User
 from db.statements import users_count
-from users.errors import Refused
 from users.events import Actor
 from users.fields import UserFields
+from users.lifecycle import UserAction
+from users.operations import Create, Operation, Refused, Result, StatusAction, Transition, Update
 from users.service import UserService, now
 
 _LOCALES = ["en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "pl_PL", "pt_BR", "sv_SE", "tr_TR"]
 _DOMAINS = ["example.com", "example.net", "example.org"]
 _YEARS = timedelta(days=3 * 365)
-_BATCH = 50
+_BATCH = 500
+_Dated = tuple[datetime, Operation]
 _DEMO = Actor(ActorKind.SYSTEM, label="roster demo")
 
 
@@ -46,42 +48,64 @@ async def populate(database: Database, count: int) -> AsyncIterator[int]:
     for start in range(0, count, _BATCH):
         batch = lives[start : start + _BATCH]
         async with database.session() as session, database.transaction(session):
-            for life in batch:
-                await _live(session, life)
+            await _live(session, batch)
         yield len(batch)
 
 
-async def _live(session: AsyncSession, life: _Life) -> None:
-    def at(moment: datetime) -> UserService:
-        return replace(service, clock=lambda: moment)
+async def _live(session: AsyncSession, lives: Sequence[_Life]) -> None:
+    """Let a batch of users live, each kind of thing that happens to them for all at once."""
+    ids = await _begin(session, lives)
 
-    service = UserService(session, _DEMO)
-    user_id = await _create(at(life.begins), life.fields)
-    if life.renamed:
-        await at(life.renamed).update(user_id, {"display_name": life.new_name})
-    if life.deactivated:
-        await at(life.deactivated).deactivate(user_id, "On parental leave")
-    if life.reactivated:
-        await at(life.reactivated).reactivate(user_id, "Back at work")
-    if life.deleted:
-        await at(life.deleted).delete(user_id, "Left the company")
+    def move(action: StatusAction, moment: str, reason: str) -> Iterator[_Dated]:
+        for user_id, life in zip(ids, lives, strict=True):
+            if at := getattr(life, moment):
+                yield at, Transition(action=action, user_id=user_id, reason=reason)
+
+    renamed = (
+        (life.renamed, Update(user_id=user_id, fields={"display_name": life.new_name}))
+        for user_id, life in zip(ids, lives, strict=True)
+        if life.renamed
+    )
+    for happenings in (
+        renamed,
+        move(UserAction.DEACTIVATE, "deactivated", "On parental leave"),
+        move(UserAction.REACTIVATE, "reactivated", "Back at work"),
+        move(UserAction.DELETE, "deleted", "Left the company"),
+    ):
+        await _carry_out(session, list(happenings))
 
 
-async def _create(service: UserService, fields: UserFields) -> int:
-    """Add the user; where a name is taken, as people do, with a number behind it."""
+async def _begin(session: AsyncSession, lives: Sequence[_Life]) -> list[int]:
+    """Add the users; where a name is taken, as people do, with a number behind it."""
+    ids: dict[int, int] = {}
     for number in range(1, 1_000):
-        suffix = "" if number == 1 else str(number)
-        local, _, domain = str(fields["email"]).partition("@")
-        numbered = UserFields(
-            username=f"{fields['username']}{suffix}",
-            email=f"{local}{suffix}@{domain}",
-            display_name=fields["display_name"],
-        )
-        try:
-            return (await service.create(numbered)).user.id
-        except Refused:
-            continue
-    raise RuntimeError(f"a thousand users share the name {fields['username']}")
+        waiting = [n for n in range(len(lives)) if n not in ids]
+        if not waiting:
+            return [ids[n] for n in range(len(lives))]
+        asked = [(lives[n].begins, _creation(lives[n].fields, number)) for n in waiting]
+        for n, result in zip(waiting, await _carry_out(session, asked), strict=True):
+            if result.user:
+                ids[n] = result.user.id
+    raise RuntimeError("a thousand users share a name")
+
+
+def _creation(fields: UserFields, number: int) -> Create:
+    suffix = "" if number == 1 else str(number)
+    local, _, domain = str(fields["email"]).partition("@")
+    numbered: UserFields = {
+        "username": f"{fields['username']}{suffix}",
+        "email": f"{local}{suffix}@{domain}",
+    }
+    return Create(fields=fields | numbered)
+
+
+async def _carry_out(session: AsyncSession, asked: Sequence[_Dated]) -> Sequence[Result]:
+    moments = (at for at, _ in asked)
+    service = UserService(session, _DEMO, clock=moments.__next__)
+    try:
+        return await service.carry_out([operation for _, operation in asked], atomic=False)
+    except Refused as refused:
+        return refused.results
 
 
 def _lives(count: int, chance: random.Random) -> Iterator[_Life]:

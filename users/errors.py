@@ -63,11 +63,3 @@ class VersionConflict:
 
 
 Problem = FieldProblem | UnknownUser | WrongStatus | VersionConflict
-
-
-class Refused(Exception):
-    """The request broke these rules, all of which are named; nothing was changed."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__(", ".join(f"{p.field}: {p.code}" for p in problems))
-        self.problems = tuple(problems)

@@ -1,9 +1,9 @@
 """The event that a change leaves: who, what, why, before and after."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
-from db.models import ActorKind, Change, User, UserEvent, UserEventType
+from db.models import ActorKind, Change, User, UserEventType
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,49 +26,42 @@ RECORDED_FIELDS = {
     "status_reason": "statusReason",
 }
 
-Snapshot = dict[str, str | None]
+Event = dict[str, Any]  # the columns of a UserEvent, without its id
 
 
-def snapshot(user: User) -> Snapshot:
-    """Take down what an event records of a user."""
-    return {name: getattr(user, name) for name in RECORDED_FIELDS}
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Takes down events in the name of one actor and one request."""
+
+    actor: Actor
+    request_id: str | None
+
+    def event(
+        self, type: UserEventType, before: User | None, after: User, reason: str | None
+    ) -> Event:
+        return {
+            "user_id": after.id,
+            "type": type,
+            "at": after.updated_at,
+            "actor_kind": self.actor.kind,
+            "actor_id": self.actor.id,
+            "actor_label": self.actor.label,
+            "reason": reason,
+            "request_id": self.request_id,
+            "changes": _differences(before, after),
+            "version_after": after.version,
+        }
 
 
-NOTHING: Snapshot = dict.fromkeys(RECORDED_FIELDS)
-
-
-def differences(before: Snapshot, after: Snapshot) -> list[Change]:
+def _differences(before: User | None, after: User) -> list[Change]:
     """List the fields that differ, in the order of the schema."""
-    return [
-        Change(field=field, before=_text(before[name]), after=_text(after[name]))
-        for name, field in RECORDED_FIELDS.items()
-        if before[name] != after[name]
-    ]
+    found = ((field, _text(before, name), _text(after, name)) for name, field in _FIELDS)
+    return [Change(field=field, before=old, after=new) for field, old, new in found if old != new]
 
 
-def event(
-    type: UserEventType,
-    user: User,
-    before: Snapshot,
-    *,
-    actor: Actor,
-    at: datetime,
-    reason: str | None,
-    request_id: str | None,
-) -> UserEvent:
-    return UserEvent(
-        user_id=user.id,
-        type=type,
-        at=at,
-        actor_kind=actor.kind,
-        actor_id=actor.id,
-        actor_label=actor.label,
-        reason=reason,
-        request_id=request_id,
-        changes=differences(before, snapshot(user)),
-        version_after=user.version,
-    )
+_FIELDS = tuple(RECORDED_FIELDS.items())
 
 
-def _text(value: str | None) -> str | None:
+def _text(user: User | None, name: str) -> str | None:
+    value = user and getattr(user, name)
     return None if value is None else str(value)

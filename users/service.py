@@ -1,33 +1,32 @@
-"""The verbs of the directory. Each writes the user and its event into the caller's transaction."""
+"""The one way into the directory: operations are checked, planned, and written with their events.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+One operation is a batch of one. Either costs the same few statements: one locks the users that
+are named, one looks for taken values, and one each inserts users, updates users and adds events.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import User, UserEventType, UserStatus
-from db.statements import changes_since
-from users.errors import (
-    ErrorCode,
-    FieldProblem,
-    Problem,
-    Refused,
-    UnknownUser,
-    VersionConflict,
-    WrongStatus,
+from db.engine import is_unique_violation
+from db.models import User
+from db.statements import (
+    ADD_EVENTS,
+    ADD_USERS,
+    FREE_KEYS,
+    UPDATE_USERS,
+    changes_since,
+    key_holders,
+    users_to_write,
 )
-from users.events import NOTHING, RECORDED_FIELDS, Actor, Snapshot, event, snapshot
-from users.fields import Columns, UserFields, parse_fields, parse_reason
-from users.lifecycle import EVENT_OF, UserAction, next_status
-from users.uniqueness import insert_user, taken, update_user
-
-_WRONG_STATUS_MESSAGES = {
-    UserAction.UPDATE: "A deleted user cannot be edited. Restore it first.",
-    UserAction.DEACTIVATE: "A deleted user cannot be deactivated. Restore it first.",
-    UserAction.REACTIVATE: "A deleted user cannot be reactivated. Restore it first.",
-    UserAction.RESTORE: "Only a deleted user can be restored.",
-}
+from users.events import Actor, Recorder
+from users.lifecycle import UserAction
+from users.operations import Operation, Overtaken, Refused, Result, Transition
+from users.plan import COLUMNS, KEY_COLUMNS, Key, Plan, Request, Stock, kept
 
 
 def now() -> datetime:
@@ -35,22 +34,11 @@ def now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A user after a write; `changed` is false where it was already as asked."""
-
-    user: User
-    changed: bool
-    created: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class UserService:
-    """The verbs, on behalf of one actor, inside a transaction that the caller begins and ends.
+    """The directory, on behalf of one actor, inside a transaction that the caller begins and ends.
 
-    Every verb raises `Refused` with all the rules that a request breaks; the caller rolls back. An
-    id of None stands for one that cannot be a user's, and is reported among them. A caller that
-    names the version it has seen is refused where there is another by now; without it, writers of
-    different fields both keep their change.
+    An operation that names the version it has seen is refused where there is another by now;
+    without it, writers of different fields both keep their change.
     """
 
     session: AsyncSession
@@ -58,139 +46,118 @@ class UserService:
     request_id: str | None = None
     clock: Callable[[], datetime] = now
 
-    async def create(self, fields: UserFields, *, is_active: bool = True) -> Written:
-        columns, problems = parse_fields(fields)
-        if problems:
-            raise Refused([*problems, *await taken(self.session, columns)])
-        at = self.clock()
-        columns |= {
-            "is_active": is_active,
-            "status": UserStatus.ACTIVE if is_active else UserStatus.DEACTIVATED,
-            "status_changed_at": at,
-            "version": 1,
-            "created_at": at,
-            "updated_at": at,
+    async def carry_out(
+        self, operations: Sequence[Operation], *, atomic: bool = True, look: bool = True
+    ) -> list[Result]:
+        """Do all the operations in their order, each on what those before it left.
+
+        Raises `Refused` where one is refused and `atomic` says that nothing is to be done then, or
+        where all are; the caller rolls back. Raises `Overtaken` where a unique value was taken
+        after the look: the caller rolls back and does it again, with `look`. Without it nobody
+        looks first whether values are free, which saves a statement where they mostly are.
+        """
+        requests = [Request.of(operation) for operation in operations]
+        stock = await self._lock(requests)
+        moments = [self.clock() for _ in requests]
+        look = look or any(request.validate_only for request in requests)
+        while True:
+            if look:
+                stock = replace(stock, holders=await self._look(requests, stock))
+            plan = Plan(stock, Recorder(self.actor, self.request_id))
+            results = [plan.do(*asked) for asked in zip(requests, moments, strict=True)]
+            refused = [bool(result.problems) for result in results]
+            if look or not any(refused):
+                break
+            look = True  # to name what is taken beside the other problems
+        if refused and (all(refused) or (atomic and any(refused))):
+            raise Refused(results)
+        await self._write(plan)
+        return results
+
+    async def _lock(self, requests: Sequence[Request]) -> Stock:
+        """Lock and read the users that the requests name, by id or by a unique value."""
+        ids = {request.user_id for request in requests if request.user_id is not None}
+        keys = [request.by for request in requests if request.by is not None]
+        if not ids and not keys:
+            return Stock({})
+        found = await self.session.execute(users_to_write(ids, _by_column(keys)))
+        users = {row.id: User(**row._mapping) for row in found}  # noqa: SLF001 - its public name
+        return Stock(users, changes=await self._changes(requests, users))
+
+    async def _changes(
+        self, requests: Sequence[Request], users: dict[int, User]
+    ) -> dict[int, dict[int, list[str]]]:
+        """Read what was changed since the versions that the requests have seen."""
+        owners = {key: user.id for user in users.values() for key in kept(user)}
+        seen: dict[int, int] = {}
+        for request in requests:
+            user_id = owners.get(request.by) if request.by else request.user_id
+            if user_id in users and (version := request.expected_version) is not None:
+                seen[user_id] = min(version, seen.get(user_id, version))
+        behind = {user_id: v for user_id, v in seen.items() if v < users[user_id].version}
+        changes: dict[int, dict[int, list[str]]] = {user_id: {} for user_id in behind}
+        if behind:
+            for row in await self.session.execute(changes_since(behind, min(behind.values()))):
+                changes[row.user_id][row.version_after] = [c["field"] for c in row.changes]
+        return changes
+
+    async def _look(self, requests: Sequence[Request], stock: Stock) -> dict[Key, int]:
+        """Find out who holds the unique values that the requests want to give."""
+        wanted: set[Key] = set()
+        for request in requests:
+            columns = ((c, request.columns.get(c)) for c in KEY_COLUMNS.values())
+            wanted |= {(column, value) for column, value in columns if value is not None}
+            wanted |= {request.by} if request.by else set()
+            match request.operation:
+                case Transition(action=UserAction.RESTORE, user_id=int(user_id)):
+                    wanted |= set(kept(stock.users[user_id])) if user_id in stock.users else set()
+        if not wanted:
+            return {}
+        found = await self.session.execute(key_holders(_by_column(wanted)))
+        return {
+            (column, value): row.id
+            for row in found
+            for column in KEY_COLUMNS.values()
+            if (value := row._mapping[column]) is not None  # noqa: SLF001 - its public name
         }
-        user = await insert_user(self.session, columns)
-        await self._record(UserEventType.CREATED, user, NOTHING, at)
-        return Written(user, changed=True, created=True)
 
-    async def update(
-        self, user_id: int | None, fields: UserFields, *, expected_version: int | None = None
-    ) -> Written:
-        columns, problems = parse_fields(fields)
-        user, refusals = await self._find(user_id, UserAction.UPDATE, expected_version)
-        if user is None or refusals or problems:
-            raise Refused([*refusals, *problems, *await taken(self.session, columns, user_id)])
-        return await self._write(user, UserAction.UPDATE, columns)
+    async def _write(self, plan: Plan) -> None:
+        try:
+            if vacating := [
+                {"row_id": user.id, "nobody": f" {user.id}"} for user in plan.vacating()
+            ]:
+                await self.session.execute(FREE_KEYS, vacating)
+            if updated := [_columns(user) | {"row_id": user.id} for user in plan.updated]:
+                await self.session.execute(UPDATE_USERS, updated)
+        except IntegrityError as error:
+            if is_unique_violation(error):
+                raise Overtaken from None
+            raise
+        await self._insert(plan)
+        if plan.events:
+            await self.session.execute(ADD_EVENTS, plan.events)
 
-    async def deactivate(
-        self, user_id: int | None, reason: str | None = None, *, expected_version: int | None = None
-    ) -> Written:
-        return await self._move(user_id, UserAction.DEACTIVATE, reason, expected_version)
+    async def _insert(self, plan: Plan) -> None:
+        """Insert the new users, and give them the ids that the database chose."""
+        if not plan.created:
+            return
+        added = await self.session.execute(ADD_USERS, [_columns(user) for user in plan.created])
+        ids = {row.username_key: row.id for row in added}
+        if len(ids) < len(plan.created):
+            raise Overtaken
+        new_ids = {user.id: ids[user.username_key] for user in plan.created}
+        for user in plan.drafts:
+            user.id = new_ids[user.id]
+        for event in plan.events:
+            event["user_id"] = new_ids.get(event["user_id"], event["user_id"])
 
-    async def reactivate(
-        self, user_id: int | None, reason: str | None = None, *, expected_version: int | None = None
-    ) -> Written:
-        return await self._move(user_id, UserAction.REACTIVATE, reason, expected_version)
 
-    async def delete(
-        self, user_id: int | None, reason: str | None = None, *, expected_version: int | None = None
-    ) -> Written:
-        """Delete softly: the user can be restored, but its unique values are free for others."""
-        return await self._move(user_id, UserAction.DELETE, reason, expected_version)
+def _by_column(keys: Iterable[Key]) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for column, value in keys:
+        values.setdefault(column, []).append(value)
+    return values
 
-    async def restore(
-        self, user_id: int | None, reason: str | None = None, *, expected_version: int | None = None
-    ) -> Written:
-        """Bring a deleted user back, deactivated; refused where another has its values by now."""
-        return await self._move(user_id, UserAction.RESTORE, reason, expected_version)
 
-    async def _move(
-        self,
-        user_id: int | None,
-        action: UserAction,
-        raw: str | None,
-        expected_version: int | None,
-    ) -> Written:
-        reason, problems = parse_reason(raw)
-        user, refusals = await self._find(user_id, action, expected_version)
-        if user is None or refusals or problems:
-            raise Refused([*refusals, *problems])
-        status = next_status(user.status, action)
-        if status == user.status:
-            return Written(user, changed=False)
-        at = self.clock()
-        columns = {
-            "status": status,
-            "is_active": status is UserStatus.ACTIVE,
-            "status_reason": reason,
-            "status_changed_at": at,
-            "deleted_at": at if status is UserStatus.DELETED else None,
-        }
-        return await self._write(user, action, columns, at=at, reason=reason)
-
-    async def _find(
-        self, user_id: int | None, action: UserAction, expected_version: int | None
-    ) -> tuple[User | None, list[Problem]]:
-        """Lock a user for a write, or tell why `action` cannot be done to it."""
-        if user_id is None:
-            message = "This is not the id of a user."
-            return None, [FieldProblem(code=ErrorCode.INVALID_FORMAT, message=message, field="id")]
-        user = await self.session.get(User, user_id, populate_existing=True, with_for_update=True)
-        if user is None:
-            return None, [UnknownUser(user_id=user_id)]
-        problems: list[Problem] = []
-        if expected_version is not None and expected_version != user.version:
-            problems.append(await self._conflict(user, expected_version))
-        if next_status(user.status, action) is None:
-            message = _WRONG_STATUS_MESSAGES[action]
-            problems.append(WrongStatus(message=message, user=user, status=user.status))
-        if problems:
-            self.session.expunge(user)  # to be read after the rollback, which empties the others
-        return user, problems
-
-    async def _conflict(self, user: User, expected: int) -> VersionConflict:
-        events = await self.session.scalars(changes_since(user.id, expected))
-        changed = {change["field"] for changes in events for change in changes}
-        ordered = [field for field in RECORDED_FIELDS.values() if field in changed]
-        return VersionConflict(user=user, expected=expected, changed_fields=ordered)
-
-    async def _write(
-        self,
-        user: User,
-        action: UserAction,
-        columns: Columns,
-        *,
-        at: datetime | None = None,
-        reason: str | None = None,
-    ) -> Written:
-        before = snapshot(user)
-        if all(getattr(user, name) == value for name, value in columns.items()):
-            return Written(user, changed=False)
-        at = at or self.clock()
-        columns |= {"version": user.version + 1, "updated_at": at}
-        await update_user(self.session, user, columns)
-        await self._record(EVENT_OF[action], user, before, at, reason)
-        return Written(user, changed=True)
-
-    async def _record(
-        self,
-        type: UserEventType,
-        user: User,
-        before: Snapshot,
-        at: datetime,
-        reason: str | None = None,
-    ) -> None:
-        self.session.add(
-            event(
-                type,
-                user,
-                before,
-                actor=self.actor,
-                at=at,
-                reason=reason,
-                request_id=self.request_id,
-            )
-        )
-        await self.session.flush()
+def _columns(user: User) -> dict[str, Any]:
+    return {column: getattr(user, column) for column in COLUMNS if column != "id"}

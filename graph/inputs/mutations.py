@@ -1,10 +1,22 @@
 """The inputs of the mutations. What a text may be is decided in `users`, not here."""
 
+from typing import cast
+
 import strawberry
 
 from graph import ids
 from graph.inputs.users import UserBy
 from users.fields import UserFields
+from users.lifecycle import UserAction
+from users.operations import (
+    Create,
+    StatusAction,
+    Transition,
+    UniqueField,
+    Update,
+    UpsertById,
+    UpsertByKey,
+)
 
 _NEW_USERNAME = "3 to 64 letters, digits and signs by RFC 8265; cannot be null."
 _NEW_EMAIL = "An e-mail address of at most 254 characters; cannot be null."
@@ -38,13 +50,14 @@ class CreateUserInput:
     )
     validate_only: bool = strawberry.field(default=False, description=_VALIDATE_ONLY)
 
-    def fields(self) -> UserFields:
-        return {
+    def operation(self) -> Create:
+        fields: UserFields = {
             "username": self.username,
             "email": self.email,
             "display_name": self.display_name,
             "external_id": self.external_id,
         }
+        return Create(fields=fields, is_active=self.is_active, validate_only=self.validate_only)
 
 
 @strawberry.input(
@@ -59,8 +72,13 @@ class UpdateUserInput:
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
     validate_only: bool = strawberry.field(default=False, description=_VALIDATE_ONLY)
 
-    def fields(self) -> UserFields:
-        return _given_fields(self)
+    def operation(self) -> Update:
+        return Update(
+            user_id=key_of(self.id),
+            fields=_given_fields(self),
+            expected_version=self.expected_version,
+            validate_only=self.validate_only,
+        )
 
 
 @strawberry.input(
@@ -77,8 +95,20 @@ class UpsertUserInput:
     external_id: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_EXTERNAL_ID)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
 
-    def fields(self) -> UserFields:
-        return _given_fields(self)
+    def operation(self) -> UpsertById | UpsertByKey:
+        fields, seen = _given_fields(self), self.expected_version
+        match self.by.given():
+            case "id", text:
+                return UpsertById(
+                    by="id", user_id=key_of(text), fields=fields, expected_version=seen
+                )
+            case "database_id", number:
+                return UpsertById(
+                    by="database_id", user_id=number, fields=fields, expected_version=seen
+                )
+            case name, text:
+                by = cast("UniqueField", name)
+                return UpsertByKey(by=by, value=text, fields=fields, expected_version=seen)
 
 
 @strawberry.input(description="A user whose status is to change.")
@@ -87,12 +117,27 @@ class UserTransitionInput:
     reason: str | None = strawberry.field(default=None, description=_REASON)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
 
+    def operation(self, action: StatusAction) -> Transition:
+        return _transition(self, action)
+
 
 @strawberry.input(description="A user to delete.")
 class DeleteUserInput:
     id: strawberry.ID = strawberry.field(description="The user.")
     reason: str | None = strawberry.field(default=None, description=_REASON)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
+
+    def operation(self) -> Transition:
+        return _transition(self, UserAction.DELETE)
+
+
+def _transition(given: UserTransitionInput | DeleteUserInput, action: StatusAction) -> Transition:
+    return Transition(
+        action=action,
+        user_id=key_of(given.id),
+        reason=given.reason,
+        expected_version=given.expected_version,
+    )
 
 
 def _given_fields(given: UpdateUserInput | UpsertUserInput) -> UserFields:

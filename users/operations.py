@@ -1,0 +1,90 @@
+"""What can be asked of the directory, one value for each verb, and what comes back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from db.models import User
+from users.errors import Problem
+from users.fields import UserFields
+from users.lifecycle import UserAction
+
+UniqueField = Literal["username", "email", "external_id"]
+StatusAction = Literal[
+    UserAction.DEACTIVATE, UserAction.REACTIVATE, UserAction.DELETE, UserAction.RESTORE
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    fields: UserFields
+    is_active: bool = True
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """An id of None stands for one that cannot be a user's."""
+
+    user_id: int | None
+    fields: UserFields
+    expected_version: int | None = None
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpsertById:
+    """An update like any other, for whom nobody can be created; `by` is the id's name."""
+
+    user_id: int | None
+    by: Literal["id", "database_id"]
+    fields: UserFields
+    expected_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpsertByKey:
+    """An update of the user that has a unique value, or the creation of one with it."""
+
+    by: UniqueField
+    value: str
+    fields: UserFields
+    expected_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    action: StatusAction
+    user_id: int | None
+    reason: str | None = None
+    expected_version: int | None = None
+
+
+Operation = Create | Update | UpsertById | UpsertByKey | Transition
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The user after an operation, or the rules that it broke.
+
+    `user` is None where it was refused, or only validated. `changed` is false where the user was
+    already as asked.
+    """
+
+    user: User | None = None
+    changed: bool = False
+    created: bool = False
+    problems: Sequence[Problem] = ()
+
+
+class Refused(Exception):
+    """Nothing is to be kept of what was asked; `results` say why, one for each operation."""
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        codes = (f"{p.field}: {p.code}" for result in results for p in result.problems)
+        super().__init__(", ".join(codes))
+        self.results = results
+
+
+class Overtaken(Exception):
+    """Somebody else took a unique value meanwhile: roll back, look, and do it all again."""

@@ -1,0 +1,321 @@
+"""What a batch of operations comes to, worked out in memory, one operation after the other.
+
+Every operation sees what those before it have done. Nothing is written here: a plan says what
+has to be, so that a batch costs as many statements as one operation does.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import count
+from typing import Final, cast
+
+from db.models import User, UserEventType, UserStatus
+from users import identity
+from users.errors import (
+    ErrorCode,
+    FieldProblem,
+    Problem,
+    UnknownUser,
+    VersionConflict,
+    WrongStatus,
+)
+from users.events import RECORDED_FIELDS, Event, Recorder
+from users.fields import Columns, UserFields, parse_fields, parse_reason
+from users.lifecycle import EVENT_OF, UserAction, next_status
+from users.operations import (
+    Create,
+    Operation,
+    Overtaken,
+    Result,
+    Transition,
+    UniqueField,
+    Update,
+    UpsertById,
+    UpsertByKey,
+)
+
+# Field -> the column whose index decides that no two users have the same.
+KEY_COLUMNS: Final[Mapping[UniqueField, str]] = {
+    "username": "username_key",
+    "email": "email_key",
+    "external_id": "external_id",
+}
+COLUMNS: Final = tuple(column.key for column in User.__table__.columns)
+
+_KEY_OF: Mapping[UniqueField, Callable[[str], str | None]] = {
+    "username": identity.username_key,
+    "email": identity.email_key,
+    "external_id": identity.external_id_key,
+}
+_TAKEN = {
+    "username": "Another user has this username.",
+    "email": "Another user has this e-mail address.",
+    "external_id": "Another user has this external id.",
+}
+_WRONG_STATUS = {
+    UserAction.UPDATE: "A deleted user cannot be edited. Restore it first.",
+    UserAction.DEACTIVATE: "A deleted user cannot be deactivated. Restore it first.",
+    UserAction.REACTIVATE: "A deleted user cannot be reactivated. Restore it first.",
+    UserAction.RESTORE: "Only a deleted user can be restored.",
+}
+
+Key = tuple[str, str]  # a column of KEY_COLUMNS, and what it holds
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An operation whose values are checked, before anything is read for it."""
+
+    operation: Operation
+    columns: Columns
+    problems: Sequence[FieldProblem]
+    reason: str | None = None
+    by: Key | None = None
+
+    @classmethod
+    def of(cls, operation: Operation) -> "Request":
+        match operation:
+            case Transition():
+                reason, problems = parse_reason(operation.reason)
+                return cls(operation, {}, problems, reason)
+            case UpsertByKey():
+                key = _KEY_OF[operation.by](operation.value)
+                columns, problems = parse_fields(operation.fields)
+                by = None if key is None else (KEY_COLUMNS[operation.by], key)
+                return cls(operation, columns, problems, by=by)
+            case _:
+                columns, problems = parse_fields(operation.fields)
+                return cls(operation, columns, problems)
+
+    @property
+    def user_id(self) -> int | None:
+        return getattr(self.operation, "user_id", None)
+
+    @property
+    def expected_version(self) -> int | None:
+        return getattr(self.operation, "expected_version", None)
+
+    @property
+    def validate_only(self) -> bool:
+        return getattr(self.operation, "validate_only", False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What is known when the planning begins.
+
+    `users` are those whom the requests name, locked; `holders` has who holds a wanted unique
+    value, or is None where nobody has looked and the indexes are to decide. `changes` has the
+    fields that each version of a user changed, as far back as a request has seen.
+    """
+
+    users: Mapping[int, User]
+    holders: Mapping[Key, int] | None = None
+    changes: Mapping[int, Mapping[int, Sequence[str]]] = field(default_factory=dict)
+
+
+class _Refusal(Exception):
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = problems
+
+
+class Plan:
+    """What is to be written. A user that is yet to be inserted has a negative id."""
+
+    def __init__(self, stock: Stock, recorder: Recorder) -> None:
+        self.stock = stock
+        self.users = dict(stock.users)
+        self.events: list[Event] = []
+        self.drafts: list[User] = []
+        self._recorder = recorder
+        self._new_ids = count(-1, -1)
+        self._owners = dict(stock.holders or {})
+        self._owners |= {key: user.id for user in stock.users.values() for key in held(user)}
+        self._changes: dict[int, dict[int, Sequence[str]]] = defaultdict(dict)
+        for user_id, changes in stock.changes.items():
+            self._changes[user_id] = dict(changes)
+
+    @property
+    def created(self) -> list[User]:
+        return [user for user_id, user in self.users.items() if user_id < 0]
+
+    @property
+    def updated(self) -> list[User]:
+        return [user for i, user in self.users.items() if i > 0 and user is not self.stock.users[i]]
+
+    def vacating(self) -> Iterator[User]:
+        """Give the users that have to let go of a value before another can be given it."""
+        for user in self.updated:
+            before = held(self.stock.users[user.id])
+            if any(self._owners.get(key, user.id) != user.id for key in before):
+                yield user
+
+    def do(self, request: Request, at: datetime) -> Result:
+        """Plan one operation, or tell all the rules that it breaks and plan nothing."""
+        try:
+            match request.operation:
+                case Create() as create:
+                    return self._create(request, create, at)
+                case Update() as update:
+                    return self._update(request, update.user_id, at)
+                case UpsertById() as upsert:
+                    return self._upsert_by_id(request, upsert, at)
+                case UpsertByKey() as upsert:
+                    return self._upsert_by_key(request, upsert, at)
+                case Transition() as transition:
+                    return self._move(request, transition, at)
+        except _Refusal as refusal:
+            return Result(problems=refusal.problems)
+
+    def _create(self, request: Request, create: Create, at: datetime) -> Result:
+        problems = [*request.problems, *self._taken(request.columns)]
+        if problems:
+            raise _Refusal(problems)
+        if request.validate_only:
+            return Result()
+        birth = {
+            "id": next(self._new_ids),
+            "is_active": create.is_active,
+            "status": UserStatus.ACTIVE if create.is_active else UserStatus.DEACTIVATED,
+            "status_changed_at": at,
+            "version": 1,
+            "created_at": at,
+            "updated_at": at,
+        }
+        user = User(**dict.fromkeys(COLUMNS) | request.columns | birth)
+        self._keep(UserEventType.CREATED, None, user)
+        return Result(user, changed=True, created=True)
+
+    def _update(self, request: Request, user_id: int | None, at: datetime) -> Result:
+        user, problems = self._find(user_id, UserAction.UPDATE, request.expected_version)
+        problems += [*request.problems, *self._taken(request.columns, user_id)]
+        if user is None or problems:
+            raise _Refusal(problems)
+        if request.validate_only:
+            return Result()
+        return self._write(user, UserAction.UPDATE, request.columns, at)
+
+    def _upsert_by_id(self, request: Request, upsert: UpsertById, at: datetime) -> Result:
+        try:
+            return self._update(request, upsert.user_id, at)
+        except _Refusal as refusal:
+            raise _Refusal(_placed(refusal.problems, "id", f"by.{upsert.by}")) from None
+
+    def _upsert_by_key(self, request: Request, upsert: UpsertByKey, at: datetime) -> Result:
+        user_id = request.by and self._owners.get(request.by)
+        if user_id is not None:
+            if user_id not in self.users:
+                raise Overtaken  # they came between the lock and the look
+            if user_id > 0 or upsert.expected_version is None:
+                return self._update(request, user_id, at)
+        if upsert.expected_version is not None:
+            message = "There is no such user, and so no version of it."
+            raise _Refusal([FieldProblem(code=ErrorCode.NOT_FOUND, message=message, field="by")])
+        whole = {"username": None, "email": None, upsert.by: upsert.value} | upsert.fields
+        create = Create(fields=cast("UserFields", whole))
+        try:
+            return self._create(Request.of(create), create, at)
+        except _Refusal as refusal:
+            if upsert.by in upsert.fields:
+                raise
+            raise _Refusal(_placed(refusal.problems, upsert.by, f"by.{upsert.by}")) from None
+
+    def _move(self, request: Request, transition: Transition, at: datetime) -> Result:
+        action = transition.action
+        user, problems = self._find(transition.user_id, action, transition.expected_version)
+        problems += request.problems
+        if user is None or problems:
+            raise _Refusal(problems)
+        status = next_status(user.status, action)
+        if status is user.status:
+            return Result(user)
+        if action is UserAction.RESTORE and (taken := self._taken(dict(kept(user)), user.id)):
+            raise _Refusal(taken)
+        columns = {
+            "status": status,
+            "is_active": status is UserStatus.ACTIVE,
+            "status_reason": request.reason,
+            "status_changed_at": at,
+            "deleted_at": at if status is UserStatus.DELETED else None,
+        }
+        return self._write(user, action, columns, at, request.reason)
+
+    def _find(
+        self, user_id: int | None, action: UserAction, expected_version: int | None
+    ) -> tuple[User | None, list[Problem]]:
+        """Find a user for a write, and all that stands against doing `action` to it."""
+        if user_id is None:
+            message = "This is not the id of a user."
+            return None, [FieldProblem(code=ErrorCode.INVALID_FORMAT, message=message, field="id")]
+        user = self.users.get(user_id)
+        if user is None:
+            return None, [UnknownUser(user_id=user_id)]
+        problems: list[Problem] = []
+        if expected_version is not None and expected_version != user.version:
+            problems.append(self._conflict(user, expected_version))
+        if next_status(user.status, action) is None:
+            message = _WRONG_STATUS[action]
+            problems.append(WrongStatus(message=message, user=user, status=user.status))
+        return user, problems
+
+    def _conflict(self, user: User, expected: int) -> VersionConflict:
+        versions = self._changes[user.id].items()
+        changed = {name for version, names in versions if version > expected for name in names}
+        ordered = [name for name in RECORDED_FIELDS.values() if name in changed]
+        return VersionConflict(user=user, expected=expected, changed_fields=ordered)
+
+    def _taken(self, columns: Columns, except_id: int | None = None) -> list[FieldProblem]:
+        """List every unique value among `columns` that is known to be another user's."""
+        return [
+            FieldProblem(code=ErrorCode.TAKEN, message=_TAKEN[name], field=name)
+            for name, column in KEY_COLUMNS.items()
+            if self._owners.get((column, columns.get(column) or ""), except_id) != except_id
+        ]
+
+    def _write(
+        self,
+        user: User,
+        action: UserAction,
+        columns: Columns,
+        at: datetime,
+        reason: str | None = None,
+    ) -> Result:
+        if all(getattr(user, name) == value for name, value in columns.items()):
+            return Result(user)
+        written = changed(user, columns | {"version": user.version + 1, "updated_at": at})
+        self._keep(EVENT_OF[action], user, written, reason)
+        return Result(written, changed=True)
+
+    def _keep(
+        self, type: UserEventType, before: User | None, after: User, reason: str | None = None
+    ) -> None:
+        event = self._recorder.event(type, before, after, reason)
+        self.events.append(event)
+        self.users[after.id] = after
+        self._changes[after.id][after.version] = [change["field"] for change in event["changes"]]
+        for key in held(before) if before else ():
+            del self._owners[key]
+        self._owners |= dict.fromkeys(held(after), after.id)
+        if after.id < 0:
+            self.drafts.append(after)
+
+
+def kept(user: User) -> list[Key]:
+    """List the unique values that stand in a user, whether they are free for others or not."""
+    values = ((column, getattr(user, column)) for column in KEY_COLUMNS.values())
+    return [(column, value) for column, value in values if value is not None]
+
+
+def held(user: User) -> list[Key]:
+    """List the unique values that nobody else can have: a deleted user has let go of theirs."""
+    return [] if user.status is UserStatus.DELETED else kept(user)
+
+
+def changed(user: User, columns: Columns) -> User:
+    return User(**{column: getattr(user, column) for column in COLUMNS} | columns)
+
+
+def _placed(problems: Iterable[Problem], field: str, place: str) -> list[Problem]:
+    return [replace(p, field=place) if p.field == field else p for p in problems]
