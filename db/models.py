@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint
 from sqlalchemy import Enum as EnumColumn
@@ -153,3 +153,18 @@ class UserEvent(Model):
         UniqueConstraint("user_id", "version_after"),
         Index(None, "user_id", "id"),
     )
+
+
+class IdempotencyKey(Model):
+    """A request that can be sent again: what was answered, so that it is not done twice.
+
+    Nothing of a person stands here: the caller's key and the input are digests that only who has
+    the key can make, and an answer names users by id and version.
+    """
+
+    __tablename__ = "idempotency_keys"
+
+    digest: Mapped[str] = mapped_column(code_point_text(64), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(code_point_text(64))
+    answer: Mapped[list[dict[str, Any]] | None] = mapped_column(Json)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

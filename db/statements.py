@@ -2,16 +2,19 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import (
     ColumnElement,
+    Insert,
     Select,
     Table,
     and_,
     bindparam,
     func,
     literal,
+    null,
     or_,
     select,
     tuple_,
@@ -21,7 +24,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
 from db.filters import NOT_DELETED
-from db.models import Change, User, UserEvent
+from db.models import Change, IdempotencyKey, User, UserEvent
 
 _USERS = cast("Table", User.__table__)
 _EVENTS = cast("Table", UserEvent.__table__)
@@ -104,6 +107,10 @@ def users_to_write(ids: Collection[int], keys: Mapping[str, Sequence[str]]) -> S
     return select(*_USERS.c).where(named).order_by(User.id).with_for_update()
 
 
+def users_to_read(ids: Collection[int]) -> Select[Any]:
+    return select(*_USERS.c).where(User.id.in_(ids))
+
+
 def key_holders(keys: Mapping[str, Sequence[str]]) -> Select[int, str, str, str | None]:
     """Select who holds any of these unique values, with all that they hold."""
     held = or_(*(getattr(User, name).in_(values) for name, values in keys.items()))
@@ -133,6 +140,31 @@ def changes_since(user_ids: Collection[int], version: int) -> Select[int, int, l
     return select(UserEvent.user_id, UserEvent.version_after, UserEvent.changes).where(
         UserEvent.user_id.in_(user_ids), UserEvent.version_after > version
     )
+
+
+def claim_key(digest: str, fingerprint: str, *, now: datetime, until: datetime) -> Insert:
+    """Insert an idempotency key, or take over an expired one; no row comes back where neither."""
+    row = {"fingerprint": fingerprint, "answer": null(), "expires_at": until}
+    return (
+        insert(IdempotencyKey)
+        .values(digest=digest, **row)
+        .on_conflict_do_update(
+            index_elements=[IdempotencyKey.digest],
+            set_=row,
+            where=IdempotencyKey.expires_at <= now,
+        )
+        .returning(IdempotencyKey.digest)
+    )
+
+
+def events_until(versions: Mapping[int, int]) -> Select[Any]:
+    """Select the events of users up to a version, the earliest first: user id -> version."""
+    statement: Select[Any] = select(  # type: ignore[assignment]  # its columns are read by name
+        UserEvent.user_id, UserEvent.at, UserEvent.changes, UserEvent.version_after
+    )
+    return statement.where(
+        UserEvent.user_id.in_(versions), UserEvent.version_after <= max(versions.values())
+    ).order_by(UserEvent.version_after)
 
 
 _EVENT_ORDER = (Sort(UserEvent.id),)

@@ -4,7 +4,9 @@ from typing import Annotated
 
 import strawberry
 
+from graph.bulk import bulk_users
 from graph.context import GraphInfo
+from graph.inputs.bulk import BulkUsersInput
 from graph.inputs.mutations import (
     CreateUserInput,
     DeleteUserInput,
@@ -14,6 +16,7 @@ from graph.inputs.mutations import (
 )
 from graph.transaction import attempt
 from graph.types.payloads import (
+    BulkUsersPayload,
     CreateUserPayload,
     DeactivateUserPayload,
     DeleteUserPayload,
@@ -23,6 +26,7 @@ from graph.types.payloads import (
     UpsertUserPayload,
 )
 from users.lifecycle import UserAction
+from users.operations import IdempotencyKey
 
 _INPUT = strawberry.argument(description="What to do.")
 
@@ -39,8 +43,12 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[CreateUserInput, _INPUT],
     ) -> CreateUserPayload | None:
-        done = await attempt(info, input.operation())
-        return CreateUserPayload(user=done.user, user_edge=done.edge, errors=done.errors)
+        text = input.idempotency_key
+        key = None if text is None else IdempotencyKey(text=text, verb="createUser")
+        done = await attempt(info, input.operation(), key)
+        return CreateUserPayload(
+            user=done.user, user_edge=done.edge, replayed=done.replayed, errors=done.errors
+        )
 
     @strawberry.mutation(description="Change fields of a user.")
     async def update_user(
@@ -113,3 +121,14 @@ class Mutation:
         return RestoreUserPayload(
             user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
         )
+
+    @strawberry.mutation(
+        description="Do up to 500 things at once, in their order and in one transaction. Each "
+        "change leaves an event of its own."
+    )
+    async def bulk_users(
+        self,
+        info: GraphInfo,
+        input: Annotated[BulkUsersInput, _INPUT],
+    ) -> BulkUsersPayload | None:
+        return await bulk_users(info, input)

@@ -20,7 +20,13 @@ from graph.errors import present
 from graph.mutations import Mutation
 from graph.queries import Query
 from graph.scalars import SCALARS
-from graph.types.user_error import FieldError, NotFoundError, TransitionError, VersionConflictError
+from graph.types.user_error import (
+    FieldError,
+    GenericError,
+    NotFoundError,
+    TransitionError,
+    VersionConflictError,
+)
 from graph.types.user_event import UserEvent
 
 
@@ -55,6 +61,13 @@ def _inputs(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputFie
 schema = Schema(
     query=Query,
     mutation=Mutation,
-    types=[UserEvent, FieldError, NotFoundError, TransitionError, VersionConflictError],
+    types=[
+        UserEvent,
+        FieldError,
+        NotFoundError,
+        TransitionError,
+        VersionConflictError,
+        GenericError,
+    ],
     config=StrawberryConfig(scalar_map=SCALARS),
 )

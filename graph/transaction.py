@@ -10,7 +10,7 @@ from graph.context import Context, GraphInfo
 from graph.inputs.users import read_order
 from graph.types.user import User, UserEdge
 from graph.types.user_error import UserError, user_errors
-from users.operations import Operation, Overtaken, Refused, Result
+from users.operations import Answer, IdempotencyKey, Operation, Overtaken, Refused
 
 _ATTEMPTS = 5
 _DEFAULT_ORDER = read_order(None)
@@ -24,30 +24,43 @@ class Outcome:
     edge: UserEdge | None = None
     changed: bool = False
     created: bool = False
+    replayed: bool = False
     errors: list[UserError] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, result: Result) -> "Outcome":
-        if result.user is None:
-            return cls(errors=user_errors(result.problems))
-        user = User.of(result.user)
-        edge = UserEdge(cursor=_DEFAULT_ORDER.cursor(result.user), node=user)
-        return cls(user, edge, result.changed, result.created)
 
-
-async def attempt(info: GraphInfo, operation: Operation) -> Outcome:
+async def attempt(
+    info: GraphInfo, operation: Operation, key: IdempotencyKey | None = None
+) -> Outcome:
     """Do one operation in one transaction."""
-    return Outcome.of((await _carry_out(info.context, [operation]))[0])
+    try:
+        answer = await carry_out(info.context, [operation], key=key)
+    except Refused as refused:
+        problems = [p for result in refused.results for p in result.problems]
+        return Outcome(errors=user_errors([*problems, *refused.problems]))
+    result = answer.results[0]
+    if result.user is None:  # it was only validated
+        return Outcome()
+    user = User.of(result.user)
+    edge = UserEdge(cursor=_DEFAULT_ORDER.cursor(result.user), node=user)
+    return Outcome(user, edge, result.changed, result.created, answer.replayed)
 
 
-async def _carry_out(context: Context, operations: Sequence[Operation]) -> Sequence[Result]:
-    """Do operations in one transaction; again from the start where others were in its way."""
+async def carry_out(
+    context: Context,
+    operations: Sequence[Operation],
+    *,
+    atomic: bool = True,
+    key: IdempotencyKey | None = None,
+) -> Answer:
+    """Do operations in one transaction; again from the start where others were in its way.
+
+    Raises `Refused` where nothing was done.
+    """
     for number in range(1, _ATTEMPTS + 1):
+        look = number > 1 or len(operations) > 1
         try:
             async with context.writing() as users:
-                return await users.carry_out(operations, look=number > 1)
-        except Refused as refused:
-            return refused.results
+                return await users.carry_out(operations, atomic=atomic, key=key, look=look)
         except Overtaken:
             if number == _ATTEMPTS:
                 raise

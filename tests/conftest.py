@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -104,18 +104,24 @@ def empty_url(dialect: str, tmp_path: Path) -> Iterator[str]:
     administer(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture
-def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A migrated database of the test's own, without users."""
+@contextmanager
+def _new_database(dialect: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
     if dialect == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "roster.db")
-        yield f"sqlite:///{tmp_path}/roster.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), folder / f"{name}.db")
+        yield f"sqlite:///{folder}/{name}.db"
         return
     template = request.getfixturevalue("postgres_template")
-    name = f"test_{uuid4().hex}"
     administer(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield postgres(name)
     administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A migrated database of the test's own, without users."""
+    with _new_database(dialect, request, tmp_path) as url:
+        yield url
 
 
 @asynccontextmanager
@@ -136,6 +142,19 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def client(database_url: str) -> AsyncIterator[Client]:
     async with serving(Settings(database_url=database_url)) as client:
+        yield client
+
+
+@pytest.fixture
+def twin_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with _new_database(dialect, request, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+async def twin(twin_url: str) -> AsyncIterator[Client]:
+    """A second directory like `client`, to do the same in another way."""
+    async with serving(Settings(database_url=twin_url)) as client:
         yield client
 
 

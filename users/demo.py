@@ -103,9 +103,10 @@ async def _carry_out(session: AsyncSession, asked: Sequence[_Dated]) -> Sequence
     moments = (at for at, _ in asked)
     service = UserService(session, _DEMO, clock=moments.__next__)
     try:
-        return await service.carry_out([operation for _, operation in asked], atomic=False)
+        answer = await service.carry_out([operation for _, operation in asked], atomic=False)
     except Refused as refused:
         return refused.results
+    return answer.results
 
 
 def _lives(count: int, chance: random.Random) -> Iterator[_Life]:

@@ -16,17 +16,24 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "NOT_FOUND"
     INVALID_TRANSITION = "INVALID_TRANSITION"
     VERSION_CONFLICT = "VERSION_CONFLICT"
+    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+    BATCH_ABORTED = "BATCH_ABORTED"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldProblem:
-    """A value that cannot be taken, with the bounds it broke, in characters."""
+    """A value that cannot be taken, with the bounds it broke, in characters.
+
+    `pattern` is a regular expression (ECMA 262) that all right values match, some wrong too.
+    """
 
     code: ErrorCode
     message: str
     field: str
     min: int | None = None
     max: int | None = None
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,4 +69,13 @@ class VersionConflict:
     message = "Somebody else has changed this user in the meantime."
 
 
-Problem = FieldProblem | UnknownUser | WrongStatus | VersionConflict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneralProblem:
+    """What the code and the message say all of."""
+
+    code: ErrorCode
+    message: str
+    field: str = ""
+
+
+Problem = FieldProblem | UnknownUser | WrongStatus | VersionConflict | GeneralProblem

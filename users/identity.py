@@ -23,6 +23,8 @@ from db.models import (
 from users.errors import ErrorCode, FieldProblem
 
 USERNAME_MIN_LENGTH: Final = 3
+USERNAME_PATTERN: Final = r"^\S+$"
+EMAIL_PATTERN: Final = r"^[^\s@]+@[^\s@]+$"
 # RFC 8265 sections 3.3 and 3.4.
 _CASE_MAPPED = get_profile("UsernameCaseMapped")
 _CASE_PRESERVED = get_profile("UsernameCasePreserved")
@@ -35,7 +37,6 @@ _PLANE_END = 0xFFFE
 _VISIBLE = frozenset("LNPS")
 _FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")  # letters and signs that show nothing
 _DECOMPOSED_GROWTH = 4  # no character decomposes (NFD) into more
-_NO_EMAIL = "An e-mail address looks like name@example.com."
 _NOT_TEXT = frozenset({"Cc", "Cs"})
 
 
@@ -50,9 +51,12 @@ class InvalidValue(ValueError):
         *,
         min: int | None = None,
         max: int | None = None,
+        pattern: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.problem = FieldProblem(code=code, message=message, field=field, min=min, max=max)
+        self.problem = FieldProblem(
+            code=code, message=message, field=field, min=min, max=max, pattern=pattern
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Username:
                 "username",
                 ErrorCode.INVALID_FORMAT,
                 "A username is made of letters, digits and signs such as . _ - without spaces.",
+                pattern=USERNAME_PATTERN,
             ) from None
         _check_length("username", text, USERNAME_MIN_LENGTH, USERNAME_LENGTH)
         return cls(text, fold(mapped))
@@ -94,12 +99,12 @@ class Email:
                 raw, check_deliverability=False, test_environment=True, strict=True
             )
         except (EmailNotValidError, UnicodeError):
-            raise InvalidValue("email", ErrorCode.INVALID_FORMAT, _NO_EMAIL) from None
+            raise _no_email() from None
         # IDNA has made the domain one already, and to it ß and ss are two letters.
         key = f"{fold(address.local_part)}@{address.domain}"
         _check_length("email", address.normalized, 1, EMAIL_LENGTH)
         if len(key) > EMAIL_LENGTH * FOLDED_GROWTH:
-            raise InvalidValue("email", ErrorCode.INVALID_FORMAT, _NO_EMAIL)
+            raise _no_email()
         return cls(address.normalized, key)
 
 
@@ -138,6 +143,11 @@ def external_id(raw: str) -> str:
     _check_length("external_id", raw, 1, EXTERNAL_ID_LENGTH)
     _check_readable("external_id", raw)
     return raw
+
+
+def _no_email() -> InvalidValue:
+    message = "An e-mail address looks like name@example.com."
+    return InvalidValue("email", ErrorCode.INVALID_FORMAT, message, pattern=EMAIL_PATTERN)
 
 
 def _or_none(parse: Callable[[], str]) -> str | None:

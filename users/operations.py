@@ -60,6 +60,14 @@ class Transition:
     expected_version: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    """The caller's own name for a request, of 1 to 255 characters; `verb` is what it asks for."""
+
+    text: str
+    verb: str
+
+
 Operation = Create | Update | UpsertById | UpsertByKey | Transition
 
 
@@ -77,13 +85,25 @@ class Result:
     problems: Sequence[Problem] = ()
 
 
-class Refused(Exception):
-    """Nothing is to be kept of what was asked; `results` say why, one for each operation."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One result for each operation; `replayed` where they are those of an earlier request."""
 
-    def __init__(self, results: Sequence[Result]) -> None:
-        codes = (f"{p.field}: {p.code}" for result in results for p in result.problems)
-        super().__init__(", ".join(codes))
+    results: Sequence[Result]
+    replayed: bool = False
+
+
+class Refused(Exception):
+    """Nothing is to be kept of what was asked.
+
+    `results` tell why, one for each operation; `problems` are of the request as a whole.
+    """
+
+    def __init__(self, results: Sequence[Result] = (), problems: Sequence[Problem] = ()) -> None:
+        told = [*problems, *(p for result in results for p in result.problems)]
+        super().__init__(", ".join(f"{p.field}: {p.code}" for p in told))
         self.results = results
+        self.problems = problems
 
 
 class Overtaken(Exception):

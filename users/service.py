@@ -7,7 +7,7 @@ are named, one looks for taken values, and one each inserts users, updates users
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,10 +23,22 @@ from db.statements import (
     key_holders,
     users_to_write,
 )
+from users.errors import ErrorCode, GeneralProblem
 from users.events import Actor, Recorder
+from users.idempotency import Claim, key_problems
 from users.lifecycle import UserAction
-from users.operations import Operation, Overtaken, Refused, Result, Transition
+from users.operations import (
+    Answer,
+    IdempotencyKey,
+    Operation,
+    Overtaken,
+    Refused,
+    Result,
+    Transition,
+)
 from users.plan import COLUMNS, KEY_COLUMNS, Key, Plan, Request, Stock, kept
+
+MAX_OPERATIONS: Final = 500
 
 
 def now() -> datetime:
@@ -47,16 +59,44 @@ class UserService:
     clock: Callable[[], datetime] = now
 
     async def carry_out(
-        self, operations: Sequence[Operation], *, atomic: bool = True, look: bool = True
-    ) -> list[Result]:
+        self,
+        operations: Sequence[Operation],
+        *,
+        atomic: bool = True,
+        key: IdempotencyKey | None = None,
+        look: bool = True,
+    ) -> Answer:
         """Do all the operations in their order, each on what those before it left.
 
         Raises `Refused` where one is refused and `atomic` says that nothing is to be done then, or
         where all are; the caller rolls back. Raises `Overtaken` where a unique value was taken
         after the look: the caller rolls back and does it again, with `look`. Without it nobody
         looks first whether values are free, which saves a statement where they mostly are.
+
+        What is done under a key is done once: for 24 hours its caller gets the first answer again,
+        with the users as they were then. A refusal is not kept.
         """
+        if len(operations) > MAX_OPERATIONS:
+            raise Refused(problems=[_too_many(operations)])
+        problems = key_problems(key)
         requests = [Request.of(operation) for operation in operations]
+        claim = None
+        if key and not problems and not all(request.validate_only for request in requests):
+            claim = Claim.of(self.session, self.actor, key, operations, atomic=atomic)
+            if (kept := await claim.take(self.clock())) is not None:
+                return Answer(kept, replayed=True)
+        plan, results = await self._plan(requests, look=look)
+        refused = [bool(result.problems) for result in results]
+        if problems or (refused and (all(refused) or (atomic and any(refused)))):
+            raise Refused(results, problems)
+        await self._write(plan)
+        if claim:
+            await claim.keep(results)
+        return Answer(results)
+
+    async def _plan(
+        self, requests: Sequence[Request], *, look: bool
+    ) -> tuple[Plan, Sequence[Result]]:
         stock = await self._lock(requests)
         moments = [self.clock() for _ in requests]
         look = look or any(request.validate_only for request in requests)
@@ -65,14 +105,9 @@ class UserService:
                 stock = replace(stock, holders=await self._look(requests, stock))
             plan = Plan(stock, Recorder(self.actor, self.request_id))
             results = [plan.do(*asked) for asked in zip(requests, moments, strict=True)]
-            refused = [bool(result.problems) for result in results]
-            if look or not any(refused):
-                break
+            if look or not any(result.problems for result in results):
+                return plan, results
             look = True  # to name what is taken beside the other problems
-        if refused and (all(refused) or (atomic and any(refused))):
-            raise Refused(results)
-        await self._write(plan)
-        return results
 
     async def _lock(self, requests: Sequence[Request]) -> Stock:
         """Lock and read the users that the requests name, by id or by a unique value."""
@@ -150,6 +185,11 @@ class UserService:
             user.id = new_ids[user.id]
         for event in plan.events:
             event["user_id"] = new_ids.get(event["user_id"], event["user_id"])
+
+
+def _too_many(operations: Sequence[Operation]) -> GeneralProblem:
+    message = f"A batch can have {MAX_OPERATIONS} operations; this one has {len(operations)}."
+    return GeneralProblem(code=ErrorCode.LIMIT_EXCEEDED, message=message, field="operations")
 
 
 def _by_column(keys: Iterable[Key]) -> dict[str, list[str]]:

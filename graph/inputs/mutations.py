@@ -24,6 +24,11 @@ _NEW_DISPLAY_NAME = "One line of 1 to 200 characters; null clears it."
 _NEW_EXTERNAL_ID = "Another system's key, of 1 to 255 characters; null clears it."
 _REASON = "Why: one line of 1 to 500 characters, kept in the history."
 _EXPECTED_VERSION = "The version that was seen; where there is another by now, nothing is written."
+_IDEMPOTENCY_KEY = (
+    "A name of yours for this request, of 1 to 255 characters and best at random: sent again with "
+    "the same input within 24 hours, nothing is done twice and the first answer comes again. A "
+    "refused request leaves its key free."
+)
 _VALIDATE_ONLY = "True answers every error and changes nothing; `user` is null then."
 
 
@@ -49,6 +54,7 @@ class CreateUserInput:
         default=None, description="Another system's key, of 1 to 255 characters."
     )
     validate_only: bool = strawberry.field(default=False, description=_VALIDATE_ONLY)
+    idempotency_key: str | None = strawberry.field(default=None, description=_IDEMPOTENCY_KEY)
 
     def operation(self) -> Create:
         fields: UserFields = {

@@ -63,6 +63,9 @@ _describe(
     NOT_FOUND="There is no such user.",
     INVALID_TRANSITION="The user's status doesn't allow this.",
     VERSION_CONFLICT="The user was changed since the version that the request names.",
+    IDEMPOTENCY_KEY_REUSED="The idempotency key was used for another request.",
+    BATCH_ABORTED="Not done, because another operation of the batch was refused.",
+    LIMIT_EXCEEDED="The batch has too many operations.",
 )
 _describe(
     UserOrderField,
@@ -78,4 +81,17 @@ _describe(
     "Which end of an order comes first.",
     ASC="The smallest or earliest first.",
     DESC="The greatest or latest first.",
+)
+
+
+class BulkMode(StrEnum):
+    ATOMIC = "ATOMIC"
+    PARTIAL = "PARTIAL"
+
+
+_describe(
+    BulkMode,
+    "What becomes of a batch when one of its operations is refused.",
+    ATOMIC="Nothing is done then: all or none.",
+    PARTIAL="The others are done.",
 )

@@ -7,7 +7,9 @@ from graph.types.user_error import UserError
 
 _USER = "The user as they are now; null where it was refused, or only validated."
 _CHANGED = "False where the user was like this already: nothing was written then."
+_CREATED = "Whether the user was created, and not there before."
 _ERRORS = "All the rules that the request breaks; empty where it was done."
+_REPLAYED = "True where this is the answer to an earlier request with the same idempotency key."
 _EDGE = "The user as an edge, to put into a list in the default order."
 
 
@@ -15,6 +17,7 @@ _EDGE = "The user as an edge, to put into a list in the default order."
 class CreateUserPayload:
     user: User | None = strawberry.field(default=None, description=_USER)
     user_edge: UserEdge | None = strawberry.field(default=None, description=_EDGE)
+    replayed: bool = strawberry.field(default=False, description=_REPLAYED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
@@ -28,9 +31,7 @@ class UpdateUserPayload:
 @strawberry.type(description="The answer to `upsertUser`.")
 class UpsertUserPayload:
     user: User | None = strawberry.field(default=None, description=_USER)
-    created: bool = strawberry.field(
-        default=False, description="Whether the user was created, and not there before."
-    )
+    created: bool = strawberry.field(default=False, description=_CREATED)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
@@ -65,3 +66,29 @@ class RestoreUserPayload:
     user_edge: UserEdge | None = strawberry.field(default=None, description=_EDGE)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
+
+
+@strawberry.type(description="What became of one operation of a batch.")
+class BulkResult:
+    index: int = strawberry.field(description="The operation's place in the batch, from 0.")
+    user: User | None = strawberry.field(default=None, description=_USER)
+    deleted_user_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Of a `delete` that was done: the id to take out of lists."
+    )
+    created: bool = strawberry.field(default=False, description=_CREATED)
+    changed: bool = strawberry.field(default=False, description=_CHANGED)
+    errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
+
+
+@strawberry.type(description="The answer to `bulkUsers`.")
+class BulkUsersPayload:
+    results: list[BulkResult] = strawberry.field(
+        default_factory=list, description="One result for each operation, in their order."
+    )
+    succeeded: int = strawberry.field(default=0, description="How many operations were done.")
+    failed: int = strawberry.field(default=0, description="How many operations were not done.")
+    replayed: bool = strawberry.field(default=False, description=_REPLAYED)
+    errors: list[UserError] = strawberry.field(
+        default_factory=list,
+        description="What stood against the batch as a whole; empty where it was carried out.",
+    )

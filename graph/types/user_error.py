@@ -7,7 +7,15 @@ from strawberry.utils.str_converters import to_camel_case
 
 from graph import ids
 from graph.types.user import User
-from users.errors import ErrorCode, FieldProblem, Problem, UnknownUser, VersionConflict, WrongStatus
+from users.errors import (
+    ErrorCode,
+    FieldProblem,
+    GeneralProblem,
+    Problem,
+    UnknownUser,
+    VersionConflict,
+    WrongStatus,
+)
 from users.lifecycle import UserStatus
 
 
@@ -24,6 +32,10 @@ class UserError:
 class FieldError(UserError):
     min: int | None = strawberry.field(description="The fewest characters it can have.")
     max: int | None = strawberry.field(description="The most characters it can have.")
+    pattern: str | None = strawberry.field(
+        description="A regular expression (ECMA 262) that every right value matches, for a form to "
+        "check as people type; some wrong values match it too."
+    )
 
 
 @strawberry.type(description="There is no such user.")
@@ -47,20 +59,28 @@ class VersionConflictError(UserError):
     current: User = strawberry.field(description="The user as they are.")
 
 
-def user_errors(problems: Sequence[Problem]) -> list[UserError]:
-    return [_user_error(problem) for problem in problems]
+@strawberry.type(description="A rule that `code` and `message` say all of.")
+class GenericError(UserError):
+    pass
 
 
-def _user_error(problem: Problem) -> UserError:
-    code, message, path = (
-        problem.code,
-        problem.message,
-        ["input", *map(to_camel_case, problem.field.split("."))],
-    )
+def user_errors(problems: Sequence[Problem], at: Sequence[str] = ("input",)) -> list[UserError]:
+    """Say what is wrong with the input at `at`."""
+    return [_user_error(problem, at) for problem in problems]
+
+
+def _user_error(problem: Problem, at: Sequence[str]) -> UserError:
+    code, message = problem.code, problem.message
+    path = [*at, *(to_camel_case(name) for name in problem.field.split(".") if name)]
     match problem:
         case FieldProblem():
             return FieldError(
-                code=code, message=message, path=path, min=problem.min, max=problem.max
+                code=code,
+                message=message,
+                path=path,
+                min=problem.min,
+                max=problem.max,
+                pattern=problem.pattern,
             )
         case UnknownUser():
             unknown = strawberry.ID(ids.encode("User", problem.user_id))
@@ -75,6 +95,8 @@ def _user_error(problem: Problem) -> UserError:
                 changed_fields=list(problem.changed_fields),
                 current=User.of(problem.user),
             )
+        case GeneralProblem():
+            return GenericError(code=code, message=message, path=path)
         case WrongStatus():
             return TransitionError(
                 code=code,

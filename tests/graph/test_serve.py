@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import URL, make_url
 
+from db.migrate import newest
 from tests.conftest import postgres
 from tests.process import free_port, run, serving_process, start
 
@@ -113,11 +114,11 @@ async def test_postgresql_is_migrated_on_command_alone(empty_url: str) -> None:
         code, output = await run(command, ROSTER_DATABASE_URL=empty_url)
         assert (code, output) == (
             1,
-            "roster: the database is at revision none, not 0002: run `roster migrate`\n",
+            f"roster: the database is at revision none, not {newest()}: run `roster migrate`\n",
         )
     code, output = await run("migrate", ROSTER_DATABASE_URL=empty_url)
     assert code == 0
-    assert output.endswith(" is at revision 0002.\n")
+    assert output.endswith(f" is at revision {newest()}.\n")
     async with (
         serving_process(DATABASE_URL=empty_url) as (_, url),
         httpx.AsyncClient() as http,
