@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint
 from sqlalchemy import Enum as EnumColumn
@@ -32,6 +32,7 @@ class UserEventType(StrEnum):
     REACTIVATED = "REACTIVATED"
     DELETED = "DELETED"
     RESTORED = "RESTORED"
+    ERASED = "ERASED"
 
 
 class ActorKind(StrEnum):
@@ -41,11 +42,15 @@ class ActorKind(StrEnum):
 
 
 class Change(TypedDict):
-    """One field of one event, as the event's `changes` column holds it."""
+    """One field of one event, as the event's `changes` column holds it.
+
+    `redacted` stands there, and is true, where the values were erased.
+    """
 
     field: str
     before: str | None
     after: str | None
+    redacted: NotRequired[bool]
 
 
 class Model(DeclarativeBase):
@@ -102,6 +107,8 @@ class User(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    erase_after: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
         CheckConstraint("is_active = (status = 'ACTIVE')", "is_active_follows_status"),
@@ -116,6 +123,15 @@ class User(Model):
         Index(None, "external_id_key"),
         *(_searchable(column) for column in ("username_key", "email_key", "display_name_key")),
     )
+
+
+_scheduled = User.erase_after.is_not(None)
+ERASE_AFTER_INDEX = Index(
+    "ix_users_erase_after",
+    User.erase_after,
+    postgresql_where=_scheduled,
+    sqlite_where=_scheduled,
+)
 
 
 def _free_after_deletion(column: str) -> Index:
@@ -152,6 +168,7 @@ class UserEvent(Model):
         # One event for each version of a user: a change without its event, or with two, fails.
         UniqueConstraint("user_id", "version_after"),
         Index(None, "user_id", "id"),
+        Index(None, "actor_id", "id"),
     )
 
 

@@ -7,11 +7,14 @@ from typing import Any, cast
 
 from sqlalchemy import (
     ColumnElement,
+    Delete,
     Insert,
     Select,
     Table,
+    Update,
     and_,
     bindparam,
+    delete,
     func,
     literal,
     null,
@@ -24,7 +27,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
 from db.filters import NOT_DELETED
-from db.models import Change, IdempotencyKey, User, UserEvent
+from db.models import ActorKind, Change, IdempotencyKey, User, UserEvent
 
 _USERS = cast("Table", User.__table__)
 _EVENTS = cast("Table", UserEvent.__table__)
@@ -133,6 +136,31 @@ FREE_KEYS = (
     .values(username_key=bindparam("nobody"), email_key=bindparam("nobody"), external_id=None)
 )
 ADD_EVENTS = insert(_EVENTS)
+REDACT_EVENTS = (
+    update(_EVENTS)
+    .where(UserEvent.id == bindparam("row_id"))
+    .values(changes=bindparam("kept"), reason=None)
+)
+
+
+def histories_of(user_ids: Collection[int]) -> Select[int, list[Change]]:
+    return select(UserEvent.id, UserEvent.changes).where(UserEvent.user_id.in_(user_ids))
+
+
+def forget_actors(user_ids: Collection[str]) -> Update:
+    """Take the names of users out of all that they did."""
+    theirs = and_(UserEvent.actor_kind == ActorKind.USER, UserEvent.actor_id.in_(user_ids))
+    return update(_EVENTS).where(theirs).values(actor_label=None)
+
+
+def due_users(now: datetime, limit: int) -> Select[int]:
+    """Select and lock deleted users whose time has come, less those that are locked already."""
+    due = select(User.id).where(User.erase_after <= now).order_by(User.erase_after, User.id)
+    return due.limit(limit).with_for_update(skip_locked=True)
+
+
+def expired_keys(now: datetime) -> Delete:
+    return delete(IdempotencyKey).where(IdempotencyKey.expires_at <= now)
 
 
 def changes_since(user_ids: Collection[int], version: int) -> Select[int, int, list[Change]]:
@@ -173,6 +201,18 @@ _EVENT_ORDER = (Sort(UserEvent.id),)
 def events_page(where: ColumnElement[bool], window: Window) -> Select[Any]:
     """Select one page of events, the earliest first, and one row more."""
     return _page(select(*EVENT_COLUMNS).where(where), _EVENT_ORDER, window)
+
+
+def whole_history(user_id: int) -> Select[Any]:
+    """Select all that happened to a user, the earliest first."""
+    return select(*EVENT_COLUMNS).where(UserEvent.user_id == user_id).order_by(UserEvent.id)
+
+
+def actions_of(user_id: int) -> Select[Any]:
+    """Select all that a user did to others, the earliest first."""
+    theirs = and_(UserEvent.actor_kind == ActorKind.USER, UserEvent.actor_id == str(user_id))
+    to_others = UserEvent.user_id != user_id
+    return select(*EVENT_COLUMNS).where(theirs, to_others).order_by(UserEvent.id)
 
 
 def histories(user_ids: Sequence[int], window: Window) -> Select[Any]:

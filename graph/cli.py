@@ -1,4 +1,4 @@
-"""The command line: `roster serve`, `migrate`, `demo` and `schema`."""
+"""The command line: `roster serve`, `migrate`, `demo`, `erase-due` and `schema`."""
 
 import asyncio
 import os
@@ -22,6 +22,7 @@ from db.engine import Database
 from db.url import parse_url
 from graph import logs
 from graph.settings import Settings, WrongSettings, load
+from users.retention import erase_due as erase_due_users
 
 T = TypeVar("T")
 
@@ -108,6 +109,18 @@ def demo(
 
 
 @app.command()
+def erase_due() -> None:
+    """Erase deleted users whose date has come, and drop expired idempotency keys.
+
+    For cron. It can run twice at once, and be ended at any time.
+    """
+    settings = load()
+    _run(settings, _prepare)
+    erased = _run(settings, _erase_due)
+    console.print(f"Erased {erased} users in {_database_name(settings)}.")
+
+
+@app.command()
 def schema() -> None:
     """Print the GraphQL schema."""
     from graph.schema import schema as ours  # noqa: PLC0415 - the other commands do without it
@@ -125,6 +138,10 @@ async def _prepare(database: Database) -> None:
         raise CannotStart(
             f"the database is at revision {found or 'none'}, not {wanted}: run `roster migrate`"
         )
+
+
+async def _erase_due(database: Database) -> int:
+    return sum([erased async for erased in erase_due_users(database)])
 
 
 async def _populate(database: Database, count: int) -> None:

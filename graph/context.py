@@ -70,6 +70,10 @@ class Context(BaseContext):
             rows: Rows = (await self._session.execute(statement, parameters)).all()
             return rows
 
+    async def forget(self) -> None:
+        """Have the database let go of what was erased, as far as it can."""
+        await self._database.forget()
+
     def history(self, window: Window) -> DataLoader[int, Rows]:
         """Load the same window of the histories of all the users it is asked for."""
         if window not in self._histories:

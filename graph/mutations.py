@@ -10,6 +10,7 @@ from graph.inputs.bulk import BulkUsersInput
 from graph.inputs.mutations import (
     CreateUserInput,
     DeleteUserInput,
+    EraseUserInput,
     UpdateUserInput,
     UpsertUserInput,
     UserTransitionInput,
@@ -20,6 +21,7 @@ from graph.types.payloads import (
     CreateUserPayload,
     DeactivateUserPayload,
     DeleteUserPayload,
+    EraseUserPayload,
     ReactivateUserPayload,
     RestoreUserPayload,
     UpdateUserPayload,
@@ -120,6 +122,23 @@ class Mutation:
         done = await attempt(info, input.operation(UserAction.RESTORE))
         return RestoreUserPayload(
             user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
+        )
+
+    @strawberry.mutation(
+        description="Erase a deleted user for good: what is personal goes from the user and from "
+        "their history, with the reasons that were given; that it happened, and when, stays. A "
+        "user who is erased already is left as they are."
+    )
+    async def erase_user(
+        self,
+        info: GraphInfo,
+        input: Annotated[EraseUserInput, _INPUT],
+    ) -> EraseUserPayload | None:
+        done = await attempt(info, input.operation())
+        if done.changed:
+            await info.context.forget()
+        return EraseUserPayload(
+            erased_user_id=done.user.id if done.user else None, errors=done.errors
         )
 
     @strawberry.mutation(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 import strawberry
 
 from db.filters import EventFilter
-from db.statements import events_page, users_page
+from db.statements import actions_of, events_page, users_page, whole_history
 from graph import ids
 from graph.context import Context, GraphInfo
 from graph.errors import InputError
@@ -18,9 +18,11 @@ from graph.inputs.users import (
     UserBy,
     UserOrder,
     read_order,
-    user_id,
+    read_user_id,
 )
 from graph.page import After, Before, First, Last, Page, page, window
+from graph.personal_data import document
+from graph.scalars import Json
 from graph.selection import selects
 from graph.types.node import Node
 from graph.types.user import User, UserConnection
@@ -60,7 +62,7 @@ class Query:
         info: GraphInfo,
         id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
     ) -> User | None:
-        row = await info.context.users_by_id.load(user_id(id))
+        row = await info.context.users_by_id.load(read_user_id(id))
         return row and User.of(row)
 
     @strawberry.field(description="A user by any of their keys; null where there is none.")
@@ -73,7 +75,7 @@ class Query:
         key: int | str | None
         match by.given():
             case "id", text:
-                loader, key = context.users_by_id, user_id(text)
+                loader, key = context.users_by_id, read_user_id(text)
             case "database_id", key:
                 loader = context.users_by_id
             case "username", text:
@@ -137,6 +139,22 @@ class Query:
         asked = window(first, after, last, before, decode_cursor)
         rows = await info.context.rows(events_page(wanted.where(), asked))
         return UserEventConnection.of(page(rows, asked))
+
+    @strawberry.field(
+        description="All that is held about a person, as one document: `user`, `history`, and "
+        "`actions`, which are what they did to others. Null where there is no such user."
+    )
+    async def personal_data(
+        self,
+        info: GraphInfo,
+        user_id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
+    ) -> Json | None:
+        key = read_user_id(user_id)
+        row = await info.context.users_by_id.load(key)
+        if row is None:
+            return None
+        happened = await info.context.rows(whole_history(key))
+        return document(row, happened, await info.context.rows(actions_of(key)))
 
 
 async def _node(context: Context, text: str) -> Node | None:

@@ -1,13 +1,14 @@
 """The scalars that GraphQL doesn't have, and how each is read and written."""
 
 from datetime import UTC, datetime
-from typing import NewType
+from typing import Any, NewType
 
 import strawberry
 from graphql import GraphQLError
 from strawberry.types.scalar import ScalarDefinition
 
 BigInt = NewType("BigInt", int)
+Json = NewType("Json", dict[str, Any])
 
 _MAX_BIGINT = 2**63 - 1
 
@@ -44,6 +45,11 @@ SCALARS: dict[object, ScalarDefinition] = {
         specified_by_url="https://scalars.graphql.org/andimarek/date-time",
         serialize=_write_moment,
         parse_value=_read_moment,
+    ),
+    Json: strawberry.scalar(
+        name="JSON",
+        description="A JSON document (RFC 8259), whose fields the schema doesn't describe.",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
     ),
     BigInt: strawberry.scalar(
         name="BigInt",

@@ -1,6 +1,8 @@
 """The event that a change leaves: who, what, why, before and after."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from db.models import ActorKind, Change, User, UserEventType
@@ -8,7 +10,10 @@ from db.models import ActorKind, Change, User, UserEventType
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who changes something, as it was known when it did."""
+    """Who changes something, as it was known when it did.
+
+    The id of a user is the one in the database, as text; the label can be a name.
+    """
 
     kind: ActorKind
     id: str | None = None
@@ -24,7 +29,9 @@ RECORDED_FIELDS = {
     "external_id": "externalId",
     "status": "status",
     "status_reason": "statusReason",
+    "erase_after": "eraseAfter",
 }
+_PERSONAL = frozenset({"username", "email", "displayName", "externalId", "statusReason"})
 
 Event = dict[str, Any]  # the columns of a UserEvent, without its id
 
@@ -39,6 +46,7 @@ class Recorder:
     def event(
         self, type: UserEventType, before: User | None, after: User, reason: str | None
     ) -> Event:
+        changes = _differences(before, after)
         return {
             "user_id": after.id,
             "type": type,
@@ -48,9 +56,19 @@ class Recorder:
             "actor_label": self.actor.label,
             "reason": reason,
             "request_id": self.request_id,
-            "changes": _differences(before, after),
+            "changes": redacted(changes) if type is UserEventType.ERASED else changes,
             "version_after": after.version,
         }
+
+
+def redacted(changes: Iterable[Change]) -> list[Change]:
+    """Take the values of a person's fields out of changes; that they changed stays."""
+    return [
+        Change(field=change["field"], before=None, after=None, redacted=True)
+        if change["field"] in _PERSONAL
+        else change
+        for change in changes
+    ]
 
 
 def _differences(before: User | None, after: User) -> list[Change]:
@@ -63,5 +81,10 @@ _FIELDS = tuple(RECORDED_FIELDS.items())
 
 
 def _text(user: User | None, name: str) -> str | None:
-    value = user and getattr(user, name)
-    return None if value is None else str(value)
+    match user and getattr(user, name):
+        case None:
+            return None
+        case datetime() as moment:
+            return moment.isoformat().replace("+00:00", "Z")
+        case value:
+            return str(value)

@@ -1,6 +1,7 @@
 """Users as they were: every version can be told from the events that led to it."""
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -17,7 +18,10 @@ _ATTRIBUTES = {field: name for name, field in RECORDED_FIELDS.items()}
 
 
 async def as_of(session: AsyncSession, versions: Collection[Version]) -> dict[Version, User]:
-    """Give users as they were when they had these versions, less the keys that indexes need."""
+    """Give users as they were when they had these versions, less the keys that indexes need.
+
+    An erased user is given as they are.
+    """
     if not versions:
         return {}
     rows = await session.execute(users_to_read({user_id for user_id, _ in versions}))
@@ -25,7 +29,7 @@ async def as_of(session: AsyncSession, versions: Collection[Version]) -> dict[Ve
     users: dict[Version, User] = {}
     past: dict[int, int] = {}
     for user_id, version in versions:
-        if now[user_id].version == version:
+        if now[user_id].version == version or now[user_id].erased_at:
             users[user_id, version] = now[user_id]
         else:
             past[user_id] = max(version, past.get(user_id, version))
@@ -47,6 +51,8 @@ def _told(now: User, version: int, events: Iterable[Row[Any]]) -> User:
         columns["updated_at"] = event.at
         for change in event.changes:
             columns[_ATTRIBUTES[change["field"]]] = change["after"]
+            if change["field"] == "eraseAfter" and change["after"]:
+                columns["erase_after"] = datetime.fromisoformat(change["after"])
             if change["field"] == "status":
                 status = UserStatus(change["after"])
                 columns["status"] = status

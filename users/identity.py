@@ -4,6 +4,7 @@ What is unique has two forms: the one that is shown, and a key that is the same 
 case and Unicode form, which the database's unique index decides on.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ _PLANE_END = 0xFFFE
 _VISIBLE = frozenset("LNPS")
 _FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")  # letters and signs that show nothing
 _DECOMPOSED_GROWTH = 4  # no character decomposes (NFD) into more
+_ERASED_NAME = re.compile(r"erased-[0-9]+")
 _NOT_TEXT = frozenset({"Cc", "Cs"})
 
 
@@ -80,7 +82,11 @@ class Username:
                 pattern=USERNAME_PATTERN,
             ) from None
         _check_length("username", text, USERNAME_MIN_LENGTH, USERNAME_LENGTH)
-        return cls(text, fold(mapped))
+        key = fold(mapped)
+        if _ERASED_NAME.fullmatch(key):
+            message = "This name is kept for users that were erased."
+            raise InvalidValue("username", ErrorCode.RESERVED, message)
+        return cls(text, key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,16 @@ def external_id_key(raw: str) -> str | None:
 def part_keys(raw: str) -> list[str]:
     """Give the forms that a part of a text has in keys: an address's domain is not folded."""
     return sorted({fold(raw), unicodedata.normalize("NFC", raw).lower()})
+
+
+def erased_name(user_id: int) -> str:
+    """Give the username, and its key, of a user that was erased; nobody else can have it."""
+    return f"erased-{user_id}"
+
+
+def erased_email(user_id: int) -> str:
+    """Give the address, and its key, of a user that was erased; none leads there (RFC 2606)."""
+    return f"{erased_name(user_id)}@erased.invalid"
 
 
 def display_name(raw: str) -> str:

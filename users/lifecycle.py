@@ -13,6 +13,7 @@ class UserAction(StrEnum):
     REACTIVATE = "REACTIVATE"
     DELETE = "DELETE"
     RESTORE = "RESTORE"
+    ERASE = "ERASE"
 
 
 _A, _I, _D = UserStatus.ACTIVE, UserStatus.DEACTIVATED, UserStatus.DELETED
@@ -30,6 +31,7 @@ TRANSITIONS: dict[tuple[UserStatus, UserAction], UserStatus] = {
     (_I, UserAction.RESTORE): _I,
     (_D, UserAction.DELETE): _D,
     (_D, UserAction.RESTORE): _I,
+    (_D, UserAction.ERASE): _D,
 }
 
 EVENT_OF: dict[UserAction, UserEventType] = {
@@ -38,9 +40,18 @@ EVENT_OF: dict[UserAction, UserEventType] = {
     UserAction.REACTIVATE: UserEventType.REACTIVATED,
     UserAction.DELETE: UserEventType.DELETED,
     UserAction.RESTORE: UserEventType.RESTORED,
+    UserAction.ERASE: UserEventType.ERASED,
 }
 
 
-def next_status(status: UserStatus, action: UserAction) -> UserStatus | None:
+# An erased user is deleted for ever: what is true of them already is, and nothing else will be.
+_OF_THE_ERASED = frozenset({UserAction.DELETE, UserAction.ERASE})
+
+
+def next_status(
+    status: UserStatus, action: UserAction, *, erased: bool = False
+) -> UserStatus | None:
     """Tell where `action` leads from `status`; None where it is refused."""
+    if erased and action not in _OF_THE_ERASED:
+        return None
     return TRANSITIONS.get((status, action))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from db.models import User
@@ -52,11 +53,31 @@ class UpsertByKey:
     expected_version: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """When a deleted user is to be erased; None for never."""
+
+    erase_after: datetime | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
+    """A new status. `retention` goes with a deletion; without it the date stays as it is."""
+
     action: StatusAction
     user_id: int | None
     reason: str | None = None
+    expected_version: int | None = None
+    retention: Retention | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erase:
+    """The end of a deleted user; with None for the username, nobody has to confirm it."""
+
+    user_id: int | None
+    confirm_username: str | None
+    reason: str
     expected_version: int | None = None
 
 
@@ -68,7 +89,7 @@ class IdempotencyKey:
     verb: str
 
 
-Operation = Create | Update | UpsertById | UpsertByKey | Transition
+Operation = Create | Update | UpsertById | UpsertByKey | Transition | Erase
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from users.fields import Columns, UserFields, parse_fields, parse_reason
 from users.lifecycle import EVENT_OF, UserAction, next_status
 from users.operations import (
     Create,
+    Erase,
     Operation,
     Overtaken,
     Result,
@@ -59,7 +60,18 @@ _WRONG_STATUS = {
     UserAction.DEACTIVATE: "A deleted user cannot be deactivated. Restore it first.",
     UserAction.REACTIVATE: "A deleted user cannot be reactivated. Restore it first.",
     UserAction.RESTORE: "Only a deleted user can be restored.",
+    UserAction.ERASE: "Only a deleted user can be erased. Delete it first.",
 }
+_ERASED = "An erased user is gone for good."
+
+_ERASED_COLUMNS = (
+    "display_name",
+    "display_name_key",
+    "external_id",
+    "external_id_key",
+    "status_reason",
+    "erase_after",
+)
 
 Key = tuple[str, str]  # a column of KEY_COLUMNS, and what it holds
 
@@ -77,7 +89,7 @@ class Request:
     @classmethod
     def of(cls, operation: Operation) -> "Request":
         match operation:
-            case Transition():
+            case Transition() | Erase():
                 reason, problems = parse_reason(operation.reason)
                 return cls(operation, {}, problems, reason)
             case UpsertByKey():
@@ -129,6 +141,7 @@ class Plan:
         self.users = dict(stock.users)
         self.events: list[Event] = []
         self.drafts: list[User] = []
+        self.erased: list[int] = []
         self._recorder = recorder
         self._new_ids = count(-1, -1)
         self._owners = dict(stock.holders or {})
@@ -166,6 +179,8 @@ class Plan:
                     return self._upsert_by_key(request, upsert, at)
                 case Transition() as transition:
                     return self._move(request, transition, at)
+                case Erase() as erase:
+                    return self._erase(request, erase, at)
         except _Refusal as refusal:
             return Result(problems=refusal.problems)
 
@@ -228,9 +243,12 @@ class Plan:
         problems += request.problems
         if user is None or problems:
             raise _Refusal(problems)
-        status = next_status(user.status, action)
+        status, retention = next_status(user.status, action), transition.retention
         if status is user.status:
-            return Result(user)
+            if retention is None or user.status is not UserStatus.DELETED or user.erased_at:
+                return Result(user)
+            columns: Columns = {"erase_after": retention.erase_after}
+            return self._write(user, UserAction.UPDATE, columns, at, request.reason)
         if action is UserAction.RESTORE and (taken := self._taken(dict(kept(user)), user.id)):
             raise _Refusal(taken)
         columns = {
@@ -239,8 +257,34 @@ class Plan:
             "status_reason": request.reason,
             "status_changed_at": at,
             "deleted_at": at if status is UserStatus.DELETED else None,
+            "erase_after": retention and retention.erase_after,
         }
         return self._write(user, action, columns, at, request.reason)
+
+    def _erase(self, request: Request, erase: Erase, at: datetime) -> Result:
+        user, problems = self._find(erase.user_id, UserAction.ERASE, erase.expected_version)
+        problems += request.problems
+        if user and not user.erased_at and not _confirmed(erase, user):
+            message = "This is not the user's username."
+            problems.append(
+                FieldProblem(
+                    code=ErrorCode.INVALID_FORMAT, message=message, field="confirm_username"
+                )
+            )
+        if user is None or problems:
+            raise _Refusal(problems)
+        if user.erased_at:
+            return Result(user)
+        username, email = identity.erased_name(user.id), identity.erased_email(user.id)
+        columns = dict.fromkeys(_ERASED_COLUMNS) | {
+            "username": username,
+            "username_key": username,
+            "email": email,
+            "email_key": email,
+            "erased_at": at,
+        }
+        self.erased.append(user.id)
+        return self._write(user, UserAction.ERASE, columns, at, request.reason)
 
     def _find(
         self, user_id: int | None, action: UserAction, expected_version: int | None
@@ -255,8 +299,9 @@ class Plan:
         problems: list[Problem] = []
         if expected_version is not None and expected_version != user.version:
             problems.append(self._conflict(user, expected_version))
-        if next_status(user.status, action) is None:
-            message = _WRONG_STATUS[action]
+        erased = user.erased_at is not None
+        if next_status(user.status, action, erased=erased) is None:
+            message = _ERASED if erased else _WRONG_STATUS[action]
             problems.append(WrongStatus(message=message, user=user, status=user.status))
         return user, problems
 
@@ -300,6 +345,11 @@ class Plan:
         self._owners |= dict.fromkeys(held(after), after.id)
         if after.id < 0:
             self.drafts.append(after)
+
+
+def _confirmed(erase: Erase, user: User) -> bool:
+    given = erase.confirm_username
+    return given is None or identity.username_key(given) == user.username_key
 
 
 def kept(user: User) -> list[Key]:

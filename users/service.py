@@ -18,13 +18,16 @@ from db.statements import (
     ADD_EVENTS,
     ADD_USERS,
     FREE_KEYS,
+    REDACT_EVENTS,
     UPDATE_USERS,
     changes_since,
+    forget_actors,
+    histories_of,
     key_holders,
     users_to_write,
 )
 from users.errors import ErrorCode, GeneralProblem
-from users.events import Actor, Recorder
+from users.events import Actor, Recorder, redacted
 from users.idempotency import Claim, key_problems
 from users.lifecycle import UserAction
 from users.operations import (
@@ -169,6 +172,8 @@ class UserService:
                 raise Overtaken from None
             raise
         await self._insert(plan)
+        if plan.erased:
+            await self._redact(plan.erased)
         if plan.events:
             await self.session.execute(ADD_EVENTS, plan.events)
 
@@ -185,6 +190,13 @@ class UserService:
             user.id = new_ids[user.id]
         for event in plan.events:
             event["user_id"] = new_ids.get(event["user_id"], event["user_id"])
+
+    async def _redact(self, user_ids: Sequence[int]) -> None:
+        """Take what is personal out of the histories of users, and their names as actors."""
+        found = await self.session.execute(histories_of(user_ids))
+        if events := [{"row_id": row.id, "kept": redacted(row.changes)} for row in found]:
+            await self.session.execute(REDACT_EVENTS, events)
+        await self.session.execute(forget_actors([str(user_id) for user_id in user_ids]))
 
 
 def _too_many(operations: Sequence[Operation]) -> GeneralProblem:

@@ -1,5 +1,6 @@
 """The inputs of the mutations. What a text may be is decided in `users`, not here."""
 
+from datetime import datetime
 from typing import cast
 
 import strawberry
@@ -10,6 +11,8 @@ from users.fields import UserFields
 from users.lifecycle import UserAction
 from users.operations import (
     Create,
+    Erase,
+    Retention,
     StatusAction,
     Transition,
     UniqueField,
@@ -124,7 +127,12 @@ class UserTransitionInput:
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
 
     def operation(self, action: StatusAction) -> Transition:
-        return _transition(self, action)
+        return Transition(
+            action=action,
+            user_id=key_of(self.id),
+            reason=self.reason,
+            expected_version=self.expected_version,
+        )
 
 
 @strawberry.input(description="A user to delete.")
@@ -132,18 +140,42 @@ class DeleteUserInput:
     id: strawberry.ID = strawberry.field(description="The user.")
     reason: str | None = strawberry.field(default=None, description=_REASON)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
+    erase_after: strawberry.Maybe[datetime | None] = strawberry.field(
+        description="When to erase them for good; a moment that has passed means at the next run "
+        "of `roster erase-due`, null never. For a user who is deleted already this sets another "
+        "date; left out, it stays as it is."
+    )
 
     def operation(self) -> Transition:
-        return _transition(self, UserAction.DELETE)
+        given = self.erase_after
+        return Transition(
+            action=UserAction.DELETE,
+            user_id=key_of(self.id),
+            reason=self.reason,
+            expected_version=self.expected_version,
+            retention=None if given is None else Retention(given.value),
+        )
 
 
-def _transition(given: UserTransitionInput | DeleteUserInput, action: StatusAction) -> Transition:
-    return Transition(
-        action=action,
-        user_id=key_of(given.id),
-        reason=given.reason,
-        expected_version=given.expected_version,
+@strawberry.input(description="A user to erase for good. This cannot be undone.")
+class EraseUserInput:
+    id: strawberry.ID = strawberry.field(description="The user, who has to be deleted already.")
+    confirm_username: str = strawberry.field(
+        description="The user's username, to be sure that it is them."
     )
+    reason: str = strawberry.field(
+        description="Why: one line of 1 to 500 characters. It stays in the history, so that it "
+        "should say nothing personal."
+    )
+    expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
+
+    def operation(self) -> Erase:
+        return Erase(
+            user_id=key_of(self.id),
+            confirm_username=self.confirm_username,
+            reason=self.reason,
+            expected_version=self.expected_version,
+        )
 
 
 def _given_fields(given: UpdateUserInput | UpsertUserInput) -> UserFields:

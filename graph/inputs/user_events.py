@@ -6,7 +6,7 @@ from db.filters import EventFilter
 from db.models import UserEvent, UserEventType
 from graph.inputs.comparisons import DateTimeFilter
 from graph.inputs.lists import check_length, storable
-from graph.inputs.users import user_id
+from graph.inputs.users import read_user_id
 
 
 @strawberry.input(
@@ -34,7 +34,9 @@ class UserEventFilter:
         ):
             check_length(name, values)
         return EventFilter(
-            user_ids=None if self.user_id is None else [user_id(text) for text in self.user_id],
+            user_ids=None
+            if self.user_id is None
+            else [read_user_id(text) for text in self.user_id],
             types=self.type,
             actor_ids=None if self.actor_id is None else [t for t in self.actor_id if storable(t)],
             at=[] if self.at is None else list(self.at.read(UserEvent.at)),

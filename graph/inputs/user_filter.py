@@ -12,7 +12,7 @@ from db.models import User, UserStatus
 from graph.errors import InputError
 from graph.inputs.comparisons import DateTimeFilter, StringFilter
 from graph.inputs.lists import MAX_LIST, check_length, check_text, storable
-from graph.inputs.users import user_id
+from graph.inputs.users import read_user_id
 from graph.scalars import BigInt
 from users.identity import email_key, fold, part_keys, username_key
 
@@ -68,7 +68,7 @@ class UserFilter:
         check_length("id", self.id)
         check_length("databaseId", self.database_id)
         if self.id is not None:
-            yield one_of(User.id, [user_id(text) for text in self.id])
+            yield one_of(User.id, [read_user_id(text) for text in self.id])
         if self.database_id is not None:
             yield one_of(User.id, self.database_id)
         if self.is_active is not None:

@@ -56,7 +56,7 @@ def read_order(steps: Sequence[UserOrder] | None) -> Order:
     return order_by([(step.field, step.direction) for step in steps or [NEWEST_FIRST]])
 
 
-def user_id(text: str) -> int:
+def read_user_id(text: str) -> int:
     """Read the id of a user; raise InputError for anything else."""
     try:
         return ids.decode_as("User", text)

@@ -50,6 +50,7 @@ _describe(
     REACTIVATED="The user was switched on again.",
     DELETED="The user was deleted, and can be restored.",
     RESTORED="The deleted user was brought back, deactivated.",
+    ERASED="What is personal was taken out of the user and their history, for good.",
 )
 _describe(
     ErrorCode,
@@ -60,6 +61,7 @@ _describe(
     TOO_SHORT="The value has fewer characters than `min`.",
     TOO_LONG="The value has more characters than `max`.",
     INVALID_FORMAT="The value is not written as it has to be.",
+    RESERVED="The value is kept for another use.",
     NOT_FOUND="There is no such user.",
     INVALID_TRANSITION="The user's status doesn't allow this.",
     VERSION_CONFLICT="The user was changed since the version that the request names.",

@@ -68,6 +68,16 @@ class RestoreUserPayload:
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
+@strawberry.type(description="The answer to `eraseUser`.")
+class EraseUserPayload:
+    erased_user_id: strawberry.ID | None = strawberry.field(
+        default=None,
+        description="The id of the user, who is erased now, or was before; null where it was "
+        "refused.",
+    )
+    errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
+
+
 @strawberry.type(description="What became of one operation of a batch.")
 class BulkResult:
     index: int = strawberry.field(description="The operation's place in the batch, from 0.")

@@ -58,6 +58,14 @@ class User(Node):
     deleted_at: datetime | None = strawberry.field(
         description="When the user was deleted; null unless the status is `DELETED`."
     )
+    erase_after: datetime | None = strawberry.field(
+        description="When a deleted user is to be erased: from then on, the next run of "
+        "`roster erase-due` does it. Null for never."
+    )
+    erased_at: datetime | None = strawberry.field(
+        description="When the user was erased: their texts stand for nobody since. Null unless "
+        "they were."
+    )
     key: strawberry.Private[int]
 
     @strawberry.field(description="What happened to this user, the earliest first.")
@@ -90,6 +98,8 @@ class User(Node):
             created_at=record.created_at,
             updated_at=record.updated_at,
             deleted_at=record.deleted_at,
+            erase_after=record.erase_after,
+            erased_at=record.erased_at,
             key=record.id,
         )
 

@@ -39,6 +39,9 @@ class FieldChange:
     field: str = strawberry.field(description="The field's name in this schema.")
     before: str | None = strawberry.field(description="The value before; null where it had none.")
     after: str | None = strawberry.field(description="The value after; null where it has none.")
+    redacted: bool = strawberry.field(
+        default=False, description="Whether the values were erased: both are null then."
+    )
 
 
 @strawberry.type(description="One change of one user. Each write leaves exactly one.")

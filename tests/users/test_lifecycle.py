@@ -13,12 +13,19 @@ EXPECTED: dict[UserAction, dict[UserStatus, UserStatus | None]] = {
     UserAction.REACTIVATE: {A: A, I: A, D: None},
     UserAction.DELETE: {A: D, I: D, D: D},
     UserAction.RESTORE: {A: None, I: I, D: I},
+    UserAction.ERASE: {A: None, I: None, D: D},
 }
 
 
 @pytest.mark.parametrize(("action", "status"), list(product(UserAction, UserStatus)))
 def test_every_action_in_every_status(action: UserAction, status: UserStatus) -> None:
     assert next_status(status, action) is EXPECTED[action][status]
+
+
+@pytest.mark.parametrize("action", UserAction)
+def test_of_an_erased_user_nothing_becomes(action: UserAction) -> None:
+    expected = D if action in {UserAction.DELETE, UserAction.ERASE} else None
+    assert next_status(D, action, erased=True) is expected
 
 
 def test_every_action_leaves_an_event() -> None:

@@ -1,0 +1,36 @@
+"""What goes by itself: deleted users whose time has come, and expired idempotency keys."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Final
+
+from db.engine import Database
+from db.models import ActorKind
+from db.statements import due_users, expired_keys
+from users.events import Actor
+from users.operations import Erase
+from users.service import UserService, now
+
+_BATCH: Final = 100
+RETENTION = Actor(ActorKind.SYSTEM, label="roster erase-due")
+_REASON = "The date to erase this user has passed."
+
+
+async def erase_due(database: Database, clock: Callable[[], datetime] = now) -> AsyncIterator[int]:
+    """Erase whom `erase_after` says, in batches of a transaction each; tell how many each had.
+
+    Two at once share the work: whom one has locked, the other passes over.
+    """
+    while True:
+        async with database.session() as session, database.transaction(session):
+            ids = (await session.scalars(due_users(clock(), _BATCH))).all()
+            if ids:
+                await UserService(session, RETENTION, clock=clock).carry_out(
+                    [Erase(user_id=i, confirm_username=None, reason=_REASON) for i in ids]
+                )
+        if not ids:
+            break
+        yield len(ids)
+    async with database.session() as session, database.transaction(session):
+        await session.execute(expired_keys(clock()))
+    await database.forget()
