@@ -13,6 +13,8 @@ Condition = ColumnElement[bool]
 
 # In the text, not a parameter: that is how a planner knows that the partial indexes apply.
 NOT_DELETED = User.status != literal(UserStatus.DELETED, User.status.type, literal_execute=True)
+# The same, as a range of the status: the index that orders by it need not pass over the deleted.
+_LISTED = User.status < literal(UserStatus.DELETED, User.status.type, literal_execute=True)
 _SEARCHED = (User.username_key, User.email_key, User.display_name_key)
 
 
@@ -51,8 +53,8 @@ class UserFilter:
     """What a listed user has to be.
 
     `statuses` None asks nothing; unless some condition `names_status`, deleted users are left out.
-    `search` has the forms, of which one has to be a part of a username's, an e-mail address's or a
-    display name's key; empty searches for nothing.
+    `conditions` hold in any status. `search` has the forms, of which one has to be a part of a
+    username's, an e-mail address's or a display name's key; empty searches for nothing.
     """
 
     conditions: Sequence[Condition] = ()
@@ -61,21 +63,22 @@ class UserFilter:
     search: Sequence[str] = ()
 
     def where(self) -> Condition:
-        return and_(self._in_status(), self.where_in_any_status())
+        return and_(self.in_status(), self.where_in_any_status())
 
     def where_in_any_status(self) -> Condition:
         """Give the conditions less that on the status, deleted users with the others."""
-        return and_(true(), *self.conditions, self._found())
+        return and_(true(), *self.narrowing())
 
-    def _in_status(self) -> Condition:
+    def in_status(self) -> Condition:
         if self.statuses is not None:
             return one_of(User.status, self.statuses)
-        return true() if self.names_status else NOT_DELETED
+        return true() if self.names_status else _LISTED
 
-    def _found(self) -> Condition:
+    def narrowing(self) -> Sequence[Condition]:
         if not self.search:
-            return true()
-        return or_(*(contains(c, form) for c in _SEARCHED for form in self.search))
+            return self.conditions
+        found = or_(*(contains(c, form) for c in _SEARCHED for form in self.search))
+        return [*self.conditions, found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class EventFilter:
     at: Sequence[Condition] = ()
 
     def where(self) -> Condition:
+        """Give what indexes in the order of events answer; the moment is asked for apart."""
         terms = [
             one_of(column, values)
             for column, values in (
@@ -97,4 +101,4 @@ class EventFilter:
             )
             if values is not None
         ]
-        return and_(true(), *terms, *self.at)
+        return and_(true(), *terms)

@@ -120,8 +120,17 @@ class User(Model):
         Index(None, "username_key", "id"),
         Index(None, "email_key", "id"),
         Index(None, "status", "id"),
+        # And one for each order of the users in one status.
+        Index(None, "status", "created_at", "id"),
+        Index(None, "status", "updated_at", "id"),
+        Index(None, "status", "username_key", "id"),
+        Index(None, "status", "email_key", "id"),
+        Index(None, "status_changed_at"),
         Index(None, "external_id_key"),
-        *(_searchable(column) for column in ("username_key", "email_key", "display_name_key")),
+        *(
+            _searchable(column)
+            for column in ("username_key", "email_key", "display_name_key", "external_id_key")
+        ),
     )
 
 
@@ -169,6 +178,8 @@ class UserEvent(Model):
         UniqueConstraint("user_id", "version_after"),
         Index(None, "user_id", "id"),
         Index(None, "actor_id", "id"),
+        Index(None, "type", "id"),
+        Index(None, "at"),
     )
 
 

@@ -1,7 +1,6 @@
 """Pure `Select` builders: by key, a page by keyset, counts. Nothing here runs a statement."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -16,48 +15,22 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    literal,
     null,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
 from db.filters import NOT_DELETED
+from db.listing import Sort, Window, bounds, term
 from db.models import ActorKind, Change, IdempotencyKey, User, UserEvent
 
 _USERS = cast("Table", User.__table__)
 _EVENTS = cast("Table", UserEvent.__table__)
 USER_COLUMNS = tuple(c for c in _USERS.c if not c.key.endswith("_key"))
 EVENT_COLUMNS = tuple(_EVENTS.c)
-
-
-@dataclass(frozen=True, slots=True)
-class Sort:
-    """One column of an order."""
-
-    column: InstrumentedAttribute[Any]
-    descending: bool = False
-
-    def reversed(self) -> "Sort":
-        return replace(self, descending=not self.descending)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Which part of an ordered list: at most `limit` rows from one end, between two positions.
-
-    A position is the sort values of a row, exclusive. `from_end` counts the rows from the list's
-    end; they still come in the list's order.
-    """
-
-    limit: int
-    after: tuple[Any, ...] | None = None
-    before: tuple[Any, ...] | None = None
-    from_end: bool = False
 
 
 def user_by(column: InstrumentedAttribute[Any]) -> Select[Any]:
@@ -75,15 +48,6 @@ USERS_BY_EXTERNAL_ID = user_by(User.external_id)
 EVENTS_BY_ID = select(*EVENT_COLUMNS, UserEvent.id.label("key")).where(
     UserEvent.id.in_(bindparam("keys", expanding=True))
 )
-
-
-def users_page(where: ColumnElement[bool], order: Sequence[Sort], window: Window) -> Select[Any]:
-    """Select one page of users and one row more, which tells whether the list goes on.
-
-    The sort columns come with the row, for its cursor; the last of `order` has to be unique.
-    """
-    sort_columns = [s.column.label(f"sort_{n}") for n, s in enumerate(order)]
-    return _page(select(*USER_COLUMNS, *sort_columns).where(where), order, window)
 
 
 def users_count(where: ColumnElement[bool]) -> Select[int]:
@@ -195,12 +159,7 @@ def events_until(versions: Mapping[int, int]) -> Select[Any]:
     ).order_by(UserEvent.version_after)
 
 
-_EVENT_ORDER = (Sort(UserEvent.id),)
-
-
-def events_page(where: ColumnElement[bool], window: Window) -> Select[Any]:
-    """Select one page of events, the earliest first, and one row more."""
-    return _page(select(*EVENT_COLUMNS).where(where), _EVENT_ORDER, window)
+EVENT_ORDER = (Sort(UserEvent.id),)
 
 
 def whole_history(user_id: int) -> Select[Any]:
@@ -217,55 +176,15 @@ def actions_of(user_id: int) -> Select[Any]:
 
 def histories(user_ids: Sequence[int], window: Window) -> Select[Any]:
     """Select the same window, and one row more, of the history of each of several users."""
-    order = [s.reversed() if window.from_end else s for s in _EVENT_ORDER]
-    within = and_(UserEvent.user_id.in_(user_ids), *_bounds(_EVENT_ORDER, window))
+    order = [s.reversed() if window.from_end else s for s in EVENT_ORDER]
+    within = and_(UserEvent.user_id.in_(user_ids), *bounds(EVENT_ORDER, window))
     position = func.row_number().over(
-        partition_by=UserEvent.user_id, order_by=[_term(s) for s in order]
+        partition_by=UserEvent.user_id, order_by=[term(s) for s in order]
     )
     numbered = select(UserEvent.id, position.label("position")).where(within).subquery()
     return (
         select(*EVENT_COLUMNS)
         .join(numbered, numbered.c.id == UserEvent.id)
         .where(numbered.c.position <= window.limit + 1)
-        .order_by(UserEvent.user_id, *(_term(s) for s in order))
-    )
-
-
-def _page(statement: Select[Any], order: Sequence[Sort], window: Window) -> Select[Any]:
-    terms = [_term(s.reversed() if window.from_end else s) for s in order]
-    return statement.where(*_bounds(order, window)).order_by(*terms).limit(window.limit + 1)
-
-
-def _term(sort: Sort) -> ColumnElement[Any]:
-    return sort.column.desc() if sort.descending else sort.column.asc()
-
-
-def _bounds(order: Sequence[Sort], window: Window) -> list[ColumnElement[bool]]:
-    bounds: list[ColumnElement[bool]] = []
-    if window.after is not None:
-        bounds.append(_beyond(order, window.after))
-    if window.before is not None:
-        bounds.append(_beyond([s.reversed() for s in order], window.before))
-    return bounds
-
-
-def _beyond(order: Sequence[Sort], position: Sequence[Any]) -> ColumnElement[bool]:
-    """Tell whether a row comes after `position`.
-
-    In one direction this is a comparison of rows, which an index on those columns answers; in
-    mixed ones, the first column that differs decides.
-    """
-    values = [literal(value, s.column.type) for s, value in zip(order, position, strict=True)]
-    columns = [s.column for s in order]
-    if len({s.descending for s in order}) == 1:
-        row, bound = tuple_(*columns), tuple_(*values)
-        return row < bound if order[0].descending else row > bound
-    return or_(
-        *(
-            and_(
-                *(c == v for c, v in zip(columns[:n], values[:n], strict=True)),
-                columns[n] < values[n] if s.descending else columns[n] > values[n],
-            )
-            for n, s in enumerate(order)
-        )
+        .order_by(UserEvent.user_id, *(term(s) for s in order))
     )

@@ -11,13 +11,13 @@ from strawberry.dataloader import DataLoader
 from strawberry.fastapi import BaseContext
 
 from db.engine import Database
+from db.listing import Window
 from db.statements import (
     EVENTS_BY_ID,
     USERS_BY_EMAIL,
     USERS_BY_EXTERNAL_ID,
     USERS_BY_ID,
     USERS_BY_USERNAME,
-    Window,
     histories,
 )
 from users.events import Actor

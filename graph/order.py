@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Row
 from sqlalchemy.orm import InstrumentedAttribute
 
+from db.listing import Sort
 from db.models import User, UserStatus
-from db.statements import Sort
 from graph import cursor as cursors
 from graph.types.enums import OrderDirection, UserOrderField
 
@@ -30,7 +30,7 @@ class Order:
     decoders: Sequence[cursors.Decoder]
 
     def cursor(self, row: Row[Any] | User) -> str:
-        """Give the cursor of a user, or of a row that `users_page` read in this order."""
+        """Give the cursor of a user, or of a row of a `Listing` in this order."""
         if isinstance(row, User):
             return cursors.encode(self.name, [getattr(row, s.column.key) for s in self.sorts])
         return cursors.encode(self.name, row[-len(self.sorts) :])

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
 
-from db.statements import Window
+from db.listing import Listing, Window
+from graph.context import Context
 from graph.cursor import MalformedCursor, Position
 from graph.errors import InputError
 from graph.types.node import PageInfo
@@ -77,6 +78,17 @@ class Page(Generic[R]):
             start_cursor=cursor(self.rows[0]) if self.rows else None,
             end_cursor=cursor(self.rows[-1]) if self.rows else None,
         )
+
+
+async def read_page(context: Context, listing: Listing, window: Window) -> Page[Any]:
+    """Read one page of a list, in at most two statements."""
+    near = listing.near_page(window)
+    if near is None:
+        return page(await context.rows(listing.page(window)), window)
+    rows = await context.rows(near)
+    if len(rows) <= window.limit:
+        rows = await context.rows(listing.far_page(window))
+    return page(rows, window)
 
 
 def page(rows: Sequence[Any], window: Window) -> Page[Any]:

@@ -4,9 +4,11 @@ from asyncio import gather
 from typing import Annotated, Any, cast
 
 import strawberry
+from sqlalchemy import and_
 
 from db.filters import EventFilter
-from db.statements import actions_of, events_page, users_page, whole_history
+from db.listing import Listing
+from db.statements import EVENT_COLUMNS, EVENT_ORDER, USER_COLUMNS, actions_of, whole_history
 from graph import ids
 from graph.context import Context, GraphInfo
 from graph.errors import InputError
@@ -20,7 +22,7 @@ from graph.inputs.users import (
     read_order,
     read_user_id,
 )
-from graph.page import After, Before, First, Last, Page, page, window
+from graph.page import After, Before, First, Last, Page, read_page, window
 from graph.personal_data import document
 from graph.scalars import Json
 from graph.selection import selects
@@ -119,8 +121,14 @@ class Query:
         asked = window(first, after, last, before, order.position)
         found: Page[Any] = Page([], has_next=False, has_previous=False)
         if selects(info._raw_info, _ROW_FIELDS):  # noqa: SLF001 - Info offers no raw selection
-            rows = await info.context.rows(users_page(wanted.where(), order.sorts, asked))
-            found = page(rows, asked)
+            narrowing = wanted.narrowing()
+            listing = Listing(
+                USER_COLUMNS,
+                order.sorts,
+                within=wanted.in_status(),
+                where=and_(*narrowing) if narrowing else None,
+            )
+            found = await read_page(info.context, listing, asked)
         return UserConnection.of(found, order, wanted)
 
     @strawberry.field(description="What happened to all users, the earliest first, page by page.")
@@ -137,8 +145,9 @@ class Query:
     ) -> UserEventConnection | None:
         wanted = filter.read() if filter else EventFilter()
         asked = window(first, after, last, before, decode_cursor)
-        rows = await info.context.rows(events_page(wanted.where(), asked))
-        return UserEventConnection.of(page(rows, asked))
+        moment = and_(*wanted.at) if wanted.at else None
+        listing = Listing(EVENT_COLUMNS, EVENT_ORDER, within=wanted.where(), where=moment)
+        return UserEventConnection.of(await read_page(info.context, listing, asked))
 
     @strawberry.field(
         description="All that is held about a person, as one document: `user`, `history`, and "

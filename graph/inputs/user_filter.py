@@ -134,7 +134,17 @@ def read_filter(given: UserFilter | None, search: str | None) -> Filter:
         return Filter(search=wanted)
     reading = _Reading()
     conditions = reading.conditions(given)
-    return Filter(conditions, given.status, reading.names_status, wanted)
+    statuses = _statuses(given, names_status=reading.names_status)
+    return Filter(conditions, statuses, reading.names_status, wanted)
+
+
+def _statuses(given: UserFilter, *, names_status: bool) -> Sequence[UserStatus] | None:
+    """Give the statuses in which users can match, for the index that orders those."""
+    if given.is_active is None:
+        return given.status
+    listed = [s for s in UserStatus if names_status or s is not UserStatus.DELETED]
+    allowed = listed if given.status is None else given.status
+    return [s for s in allowed if (s is UserStatus.ACTIVE) is given.is_active]
 
 
 def _read_search(text: str | None) -> Sequence[str]:

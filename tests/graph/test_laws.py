@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from db import listing
 from graph.settings import Settings
 from tests.client import ERRORS, USER, Client, serving
 from tests.graph.test_bulk_users import UPSERT, bulk, create
@@ -120,7 +121,8 @@ def flat(visited: list[list[str]]) -> list[str]:
 
 
 @pytest.fixture
-def populated_url(database_url: str) -> str:
+def populated_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(listing, "REACH", 20)  # so that some pages lie within it, and some do not
     hold(database_url, populate)
     return database_url
 

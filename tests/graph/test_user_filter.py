@@ -1,7 +1,7 @@
 """Filters and search: the same users as a small model of them finds, on both databases."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from db.filters import NOT_DELETED, contains
+from db.listing import Listing, Sort, Window
 from db.models import User
-from db.statements import Sort, Window, users_page
+from db.statements import USER_COLUMNS
 from graph.inputs.user_filter import read_filter
 from graph.inputs.users import UserOrder, read_order
 from graph.types.enums import OrderDirection, UserOrderField
@@ -354,19 +355,21 @@ async def test_every_order_and_every_search_has_its_index(client: Client) -> Non
             lines = await connection.execute(text(f"EXPLAIN {compiled}".replace(":", "\\:")))
         return "\n".join(line for (line,) in lines)
 
-    window = Window(limit=20)
+    def listed(where: Any, order: Sequence[Sort]) -> Any:
+        return Listing(USER_COLUMNS, order, within=where).page(Window(limit=20))
+
     columns = ("created_at", "updated_at", "username_key", "email_key", "status")
     for field, column in zip(UserOrderField, columns, strict=True):
         for direction in OrderDirection:
             order = read_order([UserOrder(field=field, direction=direction)])
-            found = await plan(users_page(read_filter(None, None).where(), order.sorts, window))
+            found = await plan(listed(read_filter(None, None).where(), order.sorts))
             assert f"ix_users_{column}_id" in found, found
             assert "Sort" not in found, found
 
     by_id = [Sort(User.id)]
-    found = await plan(users_page(read_filter(None, "c4ca4238").where(), by_id, window))
+    found = await plan(listed(read_filter(None, "c4ca4238").where(), by_id))
     for column in ("username_key", "email_key", "display_name_key"):
         assert f"ix_users_{column}_trgm" in found, found
     for key in (User.username_key, User.email_key):
-        found = await plan(users_page(contains(key, "c4ca4238") & NOT_DELETED, by_id, window))
+        found = await plan(listed(contains(key, "c4ca4238") & NOT_DELETED, by_id))
         assert f"ix_users_{key.key}_trgm" in found, found

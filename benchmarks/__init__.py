@@ -1,0 +1,1 @@
+"""Measurements of Roster, printed as tables. None of them decides a test."""
