@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test install check format schema lock clean
+.PHONY: run test install check format schema lock bench-scale bench-bulk clean
 
 run: install
 	@$(BIN)/roster serve
@@ -31,6 +31,14 @@ format: install
 
 schema: install
 	$(BIN)/roster schema > schema.graphql
+
+# Some minutes: directories of 10 k, 100 k and 1 M users on PostgreSQL.
+bench-scale: install
+	$(BIN)/python -m benchmarks.scale
+
+# How much faster batches write than single mutations do.
+bench-bulk: install
+	$(BIN)/python -m benchmarks.bulk
 
 # Pins for every Python and platform, with hashes and without addresses.
 lock: install

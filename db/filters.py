@@ -13,8 +13,8 @@ Condition = ColumnElement[bool]
 
 # In the text, not a parameter: that is how a planner knows that the partial indexes apply.
 NOT_DELETED = User.status != literal(UserStatus.DELETED, User.status.type, literal_execute=True)
-# The same, as a range of the status: the index that orders by it need not pass over the deleted.
-_LISTED = User.status < literal(UserStatus.DELETED, User.status.type, literal_execute=True)
+# The same, as a range: the order by status need not pass over the deleted.
+BEFORE_DELETED = User.status < literal(UserStatus.DELETED, User.status.type, literal_execute=True)
 _SEARCHED = (User.username_key, User.email_key, User.display_name_key)
 
 
@@ -72,7 +72,11 @@ class UserFilter:
     def in_status(self) -> Condition:
         if self.statuses is not None:
             return one_of(User.status, self.statuses)
-        return true() if self.names_status else _LISTED
+        return true() if self.lists_deleted else NOT_DELETED
+
+    @property
+    def lists_deleted(self) -> bool:
+        return self.names_status or self.statuses is not None
 
     def narrowing(self) -> Sequence[Condition]:
         if not self.search:

@@ -45,12 +45,17 @@ class Listing:
     name have nothing to do with each other. So a page of a list with a `where` is read in two
     steps: `near_page` walks the order, but not for longer than `REACH` rows; where that is not
     enough, `far_page` finds all that match and sorts them. Neither can take very long.
+
+    `less_than` is true of all that are within, and keeps the greatest values of the first column
+    out of a walk that would begin with them. An index can use one bound at each end, so that it is
+    left out where the window has its own.
     """
 
     columns: Sequence[ColumnElement[Any]]
     order: Sequence[Sort]
     within: ColumnElement[bool]
     where: ColumnElement[bool] | None = None
+    less_than: ColumnElement[bool] | None = None
 
     def page(self, window: Window) -> Select[Any]:
         """Select one page, and one row more, which tells whether the list goes on."""
@@ -65,7 +70,7 @@ class Listing:
         if self.where is None or len({sort.descending for sort in order}) > 1:
             return None
         columns = [sort.column for sort in order]
-        walk = select(*columns).where(self.within, *bounds(self.order, window))
+        walk = select(*columns).where(self.within, *self._bounds(window))
         end = walk.order_by(*map(term, order)).offset(REACH).limit(1).correlate(None)
         row, bound = _row(columns), end.scalar_subquery()
         near = row > bound if order[0].descending else row < bound
@@ -74,7 +79,7 @@ class Listing:
     def far_page(self, window: Window) -> Select[Any]:
         """Select the page from all that match, however many the order would have to pass over."""
         # The offset keeps a planner from walking the order after all.
-        found = self._rows().where(*bounds(self.order, window)).offset(0).subquery()
+        found = self._rows().where(*self._bounds(window)).offset(0).subquery()
         terms = [
             found.c[f"sort_{n}"].desc() if sort.descending else found.c[f"sort_{n}"].asc()
             for n, sort in enumerate(self._walked(window))
@@ -89,7 +94,12 @@ class Listing:
 
     def _read(self, window: Window, rows: Select[Any]) -> Select[Any]:
         terms = map(term, self._walked(window))
-        return rows.where(*bounds(self.order, window)).order_by(*terms).limit(window.limit + 1)
+        return rows.where(*self._bounds(window)).order_by(*terms).limit(window.limit + 1)
+
+    def _bounds(self, window: Window) -> list[ColumnElement[bool]]:
+        upper = window.after if self.order[0].descending else window.before
+        implied = [self.less_than] if upper is None and self.less_than is not None else []
+        return [*bounds(self.order, window), *implied]
 
     def _walked(self, window: Window) -> list[Sort]:
         return [sort.reversed() if window.from_end else sort for sort in self.order]

@@ -23,8 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
-from db.filters import NOT_DELETED
-from db.listing import Sort, Window, bounds, term
+from db.filters import BEFORE_DELETED, NOT_DELETED, Condition, EventFilter, UserFilter
+from db.listing import Listing, Sort, Window, bounds, term
 from db.models import ActorKind, Change, IdempotencyKey, User, UserEvent
 
 _USERS = cast("Table", User.__table__)
@@ -48,6 +48,14 @@ USERS_BY_EXTERNAL_ID = user_by(User.external_id)
 EVENTS_BY_ID = select(*EVENT_COLUMNS, UserEvent.id.label("key")).where(
     UserEvent.id.in_(bindparam("keys", expanding=True))
 )
+
+
+def users_listing(filter: UserFilter, order: Sequence[Sort]) -> Listing:
+    """List the users that match; the last sort of `order` has to be unique."""
+    by_status = order[0].column is User.status
+    less_than = BEFORE_DELETED if by_status and not filter.lists_deleted else None
+    where = _all(filter.narrowing())
+    return Listing(USER_COLUMNS, order, filter.in_status(), where, less_than)
 
 
 def users_count(where: ColumnElement[bool]) -> Select[int]:
@@ -160,6 +168,15 @@ def events_until(versions: Mapping[int, int]) -> Select[Any]:
 
 
 EVENT_ORDER = (Sort(UserEvent.id),)
+
+
+def events_listing(filter: EventFilter) -> Listing:
+    """List the events that match, the earliest first."""
+    return Listing(EVENT_COLUMNS, EVENT_ORDER, filter.where(), _all(filter.at))
+
+
+def _all(conditions: Sequence[Condition]) -> Condition | None:
+    return and_(*conditions) if conditions else None
 
 
 def whole_history(user_id: int) -> Select[Any]:

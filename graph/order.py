@@ -30,7 +30,7 @@ class Order:
     decoders: Sequence[cursors.Decoder]
 
     def cursor(self, row: Row[Any] | User) -> str:
-        """Give the cursor of a user, or of a row of a `Listing` in this order."""
+        """Give the cursor of a user, or of a row of a listing in this order."""
         if isinstance(row, User):
             return cursors.encode(self.name, [getattr(row, s.column.key) for s in self.sorts])
         return cursors.encode(self.name, row[-len(self.sorts) :])

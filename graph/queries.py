@@ -4,11 +4,9 @@ from asyncio import gather
 from typing import Annotated, Any, cast
 
 import strawberry
-from sqlalchemy import and_
 
 from db.filters import EventFilter
-from db.listing import Listing
-from db.statements import EVENT_COLUMNS, EVENT_ORDER, USER_COLUMNS, actions_of, whole_history
+from db.statements import actions_of, events_listing, users_listing, whole_history
 from graph import ids
 from graph.context import Context, GraphInfo
 from graph.errors import InputError
@@ -121,14 +119,7 @@ class Query:
         asked = window(first, after, last, before, order.position)
         found: Page[Any] = Page([], has_next=False, has_previous=False)
         if selects(info._raw_info, _ROW_FIELDS):  # noqa: SLF001 - Info offers no raw selection
-            narrowing = wanted.narrowing()
-            listing = Listing(
-                USER_COLUMNS,
-                order.sorts,
-                within=wanted.in_status(),
-                where=and_(*narrowing) if narrowing else None,
-            )
-            found = await read_page(info.context, listing, asked)
+            found = await read_page(info.context, users_listing(wanted, order.sorts), asked)
         return UserConnection.of(found, order, wanted)
 
     @strawberry.field(description="What happened to all users, the earliest first, page by page.")
@@ -145,9 +136,7 @@ class Query:
     ) -> UserEventConnection | None:
         wanted = filter.read() if filter else EventFilter()
         asked = window(first, after, last, before, decode_cursor)
-        moment = and_(*wanted.at) if wanted.at else None
-        listing = Listing(EVENT_COLUMNS, EVENT_ORDER, within=wanted.where(), where=moment)
-        return UserEventConnection.of(await read_page(info.context, listing, asked))
+        return UserEventConnection.of(await read_page(info.context, events_listing(wanted), asked))
 
     @strawberry.field(
         description="All that is held about a person, as one document: `user`, `history`, and "

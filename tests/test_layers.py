@@ -39,4 +39,4 @@ def test_a_package_imports_only_downward(package: str) -> None:
 
 def test_the_top_level_is_the_design_s() -> None:
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert packages == {"db", "graph", "migrations", "tests", "users"}
+    assert packages == {"benchmarks", "db", "graph", "migrations", "tests", "users"}

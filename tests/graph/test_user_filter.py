@@ -10,9 +10,9 @@ from sqlalchemy import text
 
 from db.filters import NOT_DELETED, contains
 from db.listing import Listing, Sort, Window
-from db.models import User
-from db.statements import USER_COLUMNS
-from graph.inputs.user_filter import read_filter
+from db.models import User, UserStatus
+from db.statements import USER_COLUMNS, users_listing
+from graph.inputs.user_filter import UserFilter, read_filter
 from graph.inputs.users import UserOrder, read_order
 from graph.types.enums import OrderDirection, UserOrderField
 from tests.client import Client
@@ -340,7 +340,8 @@ async def test_every_order_and_every_search_has_its_index(client: Client) -> Non
             text("""INSERT INTO users (username, username_key, email, email_key, display_name,
               display_name_key, is_active, status, status_changed_at, version, created_at,
               updated_at) SELECT md5(n::text), md5(n::text), md5(n::text) || '@example.com',
-              md5(n::text) || '@example.com', 'Name ' || n, 'name ' || n, true, 'ACTIVE', now(), 1,
+              md5(n::text) || '@example.com', 'Name ' || n, 'name ' || n, n % 5 > 0,
+              CASE WHEN n % 5 > 0 THEN 'ACTIVE' ELSE 'DEACTIVATED' END, now(), 1,
               now() - n * interval '1 minute', now() - n * interval '1 second'
               FROM generate_series(1, 20000) n""")
         )
@@ -365,6 +366,26 @@ async def test_every_order_and_every_search_has_its_index(client: Client) -> Non
             found = await plan(listed(read_filter(None, None).where(), order.sorts))
             assert f"ix_users_{column}_id" in found, found
             assert "Sort" not in found, found
+
+    # The orders of the users in one status, and a walk that doesn't begin among the deleted.
+    for field, column in zip(UserOrderField, columns[:4], strict=False):
+        sorts = read_order([UserOrder(field=field, direction=OrderDirection.DESC)]).sorts
+        tab = read_filter(UserFilter(status=[UserStatus.DEACTIVATED]), None)
+        found = await plan(users_listing(tab, sorts).page(Window(limit=20)))
+        assert f"ix_users_status_{column}_id" in found, found
+        assert "Sort" not in found, found
+    by_status = read_order(
+        [UserOrder(field=UserOrderField.STATUS, direction=OrderDirection.DESC)]
+    ).sorts
+    found = await plan(users_listing(read_filter(None, None), by_status).page(Window(limit=20)))
+    assert "Index Cond: ((status)::text < 'DELETED'::text)" in found, found
+
+    # What lies far is found by its index, however near a planner hopes it to be.
+    by_name = read_order([UserOrder(field=UserOrderField.USERNAME)]).sorts
+    far = users_listing(read_filter(None, "c4ca4238"), by_name).far_page(Window(limit=20))
+    found = await plan(far)
+    assert "ix_users_username_key_trgm" in found, found
+    assert "ix_users_username_key_id" not in found, found
 
     by_id = [Sort(User.id)]
     found = await plan(listed(read_filter(None, "c4ca4238").where(), by_id))
