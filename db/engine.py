@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from db.url import parse_url
 
@@ -27,6 +28,13 @@ _SQLITE_UNREACHABLE = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_FULL,
 }
+_CHANNEL = "roster_events"
+_NOTIFY = text("SELECT pg_notify('roster_events', :sender)")
+_EVENT_WRITERS = text(
+    "SELECT virtualtransaction FROM pg_locks WHERE relation = 'user_events'::regclass AND "
+    "mode = 'RowExclusiveLock' AND database = "
+    "(SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 _CONNECT_SECONDS = 5
 # Longer than any write of ours takes: another process may hold the one write lock.
 _SQLITE_BUSY_MS = 30_000
@@ -61,6 +69,8 @@ class Database:
             pool_timeout=pool_timeout,
             pool_pre_ping=pool_pre_ping,
         )
+        # Apart, so that a notification never waits for a request's connection, nor takes it one.
+        self._notifier = None if self.is_sqlite else _engine(self.url, None, pool_size=1)
         # SQLite has one writer: in this process writers queue here, where a waiter costs nothing,
         # and not inside SQLite, where it costs a thread that sleeps and polls.
         self._writer = asyncio.Lock() if self.is_sqlite else None
@@ -98,18 +108,69 @@ class Database:
         async with self.engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
 
-    async def forget(self) -> None:
-        """Take what was overwritten out of SQLite's log too, where nobody reads it at the moment.
+    async def event_writers(self) -> frozenset[str]:
+        """Name the transactions that may have an event to commit; each once only, for ever.
+
+        PostgreSQL gives ids out as events are inserted, and lets others see them as transactions
+        end, in any order: whoever inserts holds this lock from before the id until after the
+        commit. SQLite has one writer, whose events are the last.
+        """
+        if self.is_sqlite:
+            return frozenset()
+        async with self.engine.connect() as connection:
+            return frozenset((await connection.execute(_EVENT_WRITERS)).scalars())
+
+    async def notify(self, sender: str = "") -> None:
+        """Tell all who listen that there may be new events; never inside a transaction.
+
+        PostgreSQL lets only one transaction that notifies commit at a time.
+        """
+        if self._notifier:
+            async with self._notifier.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.execute(_NOTIFY, {"sender": sender})
+
+    @asynccontextmanager
+    async def listening(self, heard: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
+        """Hear of new events from other processes, on a connection of its own.
+
+        Gives what is set when that connection is lost. SQLite tells nobody anything.
+        """
+        lost = asyncio.Event()
+        if self.is_sqlite:
+            yield lost
+            return
+        engine = _engine(self.url, None, poolclass=NullPool)
+        try:
+            async with engine.connect() as connection:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                driver.add_termination_listener(lambda _: lost.set())
+                await driver.add_listener(_CHANNEL, lambda *told: heard(told[-1]))
+                yield lost
+        finally:
+            await engine.dispose()
+
+    async def forget(self) -> bool:
+        """Take what was overwritten out of SQLite's log too; tell whether nobody was in the way.
 
         PostgreSQL's own files are its administrator's: dead rows go with a vacuum, the log with
         its retention.
         """
-        if self.is_sqlite:
-            async with self.engine.connect() as connection:
-                await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        if self._writer is None:
+            return True
+        async with self._writer, self.engine.connect() as connection:
+            # Without patience: it would keep all writers waiting for as long as somebody reads.
+            await connection.execute(text("PRAGMA busy_timeout = 0"))
+            try:
+                checkpoint = await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+                return bool(checkpoint.one()[0] == 0)
+            finally:
+                await connection.execute(text(f"PRAGMA busy_timeout = {_SQLITE_BUSY_MS}"))
 
     async def close(self) -> None:
         await self.engine.dispose()
+        if self._notifier:
+            await self._notifier.dispose()
 
 
 def is_unique_violation(error: IntegrityError) -> bool:

@@ -1,15 +1,17 @@
 """Conditions on rows, as they stand in a WHERE. Each is true or false of every row, never NULL."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, literal, or_, true
+from sqlalchemy import ColumnElement, Row, and_, false, literal, or_, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from db.models import User, UserEvent, UserEventType, UserStatus
 
 Condition = ColumnElement[bool]
+Comparison = Callable[[Any, Any], Any]  # an operator of Python's: of a column it makes a condition
 
 # In the text, not a parameter: that is how a planner knows that the partial indexes apply.
 NOT_DELETED = User.status != literal(UserStatus.DELETED, User.status.type, literal_execute=True)
@@ -92,7 +94,19 @@ class EventFilter:
     user_ids: Sequence[int] | None = None
     types: Sequence[UserEventType] | None = None
     actor_ids: Sequence[str] | None = None
-    at: Sequence[Condition] = ()
+    at: Sequence[tuple[Comparison, datetime]] = ()
+
+    def matches(self, event: Row[Any]) -> bool:
+        """Tell of an event that was read what `where` and `when` tell of one in the database."""
+        return (
+            (self.user_ids is None or event.user_id in self.user_ids)
+            and (self.types is None or event.type in self.types)
+            and (self.actor_ids is None or event.actor_id in self.actor_ids)
+            and all(holds(event.at, moment) for holds, moment in self.at)
+        )
+
+    def when(self) -> Sequence[Condition]:
+        return [holds(UserEvent.at, moment) for holds, moment in self.at]
 
     def where(self) -> Condition:
         """Give what indexes in the order of events answer; the moment is asked for apart."""

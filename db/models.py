@@ -157,7 +157,10 @@ UNIQUE_USER_INDEXES = tuple(
 
 
 class UserEvent(Model):
-    """One change of one user, for ever: what `User.history` and the feed are made of."""
+    """One change of one user: what `User.history` and the feed are made of.
+
+    It outlives the user; what is personal is taken out when they are erased.
+    """
 
     __tablename__ = "user_events"
 

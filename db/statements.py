@@ -1,4 +1,4 @@
-"""Pure `Select` builders: by key, a page by keyset, counts. Nothing here runs a statement."""
+"""Pure statement builders: by key, lists, counts, writes. Nothing here runs a statement."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -115,14 +115,21 @@ REDACT_EVENTS = (
 )
 
 
-def histories_of(user_ids: Collection[int]) -> Select[int, list[Change]]:
-    return select(UserEvent.id, UserEvent.changes).where(UserEvent.user_id.in_(user_ids))
+def traces_of(user_ids: Collection[int]) -> Select[int, int, list[Change]]:
+    """Select and lock all that happened to users and all that they did, in the events' order."""
+    traces = or_(UserEvent.user_id.in_(user_ids), _done_by(user_ids))
+    columns = (UserEvent.id, UserEvent.user_id, UserEvent.changes)
+    return select(*columns).where(traces).order_by(UserEvent.id).with_for_update()
 
 
-def forget_actors(user_ids: Collection[str]) -> Update:
+def forget_actors(user_ids: Collection[int]) -> Update:
     """Take the names of users out of all that they did."""
-    theirs = and_(UserEvent.actor_kind == ActorKind.USER, UserEvent.actor_id.in_(user_ids))
-    return update(_EVENTS).where(theirs).values(actor_label=None)
+    return update(_EVENTS).where(_done_by(user_ids)).values(actor_label=None)
+
+
+def _done_by(user_ids: Collection[int]) -> Condition:
+    ids = [str(user_id) for user_id in user_ids]
+    return and_(UserEvent.actor_kind == ActorKind.USER, UserEvent.actor_id.in_(ids))
 
 
 def due_users(now: datetime, limit: int) -> Select[int]:
@@ -170,9 +177,24 @@ def events_until(versions: Mapping[int, int]) -> Select[Any]:
 EVENT_ORDER = (Sort(UserEvent.id),)
 
 
-def events_listing(filter: EventFilter) -> Listing:
-    """List the events that match, the earliest first."""
-    return Listing(EVENT_COLUMNS, EVENT_ORDER, filter.where(), _all(filter.at))
+def events_listing(filter: EventFilter, until: int | None = None) -> Listing:
+    """List the events that match, with ids up to `until`, the earliest first."""
+    within = filter.where() if until is None else and_(filter.where(), UserEvent.id <= until)
+    return Listing(EVENT_COLUMNS, EVENT_ORDER, within, _all(filter.when()))
+
+
+def events_between(after: int, until: int | None, filter: EventFilter, limit: int) -> Select[Any]:
+    """Select the events that match, with ids above `after` and up to `until`, in order."""
+    ids = [UserEvent.id > after, *([] if until is None else [UserEvent.id <= until])]
+    matching = select(*EVENT_COLUMNS).where(*ids, filter.where(), *filter.when())
+    return matching.order_by(UserEvent.id).limit(limit)
+
+
+LAST_EVENT_ID = select(func.coalesce(func.max(UserEvent.id), 0))
+
+
+def event_ids(after: int) -> Select[int]:
+    return select(UserEvent.id).where(UserEvent.id > after).order_by(UserEvent.id)
 
 
 def _all(conditions: Sequence[Condition]) -> Condition | None:
@@ -186,9 +208,8 @@ def whole_history(user_id: int) -> Select[Any]:
 
 def actions_of(user_id: int) -> Select[Any]:
     """Select all that a user did to others, the earliest first."""
-    theirs = and_(UserEvent.actor_kind == ActorKind.USER, UserEvent.actor_id == str(user_id))
     to_others = UserEvent.user_id != user_id
-    return select(*EVENT_COLUMNS).where(theirs, to_others).order_by(UserEvent.id)
+    return select(*EVENT_COLUMNS).where(_done_by([user_id]), to_others).order_by(UserEvent.id)
 
 
 def histories(user_ids: Sequence[int], window: Window) -> Select[Any]:

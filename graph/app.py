@@ -6,14 +6,19 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from starlette.requests import HTTPConnection
+from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from db.models import ActorKind
-from graph import http, logs
+from graph import http, logs, signals
 from graph.context import Context
+from graph.event_stream import EventStream
+from graph.live import Live
 from graph.schema import schema
 from graph.settings import Mode, Settings, load
+from graph.sockets import Limits, Sockets
 from users.events import Actor
+from users.feed import Feed
 
 # Nobody signs in yet: whoever reaches a development server on this machine is its developer.
 DEVELOPER = Actor(ActorKind.SYSTEM, label="development")
@@ -24,14 +29,26 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.database = settings.database()
+        app.state.database = database = settings.database()
+        app.state.feed = feed = Feed(database)
         try:
-            yield
+            with signals.before_shutdown(feed.stop):
+                yield
         finally:
-            await app.state.database.close()
+            await feed.close()
+            await database.close()
 
     app = FastAPI(title="Roster", lifespan=lifespan, openapi_url=None)
+    live = Live(schema)
+    limits = Limits(
+        init_seconds=settings.socket_init_timeout,
+        send_seconds=settings.send_timeout,
+        operations=settings.socket_operations,
+        sockets=settings.sockets_per_caller,
+    )
+    app.add_middleware(EventStream, path="/graphql", live=live, context=_context)
     app.add_middleware(http.RequestId)
+    app.router.routes.append(WebSocketRoute("/graphql", Sockets(live, limits, _context).accept))
     app.include_router(
         http.GraphQLDoor(
             schema,
@@ -56,4 +73,5 @@ def from_environment() -> FastAPI:
 
 
 async def _context(connection: HTTPConnection) -> Context:
-    return Context(connection.app.state.database, DEVELOPER, connection.state.request_id)
+    state = connection.app.state
+    return Context(state.database, state.feed, DEVELOPER, connection.state.request_id)

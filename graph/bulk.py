@@ -4,23 +4,22 @@ from collections.abc import Sequence
 
 from graph.context import GraphInfo
 from graph.inputs.bulk import BulkUsersInput, UserOperation
-from graph.transaction import carry_out
+from graph.transaction import carry_out, key_of_request
 from graph.types.enums import BulkMode
 from graph.types.payloads import BulkResult, BulkUsersPayload
 from graph.types.user import User
 from graph.types.user_error import user_errors
 from users.errors import ErrorCode, GeneralProblem, Problem
-from users.operations import IdempotencyKey, Refused, Result
+from users.operations import Refused, Result
 
 _ABORTED = GeneralProblem(
     code=ErrorCode.BATCH_ABORTED,
-    message="Not done, because another operation of the batch was refused.",
+    message="Not done, because the batch was refused.",
 )
 
 
 async def bulk_users(info: GraphInfo, given: BulkUsersInput) -> BulkUsersPayload:
-    text, asked = given.idempotency_key, given.operations
-    key = None if text is None else IdempotencyKey(text=text, verb="bulkUsers")
+    asked, key = given.operations, key_of_request("bulkUsers", given, given.idempotency_key)
     operations = [operation.operation() for operation in asked]
     atomic = given.mode is BulkMode.ATOMIC
     try:

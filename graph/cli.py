@@ -75,6 +75,10 @@ def serve() -> None:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=10,
+        ws_max_size=256 * 1024,
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
+        ws_per_message_deflate=False,  # it would hold on to memory for each idle socket
     )
     try:
         if settings.workers == 1:

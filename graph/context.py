@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
 from sqlalchemy import Row, Select
 from strawberry import Info
 from strawberry.dataloader import DataLoader
@@ -21,7 +22,10 @@ from db.statements import (
     histories,
 )
 from users.events import Actor
+from users.feed import Feed
 from users.service import UserService
+
+log = structlog.get_logger("roster")
 
 Rows = Sequence[Row[Any]]
 
@@ -38,8 +42,9 @@ class Context(BaseContext):
     waits for a loader, or for another turn, while having one.
     """
 
-    def __init__(self, database: Database, actor: Actor, request_id: str) -> None:
+    def __init__(self, database: Database, feed: Feed, actor: Actor, request_id: str) -> None:
         super().__init__()
+        self.feed = feed
         self.actor = actor
         self.request_id = request_id
         self._database = database
@@ -61,6 +66,7 @@ class Context(BaseContext):
                 await self._session.close()  # a reader's, left open for the next one
             async with self._database.transaction(self._session) as session:
                 yield UserService(session, self.actor, self.request_id)
+        self.feed.wake()
 
     async def rows(self, statement: Select[Any], parameters: dict[str, Any] | None = None) -> Rows:
         """Read, in autocommit."""
@@ -71,8 +77,9 @@ class Context(BaseContext):
             return rows
 
     async def forget(self) -> None:
-        """Have the database let go of what was erased, as far as it can."""
-        await self._database.forget()
+        """Have the database let go of what was erased; `roster erase-due` repeats it."""
+        if not await self._database.forget():
+            log.warning("what was erased is still in SQLite's log: somebody is reading it")
 
     def history(self, window: Window) -> DataLoader[int, Rows]:
         """Load the same window of the histories of all the users it is asked for."""

@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 import structlog
-from graphql import GraphQLError, GraphQLSyntaxError
+from graphql import FieldNode, GraphQLError, GraphQLSyntaxError
 
 from db.engine import is_unreachable
 
@@ -27,10 +27,12 @@ def present(error: GraphQLError, request_id: str | None) -> GraphQLError:
         return error
     if isinstance(error, GraphQLSyntaxError):
         return _with(error, error.message, "GRAPHQL_PARSE_FAILED")
-    # A wrong variable comes as a GraphQLError inside another.
-    if error.path is None and isinstance(error.original_error, GraphQLError | None):
-        return _with(error, error.message, "GRAPHQL_VALIDATION_FAILED")
     cause = error.original_error
+    # A wrong variable comes as a GraphQLError inside another; one that is null, and may only be
+    # left out, comes when its field is executed, and points at the argument.
+    at_fault = error.path is None or not isinstance(next(iter(error.nodes or ()), None), FieldNode)
+    if isinstance(cause, GraphQLError | None) and at_fault:
+        return _with(error, error.message, "GRAPHQL_VALIDATION_FAILED")
     if error.path is None and isinstance(cause, ValueError | RecursionError):
         message = "The document cannot be read: a value is too long, or nested too deep."
         return _with(error, message, "GRAPHQL_VALIDATION_FAILED")

@@ -15,7 +15,7 @@ from graph.inputs.mutations import (
     UpsertUserInput,
     UserTransitionInput,
 )
-from graph.transaction import attempt
+from graph.transaction import do, key_of_request
 from graph.types.payloads import (
     BulkUsersPayload,
     CreateUserPayload,
@@ -28,7 +28,6 @@ from graph.types.payloads import (
     UpsertUserPayload,
 )
 from users.lifecycle import UserAction
-from users.operations import IdempotencyKey
 
 _INPUT = strawberry.argument(description="What to do.")
 
@@ -45,9 +44,8 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[CreateUserInput, _INPUT],
     ) -> CreateUserPayload | None:
-        text = input.idempotency_key
-        key = None if text is None else IdempotencyKey(text=text, verb="createUser")
-        done = await attempt(info, input.operation(), key)
+        key = key_of_request("createUser", input, input.idempotency_key)
+        done = await do(info, input.operation(), key)
         return CreateUserPayload(
             user=done.user, user_edge=done.edge, replayed=done.replayed, errors=done.errors
         )
@@ -58,7 +56,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UpdateUserInput, _INPUT],
     ) -> UpdateUserPayload | None:
-        done = await attempt(info, input.operation())
+        done = await do(info, input.operation())
         return UpdateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(
@@ -70,7 +68,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UpsertUserInput, _INPUT],
     ) -> UpsertUserPayload | None:
-        done = await attempt(info, input.operation())
+        done = await do(info, input.operation())
         return UpsertUserPayload(
             user=done.user, created=done.created, changed=done.changed, errors=done.errors
         )
@@ -83,7 +81,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> DeactivateUserPayload | None:
-        done = await attempt(info, input.operation(UserAction.DEACTIVATE))
+        done = await do(info, input.operation(UserAction.DEACTIVATE))
         return DeactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(description="Switch a deactivated user on again.")
@@ -92,7 +90,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> ReactivateUserPayload | None:
-        done = await attempt(info, input.operation(UserAction.REACTIVATE))
+        done = await do(info, input.operation(UserAction.REACTIVATE))
         return ReactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(
@@ -104,7 +102,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[DeleteUserInput, _INPUT],
     ) -> DeleteUserPayload | None:
-        done = await attempt(info, input.operation())
+        done = await do(info, input.operation())
         deleted_id = done.user.id if done.user else None
         return DeleteUserPayload(
             deleted_user_id=deleted_id, user=done.user, changed=done.changed, errors=done.errors
@@ -119,7 +117,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> RestoreUserPayload | None:
-        done = await attempt(info, input.operation(UserAction.RESTORE))
+        done = await do(info, input.operation(UserAction.RESTORE))
         return RestoreUserPayload(
             user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
         )
@@ -134,8 +132,8 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[EraseUserInput, _INPUT],
     ) -> EraseUserPayload | None:
-        done = await attempt(info, input.operation())
-        if done.changed:
+        done = await do(info, input.operation())
+        if done.user:
             await info.context.forget()
         return EraseUserPayload(
             erased_user_id=done.user.id if done.user else None, errors=done.errors

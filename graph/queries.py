@@ -136,7 +136,9 @@ class Query:
     ) -> UserEventConnection | None:
         wanted = filter.read() if filter else EventFilter()
         asked = window(first, after, last, before, decode_cursor)
-        return UserEventConnection.of(await read_page(info.context, events_listing(wanted), asked))
+        settled = await info.context.feed.horizon()
+        listing = events_listing(wanted, settled)
+        return UserEventConnection.of(await read_page(info.context, listing, asked))
 
     @strawberry.field(
         description="All that is held about a person, as one document: `user`, `history`, and "
@@ -148,11 +150,14 @@ class Query:
         user_id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
     ) -> Json | None:
         key = read_user_id(user_id)
-        row = await info.context.users_by_id.load(key)
-        if row is None:
-            return None
-        happened = await info.context.rows(whole_history(key))
-        return document(row, happened, await info.context.rows(actions_of(key)))
+        while True:
+            happened = await info.context.rows(whole_history(key))
+            did = await info.context.rows(actions_of(key))
+            row = await info.context.users_by_id.load(key)
+            if row is None:
+                return None
+            if happened[-1].version_after == row.version:  # else something happened meanwhile
+                return document(row, happened, did)
 
 
 async def _node(context: Context, text: str) -> Node | None:

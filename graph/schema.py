@@ -20,6 +20,7 @@ from graph.errors import present
 from graph.mutations import Mutation
 from graph.queries import Query
 from graph.scalars import SCALARS
+from graph.subscriptions import Subscription
 from graph.types.user_error import (
     FieldError,
     GenericError,
@@ -61,6 +62,7 @@ def _inputs(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputFie
 schema = Schema(
     query=Query,
     mutation=Mutation,
+    subscription=Subscription,
     types=[
         UserEvent,
         FieldError,

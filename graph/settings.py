@@ -30,6 +30,10 @@ class Settings(BaseSettings):
     pool_timeout: Annotated[float, Field(gt=0, le=600)] = 30
     pool_pre_ping: bool = True
     statement_timeout: Annotated[float, Field(gt=0, le=3600)] = 30
+    socket_init_timeout: Annotated[float, Field(gt=0, le=600)] = 8
+    socket_operations: Annotated[int, Field(ge=1, le=10_000)] = 100
+    sockets_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    send_timeout: Annotated[float, Field(gt=0, le=600)] = 10
     log_format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
 
     @field_validator("database_url")

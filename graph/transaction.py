@@ -1,18 +1,20 @@
 """One write, one transaction: tried again where that helps, and answered in the schema's terms."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import DBAPIError
-
-from db.engine import is_passing
 from graph.context import Context, GraphInfo
 from graph.inputs.users import read_order
 from graph.types.user import User, UserEdge
 from graph.types.user_error import UserError, user_errors
-from users.operations import Answer, IdempotencyKey, Operation, Overtaken, Refused
+from users.contention import until_done
+from users.operations import Answer, IdempotencyKey, Operation, Refused
 
-_ATTEMPTS = 5
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 _DEFAULT_ORDER = read_order(None)
 
 
@@ -28,9 +30,17 @@ class Outcome:
     errors: list[UserError] = field(default_factory=list)
 
 
-async def attempt(
-    info: GraphInfo, operation: Operation, key: IdempotencyKey | None = None
-) -> Outcome:
+def key_of_request(
+    verb: str, given: "DataclassInstance", text: str | None
+) -> IdempotencyKey | None:
+    """Give the idempotency key of a mutation, with its input to the letter."""
+    if text is None:
+        return None
+    request = json.dumps([verb, asdict(given)], sort_keys=True, default=repr)
+    return IdempotencyKey(text=text, request=request)
+
+
+async def do(info: GraphInfo, operation: Operation, key: IdempotencyKey | None = None) -> Outcome:
     """Do one operation in one transaction."""
     try:
         answer = await carry_out(info.context, [operation], key=key)
@@ -56,15 +66,10 @@ async def carry_out(
 
     Raises `Refused` where nothing was done.
     """
-    for number in range(1, _ATTEMPTS + 1):
+
+    async def attempt(number: int) -> Answer:
         look = number > 1 or len(operations) > 1
-        try:
-            async with context.writing() as users:
-                return await users.carry_out(operations, atomic=atomic, key=key, look=look)
-        except Overtaken:
-            if number == _ATTEMPTS:
-                raise
-        except DBAPIError as error:
-            if number == _ATTEMPTS or not is_passing(error):
-                raise
-    raise AssertionError
+        async with context.writing() as users:
+            return await users.carry_out(operations, atomic=atomic, key=key, look=look)
+
+    return await until_done(attempt)

@@ -50,6 +50,7 @@ async def populate(database: Database, count: int) -> AsyncIterator[int]:
         async with database.session() as session, database.transaction(session):
             await _live(session, batch)
         yield len(batch)
+    await database.notify()
 
 
 async def _live(session: AsyncSession, lives: Sequence[_Life]) -> None:

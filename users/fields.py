@@ -21,6 +21,7 @@ class UserFields(TypedDict, total=False):
 
 def _username(raw: str) -> Columns:
     username = Username.parse(raw)
+    username.check_free()
     return {"username": username.text, "username_key": username.key}
 
 

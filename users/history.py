@@ -24,22 +24,21 @@ async def as_of(session: AsyncSession, versions: Collection[Version]) -> dict[Ve
     """
     if not versions:
         return {}
-    rows = await session.execute(users_to_read({user_id for user_id, _ in versions}))
-    now = {row.id: User(**row._mapping) for row in rows}  # noqa: SLF001 - its public name
-    users: dict[Version, User] = {}
-    past: dict[int, int] = {}
+    newest: dict[int, int] = {}
     for user_id, version in versions:
-        if now[user_id].version == version or now[user_id].erased_at:
-            users[user_id, version] = now[user_id]
-        else:
-            past[user_id] = max(version, past.get(user_id, version))
-    if past:
-        events: dict[int, list[Row[Any]]] = {user_id: [] for user_id in past}
-        for event in await session.execute(events_until(past)):
-            events[event.user_id].append(event)
-        for user_id, version in set(versions) - set(users):
-            users[user_id, version] = _told(now[user_id], version, events[user_id])
-    return users
+        newest[user_id] = max(version, newest.get(user_id, version))
+    # The events first: where they were erased between the two reads, the user is seen to be.
+    events: dict[int, list[Row[Any]]] = {user_id: [] for user_id in newest}
+    for event in await session.execute(events_until(newest)):
+        events[event.user_id].append(event)
+    rows = await session.execute(users_to_read(newest))
+    now = {row.id: User(**row._mapping) for row in rows}  # noqa: SLF001 - its public name
+    return {
+        (user_id, version): now[user_id]
+        if now[user_id].version == version or now[user_id].erased_at
+        else _told(now[user_id], version, events[user_id])
+        for user_id, version in versions
+    }
 
 
 def _told(now: User, version: int, events: Iterable[Row[Any]]) -> User:

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from users.errors import (
 )
 from users.events import Actor
 from users.history import Version, as_of
-from users.operations import IdempotencyKey, Operation, Refused, Result
+from users.operations import IdempotencyKey, Refused, Result
 
 KEY_LENGTH: Final = 255
 LIFETIME: Final = timedelta(hours=24)
@@ -69,18 +69,13 @@ class Claim:
         session: AsyncSession,
         actor: Actor,
         key: IdempotencyKey,
-        operations: Sequence[Operation],
-        *,
-        atomic: bool,
     ) -> "Claim":
         owned = json.dumps([actor.kind, actor.id, key.text])
-        asked = [[type(o).__name__, asdict(o)] for o in operations]
-        text = json.dumps([key.verb, atomic, asked], sort_keys=True, default=str)
         secret = key.text.encode(errors="surrogatepass")
         return cls(
             session,
             hashlib.sha256(owned.encode()).hexdigest(),
-            hmac.digest(secret, text.encode(), "sha256").hex(),
+            hmac.digest(secret, key.request.encode(errors="surrogatepass"), "sha256").hex(),
         )
 
     async def take(self, now: datetime) -> Sequence[Result] | None:

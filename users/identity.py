@@ -82,11 +82,13 @@ class Username:
                 pattern=USERNAME_PATTERN,
             ) from None
         _check_length("username", text, USERNAME_MIN_LENGTH, USERNAME_LENGTH)
-        key = fold(mapped)
-        if _ERASED_NAME.fullmatch(key):
+        return cls(text, fold(mapped))
+
+    def check_free(self) -> None:
+        """Raise InvalidValue for a name that nobody can be given."""
+        if _ERASED_NAME.fullmatch(self.key):
             message = "This name is kept for users that were erased."
             raise InvalidValue("username", ErrorCode.RESERVED, message)
-        return cls(text, key)
 
 
 @dataclass(frozen=True, slots=True)

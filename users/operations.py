@@ -83,10 +83,10 @@ class Erase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyKey:
-    """The caller's own name for a request, of 1 to 255 characters; `verb` is what it asks for."""
+    """The caller's own name for a request, of 1 to 255 characters, and the request as it came."""
 
     text: str
-    verb: str
+    request: str
 
 
 Operation = Create | Update | UpsertById | UpsertByKey | Transition | Erase

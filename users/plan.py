@@ -73,6 +73,14 @@ _ERASED_COLUMNS = (
     "erase_after",
 )
 
+NO_VERSION: Final = (
+    FieldProblem(
+        code=ErrorCode.NOT_FOUND,
+        message="There is no such user, and so no version of it.",
+        field="by",
+    ),
+)
+
 Key = tuple[str, str]  # a column of KEY_COLUMNS, and what it holds
 
 
@@ -223,11 +231,9 @@ class Plan:
         if user_id is not None:
             if user_id not in self.users:
                 raise Overtaken  # they came between the lock and the look
-            if user_id > 0 or upsert.expected_version is None:
-                return self._update(request, user_id, at)
+            return self._update(request, user_id, at)
         if upsert.expected_version is not None:
-            message = "There is no such user, and so no version of it."
-            raise _Refusal([FieldProblem(code=ErrorCode.NOT_FOUND, message=message, field="by")])
+            raise _Refusal(NO_VERSION)
         whole = {"username": None, "email": None, upsert.by: upsert.value} | upsert.fields
         create = Create(fields=cast("UserFields", whole))
         try:

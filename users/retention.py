@@ -4,12 +4,17 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Final
 
+import structlog
+
 from db.engine import Database
 from db.models import ActorKind
 from db.statements import due_users, expired_keys
+from users.contention import until_done
 from users.events import Actor
 from users.operations import Erase
 from users.service import UserService, now
+
+log = structlog.get_logger("roster")
 
 _BATCH: Final = 100
 RETENTION = Actor(ActorKind.SYSTEM, label="roster erase-due")
@@ -21,16 +26,20 @@ async def erase_due(database: Database, clock: Callable[[], datetime] = now) -> 
 
     Two at once share the work: whom one has locked, the other passes over.
     """
-    while True:
+
+    async def erase(_: int) -> int:
         async with database.session() as session, database.transaction(session):
             ids = (await session.scalars(due_users(clock(), _BATCH))).all()
             if ids:
                 await UserService(session, RETENTION, clock=clock).carry_out(
                     [Erase(user_id=i, confirm_username=None, reason=_REASON) for i in ids]
                 )
-        if not ids:
-            break
-        yield len(ids)
+            return len(ids)
+
+    while erased := await until_done(erase):
+        yield erased
     async with database.session() as session, database.transaction(session):
         await session.execute(expired_keys(clock()))
-    await database.forget()
+    await database.notify()
+    if not await database.forget():
+        log.warning("what was erased is still in SQLite's log: somebody is reading it")

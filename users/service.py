@@ -22,11 +22,11 @@ from db.statements import (
     UPDATE_USERS,
     changes_since,
     forget_actors,
-    histories_of,
     key_holders,
+    traces_of,
     users_to_write,
 )
-from users.errors import ErrorCode, GeneralProblem
+from users.errors import ErrorCode, GeneralProblem, VersionConflict
 from users.events import Actor, Recorder, redacted
 from users.idempotency import Claim, key_problems
 from users.lifecycle import UserAction
@@ -39,7 +39,7 @@ from users.operations import (
     Result,
     Transition,
 )
-from users.plan import COLUMNS, KEY_COLUMNS, Key, Plan, Request, Stock, kept
+from users.plan import COLUMNS, KEY_COLUMNS, NO_VERSION, Key, Plan, Request, Stock, kept
 
 MAX_OPERATIONS: Final = 500
 
@@ -85,13 +85,13 @@ class UserService:
         requests = [Request.of(operation) for operation in operations]
         claim = None
         if key and not problems and not all(request.validate_only for request in requests):
-            claim = Claim.of(self.session, self.actor, key, operations, atomic=atomic)
-            if (kept := await claim.take(self.clock())) is not None:
-                return Answer(kept, replayed=True)
+            claim = Claim.of(self.session, self.actor, key)
+            if (earlier := await claim.take(self.clock())) is not None:
+                return Answer(earlier, replayed=True)
         plan, results = await self._plan(requests, look=look)
         refused = [bool(result.problems) for result in results]
         if problems or (refused and (all(refused) or (atomic and any(refused)))):
-            raise Refused(results, problems)
+            raise Refused(_of_nobody_new(results), problems)
         await self._write(plan)
         if claim:
             await claim.keep(results)
@@ -126,16 +126,15 @@ class UserService:
         self, requests: Sequence[Request], users: dict[int, User]
     ) -> dict[int, dict[int, list[str]]]:
         """Read what was changed since the versions that the requests have seen."""
-        owners = {key: user.id for user in users.values() for key in kept(user)}
-        seen: dict[int, int] = {}
-        for request in requests:
-            user_id = owners.get(request.by) if request.by else request.user_id
-            if user_id in users and (version := request.expected_version) is not None:
-                seen[user_id] = min(version, seen.get(user_id, version))
-        behind = {user_id: v for user_id, v in seen.items() if v < users[user_id].version}
-        changes: dict[int, dict[int, list[str]]] = {user_id: {} for user_id in behind}
-        if behind:
-            for row in await self.session.execute(changes_since(behind, min(behind.values()))):
+        seen = [version for r in requests if (version := r.expected_version) is not None]
+        first = min(seen, default=None)
+        if first is None:
+            return {}
+        changes: dict[int, dict[int, list[str]]] = {
+            user.id: {} for user in users.values() if user.version > first
+        }
+        if changes:
+            for row in await self.session.execute(changes_since(changes, first)):
                 changes[row.user_id][row.version_after] = [c["field"] for c in row.changes]
         return changes
 
@@ -193,10 +192,21 @@ class UserService:
 
     async def _redact(self, user_ids: Sequence[int]) -> None:
         """Take what is personal out of the histories of users, and their names as actors."""
-        found = await self.session.execute(histories_of(user_ids))
-        if events := [{"row_id": row.id, "kept": redacted(row.changes)} for row in found]:
+        found = await self.session.execute(traces_of(user_ids))
+        theirs = [row for row in found if row.user_id in user_ids]
+        if events := [{"row_id": row.id, "kept": redacted(row.changes)} for row in theirs]:
             await self.session.execute(REDACT_EVENTS, events)
-        await self.session.execute(forget_actors([str(user_id) for user_id in user_ids]))
+        await self.session.execute(forget_actors(user_ids))
+
+
+def _of_nobody_new(results: Sequence[Result]) -> list[Result]:
+    """Name no user whom the batch would have created: now that it is refused, there is none."""
+    return [
+        replace(result, user=None, problems=NO_VERSION)
+        if any(isinstance(p, VersionConflict) and p.user.id < 0 for p in result.problems)
+        else result
+        for result in results
+    ]
 
 
 def _too_many(operations: Sequence[Operation]) -> GeneralProblem:

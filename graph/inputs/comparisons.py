@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from operator import ge, gt, le, lt
 from typing import Any
 
 import strawberry
 from sqlalchemy import false, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
-from db.filters import Condition, contains, ends_with, none_of, one_of, starts_with
+from db.filters import Comparison, Condition, contains, ends_with, none_of, one_of, starts_with
 from graph.inputs.lists import check_length, check_text, storable
 from users.identity import fold, part_keys
 
@@ -73,12 +74,12 @@ class DateTimeFilter:
     lt: datetime | None = strawberry.field(default=None, description="Before this moment.")
     lte: datetime | None = strawberry.field(default=None, description="At this moment or before.")
 
-    def read(self, column: InstrumentedAttribute[Any]) -> Iterator[Condition]:
-        if self.gt is not None:
-            yield column > self.gt
-        if self.gte is not None:
-            yield column >= self.gte
-        if self.lt is not None:
-            yield column < self.lt
-        if self.lte is not None:
-            yield column <= self.lte
+    def read(self) -> Iterator[tuple[Comparison, datetime]]:
+        for compare, moment in (
+            (gt, self.gt),
+            (ge, self.gte),
+            (lt, self.lt),
+            (le, self.lte),
+        ):
+            if moment is not None:
+                yield compare, moment

@@ -3,7 +3,7 @@
 import strawberry
 
 from db.filters import EventFilter
-from db.models import UserEvent, UserEventType
+from db.models import UserEventType
 from graph.inputs.comparisons import DateTimeFilter
 from graph.inputs.lists import check_length, storable
 from graph.inputs.users import read_user_id
@@ -39,5 +39,5 @@ class UserEventFilter:
             else [read_user_id(text) for text in self.user_id],
             types=self.type,
             actor_ids=None if self.actor_id is None else [t for t in self.actor_id if storable(t)],
-            at=[] if self.at is None else list(self.at.read(UserEvent.at)),
+            at=[] if self.at is None else list(self.at.read()),
         )

@@ -85,7 +85,7 @@ class UserFilter:
             (self.status_changed_at, User.status_changed_at),
         ):
             if moment is not None:
-                yield from moment.read(column)
+                yield from (compare(column, at) for compare, at in moment.read())
 
 
 @dataclass(slots=True)

@@ -66,7 +66,7 @@ _describe(
     INVALID_TRANSITION="The user's status doesn't allow this.",
     VERSION_CONFLICT="The user was changed since the version that the request names.",
     IDEMPOTENCY_KEY_REUSED="The idempotency key was used for another request.",
-    BATCH_ABORTED="Not done, because another operation of the batch was refused.",
+    BATCH_ABORTED="Not done, because the batch was refused.",
     LIMIT_EXCEEDED="The batch has too many operations.",
 )
 _describe(

@@ -15,6 +15,11 @@ SCHEDULED = sa.text("erase_after IS NOT NULL")
 def upgrade() -> None:
     op.add_column("users", sa.Column("erase_after", sa.DateTime(timezone=True)))
     op.add_column("users", sa.Column("erased_at", sa.DateTime(timezone=True)))
+    # Who was erased before a downgrade is so still.
+    op.execute(
+        "UPDATE users SET erased_at = updated_at WHERE status = 'DELETED' "
+        "AND email_key = 'erased-' || id || '@erased.invalid'"
+    )
     op.create_index(
         op.f("ix_users_erase_after"),
         "users",

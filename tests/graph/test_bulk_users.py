@@ -176,7 +176,7 @@ async def test_an_operation_sees_what_those_before_it_have_done(client: Client) 
         *[[]] * 5,
         [("TAKEN", ["restore", "username"]), ("TAKEN", ["restore", "email"])],
         [],
-        [("NOT_FOUND", ["upsert", "by"])],
+        [("VERSION_CONFLICT", ["upsert", "expectedVersion"])],
         [("VERSION_CONFLICT", ["update", "expectedVersion"])],
         [],
     ]
@@ -403,3 +403,62 @@ async def test_a_batch_does_what_its_operations_do_one_by_one(
         [e["versionAfter"] for e in user["history"]["nodes"]] == list(range(1, user["version"] + 1))
         for user in lists[0]["nodes"]
     )
+
+
+async def test_a_version_of_who_is_created_in_the_batch(client: Client) -> None:
+    new = {"upsert": {"by": {"username": "ada"}, "email": "ada@example.com"}}
+
+    def again(version: int) -> Operation:
+        given = {"by": {"username": "ada"}, "displayName": "A", "expectedVersion": version}
+        return {"upsert": given}
+
+    refused = await bulk(client, new, again(2))
+    assert codes(refused) == [[("BATCH_ABORTED", [])], [("NOT_FOUND", ["upsert", "by"])]]
+    assert await count(client.database) == (0, 0)
+    done = await bulk(client, new, again(1), again(1), mode="PARTIAL")
+    assert codes(done) == [[], [], [("VERSION_CONFLICT", ["upsert", "expectedVersion"])]]
+    assert done["results"][1]["user"]["version"] == 2
+
+
+async def test_a_conflict_tells_of_whoever_has_the_key_by_then(client: Client) -> None:
+    bob = await client.create("bob")
+    await client.do("updateUser", bob["id"], displayName="Bob")
+    gone = await client.create("cleo")
+    await client.do("deleteUser", gone["id"])
+    cleo = await client.create("cleo", email="c@example.com")
+    await client.do("updateUser", cleo["id"], externalId="1")
+    query = """mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) { results { errors {
+      ... on VersionConflictError { changedFields } } } } }"""
+    operations = [
+        {"update": {"id": bob["id"], "username": "bobby"}},
+        {"upsert": {"by": {"username": "bobby"}, "expectedVersion": 1}},
+        {"upsert": {"by": {"username": "cleo"}, "expectedVersion": 1}},
+        {"delete": {"id": gone["id"]}},
+    ]
+    payload = await client.ask(query, input={"mode": "PARTIAL", "operations": operations})
+    assert [r["errors"] for r in payload["results"]] == [
+        [],
+        [{"changedFields": ["username", "displayName"]}],
+        [{"changedFields": ["externalId"]}],
+        [],
+    ]
+
+
+async def test_a_variable_that_cannot_be_null_is_the_caller_s_mistake(client: Client) -> None:
+    query = """mutation ($o: [UserOperation!]!, $m: BulkMode) {
+      bulkUsers(input: {operations: $o, mode: $m}) { succeeded } }"""
+    answer = await client.send(query, o=[create("ada")], m=None)
+    assert answer["data"] == {"bulkUsers": None}
+    assert [e["extensions"] for e in answer["errors"]] == [{"code": "GRAPHQL_VALIDATION_FAILED"}]
+    assert await count(client.database) == (0, 0)
+
+
+async def test_an_upsert_whose_user_is_deleted_again_and_again(client: Client) -> None:
+    async def sync() -> None:
+        for _ in range(15):
+            given = {"by": {"username": "ada"}, "email": "ada@example.com"}
+            payload = await client.ask(UPSERT, input=given)
+            assert payload["errors"] == []
+            await client.do("deleteUser", payload["user"]["id"])
+
+    await asyncio.gather(*(sync() for _ in range(5)))

@@ -1,6 +1,7 @@
 """eraseUser: what is personal is gone from everywhere, and that it happened stays."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +258,39 @@ async def test_at_once_it_happens_once(client: Client) -> None:
     restored = told[5]["changed"]
     assert len(erased) == (0 if restored else 5)
     assert await count(client.database) == (1, 5)
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_a_reader_keeps_nobody_waiting_and_a_repetition_cleans_up(client: Client) -> None:
+    """SQLite's log can be emptied only while nobody reads what stands in it."""
+    user_id = await ada(client)
+    reader = sqlite3.connect(str(client.database.url.database), isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM users")
+    async with asyncio.timeout(15):  # half of what SQLite waits for a lock
+        assert (await erase(client, user_id))["errors"] == []
+        await client.create("bob")
+    held = await everything(client.database)
+    assert any(word in held for word in PERSONAL)
+    reader.close()
+    assert await erase(client, user_id) == {"erasedUserId": user_id, "errors": []}
+    after = await everything(client.database)
+    assert [word for word in PERSONAL if word in after] == []
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_a_replay_and_a_document_while_a_user_is_erased(client: Client) -> None:
+    """Whichever of the reads comes first, they fit together."""
+    for n in range(20):
+        given = {"username": f"ada{n}", "email": f"{n}@example.com", "idempotencyKey": f"k{n}"}
+        user_id = (await client.ask(CREATE, input=given))["user"]["id"]
+        await client.do("deleteUser", user_id)
+        replayed, document, _ = await asyncio.gather(
+            client.ask(CREATE, input=given),
+            client.ask("query ($id: ID!) { personalData(userId: $id) }", id=user_id),
+            erase(client, user_id, confirmUsername=f"ada{n}"),
+        )
+        assert replayed["errors"] == []
+        assert replayed["user"]["username"].rstrip("0123456789") in {"ada", "erased-"}
+        types = [event["type"] for event in document["history"]]
+        assert (document["user"]["erasedAt"] is None) is ("ERASED" not in types)

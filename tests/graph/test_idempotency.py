@@ -144,6 +144,17 @@ async def test_a_batch_is_answered_as_before_errors_and_all(client: Client) -> N
     assert (other["errors"], other["results"]) == ([REUSED], [])
 
 
+async def test_another_id_is_another_request_even_where_neither_is_one(client: Client) -> None:
+    def given(user_id: str) -> dict[str, Any]:
+        update = {"update": {"id": user_id, "displayName": "X"}}
+        operations = [create("ada"), update]
+        return {"operations": operations, "mode": "PARTIAL", "idempotencyKey": "k"}
+
+    assert (await client.ask(BULK, input=given("nonsense")))["succeeded"] == 1
+    assert (await client.ask(BULK, input=given("nonsense")))["replayed"] is True
+    assert (await client.ask(BULK, input=given("other")))["errors"] == [REUSED]
+
+
 async def test_a_batch_of_which_nothing_was_done_leaves_its_key_free(client: Client) -> None:
     given: dict[str, Any] = {"operations": [create("ada"), create("x")], "idempotencyKey": "k"}
     assert (await client.ask(BULK, input=given))["failed"] == 2
@@ -174,7 +185,6 @@ async def test_what_was_not_committed_is_done_again(client: Client) -> None:
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 ANA = Actor(ActorKind.USER, id="ana")
-KEY = operations.IdempotencyKey(text="k", verb="createUser")
 
 
 def creation(name: str) -> Create:
@@ -184,7 +194,8 @@ def creation(name: str) -> Create:
 async def done(database: Database, actor: Actor, name: str, at: datetime = NOW) -> bool:
     async with database.session() as session, database.transaction(session):
         service = UserService(session, actor, clock=lambda: at)
-        return (await service.carry_out([creation(name)], key=KEY)).replayed
+        key = operations.IdempotencyKey(text="k", request=name)
+        return (await service.carry_out([creation(name)], key=key)).replayed
 
 
 async def test_keys_are_their_callers(database: Database) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from db import listing
 from graph.settings import Settings
-from tests.client import ERRORS, USER, Client, serving
+from tests.client import CREATE, USER, Client, serving
 from tests.graph.test_bulk_users import UPSERT, bulk, create
 from tests.graph.test_erase_user import ERASE
 
@@ -296,8 +296,6 @@ async def ask(client: Client, ids: list[str], verb: str, who: Any, fields: Any) 
     return None if payload["errors"] else payload.get("changed", True)
 
 
-CREATE = f"""mutation ($input: CreateUserInput!) {{
-  createUser(input: $input) {{ user {{ {USER} }} {ERRORS} }} }}"""
 LIFE = f"""query ($id: ID!) {{ user(id: $id) {{ {USER} erasedAt history(first: 100) {{ nodes {{
   type versionAfter changes {{ field after redacted }} }} }} }} }}"""
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from db.engine import Database
 from db.models import IdempotencyKey
@@ -157,3 +157,24 @@ async def test_expired_idempotency_keys_are_dropped(client: Client, database: Da
     assert await keys() == 1
     assert [n async for n in erase_due(database, lambda: tomorrow)] == []
     assert await keys() == 0
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_users_who_have_acted_on_each_other_are_erased_side_by_side(
+    database: Database, database_url: str
+) -> None:
+    await delete_many(database, 250)
+    async with database.session() as session, database.transaction(session):
+        await session.execute(
+            text(
+                "UPDATE user_events SET actor_kind = 'user', actor_label = 'X', "
+                "actor_id = 1 + (user_id * 7919) % 250"
+            )
+        )
+    runs = [await start("erase-due", ROSTER_DATABASE_URL=database_url) for _ in range(3)]
+    outputs = [(await run.communicate())[0].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0] * 3, outputs
+    assert sum(int(output.split()[1]) for output in outputs) == 250
+    async with database.session() as session:
+        labels = text("SELECT count(*) FROM user_events WHERE actor_label = 'X'")
+        assert (await session.execute(labels)).scalar_one() == 0

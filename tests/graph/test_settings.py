@@ -20,6 +20,10 @@ def test_the_defaults_are_a_development_server_on_this_machine(
         "pool_timeout": 30,
         "pool_pre_ping": True,
         "statement_timeout": 30,
+        "socket_init_timeout": 8,
+        "socket_operations": 100,
+        "sockets_per_caller": 10_000,
+        "send_timeout": 10,
         "log_format": "text",
     }
 

@@ -1,0 +1,166 @@
+"""Operations whose answer is a stream of results: over a socket or as Server-Sent Events."""
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from inspect import isawaitable
+from typing import Any, Final
+
+import orjson
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    Executor,
+    GraphQLError,
+    OperationType,
+    create_source_event_stream,
+    execute,
+    get_operation_ast,
+    parse,
+    validate,
+)
+
+from graph.context import Context
+from graph.errors import present
+from graph.schema import Schema
+
+_SHARED: Final = 2_000  # results that are kept for the other subscribers who ask the same
+
+
+class Rejected(Exception):
+    """The operation cannot be executed; `errors` are as the response has them."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__(errors)
+        self.errors = errors
+
+
+class BadRequest(ValueError):
+    """Not a GraphQL request at all; the message says so to people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One operation, as a message or a body asks for it."""
+
+    query: str
+    variables: dict[str, Any] | None = None
+    operation_name: str | None = None
+
+    @classmethod
+    def of(cls, given: object) -> "Request":
+        match given:
+            case {"query": str(query), **rest}:
+                variables, name = rest.get("variables"), rest.get("operationName")
+                if isinstance(variables, dict | None) and isinstance(name, str | None):
+                    return cls(query, variables, name)
+        raise BadRequest("A request has a query, and may have variables and an operationName.")
+
+
+class Live:
+    """Executes operations; of subscribers that ask the same, one executes for all."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._shared: OrderedDict[tuple[str, ...], asyncio.Task[bytes]] = OrderedDict()
+
+    async def results(self, request: Request, context: Context) -> AsyncGenerator[bytes, None]:
+        """Give each result as JSON; raise Rejected where there can be none."""
+        try:
+            document = _document(self._schema, request.query)
+        except GraphQLError as error:
+            raise _rejected(context, error) from None
+        operation = get_operation_ast(document, request.operation_name)
+        if operation is None:
+            message = "The document has no operation of this name, or more than one to choose from."
+            raise _rejected(context, GraphQLError(message))
+        if operation.operation is not OperationType.SUBSCRIPTION:
+            result = await self._schema.execute(
+                request.query,
+                variable_values=request.variables,
+                context_value=context,
+                operation_name=request.operation_name,
+            )
+            yield _formatted(result.data, result.errors)
+            return
+        source = await self._source(document, request, context)
+        try:
+            async for event in source:
+                yield await self._share(request, event, context)
+        finally:
+            if isinstance(source, AsyncGenerator):
+                await source.aclose()
+
+    async def _source(
+        self, document: DocumentNode, request: Request, context: Context
+    ) -> AsyncIterable[Any]:
+        executor = Executor.build(
+            self._schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
+            document,
+            context_value=context,
+            raw_variable_values=request.variables,
+            operation_name=request.operation_name,
+        )
+        if isinstance(executor, list):
+            raise _rejected(context, *executor)
+        found = create_source_event_stream(executor)
+        source = await found if isawaitable(found) else found
+        if isinstance(source, ExecutionResult):
+            raise _rejected(context, *(source.errors or ()))
+        return source
+
+    async def _share(self, request: Request, event: Any, context: Context) -> bytes:
+        """Execute for one event, or wait for who does so already for the same caller."""
+        actor, asked = context.actor, dump([request.variables, request.operation_name]).decode()
+        key = (str(actor.kind), str(actor.id), str(event.id), request.query, asked)
+        task = self._shared.get(key)
+        if task is None:
+            task = asyncio.create_task(self._execute(request, event, context))
+            self._shared[key] = task
+            if len(self._shared) > _SHARED:
+                self._shared.popitem(last=False)
+        return await asyncio.shield(task)
+
+    async def _execute(self, request: Request, event: Any, context: Context) -> bytes:
+        found = execute(
+            self._schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
+            _document(self._schema, request.query),
+            root_value=event,
+            context_value=context,
+            variable_values=request.variables,
+            operation_name=request.operation_name,
+        )
+        result = await found if isawaitable(found) else found
+        errors = [present(error, context.request_id) for error in result.errors or ()]
+        return _formatted(result.data, errors)
+
+
+@lru_cache(maxsize=200)
+def _document(schema: Schema, query: str) -> DocumentNode:
+    """Parse and validate a document; raise the first error that it has."""
+    document = parse(query)
+    errors = validate(schema._schema, document)  # noqa: SLF001 - Strawberry has no other way to it
+    if errors:
+        raise errors[0]
+    return document
+
+
+def _rejected(context: Context, *errors: GraphQLError) -> Rejected:
+    presented = [present(error, context.request_id) for error in errors]
+    return Rejected([dict(error.formatted) for error in presented])
+
+
+def _formatted(data: Any, errors: Sequence[GraphQLError] | None) -> bytes:
+    told = {"errors": [error.formatted for error in errors]} if errors else {}
+    return dump(told | {"data": data})
+
+
+def dump(value: object) -> bytes:
+    """Give JSON in UTF-8; half a surrogate pair, which has none, as an escape."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value).encode()

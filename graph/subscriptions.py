@@ -1,0 +1,51 @@
+"""What can be followed live."""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+import strawberry
+
+from db.filters import EventFilter
+from graph.context import GraphInfo
+from graph.cursor import MalformedCursor
+from graph.errors import InputError
+from graph.inputs.user_events import UserEventFilter
+from graph.types.user_event import UserEvent, decode_cursor
+
+
+@strawberry.type(
+    description="What can be followed live, over graphql-transport-ws or Server-Sent Events."
+)
+class Subscription:
+    @strawberry.subscription(
+        description="What happens to all users: every event exactly once and in the order of "
+        "`userEvents`. Whoever comes back with the cursor of the last event they have had misses "
+        "none."
+    )
+    def user_events(
+        self,
+        info: GraphInfo,
+        after: Annotated[
+            str | None,
+            strawberry.argument(
+                description="The cursor of any event, wherever it was read: what came after it is "
+                "replayed first. Without it the feed begins with what happens from now on."
+            ),
+        ] = None,
+        filter: Annotated[
+            UserEventFilter | None, strawberry.argument(description="What the events have to be.")
+        ] = None,
+    ) -> AsyncGenerator[UserEvent, None]:
+        wanted = filter.read() if filter else EventFilter()
+        try:
+            position = None if after is None else decode_cursor(after)
+        except MalformedCursor as error:
+            raise InputError(str(error), "INVALID_CURSOR") from None
+        return _events(info, None if position is None else int(position[0]), wanted)
+
+
+async def _events(
+    info: GraphInfo, after: int | None, wanted: EventFilter
+) -> AsyncGenerator[UserEvent, None]:
+    async for row in info.context.feed.follow(after, wanted):
+        yield UserEvent.of(row)
