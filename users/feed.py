@@ -243,7 +243,8 @@ class Feed:
                 _log_outage(error)
                 pause = _RETRY_SECONDS
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
 
     async def _listen(self) -> None:
         """Hear of what other processes commit; where that is impossible, the poll has to do."""

@@ -1,0 +1,307 @@
+"""Subscriptions over real sockets, against real server processes."""
+
+import asyncio
+import json
+import random
+import signal
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from db.engine import Database
+from db.models import UserEvent
+from graph import cursor
+from tests.client import CREATE
+from tests.conftest import opened
+from tests.process import serving_process
+from tests.sockets import FEED, address, ask, event, hear, say, socket, stream, subscribe
+from tests.users.test_feed import Writer
+
+DELETE = "mutation ($input: DeleteUserInput!) { deleteUser(input: $input) { changed } }"
+ERASE = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
+CURSORS = """{ users(first: 100, orderBy: [{field: CREATED_AT}]) { nodes {
+  history { nodes { cursor } } } } }"""
+
+
+async def create(url: str, name: str) -> str:
+    given = {"username": name, "email": f"{name}@example.com"}
+    payload = await ask(url, CREATE, input=given)
+    assert payload["errors"] == []
+    return str(payload["user"]["id"])
+
+
+def place(id_: int) -> str:
+    return cursor.encode("events", [id_])
+
+
+def id_at(text: str) -> int:
+    return int(cursor.decode(text, "events", [cursor.row_id])[0])
+
+
+async def committed(database: Database) -> list[int]:
+    async with database.session() as session:
+        return list(await session.scalars(select(UserEvent.id).order_by(UserEvent.id)))
+
+
+async def test_a_subscriber_is_given_what_was_and_what_comes(database_url: str) -> None:
+    async with serving_process(ROSTER_DATABASE_URL=database_url) as (_, url):
+        ids = [await create(url, f"user{n}") for n in range(3)]
+        users = (await ask(url, CURSORS))["nodes"]
+        first = users[0]["history"]["nodes"][0]["cursor"]
+        listed = await ask(url, "{ userEvents(first: 2) { pageInfo { endCursor } } }")
+        async with socket(url) as live:
+            await subscribe(live, "history", after=first)
+            await subscribe(live, "list", after=listed["pageInfo"]["endCursor"])
+            deleted = {"userId": [ids[0]], "type": ["DELETED"]}
+            await subscribe(live, "deleted", after=first, filter=deleted)
+            heard: dict[str, list[Any]] = {"history": [], "list": [], "deleted": []}
+            await ask(url, DELETE, input={"id": ids[0]})
+            await ask(url, DELETE, input={"id": ids[1]})
+            while sum(map(len, heard.values())) < 4 + 3 + 1:
+                message = await hear(live)
+                found = message["payload"]["data"]["userEvents"]
+                heard[message["id"]].append((found["type"], found["userId"]))
+            whole = [("CREATED", i) for i in ids] + [("DELETED", i) for i in ids[:2]]
+            assert heard == {"history": whole[1:], "list": whole[2:], "deleted": whole[3:4]}
+        given = {"id": ids[0], "confirmUsername": "user0", "reason": "asked"}
+        assert await ask(url, ERASE, input=given) == {"errors": []}
+        async with socket(url) as live:  # the event of an erased user is a place like any other
+            await subscribe(live, after=first)
+            assert [(await event(live))["userId"] for _ in range(5)] == [*ids[1:], *ids[:2], ids[0]]
+
+
+async def test_server_sent_events_are_the_same_feed(database_url: str) -> None:
+    async with serving_process(ROSTER_DATABASE_URL=database_url) as (_, url):
+        await create(url, "ada")
+        await create(url, "bob")
+        async with stream(url, after=place(1)) as lines:
+            await create(url, "cleo")
+            for expected in (2, 3):
+                assert await anext(lines) == "event: next"
+                data = json.loads((await anext(lines)).removeprefix("data: "))
+                assert data["data"]["userEvents"]["cursor"] == place(expected)
+        async with stream(url, "{ users { totalCount } }") as lines:
+            assert [line async for line in lines] == [
+                "event: next",
+                'data: {"data":{"users":{"totalCount":3}}}',
+                "event: complete",
+                "data:",
+            ]
+        async with stream(url, after="nonsense") as lines:
+            refused = [line async for line in lines]
+            assert json.loads(refused[1].removeprefix("data: "))["errors"][0]["extensions"] == {
+                "code": "INVALID_CURSOR"
+            }
+            assert refused[2:] == ["event: complete", "data:"]
+
+
+async def reconnecting(
+    urls: list[str], after: str, last: asyncio.Future[int], seed: int
+) -> list[int]:
+    """Follow to the last id, from server to server, leaving each at random with the last cursor."""
+    chance = random.Random(seed)  # noqa: S311
+    ids: list[int] = []
+    while not (last.done() and ids and ids[-1] >= last.result()):
+        left = chance.randint(1, 30)
+        try:
+            async with socket(chance.choice(urls)) as live:
+                await subscribe(live, after=after)
+                while left and not (last.done() and ids and ids[-1] >= last.result()):
+                    async with asyncio.timeout(2):  # perhaps there is nothing more to come
+                        after = (await event(live))["cursor"]
+                    ids.append(id_at(after))
+                    left -= 1
+        except TimeoutError:
+            continue
+    return ids
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_three_servers_and_writers_that_overlap(database_url: str) -> None:
+    """A ledger of what was committed against what came, with reconnections all the time."""
+    settings = {"ROSTER_DATABASE_URL": database_url}
+    async with (
+        serving_process(None, **settings) as (_, one),
+        serving_process(None, **settings) as (_, two),
+        serving_process(None, **settings) as (_, three),
+        opened(database_url, pool_size=10) as database,
+    ):
+        urls = [one, two, three]
+        last = asyncio.get_running_loop().create_future()
+        followers = [
+            asyncio.create_task(reconnecting(urls, place(1), last, seed)) for seed in range(6)
+        ]
+        await create(one, "first")
+
+        async def write(lane: int) -> None:
+            chance = random.Random(lane)  # noqa: S311
+            for n in range(12):
+                if n % 3 == 0:
+                    await create(chance.choice(urls), f"api{lane}x{n}")
+                    continue
+                held = Writer(database, f"held{lane}x{n}")
+                await held.begin(chance.randint(1, 3))
+                await create(chance.choice(urls), f"meanwhile{lane}x{n}")
+                await held.end(commit=chance.random() < 0.7)
+
+        await asyncio.gather(*(write(lane) for lane in range(8)))
+        await create(one, "last")
+        expected = await committed(database)
+        last.set_result(expected[-1])
+        assert len(expected) > 150
+        for follower in followers:
+            assert await follower == expected[1:]
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_writers_of_two_processes_on_sqlite(database_url: str) -> None:
+    settings = {"ROSTER_DATABASE_URL": database_url}
+    async with (
+        serving_process(None, **settings) as (_, one),
+        serving_process(None, **settings) as (_, two),
+        opened(database_url) as database,
+    ):
+        last = asyncio.get_running_loop().create_future()
+        followers = [
+            asyncio.create_task(reconnecting([one, two], place(1), last, seed)) for seed in range(4)
+        ]
+        await create(one, "first")
+
+        async def write(lane: int) -> None:
+            for n in range(15):
+                await create([one, two][(lane + n) % 2], f"user{lane}x{n}")
+
+        await asyncio.gather(*(write(lane) for lane in range(6)))
+        await create(one, "last")
+        expected = await committed(database)
+        last.set_result(expected[-1])
+        assert expected == list(range(1, 93))
+        for follower in followers:
+            assert await follower == expected[1:]
+
+
+async def closed(connection: Any) -> tuple[int, str]:
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                await connection.recv()
+    except ConnectionClosed as end:
+        assert end.rcvd is not None  # noqa: PT017 - what is asked is how it was closed
+        return end.rcvd.code, end.rcvd.reason
+
+
+SUBSCRIBE = {"id": "1", "type": "subscribe", "payload": {"query": FEED}}
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_the_protocol_and_its_close_codes(database_url: str) -> None:
+    settings = {
+        "ROSTER_DATABASE_URL": database_url,
+        "ROSTER_SOCKET_INIT_TIMEOUT": "0.3",
+        "ROSTER_SOCKET_OPERATIONS": "2",
+        "ROSTER_SOCKETS_PER_CALLER": "3",
+    }
+    async with serving_process(None, **settings) as (_, url):
+        for junk in (
+            "",
+            "x",
+            "[]",
+            "null",
+            "1",
+            '"x"',
+            "{}",
+            b"{}",
+            {"type": 1},
+            {"type": "start", "id": "1", "payload": {"query": FEED}},
+            {"type": "subscribe"},
+            {"type": "subscribe", "id": 1, "payload": {"query": FEED}},
+            {"type": "subscribe", "id": "", "payload": {"query": FEED}},
+            {"type": "subscribe", "id": "1"},
+            {"type": "subscribe", "id": "1", "payload": None},
+            {"type": "subscribe", "id": "1", "payload": {"query": None}},
+            {"type": "subscribe", "id": "1", "payload": {"query": FEED, "variables": []}},
+            {"type": "subscribe", "id": "1", "payload": {"query": FEED, "operationName": 1}},
+            {"type": "complete"},
+            "[" * 100_000,
+        ):
+            async with socket(url) as live:
+                await say(live, junk)
+                assert (await closed(live))[0] == 4400, junk
+        async with socket(url, init=False) as live:
+            assert await closed(live) == (4408, "Connection initialisation timeout")
+        async with socket(url, init=False) as live:
+            await say(live, {"type": "connection_init", "payload": []})
+            assert (await closed(live))[0] == 4400
+        async with socket(url, init=False) as live:
+            await say(live, SUBSCRIBE)
+            assert await closed(live) == (4401, "Unauthorized")
+        async with socket(url) as live:
+            await say(live, {"type": "connection_init"})
+            assert await closed(live) == (4429, "Too many initialisation requests")
+        async with socket(url) as live:
+            await say(live, SUBSCRIBE)
+            await say(live, SUBSCRIBE)
+            assert await closed(live) == (4409, "Subscriber for 1 already exists")
+        async with socket(url) as live:
+            await say(live, "x" * 300_000)
+            assert (await closed(live))[0] == 1009
+        for wrong in (["graphql-ws"], None):
+            async with connect(address(url), subprotocols=wrong) as live:  # type: ignore[arg-type]
+                assert (await closed(live))[0] == 4406
+        async with (
+            socket(url),
+            socket(url),
+            socket(url),
+            connect(
+                address(url),
+                subprotocols=["graphql-transport-ws"],  # type: ignore[list-item]
+            ) as fourth,
+        ):
+            assert await closed(fourth) == (1013, "Too many sockets are open")
+        async with socket(url) as live:
+            await say(live, {"type": "ping", "payload": {"x": 1}})
+            assert await hear(live) == {"type": "pong", "payload": {"x": 1}}
+            await subscribe(live, "1")
+            await subscribe(live, "2")
+            await subscribe(live, "3")
+            refused = await hear(live)
+            assert (refused["id"], refused["type"]) == ("3", "error")
+            assert refused["payload"][0]["extensions"] == {"code": "TOO_MANY_OPERATIONS"}
+            await say(live, {"id": "2", "type": "complete"})
+            await subscribe(live, "2", "{ users { totalCount } }")
+            total = {"data": {"users": {"totalCount": 0}}}
+            assert await hear(live) == {"id": "2", "type": "next", "payload": total}
+            assert await hear(live) == {"id": "2", "type": "complete"}
+            for query, code in (
+                ("{", "GRAPHQL_PARSE_FAILED"),
+                ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
+                ("query A { users { totalCount } } query B { users { totalCount } }", None),
+                ('subscription { userEvents(after: "x") { id } }', "INVALID_CURSOR"),
+                ("subscription ($n: Int!) { userEvents { id } }", None),
+            ):
+                await subscribe(live, "2", query)
+                error = await hear(live)
+                assert (error["id"], error["type"]) == ("2", "error"), error
+                expected = code or "GRAPHQL_VALIDATION_FAILED"
+                assert error["payload"][0]["extensions"] == {"code": expected}
+            await create(url, "ada")  # and the first has gone on all the while
+            assert (await event(live))["type"] == "CREATED"
+
+
+async def test_a_server_that_stops_tells_its_subscribers_to_come_back(database_url: str) -> None:
+    async with serving_process(ROSTER_DATABASE_URL=database_url) as (process, url):
+        await create(url, "ada")
+        async with socket(url) as live, stream(url, after=place(0 + 1)) as lines:
+            await subscribe(live, after=place(1))
+            await create(url, "bob")
+            assert (await event(live))["cursor"] == place(2)
+            assert await anext(lines) == "event: next"
+            process.send_signal(signal.SIGTERM)
+            assert (await closed(live))[0] == 1012
+            rest = [line async for line in lines]
+            assert rest[1:] == ["retry: 1000"]  # and no `complete`: it goes on elsewhere
+        async with asyncio.timeout(8):  # less than a server waits for what does not end
+            assert await process.wait() in {0, -signal.SIGTERM}
