@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test install check format schema lock bench-scale bench-bulk clean
+.PHONY: run test install check format schema lock bench-scale bench-bulk bench-feed clean
 
 run: install
 	@$(BIN)/roster serve
@@ -39,6 +39,10 @@ bench-scale: install
 # How much faster batches write than single mutations do.
 bench-bulk: install
 	$(BIN)/python -m benchmarks.bulk
+
+# What following costs: latencies, memory, and the rate of writing beside subscribers.
+bench-feed: install
+	$(BIN)/python -m benchmarks.feed
 
 # Pins for every Python and platform, with hashes and without addresses.
 lock: install

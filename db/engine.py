@@ -38,6 +38,7 @@ _EVENT_WRITERS = text(
 _CONNECT_SECONDS = 5
 # Longer than any write of ours takes: another process may hold the one write lock.
 _SQLITE_BUSY_MS = 30_000
+_CHECKPOINT_MS = 200
 
 
 class Database:
@@ -159,8 +160,8 @@ class Database:
         if self._writer is None:
             return True
         async with self._writer, self.engine.connect() as connection:
-            # Without patience: it would keep all writers waiting for as long as somebody reads.
-            await connection.execute(text("PRAGMA busy_timeout = 0"))
+            # With little patience: it keeps all writers waiting for as long as somebody reads.
+            await connection.execute(text(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}"))
             try:
                 checkpoint = await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
                 return bool(checkpoint.one()[0] == 0)

@@ -119,6 +119,7 @@ def erase_due() -> None:
     For cron. It can run twice at once, and be ended at any time.
     """
     settings = load()
+    logs.configure(settings.log_format)
     _run(settings, _prepare)
     erased = _run(settings, _erase_due)
     console.print(f"Erased {erased} users in {_database_name(settings)}.")

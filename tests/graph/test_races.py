@@ -100,5 +100,5 @@ async def test_a_write_that_others_were_in_the_way_of_is_tried_again(client: Cli
     answer = await client.send(CREATE, input={"username": "bob", "email": "bob@example.com"})
     assert answer["data"] == {"createUser": None}
     assert [e["extensions"]["code"] for e in answer["errors"]] == ["INTERNAL_ERROR"]
-    assert left == 95
+    assert left == 80
     assert await count(client.database) == (1, 1)

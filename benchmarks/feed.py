@@ -1,0 +1,169 @@
+"""What following costs: latencies, memory of idle subscribers, the rate of writing beside them.
+
+`make bench-feed`: server processes on fresh databases, real sockets, one client process.
+"""
+
+import asyncio
+import os
+import platform
+import statistics
+import tempfile
+import time
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+
+import asyncpg
+import httpx
+from rich.console import Console
+from sqlalchemy import make_url
+from websockets.asyncio.client import ClientConnection
+
+from tests.client import CREATE
+from tests.postgres import server
+from tests.process import run, serving_process
+from tests.sockets import event, socket, subscribe
+
+WRITES = 200
+IDLE = 2_000
+FOLLOWERS = 100
+ROUNDS = 3
+LEAN = "subscription { userEvents { cursor type userId } }"
+
+
+class Names:
+    def __init__(self) -> None:
+        self.made = 0
+
+    def creation(self) -> dict[str, object]:
+        self.made += 1
+        name = f"user{self.made}"
+        return {
+            "query": CREATE,
+            "variables": {"input": {"username": name, "email": f"{name}@example.com"}},
+        }
+
+
+async def latencies(write_to: str, listen_on: str, names: Names) -> list[float]:
+    """Give the milliseconds from the answer to a write until the subscriber has the event."""
+    measured = []
+    async with socket(listen_on) as live, httpx.AsyncClient(base_url=write_to) as http:
+        await subscribe(live, query=LEAN)
+        await asyncio.sleep(1)  # until it follows
+        await http.post("/graphql", json=names.creation())
+        await event(live)
+        for _ in range(WRITES):
+            heard = asyncio.create_task(_when(live))
+            await http.post("/graphql", json=names.creation())
+            answered = time.perf_counter()
+            measured.append((await heard - answered) * 1_000)
+    return measured
+
+
+async def _when(live: ClientConnection) -> float:
+    await event(live)
+    return time.perf_counter()
+
+
+async def rate(url: str, names: Names) -> float:
+    """Give the writes a second of four writers."""
+
+    async def write(http: httpx.AsyncClient) -> None:
+        for _ in range(WRITES // 4):
+            answer = (await http.post("/graphql", json=names.creation())).json()
+            assert answer["data"]["createUser"]["errors"] == []
+
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+        began = time.perf_counter()
+        await asyncio.gather(*(write(http) for _ in range(4)))
+        return WRITES / (time.perf_counter() - began)
+
+
+async def _drain(live: ClientConnection) -> None:
+    async for _ in live:
+        pass
+
+
+async def rates(write_to: str, listen_on: str, names: Names) -> tuple[float, float]:
+    """Give the rate alone and the rate beside followers, measured in turn."""
+    alone, beside = [], []
+    await rate(write_to, names)
+    for _ in range(ROUNDS):
+        alone.append(await rate(write_to, names))
+        async with AsyncExitStack() as stack:
+            lives = [await stack.enter_async_context(socket(listen_on)) for _ in range(FOLLOWERS)]
+            drains = [asyncio.create_task(_drain(live)) for live in lives]
+            for live in lives:
+                await subscribe(live, query=LEAN)
+            await asyncio.sleep(1)  # until they follow
+            beside.append(await rate(write_to, names))
+            for drain in drains:
+                drain.cancel()
+    return statistics.median(alone), statistics.median(beside)
+
+
+def resident(pid: int) -> int:
+    """Give the bytes of memory that a process has."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def idle(pid: int, url: str) -> float:
+    """Give the KiB that each of many idle subscribers holds in the server."""
+    before = resident(pid)
+    async with AsyncExitStack() as stack:
+        for _ in range(IDLE):
+            live = await stack.enter_async_context(socket(url))
+            await subscribe(live, query=LEAN)
+        await asyncio.sleep(3)  # until they follow
+        return (resident(pid) - before) / IDLE / 1024
+
+
+async def measure(title: str, url: str, console: Console) -> None:
+    names = Names()
+    settings = {"ROSTER_DATABASE_URL": url}
+    async with (
+        serving_process(None, **settings) as (process, one),
+        serving_process(None, **settings) as (_, two),
+    ):
+        for where, other in (("the same process", one), ("another process", two)):
+            took = sorted(await latencies(one, other, names))
+            console.print(
+                f"{title}: to a subscriber of {where}, median {statistics.median(took):.1f} ms, "
+                f"95 % {took[int(len(took) * 0.95)]:.1f} ms after the answer to the write"
+            )
+        for where, other in (("the same process", one), ("another process", two)):
+            alone, beside = await rates(one, other, names)
+            console.print(
+                f"{title}: {alone:.0f} writes a second alone, {beside:.0f} beside {FOLLOWERS} "
+                f"subscribers of {where}: {beside / alone:.0%}"
+            )
+        held = await idle(process.pid, one)
+        console.print(f"{title}: {held:.0f} KiB for each of {IDLE} idle subscribers")
+
+
+async def on_postgres(admin: str, console: Console) -> None:
+    name = "roster_feed"
+    url = make_url(admin).set(database=name).render_as_string(hide_password=False)
+    connection = await asyncpg.connect(admin)
+    try:
+        await connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        await connection.execute(f"CREATE DATABASE {name}")
+        await run("migrate", ROSTER_DATABASE_URL=url)
+        await measure("PostgreSQL", url, console)
+    finally:
+        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await connection.close()
+
+
+def main() -> None:
+    console = Console(width=120, highlight=False)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        admin = os.environ.get("ROSTER_BENCH_POSTGRES_URL") or stack.enter_context(server())
+        asyncio.run(on_postgres(admin, console))
+        asyncio.run(measure("SQLite", f"sqlite:///{folder}/roster.db", console))
+    console.print(f"{os.cpu_count()} cores, Python {platform.python_version()}.")
+
+
+if __name__ == "__main__":
+    main()
