@@ -5,7 +5,7 @@ has to be, so that a batch costs as many statements as one operation does.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
@@ -22,34 +22,22 @@ from users.errors import (
     WrongStatus,
 )
 from users.events import RECORDED_FIELDS, Event, Recorder
-from users.fields import Columns, UserFields, parse_fields, parse_reason
+from users.fields import Columns, UserFields
 from users.lifecycle import EVENT_OF, UserAction, next_status
 from users.operations import (
     Create,
     Erase,
-    Operation,
     Overtaken,
     Result,
     Transition,
-    UniqueField,
     Update,
     UpsertById,
     UpsertByKey,
 )
+from users.request import KEY_COLUMNS, Key, Request
 
-# Field -> the column whose index decides that no two users have the same.
-KEY_COLUMNS: Final[Mapping[UniqueField, str]] = {
-    "username": "username_key",
-    "email": "email_key",
-    "external_id": "external_id",
-}
 COLUMNS: Final = tuple(column.key for column in User.__table__.columns)
 
-_KEY_OF: Mapping[UniqueField, Callable[[str], str | None]] = {
-    "username": identity.username_key,
-    "email": identity.email_key,
-    "external_id": identity.external_id_key,
-}
 _TAKEN = {
     "username": "Another user has this username.",
     "email": "Another user has this e-mail address.",
@@ -80,46 +68,6 @@ NO_VERSION: Final = (
         field="by",
     ),
 )
-
-Key = tuple[str, str]  # a column of KEY_COLUMNS, and what it holds
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """An operation whose values are checked, before anything is read for it."""
-
-    operation: Operation
-    columns: Columns
-    problems: Sequence[FieldProblem]
-    reason: str | None = None
-    by: Key | None = None
-
-    @classmethod
-    def of(cls, operation: Operation) -> "Request":
-        match operation:
-            case Transition() | Erase():
-                reason, problems = parse_reason(operation.reason)
-                return cls(operation, {}, problems, reason)
-            case UpsertByKey():
-                key = _KEY_OF[operation.by](operation.value)
-                columns, problems = parse_fields(operation.fields)
-                by = None if key is None else (KEY_COLUMNS[operation.by], key)
-                return cls(operation, columns, problems, by=by)
-            case _:
-                columns, problems = parse_fields(operation.fields)
-                return cls(operation, columns, problems)
-
-    @property
-    def user_id(self) -> int | None:
-        return getattr(self.operation, "user_id", None)
-
-    @property
-    def expected_version(self) -> int | None:
-        return getattr(self.operation, "expected_version", None)
-
-    @property
-    def validate_only(self) -> bool:
-        return getattr(self.operation, "validate_only", False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ from users.operations import (
     Result,
     Transition,
 )
-from users.plan import COLUMNS, KEY_COLUMNS, NO_VERSION, Key, Plan, Request, Stock, kept
+from users.plan import COLUMNS, NO_VERSION, Plan, Stock, kept
+from users.request import KEY_COLUMNS, Key, Request
 
 MAX_OPERATIONS: Final = 500
 

@@ -1,0 +1,62 @@
+"""What is asked for, checked: all that can be said of an operation before anything is read."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from users import identity
+from users.errors import FieldProblem
+from users.fields import Columns, parse_fields, parse_reason
+from users.operations import Erase, Operation, Transition, UniqueField, UpsertByKey
+
+# Field -> the column whose index decides that no two users have the same.
+KEY_COLUMNS: Final[Mapping[UniqueField, str]] = {
+    "username": "username_key",
+    "email": "email_key",
+    "external_id": "external_id",
+}
+_KEY_OF: Mapping[UniqueField, Callable[[str], str | None]] = {
+    "username": identity.username_key,
+    "email": identity.email_key,
+    "external_id": identity.external_id_key,
+}
+
+Key = tuple[str, str]  # a column of KEY_COLUMNS, and what it holds
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An operation whose values are checked, before anything is read for it."""
+
+    operation: Operation
+    columns: Columns
+    problems: Sequence[FieldProblem]
+    reason: str | None = None
+    by: Key | None = None
+
+    @classmethod
+    def of(cls, operation: Operation) -> "Request":
+        match operation:
+            case Transition() | Erase():
+                reason, problems = parse_reason(operation.reason)
+                return cls(operation, {}, problems, reason)
+            case UpsertByKey():
+                key = _KEY_OF[operation.by](operation.value)
+                columns, problems = parse_fields(operation.fields)
+                by = None if key is None else (KEY_COLUMNS[operation.by], key)
+                return cls(operation, columns, problems, by=by)
+            case _:
+                columns, problems = parse_fields(operation.fields)
+                return cls(operation, columns, problems)
+
+    @property
+    def user_id(self) -> int | None:
+        return getattr(self.operation, "user_id", None)
+
+    @property
+    def expected_version(self) -> int | None:
+        return getattr(self.operation, "expected_version", None)
+
+    @property
+    def validate_only(self) -> bool:
+        return getattr(self.operation, "validate_only", False)
