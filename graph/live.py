@@ -65,7 +65,7 @@ class Live:
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self._shared: OrderedDict[tuple[str, ...], asyncio.Task[bytes]] = OrderedDict()
+        self._shared: OrderedDict[tuple[int, bytes], asyncio.Task[bytes]] = OrderedDict()
 
     async def results(self, request: Request, context: Context) -> AsyncGenerator[bytes, None]:
         """Give each result as JSON; raise Rejected where there can be none."""
@@ -87,9 +87,10 @@ class Live:
             yield _formatted(result.data, result.errors)
             return
         source = await self._source(document, request, context)
+        asked = _key(request, context)
         try:
             async for event in source:
-                yield await self._share(request, event, context)
+                yield await self._share((event.id, asked), request, event, context)
         finally:
             if isinstance(source, AsyncGenerator):
                 await source.aclose()
@@ -112,23 +113,23 @@ class Live:
             raise _rejected(context, *(source.errors or ()))
         return source
 
-    async def _share(self, request: Request, event: Any, context: Context) -> bytes:
+    async def _share(
+        self, key: tuple[int, bytes], request: Request, event: Any, context: Context
+    ) -> bytes:
         """Execute for one event, or wait for who does so already for the same caller."""
-        actor, asked = context.actor, dump([request.variables, request.operation_name]).decode()
-        key = (str(actor.kind), str(actor.id), str(event.id), request.query, asked)
         task = self._shared.get(key)
         if task is None:
             task = asyncio.create_task(self._execute(request, event, context))
             self._shared[key] = task
             if len(self._shared) > _SHARED:
                 self._shared.popitem(last=False)
-        return await asyncio.shield(task)
+        return task.result() if task.done() else await asyncio.shield(task)
 
     async def _execute(self, request: Request, event: Any, context: Context) -> bytes:
         found = execute(
             self._schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
             _document(self._schema, request.query),
-            root_value=event,
+            root_value=event.make(),
             context_value=context,
             variable_values=request.variables,
             operation_name=request.operation_name,
@@ -146,6 +147,13 @@ def _document(schema: Schema, query: str) -> DocumentNode:
     if errors:
         raise errors[0]
     return document
+
+
+def _key(request: Request, context: Context) -> bytes:
+    """Give what has to be the same for two subscribers to be given the same."""
+    actor = context.actor
+    asked = [request.query, request.variables, request.operation_name]
+    return dump([actor.kind, actor.id, *asked])
 
 
 def _rejected(context: Context, *errors: GraphQLError) -> Rejected:

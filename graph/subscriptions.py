@@ -1,9 +1,10 @@
 """What can be followed live."""
 
 from collections.abc import AsyncGenerator
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import strawberry
+from sqlalchemy import Row
 
 from db.filters import EventFilter
 from graph.context import GraphInfo
@@ -11,6 +12,19 @@ from graph.cursor import MalformedCursor
 from graph.errors import InputError
 from graph.inputs.user_events import UserEventFilter
 from graph.types.user_event import UserEvent, decode_cursor
+
+
+class Upcoming:
+    """An event on its way, which is made for the first who asks for it, and not for each."""
+
+    __slots__ = ("id", "row")
+
+    def __init__(self, row: Row[Any]) -> None:
+        self.id: int = row.id
+        self.row = row
+
+    def make(self) -> UserEvent:
+        return UserEvent.of(self.row)
 
 
 @strawberry.type(
@@ -48,4 +62,4 @@ async def _events(
     info: GraphInfo, after: int | None, wanted: EventFilter
 ) -> AsyncGenerator[UserEvent, None]:
     async for row in info.context.feed.follow(after, wanted):
-        yield UserEvent.of(row)
+        yield cast("UserEvent", Upcoming(row))
