@@ -15,13 +15,11 @@ from contextlib import ExitStack
 from itertools import count
 from typing import Any
 
-import asyncpg
 import httpx
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import make_url
 
-from tests.postgres import server
+from benchmarks.databases import scratch, server
 from tests.process import run, serving_process
 
 ROUNDS = 5
@@ -132,24 +130,16 @@ def table(title: str, rates: dict[str, dict[str, float]]) -> Table:
 
 
 async def on_postgres(admin: str) -> dict[str, dict[str, float]]:
-    name = "roster_bulk"
-    url = make_url(admin).set(database=name).render_as_string(hide_password=False)
-    connection = await asyncpg.connect(admin)
-    try:
-        await connection.execute(f"DROP DATABASE IF EXISTS {name}")
-        await connection.execute(f"CREATE DATABASE {name}")
+    async with scratch(admin, "roster_bulk") as url:
         await run("migrate", ROSTER_DATABASE_URL=url)
         return await measure(url)
-    finally:
-        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        await connection.close()
 
 
 def main() -> None:
     console = Console(width=120)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        admin = os.environ.get("ROSTER_BENCH_POSTGRES_URL") or stack.enter_context(server())
+        admin = stack.enter_context(server())
         console.print(table("PostgreSQL", asyncio.run(on_postgres(admin))))
         console.print(table("SQLite", asyncio.run(measure(f"sqlite:///{folder}/roster.db"))))
     console.print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {ROUNDS} rounds.")

@@ -12,14 +12,12 @@ import time
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
-import asyncpg
 import httpx
 from rich.console import Console
-from sqlalchemy import make_url
 from websockets.asyncio.client import ClientConnection
 
+from benchmarks.databases import scratch, server
 from tests.client import CREATE
-from tests.postgres import server
 from tests.process import run, serving_process
 from tests.sockets import event, socket, subscribe
 
@@ -142,24 +140,16 @@ async def measure(title: str, url: str, console: Console) -> None:
 
 
 async def on_postgres(admin: str, console: Console) -> None:
-    name = "roster_feed"
-    url = make_url(admin).set(database=name).render_as_string(hide_password=False)
-    connection = await asyncpg.connect(admin)
-    try:
-        await connection.execute(f"DROP DATABASE IF EXISTS {name}")
-        await connection.execute(f"CREATE DATABASE {name}")
+    async with scratch(admin, "roster_feed") as url:
         await run("migrate", ROSTER_DATABASE_URL=url)
         await measure("PostgreSQL", url, console)
-    finally:
-        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        await connection.close()
 
 
 def main() -> None:
     console = Console(width=120, highlight=False)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        admin = os.environ.get("ROSTER_BENCH_POSTGRES_URL") or stack.enter_context(server())
+        admin = stack.enter_context(server())
         asyncio.run(on_postgres(admin, console))
         asyncio.run(measure("SQLite", f"sqlite:///{folder}/roster.db", console))
     console.print(f"{os.cpu_count()} cores, Python {platform.python_version()}.")

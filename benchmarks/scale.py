@@ -15,18 +15,17 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
 from typing import Any, cast
 
-import asyncpg
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Select, func, make_url, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from benchmarks.databases import scratch, server
 from benchmarks.people import NEEDLES, populate
 from db import migrate
 from db.engine import Database
@@ -49,7 +48,6 @@ from graph.inputs.user_filter import UserFilter, read_filter
 from graph.inputs.users import UserOrder, read_order
 from graph.page import read_page
 from graph.types.enums import OrderDirection, UserOrderField
-from tests.postgres import server
 
 SIZES = (10_000, 100_000, 1_000_000)
 ROUNDS = 30
@@ -202,16 +200,8 @@ async def measure_size(url: str, people: int, say: Callable[[str], None]) -> dic
 
 
 async def with_a_database(admin: str, people: int, say: Callable[[str], None]) -> dict[str, float]:
-    name = f"roster_scale_{people}"
-    connection = await asyncpg.connect(admin)
-    try:
-        await connection.execute(f"DROP DATABASE IF EXISTS {name}")
-        await connection.execute(f"CREATE DATABASE {name}")
-        url = make_url(admin).set(database=name).render_as_string(hide_password=False)
+    async with scratch(admin, f"roster_scale_{people}") as url:
         return await measure_size(url, people, say)
-    finally:
-        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        await connection.close()
 
 
 def table(measured: dict[int, dict[str, float]]) -> Table:
@@ -234,8 +224,7 @@ def table(measured: dict[int, dict[str, float]]) -> Table:
 def main() -> None:
     sizes = [int(given) for given in sys.argv[1:]] or SIZES
     console = Console(width=120)
-    with ExitStack() as stack:
-        admin = os.environ.get("ROSTER_BENCH_POSTGRES_URL") or stack.enter_context(server())
+    with server() as admin:
         measured = {
             size: asyncio.run(with_a_database(admin, size, console.print)) for size in sizes
         }

@@ -29,7 +29,7 @@ _SQLITE_UNREACHABLE = {
     sqlite3.SQLITE_FULL,
 }
 _CHANNEL = "roster_events"
-_NOTIFY = text("SELECT pg_notify('roster_events', :sender)")
+_NOTIFY = text("SELECT pg_notify(:channel, :sender)")
 _EVENT_WRITERS = text(
     "SELECT virtualtransaction FROM pg_locks WHERE relation = 'user_events'::regclass AND "
     "mode = 'RowExclusiveLock' AND database = "
@@ -129,7 +129,7 @@ class Database:
         if self._notifier:
             async with self._notifier.connect() as connection:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
-                await connection.execute(_NOTIFY, {"sender": sender})
+                await connection.execute(_NOTIFY, {"channel": _CHANNEL, "sender": sender})
 
     @asynccontextmanager
     async def listening(self, heard: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:

@@ -74,7 +74,7 @@ class UserFilter:
     def in_status(self) -> Condition:
         if self.statuses is not None:
             return one_of(User.status, self.statuses)
-        return true() if self.lists_deleted else NOT_DELETED
+        return true() if self.names_status else NOT_DELETED
 
     @property
     def lists_deleted(self) -> bool:

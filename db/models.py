@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, Self, TypedDict
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, Row, UniqueConstraint
 from sqlalchemy import Enum as EnumColumn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -109,6 +109,11 @@ class User(Model):
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     erase_after: Mapped[datetime | None] = mapped_column(UtcDateTime)
     erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        """Make a user of a row that has all the columns; no session knows of them."""
+        return cls(**row._mapping)  # noqa: SLF001 - its public name
 
     __table_args__ = (
         CheckConstraint("is_active = (status = 'ACTIVE')", "is_active_follows_status"),

@@ -12,6 +12,7 @@ from graph.types.user_error import user_errors
 from users.errors import ErrorCode, GeneralProblem, Problem
 from users.operations import Refused, Result
 
+_PATH = ("input", "operations")
 _ABORTED = GeneralProblem(
     code=ErrorCode.BATCH_ABORTED,
     message="Not done, because the batch was refused.",
@@ -26,7 +27,7 @@ async def bulk_users(info: GraphInfo, given: BulkUsersInput) -> BulkUsersPayload
         answer = await carry_out(info.context, operations, atomic=atomic, key=key)
     except Refused as refused:
         return _refused(asked, refused, atomic=atomic)
-    results = [_result(n, *told) for n, told in enumerate(zip(asked, answer.results, strict=True))]
+    results = _results(asked, answer.results)
     failed = sum(bool(result.errors) for result in results)
     return BulkUsersPayload(
         results=results,
@@ -41,10 +42,10 @@ def _refused(asked: Sequence[UserOperation], refused: Refused, *, atomic: bool) 
     failed = sum(bool(result.problems) for result in refused.results)
     if atomic and failed:
         problems.append(_batch_aborted(failed, len(asked)))
-    told = [
-        result if result.problems else Result(problems=[_ABORTED]) for result in refused.results
-    ]
-    results = [_result(n, *each) for n, each in enumerate(zip(asked, told, strict=bool(told)))]
+    results = _results(asked, refused.results) if refused.results else []
+    for result in results:
+        if not result.errors:
+            results[result.index] = _aborted(result.index)
     return BulkUsersPayload(results=results, failed=len(asked), errors=user_errors(problems))
 
 
@@ -53,10 +54,16 @@ def _batch_aborted(failed: int, of: int) -> Problem:
     return GeneralProblem(code=ErrorCode.BATCH_ABORTED, message=message, field="operations")
 
 
+def _results(asked: Sequence[UserOperation], results: Sequence[Result]) -> list[BulkResult]:
+    return [_result(n, *told) for n, told in enumerate(zip(asked, results, strict=True))]
+
+
+def _aborted(index: int) -> BulkResult:
+    return BulkResult(index=index, errors=user_errors([_ABORTED], [*_PATH, str(index)]))
+
+
 def _result(index: int, asked: UserOperation, result: Result) -> BulkResult:
     verb, _ = asked.given()
-    whole = all(problem is _ABORTED for problem in result.problems)
-    path = ["input", "operations", str(index), *([] if whole else [verb])]
     user = User.of(result.user) if result.user else None
     return BulkResult(
         index=index,
@@ -64,5 +71,5 @@ def _result(index: int, asked: UserOperation, result: Result) -> BulkResult:
         deleted_user_id=user.id if user and verb == "delete" else None,
         created=result.created,
         changed=result.changed,
-        errors=user_errors(result.problems, path),
+        errors=user_errors(result.problems, [*_PATH, str(index), verb]),
     )

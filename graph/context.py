@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import structlog
 from sqlalchemy import Row, Select
 from strawberry import Info
 from strawberry.dataloader import DataLoader
@@ -23,9 +22,8 @@ from db.statements import (
 )
 from users.events import Actor
 from users.feed import Feed
+from users.retention import forget
 from users.service import UserService
-
-log = structlog.get_logger("roster")
 
 Rows = Sequence[Row[Any]]
 
@@ -77,9 +75,7 @@ class Context(BaseContext):
             return rows
 
     async def forget(self) -> None:
-        """Have the database let go of what was erased; `roster erase-due` repeats it."""
-        if not await self._database.forget():
-            log.warning("what was erased is still in SQLite's log: somebody is reading it")
+        await forget(self._database)
 
     def history(self, window: Window) -> DataLoader[int, Rows]:
         """Load the same window of the histories of all the users it is asked for."""

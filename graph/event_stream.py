@@ -8,7 +8,6 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
-import orjson
 from starlette import requests
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, StreamingResponse
@@ -97,10 +96,6 @@ async def _request(http: requests.Request) -> Request:
 
 def _json(text: bytes) -> object:
     try:
-        return orjson.loads(text)
-    except ValueError:
-        pass
-    try:
-        return json.loads(text)  # which takes half a surrogate pair as an escape
+        return json.loads(text)
     except (ValueError, RecursionError):
         raise BadRequest("The request is not JSON that can be read.") from None

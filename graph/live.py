@@ -19,6 +19,7 @@ from graphql import (
     create_source_event_stream,
     execute,
     get_operation_ast,
+    located_error,
     parse,
     validate,
 )
@@ -91,6 +92,8 @@ class Live:
         try:
             async for event in source:
                 yield await self._share((event.id, asked), request, event, context)
+        except Exception as error:
+            raise _rejected(context, located_error(error, path=[])) from error
         finally:
             if isinstance(source, AsyncGenerator):
                 await source.aclose()

@@ -150,14 +150,14 @@ class Query:
         user_id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
     ) -> Json | None:
         key = read_user_id(user_id)
-        while True:
+        row = await info.context.users_by_id.load(key)
+        while row is not None:
             happened = await info.context.rows(whole_history(key))
             did = await info.context.rows(actions_of(key))
-            row = await info.context.users_by_id.load(key)
-            if row is None:
-                return None
-            if happened[-1].version_after == row.version:  # else something happened meanwhile
+            before, row = row, await info.context.users_by_id.load(key)
+            if row is not None and row.version == before.version:  # else something happened between
                 return document(row, happened, did)
+        return None
 
 
 async def _node(context: Context, text: str) -> Node | None:

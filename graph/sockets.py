@@ -10,18 +10,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
-from uuid import uuid4
 
 import orjson
-import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graph.context import Context
 from graph.live import BadRequest, Live, Rejected, Request, dump
 
-log = structlog.get_logger("roster")
-
 PROTOCOL: Final = "graphql-transport-ws"
+# What a server raises where the other side has closed the socket meanwhile.
+_GONE: Final = (WebSocketDisconnect, OSError, RuntimeError)
 
 
 class Close(IntEnum):
@@ -111,7 +109,7 @@ class _Socket:
         if self.closing.done():
             closed = self.closing.result()
             # A consumer that takes nothing does not take this either.
-            with suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+            with suppress(TimeoutError, *_GONE):
                 async with asyncio.timeout(self.limits.send_seconds):
                     await self.websocket.close(closed.code, closed.reason)
 
@@ -132,7 +130,7 @@ class _Socket:
                 await self._handle(_message(message.get("text")))
         except _Closed as closed:
             self.close(closed.code, closed.reason)
-        except (WebSocketDisconnect, OSError, RuntimeError):
+        except _GONE:
             return  # it went away while it was answered
 
     async def _handle(self, message: dict[str, Any]) -> None:
@@ -186,18 +184,12 @@ class _Socket:
                 return
         except Rejected as rejected:
             last = dump({"id": id_, "type": "error", "payload": rejected.errors})
-        except (_Closed, WebSocketDisconnect, OSError, RuntimeError):
+        except (_Closed, *_GONE):
             return
-        except Exception:
-            error_id = uuid4().hex
-            log.exception("stream crashed", error_id=error_id, request_id=context.request_id)
-            told = {"code": "INTERNAL_ERROR", "id": error_id}
-            payload = [{"message": "Something went wrong on our side.", "extensions": told}]
-            last = dump({"id": id_, "type": "error", "payload": payload})
         # The id is free before the client can hear of it.
         if self.operations.get(id_) is asyncio.current_task():
             del self.operations[id_]
-            with suppress(_Closed, WebSocketDisconnect, OSError, RuntimeError):
+            with suppress(_Closed, *_GONE):
                 await self._send(last)
 
     async def _send(self, message: bytes) -> None:

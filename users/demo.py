@@ -16,12 +16,11 @@ from users.events import Actor
 from users.fields import UserFields
 from users.lifecycle import UserAction
 from users.operations import Create, Operation, Refused, Result, StatusAction, Transition, Update
-from users.service import UserService, now
+from users.service import MAX_OPERATIONS, UserService, now
 
 _LOCALES = ["en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "pl_PL", "pt_BR", "sv_SE", "tr_TR"]
 _DOMAINS = ["example.com", "example.net", "example.org"]
 _YEARS = timedelta(days=3 * 365)
-_BATCH = 500
 _Dated = tuple[datetime, Operation]
 _DEMO = Actor(ActorKind.SYSTEM, label="roster demo")
 
@@ -45,8 +44,8 @@ async def populate(database: Database, count: int) -> AsyncIterator[int]:
         existing = (await session.execute(users_count(User.id > 0))).scalar_one()
     # Seeded by what is there: the same on every empty database, others on the next run.
     lives = list(_lives(count, random.Random(existing)))  # noqa: S311 - no secret is drawn
-    for start in range(0, count, _BATCH):
-        batch = lives[start : start + _BATCH]
+    for start in range(0, count, MAX_OPERATIONS):
+        batch = lives[start : start + MAX_OPERATIONS]
         async with database.session() as session, database.transaction(session):
             await _live(session, batch)
         yield len(batch)

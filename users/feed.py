@@ -161,16 +161,20 @@ class Feed:
 
     async def _begin(self) -> int:
         """Find where the feed stands; below there may be a gap, if somebody is writing now."""
-        async with self._database.session() as session:
-            await self._database.begin_reading(session)
-            last = (await session.execute(LAST_EVENT_ID)).scalar_one()
-        writers = await self._database.event_writers()
+        last, writers = await self._newest()
         if not writers:
             return last
         self._gap = _Gap(last, writers)
         first = max(0, last - _WINDOW)
         ids = [first, *(i for i in await self._ids(first) if i <= last)]
         return next((low for low, high in pairwise(ids) if high > low + 1), last)
+
+    async def _newest(self) -> tuple[int, frozenset[str]]:
+        """Give the last id that can be seen, and who may still commit a lower one."""
+        async with self._database.session() as session:
+            await self._database.begin_reading(session)
+            last = (await session.execute(LAST_EVENT_ID)).scalar_one()
+        return last, await self._database.event_writers()
 
     async def _advance(self, settled: int) -> int:
         while rows := await self._read(settled, None, EVERYTHING):
@@ -182,13 +186,26 @@ class Feed:
                     break
             elif len(rows) < _PAGE:
                 break
+            elif not self._followers:
+                settled = await self._pass_over(settled)
         return settled
+
+    async def _pass_over(self, settled: int) -> int:
+        """Leave unread what nobody follows, unless somebody is writing: then it is gone through."""
+        last, writers = await self._newest()
+        if writers:
+            return settled
+        self._gap = None
+        self._kept.clear()
+        self._kept_after = last
+        return self._keep([], last)
 
     async def _close_gap(self, settled: int, last: int) -> tuple[int, bool]:
         """Pass over missing ids, if nobody is left who could commit them."""
+        writers = await self._database.event_writers()
         if self._gap is None or self._gap.until <= settled:
-            self._gap = _Gap(last, await self._database.event_writers())
-        if self._gap.writers & await self._database.event_writers():
+            self._gap = _Gap(last, writers)
+        if self._gap.writers & writers:
             return settled, False
         # All of them have ended: what they have committed can be seen, and the rest never will.
         until = self._gap.until

@@ -32,7 +32,7 @@ async def as_of(session: AsyncSession, versions: Collection[Version]) -> dict[Ve
     for event in await session.execute(events_until(newest)):
         events[event.user_id].append(event)
     rows = await session.execute(users_to_read(newest))
-    now = {row.id: User(**row._mapping) for row in rows}  # noqa: SLF001 - its public name
+    now = {row.id: User.of(row) for row in rows}
     return {
         (user_id, version): now[user_id]
         if now[user_id].version == version or now[user_id].erased_at

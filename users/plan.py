@@ -75,12 +75,12 @@ class Stock:
     """What is known when the planning begins.
 
     `users` are those whom the requests name, locked; `holders` has who holds a wanted unique
-    value, or is None where nobody has looked and the indexes are to decide. `changes` has the
-    fields that each version of a user changed, as far back as a request has seen.
+    value, as far as somebody has looked: the indexes decide. `changes` has the fields that each
+    version of a user changed, as far back as a request has seen.
     """
 
     users: Mapping[int, User]
-    holders: Mapping[Key, int] | None = None
+    holders: Mapping[Key, int] = field(default_factory=dict)
     changes: Mapping[int, Mapping[int, Sequence[str]]] = field(default_factory=dict)
 
 
@@ -100,7 +100,7 @@ class Plan:
         self.erased: list[int] = []
         self._recorder = recorder
         self._new_ids = count(-1, -1)
-        self._owners = dict(stock.holders or {})
+        self._owners = dict(stock.holders)
         self._owners |= {key: user.id for user in stock.users.values() for key in held(user)}
         self._changes: dict[int, dict[int, Sequence[str]]] = defaultdict(dict)
         for user_id, changes in stock.changes.items():

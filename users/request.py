@@ -7,7 +7,15 @@ from typing import Final
 from users import identity
 from users.errors import FieldProblem
 from users.fields import Columns, parse_fields, parse_reason
-from users.operations import Erase, Operation, Transition, UniqueField, UpsertByKey
+from users.operations import (
+    Create,
+    Erase,
+    Operation,
+    Transition,
+    UniqueField,
+    Update,
+    UpsertByKey,
+)
 
 # Field -> the column whose index decides that no two users have the same.
 KEY_COLUMNS: Final[Mapping[UniqueField, str]] = {
@@ -51,12 +59,15 @@ class Request:
 
     @property
     def user_id(self) -> int | None:
-        return getattr(self.operation, "user_id", None)
+        asked = self.operation
+        return None if isinstance(asked, Create | UpsertByKey) else asked.user_id
 
     @property
     def expected_version(self) -> int | None:
-        return getattr(self.operation, "expected_version", None)
+        asked = self.operation
+        return None if isinstance(asked, Create) else asked.expected_version
 
     @property
     def validate_only(self) -> bool:
-        return getattr(self.operation, "validate_only", False)
+        asked = self.operation
+        return isinstance(asked, Create | Update) and asked.validate_only

@@ -41,5 +41,10 @@ async def erase_due(database: Database, clock: Callable[[], datetime] = now) -> 
     async with database.session() as session, database.transaction(session):
         await session.execute(expired_keys(clock()))
     await database.notify()
+    await forget(database)
+
+
+async def forget(database: Database) -> None:
+    """Have the database let go of what was erased, or say that it could not yet."""
     if not await database.forget():
         log.warning("what was erased is still in SQLite's log: somebody is reading it")

@@ -120,7 +120,7 @@ class UserService:
         if not ids and not keys:
             return Stock({})
         found = await self.session.execute(users_to_write(ids, _by_column(keys)))
-        users = {row.id: User(**row._mapping) for row in found}  # noqa: SLF001 - its public name
+        users = {row.id: User.of(row) for row in found}
         return Stock(users, changes=await self._changes(requests, users))
 
     async def _changes(

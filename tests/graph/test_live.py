@@ -4,21 +4,24 @@ import asyncio
 import json
 import random
 import signal
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from db.engine import Database
-from db.models import UserEvent
 from graph import cursor
-from tests.client import CREATE
+from graph.app import DEVELOPER
+from graph.context import Context
+from graph.live import Live, Rejected, Request
+from graph.schema import schema
+from tests.client import CREATE, Client
 from tests.conftest import opened
 from tests.process import serving_process
 from tests.sockets import FEED, address, ask, event, hear, say, socket, stream, subscribe
-from tests.users.test_feed import Writer
+from tests.users.test_feed import Writer, committed
+from users.feed import Feed
 
 DELETE = "mutation ($input: DeleteUserInput!) { deleteUser(input: $input) { changed } }"
 ERASE = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
@@ -39,11 +42,6 @@ def place(id_: int) -> str:
 
 def id_at(text: str) -> int:
     return int(cursor.decode(text, "events", [cursor.row_id])[0])
-
-
-async def committed(database: Database) -> list[int]:
-    async with database.session() as session:
-        return list(await session.scalars(select(UserEvent.id).order_by(UserEvent.id)))
 
 
 async def test_a_subscriber_is_given_what_was_and_what_comes(database_url: str) -> None:
@@ -305,3 +303,18 @@ async def test_a_server_that_stops_tells_its_subscribers_to_come_back(database_u
             assert rest[1:] == ["retry: 1000"]  # and no `complete`: it goes on elsewhere
         async with asyncio.timeout(8):  # less than a server waits for what does not end
             assert await process.wait() in {0, -signal.SIGTERM}
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_a_crash_of_the_feed_shows_an_id_and_nothing_of_the_inside(client: Client) -> None:
+    class Broken(Feed):
+        async def follow(self, *_: object) -> AsyncGenerator[Any, None]:
+            yield 1 / 0
+
+    context = Context(client.database, Broken(client.database), DEVELOPER, "request-1")
+    with pytest.raises(Rejected) as caught:
+        await anext(Live(schema).results(Request(FEED), context))
+    [error] = caught.value.errors
+    assert error["message"] == "Something went wrong on our side."
+    assert error["extensions"]["code"] == "INTERNAL_ERROR"
+    assert set(error["extensions"]) == {"code", "id"}

@@ -369,3 +369,22 @@ async def test_another_process_is_heard(database_url: str, monkeypatch: pytest.M
             other.wake()
             await follower.until(n + 2)
         assert follower.ids == list(range(1, 22))
+
+
+async def test_what_nobody_follows_is_not_gone_through(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "_PAGE", 5)
+    async with feeding(database) as feed:
+        assert await feed.settle() == 0
+        await write(database, *(creation(f"user{n}") for n in range(40)))
+        read: list[str] = []
+
+        @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+        def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+            if statement.startswith("SELECT user_events."):
+                read.append(statement)
+
+        assert await feed.settle() == 40
+        assert len(read) == 2  # a page, and what comes after the last: nothing
+        assert await Follower(feed, 3).until(40) == list(range(4, 41))
