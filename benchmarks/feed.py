@@ -10,15 +10,15 @@ import statistics
 import tempfile
 import time
 from contextlib import AsyncExitStack, ExitStack
-from pathlib import Path
 
 import httpx
 from rich.console import Console
 from websockets.asyncio.client import ClientConnection
 
 from benchmarks.databases import scratch, server
+from benchmarks.followers import following
 from tests.client import CREATE
-from tests.process import run, serving_process
+from tests.process import resident, run, serving_process
 from tests.sockets import event, socket, subscribe
 
 WRITES = 200
@@ -76,33 +76,17 @@ async def rate(url: str, names: Names) -> float:
         return WRITES / (time.perf_counter() - began)
 
 
-async def _drain(live: ClientConnection) -> None:
-    async for _ in live:
-        pass
-
-
 async def rates(write_to: str, listen_on: str, names: Names) -> tuple[float, float]:
     """Give the rate alone and the rate beside followers, measured in turn."""
     alone, beside = [], []
     await rate(write_to, names)
     for _ in range(ROUNDS):
         alone.append(await rate(write_to, names))
-        async with AsyncExitStack() as stack:
-            lives = [await stack.enter_async_context(socket(listen_on)) for _ in range(FOLLOWERS)]
-            drains = [asyncio.create_task(_drain(live)) for live in lives]
-            for live in lives:
-                await subscribe(live, query=LEAN)
-            await asyncio.sleep(1)  # until they follow
+        with following(listen_on, FOLLOWERS, LEAN) as arrived:
             beside.append(await rate(write_to, names))
-            for drain in drains:
-                drain.cancel()
+            await asyncio.sleep(1)
+            assert arrived() == WRITES * FOLLOWERS, arrived()
     return statistics.median(alone), statistics.median(beside)
-
-
-def resident(pid: int) -> int:
-    """Give the bytes of memory that a process has."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 async def idle(pid: int, url: str) -> float:

@@ -104,7 +104,7 @@ async def cases(database: Database, people: int) -> Sequence[Case]:
         for depth, window in ((FIRST, Window(20)), (DEEP, Window(20, after=tuple(after)))):
             found.append(page_of(f"{field} {direction}, {depth}", listing, window))
     events = events_listing(EventFilter())
-    late = events_listing(EventFilter(at=[(operator.ge, datetime(2025, 12, 31, tzinfo=UTC))]))
+    late = events_listing(EventFilter(at=((operator.ge, datetime(2025, 12, 31, tzinfo=UTC)),)))
     return [
         *found,
         *searches(),

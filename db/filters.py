@@ -89,12 +89,12 @@ class UserFilter:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """What a listed event has to be; None asks nothing, an empty list matches none."""
+    """What a listed event has to be; None asks nothing, an empty tuple matches none."""
 
-    user_ids: Sequence[int] | None = None
-    types: Sequence[UserEventType] | None = None
-    actor_ids: Sequence[str] | None = None
-    at: Sequence[tuple[Comparison, datetime]] = ()
+    user_ids: tuple[int, ...] | None = None
+    types: tuple[UserEventType, ...] | None = None
+    actor_ids: tuple[str, ...] | None = None
+    at: tuple[tuple[Comparison, datetime], ...] = ()
 
     def matches(self, event: Row[Any]) -> bool:
         """Tell of an event that was read what `where` and `when` tell of one in the database."""

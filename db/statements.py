@@ -183,13 +183,19 @@ def events_listing(filter: EventFilter, until: int | None = None) -> Listing:
     return Listing(EVENT_COLUMNS, EVENT_ORDER, within, _all(filter.when()))
 
 
-def events_between(after: int, until: int | None, filter: EventFilter, limit: int) -> Select[Any]:
+def events_between(after: int, until: int, filter: EventFilter, limit: int) -> Select[Any]:
     """Select the events that match, with ids above `after` and up to `until`, in order."""
-    ids = [UserEvent.id > after, *([] if until is None else [UserEvent.id <= until])]
+    ids = [UserEvent.id > after, UserEvent.id <= until]
     matching = select(*EVENT_COLUMNS).where(*ids, filter.where(), *filter.when())
     return matching.order_by(UserEvent.id).limit(limit)
 
 
+EVENTS_AFTER = (
+    select(*EVENT_COLUMNS)
+    .where(UserEvent.id > bindparam("after"))
+    .order_by(UserEvent.id)
+    .limit(bindparam("limit"))
+)
 LAST_EVENT_ID = select(func.coalesce(func.max(UserEvent.id), 0))
 
 

@@ -22,6 +22,7 @@ from db.engine import Database
 from db.url import parse_url
 from graph import logs
 from graph.settings import Settings, WrongSettings, load
+from graph.websocket_protocol import WebSocketProtocol
 from users.retention import erase_due as erase_due_users
 
 T = TypeVar("T")
@@ -75,6 +76,7 @@ def serve() -> None:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=10,
+        ws=WebSocketProtocol,
         ws_max_size=256 * 1024,
         ws_ping_interval=20,
         ws_ping_timeout=20,

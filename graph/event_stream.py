@@ -59,8 +59,8 @@ class EventStream:
         await response(scope, receive, send)
 
     async def _events(self, request: Request, context: Context) -> AsyncGenerator[bytes, None]:
-        results = self.live.results(request, context)
-        upcoming = asyncio.ensure_future(anext(results, None))
+        coming = self.live.results(request, context)
+        upcoming = asyncio.ensure_future(anext(coming, None))
         try:
             yield b":\n\n"  # so that the headers go out before anything happens
             while True:
@@ -68,19 +68,23 @@ class EventStream:
                 if not upcoming.done():
                     yield b":\n\n"
                     continue
-                result = upcoming.result()
-                if result is None:
+                results = upcoming.result()
+                if results is None:
                     break
-                yield b"event: next\ndata: %b\n\n" % result
-                upcoming = asyncio.ensure_future(anext(results, None))
+                yield b"".join(_event(text) for text in results.texts)
+                upcoming = asyncio.ensure_future(anext(coming, None))
             yield _COME_BACK if context.feed.stopping else _COMPLETE
         except Rejected as rejected:
-            yield b"event: next\ndata: %b\n\n" % dump({"errors": rejected.errors})
+            yield _event(dump({"errors": rejected.errors}))
             yield _COMPLETE
         finally:
             upcoming.cancel()
             await asyncio.gather(upcoming, return_exceptions=True)
-            await results.aclose()
+            await coming.aclose()
+
+
+def _event(result: bytes) -> bytes:
+    return b"event: next\ndata: %b\n\n" % result
 
 
 async def _request(http: requests.Request) -> Request:

@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from inspect import isawaitable
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import orjson
 from graphql import (
@@ -26,9 +25,17 @@ from graphql import (
 
 from graph.context import Context
 from graph.errors import present
+from graph.results import Results, portions
 from graph.schema import Schema
+from graph.subscriptions import Upcoming
+from users.feed import Event
 
-_SHARED: Final = 2_000  # results that are kept for the other subscribers who ask the same
+K = TypeVar("K")
+T = TypeVar("T")
+
+# How much is kept for the other subscribers who ask the same.
+_EVENTS: Final = 2_000
+_BATCHES: Final = 100
 
 
 class Rejected(Exception):
@@ -61,15 +68,35 @@ class Request:
         raise BadRequest("A request has a query, and may have variables and an operationName.")
 
 
+class _Recent(Generic[K, T]):
+    """A dictionary that lets go of what was added first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: dict[K, T] = {}
+
+    def get(self, key: K) -> T | None:
+        return self._values.get(key)
+
+    def add(self, key: K, value: T) -> T:
+        self._values[key] = value
+        if len(self._values) > self._size:
+            del self._values[next(iter(self._values))]
+        return value
+
+
 class Live:
     """Executes operations; of subscribers that ask the same, one executes for all."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self._shared: OrderedDict[tuple[int, bytes], asyncio.Task[bytes]] = OrderedDict()
+        self._texts: _Recent[tuple[bytes, int], bytes] = _Recent(_EVENTS)
+        self._batches: _Recent[tuple[bytes, tuple[int, ...]], asyncio.Task[list[Results]]] = (
+            _Recent(_BATCHES)
+        )
 
-    async def results(self, request: Request, context: Context) -> AsyncGenerator[bytes, None]:
-        """Give each result as JSON; raise Rejected where there can be none."""
+    async def results(self, request: Request, context: Context) -> AsyncGenerator[Results, None]:
+        """Give the results, those of one moment together; raise Rejected where there are none."""
         try:
             document = _document(self._schema, request.query)
         except GraphQLError as error:
@@ -85,13 +112,14 @@ class Live:
                 context_value=context,
                 operation_name=request.operation_name,
             )
-            yield _formatted(result.data, result.errors)
+            yield Results([_formatted(result.data, result.errors)])
             return
         source = await self._source(document, request, context)
         asked = _key(request, context)
         try:
-            async for event in source:
-                yield await self._share((event.id, asked), request, event, context)
+            async for events in source:
+                for results in await self._share(asked, request, events, context):
+                    yield results
         except Exception as error:
             raise _rejected(context, located_error(error, path=[])) from error
         finally:
@@ -100,7 +128,7 @@ class Live:
 
     async def _source(
         self, document: DocumentNode, request: Request, context: Context
-    ) -> AsyncIterable[Any]:
+    ) -> AsyncIterable[Upcoming]:
         executor = Executor.build(
             self._schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
             document,
@@ -117,22 +145,35 @@ class Live:
         return source
 
     async def _share(
-        self, key: tuple[int, bytes], request: Request, event: Any, context: Context
-    ) -> bytes:
-        """Execute for one event, or wait for who does so already for the same caller."""
-        task = self._shared.get(key)
+        self, asked: bytes, request: Request, events: Upcoming, context: Context
+    ) -> list[Results]:
+        """Execute for these events, or take it over from who does so for the same caller."""
+        key = (asked, events.ids)
+        task = self._batches.get(key)
         if task is None:
-            task = asyncio.create_task(self._execute(request, event, context))
-            self._shared[key] = task
-            if len(self._shared) > _SHARED:
-                self._shared.popitem(last=False)
+            making = self._make(asked, request, events, context)
+            task = self._batches.add(key, asyncio.create_task(making))
         return task.result() if task.done() else await asyncio.shield(task)
 
-    async def _execute(self, request: Request, event: Any, context: Context) -> bytes:
+    async def _make(
+        self, asked: bytes, request: Request, events: Upcoming, context: Context
+    ) -> list[Results]:
+        texts = []
+        for row in events.rows:
+            key = (asked, row.id)
+            text = self._texts.get(key)
+            if text is None:
+                text = self._texts.add(key, await self._execute(request, events, row, context))
+            texts.append(text)
+        return list(portions(texts))
+
+    async def _execute(
+        self, request: Request, events: Upcoming, row: Event, context: Context
+    ) -> bytes:
         found = execute(
             self._schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
             _document(self._schema, request.query),
-            root_value=event.make(),
+            root_value=events.make(row),
             context_value=context,
             variable_values=request.variables,
             operation_name=request.operation_name,

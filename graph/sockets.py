@@ -12,10 +12,13 @@ from enum import IntEnum
 from typing import Any, Final
 
 import orjson
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graph.context import Context
 from graph.live import BadRequest, Live, Rejected, Request, dump
+from graph.results import Results
+from graph.websocket_protocol import FRAMES, WebSocketProtocol
 
 PROTOCOL: Final = "graphql-transport-ws"
 # What a server raises where the other side has closed the socket meanwhile.
@@ -64,7 +67,8 @@ class Sockets:
         self.context = context
         self._callers: Counter[str] = Counter()
 
-    async def accept(self, websocket: WebSocket) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        websocket = WebSocket(scope, receive, send)
         if PROTOCOL not in websocket.scope["subprotocols"]:
             await websocket.accept()
             await websocket.close(Close.NO_SUCH_PROTOCOL, f"Subprotocol has to be {PROTOCOL}")
@@ -89,6 +93,8 @@ class _Socket:
         self.limits = sockets.limits
         self.context = sockets.context
         self.websocket = websocket
+        extensions = websocket.scope.get("extensions", {})
+        self.protocol: WebSocketProtocol | None = extensions.get(FRAMES)
         self.acknowledged = False
         self.operations: dict[str, asyncio.Task[None]] = {}
         self.closing: asyncio.Future[_Closed] = asyncio.get_running_loop().create_future()
@@ -108,6 +114,9 @@ class _Socket:
             await asyncio.gather(*tasks, return_exceptions=True)
         if self.closing.done():
             closed = self.closing.result()
+            if self.protocol:
+                self.protocol.close_behind(closed.code, closed.reason)
+                return
             # A consumer that takes nothing does not take this either.
             with suppress(TimeoutError, *_GONE):
                 async with asyncio.timeout(self.limits.send_seconds):
@@ -177,8 +186,8 @@ class _Socket:
         context = await self.context(self.websocket)
         last = b'{"id":%b,"type":"complete"}' % quoted
         try:
-            async for result in self.live.results(request, context):
-                await self._send(b'{"id":%b,"type":"next","payload":%b}' % (quoted, result))
+            async for results in self.live.results(request, context):
+                await self._send_results(b'{"id":%b,"type":"next","payload":' % quoted, results)
             if context.feed.stopping:
                 self.close(Close.RESTART, "Service restart: come back with your last cursor")
                 return
@@ -192,10 +201,22 @@ class _Socket:
             with suppress(_Closed, *_GONE):
                 await self._send(last)
 
+    async def _send_results(self, before: bytes, results: Results) -> None:
+        if self.protocol is None:
+            for text in results.texts:
+                await self._send(before + text + b"}")
+            return
+        frames = results.frames(before, b"}")
+        while not self.protocol.write_frames(frames):
+            await self._in_time(self.protocol.caught_up())
+
     async def _send(self, message: bytes) -> None:
+        await self._in_time(self.websocket.send_text(message.decode()))
+
+    async def _in_time(self, sending: Awaitable[None]) -> None:
         try:
             async with asyncio.timeout(self.limits.send_seconds):
-                await self.websocket.send_text(message.decode())
+                await sending
         except TimeoutError:
             reason = "Too slow: come back with your last cursor"
             self.close(Close.TRY_AGAIN_LATER, reason)

@@ -1,10 +1,9 @@
 """What can be followed live."""
 
-from collections.abc import AsyncGenerator
-from typing import Annotated, Any, cast
+from collections.abc import AsyncGenerator, Sequence
+from typing import Annotated, cast
 
 import strawberry
-from sqlalchemy import Row
 
 from db.filters import EventFilter
 from graph.context import GraphInfo
@@ -12,19 +11,20 @@ from graph.cursor import MalformedCursor
 from graph.errors import InputError
 from graph.inputs.user_events import UserEventFilter
 from graph.types.user_event import UserEvent, decode_cursor
+from users.feed import Event
 
 
 class Upcoming:
-    """An event on its way, which is made for the first who asks for it, and not for each."""
+    """Events on their way; each is made for the first who asks for it, and not for all."""
 
-    __slots__ = ("id", "row")
+    __slots__ = ("ids", "rows")
 
-    def __init__(self, row: Row[Any]) -> None:
-        self.id: int = row.id
-        self.row = row
+    def __init__(self, rows: Sequence[Event]) -> None:
+        self.rows = rows
+        self.ids: tuple[int, ...] = tuple([row.id for row in rows])
 
-    def make(self) -> UserEvent:
-        return UserEvent.of(self.row)
+    def make(self, row: Event) -> UserEvent:
+        return UserEvent.of(row)
 
 
 @strawberry.type(
@@ -61,5 +61,6 @@ class Subscription:
 async def _events(
     info: GraphInfo, after: int | None, wanted: EventFilter
 ) -> AsyncGenerator[UserEvent, None]:
-    async for row in info.context.feed.follow(after, wanted):
-        yield cast("UserEvent", Upcoming(row))
+    """Give those of one moment at once: `Live` executes for each, and they are sent together."""
+    async for rows in info.context.feed.follow(after, wanted):
+        yield cast("UserEvent", Upcoming(rows))

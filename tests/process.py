@@ -35,6 +35,12 @@ async def run(*arguments: str, cwd: Path | None = None, **settings: str) -> tupl
     return process.returncode, output.decode()
 
 
+def resident(pid: int) -> int:
+    """Give the bytes of memory that a process has."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]

@@ -24,7 +24,7 @@ from sqlalchemy import Row
 
 from db.engine import Database, is_unreachable
 from db.filters import EventFilter
-from db.statements import LAST_EVENT_ID, event_ids, events_between
+from db.statements import EVENTS_AFTER, LAST_EVENT_ID, event_ids, events_between
 
 log = structlog.get_logger("roster")
 
@@ -38,6 +38,10 @@ _WINDOW: Final = 100_000  # how far back a gap is looked for when the feed begin
 _GAP_SECONDS: Final = 0.02  # between two looks whether a gap has closed
 _POLL_SECONDS: Final = {True: 0.1, False: 1.0}  # on SQLite, where other processes tell nothing
 _QUIET_SECONDS: Final = 0.02  # at least between two notifications
+# After each news, for each follower, and at most: what comes meanwhile goes out together. So a
+# quiet feed tells at once, and a busy one leaves most of its process to those who write.
+_REST_SECONDS: Final = 0.0005
+_LONGEST_REST_SECONDS: Final = 0.04
 _RETRY_SECONDS: Final = 0.5
 
 
@@ -60,6 +64,7 @@ class Feed:
         self._gap: _Gap | None = None
         self._kept: deque[Event] = deque(maxlen=_KEPT)
         self._kept_after = 0
+        self._found: dict[tuple[int, EventFilter], list[Event]] = {}
         self._reading = asyncio.Lock()
         self._followers = 0
         self._woken = asyncio.Event()
@@ -105,10 +110,13 @@ class Feed:
         """
         return None if self._database.is_sqlite else await self.settle()
 
-    async def follow(self, after: int | None, filter: EventFilter) -> AsyncGenerator[Event, None]:
+    async def follow(
+        self, after: int | None, filter: EventFilter
+    ) -> AsyncGenerator[list[Event], None]:
         """Give every event that matches after an id, or from now on, for as long as the feed runs.
 
-        While the database cannot be reached nothing comes; it goes on where it was.
+        They come as many at a time as there are, in order. While the database cannot be reached
+        nothing comes; it goes on where it was.
         """
         with self._following():
             settled = await self._patiently(self.settle)
@@ -125,9 +133,10 @@ class Feed:
                 else:  # nothing is awaited in here, so that all this is of one moment
                     rows, news = self._since(position, filter), self._news
                     position = max(position, settled)
-                for row in rows:
-                    if row.id not in known:
-                        yield row
+                if known:
+                    rows = [row for row in rows if row.id not in known]
+                if rows:
+                    yield rows
                 if news:
                     await news.wait()  # which is set already if there were any while it yielded
 
@@ -145,15 +154,26 @@ class Feed:
         return frozenset(await self._ids(settled))
 
     def _since(self, position: int, filter: EventFilter) -> list[Event]:
-        newest = takewhile(lambda row: row.id > position, reversed(self._kept))
-        return [row for row in newest if filter.matches(row)][::-1]
+        """Look through what is kept, once for all who are in one place and ask the same."""
+        rows = self._found.get((position, filter))
+        if rows is None:
+            newest = takewhile(lambda row: row.id > position, reversed(self._kept))
+            rows = [row for row in newest if filter.matches(row)][::-1]
+            self._found[position, filter] = rows
+        return rows
 
     async def _ids(self, after: int) -> Sequence[int]:
         async with self._database.session() as session:
             await self._database.begin_reading(session)
             return list(await session.scalars(event_ids(after)))
 
-    async def _read(self, after: int, until: int | None, filter: EventFilter) -> Sequence[Event]:
+    async def _read_on(self, after: int) -> list[Event]:
+        async with self._database.session() as session:
+            await self._database.begin_reading(session)
+            found = await session.execute(EVENTS_AFTER, {"after": after, "limit": _PAGE})
+            return list(found.all())
+
+    async def _read(self, after: int, until: int, filter: EventFilter) -> list[Event]:
         async with self._database.session() as session:
             await self._database.begin_reading(session)
             found = await session.execute(events_between(after, until, filter, _PAGE))
@@ -177,7 +197,7 @@ class Feed:
         return last, await self._database.event_writers()
 
     async def _advance(self, settled: int) -> int:
-        while rows := await self._read(settled, None, EVERYTHING):
+        while rows := await self._read_on(settled):
             whole = len(rows) if self._database.is_sqlite else _without_a_gap(settled, rows)
             settled = self._keep(rows[:whole], settled)
             if whole < len(rows):
@@ -226,6 +246,7 @@ class Feed:
         return self._settled
 
     def _announce(self) -> None:
+        self._found.clear()
         self._news.set()
         self._news = asyncio.Event()
 
@@ -253,8 +274,11 @@ class Feed:
         while True:
             self._woken.clear()
             pause = _POLL_SECONDS[self._database.is_sqlite]
+            before = self._settled
             try:
-                await self.settle()
+                if await self.settle() != before:
+                    rest = self._followers * _REST_SECONDS
+                    await asyncio.sleep(min(rest, _LONGEST_REST_SECONDS))
                 pause = _GAP_SECONDS if self._gap else pause
             except Exception as error:  # noqa: BLE001 - the feed outlives whatever a database does
                 _log_outage(error)

@@ -34,10 +34,8 @@ class UserEventFilter:
         ):
             check_length(name, values)
         return EventFilter(
-            user_ids=None
-            if self.user_id is None
-            else [read_user_id(text) for text in self.user_id],
-            types=self.type,
-            actor_ids=None if self.actor_id is None else [t for t in self.actor_id if storable(t)],
-            at=[] if self.at is None else list(self.at.read()),
+            user_ids=None if self.user_id is None else tuple(map(read_user_id, self.user_id)),
+            types=None if self.type is None else tuple(self.type),
+            actor_ids=None if self.actor_id is None else tuple(filter(storable, self.actor_id)),
+            at=() if self.at is None else tuple(self.at.read()),
         )

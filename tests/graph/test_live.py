@@ -4,7 +4,9 @@ import asyncio
 import json
 import random
 import signal
+import socket as socket_module
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,13 +20,14 @@ from graph.live import Live, Rejected, Request
 from graph.schema import schema
 from tests.client import CREATE, Client
 from tests.conftest import opened
-from tests.process import serving_process
-from tests.sockets import FEED, address, ask, event, hear, say, socket, stream, subscribe
+from tests.process import resident, serving_process
+from tests.sockets import FEED, PROTOCOL, address, ask, event, hear, say, socket, stream, subscribe
 from tests.users.test_feed import Writer, committed
 from users.feed import Feed
 
 DELETE = "mutation ($input: DeleteUserInput!) { deleteUser(input: $input) { changed } }"
 ERASE = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
+BULK = "mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) { succeeded } }"
 CURSORS = """{ users(first: 100, orderBy: [{field: CREATED_AT}]) { nodes {
   history { nodes { cursor } } } } }"""
 
@@ -182,13 +185,20 @@ async def test_writers_of_two_processes_on_sqlite(database_url: str) -> None:
 
 
 async def closed(connection: Any) -> tuple[int, str]:
+    """Give how it was closed, whatever came before."""
+    code, reason, _ = await until_closed(connection)
+    return code, reason
+
+
+async def until_closed(connection: Any) -> tuple[int, str, list[str]]:
+    messages = []
     try:
         async with asyncio.timeout(60):
             while True:
-                await connection.recv()
+                messages.append(await connection.recv())
     except ConnectionClosed as end:
         assert end.rcvd is not None  # noqa: PT017 - what is asked is how it was closed
-        return end.rcvd.code, end.rcvd.reason
+        return end.rcvd.code, end.rcvd.reason, messages
 
 
 SUBSCRIBE = {"id": "1", "type": "subscribe", "payload": {"query": FEED}}
@@ -255,7 +265,7 @@ async def test_the_protocol_and_its_close_codes(database_url: str) -> None:
             socket(url),
             connect(
                 address(url),
-                subprotocols=["graphql-transport-ws"],  # type: ignore[list-item]
+                subprotocols=[PROTOCOL],  # type: ignore[list-item]
             ) as fourth,
         ):
             assert await closed(fourth) == (1013, "Too many sockets are open")
@@ -318,3 +328,53 @@ async def test_a_crash_of_the_feed_shows_an_id_and_nothing_of_the_inside(client:
     assert error["message"] == "Something went wrong on our side."
     assert error["extensions"]["code"] == "INTERNAL_ERROR"
     assert set(error["extensions"]) == {"code", "id"}
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_who_takes_nothing_is_closed_and_comes_back_without_a_hole(database_url: str) -> None:
+    settings = {
+        "ROSTER_DATABASE_URL": database_url,
+        "ROSTER_SEND_TIMEOUT": "0.2",
+        "ROSTER_SOCKETS_PER_CALLER": "1",
+    }
+    changes = " ".join(f"c{n}: changes {{ field before after redacted }}" for n in range(14))
+    long = FEED.replace("cursor", f"cursor {changes}")
+    async with serving_process(None, **settings) as (process, url):
+        for batch in range(4):
+            await ask(url, BULK, input={"operations": [creation(batch, n) for n in range(500)]})
+        small = socket_module.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
+        small.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_RCVBUF, 65536)
+        async with connect(
+            address(url),
+            sock=small,
+            subprotocols=[PROTOCOL],  # type: ignore[list-item]
+            max_queue=1,
+        ) as slow:
+            await say(slow, {"type": "connection_init"})
+            assert await hear(slow) == {"type": "connection_ack"}
+            await subscribe(slow, query=long, after=place(1))
+            while await refused(url):  # for as long as the slow one is counted
+                pass
+            assert resident(process.pid) < 300 * 2**20
+            code, reason, messages = await until_closed(slow)
+        assert (code, reason) == (1013, "Too slow: come back with your last cursor")
+        events = [json.loads(message)["payload"]["data"]["userEvents"] for message in messages]
+        ids = [id_at(one["cursor"]) for one in events]
+        assert 0 < len(ids) < 2000
+        async with socket(url) as live:
+            await subscribe(live, after=place(ids[-1]))
+            while ids[-1] < 2000:
+                ids.append(id_at((await event(live))["cursor"]))
+        assert ids == list(range(2, 2001))
+
+
+def creation(batch: int, n: int) -> dict[str, Any]:
+    name = f"user{batch}x{n}"
+    return {"create": {"username": name, "email": f"{name}@example.com", "displayName": "x" * 200}}
+
+
+async def refused(url: str) -> bool:
+    async with connect(address(url), subprotocols=[PROTOCOL]) as another:  # type: ignore[list-item]
+        with suppress(ConnectionClosed):
+            await say(another, {"type": "nonsense"})
+        return await closed(another) == (1013, "Too many sockets are open")

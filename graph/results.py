@@ -1,0 +1,47 @@
+"""Results on their way to many subscribers, made and framed once for all."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from websockets.frames import Frame, Opcode
+
+_AT_ONCE: Final = 64 * 1024  # bytes, about, before it is seen whether a consumer takes them
+
+
+class Results:
+    """Some results as JSON: what a consumer is sent at once."""
+
+    def __init__(self, texts: Sequence[bytes]) -> None:
+        self.texts = texts
+        self._parts: dict[tuple[int, bytes], list[bytes]] = {}
+
+    def frames(self, before: bytes, after: bytes) -> bytes:
+        """Give a WebSocket frame for each, within an envelope of the subscriber's own.
+
+        A frame begins with its length, so subscribers whose ids are equally long have all but the
+        id in common: then this is no more than a join.
+        """
+        key = (len(before), after)
+        parts = self._parts.get(key)
+        if parts is None:
+            parts = self._parts[key] = [b""]
+            for text in self.texts:
+                rest = text + after
+                frame = Frame(Opcode.TEXT, before + rest).serialize(mask=False)
+                parts[-1] += frame.removesuffix(before + rest)
+                parts.append(rest)
+        return before.join(parts)
+
+
+def portions(texts: Sequence[bytes]) -> Iterator[Results]:
+    """Part what may be long into what may be sent at once."""
+    some: list[bytes] = []
+    size = 0
+    for text in texts:
+        some.append(text)
+        size += len(text)
+        if size >= _AT_ONCE:
+            yield Results(some)
+            some, size = [], 0
+    if some:
+        yield Results(some)
