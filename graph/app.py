@@ -20,9 +20,10 @@ from graph.settings import Mode, Settings, load
 from graph.sockets import Limits, Sockets
 from users.events import Actor
 from users.feed import Feed
+from users.policy import EVERY_SCOPE, Caller
 
 # Nobody signs in yet: whoever reaches a development server on this machine is its developer.
-DEVELOPER = Actor(ActorKind.SYSTEM, label="development")
+DEVELOPER = Caller(Actor(ActorKind.SYSTEM, label="development"), EVERY_SCOPE)
 
 
 def create_app(settings: Settings) -> FastAPI:

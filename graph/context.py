@@ -20,8 +20,8 @@ from db.statements import (
     USERS_BY_USERNAME,
     histories,
 )
-from users.events import Actor
 from users.feed import Feed
+from users.policy import Caller
 from users.retention import forget
 from users.service import UserService
 
@@ -40,10 +40,10 @@ class Context(BaseContext):
     waits for a loader, or for another turn, while having one.
     """
 
-    def __init__(self, database: Database, feed: Feed, actor: Actor, request_id: str) -> None:
+    def __init__(self, database: Database, feed: Feed, caller: Caller, request_id: str) -> None:
         super().__init__()
         self.feed = feed
-        self.actor = actor
+        self.caller = caller
         self.request_id = request_id
         self._database = database
         self._session = database.session()
@@ -63,7 +63,7 @@ class Context(BaseContext):
             if self._session.in_transaction():
                 await self._session.close()  # a reader's, left open for the next one
             async with self._database.transaction(self._session) as session:
-                yield UserService(session, self.actor, self.request_id)
+                yield UserService(session, self.caller.actor, self.request_id)
         self.feed.wake()
 
     async def rows(self, statement: Select[Any], parameters: dict[str, Any] | None = None) -> Rows:

@@ -195,7 +195,7 @@ def _document(schema: Schema, query: str) -> DocumentNode:
 
 def _key(request: Request, context: Context) -> bytes:
     """Give what has to be the same for two subscribers to be given the same."""
-    actor = context.actor
+    actor = context.caller.actor
     asked = [request.query, request.variables, request.operation_name]
     return dump([actor.kind, actor.id, *asked])
 
