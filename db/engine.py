@@ -214,6 +214,7 @@ def _engine(url: URL, statement_timeout: float | None, **options: Any) -> AsyncE
         engine = create_async_engine(url, connect_args={"isolation_level": None}, **options)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_on_sqlite)
+        event.listen(engine.sync_engine, "invalidate", _interrupt_sqlite)
         return engine
     return create_async_engine(
         url,
@@ -237,6 +238,14 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _interrupt_sqlite(connection: Any, *_: object) -> None:
+    """End the statement of a connection that was given up, by a time-out for instance.
+
+    Its thread would go on with it, and whoever closes the connection would wait for that.
+    """
+    connection.driver_connection._conn.interrupt()  # noqa: SLF001 - the public one has to be awaited
 
 
 def _begin_on_sqlite(connection: Connection) -> None:

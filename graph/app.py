@@ -6,24 +6,27 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
-from starlette.requests import HTTPConnection
-from starlette.routing import WebSocketRoute
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from db.models import ActorKind
 from graph import http, logs, signals
-from graph.context import Context
-from graph.event_stream import EventStream
+from graph.browsers import Origins, SecurityHeaders
+from graph.callers import Callers
+from graph.documents import Documents
+from graph.door import Door
+from graph.execution import Execution, Seconds
+from graph.gate import Gate
 from graph.live import Live
+from graph.requests import BodyLimits
 from graph.schema import schema
 from graph.settings import Mode, Settings, load
 from graph.sockets import Limits, Sockets
-from users.events import Actor
+from graph.throttle import Throttle
+from graph.trusted import TrustedDocuments
 from users.feed import Feed
-from users.policy import EVERY_SCOPE, Caller
 
-# Nobody signs in yet: whoever reaches a development server on this machine is its developer.
-DEVELOPER = Caller(Actor(ActorKind.SYSTEM, label="development"), EVERY_SCOPE)
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -32,6 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.database = database = settings.database()
+        app.state.callers = Callers(database)
         app.state.feed = feed = Feed(database)
         try:
             with signals.before_shutdown(feed.stop):
@@ -41,30 +45,56 @@ def create_app(settings: Settings) -> FastAPI:
             await database.close()
 
     app = FastAPI(title="Roster", lifespan=lifespan, openapi_url=None)
-    live = Live(schema)
+    _add_graphql(app, settings)
+    app.include_router(http.health)
+    if development:
+        app.mount("/graphiql", StaticFiles(directory=str(http.GRAPHIQL_FILES)))
+        app.add_api_route("/", lambda: RedirectResponse("/graphql"))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "x-request-id"],
+            expose_headers=["ratelimit", "ratelimit-policy", "retry-after", "x-request-id"],
+            max_age=7200,
+        )
+    app.add_middleware(http.RequestId)
+    app.add_middleware(SecurityHeaders, transport=not development)
+    return app
+
+
+def _add_graphql(app: FastAPI, settings: Settings) -> None:
+    development = settings.mode is Mode.DEVELOPMENT
+    gate = Gate(open=development)
+    origins = Origins(
+        _LOOPBACK if development else frozenset(settings.allowed_hosts) or None,
+        frozenset(settings.cors_origins),
+    )
+    throttle = Throttle(settings.rate_limit, settings.concurrent_operations)
+    execution = Execution(
+        schema,
+        Documents(
+            schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
+            settings.document_limits(),
+            introspection=settings.introspection,
+        ),
+        TrustedDocuments(settings.trusted_documents, settings.manifest()),
+        throttle,
+        Seconds(settings.query_timeout, settings.mutation_timeout),
+    )
+    live = Live(execution)
+    bodies = BodyLimits(settings.body_limit, settings.body_timeout)
+    door = Door(gate, origins, throttle, execution, live, bodies, graphiql=development)
     limits = Limits(
         init_seconds=settings.socket_init_timeout,
         send_seconds=settings.send_timeout,
         operations=settings.socket_operations,
         sockets=settings.sockets_per_caller,
     )
-    app.add_middleware(EventStream, path="/graphql", live=live, context=_context)
-    app.add_middleware(http.RequestId)
-    app.router.routes.append(WebSocketRoute("/graphql", Sockets(live, limits, _context)))
-    app.include_router(
-        http.GraphQLDoor(
-            schema,
-            path="/graphql",
-            context_getter=_context,
-            graphql_ide="graphiql" if development else None,
-            subscription_protocols=(),
-        )
-    )
-    app.include_router(http.health)
-    if development:
-        app.mount("/graphiql", StaticFiles(directory=str(http.GRAPHIQL_FILES)))
-        app.add_api_route("/", lambda: RedirectResponse("/graphql"))
-    return app
+    sockets = Sockets(gate, origins, throttle, execution, live, limits)
+    app.router.routes.append(WebSocketRoute("/graphql", sockets))
+    app.router.routes.append(Route("/graphql", door))
 
 
 def from_environment() -> FastAPI:
@@ -78,8 +108,3 @@ def from_environment() -> FastAPI:
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
     return app
-
-
-async def _context(connection: HTTPConnection) -> Context:
-    state = connection.app.state
-    return Context(state.database, state.feed, DEVELOPER, connection.state.request_id)

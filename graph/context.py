@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Row, Select
 from strawberry import Info
 from strawberry.dataloader import DataLoader
-from strawberry.fastapi import BaseContext
 
 from db.engine import Database
 from db.listing import Window
@@ -31,7 +30,7 @@ Rows = Sequence[Row[Any]]
 _MAX_BATCH = 1_000
 
 
-class Context(BaseContext):
+class Context:
     """One operation's hold on the directory.
 
     Query fields resolve side by side, and an `AsyncSession` is not made for that. So they take
@@ -40,11 +39,20 @@ class Context(BaseContext):
     waits for a loader, or for another turn, while having one.
     """
 
-    def __init__(self, database: Database, feed: Feed, caller: Caller, request_id: str) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        database: Database,
+        feed: Feed,
+        caller: Caller,
+        request_id: str,
+        address: str = "",
+        token: str | None = None,
+    ) -> None:
         self.feed = feed
         self.caller = caller
         self.request_id = request_id
+        self.address = address
+        self.token = token
         self._database = database
         self._session = database.session()
         self._turn = asyncio.Lock()
@@ -55,6 +63,12 @@ class Context(BaseContext):
         self.users_by_email = self._loader(USERS_BY_EMAIL)
         self.users_by_external_id = self._loader(USERS_BY_EXTERNAL_ID)
         self.events_by_id = self._loader(EVENTS_BY_ID)
+
+    @property
+    def throttled_as(self) -> str:
+        """Name whose requests are counted together."""
+        actor = self.caller.actor
+        return self.address if actor.id is None else f"{actor.kind} {actor.id}"
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[UserService]:

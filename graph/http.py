@@ -1,27 +1,21 @@
-"""The HTTP around GraphQL: request ids, health, and GraphiQL's page."""
+"""The HTTP around GraphQL: request ids, health, and GraphiQL's files."""
 
 import re
 from importlib.resources import files
 from typing import Any
 from uuid import uuid4
 
-from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from strawberry.fastapi import GraphQLRouter
-from strawberry.http import GraphQLRequestData
 
 from db.engine import is_unreachable
-from graph.context import Context
 
-_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*")  # GraphQL, section 2.1.9
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # The package holds GraphiQL's published bundles and nothing that runs here; ADR 1.
 GRAPHIQL_FILES = files("graphene_django_graphiql_static") / (
     "static/graphene_django_graphiql_static"
 )
-_GRAPHIQL_PAGE = files("graph") / "graphiql.html"
 
 
 class RequestId:
@@ -44,33 +38,6 @@ class RequestId:
             await send(message)
 
         await self.app(scope, receive, send_with_id)
-
-
-class GraphQLDoor(GraphQLRouter[Context, None]):
-    """Strawberry's router, with a GraphiQL that needs no other host."""
-
-    @property
-    def graphql_ide_html(self) -> str:
-        return _GRAPHIQL_PAGE.read_text("utf-8")
-
-    def parse_json(self, data: str | bytes) -> Any:
-        """Read a body, or the variables of a GET: an object, or null, which is as good as none."""
-        try:
-            value = self.decode_json(data)
-        except (ValueError, RecursionError):  # not UTF-8, too many digits or too deep, too
-            raise HTTPException(400, "The request is not JSON that can be read.") from None
-        if not isinstance(value, dict | None):
-            raise HTTPException(400, "The request has to be a JSON object.")
-        return value or {}
-
-    async def parse_http_body(
-        self, request: AsyncHTTPRequestAdapter
-    ) -> GraphQLRequestData | list[GraphQLRequestData]:
-        data = await super().parse_http_body(request)
-        name = data.operation_name if isinstance(data, GraphQLRequestData) else None
-        if name and not (isinstance(name, str) and _NAME.fullmatch(name)):
-            raise HTTPException(400, "The operationName has to be the name of an operation.")
-        return data
 
 
 health = APIRouter(prefix="/health")

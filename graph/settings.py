@@ -2,18 +2,31 @@
 
 from enum import StrEnum
 from ipaddress import ip_address
-from typing import Annotated, Self
+from pathlib import Path
+from typing import Annotated, Any, Self
 
+from limits import parse
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from db.engine import Database
 from db.url import parse_url
+from graph.limits import Limits
+from graph.trusted import TrustedMode, read_manifest
 
 
 class Mode(StrEnum):
     DEVELOPMENT = "development"
     PRODUCTION = "production"
+
+
+_DEVELOPMENT: dict[str, Any] = {
+    "sockets_per_caller": 10_000,
+    "rate_limit": None,
+    "max_aliases": 200,
+    "max_root_fields": 200,
+    "introspection": True,
+}
 
 
 class Settings(BaseSettings):
@@ -32,8 +45,28 @@ class Settings(BaseSettings):
     statement_timeout: Annotated[float, Field(gt=0, le=3600)] = 30
     socket_init_timeout: Annotated[float, Field(gt=0, le=600)] = 8
     socket_operations: Annotated[int, Field(ge=1, le=10_000)] = 100
-    sockets_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    sockets_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 20
     send_timeout: Annotated[float, Field(gt=0, le=600)] = 10
+    body_limit: Annotated[int, Field(ge=1024, le=100_000_000)] = 1024 * 1024
+    body_timeout: Annotated[float, Field(gt=0, le=600)] = 10
+    query_timeout: Annotated[float, Field(gt=0, le=3600)] = 15
+    mutation_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
+    concurrent_operations: Annotated[int, Field(ge=1, le=100_000)] = 500
+    rate_limit: str | None = "6000/minute"
+    max_characters: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    max_tokens: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    max_depth: Annotated[int, Field(ge=1, le=100)] = 12
+    max_fields: Annotated[int, Field(ge=1, le=100_000)] = 300
+    max_aliases: Annotated[int, Field(ge=0, le=100_000)] = 15
+    max_directives: Annotated[int, Field(ge=0, le=100_000)] = 20
+    max_root_fields: Annotated[int, Field(ge=1, le=100_000)] = 10
+    max_fragments: Annotated[int, Field(ge=0, le=10_000)] = 50
+    max_cost: Annotated[int, Field(ge=1, le=10_000_000)] = 5_000
+    introspection: bool = False
+    trusted_documents: TrustedMode = TrustedMode.OFF
+    trusted_manifest: Path | None = None
+    allowed_hosts: Annotated[list[str], NoDecode] = []
+    cors_origins: Annotated[list[str], NoDecode] = []
     log_format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
 
     @field_validator("database_url")
@@ -41,6 +74,39 @@ class Settings(BaseSettings):
     def _database_is_one_of_ours(cls, url: str) -> str:
         parse_url(url)
         return url
+
+    @field_validator("allowed_hosts", "cors_origins", mode="before")
+    @classmethod
+    def _comma_separated(cls, given: object) -> object:
+        if isinstance(given, str):
+            return [part for part in map(str.strip, given.split(",")) if part]
+        return given
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _rate_can_be_read(cls, given: str | None) -> str | None:
+        if not given or given == "off":
+            return None
+        try:
+            parse(given)
+        except ValueError:
+            raise ValueError("has to be a rate such as 6000/minute, or off") from None
+        return given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_room_for_a_developer(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Give development defaults of its own, where nothing else is said."""
+        if given.get("mode", Mode.DEVELOPMENT) == Mode.DEVELOPMENT:
+            return _DEVELOPMENT | given
+        return given
+
+    @model_validator(mode="after")
+    def _manifest_is_there(self) -> Self:
+        if self.trusted_documents is not TrustedMode.OFF and self.trusted_manifest is None:
+            raise ValueError("ROSTER_TRUSTED_DOCUMENTS needs ROSTER_TRUSTED_MANIFEST")
+        self.manifest()
+        return self
 
     @model_validator(mode="after")
     def _closed_to_strangers(self) -> Self:
@@ -53,6 +119,22 @@ class Settings(BaseSettings):
                 f"development mode asks nobody to sign in, so {self.host} must be 127.0.0.1"
             )
         return self
+
+    def manifest(self) -> dict[str, str]:
+        return {} if self.trusted_manifest is None else read_manifest(self.trusted_manifest)
+
+    def document_limits(self) -> Limits:
+        return Limits(
+            characters=self.max_characters,
+            tokens=self.max_tokens,
+            depth=self.max_depth,
+            fields=self.max_fields,
+            aliases=self.max_aliases,
+            directives=self.max_directives,
+            root_fields=self.max_root_fields,
+            fragments=self.max_fragments,
+            cost=self.max_cost,
+        )
 
     def database(self) -> Database:
         return Database(

@@ -5,22 +5,30 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md has the messages
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import IntEnum
+from http import HTTPStatus
 from typing import Any, Final
 
-import orjson
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from graph.browsers import Origins
 from graph.context import Context
-from graph.live import BadRequest, Live, Rejected, Request, dump
+from graph.execution import Execution, dump
+from graph.gate import Gate
+from graph.live import Live
+from graph.requests import BadRequest, Refused, Request, read_json
 from graph.results import Results
+from graph.throttle import Throttle
 from graph.websocket_protocol import FRAMES, WebSocketProtocol
 
 PROTOCOL: Final = "graphql-transport-ws"
+UNAUTHORIZED: Final = HTTPStatus.UNAUTHORIZED
+_WATCH_SECONDS: Final = 30.0
 # What a server raises where the other side has closed the socket meanwhile.
 _GONE: Final = (WebSocketDisconnect, OSError, RuntimeError)
 
@@ -32,6 +40,7 @@ class Close(IntEnum):
     TRY_AGAIN_LATER = 1013
     BAD_REQUEST = 4400
     UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
     NO_SUCH_PROTOCOL = 4406
     INIT_TIMEOUT = 4408
     ID_IN_USE = 4409
@@ -57,45 +66,65 @@ class _Closed(Exception):
 
 
 class Sockets:
-    """All sockets of this process."""
+    """All sockets of this process, as an ASGI application."""
 
     def __init__(
-        self, live: Live, limits: Limits, context: Callable[[WebSocket], Awaitable[Context]]
+        self,
+        gate: Gate,
+        origins: Origins,
+        throttle: Throttle,
+        execution: Execution,
+        live: Live,
+        limits: Limits,
     ) -> None:
+        self.gate = gate
+        self.throttle = throttle
+        self.execution = execution
         self.live = live
         self.limits = limits
-        self.context = context
-        self._callers: Counter[str] = Counter()
+        self._origins = origins
+        self._open: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
+        try:
+            self._origins.check(websocket.headers)
+        except Refused:
+            await websocket.close()  # which is HTTP's 403, before the handshake
+            return
         if PROTOCOL not in websocket.scope["subprotocols"]:
             await websocket.accept()
             await websocket.close(Close.NO_SUCH_PROTOCOL, f"Subprotocol has to be {PROTOCOL}")
             return
         await websocket.accept(PROTOCOL)
-        caller = websocket.client.host if websocket.client else ""
-        if self._callers[caller] >= self.limits.sockets:
-            await websocket.close(Close.TRY_AGAIN_LATER, "Too many sockets are open")
-            return
-        self._callers[caller] += 1
+        with ExitStack() as counted:
+            await _Socket(self, websocket, counted).serve()
+
+    @contextmanager
+    def count(self, caller: str) -> Iterator[None]:
+        """Count a socket for as long as it is open; close it where it is one too many."""
+        if self._open[caller] >= self.limits.sockets:
+            raise _Closed(Close.TRY_AGAIN_LATER, "Too many sockets are open")
+        self._open[caller] += 1
         try:
-            await _Socket(self, websocket).serve()
+            yield
         finally:
-            self._callers[caller] -= 1
-            if not self._callers[caller]:
-                del self._callers[caller]
+            self._open[caller] -= 1
+            if not self._open[caller]:
+                del self._open[caller]
 
 
 class _Socket:
-    def __init__(self, sockets: Sockets, websocket: WebSocket) -> None:
+    def __init__(self, sockets: Sockets, websocket: WebSocket, counted: ExitStack) -> None:
+        self.sockets = sockets
         self.live = sockets.live
         self.limits = sockets.limits
-        self.context = sockets.context
         self.websocket = websocket
+        self.counted = counted
         extensions = websocket.scope.get("extensions", {})
         self.protocol: WebSocketProtocol | None = extensions.get(FRAMES)
-        self.acknowledged = False
+        self.context: Context | None = None  # until the caller is known
+        self.watch: asyncio.Task[None] | None = None
         self.operations: dict[str, asyncio.Task[None]] = {}
         self.closing: asyncio.Future[_Closed] = asyncio.get_running_loop().create_future()
 
@@ -108,7 +137,7 @@ class _Socket:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
-            tasks = [reader, *self.operations.values()]
+            tasks = [reader, *self.operations.values(), *([self.watch] if self.watch else [])]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -127,30 +156,35 @@ class _Socket:
             self.closing.set_result(_Closed(code, reason))
 
     def _too_late(self) -> None:
-        if not self.acknowledged:
+        if self.context is None:
             self.close(Close.INIT_TIMEOUT, "Connection initialisation timeout")
 
     async def _read(self) -> None:
         try:
-            while True:
-                message = await self.websocket.receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                await self._handle(_message(message.get("text")))
+            address = self.websocket.client.host if self.websocket.client else ""
+            with self.sockets.count(f"{address} not known yet"):
+                while self.context is None:
+                    if not await self._next():
+                        return
+            while await self._next():
+                pass
         except _Closed as closed:
             self.close(closed.code, closed.reason)
         except _GONE:
             return  # it went away while it was answered
 
+    async def _next(self) -> bool:
+        """Take one message; tell whether there can be another."""
+        message = await self.websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return False
+        await self._handle(_message(message.get("text")))
+        return True
+
     async def _handle(self, message: dict[str, Any]) -> None:
         match message:
             case {"type": "connection_init"}:
-                if self.acknowledged:
-                    raise _Closed(Close.TOO_MANY_INITS, "Too many initialisation requests")
-                if not isinstance(message.get("payload"), dict | None):
-                    raise _Closed(Close.BAD_REQUEST, "The payload has to be an object")
-                self.acknowledged = True
-                await self._send(b'{"type":"connection_ack"}')
+                await self._init(message.get("payload"))
             case {"type": "ping"}:
                 payload = {"payload": message["payload"]} if "payload" in message else {}
                 await self._send(dump({"type": "pong"} | payload))
@@ -164,35 +198,67 @@ class _Socket:
             case _:
                 raise _Closed(Close.BAD_REQUEST, "Invalid message")
 
+    async def _init(self, payload: object) -> None:
+        if self.context is not None:
+            raise _Closed(Close.TOO_MANY_INITS, "Too many initialisation requests")
+        if not isinstance(payload, dict | None):
+            raise _Closed(Close.BAD_REQUEST, "The payload has to be an object")
+        try:
+            context = await self.sockets.gate.context(self.websocket, payload)
+        except Refused as refused:
+            code = Close.FORBIDDEN if refused.status == UNAUTHORIZED else Close.TRY_AGAIN_LATER
+            raise _Closed(code, refused.message) from None
+        self.counted.enter_context(self.sockets.count(context.throttled_as))
+        self.context = context
+        if context.token is not None:
+            self.watch = asyncio.create_task(self._watch(context))
+        await self._send(b'{"type":"connection_ack"}')
+
+    async def _watch(self, context: Context) -> None:
+        """See now and then whether the caller is still let in, and at once when a token ends."""
+        while True:
+            ends = context.caller.expires_at
+            left = _WATCH_SECONDS if ends is None else (ends - datetime.now(UTC)).total_seconds()
+            await asyncio.sleep(min(_WATCH_SECONDS, max(0.0, left)))
+            try:
+                context = await self.sockets.gate.still(self.websocket, context)
+            except Refused as refused:
+                if refused.status == UNAUTHORIZED:
+                    self.close(Close.UNAUTHORIZED, "Unauthorized: come back with a new token")
+                    return
+
     async def _subscribe(self, id_: str, payload: object) -> None:
-        if not self.acknowledged:
+        if self.context is None:
             raise _Closed(Close.UNAUTHORIZED, "Unauthorized")
         if id_ in self.operations:
             raise _Closed(Close.ID_IN_USE, f"Subscriber for {id_[:60]} already exists")
         try:
             request = Request.of(payload)
         except BadRequest as error:
-            raise _Closed(Close.BAD_REQUEST, str(error)) from None
+            raise _Closed(Close.BAD_REQUEST, error.message) from None
         if len(self.operations) >= self.limits.operations:
             message = f"A socket can have {self.limits.operations} operations at once."
-            told = {"message": message, "extensions": {"code": "TOO_MANY_OPERATIONS"}}
-            await self._send(dump({"id": id_, "type": "error", "payload": [told]}))
+            told = Refused("TOO_MANY_OPERATIONS", message).errors
+            await self._send(dump({"id": id_, "type": "error", "payload": told}))
             return
-        self.operations[id_] = asyncio.create_task(self._run(id_, request))
+        self.operations[id_] = asyncio.create_task(self._run(id_, request, self.context))
 
-    async def _run(self, id_: str, request: Request) -> None:
+    async def _run(self, id_: str, request: Request, known: Context) -> None:
         """Send the results of one operation; however it ends, the socket goes on."""
         quoted = dump(id_)
-        context = await self.context(self.websocket)
+        before = b'{"id":%b,"type":"next","payload":' % quoted
         last = b'{"id":%b,"type":"complete"}' % quoted
         try:
-            async for results in self.live.results(request, context):
-                await self._send_results(b'{"id":%b,"type":"next","payload":' % quoted, results)
+            context = await self.sockets.gate.still(self.websocket, known)
+            await self.sockets.throttle.admit(context.throttled_as)
+            operation = self.sockets.execution.prepare(request, context)
+            async for results in self.live.results(operation):
+                await self._send_results(before, results)
             if context.feed.stopping:
                 self.close(Close.RESTART, "Service restart: come back with your last cursor")
                 return
-        except Rejected as rejected:
-            last = dump({"id": id_, "type": "error", "payload": rejected.errors})
+        except Refused as refused:
+            last = dump({"id": id_, "type": "error", "payload": refused.errors})
         except (_Closed, *_GONE):
             return
         # The id is free before the client can hear of it.
@@ -225,8 +291,8 @@ class _Socket:
 
 def _message(text: str | None) -> dict[str, Any]:
     try:
-        message = orjson.loads(text) if text is not None else None
-    except ValueError:
+        message = None if text is None else read_json(text.encode("utf-8", "surrogatepass"))
+    except BadRequest:
         message = None
     if not isinstance(message, dict):
         raise _Closed(Close.BAD_REQUEST, "A message is a JSON object, as text")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 from sqlalchemy import func, select
 
 from db.engine import Database
@@ -30,6 +31,7 @@ class Client:
 
     http: httpx.AsyncClient
     database: Database
+    app: FastAPI
 
     async def send(self, query: str, **variables: Any) -> dict[str, Any]:
         """Give the whole answer, errors and all."""
@@ -80,7 +82,7 @@ async def serving(settings: Settings) -> AsyncIterator[Client]:
             transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8000", timeout=120
         ) as http,
     ):
-        yield Client(http, app.state.database)
+        yield Client(http, app.state.database, app)
 
 
 async def count(database: Database) -> tuple[int, int]:

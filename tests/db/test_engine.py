@@ -1,3 +1,4 @@
+import asyncio
 import sqlite3
 
 import pytest
@@ -139,3 +140,22 @@ async def test_a_transaction_that_raises_leaves_nothing(database: Database) -> N
         await write_and_fail()
     async with database.engine.connect() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM t"))).scalar_one() == 0
+
+
+async def test_a_statement_that_nobody_waits_for_is_ended(database: Database) -> None:
+    endless = text(
+        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) "
+        "SELECT count(*) FROM numbers"
+    )
+
+    async def ask() -> None:
+        async with asyncio.timeout(0.1), database.session() as session:
+            await database.begin_reading(session)
+            await session.execute(endless)
+
+    with pytest.raises(TimeoutError):
+        await ask()
+    async with asyncio.timeout(20), database.session() as session:
+        assert (await session.execute(text("SELECT 1"))).scalar() == 1
+    async with asyncio.timeout(20):
+        await database.close()  # which waits for what still runs

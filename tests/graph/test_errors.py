@@ -165,8 +165,6 @@ async def test_a_mistake_of_the_callers_is_not_logged(client: Client) -> None:
         b'{"query": 1}',
         b'{"query": "{ __typename }", "variables": []}',
         b'{"variables": {}}',
-        b'{"query": ""}',
-        b'{"query": "{ __typename }", "operationName": "\\ud800"}',
         b'{"query": "{ __typename }", "operationName": 1}',
     ],
 )
@@ -182,7 +180,7 @@ async def test_a_mutation_is_not_run_by_get(client: Client) -> None:
         'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { user { id } } }'
     )
     response = await client.http.get("/graphql", params={"query": query})
-    assert response.status_code == 400
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert await count(client.database) == (0, 0)
     answer = await client.http.get("/graphql", params={"query": "{ users { totalCount } }"})
     assert json.loads(answer.content) == {"data": {"users": {"totalCount": 0}}}

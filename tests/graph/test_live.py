@@ -14,10 +14,6 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from graph import cursor
-from graph.app import DEVELOPER
-from graph.context import Context
-from graph.live import Live, Rejected, Request
-from graph.schema import schema
 from tests.client import CREATE, Client
 from tests.conftest import opened
 from tests.process import resident, serving_process
@@ -201,6 +197,7 @@ async def until_closed(connection: Any) -> tuple[int, str, list[str]]:
         return end.rcvd.code, end.rcvd.reason, messages
 
 
+ACCEPTS = {"accept": "text/event-stream"}
 SUBSCRIBE = {"id": "1", "type": "subscribe", "payload": {"query": FEED}}
 
 
@@ -321,10 +318,12 @@ async def test_a_crash_of_the_feed_shows_an_id_and_nothing_of_the_inside(client:
         async def follow(self, *_: object) -> AsyncGenerator[Any, None]:
             yield 1 / 0
 
-    context = Context(client.database, Broken(client.database), DEVELOPER, "request-1")
-    with pytest.raises(Rejected) as caught:
-        await anext(Live(schema).results(Request(FEED), context))
-    [error] = caught.value.errors
+    client.app.state.feed = Broken(client.database)
+    async with client.http.stream("POST", "/graphql", json={"query": FEED}, headers=ACCEPTS) as it:
+        lines = [line async for line in it.aiter_lines()]
+    assert it.status_code == 200
+    [data] = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    [error] = json.loads(data)["errors"]
     assert error["message"] == "Something went wrong on our side."
     assert error["extensions"]["code"] == "INTERNAL_ERROR"
     assert set(error["extensions"]) == {"code", "id"}

@@ -46,7 +46,7 @@ async def test_a_server_without_frames_sends_one_by_one(database_url: str) -> No
     scope = {
         "type": "websocket",
         "path": "/graphql",
-        "headers": [],
+        "headers": [(b"host", b"localhost")],
         "subprotocols": [PROTOCOL],
         "client": ("127.0.0.1", 1),
     }

@@ -1,0 +1,94 @@
+"""What stands between this server and the pages of other sites."""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from graph.requests import Refused
+
+# https://owasp.org/www-project-secure-headers/ has the list and the values.
+SECURITY_HEADERS: Final[Mapping[str, str]] = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-dns-prefetch-control": "off",
+    "x-frame-options": "deny",
+    "x-permitted-cross-domain-policies": "none",
+}
+_HSTS: Final = "max-age=31536000; includeSubDomains"
+# Either makes a browser ask before it sends a request from another site; Apollo Router's names.
+_PREFLIGHT: Final = ("apollo-require-preflight", "x-apollo-operation-name")
+
+
+class SecurityHeaders:
+    """Adds them to every answer that does not have its own."""
+
+    def __init__(self, app: ASGIApp, *, transport: bool) -> None:
+        self.app = app
+        self.headers = dict(SECURITY_HEADERS)
+        if transport:
+            self.headers["strict-transport-security"] = _HSTS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self.headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class Origins:
+    """Who may ask: hosts by which the server is known, and origins whose pages may read it.
+
+    Without `hosts` any Host is right. A page of this server's own is always welcome.
+    """
+
+    def __init__(self, hosts: frozenset[str] | None, origins: frozenset[str]) -> None:
+        self._hosts = hosts
+        self._origins = origins
+
+    def check_host(self, headers: Headers) -> None:
+        """Raise Refused for a wrong Host.
+
+        That is how a page reaches a server of its reader's own machine: by pointing its own name
+        there.
+        """
+        if self._hosts is not None and _name(headers.get("host", "")) not in self._hosts:
+            raise Refused("WRONG_HOST", "This server is not known by that name.", 421)
+
+    def check(self, headers: Headers) -> None:
+        """Raise Refused for a wrong Host, and for what another site's page has sent."""
+        self.check_host(headers)
+        origin, host = headers.get("origin"), headers.get("host", "")
+        if origin is not None and origin not in self._origins and not _same(origin, host):
+            raise Refused("CROSS_ORIGIN", "Pages of this origin may not ask here.", 403)
+        if any(headers.get(name) for name in _PREFLIGHT) or origin is not None:
+            return
+        # A browser says so itself where a page elsewhere has made it ask without a preflight.
+        if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
+            names = " or ".join(_PREFLIGHT)
+            message = f"A request from another site needs the header {names}."
+            raise Refused("CSRF_PREVENTION", message, 403)
+
+
+def _name(host: str) -> str:
+    """Give a host without its port."""
+    return host.rpartition(":")[0].lower() if not host.endswith("]") and ":" in host else host
+
+
+def _same(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False

@@ -1,0 +1,220 @@
+"""Documents that may be executed: read, measured and validated once, and kept."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    Lexer,
+    OperationDefinitionNode,
+    Source,
+    TokenKind,
+    parse,
+    specified_rules,
+    validate,
+)
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+
+from graph.limits import LimitExceeded, Limits, exceeded, excesses_of
+from graph.measure import measure
+from graph.sizes import Measured
+
+MAX_ERRORS: Final = 5
+MAX_MESSAGE: Final = 300
+# How many documents are kept, and how much text they may have together: their trees take much more.
+KEPT: Final = 500
+KEPT_CHARACTERS: Final = 1_000_000
+# The specification's, and those by which Strawberry sees to its own kinds of input.
+_RULES: Final = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+
+
+class Invalid(Exception):
+    """The request cannot be executed; each of the errors has its `extensions.code`."""
+
+    def __init__(self, errors: Iterable[GraphQLError]) -> None:
+        self.errors = list(errors)[:MAX_ERRORS]
+        super().__init__(self.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A valid document, the operation that is to be executed, and what it costs."""
+
+    document: DocumentNode
+    operation: OperationDefinitionNode
+    cost: int
+
+
+class Documents:
+    """Prepares requests for one schema; for one thread."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        limits: Limits,
+        *,
+        introspection: bool = True,
+        suggestions: bool = True,
+        kept: int = KEPT,
+        kept_characters: int = KEPT_CHARACTERS,
+    ) -> None:
+        self._schema = schema
+        self._limits = limits
+        self._introspection = introspection
+        self._suggestions = suggestions
+        self._kept = kept
+        self._kept_characters = kept_characters
+        self._documents: OrderedDict[str, tuple[DocumentNode, Measured]] = OrderedDict()
+        self._characters = 0
+
+    def prepare(
+        self, query: str, operation_name: str | None, variables: dict[str, Any] | None
+    ) -> Prepared:
+        """Give what to execute; raise Invalid with at most five errors."""
+        document, measured = self._document(query)
+        operation = _operation(document, operation_name)
+        limit = self._limits.list_length
+        if _longest_list(variables, limit) > limit:
+            raise Invalid([exceeded("LIST_TOO_LONG", limit, "A list", "elements")])
+        given = {
+            definition.variable.name.value: definition.default_value
+            for definition in operation.variable_definitions or ()
+        }
+        name = operation.name.value if operation.name else None
+        cost = measured.cost(name, given | (variables or {}))
+        if cost > self._limits.cost:
+            message = (
+                f"The operation costs {cost}, by the rows it asks for; "
+                f"it can cost {self._limits.cost}. Ask for smaller pages."
+            )
+            raise Invalid([LimitExceeded("TOO_EXPENSIVE", self._limits.cost, message)])
+        return Prepared(document, operation, cost)
+
+    def _document(self, query: str) -> tuple[DocumentNode, Measured]:
+        found = self._documents.get(query)
+        if found is not None:
+            self._documents.move_to_end(query)
+            return found
+        found = self._documents[query] = self._read(query)
+        self._characters += len(query)
+        while len(self._documents) > self._kept or self._characters > self._kept_characters:
+            oldest, _ = self._documents.popitem(last=False)
+            self._characters -= len(oldest)
+        return found
+
+    def _read(self, query: str) -> tuple[DocumentNode, Measured]:
+        """Parse, measure and validate, in this order: each bounds the work of the next."""
+        document = self._parsed(query)
+        if not _operations(document):
+            raise Invalid([_unresolved("The document has no operation.")])
+        measured = measure(self._schema, document)
+        if measured.introspects and not self._introspection:
+            message = "This server doesn't tell its schema."
+            extensions = {"code": "INTROSPECTION_DISABLED"}
+            raise Invalid([GraphQLError(message, extensions=extensions)])
+        if excesses := list(excesses_of(measured, self._limits)):
+            raise Invalid(excesses)
+        errors = validate(
+            self._schema,
+            document,
+            _RULES,
+            max_errors=MAX_ERRORS,
+            hide_suggestions=not self._suggestions,
+        )
+        if errors:
+            raise Invalid(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in errors)
+        return document, measured
+
+    def _parsed(self, query: str) -> DocumentNode:
+        limits = self._limits
+        if len(query) > limits.characters:
+            raise Invalid(
+                [exceeded("QUERY_TOO_LONG", limits.characters, "A document", "characters")]
+            )
+        try:
+            return parse(
+                query,
+                max_lexical_tokens=limits.tokens,
+                max_comments=limits.tokens,
+                allow_empty_selection_sets=False,
+            )
+        except GraphQLSyntaxError as error:
+            if _has_more_tokens(query, limits.tokens):
+                excess = exceeded("TOO_MANY_TOKENS", limits.tokens, "A document", "tokens")
+                raise Invalid([excess]) from None
+            raise Invalid([_coded(error, "GRAPHQL_PARSE_FAILED")]) from None
+
+
+def _has_more_tokens(query: str, most: int) -> bool:
+    """Tell whether a text has more tokens, or more comments, before the first that is none.
+
+    The parser says it in a message for people alone.
+    """
+    lexer = Lexer(Source(query))
+    first, words = lexer.token, 0
+    with suppress(GraphQLSyntaxError):
+        while words <= most and lexer.advance().kind is not TokenKind.EOF:
+            words += 1
+    comments, token = 0, first.next
+    while token:
+        comments += token.kind is TokenKind.COMMENT
+        token = token.next
+    return max(words, comments) > most
+
+
+def _longest_list(variables: Any, most: int) -> int:
+    """Give the length of the longest list in JSON, however deep it is nested.
+
+    A batch has room for as much again: what is wrong with it, its payload says.
+    """
+    longest, values = 0, [variables]
+    while values:
+        match values.pop():
+            case list() as elements:
+                longest = max(longest, len(elements))
+                values += elements
+            case {"operations": [*operations], **members} if len(operations) <= 2 * most:
+                values += [*operations, *members.values()]
+            case dict() as members:
+                values += members.values()
+    return longest
+
+
+def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
+    """Give the operation of a name (GraphQL spec, 6.1, GetOperation); raise Invalid for none."""
+    operations = [
+        node for node in document.definitions if isinstance(node, OperationDefinitionNode)
+    ]
+    if name is None:
+        if len(operations) == 1:
+            return operations[0]
+        raise Invalid([_unresolved("There are several operations; name the one to execute.")])
+    for operation in operations:
+        if operation.name and operation.name.value == name:
+            return operation
+    raise Invalid([_unresolved("The document has no operation of this name.")])
+
+
+def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:
+    return [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+
+
+def _unresolved(message: str) -> GraphQLError:
+    return GraphQLError(message, extensions={"code": "OPERATION_RESOLUTION_FAILURE"})
+
+
+def _coded(error: GraphQLError, code: str) -> GraphQLError:
+    """Give the error with a code, its message cut: it repeats what the document says."""
+    message = error.message
+    if len(message) > MAX_MESSAGE:
+        message = message[: MAX_MESSAGE - 1] + "…"
+    return GraphQLError(
+        message, error.nodes, error.source, error.positions, extensions={"code": code}
+    )

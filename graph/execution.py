@@ -1,0 +1,153 @@
+"""From a request to its result: the one path for HTTP, WebSocket and Server-Sent Events."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Any, Final
+
+import orjson
+from graphql import ExecutionResult, Executor, GraphQLError, OperationType
+
+from graph.context import Context
+from graph.documents import Documents, Invalid, Prepared
+from graph.errors import present
+from graph.requests import Refused, Request
+from graph.schema import Schema
+from graph.throttle import Throttle
+from graph.trusted import TrustedDocuments
+
+MAX_ERRORS: Final = 5
+MAX_MESSAGE: Final = 300  # characters
+
+
+class Rejected(Refused):
+    """The operation cannot be executed; `errors` are as the response has them."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__(errors[0]["extensions"]["code"], errors[0]["message"])
+        self._errors = errors
+
+    @property
+    def is_about_graphql(self) -> bool:
+        return True
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        return self._errors
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """How long an operation may take."""
+
+    query: float
+    mutation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation that can be executed, and for whom."""
+
+    request: Request
+    prepared: Prepared
+    context: Context
+
+    @property
+    def type(self) -> OperationType:
+        return self.prepared.operation.operation
+
+
+class Execution:
+    def __init__(
+        self,
+        schema: Schema,
+        documents: Documents,
+        trusted: TrustedDocuments,
+        throttle: Throttle,
+        seconds: Seconds,
+    ) -> None:
+        self._schema = schema
+        self._documents = documents
+        self._trusted = trusted
+        self._throttle = throttle
+        self._seconds = seconds
+
+    def prepare(self, request: Request, context: Context) -> Operation:
+        """Read the document and find the operation; raise Refused where that cannot be."""
+        text = self._trusted.text(request)
+        try:
+            prepared = self._documents.prepare(text, request.operation_name, request.variables)
+        except Invalid as invalid:
+            raise rejected(context, *invalid.errors) from None
+        return Operation(request, prepared, context)
+
+    def executor(self, operation: Operation, root: object = None) -> "Executor[Any]":
+        """Coerce the variables; raise Rejected where they are wrong."""
+        name = operation.prepared.operation.name
+        built = Executor.build(
+            self._schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
+            operation.prepared.document,
+            root_value=root,
+            context_value=operation.context,
+            raw_variable_values=operation.request.variables,
+            operation_name=name.value if name else None,
+            max_coercion_errors=MAX_ERRORS,
+        )
+        if isinstance(built, list):
+            raise rejected(operation.context, *built)
+        return built
+
+    async def run(self, operation: Operation) -> bytes:
+        """Execute a query or a mutation, within its time; give the response as JSON."""
+        executor = self.executor(operation)
+        reads = operation.type is OperationType.QUERY
+        seconds = self._seconds.query if reads else self._seconds.mutation
+        try:
+            with self._throttle.running():
+                async with asyncio.timeout(seconds):
+                    result = await result_of(executor)
+            return formatted(result, operation.context)
+        except TimeoutError:
+            message = f"The operation took longer than {seconds:g} seconds and was ended."
+            if not reads:
+                message += " What it had not answered may be done or not."
+            raise Refused("TIMEOUT", message, 504) from None
+
+
+async def result_of(executor: "Executor[Any]") -> ExecutionResult:
+    found: Any = executor.execute_operation()
+    result: ExecutionResult = await found if isawaitable(found) else found
+    return result
+
+
+def rejected(context: Context, *errors: GraphQLError) -> Rejected:
+    return Rejected(_presented(errors, context))
+
+
+def formatted(result: ExecutionResult, context: Context) -> bytes:
+    """Give a response as JSON: errors first, as the specification advises (section 7.1)."""
+    told: Mapping[str, Any] = {}
+    if result.errors:
+        told = {"errors": _presented(result.errors, context)}
+    return dump({**told, "data": result.data})
+
+
+def _presented(errors: Iterable[GraphQLError], context: Context) -> list[dict[str, Any]]:
+    """Give the first errors as the caller sees them; all that are ours are in the log."""
+    presented: list[dict[str, Any]] = [
+        dict(present(error, context.request_id).formatted) for error in errors
+    ]
+    for error in presented[:MAX_ERRORS]:
+        if len(error["message"]) > MAX_MESSAGE:
+            error["message"] = error["message"][: MAX_MESSAGE - 1] + "…"
+    return presented[:MAX_ERRORS]
+
+
+def dump(value: object) -> bytes:
+    """Give JSON in UTF-8; half a surrogate pair, which has none, as an escape."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value).encode()

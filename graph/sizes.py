@@ -1,0 +1,94 @@
+"""Sizes of documents, as `graph.measure` finds them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from graph.rows import Rows, Values
+
+# Where counting stops: sums stay small integers, however often fragments double.
+MOST: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Rows that take the variables to know: each costs `fixed`, and what the steps before do."""
+
+    rows: Rows | int
+    fixed: int
+    parts: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Cost:
+    """A sum of what is known and of steps."""
+
+    fixed: int = 0
+    parts: list[int] = field(default_factory=list)
+
+    def add(self, other: "Cost") -> None:
+        self.fixed = min(MOST, self.fixed + other.fixed)
+        self.parts += other.parts
+
+
+@dataclass(slots=True)
+class Size:
+    """What a selection set has, with its fragments expanded; none exceeds `MOST`."""
+
+    fields: int = 0
+    aliases: int = 0
+    directives: int = 0
+    depth: int = 0
+    root_fields: int = 0
+    introspection: bool = False
+    introspection_lists: int = 0
+    once: Cost = field(default_factory=Cost)
+    each: Cost = field(default_factory=Cost)
+    """What comes with each row of the field that the selection set is of."""
+
+    def count(self, other: "Size", directives: int = 0) -> None:
+        """Add what is counted alike below fields and in fragments."""
+        self.fields = min(MOST, self.fields + other.fields)
+        self.aliases = min(MOST, self.aliases + other.aliases)
+        self.directives = min(MOST, self.directives + other.directives + directives)
+        self.introspection |= other.introspection
+        self.introspection_lists = max(self.introspection_lists, other.introspection_lists)
+
+    def include(self, other: "Size", directives: int) -> None:
+        """Add a fragment, whose fields stand on the same level."""
+        self.count(other, directives)
+        self.depth = max(self.depth, other.depth)
+        self.root_fields = min(MOST, self.root_fields + other.root_fields)
+        self.once.add(other.once)
+        self.each.add(other.each)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the limits are about; of a document that has one operation at least."""
+
+    operations: Mapping[str | None, Size]
+    """By name; where two have the same, which the validation refuses, the last."""
+    sizes: tuple[Size, ...]
+    """Those of all operations and fragments, also of two with the same name."""
+    root_fields: int
+    """Of the operation that has most."""
+    fragments: int
+    """How many fragments are defined."""
+    longest_list: int
+    steps: tuple[Step, ...]
+    visits: int
+    """How many selections were looked at: each that the text has, once."""
+
+    @property
+    def introspects(self) -> bool:
+        return any(size.introspection for size in self.sizes)
+
+    def cost(self, operation: str | None, variables: Values) -> int:
+        """Give an operation's cost; what a variable has by default is among `variables`."""
+        values: list[int] = []
+        for step in self.steps:
+            number = step.rows if isinstance(step.rows, int) else step.rows.count(variables)
+            values.append(min(MOST, number * (step.fixed + sum(values[i] for i in step.parts))))
+        cost = self.operations[operation].once
+        return min(MOST, cost.fixed + sum(values[i] for i in cost.parts))

@@ -1,0 +1,62 @@
+"""How often a caller may ask, and how many operations may run at once."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from limits import parse
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+from graph.requests import Refused
+
+
+@dataclass(slots=True)
+class Quota:
+    """What is left to a caller, as headers tell it.
+
+    https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+    """
+
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Throttle:
+    """Both limits of one process. A rate such as `6000/minute`; none where it is None."""
+
+    def __init__(self, rate: str | None, operations: int) -> None:
+        self._rate = rate and parse(rate)
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._operations = operations
+        self._running = 0
+
+    async def admit(self, caller: str) -> Quota:
+        """Count one request of a caller; raise Refused where that is one too many."""
+        if not self._rate:
+            return Quota()
+        rate = self._rate
+        admitted = await self._limiter.hit(rate, caller)
+        reset, left = await self._limiter.get_window_stats(rate, caller)
+        wait = max(1, math.ceil(reset - time.time()))
+        headers = {
+            "ratelimit-policy": f'"caller";q={rate.amount};w={rate.get_expiry()}',
+            "ratelimit": f'"caller";r={left};t={wait}',
+        }
+        if not admitted:
+            retry = headers | {"retry-after": str(wait)}
+            raise Refused("RATE_LIMITED", "Too many requests: wait a moment.", 429, retry)
+        return Quota(headers)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count one operation for as long as it runs; raise Refused where there are too many."""
+        if self._running >= self._operations:
+            message = "The server is busy: try again in a moment."
+            raise Refused("OVERLOADED", message, 503, {"retry-after": "1"})
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
