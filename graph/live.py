@@ -194,10 +194,14 @@ def _document(schema: Schema, query: str) -> DocumentNode:
 
 
 def _key(request: Request, context: Context) -> bytes:
-    """Give what has to be the same for two subscribers to be given the same."""
-    actor = context.caller.actor
+    """Give what has to be the same for two subscribers to be given the same.
+
+    All of the caller that results depend on; until when they may is asked of each by themselves.
+    """
+    caller = context.caller
+    rights = [caller.actor.kind, caller.actor.id, caller.user_id, sorted(caller.scopes)]
     asked = [request.query, request.variables, request.operation_name]
-    return dump([actor.kind, actor.id, *asked])
+    return dump([*rights, *asked])
 
 
 def _rejected(context: Context, *errors: GraphQLError) -> Rejected:
