@@ -159,7 +159,7 @@ def shown(caller: Caller, result: Result) -> Result:
         return result
     user = result.user
     seen = user if user and (result.created or reads(caller, user.id)) else None
-    return replace(result, user=seen, problems=[_told(caller, p) for p in result.problems])
+    return replace(result, user=seen, problems=tuple(_told(caller, p) for p in result.problems))
 
 
 def _told(caller: Caller, problem: Problem) -> Problem:
