@@ -1,7 +1,7 @@
 """Conditions on rows, as they stand in a WHERE. Each is true or false of every row, never NULL."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -56,20 +56,26 @@ class UserFilter:
 
     `statuses` None asks nothing; unless some condition `names_status`, deleted users are left out.
     `conditions` hold in any status. `search` has the forms, of which one has to be a part of a
-    username's, an e-mail address's or a display name's key; empty searches for nothing.
+    username's, an e-mail address's or a display name's key; empty searches for nothing. Who isn't
+    `readable` is not there at all: no answer, and no time it takes, depends on them.
     """
 
     conditions: Sequence[Condition] = ()
     statuses: Sequence[UserStatus] | None = None
     names_status: bool = False
     search: Sequence[str] = ()
+    readable: Condition = field(default_factory=true)
 
     def where(self) -> Condition:
         return and_(self.in_status(), self.where_in_any_status())
 
     def where_in_any_status(self) -> Condition:
         """Give the conditions less that on the status, deleted users with the others."""
-        return and_(true(), *self.narrowing())
+        return and_(self.readable, *self.narrowing())
+
+    def within(self) -> Condition:
+        """Give what bounds the list before anything is looked for in it."""
+        return and_(self.readable, self.in_status())
 
     def in_status(self) -> Condition:
         if self.statuses is not None:

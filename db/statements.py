@@ -55,7 +55,7 @@ def users_listing(filter: UserFilter, order: Sequence[Sort]) -> Listing:
     by_status = order[0].column is User.status
     less_than = BEFORE_DELETED if by_status and not filter.lists_deleted else None
     where = _all(filter.narrowing())
-    return Listing(USER_COLUMNS, order, filter.in_status(), where, less_than)
+    return Listing(USER_COLUMNS, order, filter.within(), where, less_than)
 
 
 def users_count(where: ColumnElement[bool]) -> Select[int]:
@@ -80,6 +80,11 @@ def users_to_write(ids: Collection[int], keys: Mapping[str, Sequence[str]]) -> S
     by_key = [and_(getattr(User, name).in_(values), NOT_DELETED) for name, values in keys.items()]
     named = or_(*([User.id.in_(ids)] if ids else []), *by_key)
     return select(*_USERS.c).where(named).order_by(User.id).with_for_update()
+
+
+def users_to_hold(ids: Collection[int]) -> Select[Any]:
+    """Select whole users by id, and keep others from writing them."""
+    return select(*_USERS.c).where(User.id.in_(ids)).order_by(User.id).with_for_update(read=True)
 
 
 def users_to_read(ids: Collection[int]) -> Select[Any]:

@@ -63,12 +63,12 @@ def _aborted(index: int) -> BulkResult:
 
 
 def _result(index: int, asked: UserOperation, result: Result) -> BulkResult:
-    verb, _ = asked.given()
+    verb, given = asked.given()
     user = User.of(result.user) if result.user else None
     return BulkResult(
         index=index,
         user=user,
-        deleted_user_id=user.id if user and verb == "delete" else None,
+        deleted_user_id=given.id if verb == "delete" and not result.problems else None,
         created=result.created,
         changed=result.changed,
         errors=user_errors(result.problems, [*_PATH, str(index), verb]),

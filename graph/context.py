@@ -77,7 +77,7 @@ class Context:
             if self._session.in_transaction():
                 await self._session.close()  # a reader's, left open for the next one
             async with self._database.transaction(self._session) as session:
-                yield UserService(session, self.caller.actor, self.request_id)
+                yield UserService(session, self.caller, self.request_id)
         self.feed.wake()
 
     async def rows(self, statement: Select[Any], parameters: dict[str, Any] | None = None) -> Rows:

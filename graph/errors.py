@@ -17,6 +17,21 @@ class InputError(GraphQLError):
         super().__init__(message, extensions={"code": code})
 
 
+class Forbidden(GraphQLError):
+    """The caller may not read what the field gives."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, extensions={"code": "FORBIDDEN"})
+
+
+class SignedOut(GraphQLError):
+    """The rights that the caller came with have ended."""
+
+    def __init__(self) -> None:
+        message = "You are not signed in any more. Sign in, and come back with your last cursor."
+        super().__init__(message, extensions={"code": "UNAUTHENTICATED"})
+
+
 def present(error: GraphQLError, request_id: str | None) -> GraphQLError:
     """Give the error that the caller sees, and log what they don't.
 

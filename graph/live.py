@@ -100,7 +100,10 @@ class Live:
 
 
 def _key(operation: Operation) -> bytes:
-    """Give what has to be the same for two subscribers to be given the same."""
+    """Give what has to be the same for two subscribers to be given the same.
+
+    All of the caller that results depend on; until when they may is asked of each by themselves.
+    """
     caller, request = operation.context.caller, operation.request
     who = [caller.actor.kind, caller.actor.id, sorted(caller.scopes), caller.user_id]
     asked = [request.query, request.document_id, request.variables, request.operation_name]

@@ -103,9 +103,11 @@ class Mutation:
         input: Annotated[DeleteUserInput, _INPUT],
     ) -> DeleteUserPayload | None:
         done = await do(info, input.operation())
-        deleted_id = done.user.id if done.user else None
         return DeleteUserPayload(
-            deleted_user_id=deleted_id, user=done.user, changed=done.changed, errors=done.errors
+            deleted_user_id=None if done.errors else input.id,
+            user=done.user,
+            changed=done.changed,
+            errors=done.errors,
         )
 
     @strawberry.mutation(
@@ -133,11 +135,10 @@ class Mutation:
         input: Annotated[EraseUserInput, _INPUT],
     ) -> EraseUserPayload | None:
         done = await do(info, input.operation())
-        if done.user:
-            await info.context.forget()
-        return EraseUserPayload(
-            erased_user_id=done.user.id if done.user else None, errors=done.errors
-        )
+        if done.errors:
+            return EraseUserPayload(errors=done.errors)
+        await info.context.forget()
+        return EraseUserPayload(erased_user_id=input.id)
 
     @strawberry.mutation(
         description="Do up to 500 things at once, in their order and in one transaction. Each "

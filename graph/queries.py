@@ -1,6 +1,7 @@
 """The reads."""
 
 from asyncio import gather
+from dataclasses import replace
 from typing import Annotated, Any, cast
 
 import strawberry
@@ -9,7 +10,7 @@ from db.filters import EventFilter
 from db.statements import actions_of, events_listing, users_listing, whole_history
 from graph import ids
 from graph.context import Context, GraphInfo
-from graph.errors import InputError
+from graph.errors import Forbidden, InputError
 from graph.inputs.lists import MAX_LIST, check_length
 from graph.inputs.user_events import UserEventFilter
 from graph.inputs.user_filter import MAX_SEARCH, UserFilter, read_filter
@@ -27,12 +28,16 @@ from graph.selection import selects
 from graph.types.node import Node
 from graph.types.user import User, UserConnection
 from graph.types.user_event import UserEvent, UserEventConnection, decode_cursor
+from users import policy
 from users.identity import email_key, external_id_key, username_key
 
 _ROW_FIELDS = frozenset({"edges", "nodes", "pageInfo"})
 
 
-@strawberry.type(description="The reads. A missing user is null, not an error.")
+@strawberry.type(
+    description="The reads. A missing user is null, not an error; so is one whom the caller may "
+    "not read."
+)
 class Query:
     @strawberry.field(description="Any object by its id; null where there is none.")
     async def node(
@@ -56,14 +61,21 @@ class Query:
         # An exception in a list is its element's error: one bad id loses no other.
         return cast("list[Node | None]", found)
 
+    @strawberry.field(
+        description="The user who asks; null for a service, and for the developer of a development "
+        "server."
+    )
+    async def viewer(self, info: GraphInfo) -> User | None:
+        user_id = info.context.caller.user_id
+        return None if user_id is None else await User.find(info.context, user_id)
+
     @strawberry.field(description="A user by their id, deleted or not; null where there is none.")
     async def user(
         self,
         info: GraphInfo,
         id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
     ) -> User | None:
-        row = await info.context.users_by_id.load(read_user_id(id))
-        return row and User.of(row)
+        return await User.find(info.context, read_user_id(id))
 
     @strawberry.field(description="A user by any of their keys; null where there is none.")
     async def user_by(
@@ -85,7 +97,7 @@ class Query:
             case _, text:
                 loader, key = context.users_by_external_id, external_id_key(text)
         row = None if key is None else await loader.load(key)
-        return row and User.of(row)
+        return User.of(row) if row and policy.reads(context.caller, row.id) else None
 
     @strawberry.field(
         description="The users that match a filter, in an order, page by page. Deleted users are "
@@ -115,7 +127,8 @@ class Query:
         ] = [NEWEST_FIRST],  # noqa: B006 - a constant of the schema
     ) -> UserConnection | None:
         order = read_order(order_by)
-        wanted = read_filter(filter, search)
+        readable = policy.readable(info.context.caller)
+        wanted = replace(read_filter(filter, search), readable=readable)
         asked = window(first, after, last, before, order.position)
         found: Page[Any] = Page([], has_next=False, has_previous=False)
         if selects(info._raw_info, _ROW_FIELDS):  # noqa: SLF001 - Info offers no raw selection
@@ -134,6 +147,8 @@ class Query:
             UserEventFilter | None, strawberry.argument(description="What the events have to be.")
         ] = None,
     ) -> UserEventConnection | None:
+        if not policy.reads_history(info.context.caller):
+            raise Forbidden("You may not read everybody's history.")
         wanted = filter.read() if filter else EventFilter()
         asked = window(first, after, last, before, decode_cursor)
         settled = await info.context.feed.horizon()
@@ -150,6 +165,8 @@ class Query:
         user_id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
     ) -> Json | None:
         key = read_user_id(user_id)
+        if not policy.reads_history(info.context.caller, key):
+            raise Forbidden("You may not read this user's history.")
         row = await info.context.users_by_id.load(key)
         while row is not None:
             happened = await info.context.rows(whole_history(key))
@@ -167,10 +184,10 @@ async def _node(context: Context, text: str) -> Node | None:
         raise InputError(str(error), "INVALID_ID") from None
     match type_name:
         case "User":
-            row = await context.users_by_id.load(key)
-            return row and User.of(row)
+            return await User.find(context, key)
         case "UserEvent":
             row = await context.events_by_id.load(key)
-            return row and UserEvent.of(row)
+            known = row and policy.reads_history(context.caller, row.user_id)
+            return UserEvent.of(row) if row and known else None
         case _:
             raise InputError("This is not an id of this directory.", "INVALID_ID")

@@ -10,9 +10,9 @@ from graphql import (
     GraphQLInputObjectType,
     GraphQLObjectType,
     GraphQLSchema,
+    GraphQLType,
     Undefined,
 )
-from graphql.type.introspection import TypeFields
 from strawberry.schema.config import StrawberryConfig
 
 from graph.mutations import Mutation
@@ -34,12 +34,19 @@ class Schema(strawberry.Schema):
         super().__init__(**parts)
         # Strawberry's own resolver fails for a type within a list or a non-null one.
         introspected: Any = self._schema.type_map["__Type"]
-        introspected.fields["isOneOf"].resolve = TypeFields.is_one_of
+        introspected.fields["isOneOf"].resolve = _is_one_of
         self._schema.description = "A user directory: find, change and follow users."
         for place in _inputs(self._schema):
             if place.default_value is None:
                 # Python's default for an argument that may be left out; clients need no `= null`.
                 place.default_value = Undefined
+
+
+def _is_one_of(type_: GraphQLType, _: object) -> bool | None:
+    """Answer `__Type.isOneOf` (GraphQL spec, section 4.2): null for what is no input object."""
+    if not isinstance(type_, GraphQLInputObjectType):
+        return None
+    return bool(type_.extensions["strawberry-definition"].is_one_of)
 
 
 def _inputs(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputField]:

@@ -6,12 +6,14 @@ from typing import Annotated, cast
 import strawberry
 
 from db.filters import EventFilter
-from graph.context import GraphInfo
+from graph.context import Context, GraphInfo
 from graph.cursor import MalformedCursor
-from graph.errors import InputError
+from graph.errors import Forbidden, InputError, SignedOut
 from graph.inputs.user_events import UserEventFilter
 from graph.types.user_event import UserEvent, decode_cursor
+from users import policy
 from users.feed import Event
+from users.service import now
 
 
 class Upcoming:
@@ -34,7 +36,7 @@ class Subscription:
     @strawberry.subscription(
         description="What happens to all users: every event exactly once and in the order of "
         "`userEvents`. Whoever comes back with the cursor of the last event they have had misses "
-        "none."
+        "none. It ends with an error `UNAUTHENTICATED` when the caller's rights do."
     )
     def user_events(
         self,
@@ -50,6 +52,8 @@ class Subscription:
             UserEventFilter | None, strawberry.argument(description="What the events have to be.")
         ] = None,
     ) -> AsyncGenerator[UserEvent, None]:
+        if not policy.reads_history(info.context.caller):
+            raise Forbidden("You may not read everybody's history.")
         wanted = filter.read() if filter else EventFilter()
         try:
             position = None if after is None else decode_cursor(after)
@@ -63,4 +67,13 @@ async def _events(
 ) -> AsyncGenerator[UserEvent, None]:
     """Give those of one moment at once: `Live` executes for each, and they are sent together."""
     async for rows in info.context.feed.follow(after, wanted):
+        if not await _still(info.context):
+            raise SignedOut
         yield cast("UserEvent", Upcoming(rows))
+
+
+async def _still(context: Context) -> bool:
+    """Tell whether the caller, who may have come long ago, may still be given anything."""
+    caller = context.caller
+    user = None if caller.user_id is None else await context.users_by_id.load(caller.user_id)
+    return policy.still(caller, now(), user and user.status)

@@ -20,7 +20,10 @@ _DEFAULT_ORDER = read_order(None)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a write: either the user after it, or the rules it broke."""
+    """What became of a write: either the user after it, or the rules it broke.
+
+    Without either it was only validated, or done to a user whom the caller may not read.
+    """
 
     user: User | None = None
     edge: UserEdge | None = None
@@ -48,10 +51,10 @@ async def do(info: GraphInfo, operation: Operation, key: IdempotencyKey | None =
         problems = [p for result in refused.results for p in result.problems]
         return Outcome(errors=user_errors([*problems, *refused.problems]))
     result = answer.results[0]
-    if result.user is None:  # it was only validated
-        return Outcome()
-    user = User.of(result.user)
-    edge = UserEdge(cursor=_DEFAULT_ORDER.cursor(result.user), node=user)
+    user, edge = None, None
+    if result.user:
+        user = User.of(result.user)
+        edge = UserEdge(cursor=_DEFAULT_ORDER.cursor(result.user), node=user)
     return Outcome(user, edge, result.changed, result.created, answer.replayed)
 
 

@@ -16,13 +16,14 @@ from users.events import Actor
 from users.fields import UserFields
 from users.lifecycle import UserAction
 from users.operations import Create, Operation, Refused, Result, StatusAction, Transition, Update
+from users.policy import EVERY_SCOPE, Caller
 from users.service import MAX_OPERATIONS, UserService, now
 
 _LOCALES = ["en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "pl_PL", "pt_BR", "sv_SE", "tr_TR"]
 _DOMAINS = ["example.com", "example.net", "example.org"]
 _YEARS = timedelta(days=3 * 365)
 _Dated = tuple[datetime, Operation]
-_DEMO = Actor(ActorKind.SYSTEM, label="roster demo")
+_DEMO = Caller(Actor(ActorKind.SYSTEM, label="roster demo"), EVERY_SCOPE)
 
 
 @dataclass(frozen=True, slots=True)

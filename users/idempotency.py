@@ -145,6 +145,8 @@ def _read_problem(told: Mapping[str, Any], user: Callable[[Mapping[str, Any]], U
     match told["kind"]:
         case "FieldProblem":
             return FieldProblem(**values | {"code": ErrorCode(told["code"])})
+        case "GeneralProblem":
+            return GeneralProblem(**values | {"code": ErrorCode(told["code"])})
         case "UnknownUser":
             return UnknownUser(**values)
         case "WrongStatus":

@@ -14,6 +14,7 @@ class UserAction(StrEnum):
     DELETE = "DELETE"
     RESTORE = "RESTORE"
     ERASE = "ERASE"
+    VIEW_HISTORY = "VIEW_HISTORY"
 
 
 _A, _I, _D = UserStatus.ACTIVE, UserStatus.DEACTIVATED, UserStatus.DELETED
@@ -32,8 +33,10 @@ TRANSITIONS: dict[tuple[UserStatus, UserAction], UserStatus] = {
     (_D, UserAction.DELETE): _D,
     (_D, UserAction.RESTORE): _I,
     (_D, UserAction.ERASE): _D,
+    **{(status, UserAction.VIEW_HISTORY): status for status in UserStatus},
 }
 
+# What is only looked at leaves no event.
 EVENT_OF: dict[UserAction, UserEventType] = {
     UserAction.UPDATE: UserEventType.UPDATED,
     UserAction.DEACTIVATE: UserEventType.DEACTIVATED,
@@ -45,7 +48,7 @@ EVENT_OF: dict[UserAction, UserEventType] = {
 
 
 # An erased user is deleted for ever: what is true of them already is, and nothing else will be.
-_OF_THE_ERASED = frozenset({UserAction.DELETE, UserAction.ERASE})
+_OF_THE_ERASED = frozenset({UserAction.DELETE, UserAction.ERASE, UserAction.VIEW_HISTORY})
 
 
 def next_status(

@@ -1,10 +1,29 @@
-"""Who may do what."""
+"""Who may do what.
 
-from dataclasses import dataclass
+A right is a scope of the caller's, or that the user is the caller themselves. What is asked here is
+answered from the caller alone, before anything is looked up, so that a refusal tells nothing.
+"""
+
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
+from sqlalchemy import true
+
+from db.filters import Condition, one_of
+from db.models import User
+from users.errors import (
+    ErrorCode,
+    FieldProblem,
+    GeneralProblem,
+    Problem,
+    VersionConflict,
+    WrongStatus,
+)
 from users.events import Actor
+from users.lifecycle import UserAction, UserStatus, next_status
+from users.operations import Erase, Operation, Result, Transition, Update
 
 
 class Scope(StrEnum):
@@ -21,10 +40,130 @@ EVERY_SCOPE = frozenset(Scope)
 class Caller:
     """Whoever asks: what they are known as, what they may, and until when.
 
-    `user_id` is the user they are themselves, where the directory knows them.
+    `user_id` is the user they are themselves, where the directory knows them; their actor is of
+    the kind USER then, with the same id as text.
     """
 
     actor: Actor
     scopes: frozenset[Scope] = frozenset()
     user_id: int | None = None
     expires_at: datetime | None = None
+
+
+NOT_ALLOWED: Final = GeneralProblem(
+    code=ErrorCode.FORBIDDEN, message="You may not do this.", field=""
+)
+NOT_ACTIVE: Final = replace(NOT_ALLOWED, message="You are not an active user any more.")
+_LINK: Final = FieldProblem(
+    code=ErrorCode.FORBIDDEN,
+    message="You may not change your own external id: it says whose your sign-in is.",
+    field="external_id",
+)
+_ERASURE: Final = FieldProblem(
+    code=ErrorCode.FORBIDDEN,
+    message="You may not erase users, now or later.",
+    field="erase_after",
+)
+_KEEPING_STATUS: Final = {UserAction.UPDATE, UserAction.ERASE, UserAction.VIEW_HISTORY}
+
+
+def is_self(caller: Caller, user_id: int | None) -> bool:
+    return user_id is not None and caller.user_id == user_id
+
+
+def reads(caller: Caller, user_id: int) -> bool:
+    return Scope.READ in caller.scopes or is_self(caller, user_id)
+
+
+def readable(caller: Caller) -> Condition:
+    """Give what holds for the users that the caller may read, and for no other."""
+    if Scope.READ in caller.scopes:
+        return true()
+    return one_of(User.id, () if caller.user_id is None else (caller.user_id,))
+
+
+def reads_history(caller: Caller, user_id: int | None = None) -> bool:
+    """Tell it of a user's history; without an id, of everybody's."""
+    known = Scope.READ in caller.scopes or is_self(caller, user_id)
+    return known and Scope.HISTORY in caller.scopes
+
+
+def may(caller: Caller, action: UserAction, user_id: int | None) -> bool:
+    """Tell whether the caller may do this to a user, whatever status either of them has."""
+    match action:
+        case UserAction.UPDATE:
+            return Scope.WRITE in caller.scopes or is_self(caller, user_id)
+        case UserAction.ERASE:
+            return Scope.ERASE in caller.scopes
+        case UserAction.VIEW_HISTORY:
+            return reads_history(caller, user_id)
+        case _:
+            return Scope.WRITE in caller.scopes
+
+
+def refusal(caller: Caller, operation: Operation) -> Problem | None:
+    """Tell what forbids the operation; None where nothing does."""
+    writes = Scope.WRITE in caller.scopes
+    match operation:
+        case Update(user_id=user_id, fields=fields) if not writes and is_self(caller, user_id):
+            return _LINK if "external_id" in fields else None
+        case Erase(user_id=user_id):
+            return None if may(caller, UserAction.ERASE, user_id) else NOT_ALLOWED
+        case Transition(retention=retention) if writes and retention is not None:
+            return None if Scope.ERASE in caller.scopes else _ERASURE
+        case _:
+            return None if writes else NOT_ALLOWED
+
+
+def acts(caller: Caller, status: UserStatus | None) -> bool:
+    """Tell whether the caller can write, `status` being that of the user they are, if any."""
+    return caller.user_id is None or status is UserStatus.ACTIVE
+
+
+def still(caller: Caller, now: datetime, status: UserStatus | None) -> bool:
+    """Tell whether the rights that a caller came with hold on.
+
+    They end when `expires_at` comes, and, for who is a user, when their `status` isn't ACTIVE.
+    """
+    expired = caller.expires_at is not None and caller.expires_at <= now
+    return not expired and acts(caller, status)
+
+
+def offered(
+    caller: Caller, user_id: int, status: UserStatus, *, erased: bool = False
+) -> list[UserAction]:
+    """List what the caller may do to a user, as they are, that would make a difference."""
+    writes = acts(caller, status) or not is_self(caller, user_id)
+    return [
+        action
+        for action in UserAction
+        if (writes or action is UserAction.VIEW_HISTORY)
+        and may(caller, action, user_id)
+        and _matters(action, status, erased=erased)
+    ]
+
+
+def _matters(action: UserAction, status: UserStatus, *, erased: bool) -> bool:
+    if erased and action is UserAction.ERASE:
+        return False
+    after = next_status(status, action, erased=erased)
+    return after is not None and (after is not status or action in _KEEPING_STATUS)
+
+
+def shown(caller: Caller, result: Result) -> Result:
+    """Hide the users of an answer whom the caller may not read.
+
+    Whom the operation created is shown: that is what the caller has just said of them.
+    """
+    if Scope.READ in caller.scopes:
+        return result
+    user = result.user
+    seen = user if user and (result.created or reads(caller, user.id)) else None
+    return replace(result, user=seen, problems=tuple(_told(caller, p) for p in result.problems))
+
+
+def _told(caller: Caller, problem: Problem) -> Problem:
+    match problem:
+        case WrongStatus(user=user) | VersionConflict(user=user) if not reads(caller, user.id):
+            return GeneralProblem(code=problem.code, message=problem.message, field=problem.field)
+    return problem

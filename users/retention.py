@@ -12,12 +12,13 @@ from db.statements import due_users, expired_keys
 from users.contention import until_done
 from users.events import Actor
 from users.operations import Erase
+from users.policy import EVERY_SCOPE, Caller
 from users.service import UserService, now
 
 log = structlog.get_logger("roster")
 
 _BATCH: Final = 100
-RETENTION = Actor(ActorKind.SYSTEM, label="roster erase-due")
+RETENTION = Caller(Actor(ActorKind.SYSTEM, label="roster erase-due"), EVERY_SCOPE)
 _REASON = "The date to erase this user has passed."
 
 

@@ -24,10 +24,11 @@ from db.statements import (
     forget_actors,
     key_holders,
     traces_of,
+    users_to_hold,
     users_to_write,
 )
-from users.errors import ErrorCode, GeneralProblem, VersionConflict
-from users.events import Actor, Recorder, redacted
+from users.errors import ErrorCode, GeneralProblem, Problem, VersionConflict
+from users.events import Recorder, redacted
 from users.idempotency import Claim, key_problems
 from users.lifecycle import UserAction
 from users.operations import (
@@ -40,6 +41,7 @@ from users.operations import (
     Transition,
 )
 from users.plan import COLUMNS, NO_VERSION, Plan, Stock, kept
+from users.policy import NOT_ACTIVE, Caller, acts, refusal, shown
 from users.request import KEY_COLUMNS, Key, Request
 
 MAX_OPERATIONS: Final = 500
@@ -51,14 +53,14 @@ def now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class UserService:
-    """The directory, on behalf of one actor, inside a transaction that the caller begins and ends.
+    """The directory, on behalf of one caller, inside a transaction that the caller begins and ends.
 
     An operation that names the version it has seen is refused where there is another by now;
     without it, writers of different fields both keep their change.
     """
 
     session: AsyncSession
-    actor: Actor
+    caller: Caller
     request_id: str | None = None
     clock: Callable[[], datetime] = now
 
@@ -79,47 +81,82 @@ class UserService:
 
         What is done under a key is done once: for 24 hours its caller gets the first answer again,
         with the users as they were then. A refusal is not kept.
+
+        What the caller may not do is refused first, before anything is looked up for it; and all
+        is, where they are a user who isn't active by the time they are locked.
         """
         if len(operations) > MAX_OPERATIONS:
             raise Refused(problems=[_too_many(operations)])
+        denied = [refusal(self.caller, operation) for operation in operations]
+        if denied and all(denied):
+            raise Refused([_denied(problem) for problem in denied])
         problems = key_problems(key)
-        requests = [Request.of(operation) for operation in operations]
+        hopeless = atomic and any(denied)
+        requests = [Request.of(o) for o, no in zip(operations, denied, strict=True) if no is None]
         claim = None
-        if key and not problems and not all(request.validate_only for request in requests):
-            claim = Claim.of(self.session, self.actor, key)
+        if key and not (problems or hopeless or all(r.validate_only for r in requests)):
+            claim = Claim.of(self.session, self.caller.actor, key)
             if (earlier := await claim.take(self.clock())) is not None:
-                return Answer(earlier, replayed=True)
-        plan, results = await self._plan(requests, look=look)
+                return await self._replay(earlier, denied)
+        plan, planned = await self._plan(requests, look=look)
+        rest = iter(planned)
+        results = [next(rest) if no is None else _denied(no) for no in denied]
         refused = [bool(result.problems) for result in results]
         if problems or (refused and (all(refused) or (atomic and any(refused)))):
-            raise Refused(_of_nobody_new(results), problems)
+            raise Refused([shown(self.caller, r) for r in _of_nobody_new(results)], problems)
         await self._write(plan)
         if claim:
             await claim.keep(results)
-        return Answer(results)
+        return Answer([shown(self.caller, result) for result in results])
+
+    async def _replay(self, earlier: Sequence[Result], denied: Sequence[Problem | None]) -> Answer:
+        """Answer as before, less what the caller may no longer do."""
+        stock = await self._lock([])
+        if not self._acts(stock):
+            raise Refused([_denied(NOT_ACTIVE)] * len(earlier))
+        told = zip(earlier, denied, strict=True)
+        results = [before if no is None else _denied(no) for before, no in told]
+        return Answer([shown(self.caller, result) for result in results], replayed=True)
 
     async def _plan(
         self, requests: Sequence[Request], *, look: bool
     ) -> tuple[Plan, Sequence[Result]]:
         stock = await self._lock(requests)
+        if not self._acts(stock):
+            return self._plan_of(Stock({})), [_denied(NOT_ACTIVE)] * len(requests)
         moments = [self.clock() for _ in requests]
         look = look or any(request.validate_only for request in requests)
         while True:
             if look:
                 stock = replace(stock, holders=await self._look(requests, stock))
-            plan = Plan(stock, Recorder(self.actor, self.request_id))
+            plan = self._plan_of(stock)
             results = [plan.do(*asked) for asked in zip(requests, moments, strict=True)]
             if look or not any(result.problems for result in results):
                 return plan, results
             look = True  # to name what is taken beside the other problems
 
+    def _plan_of(self, stock: Stock) -> Plan:
+        return Plan(stock, Recorder(self.caller.actor, self.request_id))
+
+    def _acts(self, stock: Stock) -> bool:
+        user = stock.users.get(self.caller.user_id or 0)
+        return acts(self.caller, user.status if user else None)
+
     async def _lock(self, requests: Sequence[Request]) -> Stock:
-        """Lock and read the users that the requests name, by id or by a unique value."""
+        """Lock and read the users that the requests name, by id or by a unique value.
+
+        And the user who asks: nobody can take away their right until what they did is committed.
+        All in one statement, in the order of ids: who is named and who asks never wait crosswise.
+        """
+        own = set() if self.caller.user_id is None else {self.caller.user_id}
         ids = {request.user_id for request in requests if request.user_id is not None}
         keys = [request.by for request in requests if request.by is not None]
         if not ids and not keys:
-            return Stock({})
-        found = await self.session.execute(users_to_write(ids, _by_column(keys)))
+            if not own:
+                return Stock({})
+            held = await self.session.execute(users_to_hold(own))
+            return Stock({row.id: User.of(row) for row in held})
+        found = await self.session.execute(users_to_write(ids | own, _by_column(keys)))
         users = {row.id: User.of(row) for row in found}
         return Stock(users, changes=await self._changes(requests, users))
 
@@ -208,6 +245,10 @@ def _of_nobody_new(results: Sequence[Result]) -> list[Result]:
         else result
         for result in results
     ]
+
+
+def _denied(problem: Problem | None) -> Result:
+    return Result(problems=[problem] if problem else ())
 
 
 def _too_many(operations: Sequence[Operation]) -> GeneralProblem:

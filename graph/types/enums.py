@@ -7,6 +7,7 @@ import strawberry
 
 from db.models import UserEventType, UserStatus
 from users.errors import ErrorCode
+from users.lifecycle import UserAction
 
 E = TypeVar("E", bound=type[Enum])
 
@@ -42,6 +43,17 @@ _describe(
     DELETED="Gone from lists, and the username and e-mail address are free; can be restored.",
 )
 _describe(
+    UserAction,
+    "What can be done with a user.",
+    UPDATE="Change the username, the e-mail address or the display name: `updateUser`.",
+    DEACTIVATE="Switch the user off: `deactivateUser`.",
+    REACTIVATE="Switch the user on again: `reactivateUser`.",
+    DELETE="Delete the user, so that they can be restored: `deleteUser`.",
+    RESTORE="Bring the deleted user back: `restoreUser`.",
+    ERASE="Erase the deleted user for good: `eraseUser`.",
+    VIEW_HISTORY="Read what happened to the user: `User.history`.",
+)
+_describe(
     UserEventType,
     "What happened to a user.",
     CREATED="The user was added.",
@@ -65,6 +77,7 @@ _describe(
     NOT_FOUND="There is no such user.",
     INVALID_TRANSITION="The user's status doesn't allow this.",
     VERSION_CONFLICT="The user was changed since the version that the request names.",
+    FORBIDDEN="The caller may not do this.",
     IDEMPOTENCY_KEY_REUSED="The idempotency key was used for another request.",
     BATCH_ABORTED="Not done, because the batch was refused.",
     LIMIT_EXCEEDED="The batch has too many operations.",

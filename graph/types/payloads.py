@@ -5,7 +5,10 @@ import strawberry
 from graph.types.user import User, UserEdge
 from graph.types.user_error import UserError
 
-_USER = "The user as they are now; null where it was refused, or only validated."
+_USER = (
+    "The user as they are now; null where it was refused, or only validated, or where the caller "
+    "may not read them and has not just created them."
+)
 _CHANGED = "False where the user was like this already: nothing was written then."
 _CREATED = "Whether the user was created, and not there before."
 _ERRORS = "All the rules that the request breaks; empty where it was done."

@@ -11,13 +11,15 @@ from db.filters import UserFilter
 from db.models import UserStatus
 from db.statements import users_by_status, users_count, users_count_at_most
 from graph import ids
-from graph.context import GraphInfo
-from graph.errors import InputError
+from graph.context import Context, GraphInfo
+from graph.errors import Forbidden, InputError
 from graph.order import Order
 from graph.page import After, Before, First, Last, Page, page, window
 from graph.scalars import BigInt
 from graph.types.node import Node, PageInfo
 from graph.types.user_event import UserEventConnection, decode_cursor
+from users import policy
+from users.lifecycle import UserAction
 
 MAX_COUNT = 100_000
 
@@ -68,7 +70,22 @@ class User(Node):
     )
     key: strawberry.Private[int]
 
-    @strawberry.field(description="What happened to this user, the earliest first.")
+    @strawberry.field(description="Whether this is the user who asks.")
+    def is_viewer(self, info: GraphInfo) -> bool:
+        return policy.is_self(info.context.caller, self.key)
+
+    @strawberry.field(
+        description="What whoever asks may do with this user as they are now, and that would make "
+        "a difference: what to offer."
+    )
+    def viewer_can(self, info: GraphInfo) -> list[UserAction]:
+        erased = self.erased_at is not None
+        return policy.offered(info.context.caller, self.key, self.status, erased=erased)
+
+    @strawberry.field(
+        description="What happened to this user, the earliest first. An error `FORBIDDEN` for whom "
+        "`viewerCan` doesn't offer it."
+    )
     async def history(
         self,
         info: GraphInfo,
@@ -77,9 +94,19 @@ class User(Node):
         last: Last = None,
         before: Before = None,
     ) -> UserEventConnection | None:
+        if not policy.reads_history(info.context.caller, self.key):
+            raise Forbidden("You may not read this user's history.")
         asked = window(first, after, last, before, decode_cursor)
         rows = await info.context.history(asked).load(self.key)
         return UserEventConnection.of(page(rows, asked))
+
+    @classmethod
+    async def find(cls, context: Context, user_id: int) -> Self | None:
+        """Load a user; None where there is none, and where the caller may not read them."""
+        if not policy.reads(context.caller, user_id):
+            return None
+        row = await context.users_by_id.load(user_id)
+        return row and cls.of(row)
 
     @classmethod
     def of(cls, record: models.User | Row[Any]) -> Self:

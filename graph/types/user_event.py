@@ -61,14 +61,16 @@ class UserEvent(Node):
     version_after: int = strawberry.field(description="The user's version from then on.")
     key: strawberry.Private[int]
 
-    @strawberry.field(description="The user it happened to, as they are now.")
+    @strawberry.field(
+        description="The user it happened to, as they are now; null where the caller may not "
+        "read them."
+    )
     async def user(
         self, info: GraphInfo
     ) -> Annotated["User", strawberry.lazy("graph.types.user")] | None:
         from graph.types.user import User  # noqa: PLC0415 - the two types name each other
 
-        row = await info.context.users_by_id.load(self.key)
-        return row and User.of(row)
+        return await User.find(info.context, self.key)
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:

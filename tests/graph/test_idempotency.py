@@ -15,6 +15,7 @@ from tests.graph.test_bulk_users import BULK, Operation, create
 from users import operations
 from users.events import Actor
 from users.operations import Create, Overtaken, Refused
+from users.policy import EVERY_SCOPE, Caller
 from users.service import UserService
 
 KEYED = f"""mutation ($input: CreateUserInput!) {{ createUser(input: $input) {{
@@ -185,6 +186,7 @@ async def test_what_was_not_committed_is_done_again(client: Client) -> None:
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 ANA = Actor(ActorKind.USER, id="ana")
+CALLER = Caller(ANA, EVERY_SCOPE)
 
 
 def creation(name: str) -> Create:
@@ -193,7 +195,8 @@ def creation(name: str) -> Create:
 
 async def done(database: Database, actor: Actor, name: str, at: datetime = NOW) -> bool:
     async with database.session() as session, database.transaction(session):
-        service = UserService(session, actor, clock=lambda: at)
+        caller = Caller(actor, EVERY_SCOPE)
+        service = UserService(session, caller, clock=lambda: at)
         key = operations.IdempotencyKey(text="k", request=name)
         return (await service.carry_out([creation(name)], key=key)).replayed
 
@@ -238,7 +241,7 @@ async def test_who_is_overtaken_rolls_back(database: Database, taken: str) -> No
     async def overtaken(*asked: operations.Operation) -> None:
         async with database.session() as session, database.transaction(session):
             for operation in asked:
-                await UserService(session, ANA).carry_out([operation], look=False)
+                await UserService(session, CALLER).carry_out([operation], look=False)
 
     await done(database, ANA, "ada")
     await done(database, replace(ANA, id="bob"), "bob")

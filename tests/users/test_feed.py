@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from operator import ge, gt, le, lt
 from typing import Any
@@ -21,18 +22,19 @@ from users.events import Actor
 from users.feed import EVERYTHING, Feed
 from users.lifecycle import UserAction
 from users.operations import Create, Transition, Update
+from users.policy import EVERY_SCOPE, Caller
 from users.service import UserService
 
-ANA = Actor(ActorKind.USER, id="ana")
+ANA = Caller(Actor(ActorKind.USER, id="ana"), EVERY_SCOPE)
 
 
 def creation(name: str) -> Create:
     return Create(fields={"username": name, "email": f"{name}@example.com"})
 
 
-async def write(database: Database, *operations: Any, actor: Actor = ANA) -> None:
+async def write(database: Database, *operations: Any, caller: Caller = ANA) -> None:
     async with database.session() as session, database.transaction(session):
-        await UserService(session, actor).carry_out(operations)
+        await UserService(session, caller).carry_out(operations)
 
 
 @asynccontextmanager
@@ -162,8 +164,8 @@ async def test_a_filter_is_the_same_in_the_table_and_in_memory(
         for number, operation in enumerate(operations):
             at = start + timedelta(hours=hours + number)
             async with database.session() as session, database.transaction(session):
-                actor = Actor(ActorKind.USER, id="ana" if number % 2 else "bob")
-                service = UserService(session, actor, clock=lambda at=at: at)  # type: ignore[misc]
+                caller = ANA if number % 2 else replace(ANA, actor=replace(ANA.actor, id="bob"))
+                service = UserService(session, caller, clock=lambda at=at: at)  # type: ignore[misc]
                 await service.carry_out([operation])
 
     life = (

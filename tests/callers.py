@@ -1,0 +1,101 @@
+"""Operations on behalf of any caller, past HTTP: whoever signs them in is tested elsewhere."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import combinations
+from typing import Any
+
+from sqlalchemy import select
+
+from db.engine import Database
+from db.models import ActorKind, IdempotencyKey, User, UserEvent
+from graph import ids
+from graph.context import Context
+from graph.documents import Documents
+from graph.execution import Execution, Seconds
+from graph.limits import Limits
+from graph.live import Live
+from graph.requests import Refused, Request
+from graph.results import Results
+from graph.schema import schema
+from graph.throttle import Throttle
+from graph.trusted import TrustedDocuments, TrustedMode
+from users.events import Actor
+from users.feed import Feed
+from users.policy import Caller, Scope
+
+EXECUTION = Execution(
+    schema,
+    Documents(schema._schema, Limits(aliases=200)),
+    TrustedDocuments(TrustedMode.OFF, {}),
+    Throttle(None, 1_000),
+    Seconds(60, 60),
+)
+SETS = [frozenset(some) for n in range(len(Scope) + 1) for some in combinations(Scope, n)]
+
+
+def service(*scopes: Scope) -> Caller:
+    return Caller(Actor(ActorKind.SERVICE, id="sync", label="Sync"), frozenset(scopes))
+
+
+def linked(user_id: int, *scopes: Scope, expires_at: datetime | None = None) -> Caller:
+    actor = Actor(ActorKind.USER, id=str(user_id), label="Me")
+    return Caller(actor, frozenset(scopes), user_id, expires_at)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Asks one directory as whoever is given."""
+
+    database: Database
+    feed: Feed
+    live: Live  # one for all, as in a server, so that what it shares is tried too
+
+    def context(self, caller: Caller) -> Context:
+        return Context(self.database, self.feed, caller, "test")
+
+    async def send(self, caller: Caller, query: str, **variables: Any) -> dict[str, Any]:
+        """Give the whole answer; of errors their code and path."""
+        context = self.context(caller)
+        try:
+            operation = EXECUTION.prepare(Request(query, variables), context)
+            answer: dict[str, Any] = json.loads(await EXECUTION.run(operation))
+        except Refused as refused:
+            answer = {"data": None, "errors": refused.errors}
+        errors = [(e["extensions"]["code"], e.get("path")) for e in answer.get("errors", ())]
+        return {"data": answer["data"]} | ({"errors": errors} if errors else {})
+
+    def follow(self, caller: Caller, query: str, **variables: Any) -> AsyncGenerator[Results, None]:
+        operation = EXECUTION.prepare(Request(query, variables), self.context(caller))
+        return self.live.results(operation)
+
+    async def ask(self, caller: Caller, query: str, **variables: Any) -> Any:
+        """Give the one field of an operation that has to succeed."""
+        answer = await self.send(caller, query, **variables)
+        assert set(answer) == {"data"}, answer
+        [value] = answer["data"].values()
+        return value
+
+    async def everything(self) -> list[Sequence[Any]]:
+        """Give all that is kept, which a refused request must not have changed."""
+        async with self.database.engine.connect() as connection:
+            return [
+                (await connection.execute(select(table).order_by(*table.primary_key))).all()
+                for table in (User.__table__, UserEvent.__table__, IdempotencyKey.__table__)
+            ]
+
+
+@asynccontextmanager
+async def asking(database: Database) -> AsyncIterator[Asking]:
+    feed = Feed(database)
+    try:
+        yield Asking(database, feed, Live(EXECUTION))
+    finally:
+        await feed.close()
+
+
+def id_of(key: int) -> str:
+    return ids.encode("User", key)

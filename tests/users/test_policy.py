@@ -1,0 +1,184 @@
+"""The pure product: every set of scopes, on oneself and on others, in every status."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import combinations, product
+
+import pytest
+
+from db.models import ActorKind, User, UserStatus
+from users import policy
+from users.errors import ErrorCode, FieldProblem, GeneralProblem, VersionConflict, WrongStatus
+from users.events import Actor
+from users.lifecycle import UserAction
+from users.operations import (
+    Create,
+    Erase,
+    Operation,
+    Result,
+    Retention,
+    Transition,
+    Update,
+    UpsertById,
+    UpsertByKey,
+)
+from users.policy import EVERY_SCOPE, Caller, Scope
+
+READ, WRITE, ERASE, HISTORY = Scope.READ, Scope.WRITE, Scope.ERASE, Scope.HISTORY
+A, I, D = UserStatus.ACTIVE, UserStatus.DEACTIVATED, UserStatus.DELETED  # noqa: E741
+SCOPES = [frozenset(some) for n in range(5) for some in combinations(Scope, n)]
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+ME, OTHER = 7, 8
+
+
+def caller(scopes: frozenset[Scope], user_id: int | None = ME) -> Caller:
+    actor = Actor(ActorKind.SERVICE, id="sync")
+    if user_id is not None:
+        actor = Actor(ActorKind.USER, id=str(user_id))
+    return Caller(actor, scopes, user_id)
+
+
+def named(value: object) -> str | None:
+    """Name the same parameters the same in every test process: sets have no order."""
+    match value:
+        case Caller(scopes=scopes, user_id=user_id):
+            return f"{user_id} {named(scopes)}"
+        case frozenset():
+            return " ".join(sorted(value)) or "nothing"
+        case str():
+            return value
+    return None
+
+
+CALLERS = [caller(scopes, user_id) for scopes in SCOPES for user_id in (ME, None)]
+
+
+@pytest.mark.parametrize("who", CALLERS, ids=named)
+def test_reading_takes_the_scope_or_being_the_one(who: Caller) -> None:
+    mine = who.user_id == ME
+    all_read, history = READ in who.scopes, HISTORY in who.scopes
+    assert policy.reads(who, OTHER) is all_read
+    assert policy.reads(who, ME) is (all_read or mine)
+    assert policy.reads_history(who, OTHER) is (all_read and history)
+    assert policy.reads_history(who, ME) is ((all_read or mine) and history)
+    assert policy.reads_history(who) is (all_read and history)
+    condition = str(policy.readable(who).compile(compile_kwargs={"literal_binds": True}))
+    assert condition == ("true" if all_read else "users.id IN (7)" if mine else "false")
+
+
+def operations() -> Iterator[tuple[str, Operation, frozenset[Scope]]]:
+    """Give each kind of operation on others, with the scopes that it takes."""
+    write, erase = frozenset({WRITE}), frozenset({ERASE})
+    yield "create", Create(fields={"username": "ada", "email": "a@example.com"}), write
+    yield "update", Update(user_id=OTHER, fields={"username": "ada"}), write
+    yield "nobody", Update(user_id=None, fields={"username": "ada"}), write
+    yield "upsert", UpsertByKey(by="username", value="ada", fields={}), write
+    yield "upsert id", UpsertById(by="id", user_id=OTHER, fields={}), write
+    yield "upsert me", UpsertById(by="id", user_id=ME, fields={}), write
+    for action in (
+        UserAction.DEACTIVATE,
+        UserAction.REACTIVATE,
+        UserAction.DELETE,
+        UserAction.RESTORE,
+    ):
+        for user_id in (ME, OTHER):
+            yield f"{action} {user_id}", Transition(action=action, user_id=user_id), write
+    for at in (None, NOW):
+        later = Transition(action=UserAction.DELETE, user_id=OTHER, retention=Retention(at))
+        yield f"delete until {at}", later, write | erase
+    for user_id in (ME, OTHER):
+        yield f"erase {user_id}", Erase(user_id=user_id, confirm_username=None, reason="r"), erase
+
+
+@pytest.mark.parametrize("scopes", SCOPES, ids=named)
+@pytest.mark.parametrize(("name", "operation", "needed"), list(operations()), ids=named)
+def test_writing_takes_the_scope(
+    name: str, operation: Operation, needed: frozenset[Scope], scopes: frozenset[Scope]
+) -> None:
+    for who in (caller(scopes), caller(scopes, None)):
+        problem = policy.refusal(who, operation)
+        assert (problem is None) is (needed <= scopes), name
+        if problem:
+            assert problem.code is ErrorCode.FORBIDDEN
+            only_later = "until" in name and WRITE in scopes
+            assert problem.field == ("erase_after" if only_later else "")
+
+
+@pytest.mark.parametrize("scopes", SCOPES, ids=named)
+def test_one_s_own_fields_take_no_scope_but_the_link_does(scopes: frozenset[Scope]) -> None:
+    mine = Update(user_id=ME, fields={"username": "a", "email": "b", "display_name": None})
+    link = Update(user_id=ME, fields={"external_id": None, "username": "a"})
+    writes = WRITE in scopes
+    assert policy.refusal(caller(scopes), mine) is None
+    assert (policy.refusal(caller(scopes, None), mine) is None) is writes
+    told = policy.refusal(caller(scopes), link)
+    assert (told is None) is writes
+    if told:
+        assert isinstance(told, FieldProblem)
+        assert (told.code, told.field) == (ErrorCode.FORBIDDEN, "external_id")
+
+
+USEFUL: dict[tuple[UserStatus, bool], set[UserAction]] = {
+    (A, False): {UserAction.UPDATE, UserAction.DEACTIVATE, UserAction.DELETE},
+    (I, False): {UserAction.UPDATE, UserAction.REACTIVATE, UserAction.DELETE},
+    (D, False): {UserAction.RESTORE, UserAction.ERASE},
+    (D, True): set(),
+}
+
+
+@pytest.mark.parametrize("scopes", SCOPES, ids=named)
+@pytest.mark.parametrize(("state", "user_id"), list(product(USEFUL, (ME, OTHER))))
+def test_what_is_offered_is_allowed_and_makes_a_difference(
+    scopes: frozenset[Scope], state: tuple[UserStatus, bool], user_id: int
+) -> None:
+    (status, erased), mine = state, user_id == ME
+    allowed = {UserAction.UPDATE} if mine else set()
+    if WRITE in scopes:
+        allowed |= set(UserAction) - {UserAction.ERASE, UserAction.VIEW_HISTORY}
+    if ERASE in scopes:
+        allowed.add(UserAction.ERASE)
+    expected = USEFUL[state] & allowed
+    if mine and status is not A:
+        expected = set()  # whoever isn't active writes nothing
+    if HISTORY in scopes and (mine or READ in scopes):
+        expected.add(UserAction.VIEW_HISTORY)
+    offered = policy.offered(caller(scopes), user_id, status, erased=erased)
+    assert offered == [action for action in UserAction if action in expected]
+
+
+@pytest.mark.parametrize("status", [*UserStatus, None])
+def test_rights_end_with_their_time_and_with_the_user(status: UserStatus | None) -> None:
+    for who in (caller(EVERY_SCOPE), caller(EVERY_SCOPE, None)):
+        acts = who.user_id is None or status is A
+        assert policy.acts(who, status) is acts
+        assert policy.still(who, NOW, status) is acts
+        for seconds, over in ((-1, True), (0, True), (1, False)):
+            ends = NOW + timedelta(seconds=seconds)
+            limited = Caller(who.actor, who.scopes, who.user_id, ends)
+            assert policy.still(limited, NOW, status) is (acts and not over)
+
+
+@pytest.mark.parametrize("scopes", SCOPES, ids=named)
+def test_an_answer_shows_nobody_who_may_not_be_read(scopes: frozenset[Scope]) -> None:
+    for user_id, created in product((ME, OTHER), (True, False)):
+        user = User(id=user_id, version=3)
+        result = Result(user, changed=True, created=created)
+        seen = READ in scopes or created or user_id == ME
+        expected = result if seen else Result(None, changed=True)
+        assert policy.shown(caller(scopes), result) == expected
+
+
+@pytest.mark.parametrize("scopes", SCOPES, ids=named)
+@pytest.mark.parametrize("user_id", [ME, OTHER])
+def test_a_refusal_shows_nobody_who_may_not_be_read(scopes: frozenset[Scope], user_id: int) -> None:
+    user = User(id=user_id, version=3)
+    status = WrongStatus(message="No.", user=user, status=D)
+    conflict = VersionConflict(user=user, expected=1, changed_fields=["email"])
+    told = policy.shown(caller(scopes), Result(problems=[status, conflict])).problems
+    if READ in scopes or user_id == ME:
+        assert list(told) == [status, conflict]
+        return
+    assert list(told) == [
+        GeneralProblem(code=status.code, message="No.", field="id"),
+        GeneralProblem(code=conflict.code, message=conflict.message, field="expected_version"),
+    ]
