@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -121,17 +122,25 @@ def _download(url: str) -> Keys:
         handlers.append(urllib.request.ProxyHandler({}))  # this machine needs no proxy
     opener = urllib.request.build_opener(*handlers)
     request = urllib.request.Request(url, headers={"accept": "application/json"})  # noqa: S310 - checked in the settings
-    with opener.open(request, timeout=_TIMEOUT) as response:
-        if response.status != HTTPStatus.OK:
-            raise _NotThere(f"status {response.status}")
-        body = b""
-        while chunk := response.read1(_CHUNK):
-            body += chunk
-            if len(body) > _LONGEST:
-                raise _NotThere("the answer is too long")
-            if time.monotonic() > until:
-                raise _NotThere("the answer is too slow")
-    return _parse(body)
+    try:
+        with opener.open(request, timeout=_TIMEOUT) as response:
+            return _parse(_read(response, until))
+    except urllib.error.HTTPError as error:
+        error.close()  # it is the response, too
+        raise _NotThere(f"status {error.code}") from None
+
+
+def _read(response: http.client.HTTPResponse, until: float) -> bytes:
+    if response.status != HTTPStatus.OK:
+        raise _NotThere(f"status {response.status}")
+    body = b""
+    while chunk := response.read1(_CHUNK):
+        body += chunk
+        if len(body) > _LONGEST:
+            raise _NotThere("the answer is too long")
+        if time.monotonic() > until:
+            raise _NotThere("the answer is too slow")
+    return body
 
 
 def _parse(body: bytes) -> Keys:
