@@ -15,6 +15,7 @@ EMAIL_LENGTH = 254  # RFC 5321 4.5.3.1.3, less the angle brackets
 DISPLAY_NAME_LENGTH = 200
 EXTERNAL_ID_LENGTH = 255
 REASON_LENGTH = 500
+API_KEY_NAME_LENGTH = 100
 # Case folding can lengthen a text: U+0390 becomes three characters.
 FOLDED_GROWTH = 3
 
@@ -204,3 +205,20 @@ class IdempotencyKey(Model):
     fingerprint: Mapped[str] = mapped_column(code_point_text(64))
     answer: Mapped[list[dict[str, Any]] | None] = mapped_column(Json)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class ApiKey(Model):
+    """A key by which a service signs in. Its secret is not here, only the digest."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(code_point_text(API_KEY_NAME_LENGTH))
+    digest: Mapped[str] = mapped_column(code_point_text(64))
+    scopes: Mapped[list[str]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (UniqueConstraint("digest"),)

@@ -25,10 +25,11 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from db.filters import BEFORE_DELETED, NOT_DELETED, Condition, EventFilter, UserFilter
 from db.listing import Listing, Sort, Window, bounds, term
-from db.models import ActorKind, Change, IdempotencyKey, User, UserEvent
+from db.models import ActorKind, ApiKey, Change, IdempotencyKey, User, UserEvent
 
 _USERS = cast("Table", User.__table__)
 _EVENTS = cast("Table", UserEvent.__table__)
+_API_KEYS = cast("Table", ApiKey.__table__)
 USER_COLUMNS = tuple(c for c in _USERS.c if not c.key.endswith("_key"))
 EVENT_COLUMNS = tuple(_EVENTS.c)
 
@@ -236,4 +237,33 @@ def histories(user_ids: Sequence[int], window: Window) -> Select[Any]:
         .join(numbered, numbered.c.id == UserEvent.id)
         .where(numbered.c.position <= window.limit + 1)
         .order_by(UserEvent.user_id, *(term(s) for s in order))
+    )
+
+
+USER_BEHIND_EXTERNAL_ID = select(User.id, User.status).where(
+    User.external_id == bindparam("external_id"), NOT_DELETED
+)
+API_KEY_COLUMNS = tuple(c for c in _API_KEYS.c if c.key != "digest")
+API_KEY_BY_DIGEST = select(*API_KEY_COLUMNS).where(ApiKey.digest == bindparam("digest"))
+API_KEYS = select(*API_KEY_COLUMNS).order_by(ApiKey.id)
+ADD_API_KEY = insert(_API_KEYS).returning(ApiKey.id)
+
+
+def revoke_api_key(key_id: int, now: datetime) -> Update:
+    """Revoke a key, once: a second time leaves the first date; no row comes back for no key."""
+    return (
+        update(_API_KEYS)
+        .where(ApiKey.id == key_id)
+        .values(revoked_at=func.coalesce(ApiKey.revoked_at, now))
+        .returning(*API_KEY_COLUMNS)
+    )
+
+
+def mark_api_key_used(key_id: int, now: datetime, unless_since: datetime) -> Update:
+    """Note when a key was used, unless it was noted since a moment."""
+    used = ApiKey.last_used_at
+    return (
+        update(_API_KEYS)
+        .where(ApiKey.id == key_id, or_(used.is_(None), used < unless_since))
+        .values(last_used_at=now)
     )

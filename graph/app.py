@@ -35,13 +35,16 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.database = database = settings.database()
-        app.state.callers = Callers(database)
+        app.state.callers = callers = Callers(
+            database, settings.issuers(), api_keys=settings.auth_api_keys
+        )
         app.state.feed = feed = Feed(database)
         try:
             with signals.before_shutdown(feed.stop):
                 yield
         finally:
             await feed.close()
+            await callers.close()
             await database.close()
 
     app = FastAPI(title="Roster", lifespan=lifespan, openapi_url=None)

@@ -1,12 +1,150 @@
-"""Stub."""
+"""Who is calling: the `Authorization` header of a request, made into a caller."""
+
+import asyncio
+import hashlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.engine import Database
+from db.models import ActorKind, UserStatus
+from db.statements import USER_BEHIND_EXTERNAL_ID
+from graph.issuers import Issuer
+from graph.tokens import Claims, InvalidToken, Tokens
+from users import keys
+from users.events import Actor
+from users.keys import ApiKey
+from users.policy import Caller
+from users.service import now as utc_now
+
+log = structlog.get_logger("roster")
+
+KEPT_SECONDS: Final = 5.0  # so that whoever is switched off is out within as long
+MAX_KEPT: Final = 10_000
+# RFC 6750 2.1 with RFC 9110 11.1: the scheme in any case, one space or more, a b64token.
+_BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
 
 
 class Unauthenticated(Exception):
-    pass
+    """Credentials that are not believed. The reason is for the log, and names nobody."""
 
 
 class Callers:
-    def __init__(self, *args, **kw): ...
+    """Tells who is calling, by a token of an issuer's or by an API key.
 
-    async def identify(self, token):
+    What it found out is kept for some seconds, by the digest of the credentials; that somebody was
+    refused is not. Close it before the database.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        issuers: Sequence[Issuer] = (),
+        *,
+        api_keys: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._database = database
+        self._tokens = Tokens(issuers)
+        self._api_keys = api_keys
+        self._clock = clock
+        self._now = now
+        self._kept: dict[bytes, tuple[float, Caller]] = {}
+        self._notes: dict[int, asyncio.Task[None]] = {}
+
+    async def identify(self, authorization: str | None) -> Caller | None:
+        """Give whoever sends this header; None for who sends none.
+
+        Raises `Unauthenticated`, `KeysUnavailable` where an issuer's keys can't be had, and
+        whatever the database raises when it is not to be had.
+        """
+        if authorization is None:
+            return None
+        found = _BEARER.fullmatch(authorization)
+        if found is None:
+            raise Unauthenticated("the header has no bearer token")
+        digest = hashlib.sha256(found[1].encode()).digest()
+        if caller := self._recall(digest):
+            return caller
+        caller = await self._find(found[1])
+        self._keep(digest, caller)
+        return caller
+
+    async def close(self) -> None:
+        """Wait for what is still being written."""
+        await asyncio.gather(*self._notes.values())
+
+    async def _find(self, text: str) -> Caller:
+        if text.startswith(keys.PREFIX):
+            return await self._service(text)
+        try:
+            claims = await self._tokens.verify(text)
+        except InvalidToken as invalid:
+            raise Unauthenticated(str(invalid)) from None
+        return await self._person(claims)
+
+    async def _person(self, claims: Claims) -> Caller:
+        """Find the user that a token's subject is linked to; without one it is a service."""
+        async with self._database.session() as session:
+            await self._database.begin_reading(session)
+            parameters = {"external_id": claims.subject}
+            user = (await session.execute(USER_BEHIND_EXTERNAL_ID, parameters)).one_or_none()
+        if user is not None and user.status is not UserStatus.ACTIVE:
+            raise Unauthenticated("the user is not active")
+        actor = (
+            Actor(ActorKind.SERVICE, claims.subject, claims.label)
+            if user is None
+            else Actor(ActorKind.USER, str(user.id), claims.label)
+        )
+        return Caller(actor, claims.scopes, user and user.id, claims.expires_at)
+
+    async def _service(self, text: str) -> Caller:
+        if not self._api_keys:
+            raise Unauthenticated("API keys are not accepted")
+        async with self._database.session() as session:
+            await self._database.begin_reading(session)
+            key = await keys.find(session, text)
+        if key is None:
+            raise Unauthenticated("there is no such API key")
+        if not key.opens(self._now()):
+            raise Unauthenticated("the API key is revoked or has expired")
+        self._note_use(key)
+        actor = Actor(ActorKind.SERVICE, f"key-{key.id}", key.name)  # no issuer's subject, that is
+        return Caller(actor, key.scopes, expires_at=key.expires_at)
+
+    def _note_use(self, key: ApiKey) -> None:
+        """Have it written that a key is used. Nobody waits for it, or fails with it."""
+        if key.id in self._notes or key.is_use_noted(self._now()):
+            return
+        note = asyncio.create_task(self._write_use(key.id))
+        self._notes[key.id] = note
+        note.add_done_callback(lambda _: self._notes.pop(key.id))
+
+    async def _write_use(self, key_id: int) -> None:
+        try:
+            async with self._database.session() as session, self._database.transaction(session):
+                await keys.note_use(session, key_id, self._now())
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("the use of an API key was not noted", reason=type(error).__name__)
+
+    def _recall(self, digest: bytes) -> Caller | None:
+        until, caller = self._kept.get(digest, (0.0, None))
+        if caller is None or self._clock() < until:
+            return caller
+        del self._kept[digest]
         return None
+
+    def _keep(self, digest: bytes, caller: Caller) -> None:
+        """Keep a caller for some seconds, and never longer than their credentials live."""
+        seconds = KEPT_SECONDS
+        if caller.expires_at is not None:
+            seconds = min(seconds, (caller.expires_at - self._now()).total_seconds())
+        if digest not in self._kept and len(self._kept) >= MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[digest] = (self._clock() + seconds, caller)

@@ -1,43 +1,31 @@
-"""The command line: `roster serve`, `migrate`, `demo`, `erase-due` and `schema`."""
+"""The command line: `roster serve`, `migrate`, `demo`, `erase-due`, `schema` and `key`."""
 
-import asyncio
 import os
 import socket
-import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 import uvicorn
-from alembic.util import CommandError
-from rich.console import Console
 from rich.progress import Progress
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from uvicorn.supervisors import Multiprocess
 
 from db import migrate as migrations
 from db.engine import Database
-from db.url import parse_url
-from graph import logs
-from graph.settings import Settings, WrongSettings, load
+from graph import cli_keys, logs
+from graph.command import CannotStart, console, database_name, errors, prepare, run
+from graph.settings import Mode, Settings, WrongSettings, load
 from graph.websocket_protocol import WebSocketProtocol
 from users.retention import erase_due as erase_due_users
 
-T = TypeVar("T")
+_MODE_NOTES = {Mode.DEVELOPMENT: " (no sign-in, this machine only)", Mode.PRODUCTION: ""}
 
 app = typer.Typer(
     help="A user directory with a GraphQL API.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class CannotStart(Exception):
-    """One line for whoever typed the command: what is wrong and what to do."""
+app.add_typer(cli_keys.app, name="key")
 
 
 class _Server(uvicorn.Server):
@@ -67,7 +55,7 @@ def serve() -> None:
     """Serve the API until it is stopped; SQLite is migrated first."""
     settings = load()
     logs.configure(settings.log_format)
-    _run(settings, _prepare)
+    run(settings, prepare)
     listening = _listen(settings)
     config = uvicorn.Config(
         "graph.app:from_environment",
@@ -99,8 +87,8 @@ def serve() -> None:
 def migrate() -> None:
     """Bring the database to the newest revision."""
     settings = load()
-    revision = _run(settings, migrations.upgrade)
-    console.print(f"{_database_name(settings)} is at revision {revision}.")
+    revision = run(settings, migrations.upgrade)
+    console.print(f"{database_name(settings)} is at revision {revision}.")
 
 
 @app.command()
@@ -109,9 +97,9 @@ def demo(
 ) -> None:
     """Add believable users, so that there is something to explore."""
     settings = load()
-    _run(settings, _prepare)
-    _run(settings, lambda database: _populate(database, users))
-    console.print(f"Added {users} users to {_database_name(settings)}.")
+    run(settings, prepare)
+    run(settings, lambda database: _populate(database, users))
+    console.print(f"Added {users} users to {database_name(settings)}.")
 
 
 @app.command()
@@ -122,9 +110,9 @@ def erase_due() -> None:
     """
     settings = load()
     logs.configure(settings.log_format)
-    _run(settings, _prepare)
-    erased = _run(settings, _erase_due)
-    console.print(f"Erased {erased} users in {_database_name(settings)}.")
+    run(settings, prepare)
+    erased = run(settings, _erase_due)
+    console.print(f"Erased {erased} users in {database_name(settings)}.")
 
 
 @app.command()
@@ -133,18 +121,6 @@ def schema() -> None:
     from graph.schema import schema as ours  # noqa: PLC0415 - the other commands do without it
 
     print(ours.as_str())  # noqa: T201 - it goes into a file
-
-
-async def _prepare(database: Database) -> None:
-    """See that the database can be used: SQLite migrates itself, PostgreSQL on command."""
-    if database.is_sqlite:
-        await migrations.upgrade(database)
-        return
-    found, wanted = await migrations.current(database), migrations.newest()
-    if found != wanted:
-        raise CannotStart(
-            f"the database is at revision {found or 'none'}, not {wanted}: run `roster migrate`"
-        )
 
 
 async def _erase_due(database: Database) -> int:
@@ -160,25 +136,6 @@ async def _populate(database: Database, count: int) -> None:
             progress.advance(task, added)
 
 
-def _run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
-    """Do one job on the database, and turn what is wrong with it into a line."""
-
-    async def run() -> T:
-        try:
-            return await job(database)
-        finally:
-            await database.close()
-
-    database = settings.database()
-    try:
-        database.check_file()
-        return asyncio.run(run())
-    except (DBAPIError, PoolTimeoutError, sqlite3.Error, OSError, CommandError) as error:
-        cause = getattr(error, "orig", None) or error
-        detail = " ".join(str(cause.__cause__ or cause).split()) or type(cause).__name__
-        raise CannotStart(f"cannot use {_database_name(settings)}: {detail}") from None
-
-
 def _listen(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), backlog=2048)
@@ -192,14 +149,5 @@ def _listen(settings: Settings) -> socket.socket:
 def _greet(settings: Settings) -> None:
     console.print("Roster is running. Ctrl-C stops it.")
     console.print(f"  address   http://{settings.host}:{settings.port}/graphql")
-    console.print(f"  database  {_database_name(settings)}")
-    console.print(f"  mode      {settings.mode} (no sign-in, this machine only)")
-
-
-def _database_name(settings: Settings) -> str:
-    """Name the database for people: where it is, and never how to get in."""
-    url = parse_url(settings.database_url)
-    if url.get_backend_name() == "sqlite":
-        return f"SQLite {url.database}"
-    host = url.host or str(url.query.get("host", "localhost"))
-    return f"PostgreSQL {url.database} on {host}{f':{url.port}' if url.port else ''}"
+    console.print(f"  database  {database_name(settings)}")
+    console.print(f"  mode      {settings.mode}{_MODE_NOTES[settings.mode]}")

@@ -7,6 +7,7 @@ from typing import Any, Final
 import structlog
 from starlette.requests import HTTPConnection
 
+from db.engine import is_unreachable
 from db.models import ActorKind
 from graph.callers import Callers, Unauthenticated
 from graph.context import Context
@@ -64,6 +65,11 @@ class Gate:
             raise Refused(
                 "AUTHENTICATION_UNAVAILABLE", message, 503, {"retry-after": "5"}
             ) from None
+        except Exception as error:
+            if not is_unreachable(error):
+                raise
+            message = "The directory's database cannot be reached right now. Try again in a moment."
+            raise Refused("DATABASE_UNAVAILABLE", message, 503, {"retry-after": "5"}) from None
         if caller is None and not self.open:
             raise Refused("UNAUTHENTICATED", "A bearer token is needed.", 401, _CHALLENGE)
         return caller or DEVELOPER

@@ -1,16 +1,24 @@
 """Settings: `ROSTER_` in the environment or in `.env`; each stands in the README."""
 
+import json
 from enum import StrEnum
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from limits import parse
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from db.engine import Database
 from db.url import parse_url
+from graph.issuers import Issuer, is_loopback
 from graph.limits import Limits
 from graph.trusted import TrustedMode, read_manifest
 
@@ -68,6 +76,15 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[list[str], NoDecode] = []
     cors_origins: Annotated[list[str], NoDecode] = []
     log_format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
+    auth_issuer: str | None = None
+    auth_audience: str | None = None
+    auth_jwks_url: str | None = None
+    auth_public_key: str | None = None
+    auth_secret: SecretStr | None = None
+    auth_algorithms: str | None = None
+    auth_leeway: float | None = None
+    auth_issuers: Annotated[tuple[Issuer, ...], NoDecode] = ()
+    auth_api_keys: bool = True
 
     @field_validator("database_url")
     @classmethod
@@ -108,15 +125,37 @@ class Settings(BaseSettings):
         self.manifest()
         return self
 
+    @field_validator("auth_issuers", mode="before")
+    @classmethod
+    def _is_a_list(cls, issuers: Any) -> Any:
+        if not isinstance(issuers, str):
+            return issuers
+        try:
+            match json.loads(issuers):
+                case list(listed):
+                    return listed
+        except (ValueError, RecursionError):
+            pass
+        raise ValueError("this is a JSON list of objects")
+
+    @model_validator(mode="after")
+    def _issuers_are_told_apart(self) -> Self:
+        names = [issuer.issuer for issuer in self.issuers()]
+        if len(set(names)) < len(names):
+            raise ValueError("ROSTER_AUTH_ISSUERS: an issuer stands there twice")
+        return self
+
     @model_validator(mode="after")
     def _closed_to_strangers(self) -> Self:
-        if self.mode is Mode.PRODUCTION:
-            raise ValueError(
-                "production needs a way to verify tokens, and this version has none yet"
-            )
-        if not _is_loopback(self.host):
+        if self.mode is Mode.DEVELOPMENT and not is_loopback(self.host):
             raise ValueError(
                 f"development mode asks nobody to sign in, so {self.host} must be 127.0.0.1"
+            )
+        keys_are_meant = self.auth_api_keys and "auth_api_keys" in self.model_fields_set
+        if self.mode is Mode.PRODUCTION and not (self.issuers() or keys_are_meant):
+            raise ValueError(
+                "production needs a way to sign in: ROSTER_AUTH_ISSUER and its key, "
+                "or ROSTER_AUTH_API_KEYS=true for API keys alone"
             )
         return self
 
@@ -135,6 +174,17 @@ class Settings(BaseSettings):
             fragments=self.max_fragments,
             cost=self.max_cost,
         )
+
+    def issuers(self) -> tuple[Issuer, ...]:
+        """Give every issuer: those of AUTH_ISSUERS, and the one of the settings of its own."""
+        names = ("issuer", "audience", "jwks_url", "public_key", "secret", "algorithms", "leeway")
+        given = {n: v for n in names if (v := getattr(self, f"auth_{n}")) is not None}
+        if not given:
+            return self.auth_issuers
+        try:
+            return (*self.auth_issuers, Issuer(**given))
+        except ValidationError as error:
+            raise ValueError(_issuer_line(error)) from None
 
     def database(self) -> Database:
         return Database(
@@ -164,10 +214,7 @@ def _line(error: object) -> str:
     return f"ROSTER_{name}: {message}" if name else message
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _issuer_line(error: ValidationError) -> str:
+    """Say what is wrong with the one issuer, by the name of its setting."""
+    first = error.errors()[0]
+    return _line({"loc": ("auth", *(first["loc"] or ("issuer",))), "msg": first["msg"]})

@@ -1,5 +1,173 @@
-"""Stub."""
+"""Tokens: JWTs (RFC 7519) that others issue and this server believes, after RFC 8725."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import jwt
+from jwt.exceptions import PyJWTError
+
+from graph.issuers import Issuer, PublicKey
+from graph.jwks import KeysUnavailable, PublishedKeys
+from users.identity import external_id_key
+from users.keys import known_scopes
+from users.policy import Scope
+
+__all__ = ["Claims", "InvalidToken", "KeysUnavailable", "Tokens"]
+
+MAX_BYTES: Final = 8 * 1024
+LABEL_LENGTH: Final = 200
+_LAST_MOMENT: Final = 253_402_300_799 - 3600  # year 9999, with room for the leeway
+# An access token, by RFC 9068 2.1 or as older issuers write it; never, say, a logout token.
+_TYPES: Final = {"jwt", "at+jwt", "application/jwt", "application/at+jwt"}
+_JOINERS: Final = "\u200c\u200d"  # of category Cf, and part of how names are written
+_REQUIRED: Final = ["iss", "aud", "exp", "sub"]
 
 
-class KeysUnavailable(Exception):
-    pass
+class InvalidToken(Exception):
+    """A token that isn't believed. The reason is for the log: it has nothing out of the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a good token says. It is refused from `expires_at` on: its `exp`, and the leeway."""
+
+    subject: str
+    issuer: str
+    scopes: frozenset[Scope]
+    expires_at: datetime
+    label: str | None
+
+
+class Tokens:
+    """Verifies tokens of some issuers."""
+
+    def __init__(self, issuers: Sequence[Issuer]) -> None:
+        self._issuers = {issuer.issuer: _Signatures(issuer) for issuer in issuers}
+
+    async def verify(self, token: str) -> Claims:
+        """Give what a token says.
+
+        Raises `InvalidToken`, or `KeysUnavailable` where nobody can tell.
+        """
+        if len(token.encode(errors="surrogatepass")) > MAX_BYTES:
+            raise InvalidToken("longer than 8 KiB")
+        header, claims = _unverified(token)
+        signatures = self._issuers.get(claims["iss"])
+        if signatures is None:
+            raise InvalidToken("the issuer is unknown")
+        claims = await signatures.verify(token, header)
+        issuer = signatures.issuer
+        return Claims(
+            subject=_subject(claims),
+            issuer=issuer.issuer,
+            scopes=_scopes(claims),
+            expires_at=datetime.fromtimestamp(claims["exp"] + issuer.leeway, UTC),
+            label=_label(claims),
+        )
+
+
+class _Signatures:
+    """Checks that an issuer signed a token, and that it did so for us and for now."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self.issuer = issuer
+        self._published = PublishedKeys(issuer) if issuer.jwks_url is not None else None
+        self._public = issuer.loaded_key() if issuer.public_key is not None else None
+
+    async def verify(self, token: str, header: Mapping[str, Any]) -> dict[str, Any]:
+        algorithm = header.get("alg")
+        if algorithm not in self.issuer.accepted():
+            raise InvalidToken("the algorithm is not allowed")
+        key = await self._key(header.get("kid"), str(algorithm))
+        try:
+            return jwt.decode(
+                token,
+                key,
+                algorithms=[str(algorithm)],
+                audience=self.issuer.audience,
+                issuer=self.issuer.issuer,
+                leeway=self.issuer.leeway,
+                options={"require": _REQUIRED, "enforce_minimum_key_length": True},
+            )
+        except (PyJWTError, ValueError, TypeError) as error:
+            raise InvalidToken(type(error).__name__) from None  # its message may quote the token
+
+    async def _key(self, kid: str | None, algorithm: str) -> PublicKey | str:
+        """Give the key, never one that the token itself brings or points to (jwk, jku, x5u)."""
+        if self.issuer.secret is not None:
+            return self.issuer.secret.get_secret_value()
+        if self._published is not None:
+            key = await self._published.find(kid, algorithm)
+        else:
+            assert self._public is not None
+            key = self._public if algorithm in self.issuer.allowed(self._public) else None
+        if key is None:
+            raise InvalidToken("there is no such key for the algorithm")
+        return key
+
+
+def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a token that anybody may have made, to find out whose key to check it with.
+
+    Refuses what no signature would mend; of the claims, those that Python might choke on.
+    """
+    try:
+        whole = jwt.decode_complete(token, options={"verify_signature": False})
+    except (PyJWTError, ValueError, TypeError) as error:
+        raise InvalidToken(type(error).__name__) from None
+    header, claims = whole["header"], whole["payload"]
+    if "crit" in header or "b64" in header:  # RFC 7515 4.1.11: we know no extension
+        raise InvalidToken("the header has an extension")
+    kind = header.get("typ", "JWT")
+    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+        raise InvalidToken("it is of another type")
+    if not all(_is_moment(claims[name]) for name in ("exp", "nbf", "iat") if name in claims):
+        raise InvalidToken("a time is not a time")
+    if not isinstance(claims.get("iss"), str):
+        raise InvalidToken("there is no issuer")
+    return header, claims
+
+
+def _is_moment(value: Any) -> bool:
+    """Tell a NumericDate (RFC 7519 2) from all else that JSON can say."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value <= _LAST_MOMENT  # neither NaN nor Infinity are, which Python's JSON knows
+
+
+def _subject(claims: Mapping[str, Any]) -> str:
+    """Give the `sub`: text that an external id could be, of 1 to 255 characters."""
+    subject = claims["sub"]
+    if not isinstance(subject, str) or external_id_key(subject) is None:
+        raise InvalidToken("the subject is no readable text of 1 to 255 characters")
+    return subject
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
+    """Collect the scopes: `scope` (RFC 8693 4.2), `scp` and `permissions`, texts or lists."""
+    names: set[str] = set()
+    for claim in ("scope", "scp", "permissions"):
+        match claims.get(claim):
+            case str(text) if claim != "permissions":
+                names.update(text.split())
+            case list(listed) if claim != "scope":
+                names.update(name for name in listed if isinstance(name, str))
+    return known_scopes(names)
+
+
+def _label(claims: Mapping[str, Any]) -> str | None:
+    """Give a name to show, without characters that are not to be seen."""
+    for claim in ("name", "preferred_username"):
+        if isinstance(name := claims.get(claim), str):
+            seen = "".join(c for c in name if c in _JOINERS or _is_seen(c))
+            if label := seen.strip()[:LABEL_LENGTH].strip():
+                return label
+    return None
+
+
+def _is_seen(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] != "C" and category not in {"Zl", "Zp"}

@@ -29,7 +29,7 @@ from users.policy import Caller, Scope
 
 EXECUTION = Execution(
     schema,
-    Documents(schema._schema, Limits(aliases=200)),
+    Documents(schema._schema, Limits(aliases=200)),  # noqa: SLF001 - as graph.app has it
     TrustedDocuments(TrustedMode.OFF, {}),
     Throttle(None, 1_000),
     Seconds(60, 60),

@@ -10,6 +10,8 @@ from tests.conftest import opened
 from tests.process import start
 from users.identity import Email, fold
 
+TABLES = {"users", "user_events", "idempotency_keys", "api_keys"}
+
 
 def tables(connection: Connection) -> set[str]:
     return set(inspect(connection).get_table_names()) - {"alembic_version"}
@@ -57,9 +59,9 @@ async def run(database: Database, step: str, *revision: str) -> None:
 async def test_up_down_and_up_again(empty_url: str) -> None:
     async with opened(empty_url) as database:
         for step, revision, expected in (
-            ("upgrade", "head", {"users", "user_events", "idempotency_keys"}),
+            ("upgrade", "head", TABLES),
             ("downgrade", "base", set()),
-            ("upgrade", "head", {"users", "user_events", "idempotency_keys"}),
+            ("upgrade", "head", TABLES),
         ):
             await run(database, step, revision)
             async with database.engine.connect() as connection:
@@ -88,7 +90,12 @@ async def test_migrations_at_once_make_one_database(empty_url: str) -> None:
     async with opened(empty_url) as database:
         assert await migrate.current(database) == migrate.newest()
         async with database.engine.connect() as connection:
-            assert await connection.run_sync(tables) == {"users", "user_events", "idempotency_keys"}
+            assert await connection.run_sync(tables) == {
+                "users",
+                "user_events",
+                "idempotency_keys",
+                "api_keys",
+            }
 
 
 async def test_a_database_that_was_never_migrated_has_no_revision(empty_url: str) -> None:

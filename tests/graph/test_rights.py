@@ -12,7 +12,6 @@ import pytest
 
 from graph import cursor
 from graph.requests import Refused
-from graph.schema import schema
 from tests.callers import Asking, asking, id_of, linked, service
 from tests.client import Client
 from users.lifecycle import UserAction

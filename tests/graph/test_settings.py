@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ def test_the_defaults_are_a_development_server_on_this_machine(
         "sockets_per_caller": 10_000,
         "send_timeout": 10,
         "log_format": "text",
+        "auth_issuer": None,
+        "auth_audience": None,
+        "auth_jwks_url": None,
+        "auth_public_key": None,
+        "auth_secret": None,
+        "auth_algorithms": None,
+        "auth_leeway": None,
+        "auth_issuers": (),
+        "auth_api_keys": True,
     }
 
 
@@ -50,7 +60,11 @@ def test_a_setting_comes_from_the_environment_then_from_the_file(
         ("DATABASE_URL", "mysql://u:s3cret@h/d", "ROSTER_DATABASE_URL: mysql is not a database"),
         ("DATABASE_URL", "s3cret", "ROSTER_DATABASE_URL: the database URL cannot be read"),
         ("MODE", "test", "ROSTER_MODE: Input should be 'development' or 'production'"),
-        ("MODE", "production", "production needs a way to verify tokens"),
+        ("MODE", "production", "production needs a way to sign in"),
+        ("AUTH_API_KEYS", "s3cret", "ROSTER_AUTH_API_KEYS: Input should be a valid boolean"),
+        ("AUTH_ISSUERS", "s3cret", "ROSTER_AUTH_ISSUERS: this is a JSON list of objects"),
+        ("AUTH_ISSUERS", '{"a": "s3cret"}', "ROSTER_AUTH_ISSUERS: this is a JSON list of objects"),
+        ("AUTH_ISSUERS", '["s3cret"]', "ROSTER_AUTH_ISSUERS_0: Input should be a valid dict"),
         ("HOST", "0.0.0.0", "development mode asks nobody to sign in, so 0.0.0.0"),  # noqa: S104 - refused
         ("HOST", "roster.example", "development mode asks nobody to sign in"),
     ],
@@ -65,6 +79,109 @@ def test_a_wrong_setting_is_told_in_a_line_without_its_value(
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+ONE = {"ISSUER": "https://id.example", "AUDIENCE": "roster", "SECRET": "s3cret" * 6}
+LISTED = {"issuer": "https://other.example", "audience": "roster", "jwks_url": "https://o.example"}
+
+
+def test_one_issuer_and_a_list_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in ONE.items():
+        monkeypatch.setenv(f"ROSTER_AUTH_{name}", value)
+    monkeypatch.setenv("ROSTER_AUTH_ALGORITHMS", "HS256, HS384")
+    with pytest.raises(WrongSettings) as caught:
+        load()
+    assert str(caught.value) == "ROSTER_AUTH_ISSUER: the secret needs at least 48 bytes"
+    monkeypatch.setenv("ROSTER_AUTH_SECRET", "s3cret" * 8)
+    monkeypatch.setenv("ROSTER_AUTH_ISSUERS", json.dumps([LISTED | {"leeway": 0}]))
+    monkeypatch.setenv("ROSTER_MODE", "production")
+    monkeypatch.setenv("ROSTER_HOST", "0.0.0.0")  # noqa: S104 - production listens anywhere
+    other, one = load().issuers()
+    assert (other.issuer, other.leeway, other.accepted()) == (
+        "https://other.example",
+        0,
+        ("RS256", "ES256", "EdDSA", "PS256"),
+    )
+    assert (one.issuer, one.leeway, one.accepted()) == (
+        "https://id.example",
+        30,
+        ("HS256", "HS384"),
+    )
+    assert "s3cret" not in repr(load())
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"AUDIENCE": None}, "ROSTER_AUTH_AUDIENCE: Field required"),
+        ({"ISSUER": None}, "ROSTER_AUTH_ISSUER: Field required"),
+        ({"SECRET": None}, "ROSTER_AUTH_ISSUER: an issuer needs exactly one of"),
+        ({"JWKS_URL": "https://id.example"}, "ROSTER_AUTH_ISSUER: an issuer needs exactly one of"),
+        ({"SECRET": "s3cret"}, "ROSTER_AUTH_ISSUER: the secret needs at least 32 bytes"),
+        ({"ALGORITHMS": "none"}, "ROSTER_AUTH_ISSUER: the algorithms of this key can be HS256"),
+        ({"ALGORITHMS": "RS256"}, "ROSTER_AUTH_ISSUER: the algorithms of this key can be HS256"),
+        ({"LEEWAY": "-1"}, "ROSTER_AUTH_LEEWAY: Input should be greater than or equal to 0"),
+        *(
+            ({"SECRET": None, "JWKS_URL": url}, "ROSTER_AUTH_JWKS_URL: keys come over https")
+            for url in (
+                "http://id.s3cret",
+                "file:///s3cret",
+                "https://u:s3cret@h/",
+                "https://",
+                "http://127.0.0.1.s3cret/",
+                "https://[::s3cret",
+            )
+        ),
+        (
+            {"SECRET": None, "JWKS_URL": "https://id.example", "ALGORITHMS": "RS256,HS256"},
+            "ROSTER_AUTH_ISSUER: the algorithms of this key can be RS256",
+        ),
+        (
+            {"SECRET": None, "PUBLIC_KEY": "s3cret"},
+            "ROSTER_AUTH_ISSUER: the public_key is no PEM of a public key",
+        ),
+        (
+            {"ISSUERS": json.dumps([LISTED, LISTED])},
+            "ROSTER_AUTH_ISSUERS: an issuer stands there twice",
+        ),
+        (
+            {"ISSUERS": json.dumps([LISTED | {"jwks_url": "http://s3cret"}])},
+            "ROSTER_AUTH_ISSUERS_0_JWKS_URL: keys come over https",
+        ),
+        (
+            {"ISSUERS": json.dumps([LISTED | {"secrets": "s3cret"}])},
+            "ROSTER_AUTH_ISSUERS_0_SECRETS: Extra inputs are not permitted",
+        ),
+    ],
+)
+def test_a_wrong_issuer_is_told_in_a_line_without_its_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str | None], line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in (ONE | changed).items():
+        if value is not None:
+            monkeypatch.setenv(f"ROSTER_AUTH_{name}", value)
+    with pytest.raises(WrongSettings) as caught:
+        load()
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("keys", "starts"), [("true", 1), ("false", 0), (None, 0)])
+def test_production_without_an_issuer_needs_api_keys_to_be_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str | None, starts: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROSTER_MODE", "production")
+    if keys is not None:
+        monkeypatch.setenv("ROSTER_AUTH_API_KEYS", keys)
+    if starts:
+        assert load().issuers() == ()
+        return
+    with pytest.raises(WrongSettings, match="production needs a way to sign in"):
+        load()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

@@ -1,0 +1,65 @@
+"""What the commands share: a job on the database, and how to tell what went wrong."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from alembic.util import CommandError
+from rich.console import Console
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from db import migrate as migrations
+from db.engine import Database
+from db.url import parse_url
+from graph.settings import Settings
+
+T = TypeVar("T")
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class CannotStart(Exception):
+    """One line for whoever typed the command: what is wrong and what to do."""
+
+
+async def prepare(database: Database) -> None:
+    """See that the database can be used: SQLite migrates itself, PostgreSQL on command."""
+    if database.is_sqlite:
+        await migrations.upgrade(database)
+        return
+    found, wanted = await migrations.current(database), migrations.newest()
+    if found != wanted:
+        raise CannotStart(
+            f"the database is at revision {found or 'none'}, not {wanted}: run `roster migrate`"
+        )
+
+
+def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
+    """Do one job on the database, and turn what is wrong with it into a line."""
+
+    async def whole() -> T:
+        try:
+            return await job(database)
+        finally:
+            await database.close()
+
+    database = settings.database()
+    try:
+        database.check_file()
+        return asyncio.run(whole())
+    except (DBAPIError, PoolTimeoutError, sqlite3.Error, OSError, CommandError) as error:
+        cause = getattr(error, "orig", None) or error
+        detail = " ".join(str(cause.__cause__ or cause).split()) or type(cause).__name__
+        raise CannotStart(f"cannot use {database_name(settings)}: {detail}") from None
+
+
+def database_name(settings: Settings) -> str:
+    """Name the database for people: where it is, and never how to get in."""
+    url = parse_url(settings.database_url)
+    if url.get_backend_name() == "sqlite":
+        return f"SQLite {url.database}"
+    host = url.host or str(url.query.get("host", "localhost"))
+    return f"PostgreSQL {url.database} on {host}{f':{url.port}' if url.port else ''}"

@@ -1,0 +1,138 @@
+"""Who issues the tokens that are believed, and how each one's signatures are checked."""
+
+from ipaddress import ip_address
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+
+_RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+_CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+SIGNATURES: Final = (*_RSA, *_CURVES.values(), "EdDSA")
+_DEFAULT_SIGNATURES: Final = ("RS256", "ES256", "EdDSA", "PS256")
+_MIN_RSA_BITS: Final = 2048  # RFC 7518 3.3
+# A secret is at least as long as what the hash gives (RFC 7518 3.2): algorithm -> bytes.
+_SECRETS: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
+
+
+class Issuer(BaseModel):
+    """One issuer: its `iss`, the `aud` that its tokens have to name, and its key.
+
+    Exactly one of `jwks_url`, `public_key` (PEM) and `secret` checks its signatures, and none of
+    the three checks what is another's: who has the public key cannot sign with it as a secret
+    (RFC 8725 2.1). `leeway` is seconds that its clock may be off.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    issuer: Annotated[str, Field(min_length=1, max_length=2000)]
+    audience: Annotated[str, Field(min_length=1, max_length=2000)]
+    jwks_url: str | None = None
+    public_key: str | None = None
+    secret: SecretStr | None = None
+    algorithms: tuple[str, ...] = ()
+    leeway: Annotated[float, Field(ge=0, le=300)] = 30
+
+    @field_validator("algorithms", mode="before")
+    @classmethod
+    def _listed(cls, algorithms: Any) -> Any:
+        if isinstance(algorithms, str):
+            return tuple(name.strip() for name in algorithms.split(",") if name.strip())
+        return algorithms
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _read_in_private(cls, url: str | None) -> str | None:
+        if url is not None and not _is_private(url):
+            raise ValueError("keys come over https, or over http from this machine itself")
+        return url
+
+    @field_validator("public_key")
+    @classmethod
+    def _with_lines(cls, pem: str | None) -> str | None:
+        return pem and pem.replace("\\n", "\n")
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if [self.jwks_url, self.public_key, self.secret].count(None) != 2:  # noqa: PLR2004 - of three
+            raise ValueError("an issuer needs exactly one of jwks_url, public_key and secret")
+        known = SIGNATURES if self.secret is None else tuple(_SECRETS)
+        if not set(self.algorithms) <= set(known):
+            raise ValueError(f"the algorithms of this key can be {', '.join(known)}")
+        if self.secret is not None:
+            self._check_secret(self.secret.get_secret_value())
+        elif self.public_key is not None and not self.allowed(self.loaded_key()):
+            raise ValueError("the public_key does not fit the algorithms")
+        return self
+
+    def _check_secret(self, secret: str) -> None:
+        needed = max(_SECRETS[name] for name in self.accepted())
+        if len(secret.encode(errors="surrogatepass")) < needed:
+            raise ValueError(f"the secret needs at least {needed} bytes")
+
+    def accepted(self) -> tuple[str, ...]:
+        """Name the algorithms that are believed, whatever a token says."""
+        if self.secret is not None:
+            return self.algorithms or ("HS256",)
+        return self.algorithms or _DEFAULT_SIGNATURES
+
+    def allowed(self, key: PublicKey) -> tuple[str, ...]:
+        """Name those of them that a key can be used with."""
+        return tuple(name for name in self.accepted() if name in fitting(key))
+
+    def loaded_key(self) -> PublicKey:
+        """Read the PEM. Raises ValueError where it is no public key of a kind that signs."""
+        try:
+            key = load_pem_public_key((self.public_key or "").encode())
+        except (ValueError, UnsupportedAlgorithm):
+            raise ValueError("the public_key is no PEM of a public key") from None
+        if not isinstance(key, PublicKey) or not fitting(key):
+            raise ValueError("a public_key is RSA from 2048 bits on, EC (NIST curves) or Ed25519")
+        return key
+
+
+def fitting(key: PublicKey) -> tuple[str, ...]:
+    """Name the algorithms for a key (RFC 7518 3.1, RFC 8037 3.1); none for a weak one."""
+    match key:
+        case RSAPublicKey():
+            return _RSA if key.key_size >= _MIN_RSA_BITS else ()
+        case EllipticCurvePublicKey():
+            name = _CURVES.get(key.curve.name)
+            return (name,) if name else ()
+        case Ed25519PublicKey():
+            return ("EdDSA",)
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_private(url: str) -> bool:
+    """Tell whether nobody on the way can change what comes from there, or read a password."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or parts.username is not None or parts.password is not None:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
