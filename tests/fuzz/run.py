@@ -1,0 +1,156 @@
+"""A run: a server of its own, every case sent to it, and what came of them."""
+
+import asyncio
+from asyncio.subprocess import Process
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from rich.table import Table
+
+from tests.fuzz.cases import Case, Outcome, Request
+from tests.fuzz.conversation import converse
+from tests.fuzz.exchange import exchange
+from tests.fuzz.mix import mix
+from tests.fuzz.operations import Known
+from tests.process import resident, serving_process
+from tests.sockets import ask
+
+_AT_ONCE = 4
+GROWTH = 30 * 2**20  # bytes of memory, from when a third has been sent until the end
+_CREATE = "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id } } }"
+_CURSORS = "{ %s(first: 20) { edges { cursor } } }"
+
+
+@dataclass(frozen=True)
+class Report:
+    outcomes: list[Outcome]
+    memory: list[int]  # bytes: before, after the first third, at the end
+    faults: list[str]  # of the server as a whole
+    log: str
+
+    @property
+    def problems(self) -> dict[str, list[Outcome]]:
+        """Give who has each problem, the shortest case first."""
+        found: dict[str, list[Outcome]] = defaultdict(list)
+        for outcome in self.outcomes:
+            for problem in dict.fromkeys(outcome.problems):
+                found[problem].append(outcome)
+        return {k: sorted(v, key=lambda o: len(repr(o.case))) for k, v in found.items()}
+
+    def lines(self, shown: int = 2) -> Iterator[str]:
+        """Tell all that is wrong, with the shortest cases that show it."""
+        yield from self.faults
+        for problem, outcomes in self.problems.items():
+            yield f"{len(outcomes)} times: {problem}"
+            for outcome in outcomes[:shown]:
+                yield f"    {outcome.end} in {outcome.seconds:.2f} s: {outcome.case!r:.1500}"
+
+    def table(self) -> Table:
+        table = Table("kind", "cases", "ended with", "wrong", "slowest")
+        kinds: dict[str, list[Outcome]] = defaultdict(list)
+        for outcome in self.outcomes:
+            kinds[outcome.case.kind].append(outcome)
+        for kind, outcomes in sorted(kinds.items()):
+            ends = Counter(outcome.end for outcome in outcomes)
+            table.add_row(
+                kind,
+                str(len(outcomes)),
+                ", ".join(f"{end} × {n}" for end, n in sorted(ends.items())),
+                str(sum(bool(outcome.problems) for outcome in outcomes) or ""),
+                f"{max(outcome.seconds for outcome in outcomes):.2f} s",
+            )
+        return table
+
+    def summary(self) -> str:
+        slowest = max(self.outcomes, key=lambda outcome: outcome.seconds)
+        before, warm, after = (size / 2**20 for size in self.memory)
+        return (
+            f"{len(self.outcomes)} cases; the slowest answer took {slowest.seconds:.2f} s "
+            f"({slowest.case.kind}); memory {before:.0f} MiB before, {warm:.0f} after the first "
+            f"third, {after:.0f} at the end."
+        )
+
+
+async def run(count: int, seed: int, folder: Path) -> Report:
+    async with serving_process(folder) as (process, url), _read(process) as log:
+        cases = mix(count, seed, await _known(url))
+        memory = [resident(process.pid)]
+        warm = await _sent(url, cases[: count // 3])
+        memory.append(resident(process.pid))
+        outcomes = warm + await _sent(url, cases[count // 3 :])
+        faults = await _health(process, url)
+        memory.append(resident(process.pid) if process.returncode is None else 0)
+    if memory[2] - memory[1] > GROWTH:
+        faults.append(f"memory grew by {(memory[2] - memory[1]) / 2**20:.0f} MiB after a third")
+    text = b"".join(log).decode(errors="replace")
+    faults += [f"the log has {word!r}" for word in ("Traceback", "crashed") if word in text]
+    return Report(outcomes, memory, faults, text)
+
+
+@asynccontextmanager
+async def _read(process: Process) -> AsyncIterator[list[bytes]]:
+    """Take what the server logs, which would wait for it with a full pipe."""
+    log: list[bytes] = []
+
+    async def read() -> None:
+        assert process.stdout
+        while some := await process.stdout.read(65536):
+            log.append(some)
+
+    reader = asyncio.create_task(read())
+    try:
+        yield log
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+
+
+async def _known(url: str) -> Known:
+    ids = []
+    for n in range(20):
+        given = {"username": f"known{n}", "email": f"known{n}@example.com"}
+        ids.append((await ask(url, _CREATE, input=given))["user"]["id"])
+    cursors = [
+        edge["cursor"]
+        for name in ("users", "userEvents")
+        for edge in (await ask(url, _CURSORS % name))["edges"]
+    ]
+    return Known(ids, cursors)
+
+
+async def _sent(url: str, cases: list[Case]) -> list[Outcome]:
+    port = urlsplit(url).port
+    assert port
+    remaining = iter(cases)
+    outcomes: list[Outcome] = []
+
+    async def send() -> None:
+        for case in remaining:
+            try:
+                if isinstance(case, Request):
+                    outcomes.append(await exchange(port, case))
+                else:
+                    outcomes.append(await converse(url, case))
+            except OSError as error:
+                outcomes.append(Outcome(case, "refused", 0, [f"no connection: {error!r}"]))
+
+    await asyncio.gather(*(send() for _ in range(_AT_ONCE)))
+    return outcomes
+
+
+async def _health(process: Process, url: str) -> list[str]:
+    if process.returncode is not None:
+        return [f"the server ended with {process.returncode}"]
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=5) as http:
+            response = await http.post("/graphql", json={"query": "{ __typename }"})
+    except httpx.HTTPError as error:
+        return [f"the server does not answer any more: {error!r}"]
+    if response.json() != {"data": {"__typename": "Query"}}:
+        return [f"the server answers {response.text}"]
+    return []
