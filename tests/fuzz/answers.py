@@ -45,14 +45,11 @@ def of_body(content_type: str, body: bytes) -> list[str]:
     try:
         if "json" in content_type:
             result = read(body)
-            return [
-                p
-                for each in (result if isinstance(result, list) else [result])
-                for p in (of_result(each) if content_type else [])
-            ]
+            results = result if isinstance(result, list) else [result]
+            return [problem for each in results for problem in of_result(each)]
         if content_type.startswith("text/event-stream"):
             events = [line[6:] for line in body.splitlines() if line.startswith(b"data: ")]
-            return [p for event in events for p in of_result(read(event))]
+            return [problem for event in events for problem in of_result(read(event))]
         body.decode()
     except ValueError as error:
         return [f"the answer cannot be read as {content_type}: {error}"]

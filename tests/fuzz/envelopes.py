@@ -17,20 +17,10 @@ _ACCEPTS = [
     *(b"multipart/mixed;boundary=x", b"text/event-stream, application/json", b"a/b," * 5_000),
 ]
 _TYPES = [
-    *(
-        b"",
-        b"text/plain",
-        b"application/graphql",
-        b"application/x-www-form-urlencoded",
-        b"/",
-        b"\xff",
-    ),
-    *(
-        b"multipart/form-data",
-        b"multipart/form-data; boundary=x",
-        b"application/json; charset=latin-1",
-    ),
-    *(b"application/json; charset=nothing", b"APPLICATION/JSON", b"application/json;;;", b"json"),
+    *(b"", b"/", b"\xff", b"json", b"text/plain", b"application/graphql", b"APPLICATION/JSON"),
+    *(b"application/x-www-form-urlencoded", b"multipart/form-data", b"application/json;;;"),
+    *(b"multipart/form-data; boundary=x", b"application/json; charset=latin-1"),
+    b"application/json; charset=nothing",
 ]
 _FIELDS = ["query", "variables", "operationName", "extensions"]
 STREAM: Headers = ((b"accept", b"text/event-stream"),)
