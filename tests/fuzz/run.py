@@ -15,12 +15,15 @@ from rich.table import Table
 from tests.fuzz.cases import Case, Outcome, Request
 from tests.fuzz.conversation import converse
 from tests.fuzz.exchange import exchange
+from tests.fuzz.log import faults as log_faults
 from tests.fuzz.mix import mix
 from tests.fuzz.operations import Known
 from tests.process import resident, serving_process
 from tests.sockets import ask
 
 _AT_ONCE = 4
+_AGAIN = 5
+_PARTS = 9
 GROWTH = 30 * 2**20  # bytes of memory, from when a third has been sent until the end
 _CREATE = "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id } } }"
 _CURSORS = "{ %s(first: 20) { edges { cursor } } }"
@@ -29,7 +32,8 @@ _CURSORS = "{ %s(first: 20) { edges { cursor } } }"
 @dataclass(frozen=True)
 class Report:
     outcomes: list[Outcome]
-    memory: list[int]  # bytes: before, after the first third, at the end
+    memory: list[int]  # bytes, before and after each part
+    again: list[Outcome]  # the slowest, each sent alone
     faults: list[str]  # of the server as a whole
     log: str
 
@@ -68,28 +72,31 @@ class Report:
 
     def summary(self) -> str:
         slowest = max(self.outcomes, key=lambda outcome: outcome.seconds)
-        before, warm, after = (size / 2**20 for size in self.memory)
+        alone = max(self.again, key=lambda outcome: outcome.seconds)
+        memory = ", ".join(f"{size / 2**20:.0f}" for size in self.memory)
         return (
-            f"{len(self.outcomes)} cases; the slowest answer took {slowest.seconds:.2f} s "
-            f"({slowest.case.kind}); memory {before:.0f} MiB before, {warm:.0f} after the first "
-            f"third, {after:.0f} at the end."
+            f"{len(self.outcomes)} cases. The slowest answer took {slowest.seconds:.2f} s "
+            f"({slowest.case.kind}); of the {len(self.again)} slowest, each asked again and alone, "
+            f"{alone.seconds:.2f} s ({alone.case.kind}).\n"
+            f"MiB of memory before, and after each of {_PARTS} parts: {memory}."
         )
 
 
 async def run(count: int, seed: int, folder: Path) -> Report:
     async with serving_process(folder) as (process, url), _read(process) as log:
         cases = mix(count, seed, await _known(url))
-        memory = [resident(process.pid)]
-        warm = await _sent(url, cases[: count // 3])
-        memory.append(resident(process.pid))
-        outcomes = warm + await _sent(url, cases[count // 3 :])
+        memory, outcomes = [resident(process.pid)], []
+        for part in range(_PARTS):
+            outcomes += await _sent(url, cases[part::_PARTS])
+            memory.append(resident(process.pid) if process.returncode is None else 0)
+        slowest = sorted(outcomes, key=lambda outcome: -outcome.seconds)[:_AGAIN]
+        again = [each for outcome in slowest for each in await _sent(url, [outcome.case])]
         faults = await _health(process, url)
-        memory.append(resident(process.pid) if process.returncode is None else 0)
-    if memory[2] - memory[1] > GROWTH:
-        faults.append(f"memory grew by {(memory[2] - memory[1]) / 2**20:.0f} MiB after a third")
+    grown = memory[-1] - memory[_PARTS // 3]
+    if grown > GROWTH:
+        faults.append(f"memory grew by {grown / 2**20:.0f} MiB after the first third")
     text = b"".join(log).decode(errors="replace")
-    faults += [f"the log has {word!r}" for word in ("Traceback", "crashed") if word in text]
-    return Report(outcomes, memory, faults, text)
+    return Report(outcomes, memory, again, faults + log_faults(text), text)
 
 
 @asynccontextmanager
