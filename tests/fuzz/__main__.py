@@ -23,7 +23,7 @@ def main() -> None:
     if given.log:
         given.log.write_text(report.log)
     console.print(report.table())
-    console.print(report.summary())
+    console.print("\n".join(report.summary()), soft_wrap=True)
     wrong = "\n".join(report.lines())
     if wrong:
         sys.stdout.write(f"{wrong}\n")

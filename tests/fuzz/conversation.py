@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.fuzz.answers import SECONDS, of_errors, of_result, read
 from tests.fuzz.cases import Conversation, Frame, Outcome
@@ -97,6 +97,7 @@ async def converse(url: str, talk: Conversation) -> Outcome:
             held = _Talk(connection, talk)
             end = await held.held()
             seconds = time.perf_counter() - began
-    except TimeoutError:
-        return Outcome(talk, "silent", SECONDS, ["no socket could be opened in time"])
+    except (InvalidHandshake, TimeoutError) as error:
+        problem = f"no socket could be opened: {type(error).__name__}"
+        return Outcome(talk, "refused", time.perf_counter() - began, [problem])
     return Outcome(talk, end, seconds, held.problems)
