@@ -24,8 +24,11 @@ from tests.sockets import ask
 _AT_ONCE = 4
 _AGAIN = 5
 _PARTS = 9
-_WARM = 5  # parts until every cache is full: they hold hundreds of documents, some of them large
-GROWTH = 30 * 2**20  # bytes of memory, from when it is warm until the end
+# Memory: caches of some hundred documents, some of them large, fill up with the first cases. They
+# may take so much, and after so many cases there is to be next to no growth any more.
+_CACHES = 200 * 2**20
+_WARM = 5_000
+_GROWTH = 30 * 2**20
 _CREATE = "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id } } }"
 _CURSORS = "{ %s(first: 20) { edges { cursor } } }"
 
@@ -91,11 +94,17 @@ async def run(count: int, seed: int, folder: Path) -> Report:
         slowest = sorted(outcomes, key=lambda outcome: -outcome.seconds)[:_AGAIN]
         again = [each for outcome in slowest for each in await _sent(url, [outcome.case])]
         faults = await _health(process, url)
-    grown = memory[-1] - memory[_WARM]
-    if grown > GROWTH:
-        faults.append(f"memory grew by {grown / 2**20:.0f} MiB after part {_WARM}")
+    faults += _growth(memory, count)
     text = b"".join(log).decode(errors="replace")
     return Report(outcomes, memory, slowest, again, faults + log_faults(text), text)
+
+
+def _growth(memory: list[int], count: int) -> list[str]:
+    warm = next((part for part in range(_PARTS) if part * count >= _WARM * _PARTS), 0)
+    grown = memory[-1] - memory[warm]
+    if grown <= (_GROWTH if warm else _CACHES):
+        return []
+    return [f"memory grew by {grown / 2**20:.0f} MiB after part {warm} of {_PARTS}"]
 
 
 def _memory(process: Process) -> int:
