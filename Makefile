@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test install check format schema lock bench-scale bench-bulk bench-feed clean
+.PHONY: run test install check format schema lock bench-scale bench-bulk bench-feed fuzz clean
 
 run: install
 	@$(BIN)/roster serve
@@ -32,6 +32,10 @@ format: install
 schema: install
 	$(BIN)/roster schema > schema.graphql
 
+# What nobody should send, 10,000 times, to a server of its own.
+fuzz: install
+	$(BIN)/python -m tests.fuzz
+
 # Some minutes: directories of 10 k, 100 k and 1 M users on PostgreSQL.
 bench-scale: install
 	$(BIN)/python -m benchmarks.scale
@@ -52,4 +56,4 @@ lock: install
 	  --quiet --output-file requirements.lock
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv tests/audit/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

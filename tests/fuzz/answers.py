@@ -1,0 +1,56 @@
+"""What no answer may hold, whatever it answers."""
+
+import json
+from typing import Any
+
+# The specification allows 2 seconds to a server of its own; a machine that tests is a busy one.
+SECONDS = 5.0
+FAULTS = {"INTERNAL_ERROR", "DATABASE_UNAVAILABLE"}
+
+
+def _not_json(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def read(text: bytes) -> Any:
+    """Read JSON as strictly as any client does; raise ValueError where it is none."""
+    return json.loads(text.decode(), parse_constant=_not_json)
+
+
+def of_errors(errors: Any) -> list[str]:
+    """Tell what is wrong with the errors of an answer, as the other side sees them."""
+    if errors is None:
+        return []
+    if not isinstance(errors, list) or not errors:
+        return [f"errors are no list, or empty: {errors!r}"]
+    found = []
+    for error in errors:
+        if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+            found.append("an error has no message")
+            continue
+        code = (error.get("extensions") or {}).get("code")
+        if code in FAULTS:
+            path = "/".join("*" if isinstance(at, int) else str(at) for at in error.get("path", []))
+            found.append(f"{code} at {path or 'no path'}")
+    return found
+
+
+def of_result(result: Any) -> list[str]:
+    if not isinstance(result, dict):
+        return ["a result is no object"]
+    return of_errors(result.get("errors"))
+
+
+def of_body(content_type: str, body: bytes) -> list[str]:
+    try:
+        if "json" in content_type:
+            result = read(body)
+            results = result if isinstance(result, list) else [result]
+            return [problem for each in results for problem in of_result(each)]
+        if content_type.startswith("text/event-stream"):
+            events = [line[6:] for line in body.splitlines() if line.startswith(b"data: ")]
+            return [problem for event in events for problem in of_result(read(event))]
+        body.decode()
+    except ValueError as error:
+        return [f"the answer cannot be read as {content_type}: {error}"]
+    return []
