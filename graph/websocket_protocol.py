@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
 from websockets.http11 import Request
 from websockets.protocol import State
 
@@ -23,6 +24,18 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:  # else there is no scope
             extensions: Any = self.scope["extensions"]
             extensions[FRAMES] = self
+
+    def send_receive_event_to_app(self) -> None:
+        """Close the socket for a text that is not UTF-8, as uvicorn does, but log no traceback."""
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(CloseCode.INVALID_DATA)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     def write_frames(self, frames: bytes) -> bool:
         """Send whole frames, unless the other side is behind with what it was sent before.
