@@ -81,6 +81,7 @@ def _add_graphql(app: FastAPI, settings: Settings) -> None:
             schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
             settings.document_limits(),
             introspection=settings.introspection,
+            suggestions=settings.introspection,
         ),
         TrustedDocuments(settings.trusted_documents, settings.manifest()),
         throttle,
