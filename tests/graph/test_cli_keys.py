@@ -14,6 +14,7 @@ async def found(url: str, text: str) -> ApiKey | None:
 
 
 async def test_a_key_is_made_listed_and_revoked(database_url: str) -> None:
+    url = database_url
     scopes = ("--scope", "users:read", "--scope", "users:write")
     code, output = await run(
         "key", "create", "[b]import", *scopes, "--days", "2", ROSTER_DATABASE_URL=database_url
@@ -26,19 +27,19 @@ async def test_a_key_is_made_listed_and_revoked(database_url: str) -> None:
     assert key.expires_at is not None
     assert abs(key.expires_at - datetime.now(UTC) - timedelta(days=2)) < timedelta(minutes=2)
 
-    code, output = await run("key", "list", ROSTER_DATABASE_URL=database_url)
+    code, output = await run("key", "list", ROSTER_DATABASE_URL=url)
     assert code == 0
     assert all(told in output for told in ("[b]import", "users:read users:write", "open"))
     assert text not in output
 
-    assert await run("key", "revoke", "1", ROSTER_DATABASE_URL=database_url) == (
+    assert await run("key", "revoke", "1", ROSTER_DATABASE_URL=url) == (
         0,
         "Revoked key 1, [b]import.\n",
     )
     revoked = await found(database_url, text)
     assert revoked is not None
     assert revoked.revoked_at is not None
-    assert "revoked" in (await run("key", "list", ROSTER_DATABASE_URL=database_url))[1]
+    assert "revoked" in (await run("key", "list", ROSTER_DATABASE_URL=url))[1]
 
 
 async def test_what_cannot_be_done_is_told_in_a_line(tmp_path: Path) -> None:
