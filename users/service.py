@@ -89,18 +89,16 @@ class UserService:
             raise Refused(problems=[_too_many(operations)])
         denied = [refusal(self.caller, operation) for operation in operations]
         if denied and all(denied):
-            raise Refused([_denied(problem) for problem in denied])
-        problems = key_problems(key)
-        hopeless = atomic and any(denied)
+            raise Refused(_beside(denied, []))
         requests = [Request.of(o) for o, no in zip(operations, denied, strict=True) if no is None]
+        problems = key_problems(key)
         claim = None
-        if key and not (problems or hopeless or all(r.validate_only for r in requests)):
+        if key and not problems and _claims(requests, hopeless=atomic and any(denied)):
             claim = Claim.of(self.session, self.caller.actor, key)
             if (earlier := await claim.take(self.clock())) is not None:
                 return await self._replay(earlier, denied)
         plan, planned = await self._plan(requests, look=look)
-        rest = iter(planned)
-        results = [next(rest) if no is None else _denied(no) for no in denied]
+        results = _beside(denied, planned)
         refused = [bool(result.problems) for result in results]
         if problems or (refused and (all(refused) or (atomic and any(refused)))):
             raise Refused([shown(self.caller, r) for r in _of_nobody_new(results)], problems)
@@ -247,8 +245,19 @@ def _of_nobody_new(results: Sequence[Result]) -> list[Result]:
     ]
 
 
-def _denied(problem: Problem | None) -> Result:
-    return Result(problems=[problem] if problem else ())
+def _claims(requests: Sequence[Request], *, hopeless: bool) -> bool:
+    """Tell whether there can be an answer to keep."""
+    return not hopeless and not all(request.validate_only for request in requests)
+
+
+def _beside(denied: Sequence[Problem | None], planned: Sequence[Result]) -> list[Result]:
+    """Put what was planned into its places, between what the caller may not do."""
+    rest = iter(planned)
+    return [next(rest) if problem is None else _denied(problem) for problem in denied]
+
+
+def _denied(problem: Problem) -> Result:
+    return Result(problems=[problem])
 
 
 def _too_many(operations: Sequence[Operation]) -> GeneralProblem:
