@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.requests import Refused
@@ -33,16 +33,15 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, *, transport: bool) -> None:
         self.app = app
-        self.headers = dict(SECURITY_HEADERS)
-        if transport:
-            self.headers["strict-transport-security"] = _HSTS
+        given = dict(SECURITY_HEADERS) | ({"strict-transport-security": _HSTS} if transport else {})
+        self.headers = [(name.encode(), value.encode()) for name, value in given.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in self.headers.items():
-                    headers.setdefault(name, value)
+                own = list(message["headers"])
+                names = {name.lower() for name, _ in own}
+                message["headers"] = own + [h for h in self.headers if h[0] not in names]
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
