@@ -1,8 +1,6 @@
 """GraphQL over HTTP: one path, by GET and POST, as JSON or as Server-Sent Events.
 
-https://graphql.github.io/graphql-over-http/draft/, and where its text and the audits of
-graphql-http differ, the audits: with `Accept: application/json` what is no request is told with
-status 200 too.
+https://graphql.github.io/graphql-over-http/draft/ has the rules; graphql-http's audits try them.
 """
 
 import re
@@ -65,7 +63,7 @@ class Door:
         media = self._media(scope, accept)
         if media is None:
             message = f"There are {GRAPHQL}, {JSON} and {EVENTS}."
-            return _refusal(Refused("NOT_ACCEPTABLE", message, 406), JSON, accept)
+            return _refusal(Refused("NOT_ACCEPTABLE", message, 406), JSON)
         try:
             if media == HTML:
                 self.origins.check_host(headers)
@@ -74,7 +72,7 @@ class Door:
             self.origins.check(headers)
             return await self._respond(scope, receive, media)
         except Refused as refused:
-            return _refusal(refused, media, accept)
+            return _refusal(refused, media)
 
     def _media(self, scope: Scope, accept: str) -> str | None:
         offered = [JSON, GRAPHQL, EVENTS]
@@ -111,13 +109,10 @@ def _response(body: bytes, status: int, media: str, headers: Mapping[str, str]) 
     return Response(body, status, headers={**headers, **kind})
 
 
-def _refusal(refused: Refused, media: str, accept: str) -> Response:
-    """Tell why not. Old clients take `application/json` to have a meaning only with 200."""
+def _refusal(refused: Refused, media: str) -> Response:
+    """Tell why not. Old clients take `application/json` to come from GraphQL only with 200."""
     media = GRAPHQL if media == GRAPHQL else JSON
-    status = refused.status
-    told = refused.is_about_graphql or negotiation.names(accept, JSON)
-    if media == JSON and status == HTTPStatus.BAD_REQUEST and told:
-        status = HTTPStatus.OK
+    status = HTTPStatus.OK if media == JSON and refused.is_about_graphql else refused.status
     return _response(dump({"errors": refused.errors}), status, media, refused.headers)
 
 
