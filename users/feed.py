@@ -10,7 +10,7 @@ could still commit the missing ones are gone.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from sqlalchemy import Row
 
 from db.engine import Database, is_unreachable
 from db.filters import EventFilter
+from db.models import UserEventType
 from db.statements import EVENTS_AFTER, LAST_EVENT_ID, event_ids, events_between
 
 log = structlog.get_logger("roster")
@@ -32,6 +33,7 @@ Event = Row[Any]
 T = TypeVar("T")
 
 EVERYTHING: Final = EventFilter()
+_SWITCHING_OFF: Final = frozenset({UserEventType.DEACTIVATED, UserEventType.DELETED})
 _KEPT: Final = 1_000  # events in memory, for those who are almost up to date
 _PAGE: Final = 500
 _WINDOW: Final = 100_000  # how far back a gap is looked for when the feed begins
@@ -67,12 +69,29 @@ class Feed:
         self._found: dict[tuple[int, EventFilter], list[Event]] = {}
         self._reading = asyncio.Lock()
         self._followers = 0
+        self._watched: Counter[int] = Counter()
+        self._switched_off: set[int] = set()
         self._woken = asyncio.Event()
         self._news = asyncio.Event()
         self._untold = False
         self._tasks: list[asyncio.Task[None]] = []
         self._retired: set[asyncio.Task[None]] = set()
         self._telling: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def watching(self, user_id: int) -> Iterator[Callable[[], bool]]:
+        """Give what tells whether a user was switched off, by any event given out meanwhile.
+
+        For as long as somebody follows, that is. How the user stood before is not known here.
+        """
+        self._watched[user_id] += 1
+        try:
+            yield lambda: user_id in self._switched_off
+        finally:
+            self._watched[user_id] -= 1
+            if not self._watched[user_id]:
+                del self._watched[user_id]
+                self._switched_off.discard(user_id)
 
     def wake(self) -> None:
         """Say that events may have been committed: here at once, elsewhere by a notification."""
@@ -240,6 +259,8 @@ class Feed:
             if len(self._kept) == _KEPT:
                 self._kept_after = self._kept[0].id
             self._kept.append(row)
+            if row.user_id in self._watched and row.type in _SWITCHING_OFF:
+                self._switched_off.add(row.user_id)
         before, self._settled = self._settled, rows[-1].id if rows else settled
         if self._settled != before:
             self._announce()

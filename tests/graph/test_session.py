@@ -30,6 +30,7 @@ async def cold(database_url: str, request: pytest.FixtureRequest) -> AsyncIterat
         pool_size=request.param,
         pool_pre_ping=True,
         pool_timeout=300,
+        max_tokens=2_000,
     )
     async with serving(settings) as client:
         yield client
@@ -47,7 +48,9 @@ async def test_fifty_aliases_on_a_cold_pool(cold: Client) -> None:
 
 
 async def test_two_hundred_such_operations_at_once(database_url: str) -> None:
-    settings = Settings(database_url=database_url, pool_size=1, pool_timeout=300)
+    settings = Settings(
+        database_url=database_url, pool_size=1, pool_timeout=300, max_tokens=2_000
+    )
     async with serving(settings) as client:
         user = await client.create("ada")
         few = FIFTY.replace("totalCount", "")
@@ -69,10 +72,10 @@ async def test_a_session_that_is_shared_without_turns_breaks(client: Client) -> 
 
 
 async def test_an_operation_holds_one_connection_at_most_and_none_after_it(
-    client: Client,
+    cold: Client,
 ) -> None:
     held = most = 0
-    pool = client.database.engine.sync_engine.pool
+    pool = cold.database.engine.sync_engine.pool
 
     @event.listens_for(pool, "checkout")
     def take(*_: object) -> None:
@@ -85,10 +88,10 @@ async def test_an_operation_holds_one_connection_at_most_and_none_after_it(
         nonlocal held
         held -= 1
 
-    user = await client.create("ada")
-    await client.ask(FIFTY, id=user["id"])
-    await client.do("updateUser", user["id"], displayName="Ada")
-    await client.send("{ users(after: 1) { nodes { id } } }")
+    user = await cold.create("ada")
+    await cold.ask(FIFTY, id=user["id"])
+    await cold.do("updateUser", user["id"], displayName="Ada")
+    await cold.send("{ users(after: 1) { nodes { id } } }")
     assert (held, most) == (0, 1)
 
 

@@ -173,7 +173,7 @@ def nested(depth: int) -> dict[str, Any]:
     ("arguments", "message"),
     [
         ({"filter": nested(5)}, "The filter is more than 4 levels deep."),
-        ({"filter": nested(50)}, "The filter is more than 4 levels deep."),
+        ({"filter": nested(40)}, "The filter is more than 4 levels deep."),
         (
             {"filter": {"or": [{"username": {"eq": "a", "neq": "b"}}] * 26}},
             "The filter has more than 50 comparisons.",
