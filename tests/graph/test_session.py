@@ -48,9 +48,7 @@ async def test_fifty_aliases_on_a_cold_pool(cold: Client) -> None:
 
 
 async def test_two_hundred_such_operations_at_once(database_url: str) -> None:
-    settings = Settings(
-        database_url=database_url, pool_size=1, pool_timeout=300, max_tokens=2_000
-    )
+    settings = Settings(database_url=database_url, pool_size=1, pool_timeout=300, max_tokens=2_000)
     async with serving(settings) as client:
         user = await client.create("ada")
         few = FIFTY.replace("totalCount", "")
@@ -167,7 +165,7 @@ async def test_a_crash_in_the_middle_of_a_write_rolls_it_back(client: Client) ->
 
 async def test_an_abandoned_operation_gives_its_connection_back(database_url: str) -> None:
     """A client that goes away in the middle costs nobody the only connection."""
-    settings = Settings(database_url=database_url, pool_size=1, pool_timeout=30)
+    settings = Settings(database_url=database_url, pool_size=1, pool_timeout=30, max_tokens=2_000)
     async with serving(settings) as client:
         user = await client.create("ada")
         started = asyncio.Event()
