@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import aiosqlite
 from asyncpg import PostgresError
 from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -211,7 +212,8 @@ def _sqlstate(error: DBAPIError) -> str | None:
 def _engine(url: URL, statement_timeout: float | None, **options: Any) -> AsyncEngine:
     options |= {"hide_parameters": True}  # they are personal data, and errors are logged
     if url.get_backend_name() == "sqlite":
-        engine = create_async_engine(url, connect_args={"isolation_level": None}, **options)
+        connecting = {"isolation_level": None, "async_creator_fn": _connect_sqlite}
+        engine = create_async_engine(url, connect_args=connecting, **options)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_on_sqlite)
         event.listen(engine.sync_engine, "invalidate", _interrupt_sqlite)
@@ -225,6 +227,28 @@ def _engine(url: URL, statement_timeout: float | None, **options: Any) -> AsyncE
         },
         **options,
     )
+
+
+class _SQLite(aiosqlite.Connection):
+    """A connection that can be stopped twice.
+
+    SQLAlchemy closes one whose statement was cancelled; where that is cancelled too, it stops the
+    thread meanwhile. To the stop with which closing ends nobody would then ever answer: its task
+    waited for the rest of the process's life, or was destroyed.
+    """
+
+    _stopping: asyncio.Future[Any] | None = None
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        if self._stopping is None:
+            self._stopping = super().stop()
+        return self._stopping
+
+
+def _connect_sqlite(*arguments: Any, **options: Any) -> _SQLite:
+    connection = _SQLite(lambda: sqlite3.connect(*arguments, **options), 64)
+    connection._thread.daemon = True  # noqa: SLF001 - as SQLAlchemy does where it connects itself
+    return connection
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

@@ -70,10 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
 def _add_graphql(app: FastAPI, settings: Settings) -> None:
     development = settings.mode is Mode.DEVELOPMENT
     gate = Gate(open=development)
-    origins = Origins(
-        _LOOPBACK if development else frozenset(settings.allowed_hosts) or None,
-        frozenset(settings.cors_origins),
-    )
+    origins = _origins(settings)
     throttle = Throttle(settings.rate_limit, settings.concurrent_operations)
     execution = Execution(
         schema,
@@ -99,6 +96,14 @@ def _add_graphql(app: FastAPI, settings: Settings) -> None:
     sockets = Sockets(gate, origins, throttle, execution, live, limits)
     app.router.routes.append(WebSocketRoute("/graphql", sockets))
     app.router.routes.append(Route("/graphql", door))
+
+
+def _origins(settings: Settings) -> Origins:
+    hosts = frozenset(settings.allowed_hosts)
+    if settings.mode is Mode.DEVELOPMENT:
+        own = f"[{settings.host}]" if ":" in settings.host else settings.host
+        hosts |= _LOOPBACK | {own}
+    return Origins(hosts or None, frozenset(settings.cors_origins))
 
 
 def from_environment() -> FastAPI:

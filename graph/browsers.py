@@ -54,7 +54,7 @@ class Origins:
     """
 
     def __init__(self, hosts: frozenset[str] | None, origins: frozenset[str]) -> None:
-        self._hosts = hosts
+        self._hosts = hosts and frozenset(_name(host) for host in hosts)
         self._origins = origins
 
     def check_host(self, headers: Headers) -> None:
@@ -82,12 +82,13 @@ class Origins:
 
 
 def _name(host: str) -> str:
-    """Give a host without its port."""
-    return host.rpartition(":")[0].lower() if not host.endswith("]") and ":" in host else host
+    """Give a host without its port, and without the dot that names may end with."""
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    return name.lower().removesuffix(".")
 
 
 def _same(origin: str, host: str) -> bool:
     try:
-        return urlsplit(origin).netloc.lower() == host.lower()
+        return host != "" and urlsplit(origin).netloc.lower() == host.lower()
     except ValueError:
         return False

@@ -68,7 +68,7 @@ class Documents:
         self._schema = schema
         self._limits = limits
         self._introspection = introspection
-        self._suggestions = suggestions
+        self.suggestions = suggestions
         self._kept = kept
         self._kept_characters = kept_characters
         self._documents: OrderedDict[str, tuple[DocumentNode, Measured]] = OrderedDict()
@@ -126,7 +126,7 @@ class Documents:
             document,
             _RULES,
             max_errors=MAX_ERRORS,
-            hide_suggestions=not self._suggestions,
+            hide_suggestions=not self.suggestions,
         )
         if errors:
             raise Invalid(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in errors)

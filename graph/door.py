@@ -20,13 +20,14 @@ from starlette.types import Receive, Scope, Send
 
 from graph import negotiation
 from graph.browsers import Origins
-from graph.event_stream import events
+from graph.context import Context
+from graph.event_stream import events, refusal
 from graph.execution import Execution, dump
 from graph.gate import Gate
 from graph.live import Live
 from graph.negotiation import EVENTS, GRAPHQL, HTML, JSON
 from graph.requests import BadRequest, BodyLimits, Refused, Request, read_get, read_post
-from graph.throttle import Throttle
+from graph.throttle import Quota, Throttle
 
 _PAGE: Final = (files("graph") / "graphiql.html").read_text("utf-8")
 _SCRIPTS: Final = " ".join(
@@ -59,7 +60,7 @@ class Door:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = Headers(scope=scope)
-        accept = headers.get("accept", "*/*")
+        accept = ", ".join(headers.getlist("accept")) or "*/*"
         media = self._media(scope, accept)
         if media is None:
             message = f"There are {GRAPHQL}, {JSON} and {EVENTS}."
@@ -85,6 +86,15 @@ class Door:
             raise _not_allowed("GET, POST", "Requests are sent by GET or POST.")
         context = await self.gate.context(HTTPRequest(scope))
         quota = await self.throttle.admit(context.throttled_as)
+        try:
+            return await self._admitted(scope, receive, media, context, quota)
+        except Refused as refused:
+            refused.headers = {**quota.headers, **refused.headers}
+            raise
+
+    async def _admitted(
+        self, scope: Scope, receive: Receive, media: str, context: Context, quota: Quota
+    ) -> Response:
         request = await self._request(scope, receive)
         operation = self.execution.prepare(request, context)
         if scope["method"] == "GET" and operation.type is OperationType.MUTATION:
@@ -110,7 +120,13 @@ def _response(body: bytes, status: int, media: str, headers: Mapping[str, str]) 
 
 
 def _refusal(refused: Refused, media: str) -> Response:
-    """Tell why not. Old clients take `application/json` to come from GraphQL only with 200."""
+    """Tell why not. Old clients take `application/json` to come from GraphQL only with 200.
+
+    A stream's client reads nothing but streams: there the errors of GraphQL are its one result, as
+    in graphql-sse.
+    """
+    if media == EVENTS and refused.is_about_graphql:
+        return Response(refusal(refused), media_type=EVENTS, headers=refused.headers)
     media = GRAPHQL if media == GRAPHQL else JSON
     status = HTTPStatus.OK if media == JSON and refused.is_about_graphql else refused.status
     return _response(dump({"errors": refused.errors}), status, media, refused.headers)

@@ -10,9 +10,11 @@ from typing import Final
 from graph.execution import Operation, dump
 from graph.live import Live
 from graph.requests import Refused
+from graph.results import Results
 
 KEEP_ALIVE_SECONDS: Final = 12
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
+_ENDING: Final[set[asyncio.Future[None]]] = set()
 _COME_BACK: Final = b"retry: 1000\n: service restart, come back with your last cursor\n\n"
 
 
@@ -34,12 +36,26 @@ async def events(live: Live, operation: Operation) -> AsyncGenerator[bytes, None
             upcoming = asyncio.ensure_future(anext(coming, None))
         yield _COME_BACK if operation.context.feed.stopping else _COMPLETE
     except Refused as refused:
-        yield _event(dump({"errors": refused.errors}))
-        yield _COMPLETE
+        yield refusal(refused)
     finally:
-        upcoming.cancel()
-        await asyncio.gather(upcoming, return_exceptions=True)
-        await coming.aclose()
+        # On its own, for a server cancels again and again whatever it waits for in here.
+        ending = asyncio.ensure_future(_end(upcoming, coming))
+        _ENDING.add(ending)
+        ending.add_done_callback(_ENDING.discard)
+        await asyncio.shield(ending)
+
+
+def refusal(refused: Refused) -> bytes:
+    """Give the whole stream of an operation that has no result but errors."""
+    return _event(dump({"errors": refused.errors})) + _COMPLETE
+
+
+async def _end(
+    upcoming: "asyncio.Future[Results | None]", coming: AsyncGenerator[Results, None]
+) -> None:
+    upcoming.cancel()
+    await asyncio.gather(upcoming, return_exceptions=True)
+    await coming.aclose()
 
 
 def _event(result: bytes) -> bytes:

@@ -94,6 +94,7 @@ class Execution:
             raw_variable_values=operation.request.variables,
             operation_name=name.value if name else None,
             max_coercion_errors=MAX_ERRORS,
+            hide_suggestions=not self._documents.suggestions,
         )
         if isinstance(built, list):
             raise rejected(operation.context, *built)
