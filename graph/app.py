@@ -11,7 +11,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from graph import http, logs, signals
-from graph.browsers import Origins, SecurityHeaders
+from graph.browsers import KnownHosts, Origins, SecurityHeaders
 from graph.callers import Callers
 from graph.documents import Documents
 from graph.door import Door
@@ -48,7 +48,8 @@ def create_app(settings: Settings) -> FastAPI:
             await database.close()
 
     app = FastAPI(title="Roster", lifespan=lifespan, openapi_url=None)
-    _add_graphql(app, settings)
+    origins = _origins(settings)
+    _add_graphql(app, settings, origins)
     app.include_router(http.health)
     if development:
         app.mount("/graphiql", StaticFiles(directory=str(http.GRAPHIQL_FILES)))
@@ -62,15 +63,15 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=["ratelimit", "ratelimit-policy", "retry-after", "x-request-id"],
             max_age=7200,
         )
+    app.add_middleware(KnownHosts, origins=origins)
     app.add_middleware(http.RequestId)
     app.add_middleware(SecurityHeaders, transport=not development)
     return app
 
 
-def _add_graphql(app: FastAPI, settings: Settings) -> None:
+def _add_graphql(app: FastAPI, settings: Settings, origins: Origins) -> None:
     development = settings.mode is Mode.DEVELOPMENT
     gate = Gate(open=development)
-    origins = _origins(settings)
     throttle = Throttle(settings.rate_limit, settings.concurrent_operations)
     execution = Execution(
         schema,

@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.requests import Refused
@@ -79,6 +80,27 @@ class Origins:
             names = " or ".join(_PREFLIGHT)
             message = f"A request from another site needs the header {names}."
             raise Refused("CSRF_PREVENTION", message, 403)
+
+
+class KnownHosts:
+    """Refuses a wrong Host on every path but those that see to it themselves, and health.
+
+    A balancer asks for a server's health by whatever address it has.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
+        self.app = app
+        self.origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not scope["path"].startswith(("/graphql", "/health/")):
+            try:
+                self.origins.check_host(Headers(scope=scope))
+            except Refused as refused:
+                answer = JSONResponse({"errors": refused.errors}, refused.status)
+                await answer(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
 def _name(host: str) -> str:
