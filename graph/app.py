@@ -69,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _add_graphql(app: FastAPI, settings: Settings) -> None:
     development = settings.mode is Mode.DEVELOPMENT
-    gate = Gate(open=development)
+    gate = Gate(open=development, watch_seconds=settings.caller_watch)
     origins = Origins(
         _LOOPBACK if development else frozenset(settings.allowed_hosts) or None,
         frozenset(settings.cors_origins),

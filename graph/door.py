@@ -9,6 +9,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
 from importlib.resources import files
@@ -85,14 +86,15 @@ class Door:
     async def _respond(self, scope: Scope, receive: Receive, media: str) -> Response:
         if scope["method"] not in {"GET", "POST"}:
             raise _not_allowed("GET, POST", "Requests are sent by GET or POST.")
-        context = await self.gate.context(HTTPRequest(scope))
+        connection = HTTPRequest(scope)
+        context = await self.gate.context(connection)
         quota = await self.throttle.admit(context.throttled_as)
         request = await self._request(scope, receive)
         operation = self.execution.prepare(request, context)
         if scope["method"] == "GET" and operation.type is OperationType.MUTATION:
             raise _not_allowed("POST", "A mutation has to be sent by POST.")
         if media == EVENTS:
-            stream = events(self.live, operation)
+            stream = events(self.live, operation, partial(self.gate.ended, connection, context))
             headers = {"x-accel-buffering": "no", **quota.headers}
             return StreamingResponse(stream, media_type=EVENTS, headers=headers)
         if operation.type is OperationType.SUBSCRIPTION:

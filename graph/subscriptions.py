@@ -73,7 +73,13 @@ async def _events(
 
 
 async def _still(context: Context) -> bool:
-    """Tell whether the caller, who may have come long ago, may still be given anything."""
+    """Tell whether the caller, who may have come long ago, may still be given anything.
+
+    The user is looked at as they are now. Of a key it is known from when it was last asked for,
+    which is why a revoked one is out within seconds and costs no statement for each event.
+    """
+    if not await context.is_still_let_in():
+        return False
     caller = context.caller
     user = None if caller.user_id is None else await context.users_by_id.load(caller.user_id)
     return policy.still(caller, now(), user and user.status)
