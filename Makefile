@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test install check format schema lock bench-scale bench-bulk bench-feed fuzz clean
+.PHONY: run test install check format schema lock bench-scale bench-bulk bench-feed fuzz audit-deps clean
 
 run: install
 	@$(BIN)/roster serve
@@ -55,5 +55,15 @@ lock: install
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --quiet --output-file requirements.lock
 
+# Known vulnerabilities in what is pinned. pip-audit stands outside the lock, in a folder of its own:
+# it would bring two dozen packages that nothing else needs.
+audit-deps:
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv --clear .venv-audit && \
+	  .venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit; } || \
+	  { echo "pip-audit cannot be installed: is the package index reachable?" >&2; exit 1; }
+	@curl --silent --fail --max-time 20 --output /dev/null https://pypi.org/pypi/pip/json || \
+	  { echo "The advisories of pypi.org cannot be reached from here: nothing was checked." >&2; exit 1; }
+	.venv-audit/bin/pip-audit --require-hashes --disable-pip --requirement requirements.lock
+
 clean:
-	rm -rf .venv tests/audit/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-audit tests/audit/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

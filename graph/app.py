@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _add_graphql(app: FastAPI, settings: Settings, origins: Origins) -> None:
     development = settings.mode is Mode.DEVELOPMENT
-    gate = Gate(open=development)
+    gate = Gate(open=development, watch_seconds=settings.caller_watch)
     throttle = Throttle(settings.rate_limit, settings.concurrent_operations)
     execution = Execution(
         schema,

@@ -14,6 +14,7 @@ from db import migrate as migrations
 from db.engine import Database
 from graph import cli_keys, logs
 from graph.command import CannotStart, console, database_name, errors, prepare, run
+from graph.http_protocol import HTTPProtocol
 from graph.settings import Mode, Settings, WrongSettings, load
 from graph.websocket_protocol import WebSocketProtocol
 from users.retention import erase_due as erase_due_users
@@ -64,6 +65,7 @@ def serve() -> None:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=10,
+        http=HTTPProtocol,
         ws=WebSocketProtocol,
         ws_max_size=256 * 1024,
         ws_ping_interval=20,

@@ -1,7 +1,7 @@
 """What one operation holds: its session, taken in turns, its caller, its loaders."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -47,12 +47,14 @@ class Context:
         request_id: str,
         address: str = "",
         token: str | None = None,
+        still: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self.feed = feed
         self.caller = caller
         self.request_id = request_id
         self.address = address
         self.token = token
+        self.is_still_let_in = still or _always
         self._database = database
         self._session = database.session()
         self._turn = asyncio.Lock()
@@ -127,6 +129,10 @@ class Context:
                     await self._session.close()
         finally:
             self._waiting -= 1
+
+
+async def _always() -> bool:
+    return True
 
 
 GraphInfo = Info[Context, None]

@@ -7,6 +7,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
 from importlib.resources import files
@@ -100,7 +101,9 @@ class Door:
         if scope["method"] == "GET" and operation.type is OperationType.MUTATION:
             raise _not_allowed("POST", "A mutation has to be sent by POST.")
         if media == EVENTS:
-            stream = events(self.live, operation)
+            stream = events(
+                self.live, operation, partial(self.gate.ended, HTTPRequest(scope), context)
+            )
             headers = {"x-accel-buffering": "no", **quota.headers}
             return StreamingResponse(stream, media_type=EVENTS, headers=headers)
         if operation.type is OperationType.SUBSCRIPTION:

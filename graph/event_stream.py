@@ -4,8 +4,11 @@ https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md has the events.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import Final
+from asyncio import FIRST_COMPLETED
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, Final
+
+from graphql import OperationType
 
 from graph.execution import Operation, dump
 from graph.live import Live
@@ -18,14 +21,25 @@ _ENDING: Final[set[asyncio.Future[None]]] = set()
 _COME_BACK: Final = b"retry: 1000\n: service restart, come back with your last cursor\n\n"
 
 
-async def events(live: Live, operation: Operation) -> AsyncGenerator[bytes, None]:
-    """Give the stream of an operation's results, kept alive while nothing happens."""
+async def events(
+    live: Live, operation: Operation, ended: Callable[[], Awaitable[Refused]]
+) -> AsyncGenerator[bytes, None]:
+    """Give the stream of an operation's results, kept alive while nothing happens.
+
+    A subscription is over as soon as `ended` tells of its caller that they are let in no more.
+    """
     coming = live.results(operation)
     upcoming = asyncio.ensure_future(anext(coming, None))
+    watch: asyncio.Future[Refused] | None = None
+    if operation.type is OperationType.SUBSCRIPTION:
+        watch = asyncio.ensure_future(ended())
     try:
         yield b":\n\n"  # so that the headers go out before anything happens
         while True:
-            await asyncio.wait({upcoming}, timeout=KEEP_ALIVE_SECONDS)
+            waiting: set[asyncio.Future[Any]] = {upcoming} | ({watch} if watch else set())
+            await asyncio.wait(waiting, timeout=KEEP_ALIVE_SECONDS, return_when=FIRST_COMPLETED)
+            if watch and watch.done():
+                raise watch.result()
             if not upcoming.done():
                 yield b":\n\n"
                 continue
@@ -39,7 +53,7 @@ async def events(live: Live, operation: Operation) -> AsyncGenerator[bytes, None
         yield refusal(refused)
     finally:
         # On its own, for a server cancels again and again whatever it waits for in here.
-        ending = asyncio.ensure_future(_end(upcoming, coming))
+        ending = asyncio.ensure_future(_end([upcoming, *([watch] if watch else [])], coming))
         _ENDING.add(ending)
         ending.add_done_callback(_ENDING.discard)
         await asyncio.shield(ending)
@@ -50,11 +64,10 @@ def refusal(refused: Refused) -> bytes:
     return _event(dump({"errors": refused.errors})) + _COMPLETE
 
 
-async def _end(
-    upcoming: "asyncio.Future[Results | None]", coming: AsyncGenerator[Results, None]
-) -> None:
-    upcoming.cancel()
-    await asyncio.gather(upcoming, return_exceptions=True)
+async def _end(tasks: list[asyncio.Future[Any]], coming: AsyncGenerator[Results, None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     await coming.aclose()
 
 

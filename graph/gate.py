@@ -1,7 +1,12 @@
 """Who comes in: each request and each socket gets its context here, with its caller."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from math import inf
 from typing import Any, Final
 
 import structlog
@@ -20,14 +25,19 @@ log = structlog.get_logger("roster")
 
 # Nobody signs in to development: whoever reaches the server on this machine is its developer.
 DEVELOPER: Final = Caller(Actor(ActorKind.SYSTEM, label="development"), EVERY_SCOPE)
+UNAUTHORIZED: Final = HTTPStatus.UNAUTHORIZED
 _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="roster"'}
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Lets callers in by their token; without one only into development."""
+    """Lets callers in by their token; without one only into development.
+
+    Whoever stays is looked at again every `watch_seconds`, and when their token ends.
+    """
 
     open: bool
+    watch_seconds: float
 
     async def context(
         self, connection: HTTPConnection, payload: Mapping[str, Any] | None = None
@@ -36,21 +46,43 @@ class Gate:
 
         A browser's socket can set no header: its token is in `connection_init`'s payload.
         """
-        state = connection.app.state
         token = _token(connection, payload)
-        caller = await self._caller(state.callers, token)
-        address = connection.client.host if connection.client else ""
-        return Context(
-            state.database, state.feed, caller, connection.state.request_id, address, token
-        )
+        return await self._context(connection, token)
 
     async def still(self, connection: HTTPConnection, context: Context) -> Context:
         """Give the context anew, with what the caller may by now."""
-        caller = await self._caller(connection.app.state.callers, context.token)
+        return await self._context(connection, context.token)
+
+    async def ended(self, connection: HTTPConnection, context: Context) -> Refused:
+        """Wait for as long as the caller is let in; give what refuses them then.
+
+        Whether tokens can be checked at all decides nothing: nobody loses a stream by an outage.
+        """
+        while (left := _seconds_left(context.caller)) > self.watch_seconds:
+            await asyncio.sleep(self.watch_seconds)
+            try:
+                await self.still(connection, context)
+            except Refused as refused:
+                if refused.status == UNAUTHORIZED:
+                    return refused
+        await asyncio.sleep(left)
+        return Refused("UNAUTHENTICATED", "This token has expired.", UNAUTHORIZED)
+
+    async def _context(self, connection: HTTPConnection, token: str | None) -> Context:
         state = connection.app.state
-        return Context(
-            state.database, state.feed, caller, context.request_id, context.address, context.token
-        )
+        caller = await self._caller(state.callers, token)
+        address = connection.client.host if connection.client else ""
+        request_id = connection.state.request_id
+        still = partial(self._believes, state.callers, token)
+        return Context(state.database, state.feed, caller, request_id, address, token, still)
+
+    async def _believes(self, callers: Callers, token: str | None) -> bool:
+        """Tell whether the token is let in by now; where nobody can tell, it goes on."""
+        try:
+            await self._caller(callers, token)
+        except Refused as refused:
+            return refused.status != UNAUTHORIZED
+        return True
 
     async def _caller(self, callers: Callers, token: str | None) -> Caller:
         try:
@@ -80,3 +112,9 @@ def _token(connection: HTTPConnection, payload: Mapping[str, Any] | None) -> str
         if name.lower() == "authorization" and isinstance(value, str):
             return value
     return connection.headers.get("authorization")
+
+
+def _seconds_left(caller: Caller) -> float:
+    if caller.expires_at is None:
+        return inf
+    return (caller.expires_at - datetime.now(UTC)).total_seconds()

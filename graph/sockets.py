@@ -8,9 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import IntEnum
-from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -19,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from graph.browsers import Origins
 from graph.context import Context
 from graph.execution import Execution, dump
-from graph.gate import Gate
+from graph.gate import UNAUTHORIZED, Gate
 from graph.live import Live
 from graph.requests import BadRequest, Refused, Request, read_json
 from graph.results import Results
@@ -27,8 +25,6 @@ from graph.throttle import Throttle
 from graph.websocket_protocol import FRAMES, WebSocketProtocol
 
 PROTOCOL: Final = "graphql-transport-ws"
-UNAUTHORIZED: Final = HTTPStatus.UNAUTHORIZED
-_WATCH_SECONDS: Final = 30.0
 # What a server raises where the other side has closed the socket meanwhile.
 _GONE: Final = (WebSocketDisconnect, OSError, RuntimeError)
 
@@ -215,17 +211,13 @@ class _Socket:
         await self._send(b'{"type":"connection_ack"}')
 
     async def _watch(self, context: Context) -> None:
-        """See now and then whether the caller is still let in, and at once when a token ends."""
-        while True:
-            ends = context.caller.expires_at
-            left = _WATCH_SECONDS if ends is None else (ends - datetime.now(UTC)).total_seconds()
-            await asyncio.sleep(min(_WATCH_SECONDS, max(0.0, left)))
-            try:
-                context = await self.sockets.gate.still(self.websocket, context)
-            except Refused as refused:
-                if refused.status == UNAUTHORIZED:
-                    self.close(Close.UNAUTHORIZED, "Unauthorized: come back with a new token")
-                    return
+        """End every operation, and then the socket, when its caller is let in no more."""
+        refused = await self.sockets.gate.ended(self.websocket, context)
+        for id_, task in list(self.operations.items()):
+            task.cancel()
+            with suppress(_Closed, *_GONE):
+                await self._send(dump({"id": id_, "type": "error", "payload": refused.errors}))
+        self.close(Close.UNAUTHORIZED, "Unauthorized: come back with a new token")
 
     async def _subscribe(self, id_: str, payload: object) -> None:
         if self.context is None:

@@ -6,6 +6,7 @@ from typing import Annotated, cast
 import strawberry
 
 from db.filters import EventFilter
+from db.models import UserStatus
 from graph.context import Context, GraphInfo
 from graph.cursor import MalformedCursor
 from graph.errors import Forbidden, InputError, SignedOut
@@ -66,14 +67,22 @@ async def _events(
     info: GraphInfo, after: int | None, wanted: EventFilter
 ) -> AsyncGenerator[UserEvent, None]:
     """Give those of one moment at once: `Live` executes for each, and they are sent together."""
-    async for rows in info.context.feed.follow(after, wanted):
-        if not await _still(info.context):
-            raise SignedOut
-        yield cast("UserEvent", Upcoming(rows))
-
-
-async def _still(context: Context) -> bool:
-    """Tell whether the caller, who may have come long ago, may still be given anything."""
+    context = info.context
     caller = context.caller
-    user = None if caller.user_id is None else await context.users_by_id.load(caller.user_id)
-    return policy.still(caller, now(), user and user.status)
+    with context.feed.watching(caller.user_id) as switched_off:
+        status = await _status(context)
+        async for rows in context.feed.follow(after, wanted):
+            if (
+                switched_off()
+                or not policy.still(caller, now(), status)
+                or not await context.is_still_let_in()
+            ):
+                raise SignedOut
+            yield cast("UserEvent", Upcoming(rows))
+
+
+async def _status(context: Context) -> UserStatus | None:
+    """Give the status of the user who asks, as they begin; from then on the feed tells of it."""
+    user_id = context.caller.user_id
+    user = None if user_id is None else await context.users_by_id.load(user_id)
+    return user and user.status

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 from websockets.protocol import State
 
 # An extension of ASGI: whoever knows it finds the protocol itself there.
 FRAMES: Final = "roster.websocket.frames"
+_MAX_FRAMES: Final = 1_000  # of one message
 _FAREWELL_SECONDS: Final = 60  # to take what was sent before, and the close behind it
 
 
@@ -24,6 +25,15 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:  # else there is no scope
             extensions: Any = self.scope["extensions"]
             extensions[FRAMES] = self
+
+    def handle_cont(self, event: Frame) -> None:
+        """Close the socket for a message of too many frames: empty ones never become too large."""
+        if len(self.frames) >= _MAX_FRAMES:
+            self.frames = []
+            self.conn.send_close(CloseCode.MESSAGE_TOO_BIG)
+            self.handle_parser_exception()
+            return
+        super().handle_cont(event)
 
     def send_receive_event_to_app(self) -> None:
         """Close the socket for a text that is not UTF-8, as uvicorn does, but log no traceback."""

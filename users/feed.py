@@ -79,11 +79,14 @@ class Feed:
         self._telling: asyncio.Task[None] | None = None
 
     @contextmanager
-    def watching(self, user_id: int) -> Iterator[Callable[[], bool]]:
+    def watching(self, user_id: int | None) -> Iterator[Callable[[], bool]]:
         """Give what tells whether a user was switched off, by any event given out meanwhile.
 
         For as long as somebody follows, that is. How the user stood before is not known here.
         """
+        if user_id is None:
+            yield lambda: False
+            return
         self._watched[user_id] += 1
         try:
             yield lambda: user_id in self._switched_off
