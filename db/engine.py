@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import aiosqlite
@@ -40,6 +40,7 @@ _CONNECT_SECONDS = 5
 # Longer than any write of ours takes: another process may hold the one write lock.
 _SQLITE_BUSY_MS = 30_000
 _CHECKPOINT_MS = 200
+_INTERRUPT_SECONDS = 0.05
 
 
 class Database:
@@ -244,6 +245,13 @@ class _SQLite(aiosqlite.Connection):
             self._stopping = super().stop()
         return self._stopping
 
+    def give_up(self) -> None:
+        """Interrupt until it is closed: what comes before the statement has begun is lost."""
+        if self._connection is not None:
+            with suppress(sqlite3.ProgrammingError):  # it is being closed
+                self._connection.interrupt()
+                asyncio.get_running_loop().call_later(_INTERRUPT_SECONDS, self.give_up)
+
 
 def _connect_sqlite(*arguments: Any, **options: Any) -> _SQLite:
     connection = _SQLite(lambda: sqlite3.connect(*arguments, **options), 64)
@@ -269,7 +277,7 @@ def _interrupt_sqlite(connection: Any, *_: object) -> None:
 
     Its thread would go on with it, and whoever closes the connection would wait for that.
     """
-    connection.driver_connection._conn.interrupt()  # noqa: SLF001 - the public one has to be awaited
+    connection.driver_connection.give_up()
 
 
 def _begin_on_sqlite(connection: Connection) -> None:

@@ -59,6 +59,7 @@ class Context:
         self._session = database.session()
         self._turn = asyncio.Lock()
         self._waiting = 0
+        self._having_turns: set[asyncio.Task[Any]] = set()
         self._histories: dict[Window, DataLoader[int, Rows]] = {}
         self.users_by_id = self._loader(USERS_BY_ID)
         self.users_by_username = self._loader(USERS_BY_USERNAME)
@@ -93,6 +94,16 @@ class Context:
     async def forget(self) -> None:
         await forget(self._database)
 
+    async def end(self) -> None:
+        """End what is still read for an operation that was given up.
+
+        A loader reads in a task of its own, which nobody else would cancel.
+        """
+        left = [task for task in self._having_turns if task is not asyncio.current_task()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
     def history(self, window: Window) -> DataLoader[int, Rows]:
         """Load the same window of the histories of all the users it is asked for."""
         if window not in self._histories:
@@ -117,6 +128,9 @@ class Context:
 
     @asynccontextmanager
     async def _taking_turns(self) -> AsyncIterator[None]:
+        task = asyncio.current_task()
+        assert task  # or nothing could be awaited
+        self._having_turns.add(task)
         self._waiting += 1
         try:
             async with self._turn:
@@ -129,6 +143,7 @@ class Context:
                     await self._session.close()
         finally:
             self._waiting -= 1
+            self._having_turns.discard(task)
 
 
 async def _always() -> bool:

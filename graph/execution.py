@@ -107,8 +107,12 @@ class Execution:
         seconds = self._seconds.query if reads else self._seconds.mutation
         try:
             with self._throttle.running():
-                async with asyncio.timeout(seconds):
-                    result = await result_of(executor)
+                try:
+                    async with asyncio.timeout(seconds):
+                        result = await result_of(executor)
+                except BaseException:
+                    await operation.context.end()
+                    raise
             return formatted(result, operation.context)
         except TimeoutError:
             message = f"The operation took longer than {seconds:g} seconds and was ended."

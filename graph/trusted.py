@@ -61,7 +61,7 @@ def read_manifest(path: Path) -> dict[str, str]:
         found = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise WrongManifest(f"the manifest cannot be read: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise WrongManifest("the manifest is not JSON") from None
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
         raise WrongManifest("the manifest has to be an object of document ids and texts")

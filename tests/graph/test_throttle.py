@@ -1,0 +1,155 @@
+"""How often a caller may ask, and how many operations run at once."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from graph import ids
+from graph.requests import Refused
+from graph.settings import Settings
+from graph.throttle import Throttle
+from tests.client import Client, count, serving
+from tests.process import serving_process
+from tests.sockets import hear, socket, subscribe
+
+sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) "
+    "SELECT max(n) FROM c",
+    "postgresql": "SELECT pg_sleep(600)",
+}
+USERS = "{ users { totalCount } }"
+CREATE = 'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { user { id } } }'
+EVENTS = {"accept": "text/event-stream"}
+
+
+def code(answer: Any) -> str:
+    [error] = answer["errors"]
+    return str(error["extensions"]["code"])
+
+
+async def post(client: Client, query: str, **headers: str) -> httpx.Response:
+    return await client.http.post("/graphql", json={"query": query}, headers=headers)
+
+
+@sqlite
+async def test_every_answer_tells_what_is_left_and_one_too_many_is_refused(
+    database_url: str,
+) -> None:
+    async with serving(Settings(database_url=database_url, rate_limit="5/hour")) as client:
+        answers = [
+            await post(client, USERS),
+            await post(client, "{", accept="application/graphql-response+json"),
+            await client.http.post("/graphql", content="x"),
+            await client.http.get("/graphql", params={"query": "mutation { __typename }"}),
+            await post(client, USERS, **EVENTS),
+            *[await post(client, USERS, **accept) for accept in ({}, EVENTS)],
+        ]
+        assert [each.status_code for each in answers] == [200, 400, 415, 405, 200, 429, 429]
+        for n, answer in enumerate(answers):
+            assert answer.headers["ratelimit-policy"] == '"caller";q=5;w=3600'
+            left, _, wait = answer.headers["ratelimit"].removeprefix('"caller";r=').partition(";t=")
+            assert (int(left), int(wait) > 0) == (max(0, 4 - n), True)
+            assert ("retry-after" in answer.headers) is (n > 4)
+            if n > 4:
+                assert code(answer.json()) == "RATE_LIMITED"
+                assert answer.headers["retry-after"] == wait
+
+
+async def test_callers_are_counted_each_by_themselves() -> None:
+    throttle = Throttle("1/hour", 1)
+    await throttle.admit("ada")
+    await throttle.admit("bob")
+    with pytest.raises(Refused):
+        await throttle.admit("ada")
+
+
+async def test_a_socket_is_told_that_it_asks_too_often(database_url: str) -> None:
+    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_RATE_LIMIT": "1/hour"}
+    async with serving_process(None, **settings) as (_, url), socket(url) as live:
+        await subscribe(live, "1", USERS)
+        assert [(await hear(live))["type"] for _ in range(2)] == ["next", "complete"]
+        await subscribe(live, "2", USERS)
+        refused = await hear(live)
+        assert (refused["id"], refused["type"]) == ("2", "error")
+        assert refused["payload"][0]["extensions"] == {"code": "RATE_LIMITED"}
+
+
+async def held(client: Client) -> asyncio.Task[httpx.Response]:
+    """Have a query run for as long as its context's database does not answer."""
+    return asyncio.create_task(post(client, USERS))
+
+
+def slow(client: Client, dialect: str, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Make every read endless; give what is set when one has begun."""
+    begun = asyncio.Event()
+    begin = client.database.begin_reading
+
+    async def endless(session: Any) -> None:
+        await begin(session)
+        begun.set()
+        await session.execute(text(ENDLESS[dialect]))
+
+    monkeypatch.setattr(client.database, "begin_reading", endless)
+    return begun
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        USERS,
+        f'{{ user(id: "{ids.encode("User", 1)}") {{ id }} }}',
+        '{ a: userBy(by: {username: "ada"}) { id } }',
+    ],
+    ids=["list", "loader", "key"],
+)
+async def test_a_query_that_takes_too_long_is_ended_whole(
+    database_url: str, dialect: str, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(database_url=database_url, query_timeout=0.2, concurrent_operations=1)
+    async with asyncio.timeout(30), serving(settings) as client:
+        await client.ask(USERS)
+        with monkeypatch.context() as patch:
+            slow(client, dialect, patch)
+            for headers, status in (({}, 504), (EVENTS, 200)):
+                answer = await post(client, query, **headers)
+                assert answer.status_code == status, answer.text
+                assert '"TIMEOUT"' in answer.text
+                assert '"data"' not in answer.text
+        pool: Any = client.database.engine.sync_engine.pool
+        assert pool.checkedout() == 0
+        if dialect == "postgresql":
+            async with client.database.engine.connect() as connection:
+                running = "SELECT count(*) FROM pg_stat_activity WHERE query = :query"
+                found = await connection.execute(text(running), {"query": ENDLESS[dialect]})
+                assert found.scalar_one() == 0
+        assert await client.ask(USERS) == {"totalCount": 0}
+
+
+@sqlite
+async def test_one_operation_too_many_is_refused_until_another_has_ended(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(database_url=database_url, concurrent_operations=1, query_timeout=60)
+    async with serving(settings) as client:
+        for _ in range(2):  # and the count goes down whichever way an operation ends
+            with monkeypatch.context() as patch:
+                begun = slow(client, "sqlite", patch)
+                first = await held(client)
+                await begun.wait()
+                for query in (USERS, CREATE):
+                    refused = await post(client, query)
+                    assert (refused.status_code, code(refused.json())) == (503, "OVERLOADED")
+                    assert refused.headers["retry-after"] == "1"
+                streamed = await post(client, USERS, **EVENTS)
+                [told] = [line for line in streamed.text.splitlines() if line.startswith("data: ")]
+                assert code(json.loads(told.removeprefix("data: "))) == "OVERLOADED"
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
+            assert await client.ask(USERS) == {"totalCount": 0}
+            await client.send("{ users(first: 0) { totalCount } }")
+        assert await count(client.database) == (0, 0)
