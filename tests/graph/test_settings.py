@@ -24,6 +24,7 @@ def test_the_defaults_are_a_development_server_on_this_machine(
         "socket_init_timeout": 8,
         "socket_operations": 100,
         "sockets_per_caller": 10_000,
+        "caller_watch": 30,
         "send_timeout": 10,
         "log_format": "text",
         "auth_issuer": None,
