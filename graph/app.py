@@ -71,8 +71,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _add_graphql(app: FastAPI, settings: Settings, origins: Origins) -> None:
     development = settings.mode is Mode.DEVELOPMENT
-    gate = Gate(open=development, watch_seconds=settings.caller_watch)
-    throttle = Throttle(settings.rate_limit, settings.concurrent_operations)
+    throttle = Throttle(
+        settings.rate_limit, settings.concurrent_operations, settings.sockets_per_caller
+    )
+    gate = Gate(throttle, open=development, watch_seconds=settings.caller_watch)
     execution = Execution(
         schema,
         Documents(
@@ -92,7 +94,6 @@ def _add_graphql(app: FastAPI, settings: Settings, origins: Origins) -> None:
         init_seconds=settings.socket_init_timeout,
         send_seconds=settings.send_timeout,
         operations=settings.socket_operations,
-        sockets=settings.sockets_per_caller,
     )
     sockets = Sockets(gate, origins, throttle, execution, live, limits)
     app.router.routes.append(WebSocketRoute("/graphql", sockets))

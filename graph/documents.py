@@ -74,6 +74,10 @@ class Documents:
         self._documents: OrderedDict[str, tuple[DocumentNode, Measured]] = OrderedDict()
         self._characters = 0
 
+    def knows(self, query: str) -> bool:
+        """Tell whether a document is kept, and so costs next to nothing."""
+        return query in self._documents
+
     def prepare(
         self, query: str, operation_name: str | None, variables: dict[str, Any] | None
     ) -> Prepared:

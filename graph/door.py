@@ -97,13 +97,13 @@ class Door:
         self, scope: Scope, receive: Receive, media: str, context: Context, quota: Quota
     ) -> Response:
         request = await self._request(scope, receive)
-        operation = self.execution.prepare(request, context)
+        operation = await self.execution.prepare(request, context)
         if scope["method"] == "GET" and operation.type is OperationType.MUTATION:
             raise _not_allowed("POST", "A mutation has to be sent by POST.")
         if media == EVENTS:
-            stream = events(
-                self.live, operation, partial(self.gate.ended, HTTPRequest(scope), context)
-            )
+            ended = partial(self.gate.ended, HTTPRequest(scope), context)
+            counted = self.throttle.connected(context.throttled_as)
+            stream = events(self.live, operation, ended, counted)
             headers = {"x-accel-buffering": "no", **quota.headers}
             return StreamingResponse(stream, media_type=EVENTS, headers=headers)
         if operation.type is OperationType.SUBSCRIPTION:

@@ -6,6 +6,7 @@ https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md has the events.
 import asyncio
 from asyncio import FIRST_COMPLETED
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any, Final
 
 from graphql import OperationType
@@ -22,12 +23,30 @@ _COME_BACK: Final = b"retry: 1000\n: service restart, come back with your last c
 
 
 async def events(
-    live: Live, operation: Operation, ended: Callable[[], Awaitable[Refused]]
+    live: Live,
+    operation: Operation,
+    ended: Callable[[], Awaitable[Refused]],
+    counted: AbstractContextManager[None],
 ) -> AsyncGenerator[bytes, None]:
     """Give the stream of an operation's results, kept alive while nothing happens.
 
-    A subscription is over as soon as `ended` tells of its caller that they are let in no more.
+    A subscription is `counted` while it lasts, and over as soon as `ended` tells of its caller that
+    they are let in no more.
     """
+    if operation.type is not OperationType.SUBSCRIPTION:
+        counted = nullcontext()
+    try:
+        with counted:
+            async with aclosing(_events(live, operation, ended)) as stream:
+                async for event in stream:
+                    yield event
+    except Refused as refused:
+        yield refusal(refused)
+
+
+async def _events(
+    live: Live, operation: Operation, ended: Callable[[], Awaitable[Refused]]
+) -> AsyncGenerator[bytes, None]:
     coming = live.results(operation)
     upcoming = asyncio.ensure_future(anext(coming, None))
     watch: asyncio.Future[Refused] | None = None
@@ -49,8 +68,6 @@ async def events(
             yield b"".join(_event(text) for text in results.texts)
             upcoming = asyncio.ensure_future(anext(coming, None))
         yield _COME_BACK if operation.context.feed.stopping else _COMPLETE
-    except Refused as refused:
-        yield refusal(refused)
     finally:
         # On its own, for a server cancels again and again whatever it waits for in here.
         ending = asyncio.ensure_future(_end([upcoming, *([watch] if watch else [])], coming))

@@ -17,6 +17,7 @@ from db.models import ActorKind
 from graph.callers import Callers, Unauthenticated
 from graph.context import Context
 from graph.requests import Refused
+from graph.throttle import Throttle
 from graph.tokens import KeysUnavailable
 from users.events import Actor
 from users.policy import EVERY_SCOPE, Caller
@@ -36,6 +37,7 @@ class Gate:
     Whoever stays is looked at again every `watch_seconds`, and when their token ends.
     """
 
+    throttle: Throttle
     open: bool
     watch_seconds: float
 
@@ -47,7 +49,16 @@ class Gate:
         A browser's socket can set no header: its token is in `connection_init`'s payload.
         """
         token = _token(connection, payload)
-        return await self._context(connection, token)
+        if token is None:
+            return await self._context(connection, token)
+        address = _address(connection)
+        await self.throttle.may_try(address)
+        try:
+            return await self._context(connection, token)
+        except Refused as refused:
+            if refused.status == UNAUTHORIZED:
+                await self.throttle.failed(address)
+            raise
 
     async def still(self, connection: HTTPConnection, context: Context) -> Context:
         """Give the context anew, with what the caller may by now."""
@@ -71,7 +82,7 @@ class Gate:
     async def _context(self, connection: HTTPConnection, token: str | None) -> Context:
         state = connection.app.state
         caller = await self._caller(state.callers, token)
-        address = connection.client.host if connection.client else ""
+        address = _address(connection)
         request_id = connection.state.request_id
         still = partial(self._believes, state.callers, token)
         return Context(state.database, state.feed, caller, request_id, address, token, still)
@@ -112,6 +123,10 @@ def _token(connection: HTTPConnection, payload: Mapping[str, Any] | None) -> str
         if name.lower() == "authorization" and isinstance(value, str):
             return value
     return connection.headers.get("authorization")
+
+
+def _address(connection: HTTPConnection) -> str:
+    return connection.client.host if connection.client else ""
 
 
 def _seconds_left(caller: Caller) -> float:

@@ -4,9 +4,8 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md has the messages
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Awaitable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -45,12 +44,11 @@ class Close(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds to wait for connection_init and for a consumer to take a message; and how many."""
+    """Seconds to wait for connection_init and until a message is taken; operations of a socket."""
 
     init_seconds: float
     send_seconds: float
     operations: int
-    sockets: int
 
 
 class _Closed(Exception):
@@ -79,7 +77,6 @@ class Sockets:
         self.live = live
         self.limits = limits
         self._origins = origins
-        self._open: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
@@ -95,19 +92,6 @@ class Sockets:
         await websocket.accept(PROTOCOL)
         with ExitStack() as counted:
             await _Socket(self, websocket, counted).serve()
-
-    @contextmanager
-    def count(self, caller: str) -> Iterator[None]:
-        """Count a socket for as long as it is open; close it where it is one too many."""
-        if self._open[caller] >= self.limits.sockets:
-            raise _Closed(Close.TRY_AGAIN_LATER, "Too many sockets are open")
-        self._open[caller] += 1
-        try:
-            yield
-        finally:
-            self._open[caller] -= 1
-            if not self._open[caller]:
-                del self._open[caller]
 
 
 class _Socket:
@@ -158,7 +142,7 @@ class _Socket:
     async def _read(self) -> None:
         try:
             address = self.websocket.client.host if self.websocket.client else ""
-            with self.sockets.count(f"{address} not known yet"):
+            with self.sockets.throttle.connected(f"{address} not known yet"):
                 while self.context is None:
                     if not await self._next():
                         return
@@ -166,6 +150,8 @@ class _Socket:
                 pass
         except _Closed as closed:
             self.close(closed.code, closed.reason)
+        except Refused as refused:  # it is one too many
+            self.close(Close.TRY_AGAIN_LATER, refused.message)
         except _GONE:
             return  # it went away while it was answered
 
@@ -204,7 +190,7 @@ class _Socket:
         except Refused as refused:
             code = Close.FORBIDDEN if refused.status == UNAUTHORIZED else Close.TRY_AGAIN_LATER
             raise _Closed(code, refused.message) from None
-        self.counted.enter_context(self.sockets.count(context.throttled_as))
+        self.counted.enter_context(self.sockets.throttle.connected(context.throttled_as))
         self.context = context
         if context.token is not None:
             self.watch = asyncio.create_task(self._watch(context))
@@ -243,7 +229,7 @@ class _Socket:
         try:
             context = await self.sockets.gate.still(self.websocket, known)
             await self.sockets.throttle.admit(context.throttled_as)
-            operation = self.sockets.execution.prepare(request, context)
+            operation = await self.sockets.execution.prepare(request, context)
             async for results in self.live.results(operation):
                 await self._send_results(before, results)
             if context.feed.stopping:

@@ -1,7 +1,8 @@
-"""How often a caller may ask, and how many operations may run at once."""
+"""How often a caller may ask, what they may hold open, and how many operations run at once."""
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,13 +25,26 @@ class Quota:
 
 
 class Throttle:
-    """Both limits of one process. A rate such as `6000/minute`; none where it is None."""
+    """The limits of one process. A rate such as `6000/minute`; none where it is None."""
 
-    def __init__(self, rate: str | None, operations: int) -> None:
+    def __init__(self, rate: str | None, operations: int, connections: int) -> None:
         self._rate = rate and parse(rate)
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._operations = operations
+        self._connections = connections
         self._running = 0
+        self._open: Counter[str] = Counter()
+
+    async def may_try(self, address: str) -> None:
+        """Raise Refused for an address from which too many wrong tokens have come."""
+        if self._rate and not await self._limiter.test(self._rate, _wrong(address)):
+            message = "Too many wrong tokens: wait a moment."
+            raise Refused("RATE_LIMITED", message, 429, {"retry-after": "60"})
+
+    async def failed(self, address: str) -> None:
+        """Count a wrong token."""
+        if self._rate:
+            await self._limiter.hit(self._rate, _wrong(address))
 
     async def admit(self, caller: str) -> Quota:
         """Count one request of a caller; raise Refused where that is one too many."""
@@ -50,6 +64,19 @@ class Throttle:
         return Quota(headers)
 
     @contextmanager
+    def connected(self, caller: str) -> Iterator[None]:
+        """Count a socket or a stream for as long as it is open; raise Refused for one too many."""
+        if self._open[caller] >= self._connections:
+            raise Refused("TOO_MANY_CONNECTIONS", "Too many sockets are open", 429)
+        self._open[caller] += 1
+        try:
+            yield
+        finally:
+            self._open[caller] -= 1
+            if not self._open[caller]:
+                del self._open[caller]
+
+    @contextmanager
     def running(self) -> Iterator[None]:
         """Count one operation for as long as it runs; raise Refused where there are too many."""
         if self._running >= self._operations:
@@ -60,3 +87,7 @@ class Throttle:
             yield
         finally:
             self._running -= 1
+
+
+def _wrong(address: str) -> str:
+    return f"wrong tokens from {address}"

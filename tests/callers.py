@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
@@ -31,7 +31,7 @@ EXECUTION = Execution(
     schema,
     Documents(schema._schema, Limits(aliases=200)),  # noqa: SLF001 - as graph.app has it
     TrustedDocuments(TrustedMode.OFF, {}),
-    Throttle(None, 1_000),
+    Throttle(None, 1_000, 1_000),
     Seconds(60, 60),
 )
 SETS = [frozenset(some) for n in range(len(Scope) + 1) for some in combinations(Scope, n)]
@@ -61,16 +61,20 @@ class Asking:
         """Give the whole answer; of errors their code and path."""
         context = self.context(caller)
         try:
-            operation = EXECUTION.prepare(Request(query, variables), context)
+            operation = await EXECUTION.prepare(Request(query, variables), context)
             answer: dict[str, Any] = json.loads(await EXECUTION.run(operation))
         except Refused as refused:
             answer = {"data": None, "errors": refused.errors}
         errors = [(e["extensions"]["code"], e.get("path")) for e in answer.get("errors", ())]
         return {"data": answer["data"]} | ({"errors": errors} if errors else {})
 
-    def follow(self, caller: Caller, query: str, **variables: Any) -> AsyncGenerator[Results, None]:
-        operation = EXECUTION.prepare(Request(query, variables), self.context(caller))
-        return self.live.results(operation)
+    async def follow(
+        self, caller: Caller, query: str, **variables: Any
+    ) -> AsyncGenerator[Results, None]:
+        operation = await EXECUTION.prepare(Request(query, variables), self.context(caller))
+        async with aclosing(self.live.results(operation)) as results:
+            async for some in results:
+                yield some
 
     async def ask(self, caller: Caller, query: str, **variables: Any) -> Any:
         """Give the one field of an operation that has to succeed."""

@@ -30,6 +30,7 @@ async def cold(database_url: str, request: pytest.FixtureRequest) -> AsyncIterat
         pool_size=request.param,
         pool_pre_ping=True,
         pool_timeout=300,
+        query_timeout=300,
         max_tokens=2_000,
     )
     async with serving(settings) as client:

@@ -26,6 +26,26 @@ def test_the_defaults_are_a_development_server_on_this_machine(
         "sockets_per_caller": 10_000,
         "caller_watch": 30,
         "send_timeout": 10,
+        "body_limit": 1024 * 1024,
+        "body_timeout": 10,
+        "query_timeout": 15,
+        "mutation_timeout": 60,
+        "concurrent_operations": 500,
+        "rate_limit": None,
+        "max_characters": 20_000,
+        "max_tokens": 1_000,
+        "max_depth": 12,
+        "max_fields": 300,
+        "max_aliases": 200,
+        "max_directives": 20,
+        "max_root_fields": 200,
+        "max_fragments": 50,
+        "max_cost": 5_000,
+        "introspection": True,
+        "trusted_documents": "off",
+        "trusted_manifest": None,
+        "allowed_hosts": [],
+        "cors_origins": [],
         "log_format": "text",
         "auth_issuer": None,
         "auth_audience": None,
@@ -37,6 +57,23 @@ def test_the_defaults_are_a_development_server_on_this_machine(
         "auth_issuers": (),
         "auth_api_keys": True,
     }
+
+
+def test_production_is_narrower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROSTER_MODE", "production")
+    monkeypatch.setenv("ROSTER_AUTH_API_KEYS", "true")
+    given = load().model_dump()
+    wanted = {
+        "sockets_per_caller": 20,
+        "rate_limit": "6000/minute",
+        "max_aliases": 15,
+        "max_root_fields": 10,
+        "introspection": False,
+    }
+    assert {name: given[name] for name in wanted} == wanted
+    monkeypatch.setenv("ROSTER_RATE_LIMIT", "off")
+    assert load().rate_limit is None
 
 
 def test_a_setting_comes_from_the_environment_then_from_the_file(
@@ -66,6 +103,9 @@ def test_a_setting_comes_from_the_environment_then_from_the_file(
         ("AUTH_ISSUERS", "s3cret", "ROSTER_AUTH_ISSUERS: this is a JSON list of objects"),
         ("AUTH_ISSUERS", '{"a": "s3cret"}', "ROSTER_AUTH_ISSUERS: this is a JSON list of objects"),
         ("AUTH_ISSUERS", '["s3cret"]', "ROSTER_AUTH_ISSUERS_0: Input should be a valid dict"),
+        ("RATE_LIMIT", "often", "ROSTER_RATE_LIMIT: has to be a rate such as 6000/minute"),
+        ("TRUSTED_DOCUMENTS", "on", "ROSTER_TRUSTED_DOCUMENTS needs ROSTER_TRUSTED_MANIFEST"),
+        ("TRUSTED_MANIFEST", "/nowhere", "the manifest cannot be read"),
         ("HOST", "0.0.0.0", "development mode asks nobody to sign in, so 0.0.0.0"),  # noqa: S104 - refused
         ("HOST", "roster.example", "development mode asks nobody to sign in"),
     ],

@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import text
 
 from graph import ids
+from graph.execution import _Turns
 from graph.requests import Refused
 from graph.settings import Settings
 from graph.throttle import Throttle
 from tests.client import Client, count, serving
 from tests.process import serving_process
-from tests.sockets import hear, socket, subscribe
+from tests.sockets import hear, socket, stream, subscribe
 
 sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 ENDLESS = {
@@ -61,7 +62,7 @@ async def test_every_answer_tells_what_is_left_and_one_too_many_is_refused(
 
 
 async def test_callers_are_counted_each_by_themselves() -> None:
-    throttle = Throttle("1/hour", 1)
+    throttle = Throttle("1/hour", 1, 1)
     await throttle.admit("ada")
     await throttle.admit("bob")
     with pytest.raises(Refused):
@@ -153,3 +154,54 @@ async def test_one_operation_too_many_is_refused_until_another_has_ended(
             assert await client.ask(USERS) == {"totalCount": 0}
             await client.send("{ users(first: 0) { totalCount } }")
         assert await count(client.database) == (0, 0)
+
+
+@sqlite
+async def test_wrong_tokens_are_counted_before_they_are_looked_at(database_url: str) -> None:
+    settings = Settings(database_url=database_url, rate_limit="3/hour")
+    wrong = {"authorization": "Bearer roster_wrong"}
+    async with serving(settings) as client:
+        answers = [await post(client, USERS, **wrong) for _ in range(5)]
+        assert [each.status_code for each in answers] == [401, 401, 401, 429, 429]
+        assert code(answers[-1].json()) == "RATE_LIMITED"
+        assert answers[-1].headers["retry-after"] == "60"
+        # Whoever sends none is not they.
+        assert (await post(client, USERS)).status_code == 200
+
+
+async def test_streams_are_counted_as_sockets_are(database_url: str) -> None:
+    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_SOCKETS_PER_CALLER": "2"}
+    async with serving_process(None, **settings) as (_, url), socket(url), stream(url):
+        async with stream(url) as second:
+            lines = [line async for line in second]
+        assert json.loads(lines[1].removeprefix("data: "))["errors"] == [
+            {
+                "message": "Too many sockets are open",
+                "extensions": {"code": "TOO_MANY_CONNECTIONS"},
+            }
+        ]
+        assert lines[2:] == ["event: complete", "data:"]
+        # A query is no stream that is held open.
+        async with stream(url, USERS) as answered:
+            assert [line async for line in answered][2:] == ["event: complete", "data:"]
+
+
+async def test_new_documents_are_read_one_at_a_time_and_fairly() -> None:
+    turns = _Turns()
+    order: list[str] = []
+    together = most = 0
+
+    async def read(caller: str) -> None:
+        nonlocal together, most
+        async with turns.of(caller):
+            together += 1
+            most = max(most, together)
+            order.append(caller)
+            await asyncio.sleep(0)
+            together -= 1
+
+    many = [asyncio.create_task(read("many")) for _ in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.gather(*many, *(asyncio.create_task(read(name)) for name in ("ada", "bob")))
+    assert most == 1
+    assert max(order.index("ada"), order.index("bob")) <= 4
