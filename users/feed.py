@@ -44,6 +44,8 @@ _QUIET_SECONDS: Final = 0.02  # at least between two notifications
 # quiet feed tells at once, and a busy one leaves most of its process to those who write.
 _REST_SECONDS: Final = 0.0005
 _LONGEST_REST_SECONDS: Final = 0.04
+_BUSY_REST_SECONDS: Final = 0.06  # where as many came at once as these
+_BUSY_EVENTS: Final = 10
 _RETRY_SECONDS: Final = 0.5
 
 
@@ -300,9 +302,9 @@ class Feed:
             pause = _POLL_SECONDS[self._database.is_sqlite]
             before = self._settled
             try:
-                if await self.settle() != before:
-                    rest = self._followers * _REST_SECONDS
-                    await asyncio.sleep(min(rest, _LONGEST_REST_SECONDS))
+                settled = await self.settle()
+                if settled != before:
+                    await asyncio.sleep(self._rest(settled - (before or settled)))
                 pause = _GAP_SECONDS if self._gap else pause
             except Exception as error:  # noqa: BLE001 - the feed outlives whatever a database does
                 _log_outage(error)
@@ -310,6 +312,11 @@ class Feed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
+
+    def _rest(self, events: int) -> float:
+        """Give the seconds to rest after so many events, about, at once."""
+        longest = _BUSY_REST_SECONDS if events >= _BUSY_EVENTS else _LONGEST_REST_SECONDS
+        return min(self._followers * _REST_SECONDS, longest)
 
     async def _listen(self) -> None:
         """Hear of what other processes commit; where that is impossible, the poll has to do."""

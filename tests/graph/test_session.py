@@ -49,7 +49,13 @@ async def test_fifty_aliases_on_a_cold_pool(cold: Client) -> None:
 
 
 async def test_two_hundred_such_operations_at_once(database_url: str) -> None:
-    settings = Settings(database_url=database_url, pool_size=1, pool_timeout=300, max_tokens=2_000)
+    settings = Settings(
+        database_url=database_url,
+        pool_size=1,
+        pool_timeout=300,
+        max_tokens=2_000,
+        query_timeout=300,
+    )
     async with serving(settings) as client:
         user = await client.create("ada")
         few = FIFTY.replace("totalCount", "")
