@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, takewhile
+from itertools import cycle, pairwise, takewhile
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
@@ -47,6 +47,7 @@ _LONGEST_REST_SECONDS: Final = 0.04
 _BUSY_REST_SECONDS: Final = 0.06  # where as many came at once as these
 _BUSY_EVENTS: Final = 10
 _RETRY_SECONDS: Final = 0.5
+_SLICES: Final = 8  # in which followers are woken, so that a writer never waits for all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class Feed:
         self._watched: Counter[int] = Counter()
         self._switched_off: set[int] = set()
         self._woken = asyncio.Event()
-        self._news = asyncio.Event()
+        self._news = [asyncio.Event() for _ in range(_SLICES)]
+        self._places = cycle(range(_SLICES))
         self._untold = False
         self._tasks: list[asyncio.Task[None]] = []
         self._retired: set[asyncio.Task[None]] = set()
@@ -146,6 +148,7 @@ class Feed:
             settled = await self._patiently(self.settle)
             known: frozenset[int] = frozenset()
             position = settled if after is None else after
+            place = next(self._places)
             if after is None and self._gap:
                 known = await self._patiently(lambda: self._unsettled(settled))
             while not self.stopping:
@@ -155,7 +158,7 @@ class Feed:
                     position = rows[-1].id if len(rows) == _PAGE else settled
                     news = None
                 else:  # nothing is awaited in here, so that all this is of one moment
-                    rows, news = self._since(position, filter), self._news
+                    rows, news = self._since(position, filter), self._news[place]
                     position = max(position, settled)
                 if known:
                     rows = [row for row in rows if row.id not in known]
@@ -273,8 +276,14 @@ class Feed:
 
     def _announce(self) -> None:
         self._found.clear()
-        self._news.set()
-        self._news = asyncio.Event()
+        self._call(0)
+
+    def _call(self, place: int) -> None:
+        """Wake one slice of those who follow, and the next when others have had a turn."""
+        self._news[place].set()
+        self._news[place] = asyncio.Event()
+        if place + 1 < _SLICES:
+            asyncio.get_running_loop().call_soon(self._call, place + 1)
 
     @contextmanager
     def _following(self) -> Iterator[None]:
