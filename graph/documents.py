@@ -22,12 +22,11 @@ from graphql import (
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
+from graph.errors import MAX_ERRORS, cut
 from graph.limits import LimitExceeded, Limits, exceeded, excesses_of
 from graph.measure import measure
 from graph.sizes import Measured
 
-MAX_ERRORS: Final = 5
-MAX_MESSAGE: Final = 300
 # How many documents are kept, and how much text they may have together: their trees take much more.
 KEPT: Final = 500
 KEPT_CHARACTERS: Final = 1_000_000
@@ -193,9 +192,7 @@ def _longest_list(variables: Any, most: int) -> int:
 
 def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
     """Give the operation of a name (GraphQL spec, 6.1, GetOperation); raise Invalid for none."""
-    operations = [
-        node for node in document.definitions if isinstance(node, OperationDefinitionNode)
-    ]
+    operations = _operations(document)
     if name is None:
         if len(operations) == 1:
             return operations[0]
@@ -216,9 +213,6 @@ def _unresolved(message: str) -> GraphQLError:
 
 def _coded(error: GraphQLError, code: str) -> GraphQLError:
     """Give the error with a code, its message cut: it repeats what the document says."""
-    message = error.message
-    if len(message) > MAX_MESSAGE:
-        message = message[: MAX_MESSAGE - 1] + "…"
     return GraphQLError(
-        message, error.nodes, error.source, error.positions, extensions={"code": code}
+        cut(error.message), error.nodes, error.source, error.positions, extensions={"code": code}
     )

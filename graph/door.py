@@ -28,7 +28,7 @@ from graph.gate import Gate
 from graph.live import Live
 from graph.negotiation import EVENTS, GRAPHQL, HTML, JSON
 from graph.requests import BadRequest, BodyLimits, Refused, Request, read_get, read_post
-from graph.throttle import Quota, Throttle
+from graph.throttle import Throttle
 
 _PAGE: Final = (files("graph") / "graphiql.html").read_text("utf-8")
 _SCRIPTS: Final = " ".join(
@@ -90,11 +90,16 @@ class Door:
         try:
             return await self._admitted(scope, receive, media, context, quota)
         except Refused as refused:
-            refused.headers = {**quota.headers, **refused.headers}
+            refused.headers = {**quota, **refused.headers}
             raise
 
     async def _admitted(
-        self, scope: Scope, receive: Receive, media: str, context: Context, quota: Quota
+        self,
+        scope: Scope,
+        receive: Receive,
+        media: str,
+        context: Context,
+        quota: Mapping[str, str],
     ) -> Response:
         request = await self._request(scope, receive)
         operation = await self.execution.prepare(request, context)
@@ -104,12 +109,12 @@ class Door:
             ended = partial(self.gate.ended, HTTPRequest(scope), context)
             counted = self.throttle.connected(context.throttled_as)
             stream = events(self.live, operation, ended, counted)
-            headers = {"x-accel-buffering": "no", **quota.headers}
+            headers = {"x-accel-buffering": "no", **quota}
             return StreamingResponse(stream, media_type=EVENTS, headers=headers)
         if operation.type is OperationType.SUBSCRIPTION:
             message = f"A subscription goes over WebSocket, or by Accept: {EVENTS}."
             raise BadRequest(message, "SUBSCRIPTION_NOT_STREAMED")
-        return _response(await self.execution.run(operation), 200, media, quota.headers)
+        return _response(await self.execution.run(operation), 200, media, quota)
 
     async def _request(self, scope: Scope, receive: Receive) -> Request:
         if scope["method"] == "GET":

@@ -1,5 +1,6 @@
 """Top-level errors: what a form cannot fix. Each carries a stable `extensions.code`."""
 
+from typing import Final
 from uuid import uuid4
 
 import structlog
@@ -8,6 +9,9 @@ from graphql import FieldNode, GraphQLError, GraphQLSyntaxError
 from db.engine import is_unreachable
 
 log = structlog.get_logger("roster")
+
+MAX_ERRORS: Final = 5  # of an answer
+MAX_MESSAGE: Final = 300  # characters of each
 
 
 class InputError(GraphQLError):
@@ -30,6 +34,10 @@ class SignedOut(GraphQLError):
     def __init__(self) -> None:
         message = "You are not signed in any more. Sign in, and come back with your last cursor."
         super().__init__(message, extensions={"code": "UNAUTHENTICATED"})
+
+
+def cut(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
 
 
 def present(error: GraphQLError, request_id: str | None) -> GraphQLError:

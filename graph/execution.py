@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Any, Final
+from typing import Any
 from weakref import WeakValueDictionary
 
 import orjson
@@ -14,14 +14,11 @@ from graphql import ExecutionResult, Executor, GraphQLError, OperationType
 
 from graph.context import Context
 from graph.documents import Documents, Invalid, Prepared
-from graph.errors import present
+from graph.errors import MAX_ERRORS, cut, present
 from graph.requests import Refused, Request
 from graph.schema import Schema
 from graph.throttle import Throttle
 from graph.trusted import TrustedDocuments
-
-MAX_ERRORS: Final = 5
-MAX_MESSAGE: Final = 300  # characters
 
 
 class Rejected(Refused):
@@ -169,13 +166,8 @@ def formatted(result: ExecutionResult, context: Context) -> bytes:
 
 def _presented(errors: Iterable[GraphQLError], context: Context) -> list[dict[str, Any]]:
     """Give the first errors as the caller sees them; all that are ours are in the log."""
-    presented: list[dict[str, Any]] = [
-        dict(present(error, context.request_id).formatted) for error in errors
-    ]
-    for error in presented[:MAX_ERRORS]:
-        if len(error["message"]) > MAX_MESSAGE:
-            error["message"] = error["message"][: MAX_MESSAGE - 1] + "…"
-    return presented[:MAX_ERRORS]
+    presented = [present(error, context.request_id).formatted for error in errors]
+    return [{**error, "message": cut(error["message"])} for error in presented[:MAX_ERRORS]]
 
 
 def dump(value: object) -> bytes:

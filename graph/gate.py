@@ -72,7 +72,7 @@ class Gate:
         while (left := _seconds_left(context.caller)) > self.watch_seconds:
             await asyncio.sleep(self.watch_seconds)
             try:
-                await self.still(connection, context)
+                await self._caller(connection.app.state.callers, context.token)
             except Refused as refused:
                 if refused.status == UNAUTHORIZED:
                     return refused

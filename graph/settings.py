@@ -28,6 +28,7 @@ class Mode(StrEnum):
     PRODUCTION = "production"
 
 
+_LIMITS = Limits()
 _DEVELOPMENT: dict[str, Any] = {
     "sockets_per_caller": 10_000,
     "rate_limit": None,
@@ -62,15 +63,15 @@ class Settings(BaseSettings):
     mutation_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
     concurrent_operations: Annotated[int, Field(ge=1, le=100_000)] = 500
     rate_limit: str | None = "6000/minute"
-    max_characters: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
-    max_tokens: Annotated[int, Field(ge=1, le=100_000)] = 1_000
-    max_depth: Annotated[int, Field(ge=1, le=100)] = 12
-    max_fields: Annotated[int, Field(ge=1, le=100_000)] = 300
-    max_aliases: Annotated[int, Field(ge=0, le=100_000)] = 15
-    max_directives: Annotated[int, Field(ge=0, le=100_000)] = 20
-    max_root_fields: Annotated[int, Field(ge=1, le=100_000)] = 10
-    max_fragments: Annotated[int, Field(ge=0, le=10_000)] = 50
-    max_cost: Annotated[int, Field(ge=1, le=10_000_000)] = 5_000
+    max_characters: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.characters
+    max_tokens: Annotated[int, Field(ge=1, le=100_000)] = _LIMITS.tokens
+    max_depth: Annotated[int, Field(ge=1, le=100)] = _LIMITS.depth
+    max_fields: Annotated[int, Field(ge=1, le=100_000)] = _LIMITS.fields
+    max_aliases: Annotated[int, Field(ge=0, le=100_000)] = _LIMITS.aliases
+    max_directives: Annotated[int, Field(ge=0, le=100_000)] = _LIMITS.directives
+    max_root_fields: Annotated[int, Field(ge=1, le=100_000)] = _LIMITS.root_fields
+    max_fragments: Annotated[int, Field(ge=0, le=10_000)] = _LIMITS.fragments
+    max_cost: Annotated[int, Field(ge=1, le=10_000_000)] = _LIMITS.cost
     introspection: bool = False
     trusted_documents: TrustedMode = TrustedMode.OFF
     trusted_manifest: Path | None = None

@@ -5,23 +5,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from limits import parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from graph.requests import Refused
-
-
-@dataclass(slots=True)
-class Quota:
-    """What is left to a caller, as headers tell it.
-
-    https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
-    """
-
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Throttle:
@@ -46,10 +35,14 @@ class Throttle:
         if self._rate:
             await self._limiter.hit(self._rate, _wrong(address))
 
-    async def admit(self, caller: str) -> Quota:
-        """Count one request of a caller; raise Refused where that is one too many."""
+    async def admit(self, caller: str) -> dict[str, str]:
+        """Count one request of a caller; raise Refused where that is one too many.
+
+        Gives what is left, as headers tell it:
+        https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+        """
         if not self._rate:
-            return Quota()
+            return {}
         rate = self._rate
         admitted = await self._limiter.hit(rate, caller)
         reset, left = await self._limiter.get_window_stats(rate, caller)
@@ -61,7 +54,7 @@ class Throttle:
         if not admitted:
             retry = headers | {"retry-after": str(wait)}
             raise Refused("RATE_LIMITED", "Too many requests: wait a moment.", 429, retry)
-        return Quota(headers)
+        return headers
 
     @contextmanager
     def connected(self, caller: str) -> Iterator[None]:

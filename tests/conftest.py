@@ -17,6 +17,7 @@ from sqlalchemy import event, make_url
 from db import migrate
 from db.engine import Database
 from graph.settings import Settings
+from tests.callers import Asking, asking
 from tests.client import Client, serving
 from tests.postgres import server
 
@@ -156,6 +157,16 @@ async def twin(twin_url: str) -> AsyncIterator[Client]:
     """A second directory like `client`, to do the same in another way."""
     async with serving(Settings(database_url=twin_url)) as client:
         yield client
+
+
+@pytest.fixture
+async def directory(client: Client) -> AsyncIterator[Asking]:
+    """Mia, Ada and a deleted user, to be asked about by any caller."""
+    for name in ("mia", "ada", "gone"):
+        user = await client.create(name)
+    await client.do("deleteUser", user["id"])
+    async with asking(client.database) as asks:
+        yield asks
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Which rule guards which field: each allowed and refused, by every set of scopes."""
 
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,8 +15,7 @@ from graph import cursor, ids
 from graph.requests import Refused
 from graph.schema import schema
 from graph.types.user_event import UserEvent
-from tests.callers import SETS, Asking, asking, id_of, linked, service
-from tests.client import Client
+from tests.callers import SETS, Asking, id_of, linked, service
 from users.policy import EVERY_SCOPE, Caller, Scope
 
 READ, WRITE, ERASE, HISTORY = Scope.READ, Scope.WRITE, Scope.ERASE, Scope.HISTORY
@@ -158,15 +156,6 @@ def resolved() -> set[str]:
 
 def test_every_field_has_a_rule() -> None:
     assert resolved() == set(RULES)
-
-
-@pytest.fixture
-async def directory(client: Client) -> AsyncIterator[Asking]:
-    for name in ("mia", "ada", "gone"):
-        user = await client.create(name)
-    await client.do("deleteUser", user["id"])
-    async with asking(client.database) as asks:
-        yield asks
 
 
 async def read(directory: Asking, name: str, query: str, caller: Caller, key: int) -> Any:

@@ -1,7 +1,6 @@
 """What follows from who asks: for themselves, in batches, with keys, and when rights end."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,7 @@ import pytest
 
 from graph import cursor
 from graph.requests import Refused
-from tests.callers import Asking, asking, id_of, linked, service
+from tests.callers import Asking, id_of, linked, service
 from tests.client import Client
 from users.lifecycle import UserAction
 from users.operations import Transition
@@ -48,15 +47,6 @@ def refused(*path: str, message: str = "You may not do this.") -> dict[str, Any]
 
 def codes(errors: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     return [(error["code"], error["path"]) for error in errors]
-
-
-@pytest.fixture
-async def directory(client: Client) -> AsyncIterator[Asking]:
-    for name in ("mia", "ada", "gone"):
-        user = await client.create(name)
-    await client.do("deleteUser", user["id"])
-    async with asking(client.database) as asks:
-        yield asks
 
 
 async def test_one_s_own_fields_can_be_changed_but_not_the_link(directory: Asking) -> None:

@@ -80,6 +80,18 @@ async def committed(database: Database) -> list[int]:
         return list(await session.scalars(select(UserEvent.id).order_by(UserEvent.id)))
 
 
+def pages_read(database: Database) -> list[str]:
+    """Note the statements that read events, from here on."""
+    read: list[str] = []
+
+    @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("SELECT user_events."):
+            read.append(statement)
+
+    return read
+
+
 async def started(feed: Feed, database: Database, *followers: Follower) -> None:
     """See that followers from now on have begun, by events that are for nothing else."""
     async with asyncio.timeout(60):
@@ -195,12 +207,7 @@ async def test_a_filter_is_the_same_in_the_table_and_in_memory(
 async def test_one_change_is_read_once_however_many_follow(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[str] = []
-
-    @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
-    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("SELECT user_events."):
-            read.append(statement)
+    read = pages_read(database)
 
     async with feeding(database) as feed:
         followers = [Follower(feed) for _ in range(200)]
@@ -383,12 +390,7 @@ async def test_what_nobody_follows_is_not_gone_through(
     async with feeding(database) as feed:
         assert await feed.settle() == 0
         await write(database, *(creation(f"user{n}") for n in range(40)))
-        read: list[str] = []
-
-        @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
-        def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
-            if statement.startswith("SELECT user_events."):
-                read.append(statement)
+        read = pages_read(database)
 
         assert await feed.settle() == 40
         assert len(read) == 2  # a page, and what comes after the last: nothing
