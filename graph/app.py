@@ -24,6 +24,7 @@ from graph.settings import Mode, Settings, load
 from graph.sockets import Limits, Sockets
 from graph.throttle import Throttle
 from graph.trusted import TrustedDocuments
+from graph.views import Views
 from users.feed import Feed
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -80,6 +81,7 @@ def _add_graphql(app: FastAPI, settings: Settings, origins: Origins) -> None:
         Documents(
             schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
             settings.document_limits(),
+            Views(schema),
             introspection=settings.introspection,
             suggestions=settings.introspection,
         ),

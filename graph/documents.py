@@ -23,11 +23,11 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from graph.compiled import Compiler, Operation
+from graph.compiled.sources import Sources
 from graph.errors import MAX_ERRORS, cut
 from graph.limits import LimitExceeded, Limits, exceeded, excesses_of
 from graph.measure import measure
 from graph.sizes import Measured
-from graph.views import Views
 
 # How many documents are kept, and how much text they may have together: their trees take much more.
 KEPT: Final = 500
@@ -50,18 +50,20 @@ class Prepared:
 
     document: DocumentNode
     operation: OperationDefinitionNode
-    cost: int
     compiled: Operation | None
     """How it is executed; None where graphql-core does it."""
+    cost: int
 
 
 @dataclass(slots=True)
 class _Known:
-    """A document that is valid, and those of its operations that were asked for."""
+    """A document that is valid, and those of its operations that were asked for, by name."""
 
     document: DocumentNode
     measured: Measured
-    compiled: dict[str | None, Operation | None] = field(default_factory=dict)
+    operations: dict[str | None, tuple[OperationDefinitionNode, Operation | None]] = field(
+        default_factory=dict
+    )
 
 
 class Documents:
@@ -71,6 +73,7 @@ class Documents:
         self,
         schema: GraphQLSchema,
         limits: Limits,
+        sources: Sources | None = None,
         *,
         introspection: bool = True,
         suggestions: bool = True,
@@ -83,7 +86,7 @@ class Documents:
         self.suggestions = suggestions
         self._kept = kept
         self._kept_characters = kept_characters
-        self._compiler = Compiler(schema, Views(), hide_suggestions=not suggestions)
+        self._compiler = Compiler(schema, sources, hide_suggestions=not suggestions)
         self._documents: OrderedDict[str, _Known] = OrderedDict()
         self._characters = 0
 
@@ -96,25 +99,23 @@ class Documents:
     ) -> Prepared:
         """Give what to execute; raise Invalid with at most five errors."""
         known = self._document(query)
-        operation = _operation(known.document, operation_name)
+        if operation_name not in known.operations:
+            operation = _operation(known.document, operation_name)
+            compiled = self._compiler.compile(known.document, operation)
+            known.operations[operation_name] = operation, compiled
+        operation, compiled = known.operations[operation_name]
         limit = self._limits.list_length
-        if _longest_list(variables, limit) > limit:
+        if variables and _longest_list(variables, limit) > limit:
             raise Invalid([exceeded("LIST_TOO_LONG", limit, "A list", "elements")])
-        given = {
-            definition.variable.name.value: definition.default_value
-            for definition in operation.variable_definitions or ()
-        }
         name = operation.name.value if operation.name else None
-        cost = known.measured.cost(name, given | (variables or {}))
+        cost = known.measured.cost(name, _given(operation, variables))
         if cost > self._limits.cost:
             message = (
                 f"The operation costs {cost}, by the rows it asks for; "
                 f"it can cost {self._limits.cost}. Ask for smaller pages."
             )
             raise Invalid([LimitExceeded("TOO_EXPENSIVE", self._limits.cost, message)])
-        if name not in known.compiled:
-            known.compiled[name] = self._compiler.compile(known.document, operation)
-        return Prepared(known.document, operation, cost, known.compiled[name])
+        return Prepared(known.document, operation, compiled, cost)
 
     def _document(self, query: str) -> _Known:
         found = self._documents.get(query)
@@ -186,6 +187,16 @@ def _has_more_tokens(query: str, most: int) -> bool:
         comments += token.kind is TokenKind.COMMENT
         token = token.next
     return max(words, comments) > most
+
+
+def _given(operation: OperationDefinitionNode, variables: dict[str, Any] | None) -> dict[str, Any]:
+    """Give the variables, those that are left out with the nodes of their defaults."""
+    defaults = {
+        definition.variable.name.value: definition.default_value
+        for definition in operation.variable_definitions or ()
+        if definition.default_value
+    }
+    return defaults | (variables or {})
 
 
 def _longest_list(variables: Any, most: int) -> int:

@@ -1,17 +1,22 @@
-"""What the compiled execution may know of Strawberry's types: how their fields are read.
+"""What the compiled execution may know of Strawberry's types: how their fields are had.
 
 A type that is a view of a record says so by `__reads__`: Python's name of a field, and either the
 attribute of its `record` that it is, or a function of that record.
 """
 
 from collections.abc import Callable, Mapping
+from inspect import iscoroutinefunction
 from typing import Any, cast
 
-from graphql import GraphQLField, GraphQLObjectType
+import strawberry
+from graphql import GraphQLField, GraphQLObjectType, default_field_resolver
+from strawberry import Info
+from strawberry.types.arguments import convert_arguments
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
+from strawberry.types.fields.resolver import StrawberryResolver
 
-from graph.compiled.reads import Read
+from graph.compiled.sources import Read, Resolver
 
 _DEFINITION = "strawberry-definition"
 
@@ -19,7 +24,11 @@ Reads = Mapping[str, str | Callable[[Any], Any]]
 
 
 class Views:
-    """Strawberry's types, and those of them that are views of records."""
+    """The types of a schema, and those of them that are views of records."""
+
+    def __init__(self, schema: strawberry.Schema) -> None:
+        self._config = schema.config
+        self._scalars = schema.schema_converter.scalar_registry
 
     def class_of(self, type_: GraphQLObjectType) -> type | None:
         definition = type_.extensions.get(_DEFINITION)
@@ -34,3 +43,36 @@ class Views:
         if python_name in reads:
             return Read(reads[python_name], of="record")
         return Read(python_name)
+
+    def resolver(self, field: GraphQLField) -> Resolver:
+        """Give the method itself, where Strawberry would do nothing more than call it."""
+        declared = field.extensions.get(_DEFINITION)
+        if (
+            not isinstance(declared, StrawberryField)
+            or declared.is_subscription
+            or declared.extensions
+            or not (called := declared.base_resolver)
+            or not (called.self_parameter and called.info_parameter)
+        ):
+            return Resolver(field.resolve or default_field_resolver)
+
+        def prepare(given: dict[str, Any]) -> dict[str, Any]:
+            return convert_arguments(given, declared.arguments, self._scalars, self._config)
+
+        # Inputs are read and never written, so that one of constants does for every request.
+        return Resolver(_method(declared, called), prepare, shares=True)
+
+
+def _method(field: StrawberryField, resolver: StrawberryResolver[Any]) -> Callable[..., Any]:
+    function = cast("Callable[..., Any]", resolver.wrapped_func)
+    if iscoroutinefunction(function):
+
+        async def call_and_wait(source: Any, info: Any, **given: Any) -> Any:
+            return await function(source, info=Info(_raw_info=info, _field=field), **given)
+
+        return call_and_wait
+
+    def call(source: Any, info: Any, **given: Any) -> Any:
+        return function(source, info=Info(_raw_info=info, _field=field), **given)
+
+    return call

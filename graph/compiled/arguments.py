@@ -1,19 +1,18 @@
 """The arguments of a field, coerced (GraphQL spec, 6.4.1)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Final
 
 from graphql import (
     FieldNode,
-    GraphQLError,
     GraphQLField,
-    Undefined,
     VariableNode,
     Visitor,
     visit,
 )
 from graphql.execution.values import VariableValues, get_argument_values
 
+from graph.compiled.sources import Resolver
 from graph.compiled.variables import NONE
 
 Arguments = Callable[[VariableValues], dict[str, Any]]
@@ -22,48 +21,62 @@ Arguments = Callable[[VariableValues], dict[str, Any]]
 _ATOMS: Final = (str, int, float, bool, type(None))
 
 
-def arguments(definition: GraphQLField, node: FieldNode, *, hide_suggestions: bool) -> Arguments:
-    """Give what coerces a field's arguments: once for all where no variable has a part in it."""
+def arguments(
+    definition: GraphQLField, node: FieldNode, resolver: Resolver, *, hide_suggestions: bool
+) -> Arguments:
+    """Give what makes a field's arguments: once for all where no variable has a part in it."""
     if not definition.args:
         return lambda _: {}
+    prepare = resolver.prepare or _unchanged
 
     def coerced(values: VariableValues) -> dict[str, Any]:
-        return get_argument_values(definition, node, values, hide_suggestions=hide_suggestions)
+        found = get_argument_values(definition, node, values, hide_suggestions=hide_suggestions)
+        return prepare(found)
 
-    names: dict[str, str] = {}  # Python's name of an argument -> the variable that it is
-    constants: dict[str, Any] = {}
+    variables: dict[str, str] = {}
     given = {argument.name.value: argument.value for argument in node.arguments or ()}
-    for name, argument in definition.args.items():
+    for name in definition.args:
         value = given.get(name)
         if isinstance(value, VariableNode):
-            names[argument.out_name or name] = value.name.value
+            variables[name] = value.name.value
         elif value is not None and _has_variables(value):
             return coerced
     try:
-        constants = get_argument_values(_without(definition, names), node, NONE)
-    except (GraphQLError, TypeError):
-        return coerced  # which tells of it each time
-    if not all(isinstance(value, _ATOMS) for value in constants.values()):
+        constants = get_argument_values(_without(definition, variables), node, NONE)
+        prepared = prepare(constants)
+    except Exception:  # noqa: BLE001 - it is told each time, at its place
         return coerced
-    return _of_variables(constants, names, coerced) if names else lambda _: constants
+    if not (resolver.shares or all(isinstance(value, _ATOMS) for value in constants.values())):
+        return coerced
+    if not variables:
+        return lambda _: prepared
+    taken = {definition.args[name].out_name or name: v for name, v in variables.items()}
+    return _of_variables(prepared, taken, prepare, coerced)
 
 
-def _without(definition: GraphQLField, names: dict[str, str]) -> GraphQLField:
-    args = {n: a for n, a in definition.args.items() if (a.out_name or n) not in names}
+def _unchanged(values: dict[str, Any]) -> dict[str, Any]:
+    return values
+
+
+def _without(definition: GraphQLField, names: Container[str]) -> GraphQLField:
+    args = {name: argument for name, argument in definition.args.items() if name not in names}
     return GraphQLField(definition.type, args=args)
 
 
 def _of_variables(
-    constants: dict[str, Any], names: dict[str, str], coerced: Arguments
+    constants: dict[str, Any],
+    taken: dict[str, str],
+    prepare: Callable[[dict[str, Any]], dict[str, Any]],
+    coerced: Arguments,
 ) -> Arguments:
     def filled(values: VariableValues) -> dict[str, Any]:
-        given = dict(constants)
-        for name, variable in names.items():
-            value = values.coerced.get(variable, Undefined)
-            if value is Undefined or value is None:
-                return coerced(values)  # a default, an absent argument, or a null where none can be
+        given = {}
+        for name, variable in taken.items():
+            value = values.coerced.get(variable)
+            if value is None:  # a default, no argument, or a null where none can be
+                return coerced(values)
             given[name] = value
-        return given
+        return constants | prepare(given)
 
     return filled
 

@@ -7,6 +7,7 @@ members of dictionaries alone, quoted.
 
 from collections.abc import Callable, Sequence
 from math import isfinite
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from graphql import (
@@ -22,7 +23,7 @@ from graphql import (
 )
 from graphql.pyutils import is_awaitable
 
-from graph.compiled.reads import Read, Sources, Unexpected
+from graph.compiled.sources import Read, Sources, Unexpected
 
 if TYPE_CHECKING:
     from graph.compiled.fields import Field
@@ -85,10 +86,14 @@ class Code:
 
 def _scalar(type_: GraphQLLeafType) -> Callable[[Any], Any]:
     coerce = type_.coerce_output_value
+    ordinary: set[type] = set()
 
     def scalar(value: Any) -> Any:
-        if isinstance(value, Exception) or is_awaitable(value):
-            raise Unexpected
+        if value.__class__ not in ordinary:
+            if isinstance(value, Exception) or is_awaitable(value):
+                raise Unexpected
+            if not isinstance(value, GeneratorType):  # of which some can be awaited
+                ordinary.add(value.__class__)
         completed = coerce(value)
         if completed is None or completed is Undefined:
             raise Unexpected

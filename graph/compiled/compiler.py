@@ -16,8 +16,8 @@ from graphql import (
 )
 
 from graph.compiled.operation import Operation
-from graph.compiled.reads import DefaultSources, Sources
 from graph.compiled.run import Document
+from graph.compiled.sources import DefaultSources, Sources
 
 _KNOWN: Final = frozenset({"skip", "include"})
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})

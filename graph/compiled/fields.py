@@ -11,7 +11,6 @@ from graphql import (
     GraphQLField,
     GraphQLObjectType,
     GraphQLOutputType,
-    default_field_resolver,
 )
 from graphql.execution.collect_fields import (
     CollectedFields,
@@ -25,8 +24,8 @@ from graphql.pyutils import Path, is_awaitable
 from graph.compiled.arguments import arguments
 from graph.compiled.code import Plain, plain_field, plain_object
 from graph.compiled.later import Later, together
-from graph.compiled.reads import Sources, Unexpected
 from graph.compiled.run import Document, Place, Run
+from graph.compiled.sources import Sources, Unexpected
 from graph.compiled.values import ORDINARY, Value, value_of
 
 
@@ -139,10 +138,11 @@ class Field:
         self.definition = definition
         self.nodes: list[FieldNode] = [detail.node for detail in details]
         self.name = self.nodes[0].name.value
-        self.resolve = definition.resolve or default_field_resolver
+        resolver = plan.sources.resolver(definition)
+        self.resolve = resolver.call
         self.is_async = iscoroutinefunction(self.resolve)
         self.arguments = arguments(
-            definition, self.nodes[0], hide_suggestions=plan.document.hide_suggestions
+            definition, self.nodes[0], resolver, hide_suggestions=plan.document.hide_suggestions
         )
         self.read = None if definition.args else plan.sources.read(parent, self.name, definition)
         self._read = None if self.read is None else self.read.function()

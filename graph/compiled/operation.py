@@ -17,8 +17,8 @@ from graphql.pyutils import AwaitableOrValue
 
 from graph.compiled.fields import Plan
 from graph.compiled.later import Later
-from graph.compiled.reads import Sources
 from graph.compiled.run import Document, Run
+from graph.compiled.sources import Sources
 from graph.compiled.variables import Variables
 
 MAX_COERCION_ERRORS: Final = 50

@@ -1,7 +1,7 @@
-"""How fields without a resolver of their own are read from their source.
+"""How fields are had from their source: by reading it, or by a resolver.
 
-What a schema's library does by default for such a field is its own; whoever makes a `Compiler` can
-say it. By default it is what graphql-core does.
+A library that makes schemas wraps what its fields really do; whoever makes a `Compiler` can say
+what that is. By default it is what graphql-core does.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Protocol
 
-from graphql import GraphQLField, GraphQLObjectType
+from graphql import GraphQLField, GraphQLObjectType, default_field_resolver
 
 
 class Unexpected(Exception):
@@ -35,6 +35,19 @@ class Read:
         return lambda source: by(inner(source))
 
 
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """What is called for a field: with its source, the info, and its arguments by name.
+
+    `prepare` makes those out of the coerced ones. Where nobody changes what it gives, it `shares`
+    that: constant arguments are prepared once then.
+    """
+
+    call: Callable[..., Any]
+    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    shares: bool = False
+
+
 class Sources(Protocol):
     """What is known of the objects that resolvers give."""
 
@@ -43,6 +56,9 @@ class Sources(Protocol):
 
     def read(self, type_: GraphQLObjectType, name: str, field: GraphQLField) -> Read | None:
         """Tell how a field is read; None for one that has a resolver."""
+
+    def resolver(self, field: GraphQLField) -> Resolver:
+        """Give what is called where it is not read, or where what was read is not expected."""
 
 
 class DefaultSources:
@@ -53,6 +69,9 @@ class DefaultSources:
 
     def read(self, _: GraphQLObjectType, name: str, field: GraphQLField) -> Read | None:
         return Read(_reader(name)) if field.resolve is None else None
+
+    def resolver(self, field: GraphQLField) -> Resolver:
+        return Resolver(field.resolve or default_field_resolver)
 
 
 def _reader(name: str) -> Callable[[Any], Any]:
