@@ -1,0 +1,139 @@
+"""The servers that are measured, each one process on one database, and how each is started."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from benchmarks.dialects import ALIASES, ROSTER, Dialect, Paths
+from benchmarks.load import CannotMeasure
+from tests.process import free_port
+
+_BIN = Path(sys.executable).parent
+_START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`name` is what --only takes. In `command` and `environment`, {port} and {url} are filled in.
+
+    `grows_a_key` says that its requests need an API key of Roster's.
+    """
+
+    name: str
+    title: str
+    command: Sequence[str]
+    dialect: Dialect = field(default_factory=Dialect)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    signs_in: bool = False
+
+
+def _uvicorn(app: str) -> Sequence[str]:
+    flags = "--loop uvloop --http httptools --no-access-log --log-level warning --port {port}"
+    return (sys.executable, "-m", "uvicorn", app, *flags.split())
+
+
+_ROSTER = (str(_BIN / "roster"), "serve")
+_ON = {"ROSTER_DATABASE_URL": "{url}", "ROSTER_PORT": "{port}"}
+# Production as it is, less what would refuse the load: its rate, and operations of 20 root fields.
+_PRODUCTION = {
+    "ROSTER_MODE": "production",
+    "ROSTER_AUTH_API_KEYS": "true",
+    "ROSTER_RATE_LIMIT": "100000000/minute",
+    "ROSTER_MAX_ALIASES": str(ALIASES),
+    "ROSTER_MAX_ROOT_FIELDS": str(ALIASES),
+}
+DEVELOPMENT: Final = Contender("roster", "Roster, development", _ROSTER, ROSTER, _ON)
+PRODUCTION: Final = Contender(
+    "production", "Roster, production", _ROSTER, ROSTER, _ON | _PRODUCTION, signs_in=True
+)
+_DATABASE = {"BENCH_DATABASE_URL": "{url}"}
+FLOOR: Final = Contender(
+    "floor", "bare ASGI, no GraphQL", _uvicorn("benchmarks.floor:app"), Paths(), _DATABASE
+)
+TUTORIAL: Final = Contender(
+    "tutorial", "tutorial", _uvicorn("benchmarks.tutorial:app"), environment=_DATABASE
+)
+CACHES: Final = Contender(
+    "caches",
+    "tutorial with caches",
+    _uvicorn("benchmarks.tutorial:app"),
+    environment=_DATABASE | {"BENCH_CACHES": "1"},
+)
+PYTHON: Final = (TUTORIAL, CACHES, FLOOR, DEVELOPMENT, PRODUCTION)
+
+
+@dataclass(frozen=True)
+class Running:
+    contender: Contender
+    pid: int
+    address: str
+    headers: Mapping[str, str]
+
+    def resident(self) -> int:
+        """Give the bytes of memory that it has, with all its processes' where it has several."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        return int(found[1]) * 1024 if found else 0
+
+
+@contextmanager
+def running(contender: Contender, url: str, headers: Mapping[str, str]) -> Iterator[Running]:
+    """Start a server, give it once it answers at all, and stop it at the end."""
+    port = str(free_port())
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(  # noqa: S603 - our own arguments
+            [word.format(port=port, url=url) for word in contender.command],
+            env=_environment(contender, port, url),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C is ours: it is stopped after it was asked
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            if not _answers(process, address):
+                output.seek(0)
+                raise CannotMeasure(
+                    f"{contender.title} does not start:\n{output.read().decode()[-2000:]}"
+                )
+            yield Running(contender, process.pid, address, headers)
+        finally:
+            _stop(process)
+
+
+def _environment(contender: Contender, port: str, url: str) -> dict[str, str]:
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(("ROSTER_", "BENCH_"))}
+    given = contender.environment.items()
+    return ours | {name: value.format(port=port, url=url) for name, value in given}
+
+
+def _answers(process: "subprocess.Popen[bytes]", address: str) -> bool:
+    """Wait until it answers anything: only the floor has this path, and goes to the database."""
+    until = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            httpx.get(f"{address}/users/0", timeout=5)
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
