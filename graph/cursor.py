@@ -15,6 +15,7 @@ Position = tuple[Any, ...]
 Decoder = Callable[[Any], Any]
 
 _MAX_LENGTH = 4_096
+_FOR_URLS = bytes.maketrans(b"+/", b"-_")
 
 
 class MalformedCursor(ValueError):
@@ -22,7 +23,8 @@ class MalformedCursor(ValueError):
 
 
 def encode(order: str, position: Sequence[Any]) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([order, *position])).decode().rstrip("=")
+    text = binascii.b2a_base64(orjson.dumps([order, *position]), newline=False)
+    return text.rstrip(b"=").translate(_FOR_URLS).decode()
 
 
 def decode(text: str, order: str, decoders: Sequence[Decoder]) -> Position:

@@ -4,6 +4,7 @@ import base64
 import binascii
 
 _MAX_ID = 2**63 - 1
+_FOR_URLS = bytes.maketrans(b"+/", b"-_")
 
 
 class MalformedId(ValueError):
@@ -11,7 +12,8 @@ class MalformedId(ValueError):
 
 
 def encode(type_name: str, key: int) -> str:
-    return base64.urlsafe_b64encode(f"{type_name}:{key}".encode()).decode().rstrip("=")
+    text = binascii.b2a_base64(b"%b:%d" % (type_name.encode(), key), newline=False)
+    return text.rstrip(b"=").translate(_FOR_URLS).decode()
 
 
 def decode(text: str) -> tuple[str, int]:

@@ -10,7 +10,6 @@ from db.listing import Listing, Window
 from graph.context import Context
 from graph.cursor import MalformedCursor, Position
 from graph.errors import InputError
-from graph.types.node import PageInfo
 
 DEFAULT_PAGE = 20
 MAX_PAGE = 100
@@ -70,14 +69,6 @@ class Page(Generic[R]):
     rows: Sequence[R]
     has_next: bool
     has_previous: bool
-
-    def info(self, cursor: Callable[[R], str]) -> PageInfo:
-        return PageInfo(
-            has_next_page=self.has_next,
-            has_previous_page=self.has_previous,
-            start_cursor=cursor(self.rows[0]) if self.rows else None,
-            end_cursor=cursor(self.rows[-1]) if self.rows else None,
-        )
 
 
 async def read_page(context: Context, listing: Listing, window: Window) -> Page[Any]:

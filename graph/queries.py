@@ -26,7 +26,7 @@ from graph.personal_data import document
 from graph.scalars import Json
 from graph.selection import selects
 from graph.types.node import Node
-from graph.types.user import User, UserConnection
+from graph.types.user import User, UserConnection, Users
 from graph.types.user_event import UserEvent, UserEventConnection, decode_cursor
 from users import policy
 from users.identity import email_key, external_id_key, username_key
@@ -133,7 +133,7 @@ class Query:
         found: Page[Any] = Page([], has_next=False, has_previous=False)
         if selects(info._raw_info, _ROW_FIELDS):  # noqa: SLF001 - Info offers no raw selection
             found = await read_page(info.context, users_listing(wanted, order.sorts), asked)
-        return UserConnection.of(found, order, wanted)
+        return UserConnection.of(Users(found, order, wanted))
 
     @strawberry.field(description="What happened to all users, the earliest first, page by page.")
     async def user_events(

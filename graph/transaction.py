@@ -54,7 +54,7 @@ async def do(info: GraphInfo, operation: Operation, key: IdempotencyKey | None =
     user, edge = None, None
     if result.user:
         user = User.of(result.user)
-        edge = UserEdge(cursor=_DEFAULT_ORDER.cursor(result.user), node=user)
+        edge = UserEdge.of((result.user, _DEFAULT_ORDER))
     return Outcome(user, edge, result.changed, result.created, answer.replayed)
 
 

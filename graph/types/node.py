@@ -2,6 +2,8 @@
 
 import strawberry
 
+from graph.types.view import View
+
 
 @strawberry.interface(description="An object that can be fetched again by its id.")
 class Node:
@@ -11,7 +13,16 @@ class Node:
 
 
 @strawberry.type(description="Where a page lies in its list.")
-class PageInfo:
+class PageInfo(View):
+    """Of a page, and what gives a row's cursor."""
+
+    __reads__ = {  # noqa: RUF012 - declared in View
+        "has_next_page": lambda place: place[0].has_next,
+        "has_previous_page": lambda place: place[0].has_previous,
+        "start_cursor": lambda place: place[1](place[0].rows[0]) if place[0].rows else None,
+        "end_cursor": lambda place: place[1](place[0].rows[-1]) if place[0].rows else None,
+    }
+
     has_next_page: bool = strawberry.field(
         description="Whether there is more after this page. With `last` and no `before`: false."
     )

@@ -1,15 +1,14 @@
 """A user as clients see it, and the connection that a list of users is."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Self
 
 import strawberry
-from sqlalchemy import Row
 
-from db import models
 from db.filters import UserFilter
 from db.models import UserStatus
-from db.statements import users_by_status, users_count, users_count_at_most
+from db.statements import USER_COLUMNS, users_by_status, users_count, users_count_at_most
 from graph import ids
 from graph.context import Context, GraphInfo
 from graph.errors import Forbidden, InputError
@@ -18,6 +17,7 @@ from graph.page import After, Before, First, Last, Page, page, window
 from graph.scalars import BigInt
 from graph.types.node import Node, PageInfo
 from graph.types.user_event import UserEventConnection, decode_cursor
+from graph.types.view import View
 from users import policy
 from users.lifecycle import UserAction
 
@@ -25,7 +25,13 @@ MAX_COUNT = 100_000
 
 
 @strawberry.type(description="A person, or whoever else has an account.")
-class User(Node):
+class User(View, Node):
+    __reads__ = {  # noqa: RUF012 - declared in View
+        "id": lambda record: ids.encode("User", record.id),
+        "database_id": "id",
+        **{column.key: column.key for column in USER_COLUMNS if column.key != "id"},
+    }
+
     database_id: BigInt = strawberry.field(
         description="The id in the database: for URLs, logs and joins."
     )
@@ -68,11 +74,10 @@ class User(Node):
         description="When the user was erased: their texts stand for nobody since. Null unless "
         "they were."
     )
-    key: strawberry.Private[int]
 
     @strawberry.field(description="Whether this is the user who asks.")
     def is_viewer(self, info: GraphInfo) -> bool:
-        return policy.is_self(info.context.caller, self.key)
+        return policy.is_self(info.context.caller, self.record.id)
 
     @strawberry.field(
         description="What whoever asks may do with this user as they are now, and that would make "
@@ -80,7 +85,7 @@ class User(Node):
     )
     def viewer_can(self, info: GraphInfo) -> list[UserAction]:
         erased = self.erased_at is not None
-        return policy.offered(info.context.caller, self.key, self.status, erased=erased)
+        return policy.offered(info.context.caller, self.record.id, self.status, erased=erased)
 
     @strawberry.field(
         description="What happened to this user, the earliest first. An error `FORBIDDEN` for whom "
@@ -94,10 +99,10 @@ class User(Node):
         last: Last = None,
         before: Before = None,
     ) -> UserEventConnection | None:
-        if not policy.reads_history(info.context.caller, self.key):
+        if not policy.reads_history(info.context.caller, self.record.id):
             raise Forbidden("You may not read this user's history.")
         asked = window(first, after, last, before, decode_cursor)
-        rows = await info.context.history(asked).load(self.key)
+        rows = await info.context.history(asked).load(self.record.id)
         return UserEventConnection.of(page(rows, asked))
 
     @classmethod
@@ -108,31 +113,16 @@ class User(Node):
         row = await context.users_by_id.load(user_id)
         return row and cls.of(row)
 
-    @classmethod
-    def of(cls, record: models.User | Row[Any]) -> Self:
-        return cls(
-            id=strawberry.ID(ids.encode("User", record.id)),
-            database_id=BigInt(record.id),
-            username=record.username,
-            email=record.email,
-            display_name=record.display_name,
-            is_active=record.is_active,
-            status=record.status,
-            status_reason=record.status_reason,
-            status_changed_at=record.status_changed_at,
-            external_id=record.external_id,
-            version=record.version,
-            created_at=record.created_at,
-            updated_at=record.updated_at,
-            deleted_at=record.deleted_at,
-            erase_after=record.erase_after,
-            erased_at=record.erased_at,
-            key=record.id,
-        )
-
 
 @strawberry.type(description="A user in a list of users.")
-class UserEdge:
+class UserEdge(View):
+    """Of a user's record, and the order they stand in."""
+
+    __reads__ = {  # noqa: RUF012 - declared in View
+        "cursor": lambda place: place[1].cursor(place[0]),
+        "node": lambda place: User.of(place[0]),
+    }
+
     cursor: str = strawberry.field(description="The user's place in this order.")
     node: User = strawberry.field(description="The user.")
 
@@ -143,19 +133,33 @@ class UserStatusCount:
     count: int = strawberry.field(description="How many users have it.")
 
 
+@dataclass(frozen=True, slots=True)
+class Users:
+    """A list of users, as it was asked for, and the page of it that was read."""
+
+    page: Page[Any]
+    order: Order
+    filter: UserFilter
+
+
 @strawberry.type(description="A page of users.")
-class UserConnection:
+class UserConnection(View):
+    __reads__ = {  # noqa: RUF012 - declared in View
+        "edges": lambda users: [UserEdge.of((row, users.order)) for row in users.page.rows],
+        "nodes": lambda users: list(map(User.of, users.page.rows)),
+        "page_info": lambda users: PageInfo.of((users.page, users.order.cursor)),
+    }
+
     edges: list[UserEdge] = strawberry.field(description="The users with their cursors.")
     nodes: list[User] = strawberry.field(description="The users alone.")
     page_info: PageInfo = strawberry.field(description="Where this page lies in the list.")
-    filter: strawberry.Private[UserFilter]
 
     @strawberry.field(
         description="How many users the whole list has. Counted only where it is asked for; that "
         "takes longer the more there are."
     )
     async def total_count(self, info: GraphInfo) -> int | None:
-        rows = await info.context.rows(users_count(self.filter.where()))
+        rows = await info.context.rows(users_count(self.record.filter.where()))
         return int(rows[0][0])
 
     @strawberry.field(
@@ -171,7 +175,7 @@ class UserConnection:
     ) -> int | None:
         if not 1 <= limit <= MAX_COUNT:
             raise InputError(f"`limit` is {limit}; it can be from 1 to {MAX_COUNT}.")
-        rows = await info.context.rows(users_count_at_most(self.filter.where(), limit))
+        rows = await info.context.rows(users_count_at_most(self.record.filter.where(), limit))
         return int(rows[0][0])
 
     @strawberry.field(
@@ -179,16 +183,6 @@ class UserConnection:
         "less its `status`: for the badges of tabs."
     )
     async def status_counts(self, info: GraphInfo) -> list[UserStatusCount] | None:
-        rows = await info.context.rows(users_by_status(self.filter.where_in_any_status()))
+        rows = await info.context.rows(users_by_status(self.record.filter.where_in_any_status()))
         counts = {row.status: row.users for row in rows}
         return [UserStatusCount(status=s, count=counts.get(s, 0)) for s in UserStatus]
-
-    @classmethod
-    def of(cls, page: Page[Row[Any]], order: Order, filter: UserFilter) -> Self:
-        edges = [UserEdge(cursor=order.cursor(row), node=User.of(row)) for row in page.rows]
-        return cls(
-            edges=edges,
-            nodes=[edge.node for edge in edges],
-            page_info=page.info(order.cursor),
-            filter=filter,
-        )

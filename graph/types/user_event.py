@@ -4,14 +4,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import strawberry
-from sqlalchemy import Row
 
 from db.models import UserEventType
 from graph import cursor as cursors
 from graph import ids
 from graph.context import GraphInfo
-from graph.page import Page
 from graph.types.node import Node, PageInfo
+from graph.types.view import View
 
 if TYPE_CHECKING:
     from graph.types.user import User
@@ -23,8 +22,8 @@ def decode_cursor(text: str) -> cursors.Position:
     return cursors.decode(text, _ORDER, [cursors.row_id])
 
 
-def encode_cursor(row: Row[Any]) -> str:
-    return cursors.encode(_ORDER, [row.id])
+def encode_cursor(event: Any) -> str:
+    return cursors.encode(_ORDER, [event.id])
 
 
 @strawberry.type(description="Who changed something, as they were known at that moment.")
@@ -32,6 +31,10 @@ class Actor:
     kind: str = strawberry.field(description="`user`, `service` or `system`.")
     id: str | None = strawberry.field(description="Their id, where they have one.")
     label: str | None = strawberry.field(description="A name for people to read.")
+
+    @classmethod
+    def of(cls, event: Any) -> Self:
+        return cls(kind=event.actor_kind.value, id=event.actor_id, label=event.actor_label)
 
 
 @strawberry.type(description="One field of one change.")
@@ -45,7 +48,20 @@ class FieldChange:
 
 
 @strawberry.type(description="One change of one user. Each write leaves exactly one.")
-class UserEvent(Node):
+class UserEvent(View, Node):
+    __reads__ = {  # noqa: RUF012 - declared in View
+        "id": lambda event: ids.encode("UserEvent", event.id),
+        "cursor": encode_cursor,
+        "type": "type",
+        "user_id": lambda event: ids.encode("User", event.user_id),
+        "at": "at",
+        "actor": Actor.of,
+        "reason": "reason",
+        "request_id": "request_id",
+        "changes": lambda event: [FieldChange(**change) for change in event.changes],
+        "version_after": "version_after",
+    }
+
     cursor: str = strawberry.field(description="The event's place among all events.")
     type: UserEventType = strawberry.field(description="What happened.")
     user_id: strawberry.ID = strawberry.field(description="The id of the user it happened to.")
@@ -59,7 +75,6 @@ class UserEvent(Node):
         description="The fields that changed, in the order of `User`."
     )
     version_after: int = strawberry.field(description="The user's version from then on.")
-    key: strawberry.Private[int]
 
     @strawberry.field(
         description="The user it happened to, as they are now; null where the caller may not "
@@ -70,42 +85,25 @@ class UserEvent(Node):
     ) -> Annotated["User", strawberry.lazy("graph.types.user")] | None:
         from graph.types.user import User  # noqa: PLC0415 - the two types name each other
 
-        return await User.find(info.context, self.key)
-
-    @classmethod
-    def of(cls, row: Row[Any]) -> Self:
-        return cls(
-            id=strawberry.ID(ids.encode("UserEvent", row.id)),
-            cursor=encode_cursor(row),
-            type=row.type,
-            user_id=strawberry.ID(ids.encode("User", row.user_id)),
-            at=row.at,
-            actor=Actor(kind=row.actor_kind.value, id=row.actor_id, label=row.actor_label),
-            reason=row.reason,
-            request_id=row.request_id,
-            changes=[FieldChange(**change) for change in row.changes],
-            version_after=row.version_after,
-            key=row.user_id,
-        )
+        return await User.find(info.context, self.record.user_id)
 
 
 @strawberry.type(description="An event in a list of events.")
-class UserEventEdge:
+class UserEventEdge(View):
+    __reads__ = {"cursor": encode_cursor, "node": UserEvent.of}  # noqa: RUF012 - declared in View
+
     cursor: str = strawberry.field(description="The event's place among all events.")
     node: UserEvent = strawberry.field(description="The event.")
 
 
 @strawberry.type(description="A page of events, the earliest first.")
-class UserEventConnection:
+class UserEventConnection(View):
+    __reads__ = {  # noqa: RUF012 - declared in View
+        "edges": lambda page: list(map(UserEventEdge.of, page.rows)),
+        "nodes": lambda page: list(map(UserEvent.of, page.rows)),
+        "page_info": lambda page: PageInfo.of((page, encode_cursor)),
+    }
+
     edges: list[UserEventEdge] = strawberry.field(description="The events with their cursors.")
     nodes: list[UserEvent] = strawberry.field(description="The events alone.")
     page_info: PageInfo = strawberry.field(description="Where this page lies in the list.")
-
-    @classmethod
-    def of(cls, page: Page[Row[Any]]) -> Self:
-        nodes = [UserEvent.of(row) for row in page.rows]
-        return cls(
-            edges=[UserEventEdge(cursor=node.cursor, node=node) for node in nodes],
-            nodes=nodes,
-            page_info=page.info(encode_cursor),
-        )
