@@ -2,18 +2,19 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import aiosqlite
 from asyncpg import PostgresError
-from sqlalchemy import URL, Connection, event, text
+from sqlalchemy import URL, Connection, Insert, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from db.driver import Prepared, fetch
 from db.url import parse_url
 
 # SQLSTATEs of PostgreSQL, appendix A: of a taken key, of a transaction that can be tried again
@@ -72,6 +73,8 @@ class Database:
             pool_timeout=pool_timeout,
             pool_pre_ping=pool_pre_ping,
         )
+        self.writes_at_once = not self.is_sqlite
+        self._prepared: dict[Insert, Prepared] = {}
         # Apart, so that a notification never waits for a request's connection, nor takes it one.
         self._notifier = None if self.is_sqlite else _engine(self.url, None, pool_size=1)
         # SQLite has one writer: in this process writers queue here, where a waiter costs nothing,
@@ -96,6 +99,16 @@ class Database:
             async with session.begin():
                 await session.connection(execution_options={"roster_writes": True})
                 yield session
+
+    async def write_at_once(self, statement: Insert, values: Mapping[str, Any]) -> Sequence[Any]:
+        """Run one statement that is a whole transaction, and give its rows when that is over.
+
+        Only where `writes_at_once`: SQLite has no statement that writes to two tables.
+        """
+        prepared = self._prepared.get(statement)
+        if prepared is None:
+            prepared = self._prepared[statement] = Prepared.of(statement, self.engine.dialect)
+        return await fetch(self.engine, prepared, values)
 
     def check_file(self) -> None:
         """Raise sqlite3.Error where SQLite's file cannot be opened.

@@ -99,7 +99,9 @@ def key_holders(keys: Mapping[str, Sequence[str]]) -> Select[int, str, str, str 
     return select(*columns).where(held, NOT_DELETED)
 
 
-_EVERY_COLUMN: Mapping[str, Any] = {c.key: bindparam(c.key) for c in _USERS.c if not c.primary_key}
+_EVERY_COLUMN: Mapping[str, Any] = {
+    c.key: bindparam(c.key, type_=c.type) for c in _USERS.c if not c.primary_key
+}
 
 # Each of these runs once, with a list of parameters.
 ADD_USERS = (
@@ -114,6 +116,20 @@ FREE_KEYS = (
     .values(username_key=bindparam("nobody"), email_key=bindparam("nobody"), external_id=None)
 )
 ADD_EVENTS = insert(_EVENTS)
+_ADDED = ADD_USERS.values(_EVERY_COLUMN).cte("added")
+_OF_EVENT = {
+    c.key: bindparam(f"event_{c.key}", type_=c.type)
+    for c in _EVENTS.c
+    if c is not _EVENTS.c.id and c is not _EVENTS.c.user_id
+}
+# A user and their event in one statement, for PostgreSQL alone: both are written, or, where a
+# unique value is taken, neither is, and no row comes back. Whoever runs it holds the lock on the
+# table of events from before the event's id is given out until after the commit, as ever.
+ADD_USER_WITH_EVENT = (
+    insert(_EVENTS)
+    .from_select(["user_id", *_OF_EVENT], select(_ADDED.c.id, *_OF_EVENT.values()))
+    .returning(UserEvent.user_id)
+)
 REDACT_EVENTS = (
     update(_EVENTS)
     .where(UserEvent.id == bindparam("row_id"))

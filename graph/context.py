@@ -19,7 +19,9 @@ from db.statements import (
     USERS_BY_USERNAME,
     histories,
 )
+from users.at_once import add_at_once
 from users.feed import Feed
+from users.operations import Answer, Operation
 from users.policy import Caller
 from users.retention import forget
 from users.service import UserService
@@ -76,12 +78,20 @@ class Context:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[UserService]:
         """Open one transaction: it is committed when the block ends, rolled back when it raises."""
-        async with self._taking_turns():
-            if self._session.in_transaction():
-                await self._session.close()  # a reader's, left open for the next one
-            async with self._database.transaction(self._session) as session:
-                yield UserService(session, self.caller, self.request_id)
+        async with (
+            self._taking_a_writer_s_turn(),
+            self._database.transaction(self._session) as session,
+        ):
+            yield UserService(session, self.caller, self.request_id)
         self.feed.wake()
+
+    async def at_once(self, operation: Operation) -> Answer | None:
+        """Write without a transaction around it; None where that cannot be, and nothing is done."""
+        async with self._taking_a_writer_s_turn():
+            answer = await add_at_once(self._database, self.caller, operation, self.request_id)
+        if answer:
+            self.feed.wake()
+        return answer
 
     async def rows(self, statement: Select[Any], parameters: dict[str, Any] | None = None) -> Rows:
         """Read, in autocommit."""
@@ -125,6 +135,13 @@ class Context:
             return [found.get(key) for key in keys]
 
         return DataLoader(load, max_batch_size=_MAX_BATCH, cache=False)
+
+    @asynccontextmanager
+    async def _taking_a_writer_s_turn(self) -> AsyncIterator[None]:
+        async with self._taking_turns():
+            if self._session.in_transaction():
+                await self._session.close()  # a reader's, left open for the next one
+            yield
 
     @asynccontextmanager
     async def _taking_turns(self) -> AsyncIterator[None]:

@@ -71,7 +71,10 @@ async def carry_out(
     """
 
     async def attempt(number: int) -> Answer:
-        look = number > 1 or len(operations) > 1
+        first = number == 1 and len(operations) == 1
+        if first and key is None and (answer := await context.at_once(operations[0])):
+            return answer
+        look = not first
         async with context.writing() as users:
             return await users.carry_out(operations, atomic=atomic, key=key, look=look)
 

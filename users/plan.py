@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from db.models import User, UserEventType, UserStatus
 from users import identity
@@ -319,6 +319,11 @@ def held(user: User) -> list[Key]:
 
 def changed(user: User, columns: Columns) -> User:
     return User(**{column: getattr(user, column) for column in COLUMNS} | columns)
+
+
+def row_of(user: User) -> dict[str, Any]:
+    """Give what is to be written of a user: all columns but the id."""
+    return {column: getattr(user, column) for column in COLUMNS if column != "id"}
 
 
 def _placed(problems: Iterable[Problem], field: str, place: str) -> list[Problem]:

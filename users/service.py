@@ -7,7 +7,7 @@ are named, one looks for taken values, and one each inserts users, updates users
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -40,7 +40,7 @@ from users.operations import (
     Result,
     Transition,
 )
-from users.plan import COLUMNS, NO_VERSION, Plan, Stock, kept
+from users.plan import NO_VERSION, Plan, Stock, kept, row_of
 from users.policy import NOT_ACTIVE, Caller, acts, refusal, shown
 from users.request import KEY_COLUMNS, Key, Request
 
@@ -200,7 +200,7 @@ class UserService:
                 {"row_id": user.id, "nobody": f" {user.id}"} for user in plan.vacating()
             ]:
                 await self.session.execute(FREE_KEYS, vacating)
-            if updated := [_columns(user) | {"row_id": user.id} for user in plan.updated]:
+            if updated := [row_of(user) | {"row_id": user.id} for user in plan.updated]:
                 await self.session.execute(UPDATE_USERS, updated)
         except IntegrityError as error:
             if is_unique_violation(error):
@@ -216,7 +216,7 @@ class UserService:
         """Insert the new users, and give them the ids that the database chose."""
         if not plan.created:
             return
-        added = await self.session.execute(ADD_USERS, [_columns(user) for user in plan.created])
+        added = await self.session.execute(ADD_USERS, [row_of(user) for user in plan.created])
         ids = {row.username_key: row.id for row in added}
         if len(ids) < len(plan.created):
             raise Overtaken
@@ -270,7 +270,3 @@ def _by_column(keys: Iterable[Key]) -> dict[str, list[str]]:
     for column, value in keys:
         values.setdefault(column, []).append(value)
     return values
-
-
-def _columns(user: User) -> dict[str, Any]:
-    return {column: getattr(user, column) for column in COLUMNS if column != "id"}

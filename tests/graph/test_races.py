@@ -90,7 +90,7 @@ async def test_a_write_that_others_were_in_the_way_of_is_tried_again(client: Cli
     @event.listens_for(engine, "before_cursor_execute")
     def fail(_c: object, _cursor: object, statement: str, *_: object) -> None:
         nonlocal left
-        if left and statement.startswith("INSERT INTO user_events"):
+        if left and "INSERT INTO user_events" in statement:
             left -= 1
             raise DBAPIError(statement, {}, Deadlock())
 

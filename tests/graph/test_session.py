@@ -143,15 +143,36 @@ async def test_two_mutations_are_two_transactions(client: Client) -> None:
     assert await count(client.database) == (2, 2)
 
 
-async def test_an_answer_comes_after_the_commit(client: Client) -> None:
+REFUSING = (
+    (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN RAISE division_by_zero; END'"
+    ),
+    (
+        "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON user_events "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+    ),
+)
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_an_answer_comes_after_the_commit(client: Client, key: str | None) -> None:
     """A commit that fails is answered as a failure, and nothing is there."""
 
-    @event.listens_for(client.database.engine.sync_engine, "commit")
     def fail(_connection: object) -> None:
         raise ZeroDivisionError
 
-    answer = await client.send(CREATE, input={"username": "ada", "email": "ada@example.com"})
-    event.remove(client.database.engine.sync_engine, "commit", fail)
+    engine = client.database.engine
+    if client.database.is_sqlite:
+        event.listen(engine.sync_engine, "commit", fail)
+    else:
+        async with engine.begin() as connection:
+            for statement in REFUSING:
+                await connection.execute(text(statement))
+    given = {"username": "ada", "email": "ada@example.com", "idempotencyKey": key}
+    answer = await client.send(CREATE, input=given)
+    if client.database.is_sqlite:
+        event.remove(engine.sync_engine, "commit", fail)
     assert answer["data"] == {"createUser": None}
     assert [e["extensions"]["code"] for e in answer["errors"]] == ["INTERNAL_ERROR"]
     assert await count(client.database) == (0, 0)
@@ -160,7 +181,7 @@ async def test_an_answer_comes_after_the_commit(client: Client) -> None:
 async def test_a_crash_in_the_middle_of_a_write_rolls_it_back(client: Client) -> None:
     @event.listens_for(client.database.engine.sync_engine, "before_cursor_execute")
     def fail(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("INSERT INTO user_events"):
+        if "INSERT INTO user_events" in statement:
             raise ZeroDivisionError
 
     answer = await client.send(CREATE, input={"username": "ada", "email": "ada@example.com"})

@@ -1,0 +1,120 @@
+"""Statements that the driver runs itself behave as those of a session do."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from db.engine import Database, is_unreachable
+from db.models import ActorKind, UserEventType, UserStatus
+from db.statements import ADD_USER_WITH_EVENT, ADD_USERS
+from tests.client import count
+from tests.conftest import opened
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+
+
+@pytest.fixture
+def dialect() -> str:
+    return "postgresql"  # SQLite has no such statement, and no such driver
+
+
+def row(name: str, **changed: Any) -> dict[str, Any]:
+    texts = {"username": name, "email": f"{name}@example.com"}
+    user = {
+        **texts,
+        **{f"{field}_key": value for field, value in texts.items()},
+        **dict.fromkeys(("display_name", "display_name_key", "external_id", "external_id_key")),
+        **dict.fromkeys(("status_reason", "deleted_at", "erase_after", "erased_at")),
+        **dict.fromkeys(("status_changed_at", "created_at", "updated_at"), NOW),
+        "is_active": True,
+        "status": UserStatus.ACTIVE,
+        "version": 1,
+    }
+    of_event = {
+        **dict.fromkeys(("actor_id", "actor_label", "reason", "request_id")),
+        "type": UserEventType.CREATED,
+        "actor_kind": ActorKind.SYSTEM,
+        "at": NOW,
+        "changes": [{"field": "username", "before": None, "after": name}],
+        "version_after": 1,
+    }
+    return user | {f"event_{column}": value for column, value in of_event.items()} | changed
+
+
+async def add(database: Database, **columns: Any) -> list[int]:
+    rows = await database.write_at_once(ADD_USER_WITH_EVENT, row("ada") | columns)
+    return [found["user_id"] for found in rows]
+
+
+async def test_a_user_and_their_event_are_both_there_or_neither(database: Database) -> None:
+    assert await add(database) == [1]
+    assert await add(database, username_key="other") == []  # for the address is taken
+    assert await count(database) == (1, 1)
+    with pytest.raises(IntegrityError):
+        await add(database, username_key="bob", email_key="bob", event_version_after=None)
+    assert await count(database) == (1, 1)
+
+
+async def test_an_error_tells_nothing_personal(database: Database) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        await add(database, version=0)
+    assert "ada" not in str(caught.value)
+    assert "ck_users_version" in str(caught.value)
+
+
+async def test_a_lost_connection_is_told_as_such_and_replaced(database_url: str) -> None:
+    async with opened(database_url, pool_size=1, pool_pre_ping=False) as database:
+        assert await add(database) == [1]
+        ending = text(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        async with opened(database_url) as other, other.engine.connect() as connection:
+            await connection.execute(ending)
+        with pytest.raises(DBAPIError) as caught:
+            await add(database, username_key="bob", email_key="bob")
+        assert is_unreachable(caught.value)
+        assert await add(database, username_key="bob", email_key="bob") == [2]
+
+
+_WAITING = text(
+    "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+    "WHERE NOT granted AND datname = current_database()"
+)
+
+
+@pytest.mark.parametrize("turns", [None, *range(6)])
+async def test_whoever_gives_up_leaves_nothing_behind(database_url: str, turns: int | None) -> None:
+    """While the index waits for who else may take the name; and twice, as a server does.
+
+    Where it is twice, the server may not hear of it: then both rows may be there, or neither.
+    """
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+    async with (
+        opened(database_url, pool_size=1) as database,
+        opened(database_url) as other,
+        asyncio.timeout(60),
+    ):
+        async with other.engine.connect() as rival, other.engine.connect() as looking:
+            await rival.execute(ADD_USERS, [row("ada")])
+            adding = asyncio.create_task(add(database))
+            while not (await looking.execute(_WAITING)).scalar_one():  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+            adding.cancel()
+            if turns is not None:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                adding.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await adding
+            await rival.rollback()
+        assert turns is not None or await count(database) == (0, 0)
+        await add(database)
+        assert await count(database) == (1, 1)
+        assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert complaints == []
