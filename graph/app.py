@@ -3,15 +3,17 @@
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph import http, logs, signals
-from graph.browsers import KnownHosts, Origins, SecurityHeaders
+from graph.browsers import KnownHosts, Origins, RawHeaders, SecurityHeaders, security_headers
 from graph.callers import Callers
 from graph.documents import Documents
 from graph.door import Door
@@ -28,9 +30,27 @@ from graph.views import Views
 from users.feed import Feed
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_PATH = "/graphql"
 
 
-def create_app(settings: Settings) -> FastAPI:
+class Roster(FastAPI):
+    """FastAPI, with GraphQL's requests past all that is its own: nearly all are such. ADR 7.
+
+    The door is a route of its too, for whoever asks in another way than that.
+    """
+
+    door: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = scope["type"] == "http" and scope["path"] == _PATH
+        if asked and scope["method"] in {"GET", "POST"}:
+            scope["app"] = self
+            await self.door(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings) -> Roster:
     development = settings.mode is Mode.DEVELOPMENT
 
     @asynccontextmanager
@@ -48,29 +68,25 @@ def create_app(settings: Settings) -> FastAPI:
             await callers.close()
             await database.close()
 
-    app = FastAPI(title="Roster", lifespan=lifespan, openapi_url=None)
+    app = Roster(title="Roster", lifespan=lifespan, openapi_url=None)
     origins = _origins(settings)
-    _add_graphql(app, settings, origins)
+    security = security_headers(transport=not development)
+    _add_graphql(app, settings, origins, security)
+    if settings.cors_origins:
+        cors = _cors(settings.cors_origins)
+        app.door = CORSMiddleware(app.door, **cors)
+        app.add_middleware(CORSMiddleware, **cors)
     app.include_router(http.health)
     if development:
         app.mount("/graphiql", StaticFiles(directory=str(http.GRAPHIQL_FILES)))
         app.add_api_route("/", lambda: RedirectResponse("/graphql"))
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-request-id"],
-            expose_headers=["ratelimit", "ratelimit-policy", "retry-after", "x-request-id"],
-            max_age=7200,
-        )
     app.add_middleware(KnownHosts, origins=origins)
     app.add_middleware(http.RequestId)
-    app.add_middleware(SecurityHeaders, transport=not development)
+    app.add_middleware(SecurityHeaders, security)
     return app
 
 
-def _add_graphql(app: FastAPI, settings: Settings, origins: Origins) -> None:
+def _add_graphql(app: Roster, settings: Settings, origins: Origins, security: RawHeaders) -> None:
     development = settings.mode is Mode.DEVELOPMENT
     throttle = Throttle(
         settings.rate_limit, settings.concurrent_operations, settings.sockets_per_caller
@@ -91,15 +107,26 @@ def _add_graphql(app: FastAPI, settings: Settings, origins: Origins) -> None:
     )
     live = Live(execution)
     bodies = BodyLimits(settings.body_limit, settings.body_timeout)
-    door = Door(gate, origins, throttle, execution, live, bodies, graphiql=development)
+    door = Door(gate, origins, throttle, execution, live, bodies, security, graphiql=development)
     limits = Limits(
         init_seconds=settings.socket_init_timeout,
         send_seconds=settings.send_timeout,
         operations=settings.socket_operations,
     )
     sockets = Sockets(gate, origins, throttle, execution, live, limits)
-    app.router.routes.append(WebSocketRoute("/graphql", sockets))
-    app.router.routes.append(Route("/graphql", door))
+    app.router.routes.append(WebSocketRoute(_PATH, sockets))
+    app.router.routes.append(Route(_PATH, door))
+    app.door = door
+
+
+def _cors(origins: list[str]) -> dict[str, Any]:
+    return {
+        "allow_origins": origins,
+        "allow_methods": ["GET", "POST"],
+        "allow_headers": ["authorization", "content-type", "x-request-id"],
+        "expose_headers": ["ratelimit", "ratelimit-policy", "retry-after", "x-request-id"],
+        "max_age": 7200,
+    }
 
 
 def _origins(settings: Settings) -> Origins:
@@ -110,7 +137,7 @@ def _origins(settings: Settings) -> Origins:
     return Origins(hosts or None, frozenset(settings.cors_origins))
 
 
-def from_environment() -> FastAPI:
+def from_environment() -> Roster:
     """Make the application for a server process, by the settings in its environment."""
     loaded = load()
     logs.configure(loaded.log_format)

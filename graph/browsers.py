@@ -1,6 +1,6 @@
 """What stands between this server and the pages of other sites."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.requests import Refused
 
+RawHeader = tuple[bytes, bytes]
+RawHeaders = list[RawHeader]
 # https://owasp.org/www-project-secure-headers/ has the list and the values.
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "cache-control": "no-store",
@@ -29,20 +31,30 @@ _HSTS: Final = "max-age=31536000; includeSubDomains"
 _PREFLIGHT: Final = ("apollo-require-preflight", "x-apollo-operation-name")
 
 
+def security_headers(*, transport: bool) -> RawHeaders:
+    """Give what an answer has; with `transport` also that it is to be asked for by HTTPS alone."""
+    given = dict(SECURITY_HEADERS) | ({"strict-transport-security": _HSTS} if transport else {})
+    return [(name.encode(), value.encode()) for name, value in given.items()]
+
+
+def with_missing(own: Iterable[RawHeader], headers: RawHeaders) -> RawHeaders:
+    """Add to an answer's own headers those that it has not."""
+    own = list(own)
+    names = {name.lower() for name, _ in own}
+    return own + [header for header in headers if header[0] not in names]
+
+
 class SecurityHeaders:
     """Adds them to every answer that does not have its own."""
 
-    def __init__(self, app: ASGIApp, *, transport: bool) -> None:
+    def __init__(self, app: ASGIApp, headers: RawHeaders) -> None:
         self.app = app
-        given = dict(SECURITY_HEADERS) | ({"strict-transport-security": _HSTS} if transport else {})
-        self.headers = [(name.encode(), value.encode()) for name, value in given.items()]
+        self.headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = list(message["headers"])
-                names = {name.lower() for name, _ in own}
-                message["headers"] = own + [h for h in self.headers if h[0] not in names]
+                message["headers"] = with_missing(message["headers"], self.headers)
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
@@ -58,7 +70,7 @@ class Origins:
         self._hosts = hosts and frozenset(_name(host) for host in hosts)
         self._origins = origins
 
-    def check_host(self, headers: Headers) -> None:
+    def check_host(self, headers: Mapping[str, str]) -> None:
         """Raise Refused for a wrong Host.
 
         That is how a page reaches a server of its reader's own machine: by pointing its own name
@@ -67,7 +79,7 @@ class Origins:
         if self._hosts is not None and _name(headers.get("host", "")) not in self._hosts:
             raise Refused("WRONG_HOST", "This server is not known by that name.", 421)
 
-    def check(self, headers: Headers) -> None:
+    def check(self, headers: Mapping[str, str]) -> None:
         """Raise Refused for a wrong Host, and for what another site's page has sent."""
         self.check_host(headers)
         origin, host = headers.get("origin"), headers.get("host", "")

@@ -14,13 +14,11 @@ from importlib.resources import files
 from typing import Final
 
 from graphql import OperationType
-from starlette.datastructures import Headers
-from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from graph import negotiation
-from graph.browsers import Origins
+from graph import headers, http, negotiation
+from graph.browsers import Origins, RawHeaders, with_missing
 from graph.context import Context
 from graph.event_stream import events, refusal
 from graph.execution import Execution, dump
@@ -43,6 +41,20 @@ _PAGE_POLICY: Final = (
 )
 
 
+class Answer(Response):
+    """A body that is there. Starlette makes the headers of each anew, out of text."""
+
+    def __init__(self, body: bytes, status: int, media: str, headers: Mapping[str, str]) -> None:
+        self.body = body
+        self.status_code = status
+        self.background = None
+        self.raw_headers = [
+            (b"content-type", f"{media}; charset=utf-8".encode()),
+            (b"content-length", b"%d" % len(body)),
+            *((name.encode(), value.encode()) for name, value in headers.items()),
+        ]
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
     """An ASGI application. `graphiql` gives browsers a page instead of an answer."""
@@ -53,42 +65,46 @@ class Door:
     execution: Execution
     live: Live
     limits: BodyLimits
+    security: RawHeaders
     graphiql: bool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(scope, receive)
+        given = headers.read(scope)
+        request_id = http.name(scope, given.get("x-request-id", ""))
+        response = await self._answer(scope, receive, given)
+        named = (b"x-request-id", request_id.encode())
+        response.raw_headers = with_missing([*response.raw_headers, named], self.security)
         await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        headers = Headers(scope=scope)
-        accept = ", ".join(headers.getlist("accept")) or "*/*"
-        media = self._media(scope, accept)
+    async def _answer(self, scope: Scope, receive: Receive, given: Mapping[str, str]) -> Response:
+        page = self.graphiql and scope["method"] == "GET"
+        media = negotiation.offered(given.get("accept") or "*/*", page=page)
         if media is None:
             message = f"There are {GRAPHQL}, {JSON} and {EVENTS}."
             return _refusal(Refused("NOT_ACCEPTABLE", message, 406), JSON)
         try:
             if media == HTML:
-                self.origins.check_host(headers)
+                self.origins.check_host(given)
                 policy = {"content-security-policy": _PAGE_POLICY}
                 return Response(_PAGE, media_type=HTML, headers=policy)
-            self.origins.check(headers)
-            return await self._respond(scope, receive, media)
+            self.origins.check(given)
+            return await self._respond(scope, receive, given, media)
         except Refused as refused:
             return _refusal(refused, media)
 
-    def _media(self, scope: Scope, accept: str) -> str | None:
-        offered = [JSON, GRAPHQL, EVENTS]
-        if self.graphiql and scope["method"] == "GET" and negotiation.names(accept, HTML):
-            offered.append(HTML)
-        return negotiation.best(accept, offered)
-
-    async def _respond(self, scope: Scope, receive: Receive, media: str) -> Response:
+    async def _respond(
+        self, scope: Scope, receive: Receive, given: Mapping[str, str], media: str
+    ) -> Response:
         if scope["method"] not in {"GET", "POST"}:
             raise _not_allowed("GET, POST", "Requests are sent by GET or POST.")
-        context = await self.gate.context(HTTPRequest(scope))
+        context = await self.gate.context(scope, given.get("authorization"))
         quota = await self.throttle.admit(context.throttled_as)
         try:
-            return await self._admitted(scope, receive, media, context, quota)
+            if scope["method"] == "GET":
+                request = read_get(scope)
+            else:
+                request = await read_post(given, receive, self.limits)
+            return await self._admitted(scope, request, media, context, quota)
         except Refused as refused:
             refused.headers = {**quota, **refused.headers}
             raise
@@ -96,17 +112,16 @@ class Door:
     async def _admitted(
         self,
         scope: Scope,
-        receive: Receive,
+        request: Request,
         media: str,
         context: Context,
         quota: Mapping[str, str],
     ) -> Response:
-        request = await self._request(scope, receive)
         operation = await self.execution.prepare(request, context)
         if scope["method"] == "GET" and operation.type is OperationType.MUTATION:
             raise _not_allowed("POST", "A mutation has to be sent by POST.")
         if media == EVENTS:
-            ended = partial(self.gate.ended, HTTPRequest(scope), context)
+            ended = partial(self.gate.ended, scope, context)
             counted = self.throttle.connected(context.throttled_as)
             stream = events(self.live, operation, ended, counted)
             headers = {"x-accel-buffering": "no", **quota}
@@ -114,17 +129,7 @@ class Door:
         if operation.type is OperationType.SUBSCRIPTION:
             message = f"A subscription goes over WebSocket, or by Accept: {EVENTS}."
             raise BadRequest(message, "SUBSCRIPTION_NOT_STREAMED")
-        return _response(await self.execution.run(operation), 200, media, quota)
-
-    async def _request(self, scope: Scope, receive: Receive) -> Request:
-        if scope["method"] == "GET":
-            return read_get(scope)
-        return await read_post(scope, receive, self.limits)
-
-
-def _response(body: bytes, status: int, media: str, headers: Mapping[str, str]) -> Response:
-    kind = {"content-type": f"{media}; charset=utf-8"}
-    return Response(body, status, headers={**headers, **kind})
+        return Answer(await self.execution.run(operation), 200, media, quota)
 
 
 def _refusal(refused: Refused, media: str) -> Response:
@@ -137,7 +142,7 @@ def _refusal(refused: Refused, media: str) -> Response:
         return Response(refusal(refused), media_type=EVENTS, headers=refused.headers)
     media = GRAPHQL if media == GRAPHQL else JSON
     status = HTTPStatus.OK if media == JSON and refused.is_about_graphql else refused.status
-    return _response(dump({"errors": refused.errors}), status, media, refused.headers)
+    return Answer(dump({"errors": refused.errors}), status, media, refused.headers)
 
 
 def _not_allowed(methods: str, message: str) -> Refused:

@@ -10,7 +10,7 @@ from math import inf
 from typing import Any, Final
 
 import structlog
-from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from db.engine import is_unreachable
 from db.models import ActorKind
@@ -41,30 +41,24 @@ class Gate:
     open: bool
     watch_seconds: float
 
-    async def context(
-        self, connection: HTTPConnection, payload: Mapping[str, Any] | None = None
-    ) -> Context:
-        """Give a request's context; raise Refused for whoever cannot be let in.
-
-        A browser's socket can set no header: its token is in `connection_init`'s payload.
-        """
-        token = _token(connection, payload)
+    async def context(self, scope: Scope, token: str | None) -> Context:
+        """Give a request's context, by its `Authorization`; raise Refused for who has no right."""
         if token is None:
-            return await self._context(connection, token)
-        address = _address(connection)
+            return await self._context(scope, token)
+        address = _address(scope)
         await self.throttle.may_try(address)
         try:
-            return await self._context(connection, token)
+            return await self._context(scope, token)
         except Refused as refused:
             if refused.status == UNAUTHORIZED:
                 await self.throttle.failed(address)
             raise
 
-    async def still(self, connection: HTTPConnection, context: Context) -> Context:
+    async def still(self, scope: Scope, context: Context) -> Context:
         """Give the context anew, with what the caller may by now."""
-        return await self._context(connection, context.token)
+        return await self._context(scope, context.token)
 
-    async def ended(self, connection: HTTPConnection, context: Context) -> Refused:
+    async def ended(self, scope: Scope, context: Context) -> Refused:
         """Wait for as long as the caller is let in; give what refuses them then.
 
         Whether tokens can be checked at all decides nothing: nobody loses a stream by an outage.
@@ -72,18 +66,18 @@ class Gate:
         while (left := _seconds_left(context.caller)) > self.watch_seconds:
             await asyncio.sleep(self.watch_seconds)
             try:
-                await self._caller(connection.app.state.callers, context.token)
+                await self._caller(scope["app"].state.callers, context.token)
             except Refused as refused:
                 if refused.status == UNAUTHORIZED:
                     return refused
         await asyncio.sleep(left)
         return Refused("UNAUTHENTICATED", "This token has expired.", UNAUTHORIZED)
 
-    async def _context(self, connection: HTTPConnection, token: str | None) -> Context:
-        state = connection.app.state
+    async def _context(self, scope: Scope, token: str | None) -> Context:
+        state = scope["app"].state
         caller = await self._caller(state.callers, token)
-        address = _address(connection)
-        request_id = connection.state.request_id
+        address = _address(scope)
+        request_id = scope["state"]["request_id"]
         still = partial(self._believes, state.callers, token)
         return Context(state.database, state.feed, caller, request_id, address, token, still)
 
@@ -118,15 +112,17 @@ class Gate:
         return caller or DEVELOPER
 
 
-def _token(connection: HTTPConnection, payload: Mapping[str, Any] | None) -> str | None:
+def token_of(headers: Mapping[str, str], payload: Mapping[str, Any] | None) -> str | None:
+    """Give a socket's `Authorization`, which a browser can only have in `connection_init`."""
     for name, value in (payload or {}).items():
         if name.lower() == "authorization" and isinstance(value, str):
             return value
-    return connection.headers.get("authorization")
+    return headers.get("authorization")
 
 
-def _address(connection: HTTPConnection) -> str:
-    return connection.client.host if connection.client else ""
+def _address(scope: Scope) -> str:
+    client: tuple[str, int] | None = scope.get("client")
+    return client[0] if client else ""
 
 
 def _seconds_left(caller: Caller) -> float:

@@ -1,9 +1,9 @@
 """The HTTP around GraphQL: request ids, health, and GraphiQL's files."""
 
+import os
 import re
 from importlib.resources import files
 from typing import Any
-from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,8 +18,17 @@ GRAPHIQL_FILES = files("graphene_django_graphiql_static") / (
 )
 
 
+def name(scope: Scope, given: str) -> str:
+    """Name a request: by its `X-Request-Id` where that is a plain one, else by a new one."""
+    state = scope.setdefault("state", {})
+    if "request_id" not in state:
+        state["request_id"] = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+    request_id: str = state["request_id"]
+    return request_id
+
+
 class RequestId:
-    """Name each request: by its `X-Request-Id` where it has a plain one, else by a new one."""
+    """Names each request, and its answer after it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -28,9 +37,7 @@ class RequestId:
         if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        request_id = name(scope, Headers(scope=scope).get("x-request-id", ""))
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,12 +1,28 @@
 """In which media type to answer (RFC 9110, section 12.5.1)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 GRAPHQL: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 HTML: Final = "text/html"
+# A client sends the same header again and again. What is kept is bounded in number and in length.
+_LONGEST_KEPT: Final = 300
+
+
+def offered(accept: str, *, page: bool) -> str | None:
+    """Choose among what a GraphQL request is answered in; a page only for who names HTML."""
+    return (_offered if len(accept) > _LONGEST_KEPT else _kept)(accept, page)
+
+
+def _offered(accept: str, page: bool) -> str | None:  # noqa: FBT001 - so that it can be kept
+    more = (HTML,) if page and names(accept, HTML) else ()
+    return best(accept, (JSON, GRAPHQL, EVENTS, *more))
+
+
+_kept = lru_cache(maxsize=256)(_offered)
 
 
 def best(accept: str, offered: Sequence[str]) -> str | None:

@@ -8,12 +8,18 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
-from starlette.datastructures import Headers, QueryParams
-from starlette.types import Receive, Scope
+import orjson
+from starlette.datastructures import QueryParams
+from starlette.types import Message, Receive, Scope
+
+from graph.arriving import Arriving
 
 JSON_DEPTH = 50
+# orjson makes a float of an integer beyond 64 bits. Each of those has as many digits in a row.
+_DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
+_TOO_BIG: Final = b"0" * 19
 
 
 class Refused(Exception):
@@ -89,19 +95,16 @@ class BodyLimits:
     seconds: float
 
 
-async def read_post(scope: Scope, receive: Receive, limits: BodyLimits) -> Request:
-    headers = Headers(scope=scope)
-    _check_type(headers)
+async def read_post(headers: Mapping[str, str], receive: Receive, limits: BodyLimits) -> Request:
+    """Read a body; raise Refused for one that is not JSON, too large, or too long in coming."""
+    kind, encoding = headers.get("content-type", ""), headers.get("content-encoding", "identity")
+    wrong = _wrong_type(kind, encoding)
+    if wrong:
+        raise Refused("UNSUPPORTED_MEDIA_TYPE", wrong, 415)
     length = headers.get("content-length", "")
     if length.isdecimal() and (len(length) > len(str(limits.size)) or int(length) > limits.size):
-        _too_large(limits)
-    try:
-        async with asyncio.timeout(limits.seconds):
-            body = await _body(receive, limits)
-    except TimeoutError:
-        message = f"The body has to be here within {limits.seconds:g} seconds."
-        raise Refused("BODY_TIMEOUT", message, 408, {"connection": "close"}) from None
-    return Request.of(read_json(body))
+        raise _too_large(limits)
+    return Request.of(read_json(await _body(receive, limits)))
 
 
 def read_get(scope: Scope) -> Request:
@@ -116,14 +119,27 @@ def read_get(scope: Scope) -> Request:
 
 
 def read_json(text: bytes) -> Any:
-    """Read JSON (RFC 8259): UTF-8 without a mark, no NaN, nesting of at most 50."""
+    """Read JSON (RFC 8259): UTF-8 without a mark, no NaN, nesting of at most 50.
+
+    What orjson refuses is looked at again: halves of surrogate pairs, for one, are no error here.
+    """
     try:
-        value = json.loads(text.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError):  # too many digits, too
-        raise BadRequest("The request is not JSON that can be read.") from None
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        value = _read_json(text)
+    else:
+        if _TOO_BIG in text.translate(_DIGITS):
+            value = _read_json(text)
     if text.count(b"[") + text.count(b"{") > JSON_DEPTH and _deeper(value, JSON_DEPTH):
         raise BadRequest(f"JSON can be nested {JSON_DEPTH} deep here.", "JSON_TOO_DEEP")
     return value
+
+
+def _read_json(text: bytes) -> Any:
+    try:
+        return json.loads(text.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError):  # too many digits, too
+        raise BadRequest("The request is not JSON that can be read.") from None
 
 
 def _deeper(value: object, depth: int) -> bool:
@@ -146,35 +162,57 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _check_type(headers: Headers) -> None:
-    media, _, parameters = headers.get("content-type", "").partition(";")
+def _wrong_type(kind: str, encoding: str) -> str | None:
+    """Say what is wrong with a body's Content-Type and Content-Encoding."""
+    media, _, parameters = kind.partition(";")
+    if media.strip().lower() != "application/json" or _charset(parameters) != "utf-8":
+        return "The Content-Type has to be application/json in UTF-8."
+    if encoding.lower() != "identity":
+        return "A body cannot be compressed."
+    return None
+
+
+def _charset(parameters: str) -> str:
+    if not parameters:
+        return "utf-8"
     named = {
         name.strip().lower(): value.strip().strip('"').lower()
         for name, _, value in (p.partition("=") for p in parameters.split(";"))
     }
-    if media.strip().lower() != "application/json" or named.get("charset", "utf-8") != "utf-8":
-        raise Refused(
-            "UNSUPPORTED_MEDIA_TYPE", "The Content-Type has to be application/json in UTF-8.", 415
-        )
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refused("UNSUPPORTED_MEDIA_TYPE", "A body cannot be compressed.", 415)
+    return named.get("charset", "utf-8")
 
 
 async def _body(receive: Receive, limits: BodyLimits) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
+    """Read it all, within its time; most bodies are here with their heads, and need no timer."""
+    arriving = Arriving(receive())
+    first = arriving.message
+    if first is not None and not first.get("more_body", False):
+        return _part(first, 0, limits)
+    try:
+        async with asyncio.timeout(limits.seconds):
+            return await _parts(first or await arriving, receive, limits)
+    except TimeoutError:
+        message = f"The body has to be here within {limits.seconds:g} seconds."
+        raise Refused("BODY_TIMEOUT", message, 408, {"connection": "close"}) from None
+
+
+async def _parts(message: Message, receive: Receive, limits: BodyLimits) -> bytes:
+    body = bytearray(_part(message, 0, limits))
+    while message.get("more_body", False):
         message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadRequest("The sender went away.")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limits.size:
-            _too_large(limits)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+        body += _part(message, len(body), limits)
+    return bytes(body)
 
 
-def _too_large(limits: BodyLimits) -> NoReturn:
+def _part(message: Message, before: int, limits: BodyLimits) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise BadRequest("The sender went away.")
+    part: bytes = message.get("body", b"")
+    if before + len(part) > limits.size:
+        raise _too_large(limits)
+    return part
+
+
+def _too_large(limits: BodyLimits) -> Refused:
     message = f"A body has at most {limits.size} bytes."
-    raise Refused("BODY_TOO_LARGE", message, 413, {"connection": "close"})
+    return Refused("BODY_TOO_LARGE", message, 413, {"connection": "close"})

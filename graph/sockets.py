@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from graph.browsers import Origins
 from graph.context import Context
 from graph.execution import Execution, dump
-from graph.gate import UNAUTHORIZED, Gate
+from graph.gate import UNAUTHORIZED, Gate, token_of
 from graph.live import Live
 from graph.requests import BadRequest, Refused, Request, read_json
 from graph.results import Results
@@ -186,7 +186,8 @@ class _Socket:
         if not isinstance(payload, dict | None):
             raise _Closed(Close.BAD_REQUEST, "The payload has to be an object")
         try:
-            context = await self.sockets.gate.context(self.websocket, payload)
+            token = token_of(self.websocket.headers, payload)
+            context = await self.sockets.gate.context(self.websocket.scope, token)
         except Refused as refused:
             code = Close.FORBIDDEN if refused.status == UNAUTHORIZED else Close.TRY_AGAIN_LATER
             raise _Closed(code, refused.message) from None
@@ -198,7 +199,7 @@ class _Socket:
 
     async def _watch(self, context: Context) -> None:
         """End every operation, and then the socket, when its caller is let in no more."""
-        refused = await self.sockets.gate.ended(self.websocket, context)
+        refused = await self.sockets.gate.ended(self.websocket.scope, context)
         for id_, task in list(self.operations.items()):
             task.cancel()
             with suppress(_Closed, *_GONE):
@@ -227,7 +228,7 @@ class _Socket:
         before = b'{"id":%b,"type":"next","payload":' % quoted
         last = b'{"id":%b,"type":"complete"}' % quoted
         try:
-            context = await self.sockets.gate.still(self.websocket, known)
+            context = await self.sockets.gate.still(self.websocket.scope, known)
             await self.sockets.throttle.admit(context.throttled_as)
             operation = await self.sockets.execution.prepare(request, context)
             async for results in self.live.results(operation):

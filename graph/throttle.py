@@ -1,24 +1,25 @@
 """How often a caller may ask, what they may hold open, and how many operations run at once."""
 
 import math
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from limits import parse
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from graph.requests import Refused
+from graph.sliding_window import SlidingWindow
 
 
 class Throttle:
     """The limits of one process. A rate such as `6000/minute`; none where it is None."""
 
     def __init__(self, rate: str | None, operations: int, connections: int) -> None:
-        self._rate = rate and parse(rate)
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._window: SlidingWindow | None = None
+        if rate:
+            item = parse(rate)
+            self._window = SlidingWindow(item.amount, item.get_expiry())
+            self._policy = f'"caller";q={item.amount};w={item.get_expiry()}'
         self._operations = operations
         self._connections = connections
         self._running = 0
@@ -26,14 +27,14 @@ class Throttle:
 
     async def may_try(self, address: str) -> None:
         """Raise Refused for an address from which too many wrong tokens have come."""
-        if self._rate and not await self._limiter.test(self._rate, _wrong(address)):
+        if self._window and not self._window.has_room(_wrong(address)):
             message = "Too many wrong tokens: wait a moment."
             raise Refused("RATE_LIMITED", message, 429, {"retry-after": "60"})
 
     async def failed(self, address: str) -> None:
         """Count a wrong token."""
-        if self._rate:
-            await self._limiter.hit(self._rate, _wrong(address))
+        if self._window:
+            self._window.hit(_wrong(address))
 
     async def admit(self, caller: str) -> dict[str, str]:
         """Count one request of a caller; raise Refused where that is one too many.
@@ -41,16 +42,11 @@ class Throttle:
         Gives what is left, as headers tell it:
         https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
         """
-        if not self._rate:
+        if not self._window:
             return {}
-        rate = self._rate
-        admitted = await self._limiter.hit(rate, caller)
-        reset, left = await self._limiter.get_window_stats(rate, caller)
-        wait = max(1, math.ceil(reset - time.time()))
-        headers = {
-            "ratelimit-policy": f'"caller";q={rate.amount};w={rate.get_expiry()}',
-            "ratelimit": f'"caller";r={left};t={wait}',
-        }
+        admitted, left, reset = self._window.hit(caller)
+        wait = max(1, math.ceil(reset))
+        headers = {"ratelimit-policy": self._policy, "ratelimit": f'"caller";r={left};t={wait}'}
         if not admitted:
             retry = headers | {"retry-after": str(wait)}
             raise Refused("RATE_LIMITED", "Too many requests: wait a moment.", 429, retry)

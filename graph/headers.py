@@ -1,0 +1,39 @@
+"""The headers of a request that something here reads, in one pass over all that there are."""
+
+from typing import Final
+
+from starlette.types import Scope
+
+_READ: Final = {
+    name.encode(): name
+    for name in (
+        "accept",
+        "apollo-require-preflight",
+        "authorization",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "origin",
+        "sec-fetch-site",
+        "x-apollo-operation-name",
+        "x-request-id",
+    )
+}
+
+
+def read(scope: Scope) -> dict[str, str]:
+    """Give each by its name: of several the first, as Starlette's `Headers.get` does.
+
+    Several of `Accept` are one list (RFC 9110, section 5.2). Names are in lower case by ASGI.
+    """
+    found: dict[str, str] = {}
+    for raw, value in scope["headers"]:
+        name = _READ.get(raw)
+        if name is None:
+            continue
+        if name not in found:
+            found[name] = value.decode("latin-1")
+        elif name == "accept":
+            found[name] += f", {value.decode('latin-1')}"
+    return found

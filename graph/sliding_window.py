@@ -1,0 +1,70 @@
+"""What each caller has used of a rate, counted in this process.
+
+The arithmetic is that of the sliding window counter of `limits`, which reads the rates. Its own
+storage walks over every caller that it knows, in a task of its own, at nearly every request: the
+more callers there are, the more each request costs.
+"""
+
+import time
+from collections.abc import Callable
+from math import inf
+from typing import NamedTuple
+
+
+class Use(NamedTuple):
+    """Whether a request is admitted, how many more would be, and seconds until more are again."""
+
+    admitted: bool
+    left: int
+    reset: float
+
+
+class SlidingWindow:
+    """At most `amount` in `seconds`: the window before counts by the share of it that is not over.
+
+    Windows begin for all at once, so that what is kept is two dictionaries, and goes with them.
+    """
+
+    def __init__(
+        self, amount: int, seconds: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._amount = amount
+        self._seconds = seconds
+        self._clock = clock
+        self._window = 0
+        self._before: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+
+    @property
+    def kept(self) -> int:
+        return len(self._before) + len(self._counts)
+
+    def has_room(self, key: str) -> bool:
+        """Tell whether one more would be admitted."""
+        rest = self._rest()
+        before, count = self._before.get(key, 0), self._counts.get(key, 0)
+        return int(before * rest / self._seconds + count) < self._amount
+
+    def hit(self, key: str) -> Use:
+        """Count one, where that is not one too many."""
+        rest = self._rest()
+        before, count = self._before.get(key, 0), self._counts.get(key, 0)
+        used = int(before * rest / self._seconds + count)
+        admitted = used < self._amount
+        if admitted:
+            self._counts[key] = count = count + 1
+            used += 1
+        reset = min(
+            rest % (self._seconds / before) if before else inf,
+            rest % self._seconds if count else inf,
+        )
+        return Use(admitted, max(0, self._amount - used), 0 if reset == inf else reset)
+
+    def _rest(self) -> float:
+        """Turn to the window that it is now; give the seconds that are left of it."""
+        window, over = divmod(self._clock(), self._seconds)
+        if window != self._window:
+            self._before = self._counts if window == self._window + 1 else {}
+            self._counts = {}
+            self._window = int(window)
+        return self._seconds - over
