@@ -9,17 +9,31 @@ from typing import Any, Final
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode, Frame
+from websockets.frames import Close, CloseCode, Frame
 from websockets.http11 import Request
 from websockets.protocol import State
 
 # An extension of ASGI: whoever knows it finds the protocol itself there.
 FRAMES: Final = "roster.websocket.frames"
 _MAX_FRAMES: Final = 1_000  # of one message
+_LINGER_SECONDS: Final = 10  # for the other side to go, once all is said
+_MAX_LATE: Final = 4 * 1024 * 1024  # bytes; what is on its way by then
 _FAREWELL_SECONDS: Final = 60  # to take what was sent before, and the close behind it
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
+    _late = 0  # bytes that came after the close was sent
+
+    def data_received(self, data: bytes) -> None:
+        """Take no notice of what comes after the end, and at last stop taking it in."""
+        if self.close_sent:
+            self._late += len(data)
+            if self._late > _MAX_LATE:
+                self.transport.pause_reading()  # which leaves the other side our close to read
+                return
+        if not self.conn.eof_sent:
+            super().data_received(data)
+
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:  # else there is no scope
@@ -28,12 +42,53 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_cont(self, event: Frame) -> None:
         """Close the socket for a message of too many frames: empty ones never become too large."""
+        if self.close_sent:
+            return
         if len(self.frames) >= _MAX_FRAMES:
-            self.frames = []
-            self.conn.send_close(CloseCode.MESSAGE_TOO_BIG)
-            self.handle_parser_exception()
+            self._fail(CloseCode.MESSAGE_TOO_BIG, f"more than {_MAX_FRAMES} frames in a message")
             return
         super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        if not self.conn.eof_sent:
+            super().handle_ping()
+
+    def handle_close(self, event: Frame) -> None:
+        """Answer the other side's close; where it goes on sending, it can still read that."""
+        if self.close_sent:
+            super().handle_close(event)
+        else:
+            self._end(self.conn.close_rcvd)
+
+    def handle_parser_exception(self) -> None:
+        """Say why the socket is closed, where nothing can be read from it any more."""
+        self._end(self.conn.close_sent)
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        self.frames = []
+        self.conn.fail(code, reason)
+        self.handle_parser_exception()
+
+    def _end(self, said: Close | None) -> None:
+        """Send what there is, the close at its end, and wait for the other side to go.
+
+        The connection is closed for sending alone. One that is closed while the other side still
+        sends is reset, and a reset destroys what it has not read yet: it would never learn why.
+        """
+        if said is None:  # frames before the handshake was answered
+            self.transport.close()
+            return
+        ended = {"type": "websocket.disconnect", "code": said.code, "reason": said.reason}
+        self.queue.put_nowait(ended)  # type: ignore[arg-type] # a plain dictionary
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write_eof()
+        self.close_sent = True
+        self._wait_for_close(_LINGER_SECONDS)
+
+    def _wait_for_close(self, seconds: float) -> None:
+        self.read_paused = False
+        self.transport.resume_reading()
+        self.close_timer = self.close_timer or self.loop.call_later(seconds, self.transport.abort)
 
     def send_receive_event_to_app(self) -> None:
         """Close the socket for a text that is not UTF-8, as uvicorn does, but log no traceback."""
@@ -41,9 +96,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             try:
                 b"".join(self.frames).decode()
             except UnicodeDecodeError:
-                self.frames = []
-                self.conn.send_close(CloseCode.INVALID_DATA)
-                self.handle_parser_exception()
+                self._fail(CloseCode.INVALID_DATA, "not UTF-8")
                 return
         super().send_receive_event_to_app()
 
@@ -70,5 +123,4 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(_FAREWELL_SECONDS, self.transport.abort)
+        self._wait_for_close(_FAREWELL_SECONDS)
