@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from graphql import (
@@ -22,10 +22,12 @@ from graphql import (
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
+from graph.compiled import Compiler, Operation
 from graph.errors import MAX_ERRORS, cut
 from graph.limits import LimitExceeded, Limits, exceeded, excesses_of
 from graph.measure import measure
 from graph.sizes import Measured
+from graph.views import Views
 
 # How many documents are kept, and how much text they may have together: their trees take much more.
 KEPT: Final = 500
@@ -49,6 +51,17 @@ class Prepared:
     document: DocumentNode
     operation: OperationDefinitionNode
     cost: int
+    compiled: Operation | None
+    """How it is executed; None where graphql-core does it."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """A document that is valid, and those of its operations that were asked for."""
+
+    document: DocumentNode
+    measured: Measured
+    compiled: dict[str | None, Operation | None] = field(default_factory=dict)
 
 
 class Documents:
@@ -70,7 +83,8 @@ class Documents:
         self.suggestions = suggestions
         self._kept = kept
         self._kept_characters = kept_characters
-        self._documents: OrderedDict[str, tuple[DocumentNode, Measured]] = OrderedDict()
+        self._compiler = Compiler(schema, Views(), hide_suggestions=not suggestions)
+        self._documents: OrderedDict[str, _Known] = OrderedDict()
         self._characters = 0
 
     def knows(self, query: str) -> bool:
@@ -81,8 +95,8 @@ class Documents:
         self, query: str, operation_name: str | None, variables: dict[str, Any] | None
     ) -> Prepared:
         """Give what to execute; raise Invalid with at most five errors."""
-        document, measured = self._document(query)
-        operation = _operation(document, operation_name)
+        known = self._document(query)
+        operation = _operation(known.document, operation_name)
         limit = self._limits.list_length
         if _longest_list(variables, limit) > limit:
             raise Invalid([exceeded("LIST_TOO_LONG", limit, "A list", "elements")])
@@ -91,16 +105,18 @@ class Documents:
             for definition in operation.variable_definitions or ()
         }
         name = operation.name.value if operation.name else None
-        cost = measured.cost(name, given | (variables or {}))
+        cost = known.measured.cost(name, given | (variables or {}))
         if cost > self._limits.cost:
             message = (
                 f"The operation costs {cost}, by the rows it asks for; "
                 f"it can cost {self._limits.cost}. Ask for smaller pages."
             )
             raise Invalid([LimitExceeded("TOO_EXPENSIVE", self._limits.cost, message)])
-        return Prepared(document, operation, cost)
+        if name not in known.compiled:
+            known.compiled[name] = self._compiler.compile(known.document, operation)
+        return Prepared(known.document, operation, cost, known.compiled[name])
 
-    def _document(self, query: str) -> tuple[DocumentNode, Measured]:
+    def _document(self, query: str) -> _Known:
         found = self._documents.get(query)
         if found is not None:
             self._documents.move_to_end(query)
@@ -112,7 +128,7 @@ class Documents:
             self._characters -= len(oldest)
         return found
 
-    def _read(self, query: str) -> tuple[DocumentNode, Measured]:
+    def _read(self, query: str) -> _Known:
         """Parse, measure and validate, in this order: each bounds the work of the next."""
         document = self._parsed(query)
         if not _operations(document):
@@ -133,7 +149,7 @@ class Documents:
         )
         if errors:
             raise Invalid(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in errors)
-        return document, measured
+        return _Known(document, measured)
 
     def _parsed(self, query: str) -> DocumentNode:
         limits = self._limits

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 import orjson
 from graphql import ExecutionResult, Executor, GraphQLError, OperationType
 
+from graph.compiled import WrongVariables
 from graph.context import Context
 from graph.documents import Documents, Invalid, Prepared
 from graph.errors import MAX_ERRORS, cut, present
@@ -108,6 +109,21 @@ class Execution:
             raise rejected(context, *invalid.errors) from None
         return Operation(request, prepared, context)
 
+    async def execute(self, operation: Operation, root: object = None) -> ExecutionResult:
+        """Execute once, an event of a subscription for instance being the root.
+
+        Raises Rejected where the variables are wrong.
+        """
+        compiled = operation.prepared.compiled
+        if compiled is None:
+            return await _of(self.executor(operation, root).execute_operation())
+        variables = operation.request.variables
+        try:
+            found = compiled.execute(root, operation.context, variables, max_errors=MAX_ERRORS)
+        except WrongVariables as wrong:
+            raise rejected(operation.context, *wrong.errors) from None
+        return await _of(found)
+
     def executor(self, operation: Operation, root: object = None) -> "Executor[Any]":
         """Coerce the variables; raise Rejected where they are wrong."""
         name = operation.prepared.operation.name
@@ -127,14 +143,13 @@ class Execution:
 
     async def run(self, operation: Operation) -> bytes:
         """Execute a query or a mutation, within its time; give the response as JSON."""
-        executor = self.executor(operation)
         reads = operation.type is OperationType.QUERY
         seconds = self._seconds.query if reads else self._seconds.mutation
         try:
             with self._throttle.running():
                 try:
                     async with asyncio.timeout(seconds):
-                        result = await result_of(executor)
+                        result = await self.execute(operation)
                 except BaseException:
                     await operation.context.end()
                     raise
@@ -146,8 +161,7 @@ class Execution:
             raise Refused("TIMEOUT", message, 504) from None
 
 
-async def result_of(executor: "Executor[Any]") -> ExecutionResult:
-    found: Any = executor.execute_operation()
+async def _of(found: Any) -> ExecutionResult:
     result: ExecutionResult = await found if isawaitable(found) else found
     return result
 

@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 
 from graphql import ExecutionResult, OperationType, create_source_event_stream, located_error
 
-from graph.execution import Execution, Operation, dump, formatted, rejected, result_of
+from graph.execution import Execution, Operation, dump, formatted, rejected
 from graph.requests import Refused
 from graph.results import Results, portions
 from graph.subscriptions import Upcoming
@@ -95,8 +95,8 @@ class Live:
         return list(portions(texts))
 
     async def _execute(self, operation: Operation, events: Upcoming, row: Event) -> bytes:
-        executor = self._execution.executor(operation, events.make(row))
-        return formatted(await result_of(executor), operation.context)
+        result = await self._execution.execute(operation, events.make(row))
+        return formatted(result, operation.context)
 
 
 def _key(operation: Operation) -> bytes:

@@ -1,0 +1,77 @@
+"""From a document to an operation that can be executed many times."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from graphql import (
+    DirectiveNode,
+    DocumentNode,
+    ExecutableDefinitionNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    Visitor,
+    visit,
+)
+
+from graph.compiled.operation import Operation
+from graph.compiled.reads import DefaultSources, Sources
+from graph.compiled.run import Document
+
+_KNOWN: Final = frozenset({"skip", "include"})
+_INTROSPECTION: Final = frozenset({"__schema", "__type"})
+
+
+class Compiler:
+    """Compiles valid documents for one schema."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        sources: Sources | None = None,
+        *,
+        hide_suggestions: bool = False,
+    ) -> None:
+        self._schema = schema
+        self._sources = sources or DefaultSources()
+        self._hide_suggestions = hide_suggestions
+
+    def compile(
+        self, document: DocumentNode, operation: OperationDefinitionNode
+    ) -> Operation | None:
+        """Compile one operation of a document; None for one that graphql-core has to execute.
+
+        That is introspection, which is rare, and whatever a directive means that is not known here.
+        """
+        fragments = {
+            node.name.value: node
+            for node in document.definitions
+            if isinstance(node, FragmentDefinitionNode)
+        }
+        parts = [operation, *fragments.values()]
+        if self._schema.get_root_type(operation.operation) is None or not _is_known(parts):
+            return None
+        found = Document(
+            self._schema, operation, fragments, hide_suggestions=self._hide_suggestions
+        )
+        return Operation(found, self._sources)
+
+
+def _is_known(parts: Sequence[ExecutableDefinitionNode]) -> bool:
+    unknown: list[str] = []
+
+    class Finder(Visitor):
+        def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+            if node.name.value not in _KNOWN:
+                unknown.append(node.name.value)
+
+        def enter_field(self, node: FieldNode, *_: Any) -> None:
+            if node.name.value in _INTROSPECTION:
+                unknown.append(node.name.value)
+
+    for part in parts:
+        if isinstance(part, FragmentDefinitionNode) and part.variable_definitions:
+            return False
+        visit(part, Finder())
+    return not unknown

@@ -1,0 +1,217 @@
+"""Selection sets of one operation: which fields an object has to give, and how each is had."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+from inspect import iscoroutinefunction
+from typing import Any
+
+from graphql import (
+    FieldNode,
+    GraphQLField,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    default_field_resolver,
+)
+from graphql.execution.collect_fields import (
+    CollectedFields,
+    FieldDetails,
+    collect_fields,
+    collect_subfields,
+)
+from graphql.execution.values import VariableValues
+from graphql.pyutils import Path, is_awaitable
+
+from graph.compiled.arguments import arguments
+from graph.compiled.code import Plain, plain_field, plain_object
+from graph.compiled.later import Later, together
+from graph.compiled.reads import Sources, Unexpected
+from graph.compiled.run import Document, Place, Run
+from graph.compiled.values import ORDINARY, Value, value_of
+
+
+class Plan:
+    """An operation as it is for certain values of the variables by which fields are left out."""
+
+    def __init__(self, document: Document, sources: Sources, variables: VariableValues) -> None:
+        self.document = document
+        self.sources = sources
+        self.variables = variables
+        root = document.schema.get_root_type(document.operation.operation)
+        assert root  # as the validation has seen
+        self.root = Selection(self, root, self._collect(root))
+
+    def below(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> "Selection":
+        document = self.document
+        collected = collect_subfields(
+            document.schema,
+            document.details,
+            self.variables,
+            document.operation,
+            type_,
+            details,
+            document.hide_suggestions,
+        )
+        return Selection(self, type_, collected)
+
+    def _collect(self, root: GraphQLObjectType) -> CollectedFields:
+        document = self.document
+        return collect_fields(
+            document.schema,
+            document.details,
+            self.variables,
+            root,
+            document.operation,
+            document.hide_suggestions,
+        )
+
+
+class Selection:
+    """The fields to give of an object of one type."""
+
+    def __init__(self, plan: Plan, type_: GraphQLObjectType, collected: CollectedFields) -> None:
+        self.type = type_
+        self.fields: list[Field] = []
+        self._sources = plan.sources
+        self._is_used = False
+        for key, details in collected.grouped_field_set.items():
+            definition = plan.document.schema.get_field(type_, details[0].node.name.value)
+            if definition:
+                self.fields.append(Field(plan, type_, key, details, definition))
+
+    @cached_property
+    def plain(self) -> Plain | None:
+        """The function that gives all fields of an object at once; None where one has to resolve.
+
+        It raises for an object that is not as most are.
+        """
+        return plain_object(self.type, self.fields, self._sources)
+
+    def plain_if_used_again(self) -> Plain | None:
+        """Give `plain`, less for the first object: code is dear, and many documents come once."""
+        if self._is_used:
+            return self.plain
+        self._is_used = True
+        return None
+
+    def execute(self, run: Run, source: Any, path: Path | None) -> Any:
+        """Give the object as the answer has it, or Later."""
+        completed: dict[str, Any] = {}
+        pending: list[str] = []
+        name = self.type.name
+        for field in self.fields:
+            value = field.execute(run, source, Path(path, field.key, name))
+            if value.__class__ is Later:
+                pending.append(field.key)
+            completed[field.key] = value
+        return Later(_filled, completed, pending) if pending else completed
+
+    async def execute_serially(self, run: Run, source: Any) -> dict[str, Any]:
+        """Execute field after field, each to its end (GraphQL spec, 6.2.2)."""
+        completed: dict[str, Any] = {}
+        for field in self.fields:
+            value = field.execute(run, source, Path(None, field.key, self.type.name))
+            completed[field.key] = await value if value.__class__ is Later else value
+        return completed
+
+
+async def _filled(completed: dict[str, Any], pending: list[str]) -> dict[str, Any]:
+    values = await together([completed[key] for key in pending])
+    completed.update(zip(pending, values, strict=True))
+    return completed
+
+
+class Field:
+    """One field of a selection, with all that is said of it in the document."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        parent: GraphQLObjectType,
+        key: str,
+        details: list[FieldDetails],
+        definition: GraphQLField,
+    ) -> None:
+        self.plan = plan
+        self.parent = parent
+        self.key = key
+        self.details = details
+        self.definition = definition
+        self.nodes: list[FieldNode] = [detail.node for detail in details]
+        self.name = self.nodes[0].name.value
+        self.resolve = definition.resolve or default_field_resolver
+        self.is_async = iscoroutinefunction(self.resolve)
+        self.arguments = arguments(
+            definition, self.nodes[0], hide_suggestions=plan.document.hide_suggestions
+        )
+        self.read = None if definition.args else plan.sources.read(parent, self.name, definition)
+        self._read = None if self.read is None else self.read.function()
+        self._selections: dict[str, Selection] = {}
+        self.value: Value = value_of(definition.type, self)
+        self._is_used = False
+
+    @cached_property
+    def plain(self) -> Plain | None:
+        """The function that completes a value at once, if all below it is plain."""
+        return plain_field(self)
+
+    @property
+    def type(self) -> GraphQLOutputType:
+        return self.definition.type
+
+    def selection(self, type_: GraphQLObjectType) -> Selection:
+        """Give what is selected below, of an object of this type; made when it is first met."""
+        found = self._selections.get(type_.name)
+        if found is None:
+            found = self._selections[type_.name] = self.plan.below(type_, self.details)
+        return found
+
+    def execute(self, run: Run, source: Any, path: Path) -> Any:
+        """Resolve the field and complete its value; give Later where that has to wait.
+
+        Raises the located error of a field that cannot be null.
+        """
+        place = Place(run, self, path)
+        try:
+            if self._read is not None:
+                with suppress(Unexpected):
+                    return self._given(place, self._read(source))
+            given = self.arguments(run.variables)
+            if self.is_async:
+                return Later(self._resolved, place, source, given)
+            return self._given(place, self.resolve(source, place.info, **given))
+        except Exception as error:  # noqa: BLE001 - every error of a field stands at its place
+            return place.failed(error, path, required=self.value.required)
+
+    def _given(self, place: Place, value: Any) -> Any:
+        if value.__class__ not in ORDINARY and is_awaitable(value):
+            return Later(self._awaited, place, place.run.hold(value))
+        completed = self._completed(place, value)
+        return (
+            Later(self._finished, place, completed) if completed.__class__ is Later else completed
+        )
+
+    def _completed(self, place: Place, value: Any) -> Any:
+        if self._is_used and self.plain:
+            try:
+                return self.plain(value)
+            except Exception:  # noqa: BLE001, S110 - whatever it was, the careful way tells
+                pass
+        self._is_used = True
+        return self.value.complete(place, value, place.path)
+
+    async def _resolved(self, place: Place, source: Any, given: Mapping[str, Any]) -> Any:
+        return await self._awaited(place, self.resolve(source, place.info, **given))
+
+    async def _awaited(self, place: Place, awaitable: Any) -> Any:
+        try:
+            completed = self._completed(place, await awaitable)
+            return await completed if completed.__class__ is Later else completed
+        except Exception as error:  # noqa: BLE001 - as above
+            return place.failed(error, place.path, required=self.value.required)
+
+    async def _finished(self, place: Place, completed: Later) -> Any:
+        try:
+            return await completed
+        except Exception as error:  # noqa: BLE001 - as above
+            return place.failed(error, place.path, required=self.value.required)

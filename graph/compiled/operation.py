@@ -1,0 +1,108 @@
+"""Operations that are compiled: once for all requests, with a plan for each way to leave out."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from graphql import (
+    DirectiveNode,
+    ExecutionResult,
+    GraphQLError,
+    OperationType,
+    VariableNode,
+    Visitor,
+    visit,
+)
+from graphql.execution.values import VariableValues
+from graphql.pyutils import AwaitableOrValue
+
+from graph.compiled.fields import Plan
+from graph.compiled.later import Later
+from graph.compiled.reads import Sources
+from graph.compiled.run import Document, Run
+from graph.compiled.variables import Variables
+
+MAX_COERCION_ERRORS: Final = 50
+_PLANS: Final = 16  # kept of one operation
+_CONDITIONS: Final = frozenset({"skip", "include"})
+
+
+class Operation:
+    """One operation of a document. `execute` can be called as often as there are requests."""
+
+    def __init__(self, document: Document, sources: Sources) -> None:
+        self._document = document
+        self._sources = sources
+        self._variables = Variables(document.schema, document.operation)
+        self._conditions = _conditions(document)
+        self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._is_serial = document.operation.operation is OperationType.MUTATION
+
+    def coerce(
+        self, given: Mapping[str, Any] | None, *, max_errors: int = MAX_COERCION_ERRORS
+    ) -> VariableValues:
+        """Coerce a request's variables; raise WrongVariables."""
+        return self._variables.coerce(
+            given or {}, max_errors=max_errors, hide_suggestions=self._document.hide_suggestions
+        )
+
+    def execute(
+        self,
+        root: Any = None,
+        context: Any = None,
+        given: Mapping[str, Any] | None = None,
+        *,
+        max_errors: int = MAX_COERCION_ERRORS,
+    ) -> AwaitableOrValue[ExecutionResult]:
+        """Give the result, or an awaitable of it. Raises WrongVariables."""
+        return self.run(self.coerce(given, max_errors=max_errors), root, context)
+
+    def run(
+        self, variables: VariableValues, root: Any = None, context: Any = None
+    ) -> AwaitableOrValue[ExecutionResult]:
+        """Execute with variables that are coerced."""
+        run = Run(self._document, root, context, variables)
+        try:
+            plan = self._plan(variables)
+            if self._is_serial:
+                return _result(run, Later(plan.root.execute_serially, run, root))
+            data = plan.root.execute(run, root, None)
+        except GraphQLError as error:
+            return run.failed(error)
+        return _result(run, data) if data.__class__ is Later else run.result(data)
+
+    def _plan(self, variables: VariableValues) -> Plan:
+        """Give the plan for these variables; raise GraphQLError where a directive is wrong."""
+        given = tuple(variables.coerced.get(name) for name in self._conditions)
+        plan = self._plans.get(given)
+        if plan is None:
+            plan = Plan(self._document, self._sources, variables)
+            if len(self._plans) < _PLANS:
+                self._plans[given] = plan
+        return plan
+
+
+async def _result(run: Run, data: Later) -> ExecutionResult:
+    try:
+        return run.result(await data)
+    except GraphQLError as error:
+        return run.failed(error)
+    finally:
+        run.end()
+
+
+def _conditions(document: Document) -> tuple[str, ...]:
+    """Name the variables that decide whether a field is there."""
+    names: dict[str, None] = {}
+
+    class Finder(Visitor):
+        def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+            if node.name.value in _CONDITIONS:
+                for argument in node.arguments or ():
+                    if isinstance(argument.value, VariableNode):
+                        names[argument.value.name.value] = None
+
+    finder = Finder()
+    visit(document.operation, finder)
+    for fragment in document.fragments.values():
+        visit(fragment, finder)
+    return tuple(names)

@@ -1,0 +1,174 @@
+"""One execution of an operation, and the place of a field in it."""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from graphql import (
+    ExecutionResult,
+    Executor,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLOutputType,
+    GraphQLResolveInfo,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    default_field_resolver,
+    default_type_resolver,
+    located_error,
+)
+from graphql.execution.collect_fields import FragmentDetails
+from graphql.execution.executor import CollectedErrors
+from graphql.execution.values import VariableValues
+from graphql.pyutils import Path, gather_with_cancel, is_awaitable
+from graphql.type import GraphQLResolveInfoHelpers
+
+from graph.compiled.later import Later, begun
+
+if TYPE_CHECKING:
+    from graph.compiled.fields import Field
+
+
+def _track(values: Sequence[Any]) -> None:
+    for value in values:
+        if is_awaitable(value):
+            begun(value)
+
+
+def _gather(values: Sequence[Awaitable[Any]]) -> Awaitable[list[Any]]:
+    return gather_with_cancel(*values)
+
+
+_HELPERS: Final = GraphQLResolveInfoHelpers(gather=_gather, track=_track)
+
+
+class Document:
+    """What all executions of an operation have in common."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        operation: OperationDefinitionNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        *,
+        hide_suggestions: bool,
+    ) -> None:
+        self.schema = schema
+        self.operation = operation
+        self.fragments = dict(fragments)
+        self.details = {name: FragmentDetails(node) for name, node in fragments.items()}
+        self.hide_suggestions = hide_suggestions
+
+
+class Run:
+    """One execution: what it began with, and the errors it has met."""
+
+    __slots__ = ("_careful", "_held", "collected", "context", "document", "root", "variables")
+
+    def __init__(
+        self, document: Document, root: Any, context: Any, variables: VariableValues
+    ) -> None:
+        self.document = document
+        self.root = root
+        self.context = context
+        self.variables = variables
+        self.collected = CollectedErrors()
+        self._careful: Executor[Any] | None = None
+        self._held: list[Awaitable[Any]] = []
+
+    @property
+    def careful(self) -> "Executor[Any]":
+        """graphql-core's executor: it has the word on every value that is out of the ordinary."""
+        if self._careful is None:
+            document = self.document
+            self._careful = Executor(
+                document.schema,
+                document.fragments,
+                document.details,
+                self.root,
+                self.context,
+                document.operation,
+                self.variables,
+                default_field_resolver,
+                default_type_resolver,
+                default_field_resolver,
+                hide_suggestions=document.hide_suggestions,
+            )
+            self._careful.collected_errors = self.collected
+        return self._careful
+
+    def hold(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
+        """Begin with what a resolver gave to be awaited; it ends with the operation."""
+        held = begun(awaitable)
+        self._held.append(held)
+        return held
+
+    def end(self) -> None:
+        """Cancel what was begun and nobody waits for any more."""
+        for held in self._held:
+            cancel = getattr(held, "cancel", None) or getattr(held, "close", None)
+            if cancel:
+                cancel()
+
+    def result(self, data: dict[str, Any] | None) -> ExecutionResult:
+        return ExecutionResult(data, self.collected.errors or None)
+
+    def failed(self, error: GraphQLError) -> ExecutionResult:
+        """Give the result of an operation whose every field is null by an error."""
+        self.collected.add(error, None)
+        return self.result(None)
+
+
+class Place:
+    """A field of an execution: where its errors are, and what its resolver is told."""
+
+    __slots__ = ("_info", "field", "path", "run")
+
+    def __init__(self, run: Run, field: "Field", path: Path) -> None:
+        self.run = run
+        self.field = field
+        self.path = path
+        self._info: GraphQLResolveInfo[Any] | None = None
+
+    @property
+    def info(self) -> "GraphQLResolveInfo[Any]":
+        if self._info is None:
+            run, field = self.run, self.field
+            document = run.document
+            self._info = GraphQLResolveInfo(
+                field.name,
+                field.nodes,
+                field.definition.type,
+                field.parent,
+                self.path,
+                document.schema,
+                document.fragments,
+                run.root,
+                document.operation,
+                run.variables,
+                run.context,
+                is_awaitable,
+                None,
+                _HELPERS,
+            )
+        return self._info
+
+    def failed(self, error: Exception, path: Path, *, required: bool) -> None:
+        """Take down an error, and let null stand for the value; raise it where null cannot stand.
+
+        (GraphQL spec, 6.4.4)
+        """
+        located = located_error(error, self.field.nodes, path.as_list())
+        if required:
+            raise located
+        self.run.collected.add(located, path)
+
+    def carefully(self, type_: GraphQLOutputType, value: Any, path: Path) -> Any:
+        """Complete a value that is out of the ordinary: at best it is an error."""
+        completed = self.run.careful.complete_value(
+            type_, self.field.details, self.info, path, value, None
+        )
+        return Later(_awaited, self.run.hold(completed)) if is_awaitable(completed) else completed
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable

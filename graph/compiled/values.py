@@ -1,0 +1,248 @@
+"""Values made into what the answer has of them, type by type (GraphQL spec, 6.4.3).
+
+Each kind of type has two ways. The careful one tells where a value is wrong; graphql-core has the
+word on all that is out of the ordinary. The other is Python code, for values that are as most are:
+it raises, whatever is wrong, and then the careful way is gone.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from graphql import (
+    GraphQLAbstractType,
+    GraphQLLeafType,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    Undefined,
+    default_type_resolver,
+    is_abstract_type,
+    is_leaf_type,
+    is_list_type,
+    is_non_null_type,
+)
+from graphql.pyutils import Path, is_async_iterable, is_awaitable, is_iterable
+
+from graph.compiled.later import Later, together
+from graph.compiled.run import Place
+
+if TYPE_CHECKING:
+    from graph.compiled.code import Code
+    from graph.compiled.fields import Field, Selection
+
+# What certainly is none of: an awaitable, an exception.
+ORDINARY: Final = frozenset({str, int, float, bool, list, tuple, dict, type(None)})
+
+
+class Value(ABC):
+    """How the values of one type are completed at one place of an operation."""
+
+    required = False
+
+    @abstractmethod
+    def complete(self, place: Place, value: Any, path: Path) -> Any:
+        """Give the completed value, or Later; raise what is wrong with it."""
+
+    @abstractmethod
+    def code(self, code: "Code", name: str) -> list[str] | None:
+        """Give the lines that complete the variable `name`; None where they would not be enough."""
+
+
+class Required(Value):
+    required = True
+
+    def __init__(self, type_: GraphQLNonNull[Any], inner: Value) -> None:
+        self.type = type_
+        self.inner = inner
+
+    def complete(self, place: Place, value: Any, path: Path) -> Any:
+        completed = self.inner.complete(place, value, path)
+        return place.carefully(self.type, None, path) if completed is None else completed
+
+    def code(self, code: "Code", name: str) -> list[str] | None:
+        lines = self.inner.code(code, name)
+        return None if lines is None else [f"if {name} is None: raise Unexpected", *lines]
+
+
+def optional(lines: list[str], name: str) -> list[str]:
+    return [f"if {name} is not None:", *(f"    {line}" for line in lines)]
+
+
+class Leaf(Value):
+    def __init__(self, type_: GraphQLLeafType) -> None:
+        self.type = type_
+        self.coerce = type_.coerce_output_value
+
+    def complete(self, place: Place, value: Any, path: Path) -> Any:
+        if value is None or value is Undefined:
+            return None
+        if isinstance(value, Exception):
+            raise value
+        completed = self.coerce(value)
+        if completed is None or completed is Undefined:
+            return place.carefully(self.type, value, path)
+        return completed
+
+    def code(self, code: "Code", name: str) -> list[str] | None:
+        return code.leaf(self.type, name)
+
+
+class Items(Value):
+    def __init__(self, type_: GraphQLOutputType, item: Value) -> None:
+        self.type = type_
+        self.item = item
+
+    def complete(self, place: Place, value: Any, path: Path) -> Any:
+        if value is None or value is Undefined:
+            return None
+        if value.__class__ is not list and (is_async_iterable(value) or not is_iterable(value)):
+            return place.carefully(self.type, value, path)
+        completed: list[Any] = []
+        pending: list[int] = []
+        rest = iter(value)
+        try:
+            for index, item in enumerate(rest):
+                done = self._item(place, item, Path(path, index, None))
+                if done.__class__ is Later:
+                    pending.append(index)
+                completed.append(done)
+        except Exception:
+            for item in rest:
+                if is_awaitable(item):
+                    place.run.hold(item)
+            raise
+        return Later(_filled, completed, pending) if pending else completed
+
+    def _item(self, place: Place, item: Any, path: Path) -> Any:
+        try:
+            if item.__class__ not in ORDINARY and is_awaitable(item):
+                return Later(self._awaited, place, place.run.hold(item), path)
+            done = self.item.complete(place, item, path)
+        except Exception as error:  # noqa: BLE001 - every error of an item stands at its place
+            return place.failed(error, path, required=self.item.required)
+        return Later(self._finished, place, done, path) if done.__class__ is Later else done
+
+    async def _awaited(self, place: Place, item: Awaitable[Any], path: Path) -> Any:
+        try:
+            return await _whole(self.item.complete(place, await item, path))
+        except Exception as error:  # noqa: BLE001 - as above
+            return place.failed(error, path, required=self.item.required)
+
+    async def _finished(self, place: Place, completed: Later, path: Path) -> Any:
+        try:
+            return await completed
+        except Exception as error:  # noqa: BLE001 - as above
+            return place.failed(error, path, required=self.item.required)
+
+    def code(self, code: "Code", name: str) -> list[str] | None:
+        item = code.function_of(self.item)
+        if item is None:
+            return None
+        return optional(
+            [
+                f"if {name}.__class__ is not list: raise Unexpected",
+                f"{name} = [{item}(item) for item in {name}]",
+            ],
+            name,
+        )
+
+
+async def _filled(completed: list[Any], pending: list[int]) -> list[Any]:
+    for index, value in zip(
+        pending, await together([completed[index] for index in pending]), strict=True
+    ):
+        completed[index] = value
+    return completed
+
+
+class Object(Value):
+    def __init__(self, type_: GraphQLObjectType, field: "Field") -> None:
+        self.type = type_
+        self.field = field
+
+    @property
+    def selection(self) -> "Selection":
+        return self.field.selection(self.type)
+
+    def complete(self, place: Place, value: Any, path: Path) -> Any:
+        if value is None or value is Undefined:
+            return None
+        if isinstance(value, Exception):
+            raise value
+        selection = self.selection
+        if plain := selection.plain_if_used_again():
+            with suppress(Exception):  # whatever it was, the careful way tells
+                return plain(value)
+        if self.type.is_type_of:
+            answer = self.type.is_type_of(value, place.info)
+            if is_awaitable(answer):
+                return Later(self._asked, place, place.run.hold(answer), value, path)
+            if not answer:
+                return place.carefully(self.type, value, path)
+        return selection.execute(place.run, value, path)
+
+    async def _asked(self, place: Place, answer: Any, value: Any, path: Path) -> Any:
+        if not await answer:
+            return await _whole(place.carefully(self.type, value, path))
+        return await _whole(self.selection.execute(place.run, value, path))
+
+    def code(self, code: "Code", name: str) -> list[str] | None:
+        plain = self.selection.plain
+        if plain is None:
+            return None
+        return optional([f"{name} = {code.constant(plain)}({name})"], name)
+
+
+class Abstract(Value):
+    """An interface or a union; each object's own type decides."""
+
+    def __init__(self, type_: GraphQLAbstractType, field: "Field") -> None:
+        self.type = type_
+        self.field = field
+        self._resolve = type_.resolve_type or default_type_resolver
+        self._objects: dict[str, Object] = {}
+
+    def complete(self, place: Place, value: Any, path: Path) -> Any:
+        if value is None or value is Undefined:
+            return None
+        if isinstance(value, Exception):
+            raise value
+        name = self._resolve(value, place.info, self.type)
+        if is_awaitable(name):
+            return Later(self._resolved, place, place.run.hold(name), value, path)
+        return self._of(place, name, value).complete(place, value, path)
+
+    async def _resolved(self, place: Place, name: Any, value: Any, path: Path) -> Any:
+        return await _whole(self._of(place, await name, value).complete(place, value, path))
+
+    def _of(self, place: Place, name: Any, value: Any) -> Object:
+        found = self._objects.get(name) if name.__class__ is str else None
+        if found is None:
+            run, field = place.run, self.field
+            type_ = run.careful.ensure_valid_runtime_type(
+                name, self.type, field.details, place.info, value
+            )
+            found = self._objects[type_.name] = Object(type_, field)
+        return found
+
+    def code(self, code: "Code", name: str) -> list[str] | None:  # noqa: ARG002 - see Value
+        return None
+
+
+async def _whole(value: Any) -> Any:
+    return await value if value.__class__ is Later else value
+
+
+def value_of(type_: GraphQLOutputType, field: "Field") -> Value:
+    if is_non_null_type(type_):
+        return Required(type_, value_of(type_.of_type, field))
+    if is_list_type(type_):
+        return Items(type_, value_of(type_.of_type, field))
+    if is_leaf_type(type_):
+        return Leaf(type_)
+    if is_abstract_type(type_):
+        return Abstract(type_, field)
+    assert isinstance(type_, GraphQLObjectType)
+    return Object(type_, field)
