@@ -1,0 +1,160 @@
+"""Both ways to execute an operation, and all that can be seen of an answer."""
+
+import asyncio
+import gc
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import isawaitable
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    Executor,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    get_operation_ast,
+    parse,
+    print_ast,
+    validate,
+)
+
+MAX_ERRORS = 5  # of wrong variables
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An operation, and what each of the two ways gets for it, freshly made."""
+
+    schema: GraphQLSchema
+    text: str
+    variables: dict[str, Any] | None = None
+    name: str | None = None
+    root: Callable[[], Any] = lambda: None
+    context: Callable[[], Any] = list
+    suggestions: bool = True
+    valid: bool = True
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def document(self) -> DocumentNode:
+        document = parse(self.text)
+        errors = validate(self.schema, document) if self.valid else []
+        assert not errors, (self.text, errors)
+        return document
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An answer: as text, so that the order of keys and the types of values count too."""
+
+    data: str
+    errors: list[dict[str, Any]] | None
+    context: Any = field(compare=False)
+    result: ExecutionResult = field(compare=False, repr=False)
+
+
+class Refused(Exception):
+    """The variables are wrong."""
+
+    def __init__(self, errors: list[GraphQLError]) -> None:
+        super().__init__(errors)
+        self.errors = errors
+
+
+Way = Callable[[Asked, DocumentNode, OperationDefinitionNode, Any], Any]
+
+
+def by_graphql_core(
+    asked: Asked, document: DocumentNode, operation: OperationDefinitionNode, context: Any
+) -> Any:
+    executor = Executor.build(
+        asked.schema,
+        document,
+        asked.root(),
+        context,
+        asked.variables,
+        operation.name.value if operation.name else None,
+        max_coercion_errors=MAX_ERRORS,
+        hide_suggestions=not asked.suggestions,
+    )
+    if isinstance(executor, list):
+        raise Refused(executor)
+    return executor.execute_operation()
+
+
+@cache
+def _compiler(schema: GraphQLSchema) -> Any:
+    return import_module("graph.compiled").Compiler(schema)
+
+
+def by_compiled(
+    asked: Asked, document: DocumentNode, operation: OperationDefinitionNode, context: Any
+) -> Any:
+    compiled = import_module("graph.compiled")
+    found = asked.kept.get("compiled") or _compiler(asked.schema).compile(document, operation)
+    assert found is not None, asked.text
+    asked.kept["compiled"] = found
+    try:
+        return found.execute(asked.root(), context, asked.variables)
+    except compiled.WrongVariables as wrong:
+        raise Refused(wrong.errors) from None
+
+
+THERE = find_spec("graph.compiled") is not None
+
+
+async def seen(way: Way, asked: Asked) -> Seen:
+    """Execute; assert, of the compiled way, that nothing is left of it when it has answered."""
+    document = asked.document
+    operation = get_operation_ast(document, asked.name)
+    assert operation, asked.text
+    context = asked.context()
+    before = asyncio.all_tasks()
+    gc.freeze()  # what there was before need not be looked through
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            found = way(asked, document, operation, context)
+            result = await found if isawaitable(found) else found
+        except Refused as refused:
+            result = ExecutionResult(None, refused.errors)
+        except Exception as error:  # noqa: BLE001 - both ways have to raise the same
+            result = ExecutionResult({"raised": repr(error)})
+        left = asyncio.all_tasks() - before
+        # graphql-core lets siblings of a failed field run on, or drops them unawaited.
+        await asyncio.gather(*left, return_exceptions=True)
+        gc.collect()
+    gc.unfreeze()
+    if way is by_compiled:
+        assert not left, (asked.text, left)
+        assert not warned, (asked.text, [str(each.message) for each in warned])
+    errors = None if result.errors is None else [_told(error) for error in result.errors]
+    return Seen(repr(result.data), errors, context, result)
+
+
+def _told(error: GraphQLError) -> dict[str, Any]:
+    original = error.original_error
+    return {
+        "message": error.message,
+        "path": error.path,
+        "locations": error.locations,
+        "extensions": error.extensions,
+        "nodes": [print_ast(node) for node in error.nodes or ()],
+        "original": (type(original), str(original)),
+        "formatted": error.formatted,
+    }
+
+
+async def same(asked: Asked) -> Seen:
+    """Assert that both ways give the same; give what that is."""
+    expected = await seen(by_graphql_core, asked)
+    for _ in range(2):  # nothing of one execution may stay for the next
+        found = await seen(by_compiled if THERE else by_graphql_core, asked)
+        assert found == expected, asked.text
+    return found
