@@ -88,14 +88,19 @@ async def held(client: Client) -> asyncio.Task[httpx.Response]:
 def slow(client: Client, dialect: str, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Make every read endless; give what is set when one has begun."""
     begun = asyncio.Event()
-    begin = client.database.begin_reading
+    reader, endless = client.database.reader, text(ENDLESS[dialect])
+    select, fetch = reader.select, reader.fetch
 
-    async def endless(session: Any) -> None:
-        await begin(session)
+    async def select_endlessly(*_: object) -> Any:
         begun.set()
-        await session.execute(text(ENDLESS[dialect]))
+        return await select(endless)
 
-    monkeypatch.setattr(client.database, "begin_reading", endless)
+    async def fetch_endlessly(driver: Any, *_: object) -> Any:
+        begun.set()
+        return await fetch(driver, ENDLESS[dialect], [])
+
+    monkeypatch.setattr(reader, "select", select_endlessly)
+    monkeypatch.setattr(reader, "fetch", fetch_endlessly)
     return begun
 
 
