@@ -33,6 +33,8 @@ class Load:
     p50: float
     p99: float
     bytes_each: float
+    busy: float = 0
+    """Milliseconds of a core that the server itself spent on each request; not its database."""
 
 
 _firsts = count(1, 1_000_000)  # of the numbers that stand in for marks; a run uses fewer

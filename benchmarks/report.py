@@ -5,43 +5,82 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 from rich.table import Table
 
-from benchmarks.contenders import CACHES, FLOOR, Contender
-from benchmarks.load import Load
-from benchmarks.operations import Operation
+from benchmarks.contenders import CACHES, FLOOR
+from benchmarks.load import CONNECTIONS, Load
 
-_COMPARED_WITH = (CACHES, FLOOR)
+COMPARED_WITH = (CACHES.name, FLOOR.name)
 
 
-def table(asked: Operation, loads: Mapping[str, Load], servers: Iterable[Contender]) -> Table:
-    made = Table(title=asked.title, title_justify="left")
-    made.add_column("server")
-    compared = [other for other in _COMPARED_WITH if other.name in loads]
-    for name in (
-        "requests/s",
-        "p50 ms",
-        "p99 ms",
-        "p99/p50",
-        *(f"times {c.title}" for c in compared),
-    ):
-        made.add_column(name, justify="right")
-    for server in servers:
-        if server.name not in loads:
-            continue
-        done = loads[server.name]
-        ratios = (f"{done.rate / loads[other.name].rate:.2f}" for other in compared)
-        made.add_row(
-            server.title,
-            f"{done.rate:.0f}",
-            f"{done.p50:.2f}",
-            f"{done.p99:.2f}",
-            f"{done.p99 / done.p50:.1f}",
-            *ratios,
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a run has measured, as --json keeps it: names stand for servers and operations."""
+
+    machine: Mapping[str, str]
+    seconds: int
+    rounds: int
+    servers: Mapping[str, str]
+    """Name -> title, in the order of the tables."""
+    operations: Mapping[str, str]
+    loads: Mapping[str, Mapping[str, Load]]
+    """Operation -> server -> what was measured."""
+    memory: Mapping[str, float]
+    """Server -> MiB at the end of the load."""
+    figures: Mapping[str, float]
+    """Of Roster's process: what, and in which unit, -> how much."""
+
+    @classmethod
+    def read(cls, text: bytes) -> "Results":
+        kept = orjson.loads(text)
+        kept["loads"] = {
+            operation: {server: Load(**load) for server, load in loads.items()}
+            for operation, loads in kept["loads"].items()
+        }
+        return cls(**kept)
+
+    def rows(self, operation: str) -> Iterator[Sequence[str]]:
+        """Give the lines of an operation's table, its head first."""
+        loads = self.loads[operation]
+        compared = [name for name in COMPARED_WITH if name in loads]
+        ratios = (f"times {self.servers[name]}" for name in compared)
+        yield "server", "requests/s", "p50 ms", "p99 ms", "p99/p50", "CPU ms", *ratios
+        for name, done in loads.items():
+            yield (
+                self.servers[name],
+                f"{done.rate:.0f}",
+                f"{done.p50:.2f}",
+                f"{done.p99:.2f}",
+                f"{done.p99 / done.p50:.1f}",
+                f"{done.busy:.2f}",
+                *(f"{done.rate / loads[other].rate:.2f}" for other in compared),
+            )
+
+    def told(self) -> Iterator[str]:
+        """Give what stands beside the tables, line by line."""
+        if self.memory:
+            held = (f"{self.servers[name]} {held:.0f}" for name, held in self.memory.items())
+            yield f"MiB of memory at the end of the load: {', '.join(held)}."
+        yield from (f"{name}: {figure:.1f}" for name, figure in self.figures.items())
+        yield ", ".join(f"{name} {value}" for name, value in self.machine.items()) + "."
+        yield (
+            f"Medians of {self.rounds} rounds of {self.seconds} s with {CONNECTIONS} connections. "
+            "CPU is the server's own for each request, less its database's."
         )
+
+
+def table(results: Results, operation: str) -> Table:
+    head, *rows = results.rows(operation)
+    made = Table(title=results.operations[operation], title_justify="left")
+    for name in head:
+        made.add_column(name, justify="left" if name == "server" else "right")
+    for row in rows:
+        made.add_row(*row)
     return made
 
 
