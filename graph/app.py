@@ -11,6 +11,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from graph import http, logs, signals
+from graph.batches import Batches
 from graph.browsers import KnownHosts, Origins, SecurityHeaders
 from graph.callers import Callers
 from graph.documents import Documents
@@ -89,7 +90,8 @@ def _add_graphql(app: FastAPI, settings: Settings, origins: Origins) -> None:
     )
     live = Live(execution)
     bodies = BodyLimits(settings.body_limit, settings.body_timeout)
-    door = Door(gate, origins, throttle, execution, live, bodies, graphiql=development)
+    batches = Batches(settings.batch_limit, gate, throttle, execution)
+    door = Door(gate, origins, throttle, execution, live, batches, bodies, graphiql=development)
     limits = Limits(
         init_seconds=settings.socket_init_timeout,
         send_seconds=settings.send_timeout,

@@ -5,7 +5,7 @@ https://graphql.github.io/graphql-over-http/draft/ has the rules; graphql-http's
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -20,6 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from graph import negotiation
+from graph.batches import Batches
 from graph.browsers import Origins
 from graph.context import Context
 from graph.event_stream import events, refusal
@@ -52,6 +53,7 @@ class Door:
     throttle: Throttle
     execution: Execution
     live: Live
+    batches: Batches
     limits: BodyLimits
     graphiql: bool
 
@@ -102,6 +104,8 @@ class Door:
         quota: Mapping[str, str],
     ) -> Response:
         request = await self._request(scope, receive)
+        if not isinstance(request, Request):
+            return await self._batch(HTTPRequest(scope), media, context, request, quota)
         operation = await self.execution.prepare(request, context)
         if scope["method"] == "GET" and operation.type is OperationType.MUTATION:
             raise _not_allowed("POST", "A mutation has to be sent by POST.")
@@ -116,10 +120,24 @@ class Door:
             raise BadRequest(message, "SUBSCRIPTION_NOT_STREAMED")
         return _response(await self.execution.run(operation), 200, media, quota)
 
-    async def _request(self, scope: Scope, receive: Receive) -> Request:
+    async def _request(self, scope: Scope, receive: Receive) -> Request | Sequence[object]:
         if scope["method"] == "GET":
             return read_get(scope)
-        return await read_post(scope, receive, self.limits)
+        given = await read_post(scope, receive, self.limits)
+        return self.batches.of(given) or Request.of(given)
+
+    async def _batch(
+        self,
+        sent: HTTPRequest,
+        media: str,
+        context: Context,
+        batch: Sequence[object],
+        quota: Mapping[str, str],
+    ) -> Response:
+        if media == EVENTS:
+            raise BadRequest(f"A batch is answered as {JSON}, and not by a stream.")
+        body, left = await self.batches.answer(sent, context, batch, quota)
+        return _response(body, 200, JSON, left)
 
 
 def _response(body: bytes, status: int, media: str, headers: Mapping[str, str]) -> Response:

@@ -89,7 +89,8 @@ class BodyLimits:
     seconds: float
 
 
-async def read_post(scope: Scope, receive: Receive, limits: BodyLimits) -> Request:
+async def read_post(scope: Scope, receive: Receive, limits: BodyLimits) -> object:
+    """Give the JSON of a body, of whatever kind it is."""
     headers = Headers(scope=scope)
     _check_type(headers)
     length = headers.get("content-length", "")
@@ -101,7 +102,7 @@ async def read_post(scope: Scope, receive: Receive, limits: BodyLimits) -> Reque
     except TimeoutError:
         message = f"The body has to be here within {limits.seconds:g} seconds."
         raise Refused("BODY_TIMEOUT", message, 408, {"connection": "close"}) from None
-    return Request.of(read_json(body))
+    return read_json(body)
 
 
 def read_get(scope: Scope) -> Request:

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     send_timeout: Annotated[float, Field(gt=0, le=600)] = 10
     body_limit: Annotated[int, Field(ge=1024, le=100_000_000)] = 1024 * 1024
     body_timeout: Annotated[float, Field(gt=0, le=600)] = 10
+    batch_limit: Annotated[int, Field(ge=0, le=100)] = 0
     query_timeout: Annotated[float, Field(gt=0, le=3600)] = 15
     mutation_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
     concurrent_operations: Annotated[int, Field(ge=1, le=100_000)] = 500
