@@ -26,6 +26,7 @@ from graph.errors import MAX_ERRORS, cut
 from graph.limits import LimitExceeded, Limits, exceeded, excesses_of
 from graph.measure import measure
 from graph.sizes import Measured
+from graph.variables import check_variables
 
 # How many documents are kept, and how much text they may have together: their trees take much more.
 KEPT: Final = 500
@@ -83,9 +84,10 @@ class Documents:
         """Give what to execute; raise Invalid with at most five errors."""
         document, measured = self._document(query)
         operation = _operation(document, operation_name)
-        limit = self._limits.list_length
-        if _longest_list(variables, limit) > limit:
-            raise Invalid([exceeded("LIST_TOO_LONG", limit, "A list", "elements")])
+        try:
+            check_variables(variables, self._limits)
+        except LimitExceeded as excess:
+            raise Invalid([excess]) from None
         given = {
             definition.variable.name.value: definition.default_value
             for definition in operation.variable_definitions or ()
@@ -170,24 +172,6 @@ def _has_more_tokens(query: str, most: int) -> bool:
         comments += token.kind is TokenKind.COMMENT
         token = token.next
     return max(words, comments) > most
-
-
-def _longest_list(variables: Any, most: int) -> int:
-    """Give the length of the longest list in JSON, however deep it is nested.
-
-    A batch has room for as much again: what is wrong with it, its payload says.
-    """
-    longest, values = 0, [variables]
-    while values:
-        match values.pop():
-            case list() as elements:
-                longest = max(longest, len(elements))
-                values += elements
-            case {"operations": [*operations], **members} if len(operations) <= 2 * most:
-                values += [*operations, *members.values()]
-            case dict() as members:
-                values += members.values()
-    return longest
 
 
 def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
