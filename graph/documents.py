@@ -28,6 +28,7 @@ from graph.errors import MAX_ERRORS, cut
 from graph.limits import LimitExceeded, Limits, exceeded, excesses_of
 from graph.measure import measure
 from graph.sizes import Measured
+from graph.variables import check_variables
 
 # How many documents are kept, and how much text they may have together: their trees take much more.
 KEPT: Final = 500
@@ -104,9 +105,11 @@ class Documents:
             compiled = self._compiler.compile(known.document, operation)
             known.operations[operation_name] = operation, compiled
         operation, compiled = known.operations[operation_name]
-        limit = self._limits.list_length
-        if variables and _longest_list(variables, limit) > limit:
-            raise Invalid([exceeded("LIST_TOO_LONG", limit, "A list", "elements")])
+        if variables:
+            try:
+                check_variables(variables, self._limits)
+            except LimitExceeded as excess:
+                raise Invalid([excess]) from None
         name = operation.name.value if operation.name else None
         cost = known.measured.cost(name, _given(operation, variables))
         if cost > self._limits.cost:
@@ -197,24 +200,6 @@ def _given(operation: OperationDefinitionNode, variables: dict[str, Any] | None)
         if definition.default_value
     }
     return defaults | (variables or {})
-
-
-def _longest_list(variables: Any, most: int) -> int:
-    """Give the length of the longest list in JSON, however deep it is nested.
-
-    A batch has room for as much again: what is wrong with it, its payload says.
-    """
-    longest, values = 0, [variables]
-    while values:
-        match values.pop():
-            case list() as elements:
-                longest = max(longest, len(elements))
-                values += elements
-            case {"operations": [*operations], **members} if len(operations) <= 2 * most:
-                values += [*operations, *members.values()]
-            case dict() as members:
-                values += members.values()
-    return longest
 
 
 def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
