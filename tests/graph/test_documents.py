@@ -401,6 +401,15 @@ def test_the_text_of_all_that_is_kept_is_bounded(parsed: list[str]) -> None:
     assert parsed == [a, b, c, b]
 
 
+def test_the_fields_of_all_that_is_kept_are_bounded(parsed: list[str]) -> None:
+    prepared = Documents(SCHEMA, Limits(), kept_fields=5)
+    a, b, c = "{ a: __typename b: __typename }", "{ c: __typename }", "{ ...F } fragment F on Query"
+    c += "{ d: __typename e: __typename f: __typename }"
+    for query in (a, b, a, c, a, b):
+        prepared.prepare(query, None, None)
+    assert parsed == [a, b, c, b]
+
+
 def test_what_is_invalid_is_not_kept(parsed: list[str]) -> None:
     prepared = Documents(SCHEMA, Limits())
     for query in ("{ nothing }", "{ nothing }"):
