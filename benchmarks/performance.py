@@ -7,13 +7,14 @@ as there are rounds, so that whatever else the machine does falls on all.
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import asyncpg
 import orjson
@@ -59,14 +60,20 @@ class Options:
 
 def main() -> None:
     options = _options()
-    # As a Ctrl-C: what was started is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     try:
         asyncio.run(bench(options))
     except CannotMeasure as error:
         sys.exit(f"make bench: {error}")
     except KeyboardInterrupt:
         sys.exit("make bench: stopped")
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    """End what runs; all that was started is stopped on the way out, which no signal cuts short."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _options() -> Options:
@@ -89,6 +96,7 @@ def _named(of: Sequence[Named], names: Collection[str]) -> list[Named]:
 
 async def bench(options: Options) -> None:
     wrk()
+    load_before = os.getloadavg()[0]
     operations = _named(OPERATIONS, options.only)
     async with AsyncExitStack() as stack:
         admin = stack.enter_context(databases.server())
@@ -119,7 +127,7 @@ async def bench(options: Options) -> None:
             say("100,000 requests with 5,000 documents, for the memory.")
             figures |= memory(url, key)
         results = Results(
-            machine=machine(await connection.fetchval("SHOW server_version")),
+            machine=machine(await connection.fetchval("SHOW server_version"), load_before),
             seconds=options.seconds,
             rounds=options.rounds,
             servers={server.name: server.title for server in _SERVERS},

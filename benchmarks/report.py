@@ -84,14 +84,15 @@ def table(results: Results, operation: str) -> Table:
     return made
 
 
-def machine(postgres: str) -> dict[str, str]:
-    """Tell what the measurements were made on."""
+def machine(postgres: str, load: float) -> dict[str, str]:
+    """Tell what the measurements were made on, and how many processes wanted it before them."""
     return {
         "cores": str(os.cpu_count()),
         "processor": _processor(),
         "Python": platform.python_version(),
         "PostgreSQL": postgres,
         "Node": _output("node", "--version").removeprefix("v"),
+        "load before": f"{load:.1f}",
         "wrk": _output("wrk", "-v").partition(" [")[0].removeprefix("wrk "),
     }
 
