@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import NullPool
 
 from db.driver import Prepared, fetch
+from db.pool import FairPool, try_rested
 from db.url import parse_url
 
 # SQLSTATEs of PostgreSQL, appendix A: of a taken key, of a transaction that can be tried again
@@ -70,6 +71,7 @@ class Database:
             statement_timeout,
             pool_size=pool_size,
             max_overflow=0,
+            poolclass=FairPool,
             pool_timeout=pool_timeout,
             pool_pre_ping=pool_pre_ping,
         )
@@ -232,7 +234,8 @@ def _engine(url: URL, statement_timeout: float | None, **options: Any) -> AsyncE
         event.listen(engine.sync_engine, "begin", _begin_on_sqlite)
         event.listen(engine.sync_engine, "invalidate", _interrupt_sqlite)
         return engine
-    return create_async_engine(
+    pings = options.pop("pool_pre_ping", False)
+    engine = create_async_engine(
         url,
         connect_args={
             "timeout": _CONNECT_SECONDS,
@@ -241,6 +244,9 @@ def _engine(url: URL, statement_timeout: float | None, **options: Any) -> AsyncE
         },
         **options,
     )
+    if pings:
+        try_rested(engine.sync_engine)
+    return engine
 
 
 class _SQLite(aiosqlite.Connection):
