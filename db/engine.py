@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import NullPool, PoolResetState
 
 from db.driver import Prepared, fetch
+from db.pool import FairPool, try_rested
 from db.reading import Reader
 from db.url import parse_url
 
@@ -72,15 +73,16 @@ class Database:
             statement_timeout,
             pool_size=pool_size,
             max_overflow=0,
+            poolclass=FairPool,
             pool_timeout=pool_timeout,
             pool_pre_ping=pool_pre_ping,
         )
         self.writes_at_once = not self.is_sqlite
         self._prepared: dict[Insert, Prepared] = {}
         self.reader = (
-            Reader(self.engine, _fetch_from_sqlite, lambda _: False, pings=pool_pre_ping)
+            Reader(self.engine, _fetch_from_sqlite, lambda _: False)
             if self.is_sqlite
-            else Reader(self.engine, _fetch_from_postgres, _is_closed, pings=pool_pre_ping)
+            else Reader(self.engine, _fetch_from_postgres, _is_closed)
         )
         # Apart, so that a notification never waits for a request's connection, nor takes it one.
         self._notifier = None if self.is_sqlite else _engine(self.url, None, pool_size=1)
@@ -246,7 +248,8 @@ def _engine(url: URL, statement_timeout: float | None, **options: Any) -> AsyncE
         event.listen(engine.sync_engine, "reset", _end_on_sqlite)
         event.listen(engine.sync_engine, "invalidate", _interrupt_sqlite)
         return engine
-    return create_async_engine(
+    pings = options.pop("pool_pre_ping", False)
+    engine = create_async_engine(
         url,
         connect_args={
             "async_creator_fn": _Connecting,
@@ -256,6 +259,9 @@ def _engine(url: URL, statement_timeout: float | None, **options: Any) -> AsyncE
         },
         **options,
     )
+    if pings:
+        try_rested(engine.sync_engine)
+    return engine
 
 
 class _Connecting:

@@ -7,6 +7,7 @@ one that is open, no greenlet is begun for that: it costs more than the rest of 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from sqlalchemy import Connection, Executable, PoolProxiedConnection, Select, event
@@ -16,6 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
 from db.lookup import Lookup
+from db.pool import LATELY_SECONDS
 from db.query import Query
 
 Fetch = Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Any]]]
@@ -29,14 +31,12 @@ class _Cut(ConnectionResetError):
 class Reader:
     """Runs reads on one engine. `fetch` is the driver's way, `is_closed` what it knows at once."""
 
-    def __init__(
-        self, engine: AsyncEngine, fetch: Fetch, is_closed: Callable[[Any], bool], *, pings: bool
-    ) -> None:
+    def __init__(self, engine: AsyncEngine, fetch: Fetch, is_closed: Callable[[Any], bool]) -> None:
         self._engine = engine.sync_engine
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self.fetch = fetch
         self._is_closed = is_closed
-        self._pings = pings
+        self._used = 0.0
         self._cut_at = 0.0
         self._lookups: dict[Select[Any], Lookup] = {}
         event.listen(self._engine, "checkout", self._pass_over_closed)
@@ -91,11 +91,12 @@ class Reader:
         return compiled.rows(found)
 
     async def _take(self) -> PoolProxiedConnection:
-        if not self._pings and self._engine.pool.checkedin():  # type: ignore[attr-defined]  # QueuePool's
-            try:
+        """Take a connection; one that may have to be tried or made first takes a greenlet."""
+        lately = time.monotonic() - self._used < LATELY_SECONDS
+        self._used = time.monotonic()
+        if lately and self._engine.pool.checkedin():  # type: ignore[attr-defined]  # QueuePool's
+            with suppress(MissingGreenlet):
                 return self._engine.raw_connection()
-            except MissingGreenlet:
-                pass  # it has to be connected first
         return await greenlet_spawn(self._engine.raw_connection)
 
     async def _let_go(self, connection: PoolProxiedConnection, error: BaseException) -> None:

@@ -1,0 +1,105 @@
+"""The pool of an engine: connections in the order in which they were asked for, and living ones."""
+
+import asyncio
+import time
+from collections import deque
+from typing import Any, Final
+
+from sqlalchemy import AsyncAdaptedQueuePool, Engine, event
+from sqlalchemy.exc import InvalidatePoolError, MissingGreenlet
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import await_only
+from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
+
+# What was in use so lately is not tried again: that it is closed would have been heard by now.
+LATELY_SECONDS: Final = 1.0
+
+
+class _Queue(AsyncAdaptedQueue[Any]):
+    """Gives what comes back to who waits the longest.
+
+    asyncio's own only wakes them: where somebody else is quicker they wait again, behind all that
+    have come meanwhile, and under load for seconds. The last in is the first out, since it is warm.
+    """
+
+    def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:  # noqa: FBT001, FBT002 - SQLAlchemy's
+        super().__init__(maxsize, use_lifo)
+        self._items: list[Any] = []
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+
+    def empty(self) -> bool:
+        return not self._items
+
+    def full(self) -> bool:
+        return 0 < self.maxsize <= len(self._items)
+
+    def qsize(self) -> int:
+        return len(self._items)
+
+    def put_nowait(self, item: Any) -> None:
+        while self._waiting:
+            first = self._waiting.popleft()
+            if not first.done():
+                first.set_result(item)
+                return
+        if self.full():
+            raise Full
+        self._items.append(item)
+
+    def get_nowait(self) -> Any:
+        if not self._items:
+            raise Empty
+        return self._items.pop()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002 - SQLAlchemy's
+        if self._items or not block:
+            return self.get_nowait()
+        return await_only(self._wait(timeout))
+
+    async def _wait(self, seconds: float | None) -> Any:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(seconds):
+                return await turn
+        except TimeoutError:
+            self._give_up(turn)
+            raise Empty from None
+        except BaseException:
+            self._give_up(turn)
+            raise
+
+    def _give_up(self, turn: "asyncio.Future[Any]") -> None:
+        if turn.done() and not turn.cancelled():
+            self.put_nowait(turn.result())
+
+
+class FairPool(AsyncAdaptedQueuePool):
+    _queue_class = _Queue
+
+
+def try_rested(engine: Engine) -> None:
+    """Have a connection to PostgreSQL replaced, with all others, if it doesn't live any more.
+
+    SQLAlchemy's own way, `pool_pre_ping`, takes three round trips before each use.
+    """
+    event.listen(engine, "checkin", _note_when)
+    event.listen(engine, "checkout", _see_if_it_lives)
+
+
+def _note_when(_: object, entry: ConnectionPoolEntry) -> None:
+    entry.info["used"] = time.monotonic()
+
+
+def _see_if_it_lives(connection: Any, entry: ConnectionPoolEntry, _: object) -> None:
+    driver = connection.driver_connection
+    if driver.is_closed():
+        raise InvalidatePoolError
+    if time.monotonic() - entry.info.get("used", time.monotonic()) < LATELY_SECONDS:
+        return
+    try:
+        await_only(driver.execute("SELECT 1"))
+    except MissingGreenlet:
+        raise  # whoever takes it cannot wait for that here
+    except Exception:  # noqa: BLE001 - whatever keeps it from answering
+        raise InvalidatePoolError from None
