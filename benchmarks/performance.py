@@ -5,69 +5,51 @@ connections, which asks one server after the other: each operation goes round al
 as there are rounds, so that whatever else the machine does falls on all.
 """
 
-import argparse
 import asyncio
 import os
 import signal
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import asyncpg
 import orjson
 from rich.console import Console
 
-from benchmarks import contenders, databases
-from benchmarks.contenders import Contender, Running, running
+from benchmarks import databases, options, stage
 from benchmarks.load import CannotMeasure, wrk
-from benchmarks.operations import OPERATIONS, PEOPLE, Operation
-from benchmarks.peers import PEERS, install
-from benchmarks.people import populate
-from benchmarks.process import Figures, first_requests, mebibytes, memory
+from benchmarks.operations import PEOPLE
+from benchmarks.options import Options
+from benchmarks.process import DOCUMENTS, REQUESTS, Figures, first_requests, mebibytes, memory
 from benchmarks.report import Results, machine, table
-from benchmarks.rounds import Measured, measure
+from benchmarks.rounds import measure
 from benchmarks.truth import Truth
-from db import migrate
-from db.engine import Database
-from tests.process import run
 
-_console = Console(width=140, highlight=False)
-say = _console.print
-
-_SERVERS = (*contenders.PYTHON, *PEERS)
-_START, _MEMORY = "start", "memory"
-_EXTRAS = (_START, _MEMORY)
-_NAMES = (*(named.name for named in (*_SERVERS, *OPERATIONS)), *_EXTRAS)
-Named = TypeVar("Named", Contender, Operation)
+_console = Console(width=150, highlight=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    seconds: int
-    rounds: int
-    only: Collection[str]
-    json: Path | None
-
-    def wants(self, extra: str) -> bool:
-        return extra in self.only or not self.only
-
-    def wants_tables(self) -> bool:
-        return not self.only or not set(_EXTRAS).issuperset(self.only)
+def say(what: object) -> None:
+    _console.print(what)
+    sys.stdout.flush()
 
 
 def main() -> None:
-    options = _options()
+    wanted = options.read(__doc__)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     try:
-        asyncio.run(bench(options))
+        results = asyncio.run(bench(wanted))
     except CannotMeasure as error:
         sys.exit(f"make bench: {error}")
     except KeyboardInterrupt:
         sys.exit("make bench: stopped")
+    for operation in results.loads:
+        say(table(results, operation))
+    for line in results.told():
+        say(line)
+    if wanted.json:
+        wanted.json.write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2))
 
 
 def _stop(number: int, _: object) -> NoReturn:
@@ -76,106 +58,45 @@ def _stop(number: int, _: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _options() -> Options:
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the medians are taken")
-    parser.add_argument("--only", default="", help=f"what to measure: some of {','.join(_NAMES)}")
-    parser.add_argument("--json", type=Path, help="a file to write the results to")
-    given = parser.parse_args()
-    only = [name for name in given.only.split(",") if name]
-    if unknown := set(only).difference(_NAMES):
-        parser.error(f"--only: not known: {', '.join(sorted(unknown))}")
-    return Options(given.seconds, given.rounds, only, given.json)
-
-
-def _named(of: Sequence[Named], names: Collection[str]) -> list[Named]:
-    """Choose those that are named; all of them, where none is."""
-    return [named for named in of if named.name in names] or list(of)
-
-
-async def bench(options: Options) -> None:
+async def bench(wanted: Options) -> Results:
     wrk()
-    load_before = os.getloadavg()[0]
-    operations = _named(OPERATIONS, options.only)
+    results = Results(machine(os.getloadavg()[0]), wanted.seconds, wanted.rounds)
     async with AsyncExitStack() as stack:
         admin = stack.enter_context(databases.server())
         url = await stack.enter_async_context(databases.scratch(admin, "roster_performance"))
-        await _fill(url)
-        key = {"authorization": f"Bearer {await _api_key(url)}"}
+        await stage.fill(url)
+        say(f"PostgreSQL runs, with {PEOPLE:,} users.")
         connection = await asyncpg.connect(url)
         stack.push_async_callback(connection.close)
-        loads: Measured = {}
-        held: dict[str, float] = {}
-        if options.wants_tables():
-            with ExitStack() as servers:
-                chosen = _named(_SERVERS, options.only)
-                up = [up for server in chosen if (up := _start(servers, server, url, key))]
-                loads = await measure(
-                    up,
-                    operations,
-                    Truth(connection),
-                    say,
-                    rounds=options.rounds,
-                    seconds=options.seconds,
-                )
-                held = {server.contender.name: mebibytes(server.pid) for server in up}
-        figures: Figures = {}
-        if options.wants(_START):
-            figures |= await first_requests(url)
-        if options.wants(_MEMORY):
-            say("100,000 requests with 5,000 documents, for the memory.")
-            figures |= memory(url, key)
-        results = Results(
-            machine=machine(await connection.fetchval("SHOW server_version"), load_before),
-            seconds=options.seconds,
-            rounds=options.rounds,
-            servers={server.name: server.title for server in _SERVERS},
-            operations={asked.name: asked.title for asked in operations},
-            loads=loads,
-            memory=held,
-            figures=figures,
+        results.machine["PostgreSQL"] = await connection.fetchval("SHOW server_version")
+        signed_in = await stage.key(url)
+        if wanted.tables:
+            await _compare(wanted, results, url, signed_in, Truth(connection))
+        results.figures.update(await _look_closer(wanted, url, signed_in))
+    return results
+
+
+async def _compare(
+    wanted: Options, results: Results, url: str, signed_in: Mapping[str, str], truth: Truth
+) -> None:
+    with ExitStack() as stack:
+        up, missing = stage.start(stack, wanted.servers, url, signed_in, say)
+        results.missing.update(missing)
+        loads = await measure(
+            up, wanted.operations, truth, say, rounds=wanted.rounds, seconds=wanted.seconds
         )
-    _tell(results)
-    if options.json:
-        options.json.write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2))
+        results.loads.update(loads)
+        results.memory.update({s.contender.name: mebibytes(s.pid) for s in up})
 
 
-def _tell(results: Results) -> None:
-    for operation in results.loads:
-        say(table(results, operation))
-    for line in results.told():
-        say(line)
-
-
-def _start(stack: ExitStack, server: Contender, url: str, key: Mapping[str, str]) -> Running | None:
-    """Start a server; say why one that may be missing cannot be, and do without it."""
-    try:
-        if server in PEERS:
-            install()
-        return stack.enter_context(running(server, url, key if server.signs_in else {}))
-    except CannotMeasure as error:
-        if not server.may_be_missing:
-            raise
-        say(f"Without {server.title}: {error}")
-        return None
-
-
-async def _fill(url: str) -> None:
-    database = Database(url, pool_size=1)
-    try:
-        await migrate.upgrade(database)
-        await populate(database, PEOPLE)
-    finally:
-        await database.close()
-    say(f"PostgreSQL runs, with {PEOPLE:,} users.")
-
-
-async def _api_key(url: str) -> str:
-    scopes = ("--scope", "users:read", "--scope", "users:write")
-    code, output = await run("key", "create", "benchmark", *scopes, ROSTER_DATABASE_URL=url)
-    assert code == 0, output
-    return output.split()[-1]
+async def _look_closer(wanted: Options, url: str, signed_in: Mapping[str, str]) -> Figures:
+    figures: Figures = {}
+    if wanted.wants(options.START):
+        figures |= await first_requests(url)
+    if wanted.wants(options.MEMORY):
+        say(f"{REQUESTS:,} requests with {DOCUMENTS:,} documents, to see what memory they leave.")
+        figures |= memory(url, signed_in)
+    return figures
 
 
 if __name__ == "__main__":

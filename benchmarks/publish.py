@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.contenders import CACHES, DEVELOPMENT, FLOOR, PRODUCTION, TUTORIAL
-from benchmarks.report import Results
+from benchmarks.report import TITLES, Results
 
 _DOCS = Path(__file__).parent.parent / "docs"
 _BEGIN, _END = "<!-- figures -->\n", "<!-- end of the figures -->"
@@ -41,7 +41,7 @@ def figures(results: Results) -> Iterator[str]:
     """Give the tables and what stands beside them, in Markdown."""
     for operation in results.loads:
         head, *rows = results.rows(operation)
-        yield f"\n### {results.operations[operation]}\n\n"
+        yield f"\n### {TITLES[operation]}\n\n"
         yield _line(head) + _line(["---", *["---:"] * (len(head) - 1)])
         yield from map(_line, rows)
     yield "\n### Beside the tables\n\n"
@@ -57,13 +57,13 @@ def picture(results: Results) -> str:
     """Draw the requests a second as SVG: a group of bars for each operation, on its own scale."""
     drawn, top = [], 0
     for operation, loads in results.loads.items():
-        title = f"{results.operations[operation]}, requests a second"
+        title = f"{TITLES[operation]}, requests a second"
         drawn.append(_text(0, top + 18, title, ' font-weight="bold"'))
         top += _HEADING
         most = max(load.rate for load in loads.values())
         for name, load in sorted(loads.items(), key=lambda of: -of[1].rate):
             width = (_WIDTH - _NAMES - _VALUES) * load.rate / most
-            drawn.append(_text(0, top + 12, results.servers[name]))
+            drawn.append(_text(0, top + 12, TITLES[name]))
             drawn.append(
                 f'<rect x="{_NAMES}" y="{top}" width="{width:.1f}" height="{_BAR - 4}" '
                 f'fill="{_COLOURS.get(name, _PLAIN)}"/>'

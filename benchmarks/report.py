@@ -5,34 +5,36 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 from rich.table import Table
 
-from benchmarks.contenders import CACHES, FLOOR
+from benchmarks.contenders import CACHES, FLOOR, TUTORIAL
 from benchmarks.load import CONNECTIONS, Load
+from benchmarks.operations import OPERATIONS
+from benchmarks.options import SERVERS
 
-COMPARED_WITH = (CACHES.name, FLOOR.name)
+TITLES = {named.name: named.title for named in (*SERVERS, *OPERATIONS)}
+COMPARED_WITH = (TUTORIAL.name, CACHES.name, FLOOR.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a run has measured, as --json keeps it: names stand for servers and operations."""
+    """What a run measures, as --json keeps it: servers and operations by the names of --only."""
 
-    machine: Mapping[str, str]
+    machine: dict[str, str]
     seconds: int
     rounds: int
-    servers: Mapping[str, str]
-    """Name -> title, in the order of the tables."""
-    operations: Mapping[str, str]
-    loads: Mapping[str, Mapping[str, Load]]
+    loads: dict[str, dict[str, Load]] = field(default_factory=dict)
     """Operation -> server -> what was measured."""
-    memory: Mapping[str, float]
+    memory: dict[str, float] = field(default_factory=dict)
     """Server -> MiB at the end of the load."""
-    figures: Mapping[str, float]
+    missing: dict[str, str] = field(default_factory=dict)
+    """Server -> why it could not be started."""
+    figures: dict[str, float] = field(default_factory=dict)
     """Of Roster's process: what, and in which unit, -> how much."""
 
     @classmethod
@@ -48,11 +50,11 @@ class Results:
         """Give the lines of an operation's table, its head first."""
         loads = self.loads[operation]
         compared = [name for name in COMPARED_WITH if name in loads]
-        ratios = (f"times {self.servers[name]}" for name in compared)
+        ratios = (f"times {TITLES[name]}" for name in compared)
         yield "server", "requests/s", "p50 ms", "p99 ms", "p99/p50", "CPU ms", *ratios
         for name, done in loads.items():
             yield (
-                self.servers[name],
+                TITLES[name],
                 f"{done.rate:.0f}",
                 f"{done.p50:.2f}",
                 f"{done.p99:.2f}",
@@ -63,8 +65,9 @@ class Results:
 
     def told(self) -> Iterator[str]:
         """Give what stands beside the tables, line by line."""
+        yield from (f"Without {TITLES[name]}: {why}" for name, why in self.missing.items())
         if self.memory:
-            held = (f"{self.servers[name]} {held:.0f}" for name, held in self.memory.items())
+            held = (f"{TITLES[name]} {held:.0f}" for name, held in self.memory.items())
             yield f"MiB of memory at the end of the load: {', '.join(held)}."
         yield from (f"{name}: {figure:.1f}" for name, figure in self.figures.items())
         yield ", ".join(f"{name} {value}" for name, value in self.machine.items()) + "."
@@ -76,7 +79,7 @@ class Results:
 
 def table(results: Results, operation: str) -> Table:
     head, *rows = results.rows(operation)
-    made = Table(title=results.operations[operation], title_justify="left")
+    made = Table(title=TITLES[operation], title_justify="left")
     for name in head:
         made.add_column(name, justify="left" if name == "server" else "right")
     for row in rows:
@@ -84,13 +87,12 @@ def table(results: Results, operation: str) -> Table:
     return made
 
 
-def machine(postgres: str, load: float) -> dict[str, str]:
+def machine(load: float) -> dict[str, str]:
     """Tell what the measurements were made on, and how many processes wanted it before them."""
     return {
         "cores": str(os.cpu_count()),
         "processor": _processor(),
         "Python": platform.python_version(),
-        "PostgreSQL": postgres,
         "Node": _output("node", "--version").removeprefix("v"),
         "load before": f"{load:.1f}",
         "wrk": _output("wrk", "-v").partition(" [")[0].removeprefix("wrk "),
