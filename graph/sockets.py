@@ -21,7 +21,12 @@ from graph.live import Live
 from graph.requests import BadRequest, Refused, Request, read_json
 from graph.results import Results
 from graph.throttle import Throttle
-from graph.websocket_protocol import FRAMES, WebSocketProtocol
+from graph.websocket_protocol import (
+    FAREWELL_SECONDS,
+    FRAMES,
+    LINGER_SECONDS,
+    WebSocketProtocol,
+)
 
 PROTOCOL: Final = "graphql-transport-ws"
 # What a server raises where the other side has closed the socket meanwhile.
@@ -101,6 +106,8 @@ class _Socket:
         self.limits = sockets.limits
         self.websocket = websocket
         self.counted = counted
+        self.unknown = ExitStack()  # left when it says whose it is
+        self.address = websocket.client.host if websocket.client else ""
         extensions = websocket.scope.get("extensions", {})
         self.protocol: WebSocketProtocol | None = extensions.get(FRAMES)
         self.context: Context | None = None  # until the caller is known
@@ -124,7 +131,9 @@ class _Socket:
         if self.closing.done():
             closed = self.closing.result()
             if self.protocol:
-                self.protocol.close_behind(closed.code, closed.reason)
+                # Nothing was sent that a stranger could be behind with.
+                seconds = FAREWELL_SECONDS if self.context else LINGER_SECONDS
+                self.protocol.close_behind(closed.code, closed.reason, seconds)
                 return
             # A consumer that takes nothing does not take this either.
             with suppress(TimeoutError, *_GONE):
@@ -139,10 +148,14 @@ class _Socket:
         if self.context is None:
             self.close(Close.INIT_TIMEOUT, "Connection initialisation timeout")
 
+    def _make_room(self) -> None:
+        self.close(Close.INIT_TIMEOUT, "Too many sockets wait: initialise the connection at once")
+
     async def _read(self) -> None:
         try:
-            address = self.websocket.client.host if self.websocket.client else ""
-            with self.sockets.throttle.connected(f"{address} not known yet"):
+            with self.unknown:
+                waiting = self.sockets.throttle.waiting(self.address, self._make_room)
+                self.unknown.enter_context(waiting)
                 while self.context is None:
                     if not await self._next():
                         return
@@ -185,9 +198,11 @@ class _Socket:
             raise _Closed(Close.TOO_MANY_INITS, "Too many initialisation requests")
         if not isinstance(payload, dict | None):
             raise _Closed(Close.BAD_REQUEST, "The payload has to be an object")
+        self.unknown.close()
         try:
             token = token_of(self.websocket.headers, payload)
-            context = await self.sockets.gate.context(self.websocket.scope, token)
+            with self.sockets.throttle.connected(f"{self.address} not known yet"):
+                context = await self.sockets.gate.context(self.websocket.scope, token)
         except Refused as refused:
             code = Close.FORBIDDEN if refused.status == UNAUTHORIZED else Close.TRY_AGAIN_LATER
             raise _Closed(code, refused.message) from None
