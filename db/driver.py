@@ -4,10 +4,11 @@ Beside one short statement, SQLAlchemy's session, transaction and result cost se
 the statement does. So it is turned into the driver's text once, and then needs a list of values.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlalchemy import ClauseElement, Dialect, Pool, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError, MissingGreenlet
@@ -15,6 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from db.pool import FairPool
+
+# After these the statement may still be running.
+_UNANSWERED: Final = (TimeoutError, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ async def fetch(engine: AsyncEngine, prepared: Prepared, given: Mapping[str, Any
         rows: list[Any] = await driver.fetch(prepared.text, *values)
     except BaseException as error:
         told = _told(error, lent, engine, prepared.text)
-        if driver.is_closed() or not isinstance(error, Exception):
+        if driver.is_closed() or isinstance(error, _UNANSWERED):
             await greenlet_spawn(lent.invalidate, error)
         else:
             lent.close()
