@@ -9,14 +9,14 @@ from typing import Any
 import aiosqlite
 import asyncpg
 from asyncpg import PostgresError
-from sqlalchemy import URL, Connection, Insert, event, text
+from sqlalchemy import URL, ClauseElement, Connection, Insert, event, text
 from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool, PoolResetState
 
 from db.driver import Prepared, fetch
-from db.pool import FairPool, try_rested
+from db.pool import FairPool, watch
 from db.reading import Reader
 from db.url import parse_url
 
@@ -78,14 +78,16 @@ class Database:
             pool_pre_ping=pool_pre_ping,
         )
         self.writes_at_once = not self.is_sqlite
-        self._prepared: dict[Insert, Prepared] = {}
+        self._prepared: dict[ClauseElement, Prepared] = {}
         self.reader = (
             Reader(self.engine, _fetch_from_sqlite, lambda _: False)
             if self.is_sqlite
             else Reader(self.engine, _fetch_from_postgres, _is_closed)
         )
         # Apart, so that a notification never waits for a request's connection, nor takes it one.
-        self._notifier = None if self.is_sqlite else _engine(self.url, None, pool_size=1)
+        self._notifier = (
+            None if self.is_sqlite else _engine(self.url, None, pool_size=1, poolclass=FairPool)
+        )
         # SQLite has one writer: in this process writers queue here, where a waiter costs nothing,
         # and not inside SQLite, where it costs a thread that sleeps and polls.
         self._writer = asyncio.Lock() if self.is_sqlite else None
@@ -114,10 +116,13 @@ class Database:
 
         Only where `writes_at_once`: SQLite has no statement that writes to two tables.
         """
+        return await fetch(self.engine, self._prepare(statement), values)
+
+    def _prepare(self, statement: ClauseElement) -> Prepared:
         prepared = self._prepared.get(statement)
         if prepared is None:
             prepared = self._prepared[statement] = Prepared.of(statement, self.engine.dialect)
-        return await fetch(self.engine, prepared, values)
+        return prepared
 
     def check_file(self) -> None:
         """Raise sqlite3.Error where SQLite's file cannot be opened.
@@ -151,9 +156,8 @@ class Database:
         PostgreSQL lets only one transaction that notifies commit at a time.
         """
         if self._notifier:
-            async with self._notifier.connect() as connection:
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
-                await connection.execute(_NOTIFY, {"channel": _CHANNEL, "sender": sender})
+            values = {"channel": _CHANNEL, "sender": sender}
+            await fetch(self._notifier, self._prepare(_NOTIFY), values)
 
     @asynccontextmanager
     async def listening(self, heard: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
@@ -259,8 +263,7 @@ def _engine(url: URL, statement_timeout: float | None, **options: Any) -> AsyncE
         },
         **options,
     )
-    if pings:
-        try_rested(engine.sync_engine)
+    watch(engine.sync_engine, pings=pings)
     return engine
 
 

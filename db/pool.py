@@ -3,16 +3,17 @@
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import AsyncAdaptedQueuePool, Engine, event
+from sqlalchemy import AsyncAdaptedQueuePool, Engine, Pool, PoolProxiedConnection, event
 from sqlalchemy.exc import InvalidatePoolError, MissingGreenlet
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
 
 # What was in use so lately is not tried again: that it is closed would have been heard by now.
-LATELY_SECONDS: Final = 1.0
+_LATELY_SECONDS: Final = 1.0
 
 
 class _Queue(AsyncAdaptedQueue[Any]):
@@ -35,6 +36,9 @@ class _Queue(AsyncAdaptedQueue[Any]):
 
     def qsize(self) -> int:
         return len(self._items)
+
+    def next(self) -> Any | None:
+        return self._items[-1] if self._items else None
 
     def put_nowait(self, item: Any) -> None:
         while self._waiting:
@@ -77,29 +81,54 @@ class _Queue(AsyncAdaptedQueue[Any]):
 class FairPool(AsyncAdaptedQueuePool):
     _queue_class = _Queue
 
+    def is_ready(self) -> bool:
+        """Tell whether `connect` gives a connection without awaiting: then it needs no greenlet.
 
-def try_rested(engine: Engine) -> None:
-    """Have a connection to PostgreSQL replaced, with all others, if it doesn't live any more.
+        Only where `watch` notes when each was used.
+        """
+        entry = self._pool.next() if isinstance(self._pool, _Queue) else None
+        if entry is None or entry.dbapi_connection is None:
+            return False
+        stands = entry.last_connect_time > self._invalidate_time and _is_warm(entry)
+        return stands and not entry.driver_connection.is_closed()
 
-    SQLAlchemy's own way, `pool_pre_ping`, takes three round trips before each use.
+
+async def borrow(pool: Pool) -> PoolProxiedConnection:
+    """Take a connection; one that is ready without a greenlet, which costs as much again."""
+    if isinstance(pool, FairPool) and pool.is_ready():
+        with suppress(MissingGreenlet):
+            return pool.connect()
+    return await greenlet_spawn(pool.connect)
+
+
+def watch(engine: Engine, *, pings: bool) -> None:
+    """Note when a connection to PostgreSQL was used, and see that each which is given out lives.
+
+    If one doesn't, all are made anew. SQLAlchemy's own way, `pool_pre_ping`, takes three round
+    trips before each use.
     """
     event.listen(engine, "checkin", _note_when)
-    event.listen(engine, "checkout", _see_if_it_lives)
+    if pings:
+        event.listen(engine, "checkout", _see_if_it_lives)
 
 
 def _note_when(_: object, entry: ConnectionPoolEntry) -> None:
     entry.info["used"] = time.monotonic()
 
 
+def _is_warm(entry: ConnectionPoolEntry) -> bool:
+    return "used" in entry.info and time.monotonic() - entry.info["used"] < _LATELY_SECONDS
+
+
 def _see_if_it_lives(connection: Any, entry: ConnectionPoolEntry, _: object) -> None:
     driver = connection.driver_connection
     if driver.is_closed():
         raise InvalidatePoolError
-    if time.monotonic() - entry.info.get("used", time.monotonic()) < LATELY_SECONDS:
-        return
+    if "used" not in entry.info or _is_warm(entry):
+        return  # it was just made, or just used
     try:
         await_only(driver.execute("SELECT 1"))
     except MissingGreenlet:
-        raise  # whoever takes it cannot wait for that here
+        raise  # it has become cold since `is_ready` looked
     except Exception:  # noqa: BLE001 - whatever keeps it from answering
         raise InvalidatePoolError from None

@@ -7,17 +7,16 @@ one that is open, no greenlet is begun for that: it costs more than the rest of 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from sqlalchemy import Connection, Executable, PoolProxiedConnection, Select, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError, MissingGreenlet
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
 from db.lookup import Lookup
-from db.pool import LATELY_SECONDS
+from db.pool import borrow
 from db.query import Query
 
 Fetch = Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Any]]]
@@ -36,7 +35,6 @@ class Reader:
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self.fetch = fetch
         self._is_closed = is_closed
-        self._used = 0.0
         self._cut_at = 0.0
         self._lookups: dict[Select[Any], Lookup] = {}
         event.listen(self._engine, "checkout", self._pass_over_closed)
@@ -77,7 +75,7 @@ class Reader:
             await lookup.close()
 
     async def _rows(self, query: Query, given: Mapping[str, Any]) -> list[Any]:
-        connection = await self._take()
+        connection = await borrow(self._engine.pool)
         try:
             compiled = query.on(self._engine.dialect)
             if self._engine.dispatch.before_cursor_execute:
@@ -89,15 +87,6 @@ class Reader:
             raise
         connection.close()
         return compiled.rows(found)
-
-    async def _take(self) -> PoolProxiedConnection:
-        """Take a connection; one that may have to be tried or made first takes a greenlet."""
-        lately = time.monotonic() - self._used < LATELY_SECONDS
-        self._used = time.monotonic()
-        if lately and self._engine.pool.checkedin():  # type: ignore[attr-defined]  # QueuePool's
-            with suppress(MissingGreenlet):
-                return self._engine.raw_connection()
-        return await greenlet_spawn(self._engine.raw_connection)
 
     async def _let_go(self, connection: PoolProxiedConnection, error: BaseException) -> None:
         """Give a connection back, if it is as it was; raise ConnectionError if it was cut."""
