@@ -5,9 +5,10 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md has the messages
 
 import asyncio
 from collections.abc import Awaitable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, aclosing, suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -246,8 +247,11 @@ class _Socket:
             context = await self.sockets.gate.still(self.websocket.scope, known)
             await self.sockets.throttle.admit(context.throttled_as)
             operation = await self.sockets.execution.prepare(request, context)
-            async for results in self.live.results(operation):
-                await self._send_results(before, results)
+            write = partial(self._write, id_, asyncio.current_task(), before)
+            coming = self.live.results(operation, write if self.protocol else None)
+            async with aclosing(coming):
+                async for results in coming:
+                    await self._send_results(before, results)
             if context.feed.stopping:
                 self.close(Close.RESTART, "Service restart: come back with your last cursor")
                 return
@@ -269,6 +273,17 @@ class _Socket:
         frames = results.frames(before, b"}")
         while not self.protocol.write_frames(frames):
             await self._in_time(self.protocol.caught_up())
+
+    def _write(
+        self, id_: str, task: asyncio.Task[None] | None, before: bytes, results: Results
+    ) -> bool:
+        """Write to who is not behind, on behalf of an operation that still runs; tell whether."""
+        if self.protocol is None or self.operations.get(id_) is not task:
+            return False
+        try:
+            return self.protocol.write_frames(results.frames(before, b"}"))
+        except _GONE:
+            return False  # which the operation will see
 
     async def _send(self, message: bytes) -> None:
         await self._in_time(self.websocket.send_text(message.decode()))
