@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test install check format schema lock bench-scale bench-bulk bench-feed fuzz audit-deps clean
+.PHONY: run test install check format schema lock bench-scale bench-bulk bench-feed fuzz fuzz-postgres audit-deps clean
 
 run: install
 	@$(BIN)/roster serve
@@ -35,6 +35,10 @@ schema: install
 # What nobody should send, 10,000 times, to a server of its own.
 fuzz: install
 	$(BIN)/python -m tests.fuzz
+
+# The same, to two workers on PostgreSQL.
+fuzz-postgres: install
+	$(BIN)/python -m tests.fuzz --postgres --workers 2
 
 # Some minutes: directories of 10 k, 100 k and 1 M users on PostgreSQL.
 bench-scale: install
