@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test install check format schema lock bench bench-docs bench-scale bench-bulk bench-feed fuzz audit-deps clean
+.PHONY: run test install check format schema lock fuzz fuzz-postgres audit-deps clean
+.PHONY: bench bench-docs bench-scale bench-bulk bench-feed
 
 run: install
 	@$(BIN)/roster serve
@@ -43,6 +44,11 @@ bench: install
 # The figures and the picture of docs/performance.md, from what `make bench BENCH="--json FILE"` wrote.
 bench-docs: install
 	$(BIN)/python -m benchmarks.publish $(RESULTS)
+
+# The same, to two workers on PostgreSQL.
+fuzz-postgres: install
+	$(BIN)/python -m tests.fuzz --postgres --workers 2
+
 
 # Some minutes: directories of 10 k, 100 k and 1 M users on PostgreSQL.
 bench-scale: install
