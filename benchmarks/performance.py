@@ -60,7 +60,7 @@ def _stop(number: int, _: object) -> NoReturn:
 
 async def bench(wanted: Options) -> Results:
     wrk()
-    results = Results(machine(os.getloadavg()[0]), wanted.seconds, wanted.rounds)
+    results = Results(machine(), os.getloadavg()[0], wanted.seconds, wanted.rounds)
     async with AsyncExitStack() as stack:
         admin = stack.enter_context(databases.server())
         url = await stack.enter_async_context(databases.scratch(admin, "roster_performance"))

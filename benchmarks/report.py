@@ -20,12 +20,16 @@ from benchmarks.options import SERVERS
 TITLES = {named.name: named.title for named in (*SERVERS, *OPERATIONS)}
 COMPARED_WITH = (TUTORIAL.name, CACHES.name, FLOOR.name)
 
+_QUIET = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Results:
     """What a run measures, as --json keeps it: servers and operations by the names of --only."""
 
     machine: dict[str, str]
+    load_before: float
+    """How many processes wanted the machine before the measurement, in the minute's average."""
     seconds: int
     rounds: int
     loads: dict[str, dict[str, Load]] = field(default_factory=dict)
@@ -70,7 +74,15 @@ class Results:
             held = (f"{TITLES[name]} {held:.0f}" for name, held in self.memory.items())
             yield f"MiB of memory at the end of the load: {', '.join(held)}."
         yield from (f"{name}: {figure:.1f}" for name, figure in self.figures.items())
-        yield ", ".join(f"{name} {value}" for name, value in self.machine.items()) + "."
+        yield (
+            ", ".join(f"{n} {v}" for n, v in self.machine.items())
+            + f", load before {self.load_before:.1f}."
+        )
+        if self.load_before > _QUIET:
+            yield (
+                "The machine was busy with other things before the measurement already: rates are "
+                "low and noisy, and a server that needs little suffers least."
+            )
         yield (
             f"Medians of {self.rounds} rounds of {self.seconds} s with {CONNECTIONS} connections. "
             "CPU is the server's own for each request, less its database's."
@@ -87,14 +99,13 @@ def table(results: Results, operation: str) -> Table:
     return made
 
 
-def machine(load: float) -> dict[str, str]:
-    """Tell what the measurements were made on, and how many processes wanted it before them."""
+def machine() -> dict[str, str]:
+    """Tell what the measurements are made on."""
     return {
         "cores": str(os.cpu_count()),
         "processor": _processor(),
         "Python": platform.python_version(),
         "Node": _output("node", "--version").removeprefix("v"),
-        "load before": f"{load:.1f}",
         "wrk": _output("wrk", "-v").partition(" [")[0].removeprefix("wrk "),
     }
 
