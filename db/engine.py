@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import aiosqlite
+import orjson
 from asyncpg import PostgresError
 from sqlalchemy import URL, ClauseElement, Connection, Insert, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -231,6 +232,7 @@ def _sqlstate(error: DBAPIError) -> str | None:
 
 def _engine(url: URL, statement_timeout: float | None, **options: Any) -> AsyncEngine:
     options |= {"hide_parameters": True}  # they are personal data, and errors are logged
+    options |= {"json_serializer": lambda value: orjson.dumps(value).decode()}
     if url.get_backend_name() == "sqlite":
         connecting = {"isolation_level": None, "async_creator_fn": _connect_sqlite}
         engine = create_async_engine(url, connect_args=connecting, **options)
