@@ -37,6 +37,10 @@ schema: install
 fuzz: install
 	$(BIN)/python -m tests.fuzz
 
+# The same, to two workers on PostgreSQL.
+fuzz-postgres: install
+	$(BIN)/python -m tests.fuzz --postgres --workers 2
+
 # Roster beside other servers, in ten minutes. BENCH="--only roster,floor,user --seconds 1" for less.
 bench: install
 	$(BIN)/python -m benchmarks.performance $(BENCH)
@@ -44,11 +48,6 @@ bench: install
 # The figures and the picture of docs/performance.md, from what `make bench BENCH="--json FILE"` wrote.
 bench-docs: install
 	$(BIN)/python -m benchmarks.publish $(RESULTS)
-
-# The same, to two workers on PostgreSQL.
-fuzz-postgres: install
-	$(BIN)/python -m tests.fuzz --postgres --workers 2
-
 
 # Some minutes: directories of 10 k, 100 k and 1 M users on PostgreSQL.
 bench-scale: install

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiosqlite
 import asyncpg
+import orjson
 from asyncpg import PostgresError
 from sqlalchemy import URL, ClauseElement, Connection, Insert, event, text
 from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException, IntegrityError
@@ -243,6 +244,7 @@ def _sqlstate(error: DBAPIError) -> str | None:
 
 def _engine(url: URL, statement_timeout: float | None, **options: Any) -> AsyncEngine:
     options |= {"hide_parameters": True}  # they are personal data, and errors are logged
+    options |= {"json_serializer": lambda value: orjson.dumps(value).decode()}
     if url.get_backend_name() == "sqlite":
         connecting = {"isolation_level": None, "async_creator_fn": _connect_sqlite}
         options |= {"pool_reset_on_return": None}  # `_end_on_sqlite` does it
