@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph import http, logs, signals
 from graph.batches import Batches
-from graph.browsers import KnownHosts, Origins, RawHeaders, SecurityHeaders, security_headers
+from graph.browsers import KnownHosts, Origins, Security, SecurityHeaders
 from graph.callers import Callers
 from graph.documents import Documents
 from graph.door import Door
@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> Roster:
 
     app = Roster(title="Roster", lifespan=lifespan, openapi_url=None)
     origins = _origins(settings)
-    security = security_headers(transport=not development)
+    security = Security(transport=not development)
     _add_graphql(app, settings, origins, security)
     if settings.cors_origins:
         cors = _cors(settings.cors_origins)
@@ -87,7 +87,7 @@ def create_app(settings: Settings) -> Roster:
     return app
 
 
-def _add_graphql(app: Roster, settings: Settings, origins: Origins, security: RawHeaders) -> None:
+def _add_graphql(app: Roster, settings: Settings, origins: Origins, security: Security) -> None:
     development = settings.mode is Mode.DEVELOPMENT
     throttle = Throttle(
         settings.rate_limit, settings.concurrent_operations, settings.sockets_per_caller

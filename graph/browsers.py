@@ -11,7 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from graph.requests import Refused
 
 RawHeader = tuple[bytes, bytes]
-RawHeaders = list[RawHeader]
 # https://owasp.org/www-project-secure-headers/ has the list and the values.
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "cache-control": "no-store",
@@ -31,30 +30,32 @@ _HSTS: Final = "max-age=31536000; includeSubDomains"
 _PREFLIGHT: Final = ("apollo-require-preflight", "x-apollo-operation-name")
 
 
-def security_headers(*, transport: bool) -> RawHeaders:
-    """Give what an answer has; with `transport` also that it is to be asked for by HTTPS alone."""
-    given = dict(SECURITY_HEADERS) | ({"strict-transport-security": _HSTS} if transport else {})
-    return [(name.encode(), value.encode()) for name, value in given.items()]
+class Security:
+    """The headers themselves; with `transport` also that it is to be asked by HTTPS alone."""
 
+    def __init__(self, *, transport: bool) -> None:
+        given = dict(SECURITY_HEADERS) | ({"strict-transport-security": _HSTS} if transport else {})
+        self._headers = [(name.encode(), value.encode()) for name, value in given.items()]
+        self.lines = b"".join(b"%b: %b\r\n" % header for header in self._headers)
 
-def with_missing(own: Iterable[RawHeader], headers: RawHeaders) -> RawHeaders:
-    """Add to an answer's own headers those that it has not."""
-    own = list(own)
-    names = {name.lower() for name, _ in own}
-    return own + [header for header in headers if header[0] not in names]
+    def added_to(self, own: Iterable[RawHeader]) -> list[RawHeader]:
+        """Give an answer's own headers, and those that it has not."""
+        own = list(own)
+        names = {name.lower() for name, _ in own}
+        return own + [header for header in self._headers if header[0] not in names]
 
 
 class SecurityHeaders:
-    """Adds them to every answer that does not have its own."""
+    """Adds them to every answer."""
 
-    def __init__(self, app: ASGIApp, headers: RawHeaders) -> None:
+    def __init__(self, app: ASGIApp, security: Security) -> None:
         self.app = app
-        self.headers = headers
+        self.security = security
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = with_missing(message["headers"], self.headers)
+                message["headers"] = self.security.added_to(message["headers"])
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)

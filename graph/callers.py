@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -56,6 +57,7 @@ class Callers:
         self._clock = clock
         self._now = now
         self._kept: dict[bytes, tuple[float, Caller]] = {}
+        self._searches: dict[bytes, asyncio.Task[Caller]] = {}
         self._notes: dict[int, asyncio.Task[None]] = {}
 
     async def identify(self, authorization: str | None) -> Caller | None:
@@ -72,13 +74,28 @@ class Callers:
         digest = hashlib.sha256(found[1].encode()).digest()
         if caller := self._recall(digest):
             return caller
-        caller = await self._find(found[1])
-        self._keep(digest, caller)
-        return caller
+        return await self._found_by(digest, found[1])
 
     async def close(self) -> None:
-        """Wait for what is still being written."""
+        """Wait for what is still being read and written."""
+        await asyncio.gather(*self._searches.values(), return_exceptions=True)
         await asyncio.gather(*self._notes.values())
+
+    async def _found_by(self, digest: bytes, text: str) -> Caller:
+        """Look once for all who send the same at a time: what is kept ends for all of them at once.
+
+        Whoever is cancelled meanwhile leaves the search to the others.
+        """
+        search = self._searches.get(digest)
+        if search is None:
+            search = self._searches[digest] = asyncio.create_task(self._find(text))
+            search.add_done_callback(partial(self._end_search, digest))
+        return await asyncio.shield(search)
+
+    def _end_search(self, digest: bytes, search: asyncio.Task[Caller]) -> None:
+        del self._searches[digest]
+        if not search.cancelled() and search.exception() is None:
+            self._keep(digest, search.result())
 
     async def _find(self, text: str) -> Caller:
         if text.startswith(keys.PREFIX):

@@ -19,11 +19,12 @@ from starlette.types import Receive, Scope, Send
 
 from graph import headers, http, negotiation
 from graph.batches import Batches
-from graph.browsers import Origins, RawHeaders, with_missing
+from graph.browsers import Origins, Security
 from graph.context import Context
 from graph.event_stream import events, refusal
 from graph.execution import Execution, dump
 from graph.gate import Gate
+from graph.http_protocol import WHOLE, Whole
 from graph.live import Live
 from graph.negotiation import EVENTS, GRAPHQL, HTML, JSON
 from graph.requests import BadRequest, BodyLimits, Refused, Request, read_get, read_post
@@ -52,8 +53,19 @@ class Answer(Response):
         self.raw_headers = [
             (b"content-type", f"{media}; charset=utf-8".encode()),
             (b"content-length", b"%d" % len(body)),
-            *((name.encode(), value.encode()) for name, value in headers.items()),
         ]
+        for name, value in headers.items():
+            self.raw_headers.append((name.encode(), value.encode()))
+
+    def written(self, scope: Scope, send: Send, more: bytes) -> bool:
+        """Tell whether it could be written at once, with `more` lines of headers.
+
+        What is refused can be the end of the connection, of which these know nothing.
+        """
+        whole: Whole | None = scope.get("extensions", {}).get(WHOLE)
+        if whole is None or self.status_code != HTTPStatus.OK:
+            return False
+        return whole.write(send, self.raw_headers, more, bytes(self.body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +79,17 @@ class Door:
     live: Live
     batches: Batches
     limits: BodyLimits
-    security: RawHeaders
+    security: Security
     graphiql: bool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = headers.read(scope)
         request_id = http.name(scope, given.get("x-request-id", ""))
         response = await self._answer(scope, receive, given)
-        named = (b"x-request-id", request_id.encode())
-        response.raw_headers = with_missing([*response.raw_headers, named], self.security)
+        response.raw_headers.append((b"x-request-id", request_id.encode()))
+        if isinstance(response, Answer) and response.written(scope, send, self.security.lines):
+            return
+        response.raw_headers = self.security.added_to(response.raw_headers)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, given: Mapping[str, str]) -> Response:

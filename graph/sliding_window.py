@@ -7,7 +7,6 @@ more callers there are, the more each request costs.
 
 import time
 from collections.abc import Callable
-from math import inf
 from typing import NamedTuple
 
 
@@ -41,6 +40,8 @@ class SlidingWindow:
 
     def has_room(self, key: str) -> bool:
         """Tell whether one more would be admitted."""
+        if key not in self._counts and key not in self._before:
+            return self._amount > 0
         rest = self._rest()
         before, count = self._before.get(key, 0), self._counts.get(key, 0)
         return int(before * rest / self._seconds + count) < self._amount
@@ -54,11 +55,11 @@ class SlidingWindow:
         if admitted:
             self._counts[key] = count = count + 1
             used += 1
-        reset = min(
-            rest % (self._seconds / before) if before else inf,
-            rest % self._seconds if count else inf,
-        )
-        return Use(admitted, max(0, self._amount - used), 0 if reset == inf else reset)
+        reset = rest % self._seconds if count else 0
+        if before:
+            until_less = rest % (self._seconds / before)
+            reset = min(reset, until_less) if count else until_less
+        return Use(admitted, max(0, self._amount - used), reset)
 
     def _rest(self) -> float:
         """Turn to the window that it is now; give the seconds that are left of it."""

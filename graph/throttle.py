@@ -15,10 +15,12 @@ class Throttle:
     """The limits of one process. A rate such as `6000/minute`; none where it is None."""
 
     def __init__(self, rate: str | None, operations: int, connections: int) -> None:
-        self._window: SlidingWindow | None = None
+        self._asked = self._wrong = None
         if rate:
             item = parse(rate)
-            self._window = SlidingWindow(item.amount, item.get_expiry())
+            self._asked, self._wrong = [
+                SlidingWindow(item.amount, item.get_expiry()) for _ in range(2)
+            ]
             self._policy = f'"caller";q={item.amount};w={item.get_expiry()}'
         self._operations = operations
         self._connections = connections
@@ -28,14 +30,14 @@ class Throttle:
 
     async def may_try(self, address: str) -> None:
         """Raise Refused for an address from which too many wrong tokens have come."""
-        if self._window and not self._window.has_room(_wrong(address)):
+        if self._wrong and not self._wrong.has_room(address):
             message = "Too many wrong tokens: wait a moment."
             raise Refused("RATE_LIMITED", message, 429, {"retry-after": "60"})
 
     async def failed(self, address: str) -> None:
         """Count a wrong token."""
-        if self._window:
-            self._window.hit(_wrong(address))
+        if self._wrong:
+            self._wrong.hit(address)
 
     async def admit(self, caller: str) -> dict[str, str]:
         """Count one request of a caller; raise Refused where that is one too many.
@@ -43,9 +45,9 @@ class Throttle:
         Gives what is left, as headers tell it:
         https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
         """
-        if not self._window:
+        if not self._asked:
             return {}
-        admitted, left, reset = self._window.hit(caller)
+        admitted, left, reset = self._asked.hit(caller)
         wait = max(1, math.ceil(reset))
         headers = {"ratelimit-policy": self._policy, "ratelimit": f'"caller";r={left};t={wait}'}
         if not admitted:
@@ -94,7 +96,3 @@ class Throttle:
             yield
         finally:
             self._running -= 1
-
-
-def _wrong(address: str) -> str:
-    return f"wrong tokens from {address}"

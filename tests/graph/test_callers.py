@@ -118,6 +118,32 @@ async def test_who_is_known_already_costs_no_statement(
     assert len(ran) == 1
 
 
+async def test_all_who_ask_at_a_time_wait_for_one_statement(
+    database: Database, callers: Callers
+) -> None:
+    _, text = await new_key(database)
+    await callers.identify(f"Bearer {text}")  # and the use of the key is noted
+    await callers.close()
+    ran: list[str] = []
+
+    @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        ran.append(statement)
+
+    for authorization in (bearer(), f"Bearer {text}x"):
+        ran.clear()
+        asked = [asyncio.create_task(callers.identify(authorization)) for _ in range(5)]
+        await asyncio.sleep(0)
+        asked[0].cancel()  # which is nothing to the others
+        first, *others = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(first, asyncio.CancelledError)
+        if authorization.endswith("x"):
+            assert {str(other) for other in others} == {"there is no such API key"}
+        else:
+            assert others == [await callers.identify(authorization)] * 4
+        assert len(ran) == 1
+
+
 async def test_an_api_key_is_a_service_until_it_is_revoked(
     database: Database, callers: Callers, clock: Clock
 ) -> None:
