@@ -52,7 +52,8 @@ class Database:
     one is one transaction. Both take a connection when they begin and give it back at the end.
 
     Times are seconds: `pool_timeout` to wait for a connection, `statement_timeout` for an answer
-    from PostgreSQL.
+    from PostgreSQL. A closed connection is noticed in any case; `pool_pre_ping` asks the server
+    too, each time.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Database:
         *,
         pool_size: int = 10,
         pool_timeout: float = 30,
-        pool_pre_ping: bool = True,
+        pool_pre_ping: bool = False,
         statement_timeout: float | None = None,
     ) -> None:
         self.url = parse_url(url)

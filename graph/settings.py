@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
     pool_timeout: Annotated[float, Field(gt=0, le=600)] = 30
-    pool_pre_ping: bool = True
+    pool_pre_ping: bool = False
     statement_timeout: Annotated[float, Field(gt=0, le=3600)] = 30
     socket_init_timeout: Annotated[float, Field(gt=0, le=600)] = 8
     socket_operations: Annotated[int, Field(ge=1, le=10_000)] = 100
