@@ -114,7 +114,13 @@ async def cases(database: Database, people: int) -> Sequence[Case]:
         page_of(f"userEvents, {FIRST}", events, Window(20)),
         page_of(f"userEvents, {DEEP}", events, Window(20, after=(int(people * 0.95),))),
         page_of("userEvents, of the last day", late, Window(20), None),
-        one_of("history of 20 users", histories(range(1, 21), Window(20)), 20),
+        one_of(
+            "history of 20 users",
+            histories(after=False, before=False, from_end=False).statement,
+            20,
+            user_ids=list(range(1, 21)),
+            **Window(20).given(),
+        ),
     ]
 
 

@@ -55,7 +55,8 @@ class Database:
     one is one transaction. Both take a connection when they begin and give it back at the end.
 
     Times are seconds: `pool_timeout` to wait for a connection, `statement_timeout` for an answer
-    from PostgreSQL.
+    from PostgreSQL. A closed connection is noticed in any case; `pool_pre_ping` has the server
+    asked too, where one has rested.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, false, literal, or_, true
 from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.expression import True_
 
 from db.models import User, UserEvent, UserEventType, UserStatus
 
@@ -81,6 +82,12 @@ class UserFilter:
         if self.statuses is not None:
             return one_of(User.status, self.statuses)
         return true() if self.names_status else NOT_DELETED
+
+    @property
+    def lists_everybody(self) -> bool:
+        """Whether nothing is asked: the list has all who can be read and aren't deleted."""
+        asks = self.conditions or self.search or self.lists_deleted
+        return not asks and isinstance(self.readable, True_)
 
     @property
     def lists_deleted(self) -> bool:

@@ -4,8 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, literal, or_, select, tuple_
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import InstrumentedAttribute
+
+from db.query import Query
 
 # How many rows of an order are looked at before all that match are looked for instead.
 REACH = 1_000
@@ -35,6 +48,13 @@ class Window:
     before: tuple[Any, ...] | None = None
     from_end: bool = False
 
+    def given(self) -> dict[str, Any]:
+        """Name the values, as `Listing.query` has places for them."""
+        given: dict[str, Any] = {"rows": self.limit + 1}
+        for name, position in (("after", self.after), ("before", self.before)):
+            given |= {f"{name}_{n}": value for n, value in enumerate(position or ())}
+        return given
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -61,6 +81,12 @@ class Listing:
         """Select one page, and one row more, which tells whether the list goes on."""
         return self._read(window, self._rows())
 
+    def query(self, *, after: bool, before: bool, from_end: bool) -> Query:
+        """Prepare the pages of all windows that have a bound here or there: see `Window.given`."""
+        places = open_window(self.order, after=after, before=before, from_end=from_end)
+        rows = self._ordered(places, self._rows())
+        return Query(rows.limit(bindparam("rows", type_=Integer())))
+
     def near_page(self, window: Window) -> Select[Any] | None:
         """Select what of the page lies within reach; nothing where the list ends before that.
 
@@ -81,20 +107,23 @@ class Listing:
         # The offset keeps a planner from walking the order after all.
         found = self._rows().where(*self._bounds(window)).offset(0).subquery()
         terms = [
-            found.c[f"sort_{n}"].desc() if sort.descending else found.c[f"sort_{n}"].asc()
-            for n, sort in enumerate(self._walked(window))
+            found.c[sort.column.key].desc() if sort.descending else found.c[sort.column.key].asc()
+            for sort in self._walked(window)
         ]
         return select(*found.c).order_by(*terms).limit(window.limit + 1)
 
     def _rows(self) -> Select[Any]:
         # The sort columns come with the row, for its cursor; the last of them is unique.
-        sorted_by = [sort.column.label(f"sort_{n}") for n, sort in enumerate(self.order)]
+        read = {column.key for column in self.columns}
+        sorted_by = [sort.column for sort in self.order if sort.column.key not in read]
         rows = select(*self.columns, *sorted_by).where(self.within)
         return rows if self.where is None else rows.where(self.where)
 
     def _read(self, window: Window, rows: Select[Any]) -> Select[Any]:
-        terms = map(term, self._walked(window))
-        return rows.where(*self._bounds(window)).order_by(*terms).limit(window.limit + 1)
+        return self._ordered(window, rows).limit(window.limit + 1)
+
+    def _ordered(self, window: Window, rows: Select[Any]) -> Select[Any]:
+        return rows.where(*self._bounds(window)).order_by(*map(term, self._walked(window)))
 
     def _bounds(self, window: Window) -> list[ColumnElement[bool]]:
         upper = window.after if self.order[0].descending else window.before
@@ -103,6 +132,20 @@ class Listing:
 
     def _walked(self, window: Window) -> list[Sort]:
         return [sort.reversed() if window.from_end else sort for sort in self.order]
+
+
+def open_window(order: Sequence[Sort], *, after: bool, before: bool, from_end: bool) -> Window:
+    """Give a window with places for the values of every other of its shape, less the limit."""
+
+    def places(name: str) -> tuple[Any, ...]:
+        return tuple(bindparam(f"{name}_{n}", type_=s.column.type) for n, s in enumerate(order))
+
+    return Window(
+        limit=0,
+        after=places("after") if after else None,
+        before=places("before") if before else None,
+        from_end=from_end,
+    )
 
 
 def _row(values: Sequence[Any]) -> ColumnElement[Any]:
@@ -128,7 +171,10 @@ def _beyond(order: Sequence[Sort], position: Sequence[Any]) -> ColumnElement[boo
     In one direction this is a comparison of rows, which an index on those columns answers; in
     mixed ones, the first column that differs decides.
     """
-    values = [literal(value, s.column.type) for s, value in zip(order, position, strict=True)]
+    values = [
+        value if isinstance(value, BindParameter) else literal(value, s.column.type)
+        for s, value in zip(order, position, strict=True)
+    ]
     columns = [s.column for s in order]
     if len({s.descending for s in order}) == 1:
         row, bound = _row(columns), _row(values)

@@ -34,7 +34,7 @@ class Lookup:
         try:
             return await found
         except asyncio.CancelledError:
-            batch.leave()
+            await batch.leave()
             raise
 
     async def close(self) -> None:
@@ -79,10 +79,11 @@ class _Batch:
         self.asked.setdefault(key, []).append(found)
         return found
 
-    def leave(self) -> None:
-        """End the statement if nobody waits for it any more."""
-        if self.task and all(found.done() for some in self.asked.values() for found in some):
+    async def leave(self) -> None:
+        """End the statement if nobody waits for it any more, and wait until it has ended."""
+        if self.task and not self._waiting():
             self.task.cancel()
+            await asyncio.wait([self.task])
 
     def drop_who_left(self) -> bool:
         """Tell whether anybody still waits."""

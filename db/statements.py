@@ -2,12 +2,15 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Delete,
     Insert,
+    Integer,
     Select,
     Table,
     Update,
@@ -24,13 +27,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
 from db.filters import BEFORE_DELETED, NOT_DELETED, Condition, EventFilter, UserFilter
-from db.listing import Listing, Sort, Window, bounds, term
+from db.listing import Listing, Sort, bounds, open_window, term
 from db.models import ActorKind, ApiKey, Change, IdempotencyKey, User, UserEvent
+from db.query import Query
 from db.types import among
 
 _USERS = cast("Table", User.__table__)
 _EVENTS = cast("Table", UserEvent.__table__)
 _API_KEYS = cast("Table", ApiKey.__table__)
+_KEPT = 256  # lists of each kind that are prepared: callers choose columns and orders
 USER_COLUMNS = tuple(c for c in _USERS.c if not c.key.endswith("_key"))
 EVENT_COLUMNS = tuple(_EVENTS.c)
 
@@ -50,12 +55,35 @@ USERS_BY_EXTERNAL_ID = user_by(User.external_id)
 EVENTS_BY_ID = select(*EVENT_COLUMNS, UserEvent.id.label("key")).where(among(UserEvent.id, "keys"))
 
 
-def users_listing(filter: UserFilter, order: Sequence[Sort]) -> Listing:
+def users_listing(
+    filter: UserFilter,
+    order: Sequence[Sort],
+    columns: Sequence[Column[Any]] = USER_COLUMNS,
+) -> Listing:
     """List the users that match; the last sort of `order` has to be unique."""
     by_status = order[0].column is User.status
     less_than = BEFORE_DELETED if by_status and not filter.lists_deleted else None
     where = _all(filter.narrowing())
-    return Listing(USER_COLUMNS, order, filter.within(), where, less_than)
+    return Listing(columns, order, filter.within(), where, less_than)
+
+
+def user_columns(names: Collection[str]) -> Sequence[Column[Any]]:
+    return [column for column in USER_COLUMNS if column.key in names]
+
+
+@lru_cache(maxsize=_KEPT)
+def everybody(
+    order: tuple[tuple[str, bool], ...],
+    columns: frozenset[str],
+    *,
+    after: bool,
+    before: bool,
+    from_end: bool,
+) -> Query:
+    """Prepare a list of all users: by columns, each with whether it descends."""
+    sorts = [Sort(getattr(User, name), descending) for name, descending in order]
+    listing = users_listing(UserFilter(), sorts, user_columns(columns))
+    return listing.query(after=after, before=before, from_end=from_end)
 
 
 def users_count(where: ColumnElement[bool]) -> Select[int]:
@@ -239,18 +267,23 @@ def actions_of(user_id: int) -> Select[Any]:
     return select(*EVENT_COLUMNS).where(_done_by([user_id]), to_others).order_by(UserEvent.id)
 
 
-def histories(user_ids: Sequence[int], window: Window) -> Select[Any]:
-    """Select the same window, and one row more, of the history of each of several users."""
-    order = [s.reversed() if window.from_end else s for s in EVENT_ORDER]
-    within = and_(UserEvent.user_id.in_(user_ids), *bounds(EVENT_ORDER, window))
+@lru_cache(maxsize=_KEPT)
+def histories(*, after: bool, before: bool, from_end: bool) -> Query:
+    """Prepare the same window, and one row more, of the histories of several users.
+
+    They are `user_ids`; the rest of the parameters are the window's.
+    """
+    window = open_window(EVENT_ORDER, after=after, before=before, from_end=from_end)
+    order = [s.reversed() if from_end else s for s in EVENT_ORDER]
+    within = and_(among(UserEvent.user_id, "user_ids"), *bounds(EVENT_ORDER, window))
     position = func.row_number().over(
         partition_by=UserEvent.user_id, order_by=[term(s) for s in order]
     )
     numbered = select(UserEvent.id, position.label("position")).where(within).subquery()
-    return (
+    return Query(
         select(*EVENT_COLUMNS)
         .join(numbered, numbered.c.id == UserEvent.id)
-        .where(numbered.c.position <= window.limit + 1)
+        .where(numbered.c.position <= bindparam("rows", type_=Integer()))
         .order_by(UserEvent.user_id, *(term(s) for s in order))
     )
 

@@ -13,6 +13,7 @@ from strawberry.dataloader import DataLoader
 from db.engine import Database
 from db.listing import Window
 from db.lookup import Lookup
+from db.query import Query
 from db.statements import (
     EVENTS_BY_ID,
     USERS_BY_EMAIL,
@@ -127,10 +128,15 @@ class Context:
         return self._database.session()
 
     async def rows(self, statement: Select[Any], given: Mapping[str, Any] | None = None) -> Rows:
-        """Read, in autocommit."""
+        """Read by a statement that was made for this once, in autocommit."""
         async with self._turns.alone():
             rows: Rows = await self._database.reader.select(statement, given or {})
             return rows
+
+    async def read(self, query: Query, given: Mapping[str, Any]) -> Rows:
+        """Read by a prepared statement."""
+        async with self._turns.alone():
+            return await self._database.reader.rows(query, given)
 
     async def forget(self) -> None:
         await forget(self._database)
@@ -148,7 +154,13 @@ class Context:
 
             async def load(user_ids: list[int]) -> list[Rows]:
                 by_user: dict[int, list[Any]] = {user_id: [] for user_id in user_ids}
-                for row in await self.rows(histories(list(by_user), window)):
+                query = histories(
+                    after=window.after is not None,
+                    before=window.before is not None,
+                    from_end=window.from_end,
+                )
+                given = window.given() | {"user_ids": list(by_user)}
+                for row in await self.read(query, given):
                     by_user[row.user_id].append(row)
                 return [by_user[user_id] for user_id in user_ids]
 

@@ -1,10 +1,11 @@
 """The orders of a list of users: what `orderBy` means in columns and in cursors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.orm import InstrumentedAttribute
 
 from db.listing import Sort
@@ -28,12 +29,14 @@ class Order:
     name: str
     sorts: Sequence[Sort]
     decoders: Sequence[cursors.Decoder]
+    steps: tuple[tuple[str, bool], ...]
+    """The columns, and whether each descends."""
+    values: Callable[[Any], tuple[Any, ...]]
+    """Give what decides a user's place."""
 
-    def cursor(self, row: Row[Any] | User) -> str:
+    def cursor(self, user: Any) -> str:
         """Give the cursor of a user, or of a row of a listing in this order."""
-        if isinstance(row, User):
-            return cursors.encode(self.name, [getattr(row, s.column.key) for s in self.sorts])
-        return cursors.encode(self.name, row[-len(self.sorts) :])
+        return cursors.encode(self.name, self.values(user))
 
     def position(self, text: str) -> cursors.Position:
         return cursors.decode(text, self.name, self.decoders)
@@ -47,9 +50,18 @@ def order_by(fields: Sequence[tuple[UserOrderField, OrderDirection]]) -> Order:
     wanted: dict[UserOrderField, OrderDirection] = {}
     for field, direction in fields:
         wanted.setdefault(field, direction)
-    sorts = [Sort(_COLUMNS[f][0], d is OrderDirection.DESC) for f, d in wanted.items()]
+    return _order(tuple(wanted.items()))
+
+
+@lru_cache(maxsize=256)
+def _order(wanted: tuple[tuple[UserOrderField, OrderDirection], ...]) -> Order:
+    sorts = [Sort(_COLUMNS[f][0], direction is OrderDirection.DESC) for f, direction in wanted]
+    sorts.append(Sort(User.id, sorts[-1].descending))
+    steps = tuple((sort.column.key, sort.descending) for sort in sorts)
     return Order(
-        name=",".join(f"{field} {direction}" for field, direction in wanted.items()),
-        sorts=[*sorts, Sort(User.id, sorts[-1].descending)],
-        decoders=[*(_COLUMNS[field][1] for field in wanted), cursors.row_id],
+        name=",".join(f"{field} {direction}" for field, direction in wanted),
+        sorts=sorts,
+        decoders=[*(_COLUMNS[field][1] for field, _ in wanted), cursors.row_id],
+        steps=steps,
+        values=attrgetter(*(column for column, _ in steps)),
     )

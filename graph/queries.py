@@ -7,7 +7,16 @@ from typing import Annotated, Any, cast
 import strawberry
 
 from db.filters import EventFilter
-from db.statements import actions_of, events_listing, users_listing, whole_history
+from db.filters import UserFilter as Filter
+from db.listing import Window
+from db.statements import (
+    actions_of,
+    events_listing,
+    everybody,
+    user_columns,
+    users_listing,
+    whole_history,
+)
 from graph import ids
 from graph.context import Context, GraphInfo
 from graph.errors import Forbidden, InputError
@@ -21,12 +30,13 @@ from graph.inputs.users import (
     read_order,
     read_user_id,
 )
-from graph.page import After, Before, First, Last, Page, read_page, window
+from graph.order import Order
+from graph.page import After, Before, First, Last, Page, page, read_page, window
 from graph.personal_data import document
 from graph.scalars import Json
-from graph.selection import selects
+from graph.selection import names_below
 from graph.types.node import Node
-from graph.types.user import User, UserConnection, Users
+from graph.types.user import User, UserConnection, Users, columns_of
 from graph.types.user_event import UserEvent, UserEventConnection, decode_cursor
 from users import policy
 from users.identity import email_key, external_id_key, username_key
@@ -131,8 +141,9 @@ class Query:
         wanted = replace(read_filter(filter, search), readable=readable)
         asked = window(first, after, last, before, order.position)
         found: Page[Any] = Page([], has_next=False, has_previous=False)
-        if selects(info._raw_info, _ROW_FIELDS):  # noqa: SLF001 - Info offers no raw selection
-            found = await read_page(info.context, users_listing(wanted, order.sorts), asked)
+        selected = names_below(info._raw_info)  # noqa: SLF001 - Info offers no raw selection
+        if selected & _ROW_FIELDS:
+            found = await _read_users(info.context, wanted, order, asked, columns_of(selected))
         return UserConnection.of(Users(found, order, wanted))
 
     @strawberry.field(description="What happened to all users, the earliest first, page by page.")
@@ -175,6 +186,22 @@ class Query:
             if row is not None and row.version == before.version:  # else something happened between
                 return document(row, happened, did)
         return None
+
+
+async def _read_users(
+    context: Context, wanted: Filter, order: Order, window: Window, columns: frozenset[str]
+) -> Page[Any]:
+    if not wanted.lists_everybody:
+        listing = users_listing(wanted, order.sorts, user_columns(columns))
+        return await read_page(context, listing, window)
+    query = everybody(
+        order.steps,
+        columns,
+        after=window.after is not None,
+        before=window.before is not None,
+        from_end=window.from_end,
+    )
+    return page(await context.read(query, window.given()), window)
 
 
 async def _node(context: Context, text: str) -> Node | None:

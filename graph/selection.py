@@ -1,6 +1,5 @@
 """What an operation asks for below a field, where that decides which statements run."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from graphql import (
@@ -12,26 +11,23 @@ from graphql import (
 )
 
 
-def selects(info: GraphQLResolveInfo[Any], names: frozenset[str]) -> bool:
-    """Tell whether any of `names` is selected below this field, through fragments too.
+def names_below(info: GraphQLResolveInfo[Any]) -> frozenset[str]:
+    """Name the fields that are selected below this one, however deep, through fragments too.
 
-    A field under `@skip` counts as selected: a statement too many, never one too few.
+    A field under `@skip` counts as selected: a column too many, never one too few.
     """
-    seen: set[str] = set()
-
-    def within(nodes: Iterable[SelectionSetNode | None]) -> bool:
-        for selection in (s for node in nodes if node for s in node.selections):
+    names: set[str] = set()
+    fragments: set[str] = set()
+    left: list[SelectionSetNode | None] = [node.selection_set for node in info.field_nodes]
+    while left:
+        for selection in ((found := left.pop()) and found.selections) or ():
             match selection:
                 case FieldNode():
-                    if selection.name.value in names:
-                        return True
+                    names.add(selection.name.value)
+                    left.append(selection.selection_set)
                 case InlineFragmentNode():
-                    if within([selection.selection_set]):
-                        return True
-                case FragmentSpreadNode() if (name := selection.name.value) not in seen:
-                    seen.add(name)
-                    if within([info.fragments[name].selection_set]):
-                        return True
-        return False
-
-    return within(node.selection_set for node in info.field_nodes)
+                    left.append(selection.selection_set)
+                case FragmentSpreadNode() if (name := selection.name.value) not in fragments:
+                    fragments.add(name)
+                    left.append(info.fragments[name].selection_set)
+    return frozenset(names)

@@ -1,10 +1,12 @@
 """A user as clients see it, and the connection that a list of users is."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 import strawberry
+from strawberry.utils.str_converters import to_camel_case
 
 from db.filters import UserFilter
 from db.models import UserStatus
@@ -112,6 +114,18 @@ class User(View, Node):
             return None
         row = await context.users_by_id.load(user_id)
         return row and cls.of(row)
+
+
+# What each field reads of the record, by its name in the schema; the id always comes with it.
+_COLUMNS: Final[Mapping[str, Collection[str]]] = {
+    **{to_camel_case(n): {r} for n, r in User.__reads__.items() if isinstance(r, str)},
+    "viewerCan": {"status", "erased_at"},
+}
+
+
+def columns_of(fields: Collection[str]) -> frozenset[str]:
+    """Name the columns that fields of users are read from; names of other fields do no harm."""
+    return frozenset(column for field in fields for column in _COLUMNS.get(field, ()))
 
 
 @strawberry.type(description="A user in a list of users.")

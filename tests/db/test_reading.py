@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 import pytest
@@ -9,9 +10,19 @@ from asyncpg import ConnectionDoesNotExistError
 from sqlalchemy import event, literal_column, select, text
 
 from db.engine import Database, is_unreachable
+from db.filters import UserFilter
+from db.listing import Sort, Window
 from db.models import ActorKind, User, UserEvent, UserEventType, UserStatus
 from db.query import Query
-from db.statements import EVENTS_BY_ID, USERS_BY_EXTERNAL_ID, USERS_BY_ID, USERS_BY_USERNAME
+from db.statements import (
+    EVENTS_BY_ID,
+    USERS_BY_EXTERNAL_ID,
+    USERS_BY_ID,
+    USERS_BY_USERNAME,
+    everybody,
+    user_columns,
+    users_listing,
+)
 from tests.conftest import opened
 from tests.db.test_cancelling import ENDLESS
 
@@ -102,6 +113,48 @@ async def test_a_row_has_its_columns_as_attributes(filled: Database) -> None:
     assert row.created_at.tzinfo is UTC
     with pytest.raises(AttributeError):
         row.nothing  # noqa: B018 - that it isn't there
+
+
+@pytest.mark.parametrize("from_end", [False, True])
+@pytest.mark.parametrize(
+    "order",
+    [
+        (("created_at", True), ("id", True)),
+        (("status", False), ("id", False)),
+        (("updated_at", False), ("username_key", True), ("id", True)),
+    ],
+    ids=["newest first", "by status", "mixed"],
+)
+async def test_a_prepared_list_is_the_one_that_is_built(
+    filled: Database, order: tuple[tuple[str, bool], ...], *, from_end: bool
+) -> None:
+    async with filled.session() as session, filled.transaction(session):
+        session.add_all([user(n, created_at=AT.replace(year=1990 + n % 7)) for n in range(4, 30)])
+    sorts = [Sort(getattr(User, name), descending) for name, descending in order]
+    columns = frozenset({"username", "status"})
+    listing = users_listing(UserFilter(), sorts, user_columns(columns))
+    everyone = await filled.reader.select(listing.page(Window(100)))
+    places = [tuple(getattr(row, name) for name, _ in order) for row in everyone]
+    assert len(places) == 28  # less the deleted one
+    for after, before in product((None, places[3], places[-1]), (None, places[20], places[0])):
+        window = Window(5, after, before, from_end)
+        prepared = everybody(
+            order,
+            columns,
+            after=after is not None,
+            before=before is not None,
+            from_end=from_end,
+        )
+        rows = await filled.reader.rows(prepared, window.given())
+        built = await filled.reader.select(listing.page(window))
+        assert [row._asdict() for row in rows] == [row._asdict() for row in built]
+        assert prepared is everybody(
+            order,
+            columns,
+            after=after is not None,
+            before=before is not None,
+            from_end=from_end,
+        )
 
 
 async def test_a_read_sees_what_was_committed_before(filled: Database) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import insert
 
 from db.models import User, UserStatus
+from db.statements import everybody
 from graph import cursor
 from tests.client import Client
 
@@ -407,3 +408,39 @@ async def test_status_counts_are_one_statement(five: Client, statements: list[st
     statements.clear()
     await five.ask("{ users { statusCounts { status count } } }")
     assert ["GROUP BY" in statement for statement in statements] == [True]
+
+
+@pytest.mark.parametrize("arguments", ["", "(filter: {status: [ACTIVE]})"])
+async def test_only_the_columns_of_selected_fields_are_read(
+    five: Client, statements: list[str], arguments: str
+) -> None:
+    statements.clear()
+    found = await five.ask(
+        "query { users"
+        + arguments
+        + """{
+          ...page edges { ... on UserEdge { node { email viewerCan } } } } }
+        fragment page on UserConnection { nodes { ...more @skip(if: true) } }
+        fragment more on User { version }"""
+    )
+    assert found["edges"]
+    [statement] = statements
+    columns = statement.partition("FROM")[0].removeprefix("SELECT ").strip()
+    assert {column.removeprefix("users.") for column in columns.split(", ")} == {
+        "email",
+        "status",
+        "erased_at",
+        "version",
+        "created_at",
+        "id",
+    }
+
+
+async def test_equal_lists_are_prepared_once(five: Client) -> None:
+    query = "query ($n: Int) { users(first: $n, orderBy: [{field: EMAIL}]) { nodes { username } } }"
+    before = everybody.cache_info()
+    for n in (1, 2, 3):
+        assert len((await five.ask(query, n=n))["nodes"]) == n
+    after = everybody.cache_info()
+    assert (after.hits + after.misses - before.hits - before.misses) == 3
+    assert after.misses - before.misses <= 1
