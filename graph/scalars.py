@@ -11,6 +11,8 @@ BigInt = NewType("BigInt", int)
 Json = NewType("Json", dict[str, Any])
 
 _MAX_BIGINT = 2**63 - 1
+# The first and the last that Python has: PostgreSQL's driver takes them to mean no end at all.
+_ENDS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 def _write_moment(value: datetime) -> str:
@@ -21,7 +23,9 @@ def _read_moment(value: object) -> datetime:
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
         if moment is not None and moment.tzinfo is not None:
-            return moment.astimezone(UTC)
+            moment = moment.astimezone(UTC)
+            if moment not in _ENDS:
+                return moment
     except (ValueError, OverflowError):
         pass
     raise GraphQLError("A DateTime is written like 2026-01-31T12:00:00Z, with its offset from UTC.")

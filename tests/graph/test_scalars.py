@@ -5,6 +5,7 @@ import pytest
 from graphql import GraphQLError
 
 from graph.scalars import SCALARS, BigInt
+from tests.client import Client
 
 MOMENT = SCALARS[datetime]
 NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
@@ -27,12 +28,26 @@ def test_a_moment_is_written_in_utc_and_read_back(moment: datetime, text: str) -
 
 @pytest.mark.parametrize(
     "value",
-    ["2026-01-31", "2026-01-31T12:00:00", "yesterday", "", 1, None, "0001-01-01T00:00:00+01:00"],
+    [
+        *("2026-01-31", "2026-01-31T12:00:00", "yesterday", "", 1, None),
+        *("0001-01-01T00:00:00+01:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"),
+        "0001-01-01T01:00:00+01:00",
+    ],
 )
 def test_what_is_no_moment(value: Any) -> None:
     assert MOMENT.parse_value
     with pytest.raises(GraphQLError, match="A DateTime is written like"):
         MOMENT.parse_value(value)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00.000001Z", "9999-12-31T23:59:59.999998Z"])
+async def test_the_first_and_the_last_moment_are_kept_as_they_are(
+    client: Client, text: str
+) -> None:
+    user = await client.create("ada")
+    await client.do("deleteUser", user["id"], eraseAfter=text)
+    query = "query ($id: ID!) { user(id: $id) { eraseAfter } }"
+    assert await client.ask(query, id=user["id"]) == {"eraseAfter": text}
 
 
 def test_a_moment_may_have_any_offset() -> None:
