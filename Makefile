@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test install check format schema lock bench bench-scale bench-bulk bench-feed fuzz audit-deps clean
+.PHONY: run test install check format schema lock fuzz fuzz-postgres audit-deps clean
+.PHONY: bench bench-docs bench-scale bench-bulk bench-feed
 
 run: install
 	@$(BIN)/roster serve
@@ -36,9 +37,18 @@ schema: install
 fuzz: install
 	$(BIN)/python -m tests.fuzz
 
-# Roster beside other servers, in some minutes. BENCH="--only roster,floor,user --seconds 1" for less.
+# Roster beside other servers, in ten minutes. BENCH="--only roster,floor,user --seconds 1" for less.
 bench: install
 	$(BIN)/python -m benchmarks.performance $(BENCH)
+
+# The figures and the picture of docs/performance.md, from what `make bench BENCH="--json FILE"` wrote.
+bench-docs: install
+	$(BIN)/python -m benchmarks.publish $(RESULTS)
+
+# The same, to two workers on PostgreSQL.
+fuzz-postgres: install
+	$(BIN)/python -m tests.fuzz --postgres --workers 2
+
 
 # Some minutes: directories of 10 k, 100 k and 1 M users on PostgreSQL.
 bench-scale: install
@@ -70,4 +80,4 @@ audit-deps:
 	    echo "the advisories cannot be had from here, and nothing was checked." >&2; exit 1; }
 
 clean:
-	rm -rf .venv .venv-audit tests/audit/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-audit tests/audit/node_modules benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

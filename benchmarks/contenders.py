@@ -1,7 +1,6 @@
 """The servers that are measured, each one process on one database, and how each is started."""
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,8 @@ _START_SECONDS = 60
 class Contender:
     """`name` is what --only takes. In `command` and `environment`, {port} and {url} are filled in.
 
-    `grows_a_key` says that its requests need an API key of Roster's.
+    One that `signs_in` sends an API key of Roster's; one that `may_be_missing` is left out where it
+    cannot be started.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Contender:
     dialect: Dialect = field(default_factory=Dialect)
     environment: Mapping[str, str] = field(default_factory=dict)
     signs_in: bool = False
+    may_be_missing: bool = False
 
 
 def _uvicorn(app: str) -> Sequence[str]:
@@ -56,18 +57,18 @@ DEVELOPMENT: Final = Contender("roster", "Roster, development", _ROSTER, ROSTER,
 PRODUCTION: Final = Contender(
     "production", "Roster, production", _ROSTER, ROSTER, _ON | _PRODUCTION, signs_in=True
 )
-_DATABASE = {"BENCH_DATABASE_URL": "{url}"}
+DATABASE: Final = {"BENCH_DATABASE_URL": "{url}"}
 FLOOR: Final = Contender(
-    "floor", "bare ASGI, no GraphQL", _uvicorn("benchmarks.floor:app"), Paths(), _DATABASE
+    "floor", "bare ASGI, no GraphQL", _uvicorn("benchmarks.floor:app"), Paths(), DATABASE
 )
 TUTORIAL: Final = Contender(
-    "tutorial", "tutorial", _uvicorn("benchmarks.tutorial:app"), environment=_DATABASE
+    "tutorial", "tutorial", _uvicorn("benchmarks.tutorial:app"), environment=DATABASE
 )
 CACHES: Final = Contender(
     "caches",
     "tutorial with caches",
     _uvicorn("benchmarks.tutorial:app"),
-    environment=_DATABASE | {"BENCH_CACHES": "1"},
+    environment=DATABASE | {"BENCH_CACHES": "1"},
 )
 PYTHON: Final = (TUTORIAL, CACHES, FLOOR, DEVELOPMENT, PRODUCTION)
 
@@ -79,11 +80,11 @@ class Running:
     address: str
     headers: Mapping[str, str]
 
-    def resident(self) -> int:
-        """Give the bytes of memory that it has, with all its processes' where it has several."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        return int(found[1]) * 1024 if found else 0
+    def processor_seconds(self) -> float:
+        """Tell how long it has kept a core busy since its start."""
+        # The fields after the name, which is in brackets; man proc_pid_stat.
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

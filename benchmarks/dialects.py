@@ -11,7 +11,6 @@ from graph import ids
 ALIASES: Final = 20
 # Stands in a body for a number that was never used before; as long as what comes in its place.
 MARK: Final = "@" * 10
-_FIELDS = "id username email status createdAt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +27,10 @@ class Request:
 class Dialect:
     """GraphQL as Roster and those that have its schema are asked. `encode` makes an id of a key."""
 
-    one = f"query ($id: ID!) {{ user(id: $id) {{ {_FIELDS} }} }}"
-    page = f"""query ($first: Int!) {{ users(first: $first) {{
-      edges {{ cursor node {{ {_FIELDS} }} }}
-      pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} }}"""
-    aliased = "query ({}) {{ {} }}"
-    alias_variable = "$u{0}: ID!"
-    alias = "u{0}: user(id: $u{0}) {{ " + _FIELDS + " }}"
+    fields = "id username email status createdAt"
+    one = "user(id: {}) {{ {} }}"
+    users = "users(first: $first)"
+    key_type = "ID!"
     creation = """mutation ($input: CreateUserInput!) {
       createUser(input: $input) { user { id username version } } }"""
 
@@ -42,21 +38,28 @@ class Dialect:
         self.encode = encode
 
     def look_up(self, key: int) -> Request:
-        return self.ask(self.one, id=self.encode(key))
+        query = f"query ($id: {self.key_type}) {{ {self.one.format('$id', self.fields)} }}"
+        return self._ask(query, id=self.encode(key))
 
     def list(self, first: int) -> Request:
-        return self.ask(self.page, first=first)
+        return self._ask(
+            f"""query ($first: Int!) {{ {self.users} {{
+              edges {{ cursor node {{ {self.fields} }} }}
+              pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} }}""",
+            first=first,
+        )
 
     def look_up_many(self, keys: Sequence[int]) -> Request:
-        declared = ", ".join(map(self.alias_variable.format, range(len(keys))))
-        fields = " ".join(map(self.alias.format, range(len(keys))))
-        given = {f"u{n}": self.encode(key) for n, key in enumerate(keys)}
-        return self.ask(self.aliased.format(declared, fields), **given)
+        given = {f"k{n}": self.encode(key) for n, key in enumerate(keys)}
+        declared = ", ".join(f"${name}: {self.key_type}" for name in given)
+        plain = self.one.removeprefix("user: ")
+        fields = (f"u{n}: {plain.format(f'$k{n}', self.fields)}" for n in range(len(keys)))
+        return self._ask(f"query ({declared}) {{ {' '.join(fields)} }}", **given)
 
     def create(self, username: str) -> Request:
-        return self.ask(self.creation, input=creation(username))
+        return self._ask(self.creation, input=creation(username))
 
-    def ask(self, query: str, **variables: Any) -> Request:
+    def _ask(self, query: str, **variables: Any) -> Request:
         return Request("POST", "/graphql", orjson.dumps({"query": query, "variables": variables}))
 
 

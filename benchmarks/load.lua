@@ -1,8 +1,8 @@
 -- Sends the requests of a file, in their order and round again, and prints what came of it as JSON.
--- A line is a method, a path and a body, between tabs. Arguments: the file, the first of the
--- numbers that stand in for a mark, and after how many requests to stop, 0 for never.
+-- A line is a method, a path and a body, between tabs. Arguments: the file, and where to begin with
+-- the numbers that stand in for a mark.
 local MARK = "@@@@@@@@@@"
-local requests, at, number, sent, most = {}, 0, 0, 0, 0
+local requests, at, number = {}, 0, 0
 local marked = false
 
 function init(args)
@@ -11,13 +11,11 @@ function init(args)
     requests[#requests + 1] = wrk.format(method, path, nil, body)
   end
   marked = requests[1]:find(MARK, 1, true) ~= nil
-  number, most = tonumber(args[2]), tonumber(args[3])
+  number = tonumber(args[2])
 end
 
 function request()
   at = at % #requests + 1
-  sent = sent + 1
-  if sent == most then wrk.thread:stop() end
   if not marked then return requests[at] end
   number = number + 1
   return (requests[at]:gsub(MARK, string.format("%010d", number)))

@@ -5,112 +5,98 @@ connections, which asks one server after the other: each operation goes round al
 as there are rounds, so that whatever else the machine does falls on all.
 """
 
-import argparse
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
-from typing import TypeVar
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, ExitStack
+from typing import NoReturn
 
 import asyncpg
+import orjson
 from rich.console import Console
 
-from benchmarks import contenders, databases
-from benchmarks.contenders import Contender, running
+from benchmarks import databases, options, stage
 from benchmarks.load import CannotMeasure, wrk
-from benchmarks.operations import OPERATIONS, PEOPLE, Operation
-from benchmarks.people import populate
-from benchmarks.report import machine, table
+from benchmarks.operations import PEOPLE
+from benchmarks.options import Options
+from benchmarks.process import DOCUMENTS, REQUESTS, Figures, first_requests, mebibytes, memory
+from benchmarks.report import Results, machine, table
 from benchmarks.rounds import measure
 from benchmarks.truth import Truth
-from db import migrate
-from db.engine import Database
-from tests.process import run
 
-_console = Console(width=140, highlight=False)
-say = _console.print
+_console = Console(width=150, highlight=False)
 
-Named = TypeVar("Named", Contender, Operation)
+
+def say(what: object) -> None:
+    _console.print(what)
+    sys.stdout.flush()
 
 
 def main() -> None:
-    options = _options()
-    # As a Ctrl-C: what was started is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    wanted = options.read(__doc__)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     try:
-        asyncio.run(bench(options))
+        results = asyncio.run(bench(wanted))
     except CannotMeasure as error:
         sys.exit(f"make bench: {error}")
     except KeyboardInterrupt:
         sys.exit("make bench: stopped")
+    for operation in results.loads:
+        say(table(results, operation))
+    for line in results.told():
+        say(line)
+    if wanted.json:
+        wanted.json.write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2))
 
 
-def _options() -> argparse.Namespace:
-    names = [named.name for named in (*contenders.PYTHON, *OPERATIONS)]
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the medians are taken")
-    parser.add_argument("--only", default="", help=f"what to measure: some of {','.join(names)}")
-    options = parser.parse_args()
-    options.only = list(filter(None, options.only.split(",")))
-    if unknown := set(options.only).difference(names):
-        parser.error(f"--only: not known: {', '.join(sorted(unknown))}")
-    return options
+def _stop(number: int, _: object) -> NoReturn:
+    """End what runs; all that was started is stopped on the way out, which no signal cuts short."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
-def _named(of: Sequence[Named], names: Collection[str]) -> list[Named]:
-    """Choose those that are named; all of them, where none is."""
-    return [named for named in of if named.name in names] or list(of)
-
-
-async def bench(options: argparse.Namespace) -> None:
+async def bench(wanted: Options) -> Results:
     wrk()
-    servers = _named(contenders.PYTHON, options.only)
-    operations = _named(OPERATIONS, options.only)
+    results = Results(machine(), os.getloadavg()[0], wanted.seconds, wanted.rounds)
     async with AsyncExitStack() as stack:
         admin = stack.enter_context(databases.server())
         url = await stack.enter_async_context(databases.scratch(admin, "roster_performance"))
-        await _fill(url)
-        signed_in = {"authorization": f"Bearer {await _api_key(url)}"}
-        up = [
-            stack.enter_context(running(server, url, signed_in if server.signs_in else {}))
-            for server in servers
-        ]
+        await stage.fill(url)
+        say(f"PostgreSQL runs, with {PEOPLE:,} users.")
         connection = await asyncpg.connect(url)
         stack.push_async_callback(connection.close)
-        measured = await measure(
-            up,
-            operations,
-            Truth(connection),
-            say,
-            rounds=options.rounds,
-            seconds=options.seconds,
+        results.machine["PostgreSQL"] = await connection.fetchval("SHOW server_version")
+        signed_in = await stage.key(url)
+        if wanted.tables:
+            await _compare(wanted, results, url, signed_in, Truth(connection))
+        results.figures.update(await _look_closer(wanted, url, signed_in))
+    return results
+
+
+async def _compare(
+    wanted: Options, results: Results, url: str, signed_in: Mapping[str, str], truth: Truth
+) -> None:
+    with ExitStack() as stack:
+        up, missing = stage.start(stack, wanted.servers, url, signed_in, say)
+        results.missing.update(missing)
+        loads = await measure(
+            up, wanted.operations, truth, say, rounds=wanted.rounds, seconds=wanted.seconds
         )
-        for asked in operations:
-            say(table(asked, measured[asked.name], servers))
-        _tell(machine(await connection.fetchval("SHOW server_version")))
+        results.loads.update(loads)
+        results.memory.update({s.contender.name: mebibytes(s.pid) for s in up})
 
 
-async def _fill(url: str) -> None:
-    database = Database(url, pool_size=1)
-    try:
-        await migrate.upgrade(database)
-        await populate(database, PEOPLE)
-    finally:
-        await database.close()
-    say(f"PostgreSQL runs, with {PEOPLE:,} users.")
-
-
-async def _api_key(url: str) -> str:
-    scopes = ("--scope", "users:read", "--scope", "users:write")
-    code, output = await run("key", "create", "benchmark", *scopes, ROSTER_DATABASE_URL=url)
-    assert code == 0, output
-    return output.split()[-1]
-
-
-def _tell(facts: Mapping[str, str]) -> None:
-    say(", ".join(f"{name} {value}" for name, value in facts.items()))
+async def _look_closer(wanted: Options, url: str, signed_in: Mapping[str, str]) -> Figures:
+    figures: Figures = {}
+    if wanted.wants(options.START):
+        figures |= await first_requests(url)
+    if wanted.wants(options.MEMORY):
+        say(f"{REQUESTS:,} requests with {DOCUMENTS:,} documents, to see what memory they leave.")
+        figures |= memory(url, signed_in)
+    return figures
 
 
 if __name__ == "__main__":

@@ -5,53 +5,106 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
 from rich.table import Table
 
-from benchmarks.contenders import CACHES, FLOOR, Contender
-from benchmarks.load import Load
-from benchmarks.operations import Operation
+from benchmarks.contenders import CACHES, FLOOR, TUTORIAL
+from benchmarks.load import CONNECTIONS, Load
+from benchmarks.operations import OPERATIONS
+from benchmarks.options import SERVERS
 
-_COMPARED_WITH = (CACHES, FLOOR)
+TITLES = {named.name: named.title for named in (*SERVERS, *OPERATIONS)}
+COMPARED_WITH = (TUTORIAL.name, CACHES.name, FLOOR.name)
+
+_QUIET = 0.5
 
 
-def table(asked: Operation, loads: Mapping[str, Load], servers: Iterable[Contender]) -> Table:
-    made = Table(title=asked.title, title_justify="left")
-    made.add_column("server")
-    compared = [other for other in _COMPARED_WITH if other.name in loads]
-    for name in (
-        "requests/s",
-        "p50 ms",
-        "p99 ms",
-        "p99/p50",
-        *(f"times {c.title}" for c in compared),
-    ):
-        made.add_column(name, justify="right")
-    for server in servers:
-        if server.name not in loads:
-            continue
-        done = loads[server.name]
-        ratios = (f"{done.rate / loads[other.name].rate:.2f}" for other in compared)
-        made.add_row(
-            server.title,
-            f"{done.rate:.0f}",
-            f"{done.p50:.2f}",
-            f"{done.p99:.2f}",
-            f"{done.p99 / done.p50:.1f}",
-            *ratios,
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a run measures, as --json keeps it: servers and operations by the names of --only."""
+
+    machine: dict[str, str]
+    load_before: float
+    """How many processes wanted the machine before the measurement, in the minute's average."""
+    seconds: int
+    rounds: int
+    loads: dict[str, dict[str, Load]] = field(default_factory=dict)
+    """Operation -> server -> what was measured."""
+    memory: dict[str, float] = field(default_factory=dict)
+    """Server -> MiB at the end of the load."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """Server -> why it could not be started."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Of Roster's process: what, and in which unit, -> how much."""
+
+    @classmethod
+    def read(cls, text: bytes) -> "Results":
+        kept = orjson.loads(text)
+        kept["loads"] = {
+            operation: {server: Load(**load) for server, load in loads.items()}
+            for operation, loads in kept["loads"].items()
+        }
+        return cls(**kept)
+
+    def rows(self, operation: str) -> Iterator[Sequence[str]]:
+        """Give the lines of an operation's table, its head first."""
+        loads = self.loads[operation]
+        compared = [name for name in COMPARED_WITH if name in loads]
+        ratios = (f"times {TITLES[name]}" for name in compared)
+        yield "server", "requests/s", "p50 ms", "p99 ms", "p99/p50", "CPU ms", *ratios
+        for name, done in loads.items():
+            yield (
+                TITLES[name],
+                f"{done.rate:.0f}",
+                f"{done.p50:.2f}",
+                f"{done.p99:.2f}",
+                f"{done.p99 / done.p50:.1f}",
+                f"{done.busy:.2f}",
+                *(f"{done.rate / loads[other].rate:.2f}" for other in compared),
+            )
+
+    def told(self) -> Iterator[str]:
+        """Give what stands beside the tables, line by line."""
+        yield from (f"Without {TITLES[name]}: {why}" for name, why in self.missing.items())
+        if self.memory:
+            held = (f"{TITLES[name]} {held:.0f}" for name, held in self.memory.items())
+            yield f"MiB of memory at the end of the load: {', '.join(held)}."
+        yield from (f"{name}: {figure:.1f}" for name, figure in self.figures.items())
+        yield (
+            ", ".join(f"{n} {v}" for n, v in self.machine.items())
+            + f", load before {self.load_before:.1f}."
         )
+        if self.load_before > _QUIET:
+            yield (
+                "The machine was busy with other things before the measurement already: rates are "
+                "low and noisy, and a server that needs little suffers least."
+            )
+        yield (
+            f"Medians of {self.rounds} rounds of {self.seconds} s with {CONNECTIONS} connections. "
+            "CPU is the server's own for each request, less its database's."
+        )
+
+
+def table(results: Results, operation: str) -> Table:
+    head, *rows = results.rows(operation)
+    made = Table(title=TITLES[operation], title_justify="left")
+    for name in head:
+        made.add_column(name, justify="left" if name == "server" else "right")
+    for row in rows:
+        made.add_row(*row)
     return made
 
 
-def machine(postgres: str) -> dict[str, str]:
-    """Tell what the measurements were made on."""
+def machine() -> dict[str, str]:
+    """Tell what the measurements are made on."""
     return {
         "cores": str(os.cpu_count()),
         "processor": _processor(),
         "Python": platform.python_version(),
-        "PostgreSQL": postgres,
         "Node": _output("node", "--version").removeprefix("v"),
         "wrk": _output("wrk", "-v").partition(" [")[0].removeprefix("wrk "),
     }

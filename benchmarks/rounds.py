@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 
@@ -70,9 +70,11 @@ class _Lane:
         return done
 
     def _load(self, seconds: int) -> Load:
+        before = self.server.processor_seconds()
         done = load(self.server.address, self.requests, seconds, self.server.headers)
+        busy = (self.server.processor_seconds() - before) / done.requests
         check_sizes(self.server, self.asked, done, self.size)
-        return done
+        return replace(done, busy=busy * 1_000)
 
 
 async def _lane(http: httpx.AsyncClient, server: Running, asked: Operation, truth: Truth) -> _Lane:
@@ -87,4 +89,5 @@ def _median(loads: Sequence[Load]) -> Load:
         p50=statistics.median(done.p50 for done in loads),
         p99=statistics.median(done.p99 for done in loads),
         bytes_each=statistics.median(done.bytes_each for done in loads),
+        busy=statistics.median(done.busy for done in loads),
     )

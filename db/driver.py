@@ -4,14 +4,20 @@ Beside one short statement, SQLAlchemy's session, transaction and result cost se
 the statement does. So it is turned into the driver's text once, and then needs a list of values.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlalchemy import ClauseElement, Dialect, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
+
+from db.pool import borrow
+
+# After these the statement may still be running.
+_UNANSWERED: Final = (TimeoutError, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +45,14 @@ async def fetch(engine: AsyncEngine, prepared: Prepared, given: Mapping[str, Any
     somebody gave up waiting is thrown away, and the server told to stop, as a session does.
     """
     values = prepared.values(given)
-    lent = await greenlet_spawn(engine.sync_engine.pool.connect)
+    lent = await borrow(engine.sync_engine.pool)
     driver: Any = lent.driver_connection
     try:
         _tell(engine, prepared.text, values)
         rows: list[Any] = await driver.fetch(prepared.text, *values)
     except BaseException as error:
         told = _told(error, lent, engine, prepared.text)
-        if driver.is_closed() or not isinstance(error, Exception):
+        if driver.is_closed() or isinstance(error, _UNANSWERED):
             await greenlet_spawn(lent.invalidate, error)
         else:
             lent.close()

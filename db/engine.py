@@ -2,19 +2,22 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import aiosqlite
+import asyncpg
 from asyncpg import PostgresError
-from sqlalchemy import URL, Connection, Insert, event, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import URL, ClauseElement, Connection, Insert, event, text
+from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, PoolResetState
 
 from db.driver import Prepared, fetch
+from db.pool import FairPool, watch
+from db.reading import Reader
 from db.url import parse_url
 
 # SQLSTATEs of PostgreSQL, appendix A: of a taken key, of a transaction that can be tried again
@@ -70,13 +73,21 @@ class Database:
             statement_timeout,
             pool_size=pool_size,
             max_overflow=0,
+            poolclass=FairPool,
             pool_timeout=pool_timeout,
             pool_pre_ping=pool_pre_ping,
         )
         self.writes_at_once = not self.is_sqlite
-        self._prepared: dict[Insert, Prepared] = {}
+        self._prepared: dict[ClauseElement, Prepared] = {}
+        self.reader = (
+            Reader(self.engine, _fetch_from_sqlite, lambda _: False)
+            if self.is_sqlite
+            else Reader(self.engine, _fetch_from_postgres, _is_closed)
+        )
         # Apart, so that a notification never waits for a request's connection, nor takes it one.
-        self._notifier = None if self.is_sqlite else _engine(self.url, None, pool_size=1)
+        self._notifier = (
+            None if self.is_sqlite else _engine(self.url, None, pool_size=1, poolclass=FairPool)
+        )
         # SQLite has one writer: in this process writers queue here, where a waiter costs nothing,
         # and not inside SQLite, where it costs a thread that sleeps and polls.
         self._writer = asyncio.Lock() if self.is_sqlite else None
@@ -105,10 +116,13 @@ class Database:
 
         Only where `writes_at_once`: SQLite has no statement that writes to two tables.
         """
+        return await fetch(self.engine, self._prepare(statement), values)
+
+    def _prepare(self, statement: ClauseElement) -> Prepared:
         prepared = self._prepared.get(statement)
         if prepared is None:
             prepared = self._prepared[statement] = Prepared.of(statement, self.engine.dialect)
-        return await fetch(self.engine, prepared, values)
+        return prepared
 
     def check_file(self) -> None:
         """Raise sqlite3.Error where SQLite's file cannot be opened.
@@ -142,9 +156,8 @@ class Database:
         PostgreSQL lets only one transaction that notifies commit at a time.
         """
         if self._notifier:
-            async with self._notifier.connect() as connection:
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
-                await connection.execute(_NOTIFY, {"channel": _CHANNEL, "sender": sender})
+            values = {"channel": _CHANNEL, "sender": sender}
+            await fetch(self._notifier, self._prepare(_NOTIFY), values)
 
     @asynccontextmanager
     async def listening(self, heard: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
@@ -184,6 +197,7 @@ class Database:
                 await connection.execute(text(f"PRAGMA busy_timeout = {_SQLITE_BUSY_MS}"))
 
     async def close(self) -> None:
+        await self.reader.close()
         await self.engine.dispose()
         if self._notifier:
             await self._notifier.dispose()
@@ -209,12 +223,16 @@ def is_unreachable(error: BaseException | None) -> bool:
             return True
         case PostgresError():
             return str(error.sqlstate).startswith(_UNREACHABLE)
+        case sqlite3.Error():
+            return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _SQLITE_UNREACHABLE
         case DBAPIError(connection_invalidated=True):
             return True
         case DBAPIError(orig=sqlite3.Error() as cause):
-            return (cause.sqlite_errorcode & 0xFF) in _SQLITE_UNREACHABLE
+            return is_unreachable(cause)
         case DBAPIError():
             return is_unreachable(getattr(error.orig, "__cause__", None))
+        case EmulatedDBAPIException():  # as SQLAlchemy's dialect for asyncpg translates
+            return is_unreachable(error.__cause__)
         case _:
             return False
 
@@ -227,20 +245,63 @@ def _engine(url: URL, statement_timeout: float | None, **options: Any) -> AsyncE
     options |= {"hide_parameters": True}  # they are personal data, and errors are logged
     if url.get_backend_name() == "sqlite":
         connecting = {"isolation_level": None, "async_creator_fn": _connect_sqlite}
+        options |= {"pool_reset_on_return": None}  # `_end_on_sqlite` does it
         engine = create_async_engine(url, connect_args=connecting, **options)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_on_sqlite)
+        event.listen(engine.sync_engine, "reset", _end_on_sqlite)
         event.listen(engine.sync_engine, "invalidate", _interrupt_sqlite)
         return engine
-    return create_async_engine(
+    pings = options.pop("pool_pre_ping", False)
+    engine = create_async_engine(
         url,
         connect_args={
+            "async_creator_fn": _Connecting,
             "timeout": _CONNECT_SECONDS,
             "command_timeout": statement_timeout,
             "server_settings": {"application_name": "roster", "timezone": "UTC", "jit": "off"},
         },
         **options,
     )
+    watch(engine.sync_engine, pings=pings)
+    return engine
+
+
+class _Connecting:
+    """A connection to PostgreSQL that is on its way once somebody waits for it, and not before.
+
+    A read tries first whether there is one already (`db.reading`): asyncpg's own coroutine would
+    complain then that nobody had waited for it.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._arguments = arguments
+        self._options = options
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        connecting: Generator[Any, None, Any] = asyncpg.connect(
+            *self._arguments, **self._options
+        ).__await__()
+        return connecting
+
+
+def _fetch_from_postgres(
+    driver: Any, text: str, arguments: Sequence[Any]
+) -> Awaitable[Sequence[Any]]:
+    found: Awaitable[Sequence[Any]] = driver.fetch(text, *arguments)
+    return found
+
+
+def _is_closed(driver: Any) -> bool:
+    """Tell, without asking the server, whether a connection to PostgreSQL was closed or lost."""
+    return bool(driver.is_closed())
+
+
+def _fetch_from_sqlite(
+    driver: Any, text: str, arguments: Sequence[Any]
+) -> Awaitable[Sequence[Any]]:
+    found: Awaitable[Sequence[Any]] = driver.execute_fetchall(text, arguments)
+    return found
 
 
 class _SQLite(aiosqlite.Connection):
@@ -283,6 +344,12 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _end_on_sqlite(connection: Any, _: object, state: PoolResetState) -> None:
+    """Roll back what was left open; where nothing was, its thread need not be asked."""
+    if state.asyncio_safe and connection.driver_connection.in_transaction:
+        connection.rollback()
 
 
 def _interrupt_sqlite(connection: Any, *_: object) -> None:

@@ -1,5 +1,6 @@
 """The tables: columns, constraints and indexes, each by name."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Any, NotRequired, Self, TypedDict
@@ -113,8 +114,18 @@ class User(Model):
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
-        """Make a user of a row that has all the columns; no session knows of them."""
-        return cls(**row._mapping)  # noqa: SLF001 - its public name
+        """Make a user of a row that has all the columns."""
+        return cls.having(row._asdict())
+
+    @classmethod
+    def having(cls, columns: Mapping[str, Any]) -> Self:
+        """Make a user of all the columns; no session knows of them.
+
+        As a session makes one of a row: the constructor would take down each value as a change.
+        """
+        user: Self = cls.__mapper__.class_manager.new_instance()
+        user.__dict__.update(columns)
+        return user
 
     __table_args__ = (
         CheckConstraint("is_active = (status = 'ACTIVE')", "is_active_follows_status"),
@@ -222,3 +233,6 @@ class ApiKey(Model):
     last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (UniqueConstraint("digest"),)
+
+
+Model.registry.configure()  # so that `User.having` finds all as a constructor would leave it

@@ -26,6 +26,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from db.filters import BEFORE_DELETED, NOT_DELETED, Condition, EventFilter, UserFilter
 from db.listing import Listing, Sort, Window, bounds, term
 from db.models import ActorKind, ApiKey, Change, IdempotencyKey, User, UserEvent
+from db.types import among
 
 _USERS = cast("Table", User.__table__)
 _EVENTS = cast("Table", UserEvent.__table__)
@@ -36,7 +37,7 @@ EVENT_COLUMNS = tuple(_EVENTS.c)
 
 def user_by(column: InstrumentedAttribute[Any]) -> Select[Any]:
     """Select the users whose key is among `keys`; deleted ones by their id alone."""
-    keys = column.in_(bindparam("keys", expanding=True))
+    keys = among(column, "keys")
     return select(*USER_COLUMNS, column.label("key")).where(
         keys if column is User.id else and_(keys, NOT_DELETED)
     )
@@ -46,9 +47,7 @@ USERS_BY_ID = user_by(User.id)
 USERS_BY_USERNAME = user_by(User.username_key)
 USERS_BY_EMAIL = user_by(User.email_key)
 USERS_BY_EXTERNAL_ID = user_by(User.external_id)
-EVENTS_BY_ID = select(*EVENT_COLUMNS, UserEvent.id.label("key")).where(
-    UserEvent.id.in_(bindparam("keys", expanding=True))
-)
+EVENTS_BY_ID = select(*EVENT_COLUMNS, UserEvent.id.label("key")).where(among(UserEvent.id, "keys"))
 
 
 def users_listing(filter: UserFilter, order: Sequence[Sort]) -> Listing:

@@ -1,9 +1,25 @@
 """Column types that behave the same on SQLite and on PostgreSQL."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, String, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Integer,
+    String,
+    TypeDecorator,
+    bindparam,
+)
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.functions import FunctionElement
 
 # SQLite makes a rowid alias, and so an auto-increment, of INTEGER alone.
 Id = BigInteger().with_variant(Integer(), "sqlite")
@@ -30,7 +46,41 @@ class UtcDateTime(TypeDecorator[datetime]):
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None or dialect.name != "sqlite":
-            return value
-        return value.replace(tzinfo=UTC)
+    def result_processor(
+        self,
+        dialect: Dialect,
+        coltype: object,  # noqa: ARG002 - SQLAlchemy passes it
+    ) -> Callable[[Any], datetime | None] | None:
+        """Convert what has to be: PostgreSQL's driver gives aware datetimes in UTC itself."""
+        return _kept_as_text if dialect.name == "sqlite" else None
+
+
+def _kept_as_text(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+class _Among(FunctionElement[bool]):
+    """Whether a column has one of the values of one parameter: one text for however many."""
+
+    inherit_cache = True
+
+
+def among(column: InstrumentedAttribute[Any], parameter: str) -> ColumnElement[bool]:
+    """Hold for a column that has one of the values of a parameter, which is a list."""
+    item = BigInteger() if isinstance(column.type, Integer) else String()
+    values: BindParameter[Any] = bindparam(
+        parameter, type_=postgresql.ARRAY(item).with_variant(JSON(), "sqlite")
+    )
+    return _Among(column, values)
+
+
+@compiles(_Among, "postgresql")
+def _among_an_array(element: _Among, compiler: Any, **options: Any) -> str:
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} = ANY ({values})"
+
+
+@compiles(_Among, "sqlite")
+def _among_json(element: _Among, compiler: Any, **options: Any) -> str:
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - compiled parts

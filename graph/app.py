@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph import http, logs, signals
+from graph.batches import Batches
 from graph.browsers import KnownHosts, Origins, RawHeaders, SecurityHeaders, security_headers
 from graph.callers import Callers
 from graph.documents import Documents
@@ -107,7 +108,18 @@ def _add_graphql(app: Roster, settings: Settings, origins: Origins, security: Ra
     )
     live = Live(execution)
     bodies = BodyLimits(settings.body_limit, settings.body_timeout)
-    door = Door(gate, origins, throttle, execution, live, bodies, security, graphiql=development)
+    batches = Batches(settings.batch_limit, gate, throttle, execution)
+    door = Door(
+        gate,
+        origins,
+        throttle,
+        execution,
+        live,
+        batches,
+        bodies,
+        security,
+        graphiql=development,
+    )
     limits = Limits(
         init_seconds=settings.socket_init_timeout,
         send_seconds=settings.send_timeout,

@@ -65,6 +65,8 @@ def serve() -> None:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=10,
+        # A worker that is busy, or still starting on a busy machine, is not ended and started anew.
+        timeout_worker_healthcheck=30,
         http=HTTPProtocol,
         ws=WebSocketProtocol,
         ws_max_size=256 * 1024,

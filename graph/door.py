@@ -5,7 +5,7 @@ https://graphql.github.io/graphql-over-http/draft/ has the rules; graphql-http's
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -18,6 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from graph import headers, http, negotiation
+from graph.batches import Batches
 from graph.browsers import Origins, RawHeaders, with_missing
 from graph.context import Context
 from graph.event_stream import events, refusal
@@ -64,6 +65,7 @@ class Door:
     throttle: Throttle
     execution: Execution
     live: Live
+    batches: Batches
     limits: BodyLimits
     security: RawHeaders
     graphiql: bool
@@ -103,7 +105,10 @@ class Door:
             if scope["method"] == "GET":
                 request = read_get(scope)
             else:
-                request = await read_post(given, receive, self.limits)
+                sent = await read_post(given, receive, self.limits)
+                if batch := self.batches.of(sent):
+                    return await self._batch(scope, batch, media, context, quota)
+                request = Request.of(sent)
             return await self._admitted(scope, request, media, context, quota)
         except Refused as refused:
             refused.headers = {**quota, **refused.headers}
@@ -130,6 +135,19 @@ class Door:
             message = f"A subscription goes over WebSocket, or by Accept: {EVENTS}."
             raise BadRequest(message, "SUBSCRIPTION_NOT_STREAMED")
         return Answer(await self.execution.run(operation), 200, media, quota)
+
+    async def _batch(
+        self,
+        scope: Scope,
+        batch: Sequence[object],
+        media: str,
+        context: Context,
+        quota: Mapping[str, str],
+    ) -> Response:
+        if media == EVENTS:
+            raise BadRequest(f"A batch is answered as {JSON}, and not by a stream.")
+        body, left = await self.batches.answer(scope, context, batch, quota)
+        return Answer(body, 200, JSON, left)
 
 
 def _refusal(refused: Refused, media: str) -> Response:

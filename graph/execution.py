@@ -116,13 +116,15 @@ class Execution:
         """
         compiled = operation.prepared.compiled
         if compiled is None:
-            return await _of(self.executor(operation, root).execute_operation())
+            told: Any = self.executor(operation, root).execute_operation()
+            result: ExecutionResult = await told if isawaitable(told) else told
+            return result
         variables = operation.request.variables
         try:
             found = compiled.execute(root, operation.context, variables, max_errors=MAX_ERRORS)
         except WrongVariables as wrong:
             raise rejected(operation.context, *wrong.errors) from None
-        return await _of(found)
+        return found if isinstance(found, ExecutionResult) else await found
 
     def executor(self, operation: Operation, root: object = None) -> "Executor[Any]":
         """Coerce the variables; raise Rejected where they are wrong."""
@@ -159,11 +161,6 @@ class Execution:
             if not reads:
                 message += " What it had not answered may be done or not."
             raise Refused("TIMEOUT", message, 504) from None
-
-
-async def _of(found: Any) -> ExecutionResult:
-    result: ExecutionResult = await found if isawaitable(found) else found
-    return result
 
 
 def rejected(context: Context, *errors: GraphQLError) -> Rejected:

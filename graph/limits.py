@@ -37,6 +37,9 @@ class Limits:
     """What an operation costs by the rows it asks for; `graph.rows` has the prices."""
     list_length: int = 500
     """Elements of a list, in the document and in the variables."""
+    values: int = 6_000
+    """Values, with lists and objects, in the document and in the variables; the operations of a
+    batch have room of their own. The largest filter has 5,300."""
 
 
 class LimitExceeded(GraphQLError):
@@ -79,5 +82,7 @@ def excesses_of(measured: Measured, limits: Limits) -> Iterator[LimitExceeded]:
             yield exceeded(code, limit, "An operation", what)
     if measured.fragments > limits.fragments:
         yield exceeded("TOO_MANY_FRAGMENTS", limits.fragments, "A document", "fragments")
+    if measured.values > limits.values:
+        yield exceeded("TOO_MANY_VALUES", limits.values, "A document", "values")
     if measured.longest_list > limits.list_length:
         yield exceeded("LIST_TOO_LONG", limits.list_length, "A list", "elements")

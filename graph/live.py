@@ -1,17 +1,21 @@
 """Operations whose answer is a stream of results: over a socket or as Server-Sent Events."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import partial
 from inspect import isawaitable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from graphql import ExecutionResult, OperationType, create_source_event_stream, located_error
 
 from graph.execution import Execution, Operation, dump, formatted, rejected
+from graph.groups import Groups, Write
 from graph.requests import Refused
 from graph.results import Results, portions
-from graph.subscriptions import Upcoming
-from users.feed import Event
+from graph.subscriptions import Following
+from graph.types.user_event import UserEvent
+from users.event_pages import Event
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -19,6 +23,7 @@ T = TypeVar("T")
 # How much is kept for the other subscribers who ask the same.
 _EVENTS: Final = 2_000
 _BATCHES: Final = 100
+_SLICE: Final = 32  # events that are executed before others have a turn
 
 
 class _Recent(Generic[K, T]):
@@ -43,60 +48,71 @@ class Live:
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
+        self._groups = Groups()
         self._texts: _Recent[tuple[bytes, int], bytes] = _Recent(_EVENTS)
         self._batches: _Recent[tuple[bytes, tuple[int, ...]], asyncio.Task[list[Results]]] = (
             _Recent(_BATCHES)
         )
 
-    async def results(self, operation: Operation) -> AsyncGenerator[Results, None]:
-        """Give the results, those of one moment together; raise Refused where there are none."""
+    async def results(
+        self, operation: Operation, write: Write | None = None
+    ) -> AsyncGenerator[Results, None]:
+        """Give the results, those of one moment together; raise Refused where there are none.
+
+        Who can `write` without waiting is written to for as long as what is written is taken, and
+        given here only what was not.
+        """
         if operation.type is not OperationType.SUBSCRIPTION:
             yield Results([await self._execution.run(operation)])
             return
-        source = await self._source(operation)
+        following = await self._following(operation)
         asked = _key(operation)
+        make = partial(self._share, asked, operation)
+        if write:
+            following.meanwhile = partial(self._groups.accompany, asked, following, make, write)
         try:
-            async for events in source:
-                for results in await self._share(asked, operation, events):
-                    yield results
+            async with aclosing(aiter(following)) as batches:
+                async for events in batches:
+                    for results in await make(events):
+                        yield results
         except Refused:
             raise
         except Exception as error:
             raise rejected(operation.context, located_error(error, path=[])) from error
-        finally:
-            if isinstance(source, AsyncGenerator):
-                await source.aclose()
 
-    async def _source(self, operation: Operation) -> AsyncIterable[Upcoming]:
-        found = create_source_event_stream(self._execution.executor(operation))
+    async def _following(self, operation: Operation) -> Following:
+        found: Any = create_source_event_stream(self._execution.executor(operation))
         source = await found if isawaitable(found) else found
         if isinstance(source, ExecutionResult):
             raise rejected(operation.context, *(source.errors or ()))
+        assert isinstance(source, Following)  # as every field of Subscription gives it
         return source
 
-    async def _share(self, asked: bytes, operation: Operation, events: Upcoming) -> list[Results]:
+    async def _share(
+        self, asked: bytes, operation: Operation, events: Sequence[Event]
+    ) -> list[Results]:
         """Execute for these events, or take it over from who does so for the same caller."""
-        key = (asked, events.ids)
+        key = (asked, tuple([event.id for event in events]))
         task = self._batches.get(key)
         if task is None:
             making = self._make(asked, operation, events)
             task = self._batches.add(key, asyncio.create_task(making))
         return task.result() if task.done() else await asyncio.shield(task)
 
-    async def _make(self, asked: bytes, operation: Operation, events: Upcoming) -> list[Results]:
+    async def _make(
+        self, asked: bytes, operation: Operation, events: Sequence[Event]
+    ) -> list[Results]:
         texts = []
-        for row in events.rows:
-            key = (asked, row.id)
+        for n, event in enumerate(events, 1):
+            key = (asked, event.id)
             text = self._texts.get(key)
             if text is None:
-                made = await self._execute(operation, events, row)
-                text = self._texts.add(key, made)
+                result = await self._execution.execute(operation, UserEvent.of(event))
+                text = self._texts.add(key, formatted(result, operation.context))
+                if n % _SLICE == 0:
+                    await asyncio.sleep(0)
             texts.append(text)
-        return list(portions(texts))
-
-    async def _execute(self, operation: Operation, events: Upcoming, row: Event) -> bytes:
-        result = await self._execution.execute(operation, events.make(row))
-        return formatted(result, operation.context)
+        return list(portions(texts, [event.id for event in events]))
 
 
 def _key(operation: Operation) -> bytes:

@@ -61,6 +61,7 @@ class _Pass:
         self._sizes: dict[str, Size] = {}
         self._steps: list[Step] = []
         self._longest = 0
+        self._values = 0
         self._visits = 0
         for node in document.definitions:
             match node:
@@ -86,6 +87,7 @@ class _Pass:
             root_fields=max((size.root_fields for size in roots), default=0),
             fragments=len(self._sizes) + len(repeated),
             longest_list=self._longest,
+            values=self._values,
             steps=tuple(self._steps),
             visits=self._visits,
         )
@@ -123,7 +125,7 @@ class _Pass:
         return self._schema.get_field(parent, name)
 
     def _look_at(self, value: ValueNode | None, directives: Iterable[DirectiveNode] | None) -> None:
-        """Keep the length of the longest list."""
+        """Keep the length of the longest list, and count the values."""
         values: list[Any] = [] if value is None else [value]
         values += [a.value for directive in directives or () for a in directive.arguments or ()]
         for node in values:
@@ -133,6 +135,7 @@ class _Pass:
                     values += node.values
                 case ObjectValueNode():
                     values += [member.value for member in node.fields]
+        self._values += len(values)
 
     def _close(self, places: list[_Place]) -> Size:
         """Add up the sizes from the inmost selections outward."""

@@ -95,8 +95,8 @@ class BodyLimits:
     seconds: float
 
 
-async def read_post(headers: Mapping[str, str], receive: Receive, limits: BodyLimits) -> Request:
-    """Read a body; raise Refused for one that is not JSON, too large, or too long in coming."""
+async def read_post(headers: Mapping[str, str], receive: Receive, limits: BodyLimits) -> object:
+    """Give a body's JSON; raise Refused for none, one too large, or one too long in coming."""
     kind, encoding = headers.get("content-type", ""), headers.get("content-encoding", "identity")
     wrong = _wrong_type(kind, encoding)
     if wrong:
@@ -104,7 +104,7 @@ async def read_post(headers: Mapping[str, str], receive: Receive, limits: BodyLi
     length = headers.get("content-length", "")
     if length.isdecimal() and (len(length) > len(str(limits.size)) or int(length) > limits.size):
         raise _too_large(limits)
-    return Request.of(read_json(await _body(receive, limits)))
+    return read_json(await _body(receive, limits))
 
 
 def read_get(scope: Scope) -> Request:

@@ -1,5 +1,6 @@
 """Results on their way to many subscribers, made and framed once for all."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -9,11 +10,22 @@ _AT_ONCE: Final = 64 * 1024  # bytes, about, before it is seen whether a consume
 
 
 class Results:
-    """Some results as JSON: what a consumer is sent at once."""
+    """Some results as JSON: what a consumer is sent at once.
 
-    def __init__(self, texts: Sequence[bytes]) -> None:
+    Those of events have their `ids`, in order.
+    """
+
+    def __init__(self, texts: Sequence[bytes], ids: Sequence[int] = ()) -> None:
         self.texts = texts
+        self.ids = ids
         self._parts: dict[tuple[int, bytes], list[bytes]] = {}
+
+    def after(self, id_: int) -> "Results":
+        """Give those of the events behind one."""
+        if self.ids[0] > id_:
+            return self
+        first = bisect_right(self.ids, id_)
+        return Results(self.texts[first:], self.ids[first:])
 
     def frames(self, before: bytes, after: bytes) -> bytes:
         """Give a WebSocket frame for each, within an envelope of the subscriber's own.
@@ -33,15 +45,11 @@ class Results:
         return before.join(parts)
 
 
-def portions(texts: Sequence[bytes]) -> Iterator[Results]:
+def portions(texts: Sequence[bytes], ids: Sequence[int]) -> Iterator[Results]:
     """Part what may be long into what may be sent at once."""
-    some: list[bytes] = []
-    size = 0
-    for text in texts:
-        some.append(text)
+    first = size = 0
+    for end, text in enumerate(texts, 1):
         size += len(text)
-        if size >= _AT_ONCE:
-            yield Results(some)
-            some, size = [], 0
-    if some:
-        yield Results(some)
+        if size >= _AT_ONCE or end == len(texts):
+            yield Results(texts[first:end], ids[first:end])
+            first, size = end, 0

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     send_timeout: Annotated[float, Field(gt=0, le=600)] = 10
     body_limit: Annotated[int, Field(ge=1024, le=100_000_000)] = 1024 * 1024
     body_timeout: Annotated[float, Field(gt=0, le=600)] = 10
+    batch_limit: Annotated[int, Field(ge=0, le=100)] = 0
     query_timeout: Annotated[float, Field(gt=0, le=3600)] = 15
     mutation_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
     concurrent_operations: Annotated[int, Field(ge=1, le=100_000)] = 500
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
     max_root_fields: Annotated[int, Field(ge=1, le=100_000)] = _LIMITS.root_fields
     max_fragments: Annotated[int, Field(ge=0, le=10_000)] = _LIMITS.fragments
     max_cost: Annotated[int, Field(ge=1, le=10_000_000)] = _LIMITS.cost
+    max_values: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.values
     introspection: bool = False
     trusted_documents: TrustedMode = TrustedMode.OFF
     trusted_manifest: Path | None = None
@@ -175,6 +177,7 @@ class Settings(BaseSettings):
             root_fields=self.max_root_fields,
             fragments=self.max_fragments,
             cost=self.max_cost,
+            values=self.max_values,
         )
 
     def issuers(self) -> tuple[Issuer, ...]:

@@ -76,6 +76,8 @@ class Measured:
     fragments: int
     """How many fragments are defined."""
     longest_list: int
+    values: int
+    """How many arguments have, with those within lists and objects."""
     steps: tuple[Step, ...]
     visits: int
     """How many selections were looked at: each that the text has, once."""

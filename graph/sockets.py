@@ -5,9 +5,10 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md has the messages
 
 import asyncio
 from collections.abc import Awaitable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, aclosing, suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -21,7 +22,12 @@ from graph.live import Live
 from graph.requests import BadRequest, Refused, Request, read_json
 from graph.results import Results
 from graph.throttle import Throttle
-from graph.websocket_protocol import FRAMES, WebSocketProtocol
+from graph.websocket_protocol import (
+    FAREWELL_SECONDS,
+    FRAMES,
+    LINGER_SECONDS,
+    WebSocketProtocol,
+)
 
 PROTOCOL: Final = "graphql-transport-ws"
 # What a server raises where the other side has closed the socket meanwhile.
@@ -101,6 +107,8 @@ class _Socket:
         self.limits = sockets.limits
         self.websocket = websocket
         self.counted = counted
+        self.unknown = ExitStack()  # left when it says whose it is
+        self.address = websocket.client.host if websocket.client else ""
         extensions = websocket.scope.get("extensions", {})
         self.protocol: WebSocketProtocol | None = extensions.get(FRAMES)
         self.context: Context | None = None  # until the caller is known
@@ -124,7 +132,9 @@ class _Socket:
         if self.closing.done():
             closed = self.closing.result()
             if self.protocol:
-                self.protocol.close_behind(closed.code, closed.reason)
+                # Nothing was sent that a stranger could be behind with.
+                seconds = FAREWELL_SECONDS if self.context else LINGER_SECONDS
+                self.protocol.close_behind(closed.code, closed.reason, seconds)
                 return
             # A consumer that takes nothing does not take this either.
             with suppress(TimeoutError, *_GONE):
@@ -139,10 +149,14 @@ class _Socket:
         if self.context is None:
             self.close(Close.INIT_TIMEOUT, "Connection initialisation timeout")
 
+    def _make_room(self) -> None:
+        self.close(Close.INIT_TIMEOUT, "Too many sockets wait: initialise the connection at once")
+
     async def _read(self) -> None:
         try:
-            address = self.websocket.client.host if self.websocket.client else ""
-            with self.sockets.throttle.connected(f"{address} not known yet"):
+            with self.unknown:
+                waiting = self.sockets.throttle.waiting(self.address, self._make_room)
+                self.unknown.enter_context(waiting)
                 while self.context is None:
                     if not await self._next():
                         return
@@ -185,9 +199,11 @@ class _Socket:
             raise _Closed(Close.TOO_MANY_INITS, "Too many initialisation requests")
         if not isinstance(payload, dict | None):
             raise _Closed(Close.BAD_REQUEST, "The payload has to be an object")
+        self.unknown.close()
         try:
             token = token_of(self.websocket.headers, payload)
-            context = await self.sockets.gate.context(self.websocket.scope, token)
+            with self.sockets.throttle.connected(f"{self.address} not known yet"):
+                context = await self.sockets.gate.context(self.websocket.scope, token)
         except Refused as refused:
             code = Close.FORBIDDEN if refused.status == UNAUTHORIZED else Close.TRY_AGAIN_LATER
             raise _Closed(code, refused.message) from None
@@ -231,8 +247,11 @@ class _Socket:
             context = await self.sockets.gate.still(self.websocket.scope, known)
             await self.sockets.throttle.admit(context.throttled_as)
             operation = await self.sockets.execution.prepare(request, context)
-            async for results in self.live.results(operation):
-                await self._send_results(before, results)
+            write = partial(self._write, id_, asyncio.current_task(), before)
+            coming = self.live.results(operation, write if self.protocol else None)
+            async with aclosing(coming):
+                async for results in coming:
+                    await self._send_results(before, results)
             if context.feed.stopping:
                 self.close(Close.RESTART, "Service restart: come back with your last cursor")
                 return
@@ -254,6 +273,17 @@ class _Socket:
         frames = results.frames(before, b"}")
         while not self.protocol.write_frames(frames):
             await self._in_time(self.protocol.caught_up())
+
+    def _write(
+        self, id_: str, task: asyncio.Task[None] | None, before: bytes, results: Results
+    ) -> bool:
+        """Write to who is not behind, on behalf of an operation that still runs; tell whether."""
+        if self.protocol is None or self.operations.get(id_) is not task:
+            return False
+        try:
+            return self.protocol.write_frames(results.frames(before, b"}"))
+        except _GONE:
+            return False  # which the operation will see
 
     async def _send(self, message: bytes) -> None:
         await self._in_time(self.websocket.send_text(message.decode()))

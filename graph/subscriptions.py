@@ -1,6 +1,6 @@
 """What can be followed live."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Annotated, cast
 
 import strawberry
@@ -13,21 +13,62 @@ from graph.errors import Forbidden, InputError, SignedOut
 from graph.inputs.user_events import UserEventFilter
 from graph.types.user_event import UserEvent, decode_cursor
 from users import policy
-from users.feed import Event
+from users.event_pages import Event
+from users.places import Place
 from users.service import now
 
 
-class Upcoming:
-    """Events on their way; each is made for the first who asks for it, and not for all."""
+class Following:
+    """A subscription to events: the events themselves, those of one moment together.
 
-    __slots__ = ("ids", "rows")
+    `Live` makes results of them. Raises SignedOut when the caller's rights have ended.
+    """
 
-    def __init__(self, rows: Sequence[Event]) -> None:
-        self.rows = rows
-        self.ids: tuple[int, ...] = tuple([row.id for row in rows])
+    def __init__(self, context: Context, after: int | None, wanted: EventFilter) -> None:
+        # What is done whenever all that there is has been given.
+        self.meanwhile: Callable[[Place], Awaitable[None]] = _nothing
+        self._context = context
+        self._after = after
+        self._wanted = wanted
+        self._status: UserStatus | None = None
+        self._is_switched_off: Callable[[], bool]
 
-    def make(self, row: Event) -> UserEvent:
-        return UserEvent.of(row)
+    async def __aiter__(self) -> AsyncGenerator[Sequence[Event], None]:
+        feed, user_id = self._context.feed, self._context.caller.user_id
+        with feed.watching(user_id) as self._is_switched_off:
+            self._status = await self._first_status()
+            async with feed.following(self._after, self._wanted) as place:
+                while not place.is_over:
+                    if events := await place.read():
+                        if not self.has_rights() or not await self.is_still_let_in():
+                            raise SignedOut
+                        yield events
+                    await self.meanwhile(place)
+                    await place.news()
+
+    @property
+    def token(self) -> str | None:
+        return self._context.token
+
+    async def is_still_let_in(self) -> bool:
+        """Tell it of the token: the same for all who have the same."""
+        return await self._context.is_still_let_in()
+
+    def has_rights(self) -> bool:
+        """Tell of the rights that the caller came with whether they hold on."""
+        return not self._is_switched_off() and policy.still(
+            self._context.caller, now(), self._status
+        )
+
+    async def _first_status(self) -> UserStatus | None:
+        """Give the status of the user who asks; from then on the feed tells of it."""
+        user_id = self._context.caller.user_id
+        user = None if user_id is None else await self._context.users_by_id.load(user_id)
+        return user and user.status
+
+
+async def _nothing(_: Place) -> None:
+    pass
 
 
 @strawberry.type(
@@ -60,29 +101,5 @@ class Subscription:
             position = None if after is None else decode_cursor(after)
         except MalformedCursor as error:
             raise InputError(str(error), "INVALID_CURSOR") from None
-        return _events(info, None if position is None else int(position[0]), wanted)
-
-
-async def _events(
-    info: GraphInfo, after: int | None, wanted: EventFilter
-) -> AsyncGenerator[UserEvent, None]:
-    """Give those of one moment at once: `Live` executes for each, and they are sent together."""
-    context = info.context
-    caller = context.caller
-    with context.feed.watching(caller.user_id) as switched_off:
-        status = await _status(context)
-        async for rows in context.feed.follow(after, wanted):
-            if (
-                switched_off()
-                or not policy.still(caller, now(), status)
-                or not await context.is_still_let_in()
-            ):
-                raise SignedOut
-            yield cast("UserEvent", Upcoming(rows))
-
-
-async def _status(context: Context) -> UserStatus | None:
-    """Give the status of the user who asks, as they begin; from then on the feed tells of it."""
-    user_id = context.caller.user_id
-    user = None if user_id is None else await context.users_by_id.load(user_id)
-    return user and user.status
+        following = Following(info.context, None if position is None else int(position[0]), wanted)
+        return cast("AsyncGenerator[UserEvent, None]", following)

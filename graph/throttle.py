@@ -1,9 +1,9 @@
 """How often a caller may ask, what they may hold open, and how many operations run at once."""
 
 import math
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from limits import parse
 
@@ -24,6 +24,7 @@ class Throttle:
         self._connections = connections
         self._running = 0
         self._open: Counter[str] = Counter()
+        self._waiting: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
 
     async def may_try(self, address: str) -> None:
         """Raise Refused for an address from which too many wrong tokens have come."""
@@ -64,6 +65,23 @@ class Throttle:
             self._open[caller] -= 1
             if not self._open[caller]:
                 del self._open[caller]
+
+    @contextmanager
+    def waiting(self, address: str, push_out: Callable[[], None]) -> Iterator[None]:
+        """Keep a socket that has not said yet whose it is; one too many pushes out the oldest.
+
+        Whoever means to say it does so at once. So those who don't, keep nobody else out.
+        """
+        if len(self._waiting[address]) >= self._connections:
+            self._waiting[address].pop(0)()
+        self._waiting[address].append(push_out)
+        try:
+            yield
+        finally:
+            with suppress(ValueError):  # it was pushed out
+                self._waiting[address].remove(push_out)
+            if not self._waiting[address]:
+                del self._waiting[address]
 
     @contextmanager
     def running(self) -> Iterator[None]:

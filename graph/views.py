@@ -9,7 +9,13 @@ from inspect import iscoroutinefunction
 from typing import Any, cast
 
 import strawberry
-from graphql import GraphQLField, GraphQLObjectType, default_field_resolver
+from graphql import (
+    GraphQLField,
+    GraphQLObjectType,
+    default_field_resolver,
+    get_nullable_type,
+    is_leaf_type,
+)
 from strawberry import Info
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.base import StrawberryObjectDefinition
@@ -56,7 +62,13 @@ class Views:
         ):
             return Resolver(field.resolve or default_field_resolver)
 
+        convert = self._config.name_converter
+        named = {convert.from_argument(a): a.python_name for a in declared.arguments}
+        leaves = {n for n, a in field.args.items() if is_leaf_type(get_nullable_type(a.type))}
+
         def prepare(given: dict[str, Any]) -> dict[str, Any]:
+            if given.keys() <= leaves:  # for which Strawberry has no other form
+                return {named[name]: value for name, value in given.items()}
             return convert_arguments(given, declared.arguments, self._scalars, self._config)
 
         # Inputs are read and never written, so that one of constants does for every request.

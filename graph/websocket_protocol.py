@@ -16,9 +16,9 @@ from websockets.protocol import State
 # An extension of ASGI: whoever knows it finds the protocol itself there.
 FRAMES: Final = "roster.websocket.frames"
 _MAX_FRAMES: Final = 1_000  # of one message
-_LINGER_SECONDS: Final = 10  # for the other side to go, once all is said
+LINGER_SECONDS: Final = 10  # for the other side to go, once all is said
 _MAX_LATE: Final = 4 * 1024 * 1024  # bytes; what is on its way by then
-_FAREWELL_SECONDS: Final = 60  # to take what was sent before, and the close behind it
+FAREWELL_SECONDS: Final = 60  # to take what was sent before, and the close behind it
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -83,7 +83,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.transport.write_eof()
         self.close_sent = True
-        self._wait_for_close(_LINGER_SECONDS)
+        self._wait_for_close(LINGER_SECONDS)
 
     def _wait_for_close(self, seconds: float) -> None:
         self.read_paused = False
@@ -116,11 +116,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Wait until the other side has taken most of what it was sent."""
         await self.writable.wait()
 
-    def close_behind(self, code: int, reason: str) -> None:
+    def close_behind(self, code: int, reason: str, seconds: float) -> None:
         """Close after all that is still to be taken, or at last without: for who takes nothing."""
         if self.close_sent or self.disconnected or self.conn.state is not State.OPEN:
             return
         self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        self._wait_for_close(_FAREWELL_SECONDS)
+        self._wait_for_close(seconds)

@@ -3,9 +3,14 @@
 import ast
 import json
 import re
+import runpy
 import sys
 import tomllib
+from importlib.metadata import requires
 from pathlib import Path
+from urllib.request import Request
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 _PIN = re.compile(r"[a-z0-9-]+==[^\s;]+( ; [^\\]+)?( --hash=sha256:[0-9a-f]{64})+")
@@ -72,3 +77,56 @@ def test_every_pin_of_npm_has_a_hash_and_no_address() -> None:
         pinned = {name: package for name, package in packages.items() if name}
         assert pinned != {}
         assert [n for n, p in pinned.items() if "integrity" not in p or "resolved" in p] == []
+
+
+def test_the_image_has_what_the_service_needs_and_nothing_to_test_it_with() -> None:
+    script = runpy.run_path(str(ROOT / "docs/container/pins.py"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = script["needed"](project["dependencies"])
+    lock = (ROOT / "requirements.lock").read_text()
+    chosen = list(script["pins"](lock, names))
+    assert {pin.partition("==")[0] for pin in chosen} == names
+    assert all(f"\n{pin}\n" in f"\n{lock}" for pin in chosen)
+    of_dev = {re.split(r"[^a-z0-9-]", name)[0] for name in project["optional-dependencies"]["dev"]}
+    assert names & of_dev == set()
+    # And it can run: whatever is installed here asks for nothing that is missing there.
+    missing = {
+        name: script["needed"](requires(name) or ()) - names
+        for name in names
+        if script["needed"](requires(name) or ()) - names
+    }
+    assert missing == {}
+
+
+def test_the_image_is_built_of_the_packages_alone() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    folder = ROOT / "docs/container"
+    copied = re.findall(r"^COPY (\w+) (\w+)$", (folder / "Dockerfile").read_text(), re.MULTILINE)
+    assert copied == [(package, package) for package in packages]
+    let_through = (folder / "Dockerfile.dockerignore").read_text().splitlines()
+    files = ["requirements.lock", "pyproject.toml", "README.md", "docs/container/pins.py"]
+    assert let_through[1] == "*"
+    assert let_through[2:-1] == [f"!{name}" for name in [*files, *packages]]
+
+
+def test_the_image_is_asked_for_its_health_as_any_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs/container/Dockerfile").read_text().replace("\\\n", "")
+    [command] = re.findall(r"^HEALTHCHECK .* CMD (.*)$", text, re.MULTILINE)
+    program, flag, code = json.loads(command)
+    assert (program, flag) == ("python", "-c")
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    def urlopen(request: Request, timeout: float) -> None:
+        assert timeout < 5
+        asked.append((request.full_url, dict(request.header_items())))
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    exec(code, {})  # noqa: S102 - our own, as the image has it
+    monkeypatch.setenv("ROSTER_PORT", "9000")
+    monkeypatch.setenv("ROSTER_ALLOWED_HOSTS", "roster.example, other.example")
+    exec(code, {})  # noqa: S102 - as above
+    assert asked == [
+        ("http://127.0.0.1:8000/health/live", {"Host": "localhost"}),
+        ("http://127.0.0.1:9000/health/live", {"Host": "roster.example"}),
+    ]

@@ -73,18 +73,18 @@ def redacted(changes: Iterable[Change]) -> list[Change]:
 
 def _differences(before: User | None, after: User) -> list[Change]:
     """List the fields that differ, in the order of the schema."""
-    found = ((field, _text(before, name), _text(after, name)) for name, field in _FIELDS)
-    return [Change(field=field, before=old, after=new) for field, old, new in found if old != new]
+    old, new = vars(before) if before else {}, vars(after)
+    return [
+        Change(field=field, before=_text(old.get(name)), after=_text(new[name]))
+        for name, field in _FIELDS
+        if old.get(name) != new[name]
+    ]
 
 
 _FIELDS = tuple(RECORDED_FIELDS.items())
 
 
-def _text(user: User | None, name: str) -> str | None:
-    match user and getattr(user, name):
-        case None:
-            return None
-        case datetime() as moment:
-            return moment.isoformat().replace("+00:00", "Z")
-        case value:
-            return str(value)
+def _text(value: object) -> str | None:
+    if value is None or type(value) is str:
+        return value
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)

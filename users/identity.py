@@ -21,6 +21,7 @@ from db.models import (
     REASON_LENGTH,
     USERNAME_LENGTH,
 )
+from users import plain
 from users.errors import ErrorCode, FieldProblem
 
 USERNAME_MIN_LENGTH: Final = 3
@@ -71,6 +72,8 @@ class Username:
     @classmethod
     def parse(cls, raw: str) -> "Username":
         _check_size("username", raw, USERNAME_MIN_LENGTH, USERNAME_LENGTH)
+        if plain.is_name(raw):
+            return cls(raw, raw.lower())
         try:
             text = _CASE_PRESERVED.enforce(raw)
             mapped = _CASE_MAPPED.enforce(raw)
@@ -101,19 +104,22 @@ class Email:
     @classmethod
     def parse(cls, raw: str) -> "Email":
         _check_size("email", raw, 1, EMAIL_LENGTH)
+        if address := plain.address(raw):
+            local, domain = address
+            return cls(f"{local}@{domain}", f"{local.lower()}@{domain}")
         try:
             # In a test environment names under .test are addresses like any other.
-            address = validate_email(
+            valid = validate_email(
                 raw, check_deliverability=False, test_environment=True, strict=True
             )
         except (EmailNotValidError, UnicodeError):
             raise _no_email() from None
         # IDNA has made the domain one already, and to it ß and ss are two letters.
-        key = f"{fold(address.local_part)}@{address.domain}"
-        _check_length("email", address.normalized, 1, EMAIL_LENGTH)
+        key = f"{fold(valid.local_part)}@{valid.domain}"
+        _check_length("email", valid.normalized, 1, EMAIL_LENGTH)
         if len(key) > EMAIL_LENGTH * FOLDED_GROWTH:
             raise _no_email()
-        return cls(address.normalized, key)
+        return cls(valid.normalized, key)
 
 
 def username_key(raw: str) -> str | None:
@@ -187,6 +193,8 @@ def _line(field: str, raw: str, longest: int) -> str:
 
 def fold(text: str) -> str:
     """Give all twins in case, width and composition one form (Unicode 3.13, D146)."""
+    if text.isascii():
+        return text.lower()
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", text).casefold())
     return unicodedata.normalize("NFKC", folded.casefold())
 
@@ -212,6 +220,8 @@ def _check_length(field: str, text: str, shortest: int, longest: int) -> None:
 
 
 def _check_readable(field: str, text: str) -> None:
+    if text.isascii() and text.isprintable():
+        return
     for character in text:
         if (
             unicodedata.category(character) in _NOT_TEXT

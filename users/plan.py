@@ -37,6 +37,8 @@ from users.operations import (
 from users.request import KEY_COLUMNS, Key, Request
 
 COLUMNS: Final = tuple(column.key for column in User.__table__.columns)
+_WRITTEN: Final = tuple(column for column in COLUMNS if column != "id")
+_BLANK: Final = dict.fromkeys(COLUMNS)
 
 _TAKEN = {
     "username": "Another user has this username.",
@@ -155,7 +157,7 @@ class Plan:
             "created_at": at,
             "updated_at": at,
         }
-        user = User(**dict.fromkeys(COLUMNS) | request.columns | birth)
+        user = User.having(_BLANK | request.columns | birth)
         self._keep(UserEventType.CREATED, None, user)
         return Result(user, changed=True, created=True)
 
@@ -318,12 +320,14 @@ def held(user: User) -> list[Key]:
 
 
 def changed(user: User, columns: Columns) -> User:
-    return User(**{column: getattr(user, column) for column in COLUMNS} | columns)
+    before = vars(user)
+    return User.having({column: before[column] for column in COLUMNS} | columns)
 
 
 def row_of(user: User) -> dict[str, Any]:
     """Give what is to be written of a user: all columns but the id."""
-    return {column: getattr(user, column) for column in COLUMNS if column != "id"}
+    columns = vars(user)
+    return {column: columns[column] for column in _WRITTEN}
 
 
 def _placed(problems: Iterable[Problem], field: str, place: str) -> list[Problem]:

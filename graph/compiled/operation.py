@@ -23,7 +23,7 @@ from graph.compiled.sources import Sources
 from graph.compiled.variables import Variables
 
 MAX_COERCION_ERRORS: Final = 50
-_PLANS: Final = 16  # kept of one operation
+_PLANS: Final = 4  # kept of one operation
 _CONDITIONS: Final = frozenset({"skip", "include"})
 
 

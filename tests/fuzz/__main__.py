@@ -1,14 +1,17 @@
-"""Send the server what nobody should: `python -m tests.fuzz --count 10000 --seed 1`."""
+"""Send a server what nobody should: `python -m tests.fuzz --count 10000 --seed 1 --postgres`."""
 
 import argparse
 import asyncio
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
+from tests import process
 from tests.fuzz.run import run
+from tests.postgres import server
 
 
 def main() -> None:
@@ -16,10 +19,20 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log", type=Path, help="where to keep what the server logged")
+    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL of its own")
+    parser.add_argument("--database-url", help="on this database, which it fills and migrates")
+    parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
     console = Console(width=120, highlight=False, markup=False)
-    with tempfile.TemporaryDirectory() as folder:
-        report = asyncio.run(run(given.count, given.seed, Path(folder)))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        settings = {"ROSTER_WORKERS": str(given.workers)}
+        url = stack.enter_context(server()) if given.postgres else given.database_url
+        if url:
+            settings["ROSTER_DATABASE_URL"] = url
+            code, output = asyncio.run(process.run("migrate", cwd=folder, **settings))
+            assert code == 0, output
+        report = asyncio.run(run(given.count, given.seed, folder, **settings))
     if given.log:
         given.log.write_text(report.log)
     console.print(report.table())

@@ -164,11 +164,17 @@ def _in_url(kind: str, operation: Operation, chance: Random) -> Request:
     return Request(kind, b"GET", target.encode(), headers=accept, live=True)
 
 
+def _batched(payload: dict[str, object], chance: Random) -> bytes:
+    one: list[object] = [payload, {"query": "{ __typename }"}, chance.choice(WRONG), nested(chance)]
+    return encoded(chance.choices(one, k=chance.choice([1, 2, 10, 11, 200])))
+
+
 _ALL: dict[str, Callable[[str, Operation, Random], Request]] = {
     "envelope: members": _body(_members),
     "envelope: whole": _body(_whole),
     "envelope: twice": _body(_twice),
     "envelope: bytes": _body(_in_bytes),
+    "envelope: batch": _body(_batched),
     "envelope: gzip": _gzipped,
     "http: type": _typed,
     "http: accept": _accepting,

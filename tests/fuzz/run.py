@@ -84,10 +84,11 @@ class Report:
         yield f"MiB of memory before, and after each of {_PARTS} parts: {memory}."
 
 
-async def run(count: int, seed: int, folder: Path) -> Report:
-    async with serving_process(folder) as (process, url), _read(process) as log:
+async def run(count: int, seed: int, folder: Path, **settings: str) -> Report:
+    settings = {"ROSTER_BATCH_LIMIT": "10"} | settings
+    async with serving_process(folder, **settings) as (process, url), _read(process) as log:
         cases = mix(count, seed, await _known(url))
-        memory, outcomes = [resident(process.pid)], []
+        memory, outcomes = [_memory(process)], []
         for part in range(_PARTS):
             outcomes += await _sent(url, cases[part::_PARTS])
             memory.append(_memory(process))
@@ -108,8 +109,10 @@ def _growth(memory: list[int], count: int) -> list[str]:
 
 
 def _memory(process: Process) -> int:
+    """Give the bytes of the server, with those of its workers."""
     try:
-        return resident(process.pid)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        return sum(map(resident, [process.pid, *map(int, children)]))
     except FileNotFoundError:  # it has ended, which is told by the question at the end
         return 0
 

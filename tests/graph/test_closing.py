@@ -3,14 +3,14 @@
 import asyncio
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
 from websockets.frames import Frame, Opcode
 
 from tests.process import serving_process
-from tests.sockets import PROTOCOL, ask
+from tests.sockets import PROTOCOL, ask, hear, say, socket
 
 HELLO = b"""GET /graphql HTTP/1.1\r
 host: 127.0.0.1\r
@@ -98,6 +98,30 @@ async def test_who_goes_on_sending_can_still_read_why_the_socket_is_closed(tmp_p
                 writer.write_eof()
                 assert await reader.read() == b""
         assert await ask(url, "{ __typename }") == "Query"
+
+
+async def test_sockets_that_say_nothing_keep_nobody_out(tmp_path: Path) -> None:
+    settings = {"ROSTER_SOCKETS_PER_CALLER": "3", "ROSTER_SOCKET_INIT_TIMEOUT": "60"}
+    async with (
+        serving_process(cwd=tmp_path, **settings) as (_, url),
+        asyncio.timeout(60),
+        AsyncExitStack() as silent,
+        socket(url) as first,
+    ):
+        idle = [await silent.enter_async_context(opened(url)) for _ in range(3)]
+        async with socket(url) as another:  # which is let in at once
+            assert await close_code(idle[0][0]) == 4408
+            idle += [await silent.enter_async_context(opened(url)) for _ in range(3)]
+            for reader, _ in idle[1:3]:
+                assert await close_code(reader) == 4408
+            for _, writer in idle[3:]:  # and these are still there
+                writer.write(frame(b'{"type":"ping"}'))
+            for reader, _ in idle[3:]:
+                assert (await reader.readexactly(2))[0] & 15 == Opcode.TEXT
+                assert await reader.readexactly(15) == b'{"type":"pong"}'
+            for known in (first, another):
+                await say(known, {"type": "ping"})
+                assert await hear(known) == {"type": "pong"}
 
 
 async def test_a_flood_behind_the_close_is_not_taken_in_for_ever(tmp_path: Path) -> None:

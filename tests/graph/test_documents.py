@@ -145,12 +145,72 @@ def test_lists_in_variables_are_counted_however_deep() -> None:
         }
     ]
     deep: Any = ["x"] * 501
-    for _ in range(50_000):
+    for _ in range(5_000):
         deep = [deep]
     codes = [error["extensions"]["code"] for error in refused(query, None, {"f": deep})]
     while isinstance(deep, list) and len(deep) == 1:
         deep = deep[0]  # Python frees what is nested this deep by recursion else
     assert codes == ["LIST_TOO_LONG"]
+
+
+FILTERED = "query($f: UserFilter) { users(filter: $f) { nodes { id } } }"
+BULK = "mutation($i: BulkUsersInput!) { bulkUsers(input: $i) { succeeded } }"
+WHOLE = {
+    "username": "ada",
+    "email": "ada@example.com",
+    "displayName": None,
+    "isActive": True,
+    "externalId": "1",
+    "validateOnly": False,
+    "idempotencyKey": None,
+}
+
+
+def too_many_values(whole: str, limit: int) -> list[dict[str, Any]]:
+    message = f"{whole} can have at most {limit} values."
+    return [{"message": message, "extensions": {"code": "TOO_MANY_VALUES", "limit": limit}}]
+
+
+def filters(number: int) -> dict[str, Any]:
+    """Variables with so many filters, none in too long a list: 24 lists and objects around them."""
+    lists: list[list[Any]] = [[{}] * min(500, number - n) for n in range(0, number, 500)]
+    return {"f": {"or": [{"and": each} for each in lists]}}
+
+
+def test_values_in_variables_are_counted_however_they_are_nested() -> None:
+    assert refused(FILTERED, None, filters(6_000 - 27)) == []
+    excess = too_many_values("The variables", 6_000)
+    assert refused(FILTERED, None, filters(6_000 - 26)) == excess
+    assert refused(TYPENAME, None, {"nobody's": [["x"] * 500] * 12}) == excess
+    assert refused(TYPENAME, None, dict.fromkeys(map(str, range(6_000)))) == excess
+    assert refused(TYPENAME, None, dict.fromkeys(map(str, range(5_999)))) == []
+
+
+def test_values_in_a_document_are_counted() -> None:
+    query = "query ($f: UserFilter = {or: [{}, {}]}) { users(filter: $f, first: 1) { totalCount } }"
+    limits = Limits(values=6)
+    Documents(SCHEMA, limits).prepare(query, None, None)
+    with pytest.raises(Invalid) as refusal:
+        Documents(SCHEMA, limits).prepare(query.replace("{}, {}", "{}, {}, {}"), None, None)
+    assert [e.formatted for e in refusal.value.errors] == too_many_values("A document", 6)
+
+
+@pytest.mark.parametrize("number", [1, 500, 1_000])
+def test_a_batch_has_room_for_what_its_operations_can_have(number: int) -> None:
+    operations: list[Any] = [{"create": WHOLE}] * number
+    given = {"i": {"operations": operations, "mode": "ATOMIC"}}
+    assert refused(BULK, None, given) == []
+    operations[0] = {"create": WHOLE | dict.fromkeys(map(str, range(20 * number)))}
+    assert refused(BULK, None, given) == too_many_values("The variables", 20 * number)
+
+
+def test_a_batch_is_no_room_for_anything_else() -> None:
+    hidden = {"operations": [0] * 1_000, "or": filters(6_000)["f"]["or"]}
+    excess = too_many_values("The variables", 6_000)
+    assert refused(FILTERED, None, {"f": hidden}) == excess
+    within: list[Any] = [{"operations": [WHOLE] * 500}] * 500
+    excess = too_many_values("The variables", 20 * 500)
+    assert refused(BULK, None, {"i": {"operations": within}}) == excess
 
 
 def test_several_limits_are_told_at_once() -> None:
@@ -337,6 +397,15 @@ def test_the_text_of_all_that_is_kept_is_bounded(parsed: list[str]) -> None:
     prepared = Documents(SCHEMA, Limits(), kept_characters=40)
     a, b, c = "{ a: __typename }", "{ b: __typename }", "{ c: __typename }"
     for query in (a, b, a, c, b):
+        prepared.prepare(query, None, None)
+    assert parsed == [a, b, c, b]
+
+
+def test_the_fields_of_all_that_is_kept_are_bounded(parsed: list[str]) -> None:
+    prepared = Documents(SCHEMA, Limits(), kept_fields=5)
+    a, b, c = "{ a: __typename b: __typename }", "{ c: __typename }", "{ ...F } fragment F on Query"
+    c += "{ d: __typename e: __typename f: __typename }"
+    for query in (a, b, a, c, a, b):
         prepared.prepare(query, None, None)
     assert parsed == [a, b, c, b]
 

@@ -44,6 +44,28 @@ REFUSED = {
     "OPERATION_RESOLUTION_FAILURE": ("query A { __typename } query B { __typename }", None),
 }
 
+FILTERED = "query ($f: UserFilter) { users(filter: $f) { totalCount } }"
+BULK = """mutation ($input: BulkUsersInput!) {
+  bulkUsers(input: $input) { succeeded errors { code message } } }"""
+
+
+def whole(name: str) -> list[dict[str, Any]]:
+    """As many operations as there can be, each with all that it can have."""
+    return [
+        {
+            "create": {
+                "username": f"{name}{n}",
+                "email": f"{name}{n}@example.com",
+                "displayName": "x" * 200,
+                "isActive": True,
+                "externalId": f"{name}{n}",
+                "validateOnly": False,
+                "idempotencyKey": None,
+            }
+        }
+        for n in range(500)
+    ]
+
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 async def test_each_limit_has_one_answer_whatever_the_transport(
@@ -68,8 +90,8 @@ async def test_each_limit_has_one_answer_whatever_the_transport(
             assert (message["id"], message["type"]) == ("1", "error")
             return message["payload"]
 
-        async def over_a_stream(query: str) -> Any:
-            async with stream(url, query) as lines:
+        async def over_a_stream(query: str, **variables: Any) -> Any:
+            async with stream(url, query, **variables) as lines:
                 told = [line async for line in lines]
             assert told[2:] == ["event: complete", "data:"]
             answer = json.loads(told[1].removeprefix("data: "))
@@ -85,6 +107,12 @@ async def test_each_limit_has_one_answer_whatever_the_transport(
             assert await over_http({"query": query}, "application/json", 200) == errors
             assert await over_a_socket({"query": query}) == errors
             assert await over_a_stream(query) == errors
+        many: dict[str, Any] = {"f": {"or": [{"and": [{}] * 500}] * 13}}
+        wide = {"query": FILTERED, "variables": many}
+        errors = await over_http(wide, "application/json", 200)
+        assert [e["extensions"] for e in errors] == [{"code": "TOO_MANY_VALUES", "limit": 6_000}]
+        assert await over_a_socket(wide) == errors
+        assert await over_a_stream(FILTERED, **many) == errors
         unknown = {"documentId": "nobody's"}
         errors = await over_http(unknown, "application/json", 400)
         assert [error["extensions"] for error in errors] == [{"code": "UNKNOWN_DOCUMENT"}]
@@ -94,3 +122,10 @@ async def test_each_limit_has_one_answer_whatever_the_transport(
         assert known.json() == {"data": {"viewer": None}}
         await subscribe(live, "1", "{ users { totalCount } }")
         assert (await hear(live))["payload"] == {"data": {"users": {"totalCount": 0}}}
+        assert (await hear(live))["type"] == "complete"
+        # And the most that there can be passes.
+        done = {"data": {"bulkUsers": {"succeeded": 500, "errors": []}}}
+        largest = {"query": BULK, "variables": {"input": {"operations": whole("http")}}}
+        assert (await http.post("/graphql", json=largest)).json() == done
+        await subscribe(live, "2", BULK, input={"operations": whole("socket")})
+        assert (await hear(live))["payload"] == done

@@ -5,13 +5,17 @@ import json
 import random
 import signal
 import socket as socket_module
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
-from websockets.asyncio.client import connect
+from sqlalchemy import text
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from db.engine import Database
 from graph import cursor
 from tests.client import CREATE, Client
 from tests.conftest import opened
@@ -150,6 +154,86 @@ async def test_three_servers_and_writers_that_overlap(database_url: str) -> None
         assert len(expected) > 150
         for follower in followers:
             assert await follower == expected[1:]
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_a_database_that_cuts_all_connections_again_and_again(database_url: str) -> None:
+    """Those who stay connected, and those who come and go, miss and repeat nothing."""
+    settings = {"ROSTER_DATABASE_URL": database_url}
+    async with (
+        serving_process(None, **settings) as (_, one),
+        serving_process(None, **settings) as (_, two),
+        AsyncExitStack() as stack,
+    ):
+        await create(one, "first")
+        await create(one, "second")
+        sockets = [await stack.enter_async_context(socket(url)) for url in (one, one, two, two)]
+        for n, live in enumerate(sockets):  # from two places, on each server
+            await subscribe(live, after=place(1 + n % 2))
+        last = asyncio.get_running_loop().create_future()
+        followers = [
+            asyncio.create_task(reconnecting([one, two], place(1), last, seed)) for seed in range(3)
+        ]
+
+        async def write(lane: int) -> None:
+            async with httpx.AsyncClient(base_url=[one, two][lane % 2], timeout=60) as http:
+                for n in range(15):
+                    name = f"user{lane}x{n}"
+                    given = {"username": name, "email": f"{name}@example.com"}
+                    body = {"query": CREATE, "variables": {"input": given}}
+                    await http.post("/graphql", json=body)  # which may fail: what counts is kept
+
+        writers = [asyncio.create_task(write(lane)) for lane in range(4)]
+        async with opened(database_url) as database:
+            await cut_again_and_again(database, asyncio.gather(*writers))
+            while not await created(one, "last"):
+                pass
+            expected = await committed(database)
+        assert len(expected) > 20
+        last.set_result(expected[-1])
+        for n, live in enumerate(sockets):
+            assert await heard_until(live, expected[-1]) == expected[1 + n % 2 :]
+        for follower in followers:
+            assert await follower == expected[1:]
+
+
+async def heard_until(live: ClientConnection, last: int) -> list[int]:
+    ids = [id_at((await event(live))["cursor"])]
+    while ids[-1] < last:
+        ids.append(id_at((await event(live))["cursor"]))
+    return ids
+
+
+async def cut_again_and_again(database: Database, writing: asyncio.Future[Any]) -> None:
+    """Cut all connections after some writes each time, for as long as there are any."""
+    before = 0
+    while not writing.done():
+        seen = len(await committed(database))
+        if seen >= before + 5:
+            await cut(database)
+            before = seen
+    await writing
+    await cut(database)
+
+
+async def cut(database: Database) -> None:
+    """End all connections to a database but one's own."""
+    async with database.engine.connect() as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+
+
+async def created(url: str, name: str) -> bool:
+    """Try to create a user, and tell whether it was done, now or at an earlier try."""
+    given = {"username": name, "email": f"{name}@example.com"}
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+        body = {"query": CREATE, "variables": {"input": given}}
+        answer = (await http.post("/graphql", json=body)).json()
+    return bool(answer.get("data") and answer["data"]["createUser"])
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
@@ -315,7 +399,8 @@ async def test_a_server_that_stops_tells_its_subscribers_to_come_back(database_u
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 async def test_a_crash_of_the_feed_shows_an_id_and_nothing_of_the_inside(client: Client) -> None:
     class Broken(Feed):
-        async def follow(self, *_: object) -> AsyncGenerator[Any, None]:
+        @asynccontextmanager
+        async def following(self, *_: object) -> AsyncIterator[Any]:
             yield 1 / 0
 
     client.app.state.feed = Broken(client.database)
@@ -348,6 +433,7 @@ async def test_who_takes_nothing_is_closed_and_comes_back_without_a_hole(databas
             sock=small,
             subprotocols=[PROTOCOL],  # type: ignore[list-item]
             max_queue=1,
+            ping_interval=None,  # whose answer it would not take either
         ) as slow:
             await say(slow, {"type": "connection_init"})
             assert await hear(slow) == {"type": "connection_ack"}

@@ -32,7 +32,9 @@ def test_frames_are_those_of_the_library(texts: list[bytes], beginnings: list[by
 
 @given(texts)
 def test_portions_are_all_of_it_in_order_and_none_is_long(texts: list[bytes]) -> None:
-    parts = [list(results.texts) for results in portions(texts)]
+    results = list(portions(texts, range(len(texts))))
+    assert [id_ for some in results for id_ in some.ids] == list(range(len(texts)))
+    parts = [list(some.texts) for some in results]
     assert [text for part in parts for text in part] == texts
     assert all(sum(map(len, part[:-1])) < 64 * 1024 for part in parts)
     assert all(parts)

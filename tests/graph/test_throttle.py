@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import httpx
@@ -9,9 +11,12 @@ import pytest
 from sqlalchemy import text
 
 from graph import ids
+from graph.browsers import Origins
 from graph.execution import _Turns
+from graph.gate import Gate
 from graph.requests import Refused
 from graph.settings import Settings
+from graph.sockets import PROTOCOL, Limits, Sockets
 from graph.throttle import Throttle
 from tests.client import Client, count, serving
 from tests.process import serving_process
@@ -88,14 +93,19 @@ async def held(client: Client) -> asyncio.Task[httpx.Response]:
 def slow(client: Client, dialect: str, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Make every read endless; give what is set when one has begun."""
     begun = asyncio.Event()
-    begin = client.database.begin_reading
+    reader, endless = client.database.reader, text(ENDLESS[dialect])
+    select, fetch = reader.select, reader.fetch
 
-    async def endless(session: Any) -> None:
-        await begin(session)
+    async def select_endlessly(*_: object) -> Any:
         begun.set()
-        await session.execute(text(ENDLESS[dialect]))
+        return await select(endless)
 
-    monkeypatch.setattr(client.database, "begin_reading", endless)
+    async def fetch_endlessly(driver: Any, *_: object) -> Any:
+        begun.set()
+        return await fetch(driver, ENDLESS[dialect], [])
+
+    monkeypatch.setattr(reader, "select", select_endlessly)
+    monkeypatch.setattr(reader, "fetch", fetch_endlessly)
     return begun
 
 
@@ -167,6 +177,80 @@ async def test_wrong_tokens_are_counted_before_they_are_looked_at(database_url: 
         assert answers[-1].headers["retry-after"] == "60"
         # Whoever sends none is not they.
         assert (await post(client, USERS)).status_code == 200
+
+
+async def test_the_newest_of_an_address_pushes_out_the_oldest() -> None:
+    throttle = Throttle(None, 1, 2)
+    out: list[str] = []
+    with ExitStack() as others:
+        with throttle.waiting("a", lambda: out.append("first")):
+            others.enter_context(throttle.waiting("b", lambda: out.append("other")))
+            second = others.enter_context(ExitStack())
+            second.enter_context(throttle.waiting("a", lambda: out.append("second")))
+            assert out == []
+            others.enter_context(throttle.waiting("a", lambda: out.append("third")))
+            assert out == ["first"]
+        second.close()  # it has said whose it is, and leaves room for one
+        others.enter_context(throttle.waiting("a", lambda: out.append("fourth")))
+        assert out == ["first"]
+        others.enter_context(throttle.waiting("a", lambda: out.append("fifth")))
+        assert out == ["first", "third"]
+    for name in ("sixth", "seventh"):  # and whoever has gone is forgotten
+        others.enter_context(throttle.waiting("a", partial(out.append, name)))
+    assert out == ["first", "third"]
+    others.close()
+
+
+async def test_those_whose_token_is_looked_at_are_bounded_and_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody is pushed out while an issuer takes its time, and nobody waits there without end."""
+    looked_at, known = asyncio.Semaphore(0), asyncio.Event()
+
+    async def context(*_: object) -> Any:
+        looked_at.release()
+        await known.wait()
+        raise Refused("UNAUTHENTICATED", "Not you", 401)
+
+    gate = Gate(Throttle(None, 1, 2), open=False, watch_seconds=1)
+    monkeypatch.setattr(Gate, "context", context)
+    none: Any = None
+    origins = Origins(None, frozenset())
+    sockets = Sockets(gate, origins, gate.throttle, none, none, Limits(60, 60, 1))
+    init = {"type": "websocket.receive", "text": '{"type":"connection_init"}'}
+
+    async def connect(*says: Any) -> Any:
+        said, sent = asyncio.Queue[Any](), asyncio.Queue[Any]()
+        for message in ({"type": "websocket.connect"}, *says):
+            said.put_nowait(message)
+        scope = {"type": "websocket", "headers": [], "client": ("a", 1)}
+        scope |= {"subprotocols": [PROTOCOL]}
+        serving = asyncio.create_task(sockets(scope, said.get, sent.put))
+        assert (await sent.get())["type"] == "websocket.accept"
+        return serving, sent
+
+    async with asyncio.timeout(60):
+        checked = [await connect(init) for _ in range(2)]
+        for _ in checked:
+            await looked_at.acquire()
+        silent = [await connect() for _ in range(4)]
+        third, told = await connect(init)
+        for serving, sent in silent[:3]:
+            assert (await sent.get())["code"] == 4408
+            await serving
+        assert (await told.get())["code"] == 1013
+        await third
+        known.set()
+        for serving, sent in checked:
+            assert (await sent.get())["code"] == 4403
+            await serving
+        last, heard = silent[3]
+        assert heard.empty()
+        last.cancel()
+        await asyncio.gather(last, return_exceptions=True)
+    with ExitStack() as room:  # which they have left
+        for _ in range(2):
+            room.enter_context(gate.throttle.connected("a not known yet"))
 
 
 async def test_streams_are_counted_as_sockets_are(database_url: str) -> None:

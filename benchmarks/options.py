@@ -1,0 +1,59 @@
+"""What `make bench` is told by BENCH="…", and what that chooses."""
+
+import argparse
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from benchmarks.contenders import PYTHON, Contender
+from benchmarks.operations import OPERATIONS, Operation
+from benchmarks.peers import PEERS
+
+SERVERS: Final = (*PYTHON, *PEERS)
+START: Final = "start"
+MEMORY: Final = "memory"
+_NAMES = (*(named.name for named in (*SERVERS, *OPERATIONS)), START, MEMORY)
+
+Named = TypeVar("Named", Contender, Operation)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    seconds: int
+    rounds: int
+    only: Collection[str]
+    json: Path | None
+
+    @property
+    def servers(self) -> Sequence[Contender]:
+        return self._named(SERVERS)
+
+    @property
+    def operations(self) -> Sequence[Operation]:
+        return self._named(OPERATIONS)
+
+    @property
+    def tables(self) -> bool:
+        """Tell whether servers are to be compared at all."""
+        return not self.only or not {START, MEMORY}.issuperset(self.only)
+
+    def wants(self, figure: str) -> bool:
+        return not self.only or figure in self.only
+
+    def _named(self, of: Sequence[Named]) -> Sequence[Named]:
+        """Choose those that are named; all of them, where none is."""
+        return [named for named in of if named.name in self.only] or of
+
+
+def read(about: str | None) -> Options:
+    parser = argparse.ArgumentParser(prog="make bench", description=about)
+    parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the medians are taken")
+    parser.add_argument("--only", default="", help=f"what to measure: some of {','.join(_NAMES)}")
+    parser.add_argument("--json", type=Path, help="a file to write the results to")
+    given = parser.parse_args()
+    only = [name for name in given.only.split(",") if name]
+    if unknown := set(only).difference(_NAMES):
+        parser.error(f"--only: not known: {', '.join(sorted(unknown))}")
+    return Options(given.seconds, given.rounds, only, given.json)

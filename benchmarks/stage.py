@@ -1,0 +1,54 @@
+"""What has to stand before anything is measured: the directory, a key to it, and the servers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+
+from benchmarks.contenders import Contender, Running, running
+from benchmarks.load import CannotMeasure
+from benchmarks.operations import PEOPLE
+from benchmarks.peers import PEERS, install
+from benchmarks.people import populate
+from db import migrate
+from db.engine import Database
+from tests.process import run
+
+
+async def fill(url: str) -> None:
+    """Make the tables and the users."""
+    database = Database(url, pool_size=1)
+    try:
+        await migrate.upgrade(database)
+        await populate(database, PEOPLE)
+    finally:
+        await database.close()
+
+
+async def key(url: str) -> Mapping[str, str]:
+    """Give the header that signs in to Roster in production mode."""
+    scopes = ("--scope", "users:read", "--scope", "users:write")
+    code, output = await run("key", "create", "benchmark", *scopes, ROSTER_DATABASE_URL=url)
+    assert code == 0, output
+    return {"authorization": f"Bearer {output.split()[-1]}"}
+
+
+def start(
+    stack: ExitStack,
+    servers: Sequence[Contender],
+    url: str,
+    signed_in: Mapping[str, str],
+    say: Callable[[str], None],
+) -> tuple[list[Running], dict[str, str]]:
+    """Start the servers; give those that run, and why one that may be missing does not."""
+    up, missing = [], {}
+    for server in servers:
+        try:
+            if server in PEERS:
+                install()
+            headers = signed_in if server.signs_in else {}
+            up.append(stack.enter_context(running(server, url, headers)))
+        except CannotMeasure as error:
+            if not server.may_be_missing:
+                raise
+            missing[server.name] = str(error)
+            say(f"Without {server.title}: {error}")
+    return up, missing

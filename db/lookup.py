@@ -1,0 +1,115 @@
+"""Look-ups by key, merged: those of all operations that ask at once are one statement."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+Read = Callable[[list[Any]], Awaitable[Sequence[Any]]]  # keys -> rows, each with its `key`
+
+MAX_KEYS: Final = 1_000  # of a statement
+AT_ONCE: Final = 2  # statements of one look-up
+
+
+class Lookup:
+    """Finds rows by one kind of key, for a whole process. Nothing is kept.
+
+    A key that is asked for alone goes out at once. While as many statements run as may, the next
+    keys gather, so that they are the more the busier it is. A key is never put to a statement that
+    has begun: whoever asks sees all that was committed before.
+    """
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._next: _Batch | None = None
+        self._full: list[_Batch] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def load(self, key: Any) -> Any | None:
+        """Give the row of a key; None where there is none."""
+        batch = self._next or self._gather()
+        found = batch.ask(key)
+        if len(batch.asked) >= MAX_KEYS:
+            self._full.append(batch)
+            self._next = None
+        try:
+            return await found
+        except asyncio.CancelledError:
+            batch.leave()
+            raise
+
+    async def close(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _gather(self) -> "_Batch":
+        self._next = batch = _Batch()
+        asyncio.get_running_loop().call_soon(self._send)  # when all who ask now have asked
+        return batch
+
+    def _send(self) -> None:
+        while len(self._running) < AT_ONCE and (batch := self._take()):
+            if batch.drop_who_left():
+                batch.task = task = asyncio.create_task(batch.run(self._read))
+                self._running.add(task)
+                task.add_done_callback(self._ended)
+
+    def _take(self) -> "_Batch | None":
+        if self._full:
+            return self._full.pop(0)
+        batch, self._next = self._next, None
+        return batch
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._send()
+
+
+class _Batch:
+    """The keys of one statement, with those who wait for each."""
+
+    __slots__ = ("asked", "task")
+
+    def __init__(self) -> None:
+        self.asked: dict[Any, list[asyncio.Future[Any]]] = {}
+        self.task: asyncio.Task[None] | None = None
+
+    def ask(self, key: Any) -> asyncio.Future[Any]:
+        found = asyncio.get_running_loop().create_future()
+        self.asked.setdefault(key, []).append(found)
+        return found
+
+    def leave(self) -> None:
+        """End the statement if nobody waits for it any more."""
+        if self.task and all(found.done() for some in self.asked.values() for found in some):
+            self.task.cancel()
+
+    def drop_who_left(self) -> bool:
+        """Tell whether anybody still waits."""
+        waiting = {
+            key: left
+            for key, some in self.asked.items()
+            if (left := [found for found in some if not found.done()])
+        }
+        self.asked = waiting
+        return bool(waiting)
+
+    async def run(self, read: Read) -> None:
+        try:
+            rows = {row.key: row for row in await read(list(self.asked))}
+        except asyncio.CancelledError:
+            for found in self._waiting():
+                found.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised where the keys were asked for
+            for found in self._waiting():
+                found.set_exception(error)
+            return
+        for key, some in self.asked.items():
+            row = rows.get(key)
+            for found in some:
+                if not found.done():
+                    found.set_result(row)
+
+    def _waiting(self) -> list[asyncio.Future[Any]]:
+        return [found for some in self.asked.values() for found in some if not found.done()]

@@ -1,0 +1,134 @@
+"""The pool of an engine: connections in the order in which they were asked for, and living ones."""
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any, Final
+
+from sqlalchemy import AsyncAdaptedQueuePool, Engine, Pool, PoolProxiedConnection, event
+from sqlalchemy.exc import InvalidatePoolError, MissingGreenlet
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
+
+# What was in use so lately is not tried again: that it is closed would have been heard by now.
+_LATELY_SECONDS: Final = 1.0
+
+
+class _Queue(AsyncAdaptedQueue[Any]):
+    """Gives what comes back to who waits the longest.
+
+    asyncio's own only wakes them: where somebody else is quicker they wait again, behind all that
+    have come meanwhile, and under load for seconds. The last in is the first out, since it is warm.
+    """
+
+    def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:  # noqa: FBT001, FBT002 - SQLAlchemy's
+        super().__init__(maxsize, use_lifo)
+        self._items: list[Any] = []
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+
+    def empty(self) -> bool:
+        return not self._items
+
+    def full(self) -> bool:
+        return 0 < self.maxsize <= len(self._items)
+
+    def qsize(self) -> int:
+        return len(self._items)
+
+    def next(self) -> Any | None:
+        return self._items[-1] if self._items else None
+
+    def put_nowait(self, item: Any) -> None:
+        while self._waiting:
+            first = self._waiting.popleft()
+            if not first.done():
+                first.set_result(item)
+                return
+        if self.full():
+            raise Full
+        self._items.append(item)
+
+    def get_nowait(self) -> Any:
+        if not self._items:
+            raise Empty
+        return self._items.pop()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002 - SQLAlchemy's
+        if self._items or not block:
+            return self.get_nowait()
+        return await_only(self._wait(timeout))
+
+    async def _wait(self, seconds: float | None) -> Any:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(seconds):
+                return await turn
+        except TimeoutError:
+            self._give_up(turn)
+            raise Empty from None
+        except BaseException:
+            self._give_up(turn)
+            raise
+
+    def _give_up(self, turn: "asyncio.Future[Any]") -> None:
+        if turn.done() and not turn.cancelled():
+            self.put_nowait(turn.result())
+
+
+class FairPool(AsyncAdaptedQueuePool):
+    _queue_class = _Queue
+
+    def is_ready(self) -> bool:
+        """Tell whether `connect` gives a connection without awaiting: then it needs no greenlet.
+
+        Only where `watch` notes when each was used.
+        """
+        entry = self._pool.next() if isinstance(self._pool, _Queue) else None
+        if entry is None or entry.dbapi_connection is None:
+            return False
+        stands = entry.last_connect_time > self._invalidate_time and _is_warm(entry)
+        return stands and not entry.driver_connection.is_closed()
+
+
+async def borrow(pool: Pool) -> PoolProxiedConnection:
+    """Take a connection; one that is ready without a greenlet, which costs as much again."""
+    if isinstance(pool, FairPool) and pool.is_ready():
+        with suppress(MissingGreenlet):
+            return pool.connect()
+    return await greenlet_spawn(pool.connect)
+
+
+def watch(engine: Engine, *, pings: bool) -> None:
+    """Note when a connection to PostgreSQL was used, and see that each which is given out lives.
+
+    If one doesn't, all are made anew. SQLAlchemy's own way, `pool_pre_ping`, takes three round
+    trips before each use.
+    """
+    event.listen(engine, "checkin", _note_when)
+    if pings:
+        event.listen(engine, "checkout", _see_if_it_lives)
+
+
+def _note_when(_: object, entry: ConnectionPoolEntry) -> None:
+    entry.info["used"] = time.monotonic()
+
+
+def _is_warm(entry: ConnectionPoolEntry) -> bool:
+    return "used" in entry.info and time.monotonic() - entry.info["used"] < _LATELY_SECONDS
+
+
+def _see_if_it_lives(connection: Any, entry: ConnectionPoolEntry, _: object) -> None:
+    driver = connection.driver_connection
+    if driver.is_closed():
+        raise InvalidatePoolError
+    if "used" not in entry.info or _is_warm(entry):
+        return  # it was just made, or just used
+    try:
+        await_only(driver.execute("SELECT 1"))
+    except MissingGreenlet:
+        raise  # it has become cold since `is_ready` looked
+    except Exception:  # noqa: BLE001 - whatever keeps it from answering
+        raise InvalidatePoolError from None

@@ -1,0 +1,88 @@
+"""Statements that are compiled once, and rows as light as tuples."""
+
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+from sqlalchemy import Dialect, Enum, Select
+from sqlalchemy.types import TypeEngine
+
+Row = tuple[Any, ...]  # with the columns as attributes
+Processor = Callable[[Any], Any]
+
+
+class Query:
+    """A statement that is run often, with parameters by name; its columns have names too."""
+
+    __slots__ = ("_compiled", "statement")
+
+    def __init__(self, statement: Select[Any]) -> None:
+        self.statement = statement
+        self._compiled: dict[str, Compiled] = {}
+
+    def on(self, dialect: Dialect) -> "Compiled":
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = self._compiled[dialect.name] = _compile(self.statement, dialect)
+        return compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A statement as a driver takes it."""
+
+    text: str
+    places: Sequence[tuple[str, Any, Processor | None]]  # name, value if none is given, converter
+    row: type[Row]
+    converters: Sequence[tuple[int, Processor]]  # of columns that don't come as they should be
+
+    def arguments(self, given: Mapping[str, Any]) -> list[Any]:
+        values = [(given.get(name, default), convert) for name, default, convert in self.places]
+        return [value if convert is None else convert(value) for value, convert in values]
+
+    def rows(self, found: Sequence[Any]) -> list[Any]:
+        """Make rows of what the driver found: column by column, which leaves the loops to C."""
+        if not found:
+            return []
+        make = partial(tuple.__new__, self.row)
+        if not self.converters:
+            return list(map(make, found))
+        columns: list[Any] = list(zip(*found, strict=True))
+        for place, convert in self.converters:
+            columns[place] = map(convert, columns[place])
+        return list(map(make, zip(*columns, strict=True)))
+
+
+def _compile(statement: Select[Any], dialect: Dialect) -> Compiled:
+    compiled = statement.compile(dialect=dialect)
+    required = [name for name, bound in compiled.binds.items() if bound.required]
+    expanded = compiled.construct_expanded_state(dict.fromkeys(required))
+    columns = list(statement.selected_columns)
+    processors = [_converter(column.type, dialect) for column in columns]
+    return Compiled(
+        text=expanded.statement,
+        places=[
+            (name, expanded.parameters[name], _binder(compiled.binds[name].type, dialect))
+            for name in expanded.positiontup or ()
+        ],
+        row=_row_of(tuple(str(column.key) for column in columns)),
+        converters=[(n, convert) for n, convert in enumerate(processors) if convert is not None],
+    )
+
+
+@lru_cache(maxsize=256)
+def _row_of(columns: tuple[str, ...]) -> type[Row]:
+    return namedtuple("Row", columns)  # noqa: PYI024 - the fields are known only here
+
+
+def _binder(type_: TypeEngine[Any], dialect: Dialect) -> Processor | None:
+    return type_.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _converter(type_: TypeEngine[Any], dialect: Dialect) -> Processor | None:
+    if isinstance(type_, Enum) and type_.enum_class:
+        members: dict[Any, Any] = {name: type_.enum_class(name) for name in type_.enums}
+        return {None: None, **members}.__getitem__
+    return type_.dialect_impl(dialect).result_processor(dialect, None)

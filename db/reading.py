@@ -1,0 +1,114 @@
+"""Reads at next to the cost of the bare driver: autocommit, prepared texts, light rows.
+
+A read takes a connection of the engine's pool and lets the driver run the text. Where the pool has
+one that is open, no greenlet is begun for that: it costs more than the rest of the way.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Executable, PoolProxiedConnection, Select, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import greenlet_spawn
+
+from db.lookup import Lookup
+from db.pool import borrow
+from db.query import Query
+
+Fetch = Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Any]]]
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+class _Cut(ConnectionResetError):
+    """The connection was closed by the other side, before a statement or in the middle of it."""
+
+
+class Reader:
+    """Runs reads on one engine. `fetch` is the driver's way, `is_closed` what it knows at once."""
+
+    def __init__(self, engine: AsyncEngine, fetch: Fetch, is_closed: Callable[[Any], bool]) -> None:
+        self._engine = engine.sync_engine
+        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.fetch = fetch
+        self._is_closed = is_closed
+        self._cut_at = 0.0
+        self._lookups: dict[Select[Any], Lookup] = {}
+        event.listen(self._engine, "checkout", self._pass_over_closed)
+
+    async def rows(self, query: Query, given: Mapping[str, Any] = _NOTHING) -> list[Any]:
+        """Run a prepared statement; once more where its connection turns out to be cut."""
+        try:
+            return await self._rows(query, given)
+        except _Cut:
+            return await self._rows(query, given)
+
+    async def select(self, statement: Executable, given: Mapping[str, Any] = _NOTHING) -> Any:
+        """Run a statement that was made for this once."""
+
+        def run() -> Any:
+            with self._autocommit.connect() as connection:
+                return connection.execute(statement, given).all()
+
+        try:
+            return await greenlet_spawn(run)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        return await greenlet_spawn(run)
+
+    def lookup(self, statement: Select[Any]) -> Lookup:
+        """Give the one look-up of the process that merges all keys of a statement."""
+        lookup = self._lookups.get(statement)
+        if lookup is None:
+            query = Query(statement)
+            lookup = self._lookups[statement] = Lookup(
+                lambda keys: self.rows(query, {"keys": keys})
+            )
+        return lookup
+
+    async def close(self) -> None:
+        for lookup in self._lookups.values():
+            await lookup.close()
+
+    async def _rows(self, query: Query, given: Mapping[str, Any]) -> list[Any]:
+        connection = await borrow(self._engine.pool)
+        try:
+            compiled = query.on(self._engine.dialect)
+            if self._engine.dispatch.before_cursor_execute:
+                self._announce(connection, compiled.text)
+            arguments = compiled.arguments(given)
+            found = await self.fetch(connection.driver_connection, compiled.text, arguments)
+        except BaseException as error:
+            await self._let_go(connection, error)
+            raise
+        connection.close()
+        return compiled.rows(found)
+
+    async def _let_go(self, connection: PoolProxiedConnection, error: BaseException) -> None:
+        """Give a connection back, if it is as it was; raise ConnectionError if it was cut."""
+        cut = self._is_closed(connection.driver_connection)
+        if cut or isinstance(error, asyncio.CancelledError | TimeoutError):
+            await greenlet_spawn(connection.invalidate, error)
+        elif isinstance(error, Exception):
+            connection.close()
+        else:
+            connection.invalidate(error)
+        if cut and isinstance(error, Exception):
+            self._cut_at = time.time()
+            raise _Cut("the database cut the connection") from error
+
+    def _pass_over_closed(
+        self, connection: Any, entry: ConnectionPoolEntry, _: PoolProxiedConnection
+    ) -> None:
+        """Have a connection made anew that is closed, or as old as one that was found cut."""
+        if self._is_closed(connection.driver_connection) or entry.last_connect_time < self._cut_at:  # type: ignore[attr-defined]  # a pool's has it
+            raise DisconnectionError
+
+    def _announce(self, connection: PoolProxiedConnection, text: str) -> None:
+        """Tell whoever listens to the engine of a statement that runs past its own way."""
+        told = Connection(self._engine, connection)
+        self._engine.dispatch.before_cursor_execute(told, None, text, (), None, False)  # noqa: FBT003 - SQLAlchemy's own order

@@ -1,0 +1,107 @@
+"""Whoever waits the longest for a connection is given the next, and none that is dead."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from db import pool
+from db.engine import Database
+from tests.conftest import opened
+
+
+def checked_out(database: Database) -> int:
+    return int(database.engine.sync_engine.pool.checkedout())  # type: ignore[attr-defined]
+
+
+async def test_connections_are_given_in_the_order_they_were_asked_for(database_url: str) -> None:
+    order: list[int] = []
+
+    async def use(number: int) -> None:
+        for _ in range(5):
+            async with database.engine.connect():
+                order.append(number)
+
+    async with opened(database_url, pool_size=1) as database:
+        await asyncio.gather(*(use(number) for number in range(4)))
+        assert order == [0, 1, 2, 3] * 5
+        assert checked_out(database) == 0
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_who_stops_waiting_leaves_the_place_to_the_next(
+    database_url: str, turns: int
+) -> None:
+    """Also where they have just been given one."""
+
+    async def use() -> int:
+        async with database.engine.connect() as connection:
+            return int((await connection.execute(text("SELECT 1"))).scalar_one())
+
+    async with opened(database_url, pool_size=1) as database:
+        async with database.engine.connect():
+            first, second = asyncio.create_task(use()), asyncio.create_task(use())
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        first.cancel()
+        assert await second == 1
+        await asyncio.wait([first])
+        assert await use() == 1
+        assert checked_out(database) == 0
+
+
+async def test_who_waits_in_vain_is_told_so(database_url: str) -> None:
+    async with opened(database_url, pool_size=1, pool_timeout=0.01) as database:
+        async with database.engine.connect():
+            with pytest.raises(PoolTimeoutError):
+                await database.ping()
+        await database.ping()
+        assert checked_out(database) == 0
+
+
+on_postgres = pytest.mark.parametrize("dialect", ["postgresql"])  # a file is never lost
+
+
+@on_postgres
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_connection_that_is_lost_is_made_anew(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, *, known: bool
+) -> None:
+    """Where the driver knows that it is, and where only trying tells."""
+    connected: list[Any] = []
+    monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0 if known else 0.0)
+    async with opened(database_url, pool_size=1) as database:
+        event.listen(database.engine.sync_engine, "connect", lambda c, _: connected.append(c))
+        await database.ping()
+        connected[0].driver_connection.terminate()
+        if not known:
+            monkeypatch.setattr(asyncpg.Connection, "is_closed", lambda _: False)
+        await database.ping()
+        await database.ping()
+    assert len(connected) == 2
+
+
+@on_postgres
+@pytest.mark.parametrize(("lately", "tried"), [(3600.0, []), (0.0, ["SELECT 1", "SELECT 1"])])
+async def test_only_what_has_rested_is_tried(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, lately: float, tried: list[str]
+) -> None:
+    ran: list[str] = []
+    execute = asyncpg.Connection.execute
+
+    async def note(driver: Any, query: str, *args: Any) -> Any:
+        ran.append(query)
+        return await execute(driver, query, *args)
+
+    monkeypatch.setattr(pool, "_LATELY_SECONDS", lately)
+    async with opened(database_url, pool_size=1) as database:
+        await database.ping()
+        monkeypatch.setattr(asyncpg.Connection, "execute", note)
+        await database.ping()
+        await database.ping()
+        monkeypatch.undo()
+    assert [query for query in ran if query == "SELECT 1"] == tried

@@ -1,0 +1,219 @@
+"""Prepared reads: the same values as by SQLAlchemy, and connections that are cut."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from asyncpg import ConnectionDoesNotExistError
+from sqlalchemy import event, literal_column, select, text
+
+from db.engine import Database, is_unreachable
+from db.models import ActorKind, User, UserEvent, UserEventType, UserStatus
+from db.query import Query
+from db.statements import EVENTS_BY_ID, USERS_BY_EXTERNAL_ID, USERS_BY_ID, USERS_BY_USERNAME
+from tests.conftest import opened
+from tests.db.test_cancelling import ENDLESS
+
+AT = datetime(2026, 1, 31, 23, 59, 59, 999999, tzinfo=UTC)
+WHOLE = datetime(2026, 1, 1, tzinfo=UTC)
+ODD = "'\"%_\\:a?$1 \u00e9\u0130\U0001f469"
+# Of its own, for other tests run on the same server at the same time.
+ENDED = {
+    "sqlite": ENDLESS["sqlite"].replace("tell()", "1"),
+    "postgresql": "SELECT pg_sleep(601)",
+}
+ONE = Query(select(literal_column("1").label("one")))
+
+
+def user(number: int, **columns: Any) -> User:
+    name = columns.pop("username", f"user{number}")
+    given: dict[str, Any] = {
+        "id": number,
+        "username": name,
+        "username_key": name,
+        "email": f"{number}@example.com",
+        "email_key": f"{number}@example.com",
+        "status": UserStatus.ACTIVE,
+        "is_active": True,
+        "status_changed_at": WHOLE,
+        "version": 1,
+        "created_at": AT,
+        "updated_at": WHOLE,
+    }
+    return User(**given | columns)
+
+
+EVENT = UserEvent(
+    id=1,
+    user_id=1,
+    type=UserEventType.CREATED,
+    at=AT,
+    actor_kind=ActorKind.USER,
+    changes=[{"field": "username", "before": None, "after": ODD}],
+    version_after=1,
+)
+
+
+@pytest.fixture
+async def filled(database: Database) -> Database:
+    gone: dict[str, Any] = {"status": UserStatus.DELETED, "is_active": False, "deleted_at": AT}
+    async with database.session() as session, database.transaction(session):
+        session.add_all(
+            [
+                user(1, username=ODD, display_name=ODD, external_id=ODD, erase_after=AT),
+                user(2, username="same", **gone),
+                user(3, username="same"),
+            ]
+        )
+        await session.flush()
+        session.add(UserEvent(**{c.key: getattr(EVENT, c.key) for c in UserEvent.__table__.c}))
+    return database
+
+
+@pytest.mark.parametrize(
+    ("statement", "keys", "found"),
+    [
+        (USERS_BY_ID, [1, 2, 3, 4], [1, 2, 3]),
+        (USERS_BY_ID, [2**63 - 1], []),
+        (USERS_BY_ID, [], []),
+        (USERS_BY_USERNAME, [ODD, "same", "x" * 300], [1, 3]),
+        (USERS_BY_EXTERNAL_ID, [ODD, "", "[1]"], [1]),
+        (EVENTS_BY_ID, [1, 2], [1]),
+    ],
+    ids=["ids", "a great id", "none", "names", "external ids", "events"],
+)
+async def test_prepared_reads_give_what_sqlalchemy_does(
+    filled: Database, statement: Any, keys: list[Any], found: list[int]
+) -> None:
+    rows = sorted(await filled.reader.rows(Query(statement), {"keys": keys}))
+    by_session = sorted(await filled.reader.select(statement, {"keys": keys}))
+    assert [row.id for row in rows] == found
+    assert [row._fields for row in rows] == [row._fields for row in by_session]
+    assert [[(type(v), v) for v in row] for row in rows] == [
+        [(type(v), v) for v in row] for row in by_session
+    ]
+
+
+async def test_a_row_has_its_columns_as_attributes(filled: Database) -> None:
+    [row] = await filled.reader.rows(Query(USERS_BY_ID), {"keys": [1]})
+    assert (row.username, row.status, row.created_at) == (ODD, UserStatus.ACTIVE, AT)
+    assert (row.is_active, row.deleted_at, row.status_changed_at) == (True, None, WHOLE)
+    assert row.created_at.tzinfo is UTC
+    with pytest.raises(AttributeError):
+        row.nothing  # noqa: B018 - that it isn't there
+
+
+async def test_a_read_sees_what_was_committed_before(filled: Database) -> None:
+    names = filled.reader.lookup(USERS_BY_ID)
+    before = await names.load(3)
+    async with filled.session() as session, filled.transaction(session):
+        (await session.get_one(User, 3)).version = 2
+    after = await names.load(3)
+    assert before is not None
+    assert after is not None
+    assert (before.version, after.version) == (1, 2)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+async def test_a_read_that_is_cancelled_is_ended(
+    database: Database, dialect: str, turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = database.reader
+    fetch = reader.fetch
+    monkeypatch.setattr(reader, "fetch", lambda driver, *_: fetch(driver, ENDED[dialect], []))
+    async with asyncio.timeout(20):
+        await database.ping()
+        reading = asyncio.create_task(reader.rows(ONE))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        monkeypatch.undo()
+        assert [tuple(row) for row in await reader.rows(ONE)] == [(1,)]
+        if dialect == "postgresql":
+            async with database.engine.connect() as connection:
+                running = text("SELECT count(*) FROM pg_stat_activity WHERE query = :query")
+                found = await connection.execute(running, {"query": ENDED[dialect]})
+                assert found.scalar_one() == 0
+    assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+SUICIDE = "SELECT pg_terminate_backend(pg_backend_pid())"
+
+
+@postgres
+async def test_a_connection_that_was_closed_is_passed_over(database_url: str) -> None:
+    async with opened(database_url, pool_size=3, pool_pre_ping=False) as database:
+        held = [await database.engine.raw_connection() for _ in range(3)]
+        drivers: list[Any] = [connection.driver_connection for connection in held]
+        for connection in held:
+            connection.close()
+        for driver in drivers[:2]:
+            with pytest.raises(ConnectionDoesNotExistError):
+                await driver.fetch(SUICIDE)
+        pids = {drivers[2].get_server_pid()}
+        for _ in range(6):
+            connection = await database.engine.raw_connection()
+            pids.add(connection.driver_connection.get_server_pid())  # type: ignore[union-attr]
+            connection.close()
+        assert len(pids) == 3
+        for _ in range(6):
+            assert [tuple(row) for row in await database.reader.rows(ONE)] == [(1,)]
+            assert [tuple(row) for row in await database.reader.select(ONE.statement)] == [(1,)]
+
+
+@postgres
+@pytest.mark.parametrize("cuts", [1, 2])
+async def test_a_read_whose_connection_is_cut_is_tried_once_more(
+    database_url: str, cuts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database_url, pool_size=3, pool_pre_ping=False) as database:
+        reader, left = database.reader, cuts
+        old = [await database.engine.raw_connection() for _ in range(3)]
+        pids = {connection.driver_connection.get_server_pid() for connection in old}  # type: ignore[union-attr]
+        for connection in old:
+            connection.close()
+        fetch, used = reader.fetch, []
+
+        async def cut(driver: Any, text: str, arguments: Any) -> Any:
+            nonlocal left
+            used.append(driver.get_server_pid())
+            left -= 1
+            return await fetch(driver, SUICIDE if left >= 0 else text, arguments)
+
+        monkeypatch.setattr(reader, "fetch", cut)
+        reading = reader.rows(ONE)
+        if cuts == 1:
+            assert [tuple(row) for row in await reading] == [(1,)]
+        else:
+            with pytest.raises(ConnectionResetError) as caught:
+                await reading
+            assert is_unreachable(caught.value)
+        assert len(used) == 2
+        assert used[0] in pids
+        assert used[1] not in pids  # for what cut one has likely cut the others
+        assert [tuple(row) for row in await reader.rows(ONE)] == [(1,)]
+        assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_an_error_of_a_statement_gives_the_connection_back(database: Database) -> None:
+    wrong = Query(select(literal_column("nothing").label("one")))
+    for _ in range(20):
+        with pytest.raises(Exception, match="nothing") as caught:
+            await database.reader.rows(wrong)
+        assert not is_unreachable(caught.value)
+    assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_whoever_listens_to_the_engine_hears_of_every_statement(database: Database) -> None:
+    ran: list[str] = []
+
+    @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        ran.append(statement)
+
+    await database.reader.rows(ONE)
+    assert ran == [ONE.on(database.engine.dialect).text]

@@ -1,0 +1,144 @@
+"""Places in the feed: up to where somebody has had what happened, and what comes behind."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import cycle, takewhile
+from typing import Final, Protocol, TypeVar
+
+from db.filters import EventFilter
+from users import event_pages
+from users.event_pages import Event, EventPages
+
+T = TypeVar("T")
+
+KEPT: Final = 1_000  # events in memory, for those who are almost up to date
+_SLICES: Final = 8  # in which followers are woken, so that a writer never waits for all of them
+
+
+class Recent:
+    """The latest settled events, and who waits for the next."""
+
+    def __init__(self) -> None:
+        self.until = 0  # all events up to here are settled,
+        self.after = 0  # and those above here are kept
+        self.is_over = False  # for the process is going to end
+        self._events: deque[Event] = deque(maxlen=KEPT)
+        self._found: dict[tuple[int, EventFilter], list[Event]] = {}
+        self._news = [asyncio.Event() for _ in range(_SLICES)]
+        self._slices = cycle(range(_SLICES))
+
+    def add(self, events: Sequence[Event], until: int) -> None:
+        for event in events:
+            if len(self._events) == self._events.maxlen:
+                self.after = self._events[0].id
+            self._events.append(event)
+        if until != self.until:
+            self.until = until
+            self._announce()
+
+    def begin_at(self, position: int) -> None:
+        """Keep what comes from here on, and nothing before."""
+        self._events.clear()
+        self.after = position
+        self.add([], position)
+
+    def since(self, position: int, filter: EventFilter) -> list[Event]:
+        """Look through what is kept, once for all who are in one place and ask the same."""
+        found = self._found.get((position, filter))
+        if found is None:
+            newest = takewhile(lambda event: event.id > position, reversed(self._events))
+            found = [event for event in newest if filter.matches(event)][::-1]
+            self._found[position, filter] = found
+        return found
+
+    def end(self) -> None:
+        self.is_over = True
+        self._announce()
+
+    def slice(self) -> int:
+        return next(self._slices)
+
+    def news(self, slice: int) -> asyncio.Event:
+        """Give what is set when there is more than now."""
+        return self._news[slice]
+
+    def _announce(self) -> None:
+        self._found.clear()
+        self._wake(0)
+
+    def _wake(self, slice: int) -> None:
+        """Wake one slice of those who follow, and the next when others have had a turn."""
+        self._news[slice].set()
+        self._news[slice] = asyncio.Event()
+        if slice + 1 < _SLICES:
+            asyncio.get_running_loop().call_soon(self._wake, slice + 1)
+
+
+class Patience(Protocol):
+    async def __call__(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Read, and for as long as the database cannot be reached, try again."""
+
+
+class Place:
+    """Where one who follows stands.
+
+    All that matches up to `position` has been given, but for events that are `known`: who follows
+    from now on is not told what could be seen before, even if it is settled later.
+    """
+
+    def __init__(
+        self,
+        recent: Recent,
+        pages: EventPages,
+        patiently: Patience,
+        filter: EventFilter,
+        position: int,
+        known: frozenset[int] = frozenset(),
+    ) -> None:
+        self.position = position
+        self._recent = recent
+        self._pages = pages
+        self._patiently = patiently
+        self._filter = filter
+        self._known = known
+        self._slice = recent.slice()
+        self._news: asyncio.Event | None = None
+
+    def another(self) -> "Place":
+        """Give the same place for somebody else; only where it `is_plain`."""
+        return Place(self._recent, self._pages, self._patiently, self._filter, self.position)
+
+    @property
+    def is_over(self) -> bool:
+        return self._recent.is_over
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether what comes is the same for all who are here and ask the same."""
+        return not self._known
+
+    async def read(self) -> Sequence[Event]:
+        """Give what comes next of what is settled, and move behind it; perhaps there is nothing.
+
+        What is kept in memory is read without waiting.
+        """
+        recent, position = self._recent, self.position
+        if position < recent.after:
+            until = recent.until
+            rows = await self._patiently(lambda: self._pages.between(position, until, self._filter))
+            self.position = rows[-1].id if len(rows) == event_pages.PAGE else until
+            self._news = None
+        else:
+            rows, self._news = recent.since(position, self._filter), recent.news(self._slice)
+            self.position = max(position, recent.until)
+        if self._known:
+            rows = [row for row in rows if row.id not in self._known]
+            if self.position >= max(self._known):
+                self._known = frozenset()
+        return rows
+
+    async def news(self) -> None:
+        """Wait until there is more to read than there was at the last time."""
+        if self._news:
+            await self._news.wait()
