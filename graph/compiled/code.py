@@ -6,6 +6,7 @@ members of dictionaries alone, quoted.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import isfinite
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -70,8 +71,8 @@ class Code:
             wrong = _OF_BUILT_IN[type_.name].format(name)
             return [f"if {name} is not None and ({wrong}): raise Unexpected"]
         if isinstance(type_, GraphQLEnumType):
-            names = {value.value: key for key, value in type_.values.items()}
-            return [f"if {name} is not None: {name} = {self.constant(names)}[{name}]"]
+            names = self.constant(_names(type_))
+            return [f"if {name} is not None: {name} = {names}[{name}]"]
         return [f"if {name} is not None: {name} = {self.constant(_scalar(type_))}({name})"]
 
     def read(self, read: Read, source: str) -> str:
@@ -84,16 +85,35 @@ class Code:
         )
 
 
-def _scalar(type_: GraphQLLeafType) -> Callable[[Any], Any]:
-    coerce = type_.coerce_output_value
+def _names(type_: GraphQLEnumType) -> dict[Any, str]:
+    """Give the names of an enum by their values; of two with one value, the first."""
+    names: dict[Any, str] = {}
+    for name, value in type_.values.items():
+        with suppress(TypeError):  # it has no hash
+            names.setdefault(value.value, name)
+    return names
+
+
+def _ordinary() -> Callable[[Any], None]:
+    """Make a function that lets values pass which certainly are a scalar or an object."""
     ordinary: set[type] = set()
 
-    def scalar(value: Any) -> Any:
+    def check(value: Any) -> None:
         if value.__class__ not in ordinary:
-            if isinstance(value, Exception) or is_awaitable(value):
+            if isinstance(value, Exception) or value is Undefined or is_awaitable(value):
                 raise Unexpected
             if not isinstance(value, GeneratorType):  # of which some can be awaited
                 ordinary.add(value.__class__)
+
+    return check
+
+
+def _scalar(type_: GraphQLLeafType) -> Callable[[Any], Any]:
+    coerce = type_.coerce_output_value
+    check = _ordinary()
+
+    def scalar(value: Any) -> Any:
+        check(value)
         completed = coerce(value)
         if completed is None or completed is Undefined:
             raise Unexpected
@@ -112,6 +132,8 @@ def plain_object(
         lines.append(f"if s.__class__ is not {code.constant(own)}: raise Unexpected")
     elif type_.is_type_of:
         return None
+    else:
+        lines.append(f"{code.constant(_ordinary())}(s)")
     for number, field in enumerate(fields):
         if field.name == "__typename":
             members.append(f"{field.key!r}: {type_.name!r}")

@@ -192,16 +192,19 @@ class Field:
         )
 
     def _completed(self, place: Place, value: Any) -> Any:
-        if self._is_used and self.plain:
-            try:
-                return self.plain(value)
-            except Exception:  # noqa: BLE001, S110 - whatever it was, the careful way tells
-                pass
+        if self._is_used:
+            with suppress(Exception):  # whatever it was, the careful way tells
+                if plain := self.plain:
+                    return plain(value)
         self._is_used = True
         return self.value.complete(place, value, place.path)
 
     async def _resolved(self, place: Place, source: Any, given: Mapping[str, Any]) -> Any:
-        return await self._awaited(place, self.resolve(source, place.info, **given))
+        try:
+            completed = self._completed(place, await self.resolve(source, place.info, **given))
+            return await completed if completed.__class__ is Later else completed
+        except Exception as error:  # noqa: BLE001 - as above
+            return place.failed(error, place.path, required=self.value.required)
 
     async def _awaited(self, place: Place, awaitable: Any) -> Any:
         try:

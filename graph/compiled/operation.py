@@ -12,6 +12,7 @@ from graphql import (
     Visitor,
     visit,
 )
+from graphql.execution.executor import SELECTIONS_NESTED_TOO_DEEPLY
 from graphql.execution.values import VariableValues
 from graphql.pyutils import AwaitableOrValue
 
@@ -67,15 +68,23 @@ class Operation:
                 return _result(run, Later(plan.root.execute_serially, run, root))
             data = plan.root.execute(run, root, None)
         except GraphQLError as error:
-            return run.failed(error)
-        return _result(run, data) if data.__class__ is Later else run.result(data)
+            result = run.failed(error)
+        else:
+            if data.__class__ is Later:
+                return _result(run, data)
+            result = run.result(data)
+        return _ended(run, result) if run.holds else result
 
     def _plan(self, variables: VariableValues) -> Plan:
         """Give the plan for these variables; raise GraphQLError where a directive is wrong."""
         given = tuple(variables.coerced.get(name) for name in self._conditions)
         plan = self._plans.get(given)
         if plan is None:
-            plan = Plan(self._document, self._sources, variables)
+            try:
+                plan = Plan(self._document, self._sources, variables)
+            except RecursionError:
+                nested = GraphQLError(SELECTIONS_NESTED_TOO_DEEPLY, self._document.operation)
+                raise nested from None
             if len(self._plans) < _PLANS:
                 self._plans[given] = plan
         return plan
@@ -87,7 +96,12 @@ async def _result(run: Run, data: Later) -> ExecutionResult:
     except GraphQLError as error:
         return run.failed(error)
     finally:
-        run.end()
+        await run.end()
+
+
+async def _ended(run: Run, result: ExecutionResult) -> ExecutionResult:
+    await run.end()
+    return result
 
 
 def _conditions(document: Document) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """One execution of an operation, and the place of a field in it."""
 
+import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from graphql import (
     ExecutionResult,
@@ -28,17 +29,8 @@ if TYPE_CHECKING:
     from graph.compiled.fields import Field
 
 
-def _track(values: Sequence[Any]) -> None:
-    for value in values:
-        if is_awaitable(value):
-            begun(value)
-
-
 def _gather(values: Sequence[Awaitable[Any]]) -> Awaitable[list[Any]]:
     return gather_with_cancel(*values)
-
-
-_HELPERS: Final = GraphQLResolveInfoHelpers(gather=_gather, track=_track)
 
 
 class Document:
@@ -62,7 +54,16 @@ class Document:
 class Run:
     """One execution: what it began with, and the errors it has met."""
 
-    __slots__ = ("_careful", "_held", "collected", "context", "document", "root", "variables")
+    __slots__ = (
+        "_careful",
+        "_held",
+        "_helpers",
+        "collected",
+        "context",
+        "document",
+        "root",
+        "variables",
+    )
 
     def __init__(
         self, document: Document, root: Any, context: Any, variables: VariableValues
@@ -73,6 +74,7 @@ class Run:
         self.variables = variables
         self.collected = CollectedErrors()
         self._careful: Executor[Any] | None = None
+        self._helpers: GraphQLResolveInfoHelpers | None = None
         self._held: list[Awaitable[Any]] = []
 
     @property
@@ -96,18 +98,40 @@ class Run:
             self._careful.collected_errors = self.collected
         return self._careful
 
+    @property
+    def helpers(self) -> GraphQLResolveInfoHelpers:
+        if self._helpers is None:
+            self._helpers = GraphQLResolveInfoHelpers(gather=_gather, track=self._track)
+        return self._helpers
+
+    def _track(self, values: Sequence[Any]) -> None:
+        for value in values:
+            if is_awaitable(value):
+                self.hold(value)
+
     def hold(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
         """Begin with what a resolver gave to be awaited; it ends with the operation."""
         held = begun(awaitable)
         self._held.append(held)
         return held
 
-    def end(self) -> None:
-        """Cancel what was begun and nobody waits for any more."""
-        for held in self._held:
-            cancel = getattr(held, "cancel", None) or getattr(held, "close", None)
-            if cancel:
-                cancel()
+    @property
+    def holds(self) -> bool:
+        """Whether anything is left of what was begun."""
+        return bool(self._left())
+
+    async def end(self) -> None:
+        """Cancel what was begun and nobody waits for any more, and wait until it has ended."""
+        left = self._left()
+        for future in left:
+            future.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def _left(self) -> list["asyncio.Future[Any]"]:
+        begun: list[Any] = [*self._held]
+        if self._careful is not None:
+            begun += self._careful.background_futures
+        return [held for held in begun if asyncio.isfuture(held) and not held.done()]
 
     def result(self, data: dict[str, Any] | None) -> ExecutionResult:
         return ExecutionResult(data, self.collected.errors or None)
@@ -148,7 +172,7 @@ class Place:
                 run.context,
                 is_awaitable,
                 None,
-                _HELPERS,
+                run.helpers,
             )
         return self._info
 

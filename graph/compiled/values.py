@@ -109,9 +109,10 @@ class Items(Value):
                     pending.append(index)
                 completed.append(done)
         except Exception:
-            for item in rest:
-                if is_awaitable(item):
-                    place.run.hold(item)
+            with suppress(Exception):  # the first one is told
+                for item in rest:
+                    if is_awaitable(item):
+                        place.run.hold(item)
             raise
         return Later(_filled, completed, pending) if pending else completed
 
@@ -172,8 +173,8 @@ class Object(Value):
         if isinstance(value, Exception):
             raise value
         selection = self.selection
-        if plain := selection.plain_if_used_again():
-            with suppress(Exception):  # whatever it was, the careful way tells
+        with suppress(Exception):  # whatever it was, the careful way tells
+            if plain := selection.plain_if_used_again():
                 return plain(value)
         if self.type.is_type_of:
             answer = self.type.is_type_of(value, place.info)

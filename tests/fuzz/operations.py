@@ -4,6 +4,7 @@ schemathesis makes its GraphQL operations by the same library and sends them ove
 would add nothing here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -76,7 +77,13 @@ def _schemas() -> tuple[GraphQLSchema, GraphQLSchema]:
 SCHEMA, FOLLOWING = _schemas()
 
 
-def _drawn(schema: GraphQLSchema, mode: Mode, count: int, seed: int) -> list[str]:
+def drawn(
+    schema: GraphQLSchema,
+    mode: Mode,
+    count: int,
+    seed: int,
+    make: Callable[..., st.SearchStrategy[Any]] = from_schema,
+) -> list[str]:
     texts: list[str] = []
 
     @hypothesis.seed(seed)
@@ -87,7 +94,7 @@ def _drawn(schema: GraphQLSchema, mode: Mode, count: int, seed: int) -> list[str
         phases=[hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    @hypothesis.given(from_schema(schema, custom_scalars=SCALARS, mode=mode))
+    @hypothesis.given(make(schema, custom_scalars=SCALARS, mode=mode))
     def note(text: object) -> None:
         texts.append(str(text))
 
@@ -99,13 +106,13 @@ def _drawn(schema: GraphQLSchema, mode: Mode, count: int, seed: int) -> list[str
 def operations(count: int, seed: int, known: Known) -> list[Operation]:
     """Give about as many: most of them valid, half of those with variables."""
     chance = Random(seed)  # noqa: S311 - the same operations on every run
-    valid = _drawn(SCHEMA, Mode.POSITIVE, count * 6 // 10, seed)
-    wrong = _drawn(SCHEMA, Mode.NEGATIVE, count * 2 // 10, seed)
-    live = _drawn(FOLLOWING, Mode.POSITIVE, count * 2 // 10, seed)
-    made = [_lively(Operation(text), SCHEMA, known, chance) for text in valid]
+    valid = drawn(SCHEMA, Mode.POSITIVE, count * 6 // 10, seed)
+    wrong = drawn(SCHEMA, Mode.NEGATIVE, count * 2 // 10, seed)
+    live = drawn(FOLLOWING, Mode.POSITIVE, count * 2 // 10, seed)
+    made = [lively(Operation(text), SCHEMA, known, chance) for text in valid]
     made += [Operation(text) for text in wrong]
     for text in live:
-        found = _lively(Operation(text), FOLLOWING, known, chance)
+        found = lively(Operation(text), FOLLOWING, known, chance)
         query = "subscription " + found.query.removeprefix("query ")
         made.append(Operation(query, found.variables))
     return made
@@ -158,7 +165,7 @@ class _Lift(Visitor):
         return ArgumentNode(name=node.name, value=VariableNode(name=NameNode(value=name)))
 
 
-def _lively(operation: Operation, schema: GraphQLSchema, known: Known, chance: Random) -> Operation:
+def lively(operation: Operation, schema: GraphQLSchema, known: Known, chance: Random) -> Operation:
     types = TypeInfo(schema)
     document = parse(operation.query)
     document = visit(document, TypeInfoVisitor(types, _Enliven(types, known, chance)))

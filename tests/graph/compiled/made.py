@@ -61,7 +61,7 @@ FIELD_KINDS: dict[str, Kind] = {"raising": raising, "raisingLater": raising_late
 
 
 def _half(elements: list[Any]) -> Iterator[Any]:
-    yield from elements[:2]
+    yield from elements
     raise Fault("half-way")
 
 
@@ -72,14 +72,12 @@ async def _async(elements: list[Any]) -> AsyncIterator[Any]:
 
 
 async def _half_async(elements: list[Any]) -> AsyncIterator[Any]:
-    for element in elements[:2]:
+    for element in elements:
         yield element
     raise Fault("half-way, later")
 
 
 class Walked:
-    """Is walked by an iterator of its own, which ends with an error of its own if it is asked."""
-
     def __init__(self, elements: list[Any]) -> None:
         self.elements = elements
 
@@ -105,20 +103,25 @@ class WalkedLater:
         raise StopAsyncIteration
 
 
-# What a list can be held in, and what is none.
+# What a list can be held in.
 HOLDERS: dict[str, Callable[[list[Any]], Any]] = {
     "list": lambda elements: elements,
     "tuple": tuple,
     "generator": lambda elements: (element for element in elements),
     "walked": Walked,
-    "notWalked": lambda _: NotWalked(),
     "halfWay": _half,
     "async": _async,
     "walkedLater": WalkedLater,
     "halfWayAsync": _half_async,
-    "text": lambda _: "text",
-    "mapping": lambda _: {"a": 1},
-    "number": lambda _: 1,
     "laterList": later,
     "dictValues": lambda elements: dict(enumerate(elements)).values(),
+}
+# What is no list, or cannot be walked.
+NO_LISTS: dict[str, Callable[[], Any]] = {
+    "notWalked": NotWalked,
+    "text": lambda: "text",
+    "bytes": lambda: b"bytes",
+    "mapping": lambda: {"a": 1},
+    "number": lambda: 1,
+    "object": object,
 }

@@ -3,7 +3,15 @@
 import traceback
 
 import pytest
-from graphql import GraphQLError, GraphQLField, GraphQLObjectType, GraphQLSchema, GraphQLString
+from graphql import (
+    GraphQLArgument,
+    GraphQLError,
+    GraphQLField,
+    GraphQLInt,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLString,
+)
 
 from tests.graph.compiled.made import Fault
 from tests.graph.compiled.ways import Asked, same
@@ -145,3 +153,32 @@ async def test_what_is_no_exception_of_a_program_goes_through(later: bool) -> No
     )
     with pytest.raises(Stop):
         await same(Asked(schema, "{ stop }"))
+
+
+async def test_a_resolver_that_cannot_be_called_is_its_field_s_error() -> None:
+    async def takes_no_argument(_source: object, _info: object) -> str:
+        return "never"
+
+    schema = GraphQLSchema(
+        GraphQLObjectType(
+            "Query",
+            {
+                "f": GraphQLField(
+                    GraphQLString, {"a": GraphQLArgument(GraphQLInt)}, resolve=takes_no_argument
+                )
+            },
+        )
+    )
+    found = await same(Asked(schema, "{ f(a: 1) __typename }"))
+    assert found.data == "{'f': None, '__typename': 'Query'}"
+    assert found.errors
+    assert found.errors[0]["path"] == ["f"]
+
+
+async def test_fragments_that_are_nested_too_deeply_are_told() -> None:
+    fragments = [f"fragment F{n} on Query {{ ...F{n + 1} }}" for n in range(2_000)]
+    text = "{ ...F0 } " + " ".join(fragments) + " fragment F2000 on Query { goodText }"
+    found = await same(Asked(SCHEMA, text, valid=False))
+    assert found.data == "None"
+    assert found.errors
+    assert found.errors[0]["message"] == "Selections are nested too deeply. Execution aborted."

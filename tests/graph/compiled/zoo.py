@@ -23,7 +23,16 @@ from graphql import (
 
 from tests.graph.compiled.animals import ABSTRACT, NAMED, OBJECTS, SAID
 from tests.graph.compiled.leaves import ARGUMENTS, COLOUR
-from tests.graph.compiled.made import FIELD_KINDS, HOLDERS, KINDS, Fault, Info, Make, later
+from tests.graph.compiled.made import (
+    FIELD_KINDS,
+    HOLDERS,
+    KINDS,
+    NO_LISTS,
+    Fault,
+    Info,
+    Make,
+    later,
+)
 
 # One value, or a list of three of which the second is of the kind, or a list of such lists.
 SHAPES: dict[str, Callable[[Any], GraphQLOutputType]] = {
@@ -68,6 +77,9 @@ def fields(name: str, type_: Any, good: Make) -> Iterator[tuple[str, GraphQLFiel
         for kind in ("good", "later", "fault"):
             held = partial(_held, holder, kind, good)
             yield f"{holder}Of{kind.title()}{name}{shape}", field(SHAPES[shape](type_), held)
+    for no_list, give in NO_LISTS.items():
+        for shape in ("Many", "SureMany", "Grid"):
+            yield f"{no_list}As{name}{shape}", field(SHAPES[shape](type_), give)
 
 
 def _held(holder: str, kind: str, good: Make) -> Any:
