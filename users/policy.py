@@ -71,8 +71,12 @@ def is_self(caller: Caller, user_id: int | None) -> bool:
     return user_id is not None and caller.user_id == user_id
 
 
+def reads_everybody(caller: Caller) -> bool:
+    return Scope.READ in caller.scopes
+
+
 def reads(caller: Caller, user_id: int) -> bool:
-    return Scope.READ in caller.scopes or is_self(caller, user_id)
+    return reads_everybody(caller) or is_self(caller, user_id)
 
 
 def readable(caller: Caller) -> Condition:

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import event
 
 from graph import cursor
 from graph.requests import Refused
@@ -299,3 +300,36 @@ async def test_a_feed_ends_with_the_rights_of_who_follows(
                 async for _ in results:
                     pass
     assert [error["extensions"] for error in rejected.value.errors] == [{"code": "UNAUTHENTICATED"}]
+
+
+async def test_hidden_users_are_not_even_looked_up(directory: Asking) -> None:
+    """To load them, and then leave them out, would take longer than to find nobody."""
+    query = "query ($by: UserBy!) { userBy(by: $by) { username } }"
+    engine = directory.database.engine.sync_engine
+    executed: list[tuple[str, str]] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        executed.append((statement, str(parameters)))
+
+    ada = {"username": "ada", "email": "ada@example.com", "databaseId": ADA, "id": id_of(ADA)}
+    nobody = {
+        "username": "eve",
+        "email": "eve@example.com",
+        "databaseId": NOBODY,
+        "id": id_of(NOBODY),
+    }
+    for caller in (service(WRITE), linked(ME), linked(ME, HISTORY)):
+        asked = set()
+        for key, value in [*ada.items(), *nobody.items(), ("externalId", "hr-1")]:
+            executed.clear()
+            assert await directory.ask(caller, query, by={key: value}) is None
+            asked.add(tuple(executed))
+        assert len(asked) == 1  # whoever there is, and whoever is not
+    mine = await directory.ask(linked(ME, READ), "{ viewer { username email id databaseId } }")
+    for key, value in mine.items():
+        found = await directory.ask(linked(ME), query, by={key: value})
+        assert found == {"username": mine["username"]}, key
+    upper = {"username": mine["username"].upper()}
+    assert await directory.ask(linked(ME), query, by=upper) == {"username": mine["username"]}
+    event.remove(engine, "before_cursor_execute", note)
