@@ -36,7 +36,7 @@ _TIMES = re.compile(
 @cache
 def texts(kind: str) -> list[str]:
     make = {"query": queries, "mutation": mutations}[kind]
-    return drawn(DRAWN, Mode.POSITIVE, 60, seed=6, make=make)
+    return drawn(DRAWN, Mode.POSITIVE, 40, seed=6, make=make)
 
 
 def operations(kind: str, known: Known) -> list[Operation]:
@@ -68,6 +68,8 @@ def asked(asks: Asking, caller: Caller, operation: Operation) -> Asked:
         operation.variables,
         context=lambda: asks.context(caller),
         sources=SOURCES,
+        # Look-ups that operations share, and the news of a write.
+        shared=frozenset({"_Batch.run", "Feed._tell"}),
         valid=False,
     )
 
@@ -80,8 +82,8 @@ async def test_queries_give_the_same(client: Client) -> None:
             await same(asked(asks, chance.choice(CALLERS), operation))
             for operation in operations("query", there)
         ]
-    assert sum(each.errors is None for each in found) > 20
-    assert sum(each.errors is not None for each in found) > 20
+    assert sum(each.errors is None for each in found) > 10
+    assert sum(each.errors is not None for each in found) > 10
 
 
 EVERYTHING = """{ users(first: 100, filter: { status: [ACTIVE, DEACTIVATED, DELETED] }) {
