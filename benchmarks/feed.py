@@ -18,13 +18,15 @@ from websockets.asyncio.client import ClientConnection
 from benchmarks.databases import scratch, server
 from benchmarks.followers import following
 from tests.client import CREATE
-from tests.process import resident, run, serving_process
+from tests.process import processor_seconds, resident, run, serving_process
 from tests.sockets import event, socket, subscribe
 
-WRITES = 200
+WRITES = 400
+LISTENED = 200
 IDLE = 2_000
 FOLLOWERS = 100
-ROUNDS = 3
+ROUNDS = 7
+REST = 1.0  # seconds
 LEAN = "subscription { userEvents { cursor type userId } }"
 
 
@@ -49,7 +51,7 @@ async def latencies(write_to: str, listen_on: str, names: Names) -> list[float]:
         await asyncio.sleep(1)  # until it follows
         await http.post("/graphql", json=names.creation())
         await event(live)
-        for _ in range(WRITES):
+        for _ in range(LISTENED):
             heard = asyncio.create_task(_when(live))
             await http.post("/graphql", json=names.creation())
             answered = time.perf_counter()
@@ -62,31 +64,48 @@ async def _when(live: ClientConnection) -> float:
     return time.perf_counter()
 
 
-async def rate(url: str, names: Names) -> float:
-    """Give the writes a second of four writers."""
+class Writing:
+    """Four writers to one process: how fast they are, and what a write costs that process."""
 
-    async def write(http: httpx.AsyncClient) -> None:
+    def __init__(self, pid: int, url: str, names: Names) -> None:
+        self.rates: list[float] = []
+        self.costs: list[float] = []
+        self._pid = pid
+        self._url = url
+        self._names = names
+
+    async def run(self) -> None:
+        spent, began = processor_seconds(self._pid), time.perf_counter()
+        async with httpx.AsyncClient(base_url=self._url, timeout=60) as http:
+            await asyncio.gather(*(self._write(http) for _ in range(4)))
+        self.rates.append(WRITES / (time.perf_counter() - began))
+        await asyncio.sleep(REST)  # until everything has been given out, which costs too
+        self.costs.append((processor_seconds(self._pid) - spent) / WRITES * 1_000)
+
+    async def _write(self, http: httpx.AsyncClient) -> None:
         for _ in range(WRITES // 4):
-            answer = (await http.post("/graphql", json=names.creation())).json()
+            answer = (await http.post("/graphql", json=self._names.creation())).json()
             assert answer["data"]["createUser"]["errors"] == []
 
-    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
-        began = time.perf_counter()
-        await asyncio.gather(*(write(http) for _ in range(4)))
-        return WRITES / (time.perf_counter() - began)
+    @property
+    def rate(self) -> float:
+        return statistics.median(self.rates)
+
+    @property
+    def cost(self) -> float:
+        return statistics.median(self.costs)
 
 
-async def rates(write_to: str, listen_on: str, names: Names) -> tuple[float, float]:
-    """Give the rate alone and the rate beside followers, measured in turn."""
-    alone, beside = [], []
-    await rate(write_to, names)
+async def rates(pid: int, write_to: str, listen_on: str, names: Names) -> tuple[Writing, Writing]:
+    """Write alone and beside followers, in turn."""
+    alone, beside = [Writing(pid, write_to, names) for _ in range(2)]
+    await Writing(pid, write_to, names).run()
     for _ in range(ROUNDS):
-        alone.append(await rate(write_to, names))
+        await alone.run()
         with following(listen_on, FOLLOWERS, LEAN) as arrived:
-            beside.append(await rate(write_to, names))
-            await asyncio.sleep(1)
+            await beside.run()
             assert arrived() == WRITES * FOLLOWERS, arrived()
-    return statistics.median(alone), statistics.median(beside)
+    return alone, beside
 
 
 async def idle(pid: int, url: str) -> float:
@@ -114,10 +133,11 @@ async def measure(title: str, url: str, console: Console) -> None:
                 f"95 % {took[int(len(took) * 0.95)]:.1f} ms after the answer to the write"
             )
         for where, other in (("the same process", one), ("another process", two)):
-            alone, beside = await rates(one, other, names)
+            alone, beside = await rates(process.pid, one, other, names)
             console.print(
-                f"{title}: {alone:.0f} writes a second alone, {beside:.0f} beside {FOLLOWERS} "
-                f"subscribers of {where}: {beside / alone:.0%}"
+                f"{title}: {alone.rate:.0f} writes a second alone, {beside.rate:.0f} beside "
+                f"{FOLLOWERS} subscribers of {where}: {beside.rate / alone.rate:.0%}; "
+                f"{alone.cost:.2f} and {beside.cost:.2f} ms of a processor for each"
             )
         held = await idle(process.pid, one)
         console.print(f"{title}: {held:.0f} KiB for each of {IDLE} idle subscribers")
@@ -137,6 +157,7 @@ def main() -> None:
         asyncio.run(on_postgres(admin, console))
         asyncio.run(measure("SQLite", f"sqlite:///{folder}/roster.db", console))
     console.print(f"{os.cpu_count()} cores, Python {platform.python_version()}.")
+    console.print(f"Load of the last minute: {os.getloadavg()[0]:.1f}.")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from websockets.frames import Frame, Opcode
@@ -51,29 +51,46 @@ def _run(url: str, count: int, query: str, arrived: "Synchronized[int]", ready: 
 async def _follow(
     url: str, count: int, query: str, arrived: "Synchronized[int]", ready: "Event"
 ) -> None:
-    readers = [await _subscribed(url, query) for _ in range(count)]
+    loop = asyncio.get_running_loop()
+    host, _, port = urlsplit(url).netloc.partition(":")
+    followers = []
+    for _ in range(count):
+        _, follower = await loop.create_connection(
+            lambda: _Follower(host, query, arrived), host, int(port)
+        )
+        await follower.acknowledged.wait()
+        followers.append(follower)
     await asyncio.sleep(1)  # until they follow
     ready.set()
-    await asyncio.gather(*(_count(reader, arrived) for reader in readers))
+    await asyncio.gather(*(follower.lost.wait() for follower in followers))
 
 
-async def _subscribed(url: str, query: str) -> asyncio.StreamReader:
-    host = urlsplit(url).netloc
-    address, _, port = host.partition(":")
-    reader, writer = await asyncio.open_connection(address, int(port))
-    writer.write(_UPGRADE.format(host=host).encode())
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(_frame({"type": "connection_init"}))
-    writer.write(_frame({"type": "subscribe", "id": "1", "payload": {"query": query}}))
-    await reader.readuntil(b"connection_ack")
-    reader._writer = writer  # type: ignore[attr-defined]  # noqa: SLF001 - which else is closed
-    return reader
+class _Follower(asyncio.Protocol):
+    def __init__(self, host: str, query: str, arrived: "Synchronized[int]") -> None:
+        self.acknowledged = asyncio.Event()
+        self.lost = asyncio.Event()
+        self._host = host
+        self._query = query
+        self._arrived = arrived
+        self._heard = b""  # until it is acknowledged
 
+    def connection_made(self, transport: Any) -> None:
+        transport.write(_UPGRADE.format(host=self._host).encode())
+        transport.write(_frame({"type": "connection_init"}))
+        payload = {"query": self._query}
+        transport.write(_frame({"type": "subscribe", "id": "1", "payload": payload}))
 
-async def _count(reader: asyncio.StreamReader, arrived: "Synchronized[int]") -> None:
-    while chunk := await reader.read(65536):
+    def data_received(self, data: bytes) -> None:
+        if not self.acknowledged.is_set():
+            self._heard += data
+            if b"connection_ack" in self._heard:
+                self.acknowledged.set()
+            return
         # One process counts, in one thread, so that nothing is lost without a lock.
-        arrived.value += chunk.count(b'"next"')
+        self._arrived.value += data.count(b'"next"')
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.lost.set()
 
 
 def _frame(message: object) -> bytes:

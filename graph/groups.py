@@ -31,7 +31,7 @@ class Groups:
         self._groups: dict[bytes, _Group] = {}
 
     async def accompany(
-        self, asked: bytes, following: Following, make: Make, write: Write, place: Place
+        self, asked: bytes, make: Make, write: Write, following: Following, place: Place
     ) -> None:
         """Have what comes given to a subscriber, until it is not taken or the feed is over.
 

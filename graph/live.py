@@ -69,7 +69,7 @@ class Live:
         asked = _key(operation)
         make = partial(self._share, asked, operation)
         if write:
-            following.meanwhile = partial(self._groups.accompany, asked, following, make, write)
+            following.meanwhile = partial(self._groups.accompany, asked, make, write)
         try:
             async with aclosing(aiter(following)) as batches:
                 async for events in batches:

@@ -17,6 +17,8 @@ from users.event_pages import Event
 from users.places import Place
 from users.service import now
 
+Meanwhile = Callable[["Following", Place], Awaitable[None]]
+
 
 class Following:
     """A subscription to events: the events themselves, those of one moment together.
@@ -26,7 +28,7 @@ class Following:
 
     def __init__(self, context: Context, after: int | None, wanted: EventFilter) -> None:
         # What is done whenever all that there is has been given.
-        self.meanwhile: Callable[[Place], Awaitable[None]] = _nothing
+        self.meanwhile: Meanwhile = _nothing
         self._context = context
         self._after = after
         self._wanted = wanted
@@ -43,7 +45,7 @@ class Following:
                         if not self.has_rights() or not await self.is_still_let_in():
                             raise SignedOut
                         yield events
-                    await self.meanwhile(place)
+                    await self.meanwhile(self, place)
                     await place.news()
 
     @property
@@ -67,7 +69,7 @@ class Following:
         return user and user.status
 
 
-async def _nothing(_: Place) -> None:
+async def _nothing(*_: object) -> None:
     pass
 
 

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, Select
-
 from db.engine import Database
 from db.filters import EventFilter
+from db.query import Query
 from db.statements import EVENTS_AFTER, LAST_EVENT_ID, event_ids, events_between
 
-Event = Row[Any]
+Event = Any  # a row, with the columns of the events' table
 
 PAGE: Final = 500  # events, at most, that are read at once
 EVERYTHING: Final = EventFilter()
+_AFTER: Final = Query(EVENTS_AFTER)
 
 
 class EventPages:
@@ -20,30 +20,25 @@ class EventPages:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._reader = database.reader
 
     async def after(self, after: int) -> Sequence[Event]:
         """Give the next events that can be seen by now, whatever is missing between them."""
-        return await self._read(EVENTS_AFTER, {"after": after, "limit": PAGE})
+        rows: Sequence[Event] = await self._reader.rows(_AFTER, {"after": after, "limit": PAGE})
+        return rows
 
     async def between(
         self, after: int, until: int, filter: EventFilter = EVERYTHING
     ) -> Sequence[Event]:
-        return await self._read(events_between(after, until, filter, PAGE))
+        rows: Sequence[Event] = await self._reader.select(
+            events_between(after, until, filter, PAGE)
+        )
+        return rows
 
     async def ids(self, after: int) -> Sequence[int]:
-        return [row.id for row in await self._read(event_ids(after))]
+        return [row.id for row in await self._reader.select(event_ids(after))]
 
     async def newest(self) -> tuple[int, frozenset[str]]:
         """Give the last id that can be seen, and who may still commit a lower one."""
-        [[last]] = await self._read(LAST_EVENT_ID)
+        [[last]] = await self._reader.select(LAST_EVENT_ID)
         return last, await self._database.event_writers()
-
-    async def _read(
-        self, statement: Select[Any], parameters: dict[str, Any] | None = None
-    ) -> Sequence[Row[Any]]:
-        # No session of the ORM's: it would cost as much again as the connection does.
-        async with self._database.engine.connect() as connection:
-            if not self._database.is_sqlite:
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
-            rows: Sequence[Row[Any]] = (await connection.execute(statement, parameters)).all()
-            return rows
