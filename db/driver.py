@@ -6,16 +6,16 @@ the statement does. So it is turned into the driver's text once, and then needs 
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import ClauseElement, Dialect, Pool, PoolProxiedConnection
-from sqlalchemy.exc import DBAPIError, MissingGreenlet
+from sqlalchemy import ClauseElement, Dialect, PoolProxiedConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
-from db.pool import FairPool
+if TYPE_CHECKING:
+    from db.pool import FairPool
 
 # After these the statement may still be running.
 _UNANSWERED: Final = (TimeoutError, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
@@ -46,7 +46,7 @@ async def fetch(engine: AsyncEngine, prepared: Prepared, given: Mapping[str, Any
     somebody gave up waiting is thrown away, and the server told to stop, as a session does.
     """
     values = prepared.values(given)
-    lent = await _borrow(engine.sync_engine.pool)
+    lent = await cast("FairPool", engine.sync_engine.pool).borrow()
     driver: Any = lent.driver_connection
     try:
         _tell(engine, prepared.text, values)
@@ -62,14 +62,6 @@ async def fetch(engine: AsyncEngine, prepared: Prepared, given: Mapping[str, Any
         raise told from error
     lent.close()
     return rows
-
-
-async def _borrow(pool: Pool) -> PoolProxiedConnection:
-    """Take a connection; one that is ready without a greenlet, which costs as much again."""
-    if isinstance(pool, FairPool) and pool.is_ready():
-        with suppress(MissingGreenlet):
-            return pool.connect()
-    return await greenlet_spawn(pool.connect)
 
 
 def _tell(engine: AsyncEngine, text: str, values: Sequence[Any]) -> None:
