@@ -7,14 +7,15 @@ the statement does. So it is turned into the driver's text once, and then needs 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import ClauseElement, Dialect, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
-from db.pool import borrow
+if TYPE_CHECKING:
+    from db.pool import FairPool
 
 # After these the statement may still be running.
 _UNANSWERED: Final = (TimeoutError, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
@@ -45,7 +46,7 @@ async def fetch(engine: AsyncEngine, prepared: Prepared, given: Mapping[str, Any
     somebody gave up waiting is thrown away, and the server told to stop, as a session does.
     """
     values = prepared.values(given)
-    lent = await borrow(engine.sync_engine.pool)
+    lent = await cast("FairPool", engine.sync_engine.pool).borrow()
     driver: Any = lent.driver_connection
     try:
         _tell(engine, prepared.text, values)

@@ -6,8 +6,9 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import AsyncAdaptedQueuePool, Engine, Pool, PoolProxiedConnection, event
+from sqlalchemy import AsyncAdaptedQueuePool, Engine, PoolProxiedConnection, event
 from sqlalchemy.exc import InvalidatePoolError, MissingGreenlet
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
@@ -58,47 +59,68 @@ class _Queue(AsyncAdaptedQueue[Any]):
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002 - SQLAlchemy's
         if self._items or not block:
             return self.get_nowait()
-        return await_only(self._wait(timeout))
+        return await_only(self.wait(timeout))
 
-    async def _wait(self, seconds: float | None) -> Any:
-        turn = asyncio.get_running_loop().create_future()
+    async def wait(self, seconds: float | None) -> Any:
+        """Wait for what comes back; raise Empty when the time is over."""
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
         self._waiting.append(turn)
+        timer = None if seconds is None else loop.call_later(seconds, _expire, turn)
         try:
-            async with asyncio.timeout(seconds):
-                return await turn
-        except TimeoutError:
-            self._give_up(turn)
-            raise Empty from None
-        except BaseException:
+            return await turn
+        except asyncio.CancelledError:
             self._give_up(turn)
             raise
+        finally:
+            if timer:
+                timer.cancel()
+
+    def put_on_top(self, item: Any) -> None:
+        """Put back what is to be taken next, by whoever does this, before anything is awaited."""
+        self._items.append(item)
 
     def _give_up(self, turn: "asyncio.Future[Any]") -> None:
         if turn.done() and not turn.cancelled():
             self.put_nowait(turn.result())
 
 
+def _expire(turn: "asyncio.Future[Any]") -> None:
+    if not turn.done():
+        turn.set_exception(Empty())
+
+
 class FairPool(AsyncAdaptedQueuePool):
     _queue_class = _Queue
+    _pool: _Queue
+
+    async def borrow(self) -> PoolProxiedConnection:
+        """Take a connection as `connect` does, without a greenlet where none is needed for it.
+
+        That would cost as much again.
+        """
+        if self._pool.empty() and self.checkedout() == self.size():
+            try:
+                entry = await self._pool.wait(self._timeout)
+            except Empty:
+                message = f"all connections were in use for {self._timeout:g} seconds"
+                raise PoolTimeoutError(message) from None
+            self._pool.put_on_top(entry)
+        if self.is_ready():
+            with suppress(MissingGreenlet):
+                return self.connect()
+        return await greenlet_spawn(self.connect)
 
     def is_ready(self) -> bool:
         """Tell whether `connect` gives a connection without awaiting: then it needs no greenlet.
 
         Only where `watch` notes when each was used.
         """
-        entry = self._pool.next() if isinstance(self._pool, _Queue) else None
+        entry = self._pool.next()
         if entry is None or entry.dbapi_connection is None:
             return False
         stands = entry.last_connect_time > self._invalidate_time and _is_warm(entry)
         return stands and not entry.driver_connection.is_closed()
-
-
-async def borrow(pool: Pool) -> PoolProxiedConnection:
-    """Take a connection; one that is ready without a greenlet, which costs as much again."""
-    if isinstance(pool, FairPool) and pool.is_ready():
-        with suppress(MissingGreenlet):
-            return pool.connect()
-    return await greenlet_spawn(pool.connect)
 
 
 def watch(engine: Engine, *, pings: bool) -> None:

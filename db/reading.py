@@ -7,7 +7,7 @@ one that is open, no greenlet is begun for that: it costs more than the rest of 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Connection, Executable, PoolProxiedConnection, Select, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
@@ -16,8 +16,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
 from db.lookup import Lookup
-from db.pool import borrow
 from db.query import Query
+
+if TYPE_CHECKING:
+    from db.pool import FairPool
 
 Fetch = Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Any]]]
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -32,6 +34,7 @@ class Reader:
 
     def __init__(self, engine: AsyncEngine, fetch: Fetch, is_closed: Callable[[Any], bool]) -> None:
         self._engine = engine.sync_engine
+        self._pool = cast("FairPool", self._engine.pool)
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self.fetch = fetch
         self._is_closed = is_closed
@@ -75,7 +78,7 @@ class Reader:
             await lookup.close()
 
     async def _rows(self, query: Query, given: Mapping[str, Any]) -> list[Any]:
-        connection = await borrow(self._engine.pool)
+        connection = await self._pool.borrow()
         try:
             compiled = query.on(self._engine.dialect)
             if self._engine.dispatch.before_cursor_execute:

@@ -1,11 +1,13 @@
 """Whoever waits the longest for a connection is given the next, and none that is dead."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from db import pool
@@ -17,13 +19,37 @@ def checked_out(database: Database) -> int:
     return int(database.engine.sync_engine.pool.checkedout())  # type: ignore[attr-defined]
 
 
-async def test_connections_are_given_in_the_order_they_were_asked_for(database_url: str) -> None:
+@asynccontextmanager
+async def borrowed(database: Database) -> AsyncIterator[Any]:
+    """As statements that the driver runs take a connection."""
+    taken: Any = database.engine.sync_engine.pool
+    lent = await taken.borrow()
+    try:
+        yield lent
+    finally:
+        lent.close()
+
+
+def connection(database: Database) -> AbstractAsyncContextManager[Any]:
+    return database.engine.connect()
+
+
+on_postgres = pytest.mark.parametrize("dialect", ["postgresql"])  # a file is never lost
+ways = pytest.mark.parametrize("way", [connection, borrowed])
+Way = Callable[[Database], AbstractAsyncContextManager[Any]]
+
+
+@ways
+async def test_connections_are_given_in_the_order_they_were_asked_for(
+    database_url: str, way: Way
+) -> None:
     order: list[int] = []
 
     async def use(number: int) -> None:
         for _ in range(5):
-            async with database.engine.connect():
+            async with way(database):
                 order.append(number)
+                await asyncio.sleep(0)
 
     async with opened(database_url, pool_size=1) as database:
         await asyncio.gather(*(use(number) for number in range(4)))
@@ -31,18 +57,21 @@ async def test_connections_are_given_in_the_order_they_were_asked_for(database_u
         assert checked_out(database) == 0
 
 
+@on_postgres  # whoever cancels what SQLite's thread does is in test_cancelling
+@ways
 @pytest.mark.parametrize("turns", range(4))
 async def test_who_stops_waiting_leaves_the_place_to_the_next(
-    database_url: str, turns: int
+    database_url: str, turns: int, way: Way
 ) -> None:
     """Also where they have just been given one."""
 
     async def use() -> int:
-        async with database.engine.connect() as connection:
-            return int((await connection.execute(text("SELECT 1"))).scalar_one())
+        async with way(database):
+            await asyncio.sleep(0)
+        return 1
 
     async with opened(database_url, pool_size=1) as database:
-        async with database.engine.connect():
+        async with way(database):
             first, second = asyncio.create_task(use()), asyncio.create_task(use())
             await asyncio.sleep(0)
         for _ in range(turns):
@@ -54,16 +83,14 @@ async def test_who_stops_waiting_leaves_the_place_to_the_next(
         assert checked_out(database) == 0
 
 
-async def test_who_waits_in_vain_is_told_so(database_url: str) -> None:
+@ways
+async def test_who_waits_in_vain_is_told_so(database_url: str, way: Way) -> None:
     async with opened(database_url, pool_size=1, pool_timeout=0.01) as database:
         async with database.engine.connect():
             with pytest.raises(PoolTimeoutError):
-                await database.ping()
+                await way(database).__aenter__()
         await database.ping()
         assert checked_out(database) == 0
-
-
-on_postgres = pytest.mark.parametrize("dialect", ["postgresql"])  # a file is never lost
 
 
 @on_postgres
