@@ -91,7 +91,7 @@ class Door:
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, given: Mapping[str, str]) -> Response:
-        page = self.graphiql and scope["method"] == "GET"
+        page = self.graphiql and scope["method"] == "GET"  # a browser's, instead of an answer
         media = negotiation.offered(given.get("accept") or "*/*", page=page)
         if media is None:
             message = f"There are {GRAPHQL}, {JSON} and {EVENTS}."
@@ -114,11 +114,7 @@ class Door:
         context = await self.gate.context(scope, given.get("authorization"))
         quota = await self.throttle.admit(context.throttled_as)
         try:
-            if scope["method"] == "GET":
-                request = read_get(scope)
-            else:
-                request = await read_post(given, receive, self.limits)
-            return await self._admitted(scope, request, media, context, quota)
+            return await self._admitted(scope, receive, given, media, context, quota)
         except Refused as refused:
             refused.headers = {**quota, **refused.headers}
             raise
@@ -126,11 +122,13 @@ class Door:
     async def _admitted(
         self,
         scope: Scope,
-        request: Request,
+        receive: Receive,
+        given: Mapping[str, str],
         media: str,
         context: Context,
         quota: Mapping[str, str],
     ) -> Response:
+        request = await self._request(scope, receive, given)
         operation = await self.execution.prepare(request, context)
         if scope["method"] == "GET" and operation.type is OperationType.MUTATION:
             raise _not_allowed("POST", "A mutation has to be sent by POST.")
@@ -144,6 +142,11 @@ class Door:
             message = f"A subscription goes over WebSocket, or by Accept: {EVENTS}."
             raise BadRequest(message, "SUBSCRIPTION_NOT_STREAMED")
         return Answer(await self.execution.run(operation), 200, media, quota)
+
+    async def _request(self, scope: Scope, receive: Receive, given: Mapping[str, str]) -> Request:
+        if scope["method"] == "GET":
+            return read_get(scope)
+        return await read_post(given, receive, self.limits)
 
 
 def _refusal(refused: Refused, media: str) -> Response:
