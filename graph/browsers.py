@@ -86,10 +86,9 @@ class Origins:
         origin, host = headers.get("origin"), headers.get("host", "")
         if origin is not None and origin not in self._origins and not _same(origin, host):
             raise Refused("CROSS_ORIGIN", "Pages of this origin may not ask here.", 403)
-        if any(headers.get(name) for name in _PREFLIGHT) or origin is not None:
-            return
         # A browser says so itself where a page elsewhere has made it ask without a preflight.
-        if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
+        elsewhere = headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}
+        if elsewhere and origin is None and not any(headers.get(name) for name in _PREFLIGHT):
             names = " or ".join(_PREFLIGHT)
             message = f"A request from another site needs the header {names}."
             raise Refused("CSRF_PREVENTION", message, 403)
