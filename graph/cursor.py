@@ -24,7 +24,7 @@ class MalformedCursor(ValueError):
 
 def encode(order: str, position: Sequence[Any]) -> str:
     text = binascii.b2a_base64(orjson.dumps([order, *position]), newline=False)
-    return text.rstrip(b"=").translate(_FOR_URLS).decode()
+    return text.translate(_FOR_URLS, b"=").decode()
 
 
 def decode(text: str, order: str, decoders: Sequence[Decoder]) -> Position:

@@ -13,7 +13,7 @@ class MalformedId(ValueError):
 
 def encode(type_name: str, key: int) -> str:
     text = binascii.b2a_base64(b"%b:%d" % (type_name.encode(), key), newline=False)
-    return text.rstrip(b"=").translate(_FOR_URLS).decode()
+    return text.translate(_FOR_URLS, b"=").decode()
 
 
 def decode(text: str) -> tuple[str, int]:

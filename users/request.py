@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from users import identity
-from users.errors import FieldProblem
+from users.errors import ErrorCode, FieldProblem
 from users.fields import Columns, parse_fields, parse_reason
 from users.operations import (
     Create,
     Erase,
     Operation,
+    Retention,
     Transition,
     UniqueField,
     Update,
@@ -28,6 +30,12 @@ _KEY_OF: Mapping[UniqueField, Callable[[str], str | None]] = {
     "email": identity.email_key,
     "external_id": identity.external_id_key,
 }
+
+# The first and the last moment that Python has: PostgreSQL's driver takes them to mean no end.
+_ENDS: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+_NO_DATE: Final = FieldProblem(
+    code=ErrorCode.INVALID_FORMAT, message="This is no date to wait for.", field="erase_after"
+)
 
 Key = tuple[str, str]  # a column of KEY_COLUMNS, and what it holds
 
@@ -47,6 +55,8 @@ class Request:
         match operation:
             case Transition() | Erase():
                 reason, problems = parse_reason(operation.reason)
+                if isinstance(operation, Transition) and _is_no_date(operation.retention):
+                    problems.append(_NO_DATE)
                 return cls(operation, {}, problems, reason)
             case UpsertByKey():
                 key = _KEY_OF[operation.by](operation.value)
@@ -71,3 +81,7 @@ class Request:
     def validate_only(self) -> bool:
         asked = self.operation
         return isinstance(asked, Create | Update) and asked.validate_only
+
+
+def _is_no_date(retention: Retention | None) -> bool:
+    return retention is not None and retention.erase_after in _ENDS

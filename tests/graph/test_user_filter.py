@@ -197,7 +197,7 @@ def nested(depth: int) -> dict[str, Any]:
             "The filter combines more than 100 filters.",
         ),
         (
-            {"filter": {"and": [{"and": [{"and": [{}] * 20}] * 20}] * 20}},
+            {"filter": {"and": [{"and": [{"and": [{}] * 15}] * 15}] * 15}},
             "The filter combines more than 100 filters.",
         ),
         *(
