@@ -34,7 +34,6 @@ class Reader:
 
     def __init__(self, engine: AsyncEngine, fetch: Fetch, is_closed: Callable[[Any], bool]) -> None:
         self._engine = engine.sync_engine
-        self._pool = cast("FairPool", self._engine.pool)
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self.fetch = fetch
         self._is_closed = is_closed
@@ -78,7 +77,8 @@ class Reader:
             await lookup.close()
 
     async def _rows(self, query: Query, given: Mapping[str, Any]) -> list[Any]:
-        connection = await self._pool.borrow()
+        pool = cast("FairPool", self._engine.pool)  # another one after the engine was disposed of
+        connection = await pool.borrow()
         try:
             compiled = query.on(self._engine.dialect)
             if self._engine.dispatch.before_cursor_execute:

@@ -46,7 +46,11 @@ class Code:
     """A function in the making: its lines, and the objects that they name."""
 
     def __init__(self) -> None:
-        self._names: dict[str, Any] = {"Unexpected": Unexpected, "isfinite": isfinite}
+        self._names: dict[str, Any] = {
+            "Unexpected": Unexpected,
+            "Undefined": Undefined,
+            "isfinite": isfinite,
+        }
 
     def constant(self, value: object) -> str:
         name = f"c{len(self._names)}"
@@ -73,7 +77,16 @@ class Code:
         if isinstance(type_, GraphQLEnumType):
             names = self.constant(_names(type_))
             return [f"if {name} is not None: {name} = {names}[{name}]"]
-        return [f"if {name} is not None: {name} = {self.constant(_scalar(type_))}({name})"]
+        check, known = map(self.constant, _ordinary())
+        coerce = self.constant(type_.coerce_output_value)
+        return optional(
+            [
+                f"if {name}.__class__ not in {known}: {check}({name})",
+                f"{name} = {coerce}({name})",
+                f"if {name} is None or {name} is Undefined: raise Unexpected",
+            ],
+            name,
+        )
 
     def read(self, read: Read, source: str) -> str:
         if read.of is not None:
@@ -85,6 +98,10 @@ class Code:
         )
 
 
+def optional(lines: list[str], name: str) -> list[str]:
+    return [f"if {name} is not None:", *(f"    {line}" for line in lines)]
+
+
 def _names(type_: GraphQLEnumType) -> dict[Any, str]:
     """Give the names of an enum by their values; of two with one value, the first."""
     names: dict[Any, str] = {}
@@ -94,8 +111,11 @@ def _names(type_: GraphQLEnumType) -> dict[Any, str]:
     return names
 
 
-def _ordinary() -> Callable[[Any], None]:
-    """Make a function that lets values pass which certainly are a scalar or an object."""
+def _ordinary() -> tuple[Callable[[Any], None], set[type]]:
+    """Make a function that lets values pass which certainly are a scalar or an object.
+
+    And the set of classes whose values need not be looked at again.
+    """
     ordinary: set[type] = set()
 
     def check(value: Any) -> None:
@@ -105,21 +125,7 @@ def _ordinary() -> Callable[[Any], None]:
             if not isinstance(value, GeneratorType):  # of which some can be awaited
                 ordinary.add(value.__class__)
 
-    return check
-
-
-def _scalar(type_: GraphQLLeafType) -> Callable[[Any], Any]:
-    coerce = type_.coerce_output_value
-    check = _ordinary()
-
-    def scalar(value: Any) -> Any:
-        check(value)
-        completed = coerce(value)
-        if completed is None or completed is Undefined:
-            raise Unexpected
-        return completed
-
-    return scalar
+    return check, ordinary
 
 
 def plain_object(
@@ -133,7 +139,7 @@ def plain_object(
     elif type_.is_type_of:
         return None
     else:
-        lines.append(f"{code.constant(_ordinary())}(s)")
+        lines.append(f"{code.constant(_ordinary()[0])}(s)")
     for number, field in enumerate(fields):
         if field.name == "__typename":
             members.append(f"{field.key!r}: {type_.name!r}")

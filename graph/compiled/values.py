@@ -25,6 +25,7 @@ from graphql import (
 )
 from graphql.pyutils import Path, is_async_iterable, is_awaitable, is_iterable
 
+from graph.compiled.code import optional
 from graph.compiled.later import Later, together
 from graph.compiled.run import Place
 
@@ -64,10 +65,6 @@ class Required(Value):
     def code(self, code: "Code", name: str) -> list[str] | None:
         lines = self.inner.code(code, name)
         return None if lines is None else [f"if {name} is None: raise Unexpected", *lines]
-
-
-def optional(lines: list[str], name: str) -> list[str]:
-    return [f"if {name} is not None:", *(f"    {line}" for line in lines)]
 
 
 class Leaf(Value):
