@@ -66,25 +66,35 @@ async def test_an_error_tells_nothing_personal(database: Database) -> None:
     assert "ck_users_version" in str(caught.value)
 
 
-async def test_a_lost_connection_is_told_as_such_and_replaced(database_url: str) -> None:
-    async with opened(database_url, pool_size=1, pool_pre_ping=False) as database:
-        assert await add(database) == [1]
-        ending = text(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        async with opened(database_url) as other, other.engine.connect() as connection:
-            await connection.execute(ending)
-        with pytest.raises(DBAPIError) as caught:
-            await add(database, username_key="bob", email_key="bob")
-        assert is_unreachable(caught.value)
-        assert await add(database, username_key="bob", email_key="bob") == [2]
-
-
 _WAITING = text(
     "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
     "WHERE NOT granted AND datname = current_database()"
 )
+_ENDING = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+async def test_a_connection_that_is_lost_meanwhile_is_told_as_such_and_replaced(
+    database_url: str,
+) -> None:
+    async with (
+        opened(database_url, pool_size=1, pool_pre_ping=False) as database,
+        opened(database_url) as other,
+        other.engine.connect() as holder,
+    ):
+        await holder.execute(text("LOCK TABLE user_events"))
+        adding = asyncio.create_task(add(database))
+        while not (await holder.execute(_WAITING)).scalar_one():
+            pass
+        await holder.execute(_ENDING)
+        with pytest.raises(DBAPIError) as caught:
+            await adding
+        assert is_unreachable(caught.value)
+        await holder.rollback()
+        assert len(await add(database)) == 1
+        assert await count(database) == (1, 1)
 
 
 @pytest.mark.parametrize("turns", [None, *range(6)])
