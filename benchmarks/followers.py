@@ -75,14 +75,20 @@ class _Follower(asyncio.Protocol):
         self._heard = b""  # until it is acknowledged
 
     def connection_made(self, transport: Any) -> None:
+        self._transport = transport
         transport.write(_UPGRADE.format(host=self._host).encode())
-        transport.write(_frame({"type": "connection_init"}))
+
+    def _subscribe(self) -> None:
+        self._transport.write(_frame({"type": "connection_init"}))
         payload = {"query": self._query}
-        transport.write(_frame({"type": "subscribe", "id": "1", "payload": payload}))
+        self._transport.write(_frame({"type": "subscribe", "id": "1", "payload": payload}))
 
     def data_received(self, data: bytes) -> None:
         if not self.acknowledged.is_set():
+            was_open = b"\r\n\r\n" in self._heard
             self._heard += data
+            if not was_open and b"\r\n\r\n" in self._heard:
+                self._subscribe()  # RFC 6455 4.1: no frame before the handshake's answer
             if b"connection_ack" in self._heard:
                 self.acknowledged.set()
             return
