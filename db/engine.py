@@ -41,6 +41,8 @@ _EVENT_WRITERS = text(
     "mode = 'RowExclusiveLock' AND database = "
     "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
+_WAIT_IN_LINE = text("SELECT pg_advisory_xact_lock(:line)")
+_LINE = int.from_bytes(b"roster")  # the advisory lock of a line that all processes stand in
 _CONNECT_SECONDS = 5
 # Longer than any write of ours takes: another process may hold the one write lock.
 _SQLITE_BUSY_MS = 30_000
@@ -104,13 +106,20 @@ class Database:
         )
 
     @asynccontextmanager
-    async def transaction(self, session: AsyncSession) -> AsyncIterator[AsyncSession]:
-        """Commit at the end of the block, or roll back what it did if it raises."""
+    async def transaction(
+        self, session: AsyncSession, *, in_line: bool = False
+    ) -> AsyncIterator[AsyncSession]:
+        """Commit at the end of the block, or roll back what it did if it raises.
+
+        Of all who are `in_line` one is let in at a time, in the order in which they came.
+        """
         async with AsyncExitStack() as stack:
             if self._writer:
                 await stack.enter_async_context(self._writer)
             async with session.begin():
                 await session.connection(execution_options={"roster_writes": True})
+                if in_line and not self.is_sqlite:
+                    await session.execute(_WAIT_IN_LINE, {"line": _LINE})
                 yield session
 
     async def write_at_once(self, statement: Insert, values: Mapping[str, Any]) -> Sequence[Any]:

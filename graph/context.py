@@ -105,11 +105,11 @@ class Context:
         return self.address if actor.id is None else f"{actor.kind} {actor.id}"
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[UserService]:
+    async def writing(self, *, in_line: bool = False) -> AsyncIterator[UserService]:
         """Open one transaction: it is committed when the block ends, rolled back when it raises."""
         async with self._turns.alone():
             try:
-                async with self._database.transaction(self._session) as session:
+                async with self._database.transaction(self._session, in_line=in_line) as session:
                     yield UserService(session, self.caller, self.request_id)
             finally:
                 await self._session.close()

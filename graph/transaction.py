@@ -9,7 +9,7 @@ from graph.context import Context, GraphInfo
 from graph.inputs.users import read_order
 from graph.types.user import User, UserEdge
 from graph.types.user_error import UserError, user_errors
-from users.contention import until_done
+from users.contention import stands_in_line, until_done
 from users.operations import Answer, IdempotencyKey, Operation, Refused
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ async def carry_out(
         if first and key is None and (answer := await context.at_once(operations[0])):
             return answer
         look = not first
-        async with context.writing() as users:
+        async with context.writing(in_line=stands_in_line(number)) as users:
             return await users.carry_out(operations, atomic=atomic, key=key, look=look)
 
     return await until_done(attempt)

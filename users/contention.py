@@ -1,7 +1,5 @@
 """Transactions that others were in the way of, tried again from the start."""
 
-import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -11,10 +9,17 @@ from db.engine import is_passing
 from users.operations import Overtaken
 
 ATTEMPTS: Final = 20
-_AT_ONCE: Final = 3  # tries before there is a pause between two
-_PAUSE_SECONDS: Final = 0.02
 
 T = TypeVar("T")
+
+
+def stands_in_line(number: int) -> bool:
+    """Tell whether a try is to wait for the others who were overtaken too.
+
+    Where many write the same, who only tries again is overtaken again, and somebody loses
+    every time.
+    """
+    return number > 1
 
 
 async def until_done(attempt: Callable[[int], Awaitable[T]]) -> T:
@@ -27,7 +32,4 @@ async def until_done(attempt: Callable[[int], Awaitable[T]]) -> T:
         except DBAPIError as error:
             if not is_passing(error):
                 raise
-        if number >= _AT_ONCE:
-            # At random, so that those who met do not meet again.
-            await asyncio.sleep(random.random() * _PAUSE_SECONDS)  # noqa: S311 - no secret
     return await attempt(ATTEMPTS)

@@ -9,7 +9,7 @@ import structlog
 from db.engine import Database
 from db.models import ActorKind
 from db.statements import due_users, expired_keys
-from users.contention import until_done
+from users.contention import stands_in_line, until_done
 from users.events import Actor
 from users.operations import Erase
 from users.policy import EVERY_SCOPE, Caller
@@ -28,8 +28,9 @@ async def erase_due(database: Database, clock: Callable[[], datetime] = now) -> 
     Two at once share the work: whom one has locked, the other passes over.
     """
 
-    async def erase(_: int) -> int:
-        async with database.session() as session, database.transaction(session):
+    async def erase(number: int) -> int:
+        in_line = stands_in_line(number)
+        async with database.session() as session, database.transaction(session, in_line=in_line):
             ids = (await session.scalars(due_users(clock(), _BATCH))).all()
             if ids:
                 await UserService(session, RETENTION, clock=clock).carry_out(

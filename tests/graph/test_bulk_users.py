@@ -455,10 +455,10 @@ async def test_a_variable_that_cannot_be_null_is_the_caller_s_mistake(client: Cl
 
 async def test_an_upsert_whose_user_is_deleted_again_and_again(client: Client) -> None:
     async def sync() -> None:
-        for _ in range(15):
+        for _ in range(20):
             given = {"by": {"username": "ada"}, "email": "ada@example.com"}
             payload = await client.ask(UPSERT, input=given)
             assert payload["errors"] == []
             await client.do("deleteUser", payload["user"]["id"])
 
-    await asyncio.gather(*(sync() for _ in range(5)))
+    await asyncio.gather(*(sync() for _ in range(8)))
