@@ -22,9 +22,19 @@ class MalformedCursor(ValueError):
     """Not a cursor of this list; the message says so to people."""
 
 
+def encoder(order: str, position: Callable[[Any], Position]) -> Callable[[Any], str]:
+    """Make what gives the cursors of an order, of rows whose `position` says where they stand."""
+    dumps, base64_of = orjson.dumps, binascii.b2a_base64
+
+    def encode(row: Any) -> str:
+        text = base64_of(dumps((order, *position(row))), newline=False)
+        return text.translate(_FOR_URLS, b"=").decode()
+
+    return encode
+
+
 def encode(order: str, position: Sequence[Any]) -> str:
-    text = binascii.b2a_base64(orjson.dumps([order, *position]), newline=False)
-    return text.translate(_FOR_URLS, b"=").decode()
+    return encoder(order, tuple)(position)
 
 
 def decode(text: str, order: str, decoders: Sequence[Decoder]) -> Position:

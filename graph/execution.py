@@ -17,6 +17,7 @@ from graph.context import Context
 from graph.documents import Documents, Invalid, Prepared
 from graph.errors import MAX_ERRORS, cut, present
 from graph.requests import Refused, Request
+from graph.scalars import write_moment
 from graph.schema import Schema
 from graph.throttle import Throttle
 from graph.trusted import TrustedDocuments
@@ -184,6 +185,6 @@ def _presented(errors: Iterable[GraphQLError], context: Context) -> list[dict[st
 def dump(value: object) -> bytes:
     """Give JSON in UTF-8; half a surrogate pair, which has none, as an escape."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, option=orjson.OPT_UTC_Z)
     except TypeError:
-        return json.dumps(value).encode()
+        return json.dumps(value, default=write_moment).encode()

@@ -31,12 +31,8 @@ class Order:
     decoders: Sequence[cursors.Decoder]
     steps: tuple[tuple[str, bool], ...]
     """The columns, and whether each descends."""
-    values: Callable[[Any], tuple[Any, ...]]
-    """Give what decides a user's place."""
-
-    def cursor(self, user: Any) -> str:
-        """Give the cursor of a user, or of a row of a listing in this order."""
-        return cursors.encode(self.name, self.values(user))
+    cursor: Callable[[Any], str]
+    """Give the cursor of a user, or of a row of a listing in this order."""
 
     def position(self, text: str) -> cursors.Position:
         return cursors.decode(text, self.name, self.decoders)
@@ -58,10 +54,11 @@ def _order(wanted: tuple[tuple[UserOrderField, OrderDirection], ...]) -> Order:
     sorts = [Sort(_COLUMNS[f][0], direction is OrderDirection.DESC) for f, direction in wanted]
     sorts.append(Sort(User.id, sorts[-1].descending))
     steps = tuple((sort.column.key, sort.descending) for sort in sorts)
+    name = ",".join(f"{field} {direction}" for field, direction in wanted)
     return Order(
-        name=",".join(f"{field} {direction}" for field, direction in wanted),
+        name=name,
         sorts=sorts,
         decoders=[*(_COLUMNS[field][1] for field, _ in wanted), cursors.row_id],
         steps=steps,
-        values=attrgetter(*(column for column, _ in steps)),
+        cursor=cursors.encoder(name, attrgetter(*(column for column, _ in steps))),
     )

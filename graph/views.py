@@ -1,7 +1,6 @@
 """What the compiled execution may know of Strawberry's types: how their fields are had.
 
-A type that is a view of a record says so by `__reads__`: Python's name of a field, and either the
-attribute of its `record` that it is, or a function of that record.
+A type that is a view of a record says so by `__reads__` (`graph/types/view.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from typing import Any, cast
 import strawberry
 from graphql import (
     GraphQLField,
+    GraphQLLeafType,
     GraphQLObjectType,
     default_field_resolver,
     get_nullable_type,
@@ -23,10 +23,11 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
 
 from graph.compiled.sources import Read, Resolver
+from graph.scalars import WRITERS
+from graph.types.view import Many, One
+from graph.types.view import Read as Reading
 
 _DEFINITION = "strawberry-definition"
-
-Reads = Mapping[str, str | Callable[[Any], Any]]
 
 
 class Views:
@@ -45,10 +46,15 @@ class Views:
         if not isinstance(declared, StrawberryField) or not declared.is_basic_field:
             return None
         python_name = declared.python_name
-        reads = cast("Reads", getattr(self.class_of(type_), "__reads__", {}))
-        if python_name in reads:
-            return Read(reads[python_name], of="record")
-        return Read(python_name)
+        reads = cast("Mapping[str, Reading]", getattr(self.class_of(type_), "__reads__", {}))
+        if python_name not in reads:
+            return Read(python_name)
+        read = reads[python_name]
+        records = read.by if isinstance(read, One | Many) else None
+        return Read(read, of="record", records=records)
+
+    def writer(self, type_: GraphQLLeafType) -> Callable[[Any], Any] | None:
+        return WRITERS.get(type_.name)
 
     def resolver(self, field: GraphQLField) -> Resolver:
         """Give the method itself, where Strawberry would do nothing more than call it."""

@@ -1,6 +1,7 @@
 """Both databases for every test that touches one: a SQLite file, and a real PostgreSQL server."""
 
 import asyncio
+import gc
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -39,6 +40,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if _POSTGRES not in os.environ:
         config.stash[_running] = ExitStack()
         os.environ[_POSTGRES] = config.stash[_running].enter_context(server())
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector pass over what stays to the end: some tests collect after each step."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

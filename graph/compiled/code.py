@@ -24,7 +24,7 @@ from graphql import (
 )
 from graphql.pyutils import is_awaitable
 
-from graph.compiled.sources import Read, Sources, Unexpected
+from graph.compiled.sources import Sources, Unexpected
 
 if TYPE_CHECKING:
     from graph.compiled.fields import Field
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Plain = Callable[[Any], Any]
 
-_OF_BUILT_IN = {
+_WRONG = {
     GraphQLString.name: "{0}.__class__ is not str",
     GraphQLID.name: "{0}.__class__ is not str",
     GraphQLBoolean.name: "{0}.__class__ is not bool",
@@ -43,14 +43,20 @@ _BUILT_IN = (GraphQLString, GraphQLID, GraphQLBoolean, GraphQLInt, GraphQLFloat)
 
 
 class Code:
-    """A function in the making: its lines, and the objects that they name."""
+    """A function in the making: its variables, and the objects that its lines name."""
 
-    def __init__(self) -> None:
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self._variables = 0
         self._names: dict[str, Any] = {
             "Unexpected": Unexpected,
             "Undefined": Undefined,
             "isfinite": isfinite,
         }
+
+    def variable(self) -> str:
+        self._variables += 1
+        return f"v{self._variables}"
 
     def constant(self, value: object) -> str:
         name = f"c{len(self._names)}"
@@ -64,19 +70,24 @@ class Code:
         made: Plain = self._names["plain"]
         return made
 
-    def function_of(self, value: "Value") -> str | None:
+    def function_of(self, value: "Value", *, records: bool) -> str | None:
         """Make a function of its own of what completes a value; give its name."""
-        inner = Code()
-        lines = value.code(inner, "v")
+        inner = Code(self.sources)
+        lines = value.code(inner, "v", records=records)
         return None if lines is None else self.constant(inner.function("v", [*lines, "return v"]))
 
-    def leaf(self, type_: GraphQLLeafType, name: str) -> list[str]:
+    def leaf(self, type_: GraphQLLeafType, name: str, *, required: bool) -> list[str]:
         if type_ in _BUILT_IN:
-            wrong = _OF_BUILT_IN[type_.name].format(name)
-            return [f"if {name} is not None and ({wrong}): raise Unexpected"]
+            wrong = _WRONG[type_.name].format(name)
+            if not required:
+                wrong = f"({wrong}) and {name} is not None"
+            return [f"if {wrong}: raise Unexpected"]
         if isinstance(type_, GraphQLEnumType):
             names = self.constant(_names(type_))
-            return [f"if {name} is not None: {name} = {names}[{name}]"]
+            return optional([f"{name} = {names}[{name}]"], name, required=required)
+        if written := self.sources.writer(type_):
+            lines = [f"{name} = {self.constant(written)}({name})"]
+            return optional(lines, name, required=required)
         check, known = map(self.constant, _ordinary())
         coerce = self.constant(type_.coerce_output_value)
         return optional(
@@ -86,19 +97,60 @@ class Code:
                 f"if {name} is None or {name} is Undefined: raise Unexpected",
             ],
             name,
+            required=required,
         )
 
-    def read(self, read: Read, source: str) -> str:
-        if read.of is not None:
+    def object(
+        self, type_: GraphQLObjectType, fields: Sequence["Field"], name: str, *, records: bool
+    ) -> list[str] | None:
+        """Give the lines that put all these fields of the object `name` into its place.
+
+        None where a field has to resolve. With `records` it is what such an object is a view of.
+        """
+        lines: list[str] = []
+        members: list[str] = []
+        own = self.sources.class_of(type_)
+        if records:
+            pass  # whatever is wrong with it, its reads tell
+        elif own is not None:
+            lines.append(f"if {name}.__class__ is not {self.constant(own)}: raise Unexpected")
+        elif type_.is_type_of:
+            return None
+        else:
+            lines.append(f"{self.constant(_ordinary()[0])}({name})")
+        for field in fields:
+            if field.name == "__typename":
+                members.append(f"{field.key!r}: {type_.name!r}")
+                continue
+            value = self.variable()
+            completing = self._field(field, name, value, records=records)
+            if completing is None:
+                return None
+            lines += completing
+            members.append(f"{field.key!r}: {value}")
+        return [*lines, f"{name} = {{{', '.join(members)}}}"]
+
+    def _field(self, field: "Field", source: str, value: str, *, records: bool) -> list[str] | None:
+        read = field.read
+        if read is None or (records and read.of is None):
+            return None
+        if read.of is not None and not records:
             source = f"{source}.{read.of}"
-        return (
-            f"{source}.{read.by}"
-            if isinstance(read.by, str)
-            else f"{self.constant(read.by)}({source})"
-        )
+        if read.records is not None:
+            lines = field.value.code(self, value, records=True)
+            if lines is not None:
+                return [f"{value} = {self._read(read.records, source)}", *lines]
+        lines = field.value.code(self, value)
+        return None if lines is None else [f"{value} = {self._read(read.by, source)}", *lines]
+
+    def _read(self, by: str | Callable[[Any], Any], source: str) -> str:
+        return f"{source}.{by}" if isinstance(by, str) else f"{self.constant(by)}({source})"
 
 
-def optional(lines: list[str], name: str) -> list[str]:
+def optional(lines: list[str], name: str, *, required: bool) -> list[str]:
+    """Have the lines pass over null, or raise for it where it may not stand."""
+    if required:
+        return [f"if {name} is None: raise Unexpected", *lines]
     return [f"if {name} is not None:", *(f"    {line}" for line in lines)]
 
 
@@ -106,6 +158,8 @@ def _names(type_: GraphQLEnumType) -> dict[Any, str]:
     """Give the names of an enum by their values; of two with one value, the first."""
     names: dict[Any, str] = {}
     for name, value in type_.values.items():
+        if value.value is None:
+            continue  # which stands for null before anybody looks at the type
         with suppress(TypeError):  # it has no hash
             names.setdefault(value.value, name)
     return names
@@ -132,29 +186,13 @@ def plain_object(
     type_: GraphQLObjectType, fields: Sequence["Field"], sources: Sources
 ) -> Plain | None:
     """Make the function that gives all these fields of an object; None where a field resolves."""
-    code, lines, members = Code(), list[str](), list[str]()
-    own = sources.class_of(type_)
-    if own is not None:
-        lines.append(f"if s.__class__ is not {code.constant(own)}: raise Unexpected")
-    elif type_.is_type_of:
-        return None
-    else:
-        lines.append(f"{code.constant(_ordinary()[0])}(s)")
-    for number, field in enumerate(fields):
-        if field.name == "__typename":
-            members.append(f"{field.key!r}: {type_.name!r}")
-            continue
-        name = f"v{number}"
-        completing = None if field.read is None else field.value.code(code, name)
-        if field.read is None or completing is None:
-            return None
-        lines += [f"{name} = {code.read(field.read, 's')}", *completing]
-        members.append(f"{field.key!r}: {name}")
-    return code.function("s", [*lines, f"return {{{', '.join(members)}}}"])
+    code = Code(sources)
+    lines = code.object(type_, fields, "s", records=False)
+    return None if lines is None else code.function("s", [*lines, "return s"])
 
 
-def plain_field(field: "Field") -> Plain | None:
+def plain_field(field: "Field", sources: Sources) -> Plain | None:
     """Make the function that completes whatever a field resolves to, if all below it is plain."""
-    code = Code()
+    code = Code(sources)
     lines = field.value.code(code, "v")
     return None if lines is None else code.function("v", [*lines, "return v"])

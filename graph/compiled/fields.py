@@ -153,7 +153,7 @@ class Field:
     @cached_property
     def plain(self) -> Plain | None:
         """The function that completes a value at once, if all below it is plain."""
-        return plain_field(self)
+        return plain_field(self, self.plan.sources)
 
     @property
     def type(self) -> GraphQLOutputType:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Protocol
 
-from graphql import GraphQLField, GraphQLObjectType, default_field_resolver
+from graphql import GraphQLField, GraphQLLeafType, GraphQLObjectType, default_field_resolver
 
 
 class Unexpected(Exception):
@@ -20,11 +20,14 @@ class Unexpected(Exception):
 class Read:
     """A read of a source, or of what is at the source's attribute `of`.
 
-    It is an attribute, or any function of it. A function may raise Unexpected.
+    It is an attribute, or any function of it. A function may raise Unexpected. Where it makes
+    objects, one or a list, that are nothing but views of something, `records` reads that, and
+    whatever such an object reads has `of`: then nobody needs to make it.
     """
 
     by: str | Callable[[Any], Any]
     of: str | None = None
+    records: str | Callable[[Any], Any] | None = None
 
     def function(self) -> Callable[[Any], Any]:
         if isinstance(self.by, str):
@@ -60,6 +63,12 @@ class Sources(Protocol):
     def resolver(self, field: GraphQLField) -> Resolver:
         """Give what is called where it is not read, or where what was read is not expected."""
 
+    def writer(self, type_: GraphQLLeafType) -> Callable[[Any], Any] | None:
+        """Give what completes most values of a type in less time than its own way.
+
+        It gives what JSON has the same of, and raises for any other value. Null is not its concern.
+        """
+
 
 class DefaultSources:
     """graphql-core's own: members of mappings, attributes of anything else."""
@@ -72,6 +81,9 @@ class DefaultSources:
 
     def resolver(self, field: GraphQLField) -> Resolver:
         return Resolver(field.resolve or default_field_resolver)
+
+    def writer(self, _: GraphQLLeafType) -> Callable[[Any], Any] | None:
+        return None
 
 
 def _reader(name: str) -> Callable[[Any], Any]:

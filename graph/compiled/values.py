@@ -47,8 +47,14 @@ class Value(ABC):
         """Give the completed value, or Later; raise what is wrong with it."""
 
     @abstractmethod
-    def code(self, code: "Code", name: str) -> list[str] | None:
-        """Give the lines that complete the variable `name`; None where they would not be enough."""
+    def code(
+        self, code: "Code", name: str, *, records: bool = False, required: bool = False
+    ) -> list[str] | None:
+        """Give the lines that complete the variable `name`; None where they would not be enough.
+
+        With `records` it has what an object is a view of, instead of the object. Where the value is
+        `required`, they raise for null.
+        """
 
 
 class Required(Value):
@@ -62,9 +68,10 @@ class Required(Value):
         completed = self.inner.complete(place, value, path)
         return place.carefully(self.type, None, path) if completed is None else completed
 
-    def code(self, code: "Code", name: str) -> list[str] | None:
-        lines = self.inner.code(code, name)
-        return None if lines is None else [f"if {name} is None: raise Unexpected", *lines]
+    def code(
+        self, code: "Code", name: str, *, records: bool = False, required: bool = True
+    ) -> list[str] | None:
+        return self.inner.code(code, name, records=records, required=required)
 
 
 class Leaf(Value):
@@ -82,8 +89,10 @@ class Leaf(Value):
             return place.carefully(self.type, value, path)
         return completed
 
-    def code(self, code: "Code", name: str) -> list[str] | None:
-        return code.leaf(self.type, name)
+    def code(
+        self, code: "Code", name: str, *, records: bool = False, required: bool = False
+    ) -> list[str] | None:
+        return None if records else code.leaf(self.type, name, required=required)
 
 
 class Items(Value):
@@ -134,8 +143,10 @@ class Items(Value):
         except Exception as error:  # noqa: BLE001 - as above
             return place.failed(error, path, required=self.item.required)
 
-    def code(self, code: "Code", name: str) -> list[str] | None:
-        item = code.function_of(self.item)
+    def code(
+        self, code: "Code", name: str, *, records: bool = False, required: bool = False
+    ) -> list[str] | None:
+        item = code.function_of(self.item, records=records)
         if item is None:
             return None
         return optional(
@@ -144,6 +155,7 @@ class Items(Value):
                 f"{name} = [{item}(item) for item in {name}]",
             ],
             name,
+            required=required,
         )
 
 
@@ -186,11 +198,11 @@ class Object(Value):
             return await _whole(place.carefully(self.type, value, path))
         return await _whole(self.selection.execute(place.run, value, path))
 
-    def code(self, code: "Code", name: str) -> list[str] | None:
-        plain = self.selection.plain
-        if plain is None:
-            return None
-        return optional([f"{name} = {code.constant(plain)}({name})"], name)
+    def code(
+        self, code: "Code", name: str, *, records: bool = False, required: bool = False
+    ) -> list[str] | None:
+        lines = code.object(self.type, self.selection.fields, name, records=records)
+        return None if lines is None else optional(lines, name, required=required)
 
 
 class Abstract(Value):
@@ -225,7 +237,14 @@ class Abstract(Value):
             found = self._objects[type_.name] = Object(type_, field)
         return found
 
-    def code(self, code: "Code", name: str) -> list[str] | None:  # noqa: ARG002 - see Value
+    def code(
+        self,
+        code: "Code",  # noqa: ARG002 - see Value
+        name: str,  # noqa: ARG002
+        *,
+        records: bool = False,  # noqa: ARG002
+        required: bool = False,  # noqa: ARG002
+    ) -> list[str] | None:
         return None
 
 

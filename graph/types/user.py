@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Annotated, Any, Final, Self
 
 import strawberry
@@ -19,17 +20,19 @@ from graph.page import After, Before, First, Last, Page, page, window
 from graph.scalars import BigInt
 from graph.types.node import Node, PageInfo
 from graph.types.user_event import UserEventConnection, decode_cursor
-from graph.types.view import View
+from graph.types.view import Many, One, View
 from users import policy
 from users.lifecycle import UserAction
 
 MAX_COUNT = 100_000
 
+_id = ids.encoder("User")
+
 
 @strawberry.type(description="A person, or whoever else has an account.")
 class User(View, Node):
     __reads__ = {  # noqa: RUF012 - declared in View
-        "id": lambda record: ids.encode("User", record.id),
+        "id": lambda record: _id(record.id),
         "database_id": "id",
         **{column.key: column.key for column in USER_COLUMNS if column.key != "id"},
     }
@@ -134,7 +137,7 @@ class UserEdge(View):
 
     __reads__ = {  # noqa: RUF012 - declared in View
         "cursor": lambda place: place[1].cursor(place[0]),
-        "node": lambda place: User.of(place[0]),
+        "node": One(User, itemgetter(0)),
     }
 
     cursor: str = strawberry.field(description="The user's place in this order.")
@@ -159,9 +162,9 @@ class Users:
 @strawberry.type(description="A page of users.")
 class UserConnection(View):
     __reads__ = {  # noqa: RUF012 - declared in View
-        "edges": lambda users: [UserEdge.of((row, users.order)) for row in users.page.rows],
-        "nodes": lambda users: list(map(User.of, users.page.rows)),
-        "page_info": lambda users: PageInfo.of((users.page, users.order.cursor)),
+        "edges": Many(UserEdge, lambda users: [(row, users.order) for row in users.page.rows]),
+        "nodes": Many(User, lambda users: users.page.rows),
+        "page_info": One(PageInfo, lambda users: (users.page, users.order.cursor)),
     }
 
     edges: list[UserEdge] = strawberry.field(description="The users with their cursors.")

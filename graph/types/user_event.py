@@ -1,7 +1,8 @@
 """An event as clients see it, and the connection that a history is."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
@@ -10,7 +11,7 @@ from graph import cursor as cursors
 from graph import ids
 from graph.context import GraphInfo
 from graph.types.node import Node, PageInfo
-from graph.types.view import View
+from graph.types.view import Many, One, View, itself
 
 if TYPE_CHECKING:
     from graph.types.user import User
@@ -22,43 +23,57 @@ def decode_cursor(text: str) -> cursors.Position:
     return cursors.decode(text, _ORDER, [cursors.row_id])
 
 
-def encode_cursor(event: Any) -> str:
-    return cursors.encode(_ORDER, [event.id])
+_id = ids.encoder("UserEvent")
+_user_id = ids.encoder("User")
+encode_cursor = cursors.encoder(_ORDER, lambda event: (event.id,))
 
 
 @strawberry.type(description="Who changed something, as they were known at that moment.")
-class Actor:
+class Actor(View):
+    """Of the event."""
+
+    __reads__ = {  # noqa: RUF012 - declared in View
+        "kind": lambda event: event.actor_kind.value,
+        "id": "actor_id",
+        "label": "actor_label",
+    }
+
     kind: str = strawberry.field(description="`user`, `service` or `system`.")
     id: str | None = strawberry.field(description="Their id, where they have one.")
     label: str | None = strawberry.field(description="A name for people to read.")
 
-    @classmethod
-    def of(cls, event: Any) -> Self:
-        return cls(kind=event.actor_kind.value, id=event.actor_id, label=event.actor_label)
-
 
 @strawberry.type(description="One field of one change.")
-class FieldChange:
+class FieldChange(View):
+    """Of what an event keeps of a change."""
+
+    __reads__ = {  # noqa: RUF012 - declared in View
+        "field": itemgetter("field"),
+        "before": itemgetter("before"),
+        "after": itemgetter("after"),
+        "redacted": lambda change: change.get("redacted", False),
+    }
+
     field: str = strawberry.field(description="The field's name in this schema.")
     before: str | None = strawberry.field(description="The value before; null where it had none.")
     after: str | None = strawberry.field(description="The value after; null where it has none.")
     redacted: bool = strawberry.field(
-        default=False, description="Whether the values were erased: both are null then."
+        description="Whether the values were erased: both are null then."
     )
 
 
 @strawberry.type(description="One change of one user. Each write leaves exactly one.")
 class UserEvent(View, Node):
     __reads__ = {  # noqa: RUF012 - declared in View
-        "id": lambda event: ids.encode("UserEvent", event.id),
+        "id": lambda event: _id(event.id),
         "cursor": encode_cursor,
         "type": "type",
-        "user_id": lambda event: ids.encode("User", event.user_id),
+        "user_id": lambda event: _user_id(event.user_id),
         "at": "at",
-        "actor": Actor.of,
+        "actor": One(Actor, itself),
         "reason": "reason",
         "request_id": "request_id",
-        "changes": lambda event: [FieldChange(**change) for change in event.changes],
+        "changes": Many(FieldChange, attrgetter("changes")),
         "version_after": "version_after",
     }
 
@@ -90,7 +105,7 @@ class UserEvent(View, Node):
 
 @strawberry.type(description="An event in a list of events.")
 class UserEventEdge(View):
-    __reads__ = {"cursor": encode_cursor, "node": UserEvent.of}  # noqa: RUF012 - declared in View
+    __reads__ = {"cursor": encode_cursor, "node": One(UserEvent, itself)}  # noqa: RUF012 - declared in View
 
     cursor: str = strawberry.field(description="The event's place among all events.")
     node: UserEvent = strawberry.field(description="The event.")
@@ -99,9 +114,9 @@ class UserEventEdge(View):
 @strawberry.type(description="A page of events, the earliest first.")
 class UserEventConnection(View):
     __reads__ = {  # noqa: RUF012 - declared in View
-        "edges": lambda page: list(map(UserEventEdge.of, page.rows)),
-        "nodes": lambda page: list(map(UserEvent.of, page.rows)),
-        "page_info": lambda page: PageInfo.of((page, encode_cursor)),
+        "edges": Many(UserEventEdge, attrgetter("rows")),
+        "nodes": Many(UserEvent, attrgetter("rows")),
+        "page_info": One(PageInfo, lambda page: (page, encode_cursor)),
     }
 
     edges: list[UserEventEdge] = strawberry.field(description="The events with their cursors.")

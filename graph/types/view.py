@@ -1,16 +1,47 @@
 """Objects of the schema that are read from a row as their fields are asked for."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-Read = str | Callable[[Any], Any]
+
+def itself(record: Any) -> Any:
+    """Have the same record seen in another way."""
+    return record
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """An object that a view has: the view of the record that `by` gives."""
+
+    view: "type[View]"
+    by: Callable[[Any], Any]
+
+    def __call__(self, record: Any) -> "View | None":
+        found = self.by(record)
+        return None if found is None else self.view.of(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A list of objects that a view has: the views of the records that `by` gives in a list."""
+
+    view: "type[View]"
+    by: Callable[[Any], list[Any]]
+
+    def __call__(self, record: Any) -> "list[View]":
+        return list(map(self.view.of, self.by(record)))
+
+
+Read = str | Callable[[Any], Any] | One | Many
 
 
 class View:
     """A type of the schema over one record: a row, an entity, or whatever has the attributes.
 
     `__reads__` tells for each field by its name in Python what it is of the record: the attribute
-    of that name, or what a function makes of it. A page of rows costs nothing but what is read.
+    of that name, or what a function makes of it, or views of records that a function gives. A page
+    of rows costs nothing but what is read.
     """
 
     __reads__: ClassVar[Mapping[str, Read]]

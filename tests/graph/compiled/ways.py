@@ -5,6 +5,7 @@ import gc
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from inspect import isawaitable
 from typing import Any
@@ -23,6 +24,7 @@ from graphql import (
 
 from graph.compiled import Compiler, WrongVariables
 from graph.compiled.sources import Sources
+from graph.scalars import write_moment
 
 MAX_ERRORS = 5  # of wrong variables
 
@@ -162,7 +164,16 @@ async def seen(way: Way, asked: Asked) -> Seen:
         assert not own, (asked.text, own)
         assert not warned, (asked.text, [str(each.message) for each in warned])
     errors = None if result.errors is None else [_told(error) for error in result.errors]
-    return Seen(repr(result.data), errors, context, result, waited=isawaitable(found))
+    return Seen(repr(_written(result.data)), errors, context, result, waited=isawaitable(found))
+
+
+def _written(data: Any) -> Any:
+    """Write the moments that the compiled way leaves to whoever writes JSON."""
+    if isinstance(data, dict):
+        return {key: _written(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_written(value) for value in data]
+    return write_moment(data) if isinstance(data, datetime) else data
 
 
 def _told(error: GraphQLError) -> dict[str, Any]:
