@@ -22,20 +22,26 @@ class Lookup:
         self._read = read
         self._next: _Batch | None = None
         self._full: list[_Batch] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], _Batch] = {}
 
-    async def load(self, key: Any) -> Any | None:
-        """Give the row of a key; None where there is none."""
+    def load(self, key: Any) -> "asyncio.Future[Any]":
+        """Ask for the row of a key; None is given where there is none.
+
+        Whoever no longer wants it cancels the future, and awaits `end_unwanted`.
+        """
         batch = self._next or self._gather()
         found = batch.ask(key)
         if len(batch.asked) >= MAX_KEYS:
             self._full.append(batch)
             self._next = None
-        try:
-            return await found
-        except asyncio.CancelledError:
-            await batch.leave()
-            raise
+        return found
+
+    async def end_unwanted(self) -> None:
+        """End the statements that nobody waits for any more, and wait until they have ended."""
+        unwanted = [task for task, batch in self._running.items() if not batch.is_wanted()]
+        for task in unwanted:
+            task.cancel()
+        await asyncio.gather(*unwanted, return_exceptions=True)
 
     async def close(self) -> None:
         for task in self._running:
@@ -50,8 +56,8 @@ class Lookup:
     def _send(self) -> None:
         while len(self._running) < AT_ONCE and (batch := self._take()):
             if batch.drop_who_left():
-                batch.task = task = asyncio.create_task(batch.run(self._read))
-                self._running.add(task)
+                task = asyncio.create_task(batch.run(self._read))
+                self._running[task] = batch
                 task.add_done_callback(self._ended)
 
     def _take(self) -> "_Batch | None":
@@ -61,29 +67,25 @@ class Lookup:
         return batch
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         self._send()
 
 
 class _Batch:
     """The keys of one statement, with those who wait for each."""
 
-    __slots__ = ("asked", "task")
+    __slots__ = ("asked",)
 
     def __init__(self) -> None:
         self.asked: dict[Any, list[asyncio.Future[Any]]] = {}
-        self.task: asyncio.Task[None] | None = None
 
     def ask(self, key: Any) -> asyncio.Future[Any]:
         found = asyncio.get_running_loop().create_future()
         self.asked.setdefault(key, []).append(found)
         return found
 
-    async def leave(self) -> None:
-        """End the statement if nobody waits for it any more, and wait until it has ended."""
-        if self.task and not self._waiting():
-            self.task.cancel()
-            await asyncio.wait([self.task])
+    def is_wanted(self) -> bool:
+        return any(not found.done() for some in self.asked.values() for found in some)
 
     def drop_who_left(self) -> bool:
         """Tell whether anybody still waits."""

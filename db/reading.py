@@ -72,6 +72,11 @@ class Reader:
             )
         return lookup
 
+    async def end_unwanted(self) -> None:
+        """End the look-ups that nobody waits for any more."""
+        for lookup in self._lookups.values():
+            await lookup.end_unwanted()
+
     async def close(self) -> None:
         for lookup in self._lookups.values():
             await lookup.close()

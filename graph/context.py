@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -30,6 +30,9 @@ from users.policy import Caller
 from users.retention import forget
 from users.service import UserService
 
+if TYPE_CHECKING:
+    from asyncio import Future
+
 Rows = Sequence[Any]
 
 # A statement has at most 32,767 parameters on either database.
@@ -45,8 +48,8 @@ class Loader:
         self._lookup = lookup
         self._turns = turns
 
-    async def load(self, key: Any) -> Any | None:
-        return await self._turns.share(self._lookup.load, key)
+    def load(self, key: Any) -> "Future[Any | None]":
+        return self._turns.share(self._lookup.load, key)
 
 
 class Context:
@@ -144,9 +147,10 @@ class Context:
     async def end(self) -> None:
         """End what is still read for an operation that was given up.
 
-        A loader reads in a task of its own, which nobody else would cancel.
+        Loaders read in tasks of their own, which nobody else would cancel.
         """
         await self._turns.end()
+        await self._database.reader.end_unwanted()
 
     def history(self, window: Window) -> DataLoader[int, Rows]:
         """Load the same window of the histories of all the users it is asked for."""

@@ -18,6 +18,7 @@ from db.statements import (
     whole_history,
 )
 from graph import ids
+from graph.compiled import Soon
 from graph.context import Context, GraphInfo
 from graph.errors import Forbidden, InputError
 from graph.inputs.lists import MAX_LIST, check_length
@@ -75,16 +76,16 @@ class Query:
         description="The user who asks; null for a service, and for the developer of a development "
         "server."
     )
-    async def viewer(self, info: GraphInfo) -> User | None:
-        return await _viewer(info.context)
+    def viewer(self, info: GraphInfo) -> User | None:
+        return cast("User | None", _viewer(info.context))
 
     @strawberry.field(description="A user by their id, deleted or not; null where there is none.")
-    async def user(
+    def user(
         self,
         info: GraphInfo,
         id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
     ) -> User | None:
-        return await User.find(info.context, read_user_id(id))
+        return cast("User | None", User.find(info.context, read_user_id(id)))
 
     @strawberry.field(description="A user by any of their keys; null where there is none.")
     async def user_by(
@@ -109,10 +110,10 @@ class Query:
             return None
         if not policy.reads_everybody(context.caller):
             # Nobody else is looked up: it would take longer where there is somebody to be hidden.
-            viewer = await _viewer(context)
+            asked = _viewer(context)
+            viewer = await asked if asked else None
             return viewer if viewer and _has(viewer, by, key) else None
-        row = await loader.load(key)
-        return row and User.of(row)
+        return User.of_found(await loader.load(key))
 
     @strawberry.field(
         description="The users that match a filter, in an order, page by page. Deleted users are "
@@ -209,9 +210,9 @@ async def _read_users(
     return page(await context.read(query, window.given()), window)
 
 
-async def _viewer(context: Context) -> User | None:
+def _viewer(context: Context) -> Soon[Any, User | None] | None:
     user_id = context.caller.user_id
-    return None if user_id is None else await User.find(context, user_id)
+    return None if user_id is None else User.find(context, user_id)
 
 
 def _has(user: User, by: UserBy, key: int | str) -> bool:
@@ -233,7 +234,8 @@ async def _node(context: Context, text: str) -> Node | None:
         raise InputError(str(error), "INVALID_ID") from None
     match type_name:
         case "User":
-            return await User.find(context, key)
+            asked = User.find(context, key)
+            return await asked if asked else None
         case "UserEvent":
             row = await context.events_by_id.load(key)
             known = row and policy.reads_history(context.caller, row.user_id)

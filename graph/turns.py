@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -20,22 +20,33 @@ class Turns:
         self._sharing = 0
         self._to_share: deque[asyncio.Future[None]] = deque()
         self._to_be_alone: deque[asyncio.Future[None]] = deque()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._held: set[asyncio.Future[Any]] = set()
 
-    async def share(self, ask: Callable[[Any], Awaitable[T]], key: object) -> T:
-        with self._known():
-            if self._alone:
-                await self._call(self._to_share, self._leave_share)
-            else:
-                self._sharing += 1
-            try:
-                return await ask(key)
-            finally:
-                self._leave_share()
+    def share(self, ask: Callable[[Any], "asyncio.Future[T]"], key: object) -> "asyncio.Future[T]":
+        """Ask as soon as there is a turn to share; it is over when the answer is there."""
+        if self._alone:
+            asked: asyncio.Future[T] = asyncio.create_task(self._ask_later(ask, key))
+            asked.add_done_callback(self._held.discard)
+        else:
+            self._sharing += 1
+            asked = ask(key)
+            asked.add_done_callback(self._leave_share)
+        self._held.add(asked)
+        return asked
+
+    async def _ask_later(self, ask: Callable[[Any], Awaitable[T]], key: object) -> T:
+        await self._call(self._to_share, self._share_less)
+        try:
+            return await ask(key)
+        finally:
+            self._share_less()
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        with self._known():
+        task = asyncio.current_task()
+        assert task  # or nothing could be awaited
+        self._held.add(task)
+        try:
             if self._alone or self._sharing:
                 await self._call(self._to_be_alone, self._leave_alone)
             else:
@@ -44,23 +55,15 @@ class Turns:
                 yield
             finally:
                 self._leave_alone()
+        finally:
+            self._held.discard(task)
 
     async def end(self) -> None:
         """End all that have a turn or wait for one, but for whoever asks for this."""
-        left = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in left:
-            task.cancel()
+        left = [held for held in self._held if held is not asyncio.current_task()]
+        for held in left:
+            held.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-
-    @contextmanager
-    def _known(self) -> Iterator[None]:
-        task = asyncio.current_task()
-        assert task  # or nothing could be awaited
-        self._tasks.add(task)
-        try:
-            yield
-        finally:
-            self._tasks.discard(task)
 
     async def _call(self, queue: deque[asyncio.Future[None]], leave: Callable[[], None]) -> None:
         """Wait to be called; whoever calls has taken the turn for us."""
@@ -73,7 +76,11 @@ class Turns:
                 leave()
             raise
 
-    def _leave_share(self) -> None:
+    def _leave_share(self, asked: "asyncio.Future[Any]") -> None:
+        self._held.discard(asked)
+        self._share_less()
+
+    def _share_less(self) -> None:
         self._sharing -= 1
         self._call_next()
 

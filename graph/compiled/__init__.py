@@ -5,7 +5,8 @@ executor gives, to the letter; `tests/graph/compiled` compares the two.
 """
 
 from graph.compiled.compiler import Compiler
+from graph.compiled.later import Soon
 from graph.compiled.operation import Operation
 from graph.compiled.variables import WrongVariables
 
-__all__ = ["Compiler", "Operation", "WrongVariables"]
+__all__ = ["Compiler", "Operation", "Soon", "WrongVariables"]

@@ -23,7 +23,7 @@ from graphql.pyutils import Path, is_awaitable
 
 from graph.compiled.arguments import arguments
 from graph.compiled.code import Plain, plain_field, plain_object
-from graph.compiled.later import Later, together
+from graph.compiled.later import Later, Soon, together
 from graph.compiled.run import Document, Place, Run
 from graph.compiled.sources import Sources, Unexpected
 from graph.compiled.values import ORDINARY, Value, value_of
@@ -184,6 +184,9 @@ class Field:
             return place.failed(error, path, required=self.value.required)
 
     def _given(self, place: Place, value: Any) -> Any:
+        if value.__class__ is Soon:
+            place.run.hold_asked(value.asked)
+            return Later(self._asked, place, value, asked=value.asked)
         if value.__class__ not in ORDINARY and is_awaitable(value):
             return Later(self._awaited, place, place.run.hold(value))
         completed = self._completed(place, value)
@@ -205,6 +208,17 @@ class Field:
             return await completed if completed.__class__ is Later else completed
         except Exception as error:  # noqa: BLE001 - as above
             return place.failed(error, place.path, required=self.value.required)
+
+    async def _asked(self, place: Place, soon: Soon[Any, Any]) -> Any:
+        """Complete what was asked for; give Later where what is below it has to wait too."""
+        try:
+            value = soon.make(await soon.asked)
+            completed = self._completed(place, value)
+        except Exception as error:  # noqa: BLE001 - as above
+            return place.failed(error, place.path, required=self.value.required)
+        return (
+            Later(self._finished, place, completed) if completed.__class__ is Later else completed
+        )
 
     async def _awaited(self, place: Place, awaitable: Any) -> Any:
         try:

@@ -6,36 +6,75 @@ operation is cancelled, much is dropped.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 Work = Callable[..., Coroutine[Any, Any, Any]]
 
 
+class Soon(Generic[T, U]):
+    """What a resolver gives that has been asked for already: `make` makes it of the answer.
+
+    Anybody can await it. Many at once take no task each here, as coroutines would.
+    """
+
+    __slots__ = ("asked", "make")
+
+    def __init__(self, asked: "asyncio.Future[T]", make: Callable[[T], U]) -> None:
+        self.asked = asked
+        self.make = make
+
+    def __await__(self) -> Generator[Any, Any, U]:
+        return self.make((yield from self.asked.__await__()))
+
+
 class Later:
-    """A call of a coroutine function."""
+    """A call of a coroutine function.
 
-    __slots__ = ("arguments", "function")
+    If it waits for what has been `asked` for, it waits for nothing else, and may give Later again.
+    """
 
-    def __init__(self, function: Work, *arguments: Any) -> None:
+    __slots__ = ("arguments", "asked", "function")
+
+    def __init__(
+        self, function: Work, *arguments: Any, asked: "asyncio.Future[Any] | None" = None
+    ) -> None:
         self.function = function
         self.arguments = arguments
+        self.asked = asked
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return self.function(*self.arguments).__await__()
+        found = yield from self.function(*self.arguments).__await__()
+        return (yield from found.__await__()) if found.__class__ is Later else found
 
 
 async def together(works: Sequence[Later]) -> list[Any]:
     """Give the results of all; when one fails, the others are cancelled and waited for."""
     if len(works) == 1:
         return [await works[0]]
-    tasks = [asyncio.create_task(work.function(*work.arguments)) for work in works]
+    results: list[Any] = [None] * len(works)
+    tasks = {n: _task(work) for n, work in enumerate(works) if work.asked is None}
     try:
-        return await asyncio.gather(*tasks)
+        if len(tasks) < len(works):
+            for index, work in enumerate(works):
+                if work.asked is not None:
+                    results[index] = found = await work.function(*work.arguments)
+                    if found.__class__ is Later:
+                        tasks[index] = _task(found)
+        for index, result in zip(tasks, await asyncio.gather(*tasks.values()), strict=True):
+            results[index] = result
     except BaseException:
-        for task in tasks:
+        for task in tasks.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
         raise
+    return results
+
+
+def _task(work: Later) -> "asyncio.Task[Any]":
+    return asyncio.create_task(work.function(*work.arguments))
 
 
 def begun(awaitable: Awaitable[Any]) -> Awaitable[Any]:
@@ -48,11 +87,11 @@ def begun(awaitable: Awaitable[Any]) -> Awaitable[Any]:
     except RuntimeError:
         return awaitable
     future = asyncio.ensure_future(awaitable)
-    future.add_done_callback(_take_note)
+    future.add_done_callback(take_note)
     return future
 
 
-def _take_note(future: "asyncio.Future[Any]") -> None:
+def take_note(future: "asyncio.Future[Any]") -> None:
     """Look at how it ended, or asyncio tells of an exception that nobody has seen."""
     if not future.cancelled():
         future.exception()

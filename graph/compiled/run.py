@@ -23,7 +23,7 @@ from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, gather_with_cancel, is_awaitable
 from graphql.type import GraphQLResolveInfoHelpers
 
-from graph.compiled.later import Later, begun
+from graph.compiled.later import Later, begun, take_note
 
 if TYPE_CHECKING:
     from graph.compiled.fields import Field
@@ -115,6 +115,10 @@ class Run:
         self._held.append(held)
         return held
 
+    def hold_asked(self, asked: "asyncio.Future[Any]") -> None:
+        """Have what was asked for end with the operation too."""
+        self._held.append(asked)
+
     @property
     def holds(self) -> bool:
         """Whether anything is left of what was begun."""
@@ -131,7 +135,14 @@ class Run:
         begun: list[Any] = [*self._held]
         if self._careful is not None:
             begun += self._careful.background_futures
-        return [held for held in begun if asyncio.isfuture(held) and not held.done()]
+        left = []
+        for held in begun:
+            if asyncio.isfuture(held):
+                if held.done():
+                    take_note(held)
+                else:
+                    left.append(held)
+        return left
 
     def result(self, data: dict[str, Any] | None) -> ExecutionResult:
         return ExecutionResult(data, self.collected.errors or None)

@@ -6,7 +6,9 @@ from typing import Any
 
 from graphql import (
     GraphQLError,
+    GraphQLID,
     GraphQLSchema,
+    GraphQLString,
     OperationDefinitionNode,
     Undefined,
     coerce_input_value,
@@ -23,6 +25,8 @@ from graphql.execution.values import (
     get_variable_values,
 )
 from graphql.type import get_nullable_type
+
+_TEXTS = (GraphQLString, GraphQLID)
 
 NONE = VariableValues({}, {})
 
@@ -41,6 +45,8 @@ class _Variable:
 
     signature: GraphQLVariableSignature
     required: bool
+    as_it_is: type | None
+    """The class of values that stand for themselves."""
 
 
 class Variables:
@@ -74,7 +80,9 @@ class Variables:
                 return None
             if not is_leaf_type(get_nullable_type(signature.type)):
                 return None
-            variables.append(_Variable(signature, is_non_null_type(signature.type)))
+            required = is_non_null_type(signature.type)
+            as_it_is = str if get_nullable_type(signature.type) in _TEXTS else None
+            variables.append(_Variable(signature, required, as_it_is))
         return variables
 
     def _coerced(self, given: Mapping[str, Any]) -> VariableValues | None:
@@ -87,6 +95,9 @@ class Variables:
             signature = variable.signature
             value = given.get(signature.name, Undefined)
             sources[signature.name] = VariableValueSource(signature, value)
+            if value.__class__ is variable.as_it_is:
+                coerced[signature.name] = value
+                continue
             if value is Undefined:
                 if variable.required:
                     return None

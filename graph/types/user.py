@@ -13,6 +13,7 @@ from db.filters import UserFilter
 from db.models import UserStatus
 from db.statements import USER_COLUMNS, users_by_status, users_count, users_count_at_most
 from graph import ids
+from graph.compiled import Soon
 from graph.context import Context, GraphInfo
 from graph.errors import Forbidden, InputError
 from graph.order import Order
@@ -111,12 +112,11 @@ class User(View, Node):
         return UserEventConnection.of(page(rows, asked))
 
     @classmethod
-    async def find(cls, context: Context, user_id: int) -> Self | None:
+    def find(cls, context: Context, user_id: int) -> Soon[Any, Self | None] | None:
         """Load a user; None where there is none, and where the caller may not read them."""
         if not policy.reads(context.caller, user_id):
             return None
-        row = await context.users_by_id.load(user_id)
-        return row and cls.of(row)
+        return Soon(context.users_by_id.load(user_id), cls.of_found)
 
 
 # What each field reads of the record, by its name in the schema; the id always comes with it.

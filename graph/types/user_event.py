@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import strawberry
 
@@ -95,12 +95,12 @@ class UserEvent(View, Node):
         description="The user it happened to, as they are now; null where the caller may not "
         "read them."
     )
-    async def user(
+    def user(
         self, info: GraphInfo
     ) -> Annotated["User", strawberry.lazy("graph.types.user")] | None:
         from graph.types.user import User  # noqa: PLC0415 - the two types name each other
 
-        return await User.find(info.context, self.record.user_id)
+        return cast("User | None", User.find(info.context, self.record.user_id))
 
 
 @strawberry.type(description="An event in a list of events.")

@@ -18,8 +18,7 @@ class One:
     by: Callable[[Any], Any]
 
     def __call__(self, record: Any) -> "View | None":
-        found = self.by(record)
-        return None if found is None else self.view.of(found)
+        return self.view.of_found(self.by(record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,10 @@ class View:
         view = object.__new__(cls)
         view.record = record
         return view
+
+    @classmethod
+    def of_found(cls, record: Any | None) -> Self | None:
+        return None if record is None else cls.of(record)
 
     def __getattr__(self, name: str) -> Any:
         read = self.__reads__.get(name)

@@ -50,14 +50,14 @@ async def turns(count: int = 3) -> None:
         await asyncio.sleep(0)
 
 
-async def busy(found: Lookup, table: Table) -> list[asyncio.Task[Any]]:
+async def busy(found: Lookup, table: Table) -> list[asyncio.Future[Any]]:
     """Have as many statements run as may."""
-    tasks = []
+    asked = []
     for n in range(AT_ONCE):
-        tasks.append(asyncio.create_task(found.load(n)))
+        asked.append(found.load(n))
         await turns()
     assert table.running == AT_ONCE
-    return tasks
+    return asked
 
 
 async def test_all_who_ask_at_once_are_one_statement() -> None:
@@ -72,7 +72,7 @@ async def test_all_who_ask_at_once_are_one_statement() -> None:
 async def test_whoever_asks_alone_does_not_wait() -> None:
     table = Table()
     found = Lookup(table.read)
-    asking = asyncio.create_task(found.load(1))
+    asking = found.load(1)
     await turns()
     assert table.asked == [[1]]
     table.answering.set()
@@ -85,7 +85,7 @@ async def test_what_comes_while_statements_run_is_the_next_one() -> None:
     first = await busy(found, table)
     later = []
     for key in (5, 6, 5, 0):  # 0 is being asked for already, and is asked for anew
-        later.append(asyncio.create_task(found.load(key)))
+        later.append(found.load(key))
         await turns()
     assert len(table.asked) == AT_ONCE
     table.rows[0] = Row(0, "written meanwhile")
@@ -114,10 +114,10 @@ async def test_a_statement_has_so_many_keys_and_no_more(monkeypatch: pytest.Monk
 async def test_whoever_leaves_takes_nobody_along() -> None:
     table = Table()
     found = Lookup(table.read)
-    leaving, staying = (asyncio.create_task(found.load(1)) for _ in range(2))
+    leaving, staying = (found.load(1) for _ in range(2))
     await turns()
     leaving.cancel()
-    await turns()
+    await found.end_unwanted()
     assert (table.running, table.ended) == (1, 0)
     table.answering.set()
     assert await staying == table.rows[1]
@@ -127,11 +127,13 @@ async def test_whoever_leaves_takes_nobody_along() -> None:
 async def test_a_statement_that_nobody_waits_for_is_ended() -> None:
     table = Table()
     found = Lookup(table.read)
-    leaving = [asyncio.create_task(found.load(key)) for key in (1, 2)]
+    leaving = [found.load(key) for key in (1, 2)]
     await turns()
-    for task in leaving:
-        task.cancel()
-    await turns(5)
+    leaving[0].cancel()
+    await found.end_unwanted()
+    assert (table.running, table.ended) == (1, 0)
+    leaving[1].cancel()
+    await found.end_unwanted()
     assert (table.running, table.ended) == (0, 1)
     table.answering.set()
     assert await found.load(3) == table.rows[3]
@@ -141,7 +143,7 @@ async def test_whoever_leaves_before_the_statement_is_not_asked_for() -> None:
     table = Table()
     found = Lookup(table.read)
     first = await busy(found, table)
-    leaving, staying = (asyncio.create_task(found.load(key)) for key in (7, 8))
+    leaving, staying = (found.load(key) for key in (7, 8))
     await turns()
     leaving.cancel()
     await turns()
@@ -165,7 +167,7 @@ async def test_an_error_is_everybody_s_and_ends_with_its_statement() -> None:
 async def test_closing_ends_what_runs() -> None:
     table = Table()
     found = Lookup(table.read)
-    asking = asyncio.create_task(found.load(1))
+    asking = found.load(1)
     await turns()
     await found.close()
     with pytest.raises(asyncio.CancelledError):

@@ -128,6 +128,7 @@ async def test_there_is_an_end_to_nodes(client: Client) -> None:
         (ids.encode("User", 2**63), "This is not an id of this directory."),
         (ids.encode("User", 10**400), "This is not an id of this directory."),
         ("VXNlcjowMQ", "This is not an id of this directory."),  # User:01
+        ("JXM6MQ", "This is not an id of this directory."),  # %s:1
         ("é", "This is not an id of this directory."),
         ("\ud800", "This is not an id of this directory."),
         (ids.encode("UserEvent", 1), "This is the id of a UserEvent, not of a User."),

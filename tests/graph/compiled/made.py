@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 
 from graphql import GraphQLError, GraphQLResolveInfo
 
+from graph.compiled import Soon
+
 Info: TypeAlias = GraphQLResolveInfo[Any]
 
 
@@ -24,6 +26,11 @@ async def later(value: Any, turns: int = 1) -> Any:
     if isinstance(value, Raised):
         raise value.error
     return value
+
+
+def soon(make: Callable[[], Any]) -> Soon[Any, Any]:
+    """Ask for a value already."""
+    return Soon(asyncio.ensure_future(later(make())), lambda value: value)
 
 
 class Raised:
@@ -45,6 +52,10 @@ KINDS: dict[str, Kind] = {
     "laterRaised": lambda _: later(Raised(Fault("raised later"))),
     "laterFault": lambda _: later(Fault("given later")),
     "mostlyLater": lambda good: later(good(), turns=3),
+    "soon": soon,
+    "soonRaised": lambda _: soon(lambda: Raised(Fault("raised soon"))),
+    "soonFault": lambda _: soon(lambda: Fault("given soon")),
+    "soonNotMade": lambda _: Soon(asyncio.ensure_future(later(1)), "not made".index),
 }
 
 

@@ -24,6 +24,7 @@ from graphql import (
     parse,
 )
 
+from graph.compiled import Soon
 from tests.graph.compiled.made import Fault, Info
 from tests.graph.compiled.ways import Asked, by_compiled
 
@@ -61,6 +62,12 @@ async def _turns(_: object, info: Info) -> str:
         info.context.append(f"{name} is cancelled")
         raise
     return name
+
+
+def _soon(_: object, info: Info) -> Soon[str, str]:
+    """Give what waits for ever, and has begun."""
+    task = asyncio.ensure_future(_waiting(_begin(info), info.context))
+    return Soon(task, lambda name: name)
 
 
 def _fail(_: object, info: Info) -> str:
@@ -102,6 +109,7 @@ OBJECT: GraphQLObjectType = GraphQLObjectType(
     "Object",
     lambda: {
         "wait": GraphQLField(GraphQLString, resolve=_wait),
+        "soonWait": GraphQLField(GraphQLString, resolve=_soon),
         "turns": GraphQLField(GraphQLString, resolve=_turns),
         "fail": GraphQLField(TEXT, resolve=_fail),
         "failLater": GraphQLField(TEXT, resolve=_fail_later),
@@ -156,6 +164,8 @@ GIVEN_UP = [
     "{ wait }",
     "{ now a: wait b: wait turns c: wait }",
     "{ waits }",
+    "{ soonWait }",
+    "{ now soonWait a: wait b: soonWait turns later { soonWait } }",
     "{ waits object { waits wait } later { wait later { waits } } }",
     "{ objects { wait later { wait } } turns }",
     "{ source wait }",
@@ -211,6 +221,9 @@ ANSWERED = {
     "{ turns failLater }": None,
     "{ wait failLater waits }": None,
     "{ turns mixed }": None,
+    "{ soonWait fail }": None,
+    "{ later { fail } a: soonWait object { soonWait fail } failing: fail }": None,
+    "{ object { soonWait fail } now }": {"object": None, "now": "now"},
     "{ wait failLater source }": None,
     "{ object { turns fail } }": {"object": None},
     "{ object { wait failLater } now }": {"object": None, "now": "now"},
