@@ -13,16 +13,14 @@ from graphql import (
     GraphQLLeafType,
     GraphQLObjectType,
     default_field_resolver,
-    get_nullable_type,
-    is_leaf_type,
 )
 from strawberry import Info
-from strawberry.types.arguments import convert_arguments
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
 
 from graph.compiled.sources import Read, Resolver
+from graph.conversion import Conversion
 from graph.scalars import WRITERS
 from graph.types.view import Many, One
 from graph.types.view import Read as Reading
@@ -34,8 +32,7 @@ class Views:
     """The types of a schema, and those of them that are views of records."""
 
     def __init__(self, schema: strawberry.Schema) -> None:
-        self._config = schema.config
-        self._scalars = schema.schema_converter.scalar_registry
+        self._conversion = Conversion(schema.config, schema.schema_converter.scalar_registry)
 
     def class_of(self, type_: GraphQLObjectType) -> type | None:
         definition = type_.extensions.get(_DEFINITION)
@@ -68,16 +65,8 @@ class Views:
         ):
             return Resolver(field.resolve or default_field_resolver)
 
-        convert = self._config.name_converter
-        named = {convert.from_argument(a): a.python_name for a in declared.arguments}
-        leaves = {n for n, a in field.args.items() if is_leaf_type(get_nullable_type(a.type))}
-
-        def prepare(given: dict[str, Any]) -> dict[str, Any]:
-            if given.keys() <= leaves:  # for which Strawberry has no other form
-                return {named[name]: value for name, value in given.items()}
-            return convert_arguments(given, declared.arguments, self._scalars, self._config)
-
         # Inputs are read and never written, so that one of constants does for every request.
+        prepare = self._conversion.of(declared.arguments)
         return Resolver(_method(declared, called), prepare, shares=True)
 
 

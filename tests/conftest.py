@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("roster")
 
 _POSTGRES = "ROSTER_TEST_POSTGRES_URL"
+_MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
+_ROOM = 4 * 2**30  # bytes
 _running = pytest.StashKey[ExitStack]()
 
 
@@ -39,7 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("DATABASE_URL", None)
     if _POSTGRES not in os.environ:
         config.stash[_running] = ExitStack()
-        os.environ[_POSTGRES] = config.stash[_running].enter_context(server())
+        folder = _MEMORY if _is_roomy(_MEMORY) else tempfile.gettempdir()
+        os.environ[_POSTGRES] = config.stash[_running].enter_context(server(folder))
+
+
+def _is_roomy(folder: str) -> bool:
+    """Tell whether there is a place for a database for each test that runs, and for its log."""
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _ROOM
 
 
 def pytest_collection_finish() -> None:

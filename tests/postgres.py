@@ -25,9 +25,9 @@ _SETTINGS = {
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """Start a server and give its URL; it is stopped, and its folder removed, at the end."""
-    home = Path(tempfile.mkdtemp(prefix="roster-pg-", dir="/tmp"))
+def server(folder: str = "/tmp") -> Iterator[str]:  # noqa: S108 - it makes a folder of its own in it
+    """Start a server and give its URL; it is stopped, and its files are removed, at the end."""
+    home = Path(tempfile.mkdtemp(prefix="roster-pg-", dir=folder))
     try:
         run = _Runner(home)
         run("initdb", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-U", "postgres")

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 from websockets.asyncio.client import ClientConnection, connect
+
+from tests.process import visiting
 
 PROTOCOL = "graphql-transport-ws"
 FEED = """subscription ($after: String, $filter: UserEventFilter) {
@@ -59,7 +60,7 @@ async def event(connection: ClientConnection) -> dict[str, Any]:
 
 
 async def ask(url: str, query: str, **variables: Any) -> Any:
-    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+    async with visiting(url) as http:
         answer = (await http.post("/graphql", json={"query": query, "variables": variables})).json()
     assert set(answer) == {"data"}, answer
     return next(iter(answer["data"].values()))
@@ -79,7 +80,7 @@ async def stream(
     body = {"query": query, "variables": variables}
     headers = {"accept": "text/event-stream"}
     async with (
-        httpx.AsyncClient(base_url=url, timeout=60) as http,
+        visiting(url) as http,
         http.stream("POST", "/graphql", json=body, headers=headers) as response,
     ):
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"

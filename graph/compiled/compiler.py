@@ -15,6 +15,7 @@ from graphql import (
     visit,
 )
 
+from graph.compiled.coercion import Coercion
 from graph.compiled.operation import Operation
 from graph.compiled.run import Document
 from graph.compiled.sources import DefaultSources, Sources
@@ -36,6 +37,7 @@ class Compiler:
         self._schema = schema
         self._sources = sources or DefaultSources()
         self._hide_suggestions = hide_suggestions
+        self._coercion = Coercion()
 
     def compile(
         self, document: DocumentNode, operation: OperationDefinitionNode
@@ -55,7 +57,7 @@ class Compiler:
         found = Document(
             self._schema, operation, fragments, hide_suggestions=self._hide_suggestions
         )
-        return Operation(found, self._sources)
+        return Operation(found, self._sources, self._coercion)
 
 
 def _is_known(parts: Sequence[ExecutableDefinitionNode]) -> bool:

@@ -16,6 +16,7 @@ from graphql.execution.executor import SELECTIONS_NESTED_TOO_DEEPLY
 from graphql.execution.values import VariableValues
 from graphql.pyutils import AwaitableOrValue
 
+from graph.compiled.coercion import Coercion
 from graph.compiled.fields import Plan
 from graph.compiled.later import Later
 from graph.compiled.run import Document, Run
@@ -30,10 +31,10 @@ _CONDITIONS: Final = frozenset({"skip", "include"})
 class Operation:
     """One operation of a document. `execute` can be called as often as there are requests."""
 
-    def __init__(self, document: Document, sources: Sources) -> None:
+    def __init__(self, document: Document, sources: Sources, coercion: Coercion) -> None:
         self._document = document
         self._sources = sources
-        self._variables = Variables(document.schema, document.operation)
+        self._variables = Variables(document.schema, document.operation, coercion)
         self._conditions = _conditions(document)
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._is_serial = document.operation.operation is OperationType.MUTATION

@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed
 
 from graph.settings import Settings
 from tests.client import CREATE, Client, count, serving
-from tests.process import serving_process
+from tests.process import serving_process, visiting
 from tests.sockets import hear, say, socket, subscribe
 
 sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
@@ -146,7 +146,7 @@ async def test_a_batch_without_a_token_does_nothing(database_url: str) -> None:
     settings |= {"ROSTER_DATABASE_URL": database_url, "ROSTER_AUTH_API_KEYS": "true"}
     async with (
         serving_process(None, **settings) as (_, url),
-        httpx.AsyncClient(base_url=url, timeout=60) as http,
+        visiting(url) as http,
     ):
         answer = await http.post("/graphql", json=[created("ada")])
         assert answer.status_code == 401

@@ -3,10 +3,9 @@
 import json
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.process import serving_process
+from tests.process import serving_process, visiting
 from tests.sockets import hear, say, socket, stream, subscribe
 
 # Of production, and small where the default takes long to reach.
@@ -75,7 +74,7 @@ async def test_each_limit_has_one_answer_whatever_the_transport(
     (folder / "manifest.json").write_text(json.dumps({"who": "{ viewer { id } }"}))
     async with (
         serving_process(folder, ROSTER_DATABASE_URL=database_url, **SETTINGS) as (_, url),
-        httpx.AsyncClient(base_url=url, timeout=60) as http,
+        visiting(url) as http,
         socket(url) as live,
     ):
 

@@ -19,7 +19,7 @@ from db.engine import Database
 from graph import cursor
 from tests.client import CREATE, Client
 from tests.conftest import opened
-from tests.process import resident, serving_process
+from tests.process import resident, serving_process, visiting
 from tests.sockets import FEED, PROTOCOL, address, ask, event, hear, say, socket, stream, subscribe
 from tests.users.test_feed import Writer, committed
 from users.feed import Feed
@@ -230,7 +230,7 @@ async def cut(database: Database) -> None:
 async def created(url: str, name: str) -> bool:
     """Try to create a user, and tell whether it was done, now or at an earlier try."""
     given = {"username": name, "email": f"{name}@example.com"}
-    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+    async with visiting(url) as http:
         body = {"query": CREATE, "variables": {"input": given}}
         answer = (await http.post("/graphql", json=body)).json()
     return bool(answer.get("data") and answer["data"]["createUser"])

@@ -23,7 +23,7 @@ from graph.event_stream import KEEP_ALIVE_SECONDS
 from tests.client import CREATE
 from tests.graph.signing import EC, ISS, PRIVATE, pem, token
 from tests.graph.test_serve import wired
-from tests.process import run, serving_process
+from tests.process import run, serving_process, visiting
 from tests.sockets import FEED, PROTOCOL, address, event, hear, say, subscribe
 
 COUNT = "{ users { totalCount } }"
@@ -130,7 +130,7 @@ async def production(database_url: str, **settings: str) -> AsyncIterator[Server
     given: dict[str, Any] = {"ROSTER_DATABASE_URL": database_url} | SETTINGS | settings
     async with (
         serving_process(**given) as (process, url),
-        httpx.AsyncClient(base_url=url, timeout=30) as http,
+        visiting(url) as http,
     ):
         yield Server(process, url, http, given)
 
@@ -375,7 +375,7 @@ async def test_an_issuer_that_is_gone_is_no_fault_of_the_caller_s(tmp_path: Path
     settings |= {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
     async with (
         serving_process(**settings, ROSTER_AUTH_JWKS_URL="http://127.0.0.1:1/") as (process, url),
-        httpx.AsyncClient(base_url=url, timeout=30) as http,
+        visiting(url) as http,
     ):
         server = Server(process, url, http, settings)
         answer = await server.send(bearer(), COUNT)

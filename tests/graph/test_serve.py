@@ -8,13 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import URL, make_url
 
 from db.migrate import newest
 from tests.conftest import postgres
-from tests.process import free_port, run, serving_process, start
+from tests.process import free_port, run, serving_process, start, visiting
 
 COUNT = {"query": "{ users { totalCount } }"}
 ADD = {
@@ -31,7 +30,7 @@ def add(name: str, number: int = 0) -> dict[str, Any]:
 async def test_a_fresh_folder_is_served_and_a_signal_ends_it_cleanly(
     tmp_path: Path, stop: signal.Signals
 ) -> None:
-    async with serving_process(cwd=tmp_path) as (process, url), httpx.AsyncClient() as http:
+    async with serving_process(cwd=tmp_path) as (process, url), visiting() as http:
         assert (await http.post(f"{url}/graphql", json=add("ada"))).json() == {
             "data": {"createUser": {"user": {"username": "ada"}, "errors": []}}
         }
@@ -63,7 +62,7 @@ async def test_several_processes_serve_one_database(database_url: str) -> None:
     async with (
         serving_process(ROSTER_DATABASE_URL=database_url, ROSTER_WORKERS="2") as (_, one),
         serving_process(ROSTER_DATABASE_URL=database_url, ROSTER_WORKERS="2") as (_, other),
-        httpx.AsyncClient(timeout=60) as http,
+        visiting() as http,
     ):
         for n in range(25):
             answers = await asyncio.gather(
@@ -121,7 +120,7 @@ async def test_postgresql_is_migrated_on_command_alone(empty_url: str) -> None:
     assert output.endswith(f" is at revision {newest()}.\n")
     async with (
         serving_process(DATABASE_URL=empty_url) as (_, url),
-        httpx.AsyncClient() as http,
+        visiting() as http,
     ):
         answer = await http.post(f"{url}/graphql", json=COUNT)
         assert answer.json() == {"data": {"users": {"totalCount": 0}}}
@@ -184,7 +183,7 @@ async def test_a_database_that_goes_away_is_told_and_comes_back_by_itself(
     async with (
         wired(database_url) as (wire, near),
         serving_process(ROSTER_DATABASE_URL=near) as (process, url),
-        httpx.AsyncClient(timeout=30) as http,
+        visiting() as http,
     ):
 
         async def ask(body: dict[str, Any]) -> dict[str, Any]:

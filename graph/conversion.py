@@ -1,0 +1,116 @@
+"""Arguments as Strawberry's resolvers take them: closures that do what its `convert_argument` does.
+
+That looks at the type of every value of every request anew; here it is looked at once. Input types
+that build themselves (`from_input`), and Strawberry's own global ids, are not among Roster's.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING
+from functools import partial
+from typing import Any, cast
+
+from strawberry import Some
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types.arguments import StrawberryArgument, convert_argument
+from strawberry.types.base import (
+    StrawberryList,
+    StrawberryMaybe,
+    StrawberryObjectDefinition,
+    StrawberryOptional,
+    StrawberryType,
+    has_object_definition,
+)
+from strawberry.types.lazy_type import LazyType
+
+Convert = Callable[[Any], Any]
+
+
+class Conversion:
+    """Makes what converts coerced values, and keeps that of input types."""
+
+    def __init__(self, config: StrawberryConfig, scalars: Mapping[Any, Any]) -> None:
+        self._config = config
+        self._scalars = scalars
+        self._inputs: dict[type, Convert] = {}
+
+    def of(self, arguments: list[StrawberryArgument]) -> Convert:
+        """Give what converts the arguments of a field, by their names."""
+        name_of = self._config.name_converter.from_argument
+        named = {name_of(a): (a.python_name, self._of(a.type)) for a in arguments}
+
+        def convert(given: dict[str, Any]) -> dict[str, Any]:
+            converted = {}
+            for name, value in given.items():
+                python_name, convert = named[name]
+                converted[python_name] = value if convert is None else convert(value)
+            return converted
+
+        return convert
+
+    def _of(self, type_: StrawberryType | type) -> Convert | None:
+        """Give what converts values of a type; None where they stay as they are."""
+        if isinstance(type_, StrawberryMaybe):
+            return self._maybe(type_)
+        if isinstance(type_, StrawberryOptional):
+            return self._of(type_.of_type)
+        if isinstance(type_, StrawberryList):
+            return _list(self._of(type_.of_type))
+        if isinstance(type_, LazyType):
+            return self._of(type_.resolve_type())
+        if has_object_definition(type_):
+            return self._input(cast("type", type_))
+        return None  # a scalar, or an enum, which graphql-core has converted
+
+    def _maybe(self, type_: StrawberryMaybe) -> Convert:
+        convert = self._of(type_.of_type)
+        if not isinstance(type_.of_type, StrawberryOptional):
+            refusing = partial(convert_argument, None, type_, self._scalars, self._config)
+            return lambda value: refusing() if value is None else Some(_by(convert, value))
+        return lambda value: Some(_by(convert, value))
+
+    def _input(self, type_: type) -> Convert:
+        found = self._inputs.get(type_)
+        if found is None:
+
+            def met_again(value: Any) -> Any:
+                """Convert the input within its own fields, which are looked at before it is."""
+                return self._inputs[type_](value)
+
+            self._inputs[type_] = met_again
+            found = self._inputs[type_] = self._made(type_)
+        return found
+
+    def _made(self, type_: type) -> Convert:
+        definition: StrawberryObjectDefinition = type_.__strawberry_definition__  # type: ignore[attr-defined]
+        name_of = self._config.name_converter.from_field
+        fields = [
+            (name_of(field), field.python_name, self._of(field.resolve_type()))
+            for field in definition.fields
+        ]
+        left_out = {
+            field.python_name: None
+            for field in definition.fields
+            if field.default_value is MISSING and field.default_factory is MISSING
+        }
+
+        def convert(value: dict[str, Any] | None) -> Any:
+            if value is None:
+                return None
+            given: dict[str, Any] = {**left_out}
+            for name, python_name, convert_field in fields:
+                if name in value:
+                    given[python_name] = _by(convert_field, value[name])
+            return type_(**given)
+
+        return convert
+
+
+def _by(convert: Convert | None, value: Any) -> Any:
+    return value if convert is None else convert(value)
+
+
+def _list(convert: Convert | None) -> Convert:
+    # Copied in any case: graphql-core gives one and the same default to all requests.
+    if convert is None:
+        return lambda value: None if value is None else list(value)
+    return lambda value: None if value is None else [convert(item) for item in value]
