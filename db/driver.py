@@ -46,7 +46,8 @@ async def fetch(engine: AsyncEngine, prepared: Prepared, given: Mapping[str, Any
     somebody gave up waiting is thrown away, and the server told to stop, as a session does.
     """
     values = prepared.values(given)
-    lent = await cast("FairPool", engine.sync_engine.pool).borrow()
+    pool = cast("FairPool", engine.sync_engine.pool)
+    lent = await pool.borrow()
     driver: Any = lent.driver_connection
     try:
         _tell(engine, prepared.text, values)
@@ -60,7 +61,7 @@ async def fetch(engine: AsyncEngine, prepared: Prepared, given: Mapping[str, Any
         if told is error:
             raise
         raise told from error
-    lent.close()
+    pool.give_back(lent)
     return rows
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import NullPool, PoolResetState
 
 from db.driver import Prepared, fetch
-from db.pool import FairPool, watch
+from db.pool import FairPool, PostgresPool, watch
 from db.reading import Reader
 from db.url import parse_url
 
@@ -77,20 +77,17 @@ class Database:
             statement_timeout,
             pool_size=pool_size,
             max_overflow=0,
-            poolclass=FairPool,
+            poolclass=FairPool if self.is_sqlite else PostgresPool,
             pool_timeout=pool_timeout,
             pool_pre_ping=pool_pre_ping,
         )
         self.writes_at_once = not self.is_sqlite
         self._prepared: dict[ClauseElement, Prepared] = {}
-        self.reader = (
-            Reader(self.engine, _fetch_from_sqlite, lambda _: False)
-            if self.is_sqlite
-            else Reader(self.engine, _fetch_from_postgres, _is_closed)
-        )
+        fetch_rows = _fetch_from_sqlite if self.is_sqlite else _fetch_from_postgres
+        self.reader = Reader(self.engine, fetch_rows)
         # Apart, so that a notification never waits for a request's connection, nor takes it one.
         self._notifier = (
-            None if self.is_sqlite else _engine(self.url, None, pool_size=1, poolclass=FairPool)
+            None if self.is_sqlite else _engine(self.url, None, pool_size=1, poolclass=PostgresPool)
         )
         # SQLite has one writer: in this process writers queue here, where a waiter costs nothing,
         # and not inside SQLite, where it costs a thread that sleeps and polls.
@@ -302,11 +299,6 @@ def _fetch_from_postgres(
 ) -> Awaitable[Sequence[Any]]:
     found: Awaitable[Sequence[Any]] = driver.fetch(text, *arguments)
     return found
-
-
-def _is_closed(driver: Any) -> bool:
-    """Tell, without asking the server, whether a connection to PostgreSQL was closed or lost."""
-    return bool(driver.is_closed())
 
 
 def _fetch_from_sqlite(

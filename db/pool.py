@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ class _Queue(AsyncAdaptedQueue[Any]):
         super().__init__(maxsize, use_lifo)
         self._items: list[Any] = []
         self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._borrowing: set[asyncio.Future[Any]] = set()  # of those who wait
 
     def empty(self) -> bool:
         return not self._items
@@ -61,28 +63,48 @@ class _Queue(AsyncAdaptedQueue[Any]):
             return self.get_nowait()
         return await_only(self.wait(timeout))
 
-    async def wait(self, seconds: float | None) -> Any:
-        """Wait for what comes back; raise Empty when the time is over."""
+    async def wait(self, seconds: float | None, lent: Callable[[Any], None] | None = None) -> Any:
+        """Wait for what comes back; raise Empty when the time is over.
+
+        A borrower may be given what was `lent` before, and says how to give that back.
+        """
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         self._waiting.append(turn)
+        if lent:
+            self._borrowing.add(turn)
         timer = None if seconds is None else loop.call_later(seconds, _expire, turn)
         try:
             return await turn
         except asyncio.CancelledError:
-            self._give_up(turn)
+            if turn.done() and not turn.cancelled():
+                given = turn.result()
+                if lent and isinstance(given, PoolProxiedConnection):
+                    lent(given)
+                else:
+                    self.put_nowait(given)
             raise
         finally:
+            self._borrowing.discard(turn)
             if timer:
                 timer.cancel()
+
+    def lend(self, lent: PoolProxiedConnection) -> bool:
+        """Give what was lent to who waits the longest; tell whether they could take it so."""
+        if not (self.is_waited_for and self._waiting[0] in self._borrowing):
+            return False
+        self._waiting.popleft().set_result(lent)
+        return True
+
+    @property
+    def is_waited_for(self) -> bool:
+        while self._waiting and self._waiting[0].done():
+            self._waiting.popleft()
+        return bool(self._waiting)
 
     def put_on_top(self, item: Any) -> None:
         """Put back what is to be taken next, by whoever does this, before anything is awaited."""
         self._items.append(item)
-
-    def _give_up(self, turn: "asyncio.Future[Any]") -> None:
-        if turn.done() and not turn.cancelled():
-            self.put_nowait(turn.result())
 
 
 def _expire(turn: "asyncio.Future[Any]") -> None:
@@ -91,25 +113,83 @@ def _expire(turn: "asyncio.Future[Any]") -> None:
 
 
 class FairPool(AsyncAdaptedQueuePool):
+    """Connections in the order in which they were asked for.
+
+    Whoever runs a single statement borrows one. It is kept as it is for the next borrower, since
+    checking it in and out costs a quarter of a short read; it is checked in as soon as anybody
+    else wants it.
+    """
+
     _queue_class = _Queue
     _pool: _Queue
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._kept: list[tuple[PoolProxiedConnection, float]] = []
 
     async def borrow(self) -> PoolProxiedConnection:
         """Take a connection as `connect` does, without a greenlet where none is needed for it.
 
         That would cost as much again.
         """
+        lent = self._take_kept()
+        if lent is not None:
+            return lent
         if self._pool.empty() and self.checkedout() == self.size():
             try:
-                entry = await self._pool.wait(self._timeout)
+                given = await self._pool.wait(self._timeout, self.give_back)
             except Empty:
                 message = f"all connections were in use for {self._timeout:g} seconds"
                 raise PoolTimeoutError(message) from None
-            self._pool.put_on_top(entry)
+            if isinstance(given, PoolProxiedConnection):
+                return given
+            self._pool.put_on_top(given)
         if self.is_ready():
             with suppress(MissingGreenlet):
                 return self.connect()
         return await greenlet_spawn(self.connect)
+
+    def give_back(self, lent: PoolProxiedConnection) -> None:
+        """Take back what was borrowed and is as it was."""
+        if self._pool.lend(lent):
+            return
+        if self._pool.is_waited_for:
+            lent.close()
+        else:
+            self._kept.append((lent, time.monotonic()))
+
+    def check_in(self) -> None:
+        """Check in all that is kept, so that each is looked at before it is used again."""
+        while self._kept:
+            self._kept.pop()[0].close()
+
+    def checkedout(self) -> int:
+        """Count the connections that are in use."""
+        return super().checkedout() - len(self._kept)
+
+    def dispose(self) -> None:
+        self.check_in()
+        super().dispose()
+
+    def is_closed(self, driver: Any) -> bool:  # noqa: ARG002 - of a connection to a file
+        """Tell, without asking the server, whether a connection was closed or lost."""
+        return False
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        if self._pool.empty() and self._kept:
+            self._kept.pop()[0].close()
+        return super()._do_get()
+
+    def _take_kept(self) -> PoolProxiedConnection | None:
+        """Take the last one; None, with all checked in, where it has to be seen to first."""
+        if not self._kept:
+            return None
+        lent, used = self._kept.pop()
+        if time.monotonic() - used < _LATELY_SECONDS and not self.is_closed(lent.driver_connection):
+            return lent
+        lent.close()
+        self.check_in()
+        return None
 
     def is_ready(self) -> bool:
         """Tell whether `connect` gives a connection without awaiting: then it needs no greenlet.
@@ -121,6 +201,11 @@ class FairPool(AsyncAdaptedQueuePool):
             return False
         stands = entry.last_connect_time > self._invalidate_time and _is_warm(entry)
         return stands and not entry.driver_connection.is_closed()
+
+
+class PostgresPool(FairPool):
+    def is_closed(self, driver: Any) -> bool:
+        return bool(driver.is_closed())
 
 
 def watch(engine: Engine, *, pings: bool) -> None:

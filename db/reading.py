@@ -30,13 +30,12 @@ class _Cut(ConnectionResetError):
 
 
 class Reader:
-    """Runs reads on one engine. `fetch` is the driver's way, `is_closed` what it knows at once."""
+    """Runs reads on one engine; `fetch` is the driver's way."""
 
-    def __init__(self, engine: AsyncEngine, fetch: Fetch, is_closed: Callable[[Any], bool]) -> None:
+    def __init__(self, engine: AsyncEngine, fetch: Fetch) -> None:
         self._engine = engine.sync_engine
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self.fetch = fetch
-        self._is_closed = is_closed
         self._cut_at = 0.0
         self._lookups: dict[Select[Any], Lookup] = {}
         event.listen(self._engine, "checkout", self._pass_over_closed)
@@ -91,14 +90,16 @@ class Reader:
             arguments = compiled.arguments(given)
             found = await self.fetch(connection.driver_connection, compiled.text, arguments)
         except BaseException as error:
-            await self._let_go(connection, error)
+            await self._let_go(pool, connection, error)
             raise
-        connection.close()
+        pool.give_back(connection)
         return compiled.rows(found)
 
-    async def _let_go(self, connection: PoolProxiedConnection, error: BaseException) -> None:
+    async def _let_go(
+        self, pool: "FairPool", connection: PoolProxiedConnection, error: BaseException
+    ) -> None:
         """Give a connection back, if it is as it was; raise ConnectionError if it was cut."""
-        cut = self._is_closed(connection.driver_connection)
+        cut = pool.is_closed(connection.driver_connection)
         if cut or isinstance(error, asyncio.CancelledError | TimeoutError):
             await greenlet_spawn(connection.invalidate, error)
         elif isinstance(error, Exception):
@@ -107,13 +108,15 @@ class Reader:
             connection.invalidate(error)
         if cut and isinstance(error, Exception):
             self._cut_at = time.time()
+            pool.check_in()
             raise _Cut("the database cut the connection") from error
 
     def _pass_over_closed(
         self, connection: Any, entry: ConnectionPoolEntry, _: PoolProxiedConnection
     ) -> None:
         """Have a connection made anew that is closed, or as old as one that was found cut."""
-        if self._is_closed(connection.driver_connection) or entry.last_connect_time < self._cut_at:  # type: ignore[attr-defined]  # a pool's has it
+        pool = cast("FairPool", self._engine.pool)
+        if pool.is_closed(connection.driver_connection) or entry.last_connect_time < self._cut_at:  # type: ignore[attr-defined]  # a pool's has it
             raise DisconnectionError
 
     def _announce(self, connection: PoolProxiedConnection, text: str) -> None:

@@ -64,14 +64,24 @@ class _Known:
 
     document: DocumentNode
     measured: Measured
-    operations: dict[str | None, tuple[OperationDefinitionNode, Operation | None]] = field(
-        default_factory=dict
-    )
+    operations: dict[str | None, "_Chosen"] = field(default_factory=dict)
 
     @property
     def fields(self) -> int:
         """Fields of all operations, those of a fragment as often as it is spread."""
         return sum(size.fields for size in self.measured.operations.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """An operation that was asked for."""
+
+    node: OperationDefinitionNode
+    compiled: Operation | None
+    defaults: dict[str, Any]
+    """Of its variables, as nodes."""
+    cost: int | None
+    """What it costs, where no variable decides on that."""
 
 
 class Documents:
@@ -110,25 +120,30 @@ class Documents:
     ) -> Prepared:
         """Give what to execute; raise Invalid with at most five errors."""
         known = self._document(query)
-        if operation_name not in known.operations:
-            operation = _operation(known.document, operation_name)
-            compiled = self._compiler.compile(known.document, operation)
-            known.operations[operation_name] = operation, compiled
-        operation, compiled = known.operations[operation_name]
+        chosen = known.operations.get(operation_name)
+        if chosen is None:
+            chosen = known.operations[operation_name] = self._chosen(known, operation_name)
         if variables:
             try:
                 check_variables(variables, self._limits)
             except LimitExceeded as excess:
                 raise Invalid([excess]) from None
-        name = operation.name.value if operation.name else None
-        cost = known.measured.cost(name, _given(operation, variables))
+        cost = chosen.cost
+        if cost is None:
+            cost = known.measured.cost(_name(chosen.node), chosen.defaults | (variables or {}))
         if cost > self._limits.cost:
             message = (
                 f"The operation costs {cost}, by the rows it asks for; "
                 f"it can cost {self._limits.cost}. Ask for smaller pages."
             )
             raise Invalid([LimitExceeded("TOO_EXPENSIVE", self._limits.cost, message)])
-        return Prepared(known.document, operation, compiled, cost)
+        return Prepared(known.document, chosen.node, chosen.compiled, cost)
+
+    def _chosen(self, known: _Known, name: str | None) -> _Chosen:
+        node = _operation(known.document, name)
+        compiled = self._compiler.compile(known.document, node)
+        fixed = None if known.measured.varies else known.measured.cost(_name(node), {})
+        return _Chosen(node, compiled, _defaults(node), fixed)
 
     def _document(self, query: str) -> _Known:
         found = self._documents.get(query)
@@ -211,14 +226,16 @@ def _has_more_tokens(query: str, most: int) -> bool:
     return max(words, comments) > most
 
 
-def _given(operation: OperationDefinitionNode, variables: dict[str, Any] | None) -> dict[str, Any]:
-    """Give the variables, those that are left out with the nodes of their defaults."""
-    defaults = {
+def _defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
+    return {
         definition.variable.name.value: definition.default_value
         for definition in operation.variable_definitions or ()
         if definition.default_value
     }
-    return defaults | (variables or {})
+
+
+def _name(operation: OperationDefinitionNode) -> str | None:
+    return operation.name.value if operation.name else None
 
 
 def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:

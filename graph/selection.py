@@ -10,12 +10,23 @@ from graphql import (
     SelectionSetNode,
 )
 
+from graph.compiled import Nodes
+
 
 def names_below(info: GraphQLResolveInfo[Any]) -> frozenset[str]:
     """Name the fields that are selected below this one, however deep, through fragments too.
 
     A field under `@skip` counts as selected: a column too many, never one too few.
     """
+    nodes = info.field_nodes
+    if not isinstance(nodes, Nodes):
+        return _names_below(info)
+    if nodes.names_below is None:
+        nodes.names_below = _names_below(info)
+    return nodes.names_below
+
+
+def _names_below(info: GraphQLResolveInfo[Any]) -> frozenset[str]:
     names: set[str] = set()
     fragments: set[str] = set()
     left: list[SelectionSetNode | None] = [node.selection_set for node in info.field_nodes]

@@ -86,6 +86,11 @@ class Measured:
     def introspects(self) -> bool:
         return any(size.introspection for size in self.sizes)
 
+    @property
+    def varies(self) -> bool:
+        """Whether it takes the variables to know what an operation costs."""
+        return any(not isinstance(step.rows, int) and step.rows.varies for step in self.steps)
+
     def cost(self, operation: str | None, variables: Values) -> int:
         """Give an operation's cost; what a variable has by default is among `variables`."""
         values: list[int] = []

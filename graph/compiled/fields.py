@@ -29,6 +29,13 @@ from graph.compiled.sources import Sources, Unexpected
 from graph.compiled.values import ORDINARY, Value, value_of
 
 
+class Nodes(list[FieldNode]):
+    """The nodes of a field: the same for all executions, so that what is found in them is kept."""
+
+    names_below: frozenset[str] | None = None
+    """What `graph/selection.py` finds."""
+
+
 class Plan:
     """An operation as it is for certain values of the variables by which fields are left out."""
 
@@ -136,7 +143,7 @@ class Field:
         self.key = key
         self.details = details
         self.definition = definition
-        self.nodes: list[FieldNode] = [detail.node for detail in details]
+        self.nodes = Nodes(detail.node for detail in details)
         self.name = self.nodes[0].name.value
         resolver = plan.sources.resolver(definition)
         self.resolve = resolver.call

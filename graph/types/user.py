@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from operator import itemgetter
 from typing import Annotated, Any, Final, Self
 
@@ -126,7 +127,8 @@ _COLUMNS: Final[Mapping[str, Collection[str]]] = {
 }
 
 
-def columns_of(fields: Collection[str]) -> frozenset[str]:
+@lru_cache(maxsize=256)
+def columns_of(fields: frozenset[str]) -> frozenset[str]:
     """Name the columns that fields of users are read from; names of other fields do no harm."""
     return frozenset(column for field in fields for column in _COLUMNS.get(field, ()))
 

@@ -27,7 +27,7 @@ async def borrowed(database: Database) -> AsyncIterator[Any]:
     try:
         yield lent
     finally:
-        lent.close()
+        taken.give_back(lent)
 
 
 def connection(database: Database) -> AbstractAsyncContextManager[Any]:
