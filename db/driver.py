@@ -1,11 +1,12 @@
-"""Statements that PostgreSQL's driver runs itself, on a connection of SQLAlchemy's pool.
+"""Statements that the driver runs itself, on a connection of SQLAlchemy's pool.
 
 Beside one short statement, SQLAlchemy's session, transaction and result cost several times what
 the statement does. So it is turned into the driver's text once, and then needs a list of values.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -40,21 +41,59 @@ class Prepared:
 
 
 async def fetch(engine: AsyncEngine, prepared: Prepared, given: Mapping[str, Any]) -> list[Any]:
-    """Run one statement in a transaction of its own, which is over when its rows are given.
+    """Run one statement in a transaction of its own, on PostgreSQL, and give its rows."""
+    values = prepared.values(given)
+    return await _run(engine, [prepared.text], lambda on: on.fetch(prepared.text, *values))
+
+
+async def insert_both(
+    engine: AsyncEngine,
+    first: Prepared,
+    second: Prepared,
+    given: Mapping[str, Any],
+    key: str,
+) -> list[Any]:
+    """Insert two rows in one transaction, on SQLite; where the first gives no row, neither.
+
+    What the first gives, the second has as `key`. All of it is one call of the connection's thread:
+    a statement for itself costs several times as much to hand over as to run.
+    """
+    values = first.values(given)
+
+    def insert(connection: sqlite3.Connection) -> list[Any]:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            rows = connection.execute(first.text, values).fetchall()
+            for row in rows:
+                connection.execute(second.text, second.values({**given, key: row[0]}))
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        return rows
+
+    return await _run(engine, [first.text, second.text], lambda on: on.run(insert))
+
+
+async def _run(
+    engine: AsyncEngine,
+    texts: Sequence[str],
+    run: Callable[[Any], Awaitable[list[Any]]],
+) -> list[Any]:
+    """Have a borrowed connection run what is over when it has answered.
 
     Raises what a session would, so that errors are told apart in one way. A connection on which
-    somebody gave up waiting is thrown away, and the server told to stop, as a session does.
+    somebody gave up waiting is thrown away, and the database told to stop, as a session does.
     """
-    values = prepared.values(given)
     pool = cast("FairPool", engine.sync_engine.pool)
     lent = await pool.borrow()
-    driver: Any = lent.driver_connection
     try:
-        _tell(engine, prepared.text, values)
-        rows: list[Any] = await driver.fetch(prepared.text, *values)
+        _announce(engine, texts)
+        rows = await run(lent.driver_connection)
     except BaseException as error:
-        told = _told(error, lent, engine, prepared.text)
-        if driver.is_closed() or isinstance(error, _UNANSWERED):
+        closed = pool.is_closed(lent.driver_connection)
+        told = _told(error, lent, engine, texts[0], closed=closed)
+        if closed or isinstance(error, _UNANSWERED):
             await greenlet_spawn(lent.invalidate, error)
         else:
             lent.close()
@@ -65,14 +104,20 @@ async def fetch(engine: AsyncEngine, prepared: Prepared, given: Mapping[str, Any
     return rows
 
 
-def _tell(engine: AsyncEngine, text: str, values: Sequence[Any]) -> None:
-    """Let those hear of a statement who hear of all that the engine runs."""
+def _announce(engine: AsyncEngine, texts: Sequence[str]) -> None:
+    """Let those hear of statements, less their values, who hear of all that the engine runs."""
     for heard in engine.sync_engine.dispatch.before_cursor_execute:
-        heard(engine.sync_engine, None, text, values, None, False)  # noqa: FBT003 - its signature
+        for text in texts:
+            heard(engine.sync_engine, None, text, (), None, False)  # noqa: FBT003 - its signature
 
 
 def _told(
-    error: BaseException, lent: PoolProxiedConnection, engine: AsyncEngine, text: str
+    error: BaseException,
+    lent: PoolProxiedConnection,
+    engine: AsyncEngine,
+    text: str,
+    *,
+    closed: bool,
 ) -> BaseException:
     """Give what SQLAlchemy makes of a driver's error; what isn't one stays as it is."""
     dialect: Any = engine.dialect
@@ -81,14 +126,15 @@ def _told(
         if isinstance(error, Exception):
             adapted._handle_exception(error)  # noqa: SLF001 - SQLAlchemy has no other way to it
     except dialect.dbapi.Error as orig:
-        orig.__cause__ = error
+        if orig is not error:
+            orig.__cause__ = error
         return DBAPIError.instance(
             text,
             None,
             cast("Exception", orig),
             dialect.dbapi.Error,
             hide_parameters=True,
-            connection_invalidated=adapted.driver_connection.is_closed(),
+            connection_invalidated=closed,
             dialect=dialect,
         )
     except Exception as other:  # noqa: BLE001 - it is given back to be raised

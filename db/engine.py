@@ -4,21 +4,22 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 import asyncpg
 import orjson
 from asyncpg import PostgresError
-from sqlalchemy import URL, ClauseElement, Connection, Insert, event, text
+from sqlalchemy import URL, ClauseElement, Connection, event, text
 from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool, PoolResetState
 
-from db.driver import Prepared, fetch
+from db.driver import Prepared, fetch, insert_both
 from db.pool import FairPool, PostgresPool, watch
 from db.reading import Reader
+from db.statements import ADD_EVENT, ADD_USER, ADD_USER_WITH_EVENT
 from db.url import parse_url
 
 # SQLSTATEs of PostgreSQL, appendix A: of a taken key, of a transaction that can be tried again
@@ -34,6 +35,8 @@ _SQLITE_UNREACHABLE = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_FULL,
 }
+T = TypeVar("T")
+
 _CHANNEL = "roster_events"
 _NOTIFY = text("SELECT pg_notify(:channel, :sender)")
 _EVENT_WRITERS = text(
@@ -81,7 +84,6 @@ class Database:
             pool_timeout=pool_timeout,
             pool_pre_ping=pool_pre_ping,
         )
-        self.writes_at_once = not self.is_sqlite
         self._prepared: dict[ClauseElement, Prepared] = {}
         fetch_rows = _fetch_from_sqlite if self.is_sqlite else _fetch_from_postgres
         self.reader = Reader(self.engine, fetch_rows)
@@ -119,12 +121,19 @@ class Database:
                     await session.execute(_WAIT_IN_LINE, {"line": _LINE})
                 yield session
 
-    async def write_at_once(self, statement: Insert, values: Mapping[str, Any]) -> Sequence[Any]:
-        """Run one statement that is a whole transaction, and give its rows when that is over.
+    async def add(self, user: Mapping[str, Any], event: Mapping[str, Any]) -> int | None:
+        """Insert a user and their event in one transaction, which is over when it has answered.
 
-        Only where `writes_at_once`: SQLite has no statement that writes to two tables.
+        Gives the user's id; None, with neither inserted, where a unique value is taken.
         """
-        return await fetch(self.engine, self._prepare(statement), values)
+        given = {**user, **{f"event_{name}": value for name, value in event.items()}}
+        if self._writer is None:
+            rows = await fetch(self.engine, self._prepare(ADD_USER_WITH_EVENT), given)
+        else:
+            both = self._prepare(ADD_USER), self._prepare(ADD_EVENT)
+            async with self._writer:
+                rows = await insert_both(self.engine, *both, given, "user_id")
+        return rows[0][0] if rows else None
 
     def _prepare(self, statement: ClauseElement) -> Prepared:
         prepared = self._prepared.get(statement)
@@ -317,6 +326,11 @@ class _SQLite(aiosqlite.Connection):
     """
 
     _stopping: asyncio.Future[Any] | None = None
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function in the connection's thread."""
+        done: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]  # aiosqlite's own
+        return done
 
     def stop(self) -> asyncio.Future[Any] | None:
         if self._stopping is None:

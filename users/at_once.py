@@ -1,4 +1,4 @@
-"""The creation of one user, written with its event by one statement that is a whole transaction.
+"""The creation of one user, written with its event in one round trip that is a whole transaction.
 
 It is for what is decided before anything is read: who asks is no user of the directory who could be
 switched off meanwhile, no key is claimed, and no rule is broken. All else is the service's.
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from db.engine import Database
-from db.statements import ADD_USER_WITH_EVENT
 from users.events import Recorder
 from users.operations import Answer, Create, Operation, Overtaken
 from users.plan import Plan, Stock, row_of
@@ -28,7 +27,7 @@ async def add_at_once(
 
     Raises `Overtaken`, with nothing done, where a unique value is taken.
     """
-    if not database.writes_at_once or not isinstance(operation, Create) or operation.validate_only:
+    if not isinstance(operation, Create) or operation.validate_only:
         return None
     if caller.user_id is not None or refusal(caller, operation):
         return None
@@ -37,9 +36,8 @@ async def add_at_once(
     if result.user is None:
         return None
     [event] = plan.events
-    of_event = {f"event_{name}": value for name, value in event.items()}
-    rows = await database.write_at_once(ADD_USER_WITH_EVENT, {**row_of(result.user), **of_event})
-    if not rows:
+    user_id = await database.add(row_of(result.user), event)
+    if user_id is None:
         raise Overtaken
-    result.user.id = rows[0]["user_id"]
+    result.user.id = user_id
     return Answer([shown(caller, result)])

@@ -10,16 +10,15 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from db.engine import Database, is_unreachable
 from db.models import ActorKind, UserEventType, UserStatus
-from db.statements import ADD_USER_WITH_EVENT, ADD_USERS
+from db.statements import ADD_USERS
 from tests.client import count
 from tests.conftest import opened
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
-@pytest.fixture
-def dialect() -> str:
-    return "postgresql"  # SQLite has no such statement, and no such driver
+on_postgres = pytest.mark.parametrize("dialect", ["postgresql"])
+on_sqlite = pytest.mark.parametrize("dialect", ["sqlite"])
 
 
 def row(name: str, **changed: Any) -> dict[str, Any]:
@@ -34,6 +33,10 @@ def row(name: str, **changed: Any) -> dict[str, Any]:
         "status": UserStatus.ACTIVE,
         "version": 1,
     }
+    return user | changed
+
+
+def event(name: str, **changed: Any) -> dict[str, Any]:
     of_event = {
         **dict.fromkeys(("actor_id", "actor_label", "reason", "request_id")),
         "type": UserEventType.CREATED,
@@ -42,21 +45,24 @@ def row(name: str, **changed: Any) -> dict[str, Any]:
         "changes": [{"field": "username", "before": None, "after": name}],
         "version_after": 1,
     }
-    return user | {f"event_{column}": value for column, value in of_event.items()} | changed
+    return of_event | changed
 
 
-async def add(database: Database, **columns: Any) -> list[int]:
-    rows = await database.write_at_once(ADD_USER_WITH_EVENT, row("ada") | columns)
-    return [found["user_id"] for found in rows]
+async def add(database: Database, *, version_after: int | None = 1, **columns: Any) -> int | None:
+    return await database.add(row("ada", **columns), event("ada", version_after=version_after))
 
 
 async def test_a_user_and_their_event_are_both_there_or_neither(database: Database) -> None:
-    assert await add(database) == [1]
-    assert await add(database, username_key="other") == []  # for the address is taken
+    assert await add(database) == 1
+    assert await add(database, username_key="other") is None  # for the address is taken
     assert await count(database) == (1, 1)
     with pytest.raises(IntegrityError):
-        await add(database, username_key="bob", email_key="bob", event_version_after=None)
+        await add(database, username_key="bob", email_key="bob", version_after=None)
     assert await count(database) == (1, 1)
+    assert (
+        await add(database, username_key="bob", email_key="bob")
+        == {True: 2, False: 4}[database.is_sqlite]
+    )
 
 
 async def test_an_error_tells_nothing_personal(database: Database) -> None:
@@ -76,6 +82,7 @@ _ENDING = text(
 )
 
 
+@on_postgres
 async def test_a_connection_that_is_lost_meanwhile_is_told_as_such_and_replaced(
     database_url: str,
 ) -> None:
@@ -93,10 +100,11 @@ async def test_a_connection_that_is_lost_meanwhile_is_told_as_such_and_replaced(
             await adding
         assert is_unreachable(caught.value)
         await holder.rollback()
-        assert len(await add(database)) == 1
+        assert await add(database)
         assert await count(database) == (1, 1)
 
 
+@on_postgres
 @pytest.mark.parametrize("turns", [None, *range(6)])
 async def test_whoever_gives_up_leaves_nothing_behind(database_url: str, turns: int | None) -> None:
     """While the index waits for who else may take the name; and twice, as a server does.
@@ -128,3 +136,41 @@ async def test_whoever_gives_up_leaves_nothing_behind(database_url: str, turns: 
         assert await count(database) == (1, 1)
         assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     assert complaints == []
+
+
+@on_sqlite
+@pytest.mark.parametrize("turns", range(6))
+async def test_whoever_gives_up_on_a_file_leaves_nothing_locked(
+    database_url: str, turns: int
+) -> None:
+    """At any moment: before the thread has begun, while it waits for the lock, and after."""
+    async with (
+        asyncio.timeout(60),
+        opened(database_url, pool_size=1) as database,
+        opened(database_url) as other,
+        other.session() as session,
+    ):
+        async with other.transaction(session):
+            adding = asyncio.create_task(add(database))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            adding.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await adding
+        assert await count(database) == (0, 0)
+        assert await add(database) == 1
+        assert await count(database) == (1, 1)
+
+
+@on_sqlite
+async def test_one_at_a_time_waits_for_the_file(database_url: str) -> None:
+    """Two processes that write take turns at the file, and one process at its own line."""
+    async with opened(database_url) as one, opened(database_url) as other:
+
+        async def fill(database: Database, name: str) -> None:
+            for n in range(20):
+                key = f"{name}{n}"
+                assert await add(database, username_key=key, email_key=key)
+
+        await asyncio.gather(*(fill(d, f"{d is one}{n}") for d in (one, other) for n in range(3)))
+        assert await count(one) == (120, 120)

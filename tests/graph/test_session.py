@@ -143,36 +143,38 @@ async def test_two_mutations_are_two_transactions(client: Client) -> None:
     assert await count(client.database) == (2, 2)
 
 
-REFUSING = (
-    (
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        "'BEGIN RAISE division_by_zero; END'"
+# What makes the commit itself fail, when all statements are through.
+REFUSING = {
+    "postgresql": (
+        (
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN RAISE division_by_zero; END'"
+        ),
+        (
+            "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON user_events "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+        ),
     ),
-    (
-        "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON user_events "
-        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+    "sqlite": (
+        "CREATE TABLE refusal (id REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)",
+        (
+            "CREATE TRIGGER refuse AFTER INSERT ON user_events "
+            "BEGIN INSERT INTO refusal VALUES (-1); END"
+        ),
     ),
-)
+}
 
 
 @pytest.mark.parametrize("key", [None, "k"])
-async def test_an_answer_comes_after_the_commit(client: Client, key: str | None) -> None:
+async def test_an_answer_comes_after_the_commit(
+    client: Client, dialect: str, key: str | None
+) -> None:
     """A commit that fails is answered as a failure, and nothing is there."""
-
-    def fail(_connection: object) -> None:
-        raise ZeroDivisionError
-
-    engine = client.database.engine
-    if client.database.is_sqlite:
-        event.listen(engine.sync_engine, "commit", fail)
-    else:
-        async with engine.begin() as connection:
-            for statement in REFUSING:
-                await connection.execute(text(statement))
+    async with client.database.engine.begin() as connection:
+        for statement in REFUSING[dialect]:
+            await connection.execute(text(statement))
     given = {"username": "ada", "email": "ada@example.com", "idempotencyKey": key}
     answer = await client.send(CREATE, input=given)
-    if client.database.is_sqlite:
-        event.remove(engine.sync_engine, "commit", fail)
     assert answer["data"] == {"createUser": None}
     assert [e["extensions"]["code"] for e in answer["errors"]] == ["INTERNAL_ERROR"]
     assert await count(client.database) == (0, 0)
