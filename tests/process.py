@@ -12,14 +12,15 @@ from pathlib import Path
 
 import httpx
 
+MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 _ROSTER = Path(sys.executable).parent / "roster"
 
 
 async def start(*arguments: str, cwd: Path | None = None, **settings: str) -> Process:
     """Start the command with these settings and none from outside; its output is one pipe.
 
-    What a server runs is not measured: most of it is in this process too, and measuring doubles the
-    time that each takes to start.
+    What a server runs is not measured but where its settings have MEASURED: most of it runs in this
+    process too, and measuring doubles the time that each takes to start.
     """
     left_out = ("ROSTER_", "COVERAGE_") if "serve" in arguments else ("ROSTER_",)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 from websockets.frames import Frame, Opcode
 
-from tests.process import serving_process
+from tests.process import MEASURED, serving_process
 from tests.sockets import PROTOCOL, ask, hear, say, socket
 
 HELLO = b"""GET /graphql HTTP/1.1\r
@@ -86,7 +86,7 @@ async def close_code(reader: StreamReader) -> int:
 async def test_who_goes_on_sending_can_still_read_why_the_socket_is_closed(tmp_path: Path) -> None:
     """A connection that is closed with something unread is reset, and the close frame lost."""
     more = frame(bytes(60_000))
-    async with serving_process(cwd=tmp_path) as (_, url), asyncio.timeout(60):
+    async with serving_process(cwd=tmp_path, **MEASURED) as (_, url), asyncio.timeout(60):
         for name, (wrong, code) in WRONG.items():
             async with opened(url) as (reader, writer):
                 writer.write(wrong)
@@ -103,7 +103,7 @@ async def test_who_goes_on_sending_can_still_read_why_the_socket_is_closed(tmp_p
 async def test_sockets_that_say_nothing_keep_nobody_out(tmp_path: Path) -> None:
     settings = {"ROSTER_SOCKETS_PER_CALLER": "3", "ROSTER_SOCKET_INIT_TIMEOUT": "60"}
     async with (
-        serving_process(cwd=tmp_path, **settings) as (_, url),
+        serving_process(cwd=tmp_path, **settings, **MEASURED) as (_, url),
         asyncio.timeout(60),
         AsyncExitStack() as silent,
         socket(url) as first,
@@ -127,7 +127,7 @@ async def test_sockets_that_say_nothing_keep_nobody_out(tmp_path: Path) -> None:
 async def test_a_flood_behind_the_close_is_not_taken_in_for_ever(tmp_path: Path) -> None:
     """And leaves the close to be read by whoever stops to do so."""
     flood = frame(bytes(200_000))
-    async with serving_process(cwd=tmp_path) as (_, url), asyncio.timeout(60):
+    async with serving_process(cwd=tmp_path, **MEASURED) as (_, url), asyncio.timeout(60):
         for name in ("not masked", "no JSON"):
             async with opened(url) as (reader, writer):
                 writer.write(WRONG[name][0])

@@ -2,6 +2,7 @@
 
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from typing import Any, Final
 
 import orjson
@@ -200,7 +201,7 @@ async def of_event(directory: Asking, query: str, caller: Caller, key: int) -> A
         root_value=UserEvent.of(row),
         context_value=directory.context(caller),
     )
-    result = await made  # type: ignore[misc]  # there is I/O to wait for
+    result: Any = await made if isawaitable(made) else made
     return result.data["userEvents"]["it"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
-from tests.process import serving_process
+from tests.process import MEASURED, serving_process
 from tests.sockets import ask, hear, say, socket
 
 CHUNK = 16 * 1024
@@ -19,7 +19,7 @@ async def test_headers_without_an_end_are_refused(tmp_path: Path, start: bytes) 
     """As one long value, and as many short lines."""
     start = start or b"GET /health/live HTTP/1.1\r\nhost: 127.0.0.1\r\n"
     more = b"a" * CHUNK if start.endswith(b": ") else b"x: y\r\n" * (CHUNK // 6)
-    async with serving_process(cwd=tmp_path) as (_, url):
+    async with serving_process(cwd=tmp_path, **MEASURED) as (_, url):
         to = httpx.URL(url)
         reader, writer = await asyncio.open_connection(to.host, to.port)
         writer.write(start)
@@ -35,7 +35,7 @@ async def test_headers_without_an_end_are_refused(tmp_path: Path, start: bytes) 
 
 
 async def test_a_message_of_endless_empty_frames_is_refused(tmp_path: Path) -> None:
-    async with serving_process(cwd=tmp_path) as (_, url), socket(url) as live:
+    async with serving_process(cwd=tmp_path, **MEASURED) as (_, url), socket(url) as live:
         first = Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True)
         empty = Frame(Opcode.CONT, b"", fin=False).serialize(mask=True)
         live.transport.write(first + 900 * empty)

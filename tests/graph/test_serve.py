@@ -13,7 +13,7 @@ from sqlalchemy import URL, make_url
 
 from db.migrate import newest
 from tests.conftest import postgres
-from tests.process import free_port, run, serving_process, start, visiting
+from tests.process import MEASURED, free_port, run, serving_process, start, visiting
 
 COUNT = {"query": "{ users { totalCount } }"}
 ADD = {
@@ -30,7 +30,7 @@ def add(name: str, number: int = 0) -> dict[str, Any]:
 async def test_a_fresh_folder_is_served_and_a_signal_ends_it_cleanly(
     tmp_path: Path, stop: signal.Signals
 ) -> None:
-    async with serving_process(cwd=tmp_path) as (process, url), visiting() as http:
+    async with serving_process(cwd=tmp_path, **MEASURED) as (process, url), visiting() as http:
         assert (await http.post(f"{url}/graphql", json=add("ada"))).json() == {
             "data": {"createUser": {"user": {"username": "ada"}, "errors": []}}
         }
@@ -79,7 +79,7 @@ async def test_several_processes_serve_one_database(database_url: str) -> None:
 
 
 async def test_what_cannot_be_served_is_told_in_a_line(tmp_path: Path) -> None:
-    async with serving_process(cwd=tmp_path) as (_, url):
+    async with serving_process(cwd=tmp_path, **MEASURED) as (_, url):
         port = url.rpartition(":")[2]
         code, output = await run("serve", cwd=tmp_path, ROSTER_PORT=port)
     assert code == 1
