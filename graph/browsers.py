@@ -1,6 +1,7 @@
 """What stands between this server and the pages of other sites."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -115,6 +116,7 @@ class KnownHosts:
         await self.app(scope, receive, send)
 
 
+@lru_cache(maxsize=16)  # nearly all requests have the same
 def _name(host: str) -> str:
     """Give a host without its port, and without the dot that names may end with."""
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host

@@ -81,7 +81,7 @@ class Context:
         self._turns = Turns()
         self._histories: dict[Window, DataLoader[int, Rows]] = {}
 
-    @property
+    @cached_property
     def users_by_id(self) -> Loader:
         return self._loader(USERS_BY_ID)
 

@@ -22,7 +22,9 @@ def name(scope: Scope, given: str) -> str:
     """Name a request: by its `X-Request-Id` where that is a plain one, else by a new one."""
     state = scope.setdefault("state", {})
     if "request_id" not in state:
-        state["request_id"] = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+        state["request_id"] = (
+            given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+        )
     request_id: str = state["request_id"]
     return request_id
 

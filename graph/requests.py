@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -74,16 +75,16 @@ class Request:
 
 
 def _text(given: dict[str, Any], name: str) -> str | None:
-    match given.get(name):
-        case str() | None as value:
-            return value
+    value = given.get(name)
+    if value is None or isinstance(value, str):
+        return value
     raise BadRequest(f"`{name}` has to be text.")
 
 
 def _object(given: dict[str, Any], name: str) -> dict[str, Any] | None:
-    match given.get(name):
-        case dict() | None as value:
-            return value
+    value = given.get(name)
+    if value is None or isinstance(value, dict):
+        return value
     raise BadRequest(f"`{name}` has to be an object.")
 
 
@@ -162,6 +163,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
+@lru_cache(maxsize=16)  # nearly all requests have the same
 def _wrong_type(kind: str, encoding: str) -> str | None:
     """Say what is wrong with a body's Content-Type and Content-Encoding."""
     media, _, parameters = kind.partition(";")

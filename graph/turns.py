@@ -82,7 +82,8 @@ class Turns:
 
     def _share_less(self) -> None:
         self._sharing -= 1
-        self._call_next()
+        if not self._sharing:
+            self._call_next()
 
     def _leave_alone(self) -> None:
         self._alone = False

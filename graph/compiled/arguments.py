@@ -76,7 +76,7 @@ def _of_variables(
             if value is None:  # a default, no argument, or a null where none can be
                 return coerced(values)
             given[name] = value
-        return constants | prepare(given)
+        return {**constants, **prepare(given)} if constants else prepare(given)
 
     return filled
 

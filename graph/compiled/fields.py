@@ -1,10 +1,10 @@
 """Selection sets of one operation: which fields an object has to give, and how each is had."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, cast
 
 from graphql import (
     FieldNode,
@@ -23,7 +23,7 @@ from graphql.pyutils import Path, is_awaitable
 
 from graph.compiled.arguments import arguments
 from graph.compiled.code import Plain, plain_field, plain_object
-from graph.compiled.later import Later, Soon, together
+from graph.compiled.later import WAITING, Asked, Later, Soon, together
 from graph.compiled.run import Document, Place, Run
 from graph.compiled.sources import Sources, Unexpected
 from graph.compiled.values import ORDINARY, Value, value_of
@@ -107,7 +107,7 @@ class Selection:
         name = self.type.name
         for field in self.fields:
             value = field.execute(run, source, Path(path, field.key, name))
-            if value.__class__ is Later:
+            if value.__class__ in WAITING:
                 pending.append(field.key)
             completed[field.key] = value
         return Later(_filled, completed, pending) if pending else completed
@@ -117,7 +117,8 @@ class Selection:
         completed: dict[str, Any] = {}
         for field in self.fields:
             value = field.execute(run, source, Path(None, field.key, self.type.name))
-            completed[field.key] = await value if value.__class__ is Later else value
+            waits = value.__class__ in WAITING
+            completed[field.key] = await cast("Awaitable[Any]", value) if waits else value
         return completed
 
 
@@ -193,7 +194,7 @@ class Field:
     def _given(self, place: Place, value: Any) -> Any:
         if value.__class__ is Soon:
             place.run.hold_asked(value.asked)
-            return Later(self._asked, place, value, asked=value.asked)
+            return Asked(value.asked, self._asked, place, value)
         if value.__class__ not in ORDINARY and is_awaitable(value):
             return Later(self._awaited, place, place.run.hold(value))
         completed = self._completed(place, value)
@@ -203,9 +204,11 @@ class Field:
 
     def _completed(self, place: Place, value: Any) -> Any:
         if self._is_used:
-            with suppress(Exception):  # whatever it was, the careful way tells
-                if plain := self.plain:
+            try:
+                if (plain := self.plain) is not None:
                     return plain(value)
+            except Exception:  # noqa: BLE001, S110 - whatever it was, the careful way tells
+                pass
         self._is_used = True
         return self.value.complete(place, value, place.path)
 
@@ -216,11 +219,10 @@ class Field:
         except Exception as error:  # noqa: BLE001 - as above
             return place.failed(error, place.path, required=self.value.required)
 
-    async def _asked(self, place: Place, soon: Soon[Any, Any]) -> Any:
-        """Complete what was asked for; give Later where what is below it has to wait too."""
+    def _asked(self, place: Place, soon: Soon[Any, Any]) -> Any:
+        """Complete what is there by now; give Later where what is below it has to wait."""
         try:
-            value = soon.make(await soon.asked)
-            completed = self._completed(place, value)
+            completed = self._completed(place, soon.make(soon.asked.result()))
         except Exception as error:  # noqa: BLE001 - as above
             return place.failed(error, place.path, required=self.value.required)
         return (

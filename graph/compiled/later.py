@@ -6,7 +6,8 @@ operation is cancelled, much is dropped.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from typing import Any, Generic, TypeVar
+from contextlib import suppress
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -31,40 +32,62 @@ class Soon(Generic[T, U]):
 
 
 class Later:
-    """A call of a coroutine function.
+    """A call of a coroutine function."""
 
-    If it waits for what has been `asked` for, it waits for nothing else, and may give Later again.
-    """
+    __slots__ = ("arguments", "function")
+
+    def __init__(self, function: Work, *arguments: Any) -> None:
+        self.function = function
+        self.arguments = arguments
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self.function(*self.arguments).__await__()
+
+
+class Asked:
+    """A call of a plain function, when what was asked for is there. It may give Later."""
 
     __slots__ = ("arguments", "asked", "function")
 
     def __init__(
-        self, function: Work, *arguments: Any, asked: "asyncio.Future[Any] | None" = None
+        self, asked: "asyncio.Future[Any]", function: Callable[..., Any], *arguments: Any
     ) -> None:
+        self.asked = asked
         self.function = function
         self.arguments = arguments
-        self.asked = asked
+
+    async def there(self) -> Any:
+        if not self.asked.done():
+            with suppress(Exception):  # the function looks how it ended
+                await self.asked
+        return self.function(*self.arguments)
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        found = yield from self.function(*self.arguments).__await__()
+        found = yield from self.there().__await__()
         return (yield from found.__await__()) if found.__class__ is Later else found
 
 
-async def together(works: Sequence[Later]) -> list[Any]:
+WAITING: Final = frozenset({Later, Asked})
+
+
+async def together(works: Sequence[Later | Asked]) -> list[Any]:
     """Give the results of all; when one fails, the others are cancelled and waited for."""
     if len(works) == 1:
         return [await works[0]]
     results: list[Any] = [None] * len(works)
-    tasks = {n: _task(work) for n, work in enumerate(works) if work.asked is None}
+    tasks = {n: _task(work) for n, work in enumerate(works) if isinstance(work, Later)}
     try:
         if len(tasks) < len(works):
             for index, work in enumerate(works):
-                if work.asked is not None:
-                    results[index] = found = await work.function(*work.arguments)
+                if isinstance(work, Asked):
+                    asked = work.asked
+                    found = work.function(*work.arguments) if asked.done() else await work.there()
                     if found.__class__ is Later:
                         tasks[index] = _task(found)
-        for index, result in zip(tasks, await asyncio.gather(*tasks.values()), strict=True):
-            results[index] = result
+                    results[index] = found
+        if tasks:
+            for index, result in zip(tasks, await asyncio.gather(*tasks.values()), strict=True):
+                results[index] = result
     except BaseException:
         for task in tasks.values():
             task.cancel()

@@ -92,12 +92,16 @@ class Operation:
 
 
 async def _result(run: Run, data: Later) -> ExecutionResult:
+    whole = False
     try:
-        return run.result(await data)
+        result = run.result(await data)
+        whole = run.is_whole()
     except GraphQLError as error:
-        return run.failed(error)
+        result = run.failed(error)
     finally:
-        await run.end()
+        if not whole:
+            await run.end()
+    return result
 
 
 async def _ended(run: Run, result: ExecutionResult) -> ExecutionResult:

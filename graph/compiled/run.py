@@ -55,6 +55,7 @@ class Run:
     """One execution: what it began with, and the errors it has met."""
 
     __slots__ = (
+        "_asked",
         "_careful",
         "_held",
         "_helpers",
@@ -76,6 +77,7 @@ class Run:
         self._careful: Executor[Any] | None = None
         self._helpers: GraphQLResolveInfoHelpers | None = None
         self._held: list[Awaitable[Any]] = []
+        self._asked: list[asyncio.Future[Any]] = []
 
     @property
     def careful(self) -> "Executor[Any]":
@@ -117,12 +119,16 @@ class Run:
 
     def hold_asked(self, asked: "asyncio.Future[Any]") -> None:
         """Have what was asked for end with the operation too."""
-        self._held.append(asked)
+        self._asked.append(asked)
 
     @property
     def holds(self) -> bool:
         """Whether anything is left of what was begun."""
         return bool(self._left())
+
+    def is_whole(self) -> bool:
+        """Tell of an operation that has ended whether nothing can be left of it."""
+        return not (self._held or self.collected.errors or self._careful)
 
     async def end(self) -> None:
         """Cancel what was begun and nobody waits for any more, and wait until it has ended."""
@@ -132,7 +138,7 @@ class Run:
         await asyncio.gather(*left, return_exceptions=True)
 
     def _left(self) -> list["asyncio.Future[Any]"]:
-        begun: list[Any] = [*self._held]
+        begun: list[Any] = [*self._held, *self._asked]
         if self._careful is not None:
             begun += self._careful.background_futures
         left = []
