@@ -30,7 +30,11 @@ class Lookup:
         Whoever no longer wants it cancels the future, and awaits `end_unwanted`.
         """
         batch = self._next or self._gather()
-        found = batch.ask(key)
+        found = batch.loop.create_future()
+        if key in batch.asked:
+            batch.asked[key].append(found)
+            return found
+        batch.asked[key] = [found]
         if len(batch.asked) >= MAX_KEYS:
             self._full.append(batch)
             self._next = None
@@ -49,8 +53,9 @@ class Lookup:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def _gather(self) -> "_Batch":
-        self._next = batch = _Batch()
-        asyncio.get_running_loop().call_soon(self._send)  # when all who ask now have asked
+        loop = asyncio.get_running_loop()
+        self._next = batch = _Batch(loop)
+        loop.call_soon(self._send)  # when all who ask now have asked
         return batch
 
     def _send(self) -> None:
@@ -74,15 +79,11 @@ class Lookup:
 class _Batch:
     """The keys of one statement, with those who wait for each."""
 
-    __slots__ = ("asked",)
+    __slots__ = ("asked", "loop")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.asked: dict[Any, list[asyncio.Future[Any]]] = {}
-
-    def ask(self, key: Any) -> asyncio.Future[Any]:
-        found = asyncio.get_running_loop().create_future()
-        self.asked.setdefault(key, []).append(found)
-        return found
+        self.loop = loop
 
     def is_wanted(self) -> bool:
         return any(not found.done() for some in self.asked.values() for found in some)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlalchemy import (
     Column,
@@ -40,15 +40,26 @@ USER_COLUMNS = tuple(c for c in _USERS.c if not c.key.endswith("_key"))
 EVENT_COLUMNS = tuple(_EVENTS.c)
 
 
-def user_by(column: InstrumentedAttribute[Any]) -> Select[Any]:
+def user_by(
+    column: InstrumentedAttribute[Any], columns: Sequence[Column[Any]] = USER_COLUMNS
+) -> Select[Any]:
     """Select the users whose key is among `keys`; deleted ones by their id alone."""
     keys = among(column, "keys")
-    return select(*USER_COLUMNS, column.label("key")).where(
+    return select(*columns, column.label("key")).where(
         keys if column is User.id else and_(keys, NOT_DELETED)
     )
 
 
+def user_columns(names: Collection[str]) -> Sequence[Column[Any]]:
+    return [column for column in USER_COLUMNS if column.key in names]
+
+
+# What is most asked for of a user: whoever wants no more shares look-ups of half the columns.
+BRIEF: Final = frozenset(
+    {"id", "username", "email", "display_name", "is_active", "status", "version", "created_at"}
+)
 USERS_BY_ID = user_by(User.id)
+BRIEF_USERS_BY_ID = user_by(User.id, user_columns(BRIEF))
 USERS_BY_USERNAME = user_by(User.username_key)
 USERS_BY_EMAIL = user_by(User.email_key)
 USERS_BY_EXTERNAL_ID = user_by(User.external_id)
@@ -65,10 +76,6 @@ def users_listing(
     less_than = BEFORE_DELETED if by_status and not filter.lists_deleted else None
     where = _all(filter.narrowing())
     return Listing(columns, order, filter.within(), where, less_than)
-
-
-def user_columns(names: Collection[str]) -> Sequence[Column[Any]]:
-    return [column for column in USER_COLUMNS if column.key in names]
 
 
 @lru_cache(maxsize=_KEPT)

@@ -15,6 +15,7 @@ from db.listing import Window
 from db.lookup import Lookup
 from db.query import Query
 from db.statements import (
+    BRIEF_USERS_BY_ID,
     EVENTS_BY_ID,
     USERS_BY_EMAIL,
     USERS_BY_EXTERNAL_ID,
@@ -79,11 +80,22 @@ class Context:
         self.is_still_let_in = still or _always
         self._database = database
         self._turns = Turns()
+        self._by_id: Loader | None = None
+        self._brief_by_id: Loader | None = None
         self._histories: dict[Window, DataLoader[int, Rows]] = {}
 
-    @cached_property
+    @property
     def users_by_id(self) -> Loader:
-        return self._loader(USERS_BY_ID)
+        if self._by_id is None:
+            self._by_id = self._loader(USERS_BY_ID)
+        return self._by_id
+
+    @property
+    def brief_users_by_id(self) -> Loader:
+        """Look up no more of users than BRIEF."""
+        if self._brief_by_id is None:
+            self._brief_by_id = self._loader(BRIEF_USERS_BY_ID)
+        return self._brief_by_id
 
     @property
     def users_by_username(self) -> Loader:

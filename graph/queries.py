@@ -85,7 +85,7 @@ class Query:
         info: GraphInfo,
         id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
     ) -> User | None:
-        return cast("User | None", User.find(info.context, read_user_id(id)))
+        return cast("User | None", User.find(info.context, read_user_id(id), _fields(info)))
 
     @strawberry.field(description="A user by any of their keys; null where there is none.")
     async def user_by(
@@ -147,7 +147,7 @@ class Query:
         wanted = replace(read_filter(filter, search), readable=readable)
         asked = window(first, after, last, before, order.position)
         found: Page[Any] = Page([], has_next=False, has_previous=False)
-        selected = names_below(info._raw_info)  # noqa: SLF001 - Info offers no raw selection
+        selected = _fields(info)
         if selected & _ROW_FIELDS:
             found = await _read_users(info.context, wanted, order, asked, columns_of(selected))
         return UserConnection.of(Users(found, order, wanted))
@@ -192,6 +192,10 @@ class Query:
             if row is not None and row.version == before.version:  # else something happened between
                 return document(row, happened, did)
         return None
+
+
+def _fields(info: GraphInfo) -> frozenset[str]:
+    return names_below(info._raw_info)  # noqa: SLF001 - Info offers no raw selection
 
 
 async def _read_users(

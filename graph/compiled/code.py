@@ -118,12 +118,19 @@ class Code:
             return None
         else:
             lines.append(f"{self.constant(_ordinary()[0])}({name})")
+        held: dict[str, str] = {}
         for field in fields:
             if field.name == "__typename":
                 members.append(f"{field.key!r}: {type_.name!r}")
                 continue
             value = self.variable()
-            completing = self._field(field, name, value, records=records)
+            source = name
+            if field.read is not None and field.read.of is not None and not records:
+                if field.read.of not in held:
+                    held[field.read.of] = self.variable()
+                    lines.append(f"{held[field.read.of]} = {name}.{field.read.of}")
+                source = held[field.read.of]
+            completing = self._field(field, source, value, records=records)
             if completing is None:
                 return None
             lines += completing
@@ -134,8 +141,6 @@ class Code:
         read = field.read
         if read is None or (records and read.of is None):
             return None
-        if read.of is not None and not records:
-            source = f"{source}.{read.of}"
         if read.records is not None:
             lines = field.value.code(self, value, records=True)
             if lines is not None:

@@ -1,7 +1,8 @@
 """One execution of an operation, and the place of a field in it."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from graphql import (
@@ -27,6 +28,12 @@ from graph.compiled.later import Later, begun, take_note
 
 if TYPE_CHECKING:
     from graph.compiled.fields import Field
+
+
+# As the class itself makes it, less a call of Python's.
+_info: Callable[[tuple[Any, ...]], "GraphQLResolveInfo[Any]"] = partial(
+    tuple.__new__, GraphQLResolveInfo
+)
 
 
 def _gather(values: Sequence[Awaitable[Any]]) -> Awaitable[list[Any]]:
@@ -175,21 +182,23 @@ class Place:
         if self._info is None:
             run, field = self.run, self.field
             document = run.document
-            self._info = GraphQLResolveInfo(
-                field.name,
-                field.nodes,
-                field.definition.type,
-                field.parent,
-                self.path,
-                document.schema,
-                document.fragments,
-                run.root,
-                document.operation,
-                run.variables,
-                run.context,
-                is_awaitable,
-                None,
-                run.helpers,
+            self._info = _info(
+                (
+                    field.name,
+                    field.nodes,
+                    field.definition.type,
+                    field.parent,
+                    self.path,
+                    document.schema,
+                    document.fragments,
+                    run.root,
+                    document.operation,
+                    run.variables,
+                    run.context,
+                    is_awaitable,
+                    None,
+                    run.helpers,
+                )
             )
         return self._info
 

@@ -12,7 +12,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from db.filters import UserFilter
 from db.models import UserStatus
-from db.statements import USER_COLUMNS, users_by_status, users_count, users_count_at_most
+from db.statements import BRIEF, USER_COLUMNS, users_by_status, users_count, users_count_at_most
 from graph import ids
 from graph.compiled import Soon
 from graph.context import Context, GraphInfo
@@ -113,11 +113,18 @@ class User(View, Node):
         return UserEventConnection.of(page(rows, asked))
 
     @classmethod
-    def find(cls, context: Context, user_id: int) -> Soon[Any, Self | None] | None:
-        """Load a user; None where there is none, and where the caller may not read them."""
+    def find(
+        cls, context: Context, user_id: int, fields: frozenset[str] | None = None
+    ) -> Soon[Any, Self | None] | None:
+        """Load a user, for these fields where they are known.
+
+        None where there is none, and where the caller may not read them.
+        """
         if not policy.reads(context.caller, user_id):
             return None
-        return Soon(context.users_by_id.load(user_id), cls.of_found)
+        brief = fields is not None and _is_brief(fields)
+        loader = context.brief_users_by_id if brief else context.users_by_id
+        return Soon(loader.load(user_id), cls.of_found)
 
 
 # What each field reads of the record, by its name in the schema; the id always comes with it.
@@ -131,6 +138,11 @@ _COLUMNS: Final[Mapping[str, Collection[str]]] = {
 def columns_of(fields: frozenset[str]) -> frozenset[str]:
     """Name the columns that fields of users are read from; names of other fields do no harm."""
     return frozenset(column for field in fields for column in _COLUMNS.get(field, ()))
+
+
+@lru_cache(maxsize=256)
+def _is_brief(fields: frozenset[str]) -> bool:
+    return bool(columns_of(fields) <= BRIEF)
 
 
 @strawberry.type(description="A user in a list of users.")
