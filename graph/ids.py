@@ -2,11 +2,9 @@
 
 import binascii
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 
 _MAX_ID = 2**63 - 1
-_LONGEST = 64  # bytes of any id, and more
 
 
 class MalformedId(ValueError):
@@ -45,16 +43,27 @@ def decode(text: str) -> tuple[str, int]:
     return type_name, key
 
 
-def decode_as(type_name: str, text: str) -> int:
-    """Give the key of an id that has to be of one type."""
-    encode_key, prefix = encoder(type_name), f"{type_name}:".encode()
-    with suppress(ValueError):  # what is wrong, `decode` tells
-        raw = binascii.a2b_base64(text + "==")
-        if raw.startswith(prefix) and len(raw) < _LONGEST:
-            key = int(raw[len(prefix) :])
-            if 0 < key <= _MAX_ID and encode_key(key) == text:
-                return key
-    found, key = decode(text)
-    if found != type_name:
-        raise MalformedId(f"This is the id of a {found}, not of a {type_name}.")
-    return key
+def decoder(type_name: str) -> Callable[[str], int]:
+    """Make what gives the keys of ids that have to be of one type."""
+    prefix = f"{type_name}:".encode()
+    length = len(prefix)
+    encode_key, bytes_of = encoder(type_name), binascii.a2b_base64
+
+    def decode_key(text: str) -> int:
+        try:
+            raw = bytes_of(text + "==")
+            if raw.startswith(prefix) and len(raw) < length + 20:
+                key = int(raw[length:])
+                if 0 < key <= _MAX_ID and encode_key(key) == text:
+                    return key
+        except ValueError:
+            pass  # what is wrong is told below
+        found, key = decode(text)
+        if found != type_name:
+            raise MalformedId(f"This is the id of a {found}, not of a {type_name}.")
+        return key
+
+    return decode_key
+
+
+decode_user = decoder("User")

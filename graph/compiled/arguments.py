@@ -69,6 +69,15 @@ def _of_variables(
     prepare: Callable[[dict[str, Any]], dict[str, Any]],
     coerced: Arguments,
 ) -> Arguments:
+    if len(taken) == 1 and not constants:
+        [(only, only_variable)] = taken.items()
+
+        def given_one(values: VariableValues) -> dict[str, Any]:
+            value = values.coerced.get(only_variable)
+            return coerced(values) if value is None else prepare({only: value})
+
+        return given_one
+
     def filled(values: VariableValues) -> dict[str, Any]:
         given = {}
         for name, variable in taken.items():

@@ -38,7 +38,7 @@ _VALIDATE_ONLY = "True answers every error and changes nothing; `user` is null t
 def key_of(text: str) -> int | None:
     """Read the id of a user; None for anything else, which the service reports with the rest."""
     try:
-        return ids.decode_as("User", text)
+        return ids.decode_user(text)
     except ids.MalformedId:
         return None
 

@@ -59,6 +59,6 @@ def read_order(steps: Sequence[UserOrder] | None) -> Order:
 def read_user_id(text: str) -> int:
     """Read the id of a user; raise InputError for anything else."""
     try:
-        return ids.decode_as("User", text)
+        return ids.decode_user(text)
     except ids.MalformedId as error:
         raise InputError(str(error), "INVALID_ID") from None
