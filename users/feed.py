@@ -40,8 +40,8 @@ _QUIET_SECONDS: Final = 0.02  # at least between two notifications
 # After each news, for each follower, and at most: what comes meanwhile goes out together. So a
 # quiet feed tells at once, and a busy one leaves most of its process to those who write.
 _REST_SECONDS: Final = 0.0005
-_LONGEST_REST_SECONDS: Final = 0.04
-_BUSY_REST_SECONDS: Final = 0.06  # where as many came at once as these
+_LONGEST_REST_SECONDS: Final = 0.05
+_BUSY_REST_SECONDS: Final = 0.075  # where as many came at once as these
 _BUSY_EVENTS: Final = 10
 _RETRY_SECONDS: Final = 0.5
 
