@@ -53,7 +53,7 @@ class Batches:
         answers = [await self._answer(scope, context, batch[0])]
         for given in batch[1:]:
             try:
-                quota = await self.throttle.admit(context.throttled_as)
+                quota = self.throttle.admit(context.throttled_as)
             except Refused as refused:
                 quota = refused.headers
                 answers.append(_refusal(refused))

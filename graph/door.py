@@ -114,7 +114,7 @@ class Door:
         if scope["method"] not in {"GET", "POST"}:
             raise _not_allowed("GET, POST", "Requests are sent by GET or POST.")
         context = await self.gate.context(scope, given.get("authorization"))
-        quota = await self.throttle.admit(context.throttled_as)
+        quota = self.throttle.admit(context.throttled_as)
         try:
             if scope["method"] == "GET":
                 request = read_get(scope)

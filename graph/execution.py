@@ -149,13 +149,15 @@ class Execution:
         reads = operation.type is OperationType.QUERY
         seconds = self._seconds.query if reads else self._seconds.mutation
         try:
-            with self._throttle.running():
-                try:
-                    async with asyncio.timeout(seconds):
-                        result = await self.execute(operation)
-                except BaseException:
-                    await operation.context.end()
-                    raise
+            self._throttle.begin()
+            try:
+                async with asyncio.timeout(seconds):
+                    result = await self.execute(operation)
+            except BaseException:
+                await operation.context.end()
+                raise
+            finally:
+                self._throttle.end()
             return formatted(result, operation.context)
         except TimeoutError:
             message = f"The operation took longer than {seconds:g} seconds and was ended."

@@ -46,12 +46,12 @@ class Gate:
         if token is None:
             return await self._context(scope, token)
         address = _address(scope)
-        await self.throttle.may_try(address)
+        self.throttle.may_try(address)
         try:
             return await self._context(scope, token)
         except Refused as refused:
             if refused.status == UNAUTHORIZED:
-                await self.throttle.failed(address)
+                self.throttle.failed(address)
             raise
 
     async def still(self, scope: Scope, context: Context) -> Context:

@@ -245,7 +245,7 @@ class _Socket:
         last = b'{"id":%b,"type":"complete"}' % quoted
         try:
             context = await self.sockets.gate.still(self.websocket.scope, known)
-            await self.sockets.throttle.admit(context.throttled_as)
+            self.sockets.throttle.admit(context.throttled_as)
             operation = await self.sockets.execution.prepare(request, context)
             write = partial(self._write, id_, asyncio.current_task(), before)
             coming = self.live.results(operation, write if self.protocol else None)

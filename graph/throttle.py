@@ -28,18 +28,18 @@ class Throttle:
         self._open: Counter[str] = Counter()
         self._waiting: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
 
-    async def may_try(self, address: str) -> None:
+    def may_try(self, address: str) -> None:
         """Raise Refused for an address from which too many wrong tokens have come."""
         if self._wrong and not self._wrong.has_room(address):
             message = "Too many wrong tokens: wait a moment."
             raise Refused("RATE_LIMITED", message, 429, {"retry-after": "60"})
 
-    async def failed(self, address: str) -> None:
+    def failed(self, address: str) -> None:
         """Count a wrong token."""
         if self._wrong:
             self._wrong.hit(address)
 
-    async def admit(self, caller: str) -> dict[str, str]:
+    def admit(self, caller: str) -> dict[str, str]:
         """Count one request of a caller; raise Refused where that is one too many.
 
         Gives what is left, as headers tell it:
@@ -85,14 +85,12 @@ class Throttle:
             if not self._waiting[address]:
                 del self._waiting[address]
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Count one operation for as long as it runs; raise Refused where there are too many."""
+    def begin(self) -> None:
+        """Count an operation until its `end`; raise Refused where there are too many."""
         if self._running >= self._operations:
             message = "The server is busy: try again in a moment."
             raise Refused("OVERLOADED", message, 503, {"retry-after": "1"})
         self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
+
+    def end(self) -> None:
+        self._running -= 1

@@ -14,6 +14,12 @@ def check_variables(variables: object, limits: Limits) -> None:
     The operations of `bulkUsers` have room of their own: for twice as many as there can be, since
     its payload says what is wrong with them, and for the values that each can have.
     """
+    if isinstance(variables, dict) and len(variables) < limits.values:
+        for value in variables.values():
+            if isinstance(value, list | dict):
+                break
+        else:
+            return  # as most are
     batches: list[list[Any]] = []
     _check_values([variables], limits.list_length, limits.values, batches)
     for operations in batches:

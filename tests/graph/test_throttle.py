@@ -68,10 +68,10 @@ async def test_every_answer_tells_what_is_left_and_one_too_many_is_refused(
 
 async def test_callers_are_counted_each_by_themselves() -> None:
     throttle = Throttle("1/hour", 1, 1)
-    await throttle.admit("ada")
-    await throttle.admit("bob")
+    throttle.admit("ada")
+    throttle.admit("bob")
     with pytest.raises(Refused):
-        await throttle.admit("ada")
+        throttle.admit("ada")
 
 
 async def test_a_socket_is_told_that_it_asks_too_often(database_url: str) -> None:
