@@ -132,3 +132,62 @@ async def test_only_what_has_rested_is_tried(
         await database.ping()
         monkeypatch.undo()
     assert [query for query in ran if query == "SELECT 1"] == tried
+
+
+async def test_what_was_borrowed_is_kept_for_the_next_who_borrows(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is checked in where a session wants it, or when it has rested."""
+    monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0)
+    told: list[str] = []
+    async with opened(database_url, pool_size=1) as database:
+        await database.ping()
+        for name in ("checkin", "checkout"):
+            event.listen(database.engine.sync_engine, name, lambda *_, name=name: told.append(name))
+        async with borrowed(database) as first:
+            pass
+        async with borrowed(database) as second:
+            assert second is first
+            assert checked_out(database) == 1
+        assert checked_out(database) == 0
+        assert told == ["checkout"]
+        async with database.engine.connect():
+            assert told == ["checkout", "checkin", "checkout"]
+        async with borrowed(database) as third:
+            assert third is not first
+        told.clear()
+        monkeypatch.setattr(pool, "_LATELY_SECONDS", 0.0)
+        async with borrowed(database):
+            assert told == ["checkin", "checkout"]
+
+
+async def test_who_waits_to_borrow_is_lent_it_as_it_is(database_url: str) -> None:
+    async with opened(database_url, pool_size=1) as database:
+        order: list[Any] = []
+
+        async def borrow() -> None:
+            async with borrowed(database) as lent:
+                order.append(lent)
+
+        async def connect() -> None:
+            async with database.engine.connect():
+                order.append(None)
+
+        async with borrowed(database) as lent:
+            waiting = [asyncio.create_task(way()) for way in (borrow, connect, borrow)]
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+        assert [order[0] is lent, order[1], order[2] is None] == [True, None, False]
+        assert checked_out(database) == 0
+
+
+async def test_nothing_is_kept_for_a_pool_that_is_gone(database_url: str) -> None:
+    async with opened(database_url, pool_size=1) as database:
+        gone: Any = database.engine.sync_engine.pool
+        lent = await gone.borrow()
+        driver = lent.driver_connection
+        await database.engine.dispose()
+        gone.give_back(lent)
+        assert gone.is_closed(driver) or database.is_sqlite
+        assert not lent.is_valid
+        await database.ping()
