@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from graphql import GraphQLError
 
-from graph.sizes import Measured
+if TYPE_CHECKING:  # half the schema, which no command but the server needs
+    from graph.sizes import Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def exceeded(code: str, limit: int, whole: str, what: str) -> LimitExceeded:
     return LimitExceeded(code, limit, f"{whole} can have at most {limit} {what}.")
 
 
-def excesses_of(measured: Measured, limits: Limits) -> Iterator[LimitExceeded]:
+def excesses_of(measured: "Measured", limits: Limits) -> Iterator[LimitExceeded]:
     """Give an error for each limit that the document exceeds, except those that take variables.
 
     Operations that are not asked for count too, and fragments that nothing spreads: the validation
