@@ -38,6 +38,9 @@ class Conversion:
         name_of = self._config.name_converter.from_argument
         named = {name_of(a): (a.python_name, self._of(a.type)) for a in arguments}
 
+        if all(name == python and how is None for name, (python, how) in named.items()):
+            return lambda given: given
+
         def convert(given: dict[str, Any]) -> dict[str, Any]:
             converted = {}
             for name, value in given.items():
