@@ -73,7 +73,7 @@ class Reader:
 
     async def end_unwanted(self) -> None:
         """End the look-ups that nobody waits for any more."""
-        for lookup in self._lookups.values():
+        for lookup in list(self._lookups.values()):  # others may come meanwhile
             await lookup.end_unwanted()
 
     async def close(self) -> None:
