@@ -158,5 +158,5 @@ def from_environment() -> Roster:
     # schema, idle sockets. So that is left out, and the rest is looked through less often.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
+    gc.set_threshold(10_000, 10, 10)
     return app

@@ -7,6 +7,7 @@ a POST, or the parameters of a GET.
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NoReturn
@@ -21,6 +22,9 @@ JSON_DEPTH = 50
 # orjson makes a float of an integer beyond 64 bits. Each of those has as many digits in a row.
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _TOO_BIG: Final = b"0" * 19
+# What is read of a body that is too large: 8 MiB, within a second.
+_PAST_SIZE: Final = 8 * 2**20
+_PAST_SECONDS: Final = 1.0
 
 
 class Refused(Exception):
@@ -104,6 +108,7 @@ async def read_post(headers: Mapping[str, str], receive: Receive, limits: BodyLi
         raise Refused("UNSUPPORTED_MEDIA_TYPE", wrong, 415)
     length = headers.get("content-length", "")
     if length.isdecimal() and (len(length) > len(str(limits.size)) or int(length) > limits.size):
+        await _read_past(receive)
         raise _too_large(limits)
     return read_json(await _body(receive, limits))
 
@@ -199,11 +204,32 @@ async def _body(receive: Receive, limits: BodyLimits) -> bytes:
 
 
 async def _parts(message: Message, receive: Receive, limits: BodyLimits) -> bytes:
-    body = bytearray(_part(message, 0, limits))
-    while message.get("more_body", False):
+    body = bytearray()
+    while True:
+        try:
+            body += _part(message, len(body), limits)
+        except Refused:
+            if message.get("more_body", False):
+                await _read_past(receive)
+            raise
+        if not message.get("more_body", False):
+            return bytes(body)
         message = await receive()
-        body += _part(message, len(body), limits)
-    return bytes(body)
+
+
+async def _read_past(receive: Receive) -> None:
+    """Read on for a moment, and keep nothing.
+
+    A connection that is closed with unread data is reset, which can take the answer along.
+    """
+    left = _PAST_SIZE
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PAST_SECONDS):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                left -= len(message.get("body", b""))
 
 
 def _part(message: Message, before: int, limits: BodyLimits) -> bytes:

@@ -31,3 +31,23 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert code in answer
     assert b"connection: close" in answer.lower()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_who_sends_too_much_reads_the_answer_all_the_same(
+    tmp_path: Path, *, chunked: bool
+) -> None:
+    """More than lies in the sockets' buffers: a close would reset what is still on its way."""
+    part, parts = b"x" * 2**16, 6 * 16
+    size = b"%x\r\n" % len(part)
+    body = (size + part + b"\r\n") * parts + b"0\r\n\r\n" if chunked else part * parts
+    length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    async with serving_process(tmp_path) as (_, url):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        async with asyncio.timeout(60):
+            writer.write(HEAD + length + b"\r\n\r\n" + body)
+            await writer.drain()
+            answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"BODY_TOO_LARGE"' in answer
