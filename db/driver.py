@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import ClauseElement, Dialect, PoolProxiedConnection
+from sqlalchemy import ClauseElement, Connection, Dialect, Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
@@ -88,7 +88,7 @@ async def _run(
     pool = cast("FairPool", engine.sync_engine.pool)
     lent = await pool.borrow()
     try:
-        _announce(engine, texts)
+        announce(engine.sync_engine, lent, *texts)
         rows = await run(lent.driver_connection)
     except BaseException as error:
         closed = pool.is_closed(lent.driver_connection)
@@ -104,11 +104,13 @@ async def _run(
     return rows
 
 
-def _announce(engine: AsyncEngine, texts: Sequence[str]) -> None:
+def announce(engine: Engine, lent: PoolProxiedConnection, *texts: str) -> None:
     """Let those hear of statements, less their values, who hear of all that the engine runs."""
-    for heard in engine.sync_engine.dispatch.before_cursor_execute:
-        for text in texts:
-            heard(engine.sync_engine, None, text, (), None, False)  # noqa: FBT003 - its signature
+    if not engine.dispatch.before_cursor_execute:
+        return
+    told = Connection(engine, lent)
+    for text in texts:
+        engine.dispatch.before_cursor_execute(told, None, text, (), None, False)  # noqa: FBT003 - SQLAlchemy's own order
 
 
 def _told(

@@ -9,12 +9,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import Connection, Executable, PoolProxiedConnection, Select, event
+from sqlalchemy import Executable, PoolProxiedConnection, Select, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
+from db.driver import announce
 from db.lookup import Lookup
 from db.query import Query
 
@@ -85,8 +86,7 @@ class Reader:
         connection = await pool.borrow()
         try:
             compiled = query.on(self._engine.dialect)
-            if self._engine.dispatch.before_cursor_execute:
-                self._announce(connection, compiled.text)
+            announce(self._engine, connection, compiled.text)
             arguments = compiled.arguments(given)
             found = await self.fetch(connection.driver_connection, compiled.text, arguments)
         except BaseException as error:
@@ -118,8 +118,3 @@ class Reader:
         pool = cast("FairPool", self._engine.pool)
         if pool.is_closed(connection.driver_connection) or entry.last_connect_time < self._cut_at:  # type: ignore[attr-defined]  # a pool's has it
             raise DisconnectionError
-
-    def _announce(self, connection: PoolProxiedConnection, text: str) -> None:
-        """Tell whoever listens to the engine of a statement that runs past its own way."""
-        told = Connection(self._engine, connection)
-        self._engine.dispatch.before_cursor_execute(told, None, text, (), None, False)  # noqa: FBT003 - SQLAlchemy's own order
