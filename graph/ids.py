@@ -66,4 +66,4 @@ def decoder(type_name: str) -> Callable[[str], int]:
     return decode_key
 
 
-decode_user = decoder("User")
+encode_user, decode_user = encoder("User"), decoder("User")

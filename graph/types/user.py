@@ -28,13 +28,11 @@ from users.lifecycle import UserAction
 
 MAX_COUNT = 100_000
 
-_id = ids.encoder("User")
-
 
 @strawberry.type(description="A person, or whoever else has an account.")
 class User(View, Node):
     __reads__ = {  # noqa: RUF012 - declared in View
-        "id": lambda record: _id(record.id),
+        "id": lambda record: ids.encode_user(record.id),
         "database_id": "id",
         **{column.key: column.key for column in USER_COLUMNS if column.key != "id"},
     }

@@ -83,7 +83,7 @@ def _user_error(problem: Problem, at: Sequence[str]) -> UserError:
                 pattern=problem.pattern,
             )
         case UnknownUser():
-            unknown = strawberry.ID(ids.encode("User", problem.user_id))
+            unknown = strawberry.ID(ids.encode_user(problem.user_id))
             return NotFoundError(code=code, message=message, path=path, id=unknown)
         case VersionConflict():
             return VersionConflictError(

@@ -24,7 +24,6 @@ def decode_cursor(text: str) -> cursors.Position:
 
 
 _id = ids.encoder("UserEvent")
-_user_id = ids.encoder("User")
 encode_cursor = cursors.encoder(_ORDER, lambda event: (event.id,))
 
 
@@ -68,7 +67,7 @@ class UserEvent(View, Node):
         "id": lambda event: _id(event.id),
         "cursor": encode_cursor,
         "type": "type",
-        "user_id": lambda event: _user_id(event.user_id),
+        "user_id": lambda event: ids.encode_user(event.user_id),
         "at": "at",
         "actor": One(Actor, itself),
         "reason": "reason",
