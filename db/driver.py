@@ -43,7 +43,7 @@ class Prepared:
 async def fetch(engine: AsyncEngine, prepared: Prepared, given: Mapping[str, Any]) -> list[Any]:
     """Run one statement in a transaction of its own, on PostgreSQL, and give its rows."""
     values = prepared.values(given)
-    return await _run(engine, [prepared.text], lambda on: on.fetch(prepared.text, *values))
+    return await run(engine, [prepared.text], lambda on: on.fetch(prepared.text, *values))
 
 
 async def insert_both(
@@ -72,13 +72,13 @@ async def insert_both(
                 connection.execute("ROLLBACK")
         return rows
 
-    return await _run(engine, [first.text, second.text], lambda on: on.run(insert))
+    return await run(engine, [first.text, second.text], lambda on: on.run(insert))
 
 
-async def _run(
+async def run(
     engine: AsyncEngine,
     texts: Sequence[str],
-    run: Callable[[Any], Awaitable[list[Any]]],
+    ask: Callable[[Any], Awaitable[list[Any]]],
 ) -> list[Any]:
     """Have a borrowed connection run what is over when it has answered.
 
@@ -89,7 +89,7 @@ async def _run(
     lent = await pool.borrow()
     try:
         announce(engine.sync_engine, lent, *texts)
-        rows = await run(lent.driver_connection)
+        rows = await ask(lent.driver_connection)
     except BaseException as error:
         closed = pool.is_closed(lent.driver_connection)
         told = _told(error, lent, engine, texts[0], closed=closed)

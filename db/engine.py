@@ -15,8 +15,9 @@ from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool, PoolResetState
+from sqlalchemy.util import greenlet_spawn
 
-from db.driver import Prepared, fetch, insert_both
+from db.driver import Prepared, fetch, insert_both, run
 from db.pool import FairPool, PostgresPool, watch
 from db.reading import Reader
 from db.statements import ADD_EVENT, ADD_USER, ADD_USER_WITH_EVENT
@@ -49,6 +50,7 @@ _LINE = int.from_bytes(b"roster")  # the advisory lock of a line that all proces
 _CONNECT_SECONDS = 5
 # Longer than any write of ours takes: another process may hold the one write lock.
 _SQLITE_BUSY_MS = 30_000
+_CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)"
 _CHECKPOINT_MS = 200
 _INTERRUPT_SECONDS = 0.05
 
@@ -204,20 +206,16 @@ class Database:
         """
         if self._writer is None:
             return True
-        async with self._writer, self.engine.connect() as connection:
-            # With little patience: it keeps all writers waiting for as long as somebody reads.
-            await connection.execute(text(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}"))
-            try:
-                checkpoint = await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-                return bool(checkpoint.one()[0] == 0)
-            finally:
-                await connection.execute(text(f"PRAGMA busy_timeout = {_SQLITE_BUSY_MS}"))
+        async with self._writer:
+            [(busy, *_)] = await run(self.engine, [_CHECKPOINT], lambda on: on.run(_check_point))
+        return not busy
 
     async def close(self) -> None:
+        """Close all connections; what is still in use, when it is given back."""
         await self.reader.close()
-        await self.engine.dispose()
-        if self._notifier:
-            await self._notifier.dispose()
+        for engine in (self.engine, self._notifier):
+            if engine:  # `dispose` would give it a pool to go on with, which nobody closes
+                await greenlet_spawn(engine.sync_engine.pool.dispose)
 
 
 def is_unique_violation(error: IntegrityError) -> bool:
@@ -349,6 +347,15 @@ def _connect_sqlite(*arguments: Any, **options: Any) -> _SQLite:
     connection = _SQLite(lambda: sqlite3.connect(*arguments, **options), 64)
     connection._thread.daemon = True  # noqa: SLF001 - as SQLAlchemy does where it connects itself
     return connection
+
+
+def _check_point(connection: sqlite3.Connection) -> list[Any]:
+    """Be of little patience: it keeps all writers waiting for as long as somebody reads."""
+    connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}")
+    try:
+        return connection.execute(_CHECKPOINT).fetchall()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {_SQLITE_BUSY_MS}")
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

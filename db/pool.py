@@ -152,11 +152,9 @@ class FairPool(AsyncAdaptedQueuePool):
 
     def give_back(self, lent: PoolProxiedConnection) -> None:
         """Take back what was borrowed and is as it was."""
-        if self._is_disposed:
-            lent.invalidate()
-        elif self._pool.lend(lent):
+        if self._pool.lend(lent):
             pass
-        elif self._pool.is_waited_for:
+        elif self._is_disposed or self._pool.is_waited_for:
             lent.close()
         else:
             self._kept.append((lent, time.monotonic()))
@@ -174,6 +172,11 @@ class FairPool(AsyncAdaptedQueuePool):
         self._is_disposed = True
         self.check_in()
         super().dispose()
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        if self._is_disposed:
+            record.invalidate()  # nobody will come for it
+        super()._do_return_conn(record)
 
     def is_closed(self, driver: Any) -> bool:  # noqa: ARG002 - of a connection to a file
         """Tell, without asking the server, whether a connection was closed or lost."""

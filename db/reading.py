@@ -35,7 +35,13 @@ class Reader:
 
     def __init__(self, engine: AsyncEngine, fetch: Fetch) -> None:
         self._engine = engine.sync_engine
-        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        # SQLite's driver is in autocommit already. It would be told again in its thread, and who is
+        # cancelled meanwhile leaves a connection behind that nobody closes.
+        self._autocommit = (
+            self._engine
+            if self._engine.dialect.name == "sqlite"
+            else self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        )
         self.fetch = fetch
         self._cut_at = 0.0
         self._lookups: dict[Select[Any], Lookup] = {}

@@ -2,12 +2,17 @@
 
 import asyncio
 import gc
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiosqlite
+import asyncpg
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, literal, select, text
 
 from db.engine import Database
+from db.query import Query
+from tests.conftest import opened
 
 ENDLESS = {
     "sqlite": "WITH RECURSIVE c(n) AS (SELECT tell() UNION ALL SELECT n + 1 FROM c) "
@@ -64,3 +69,72 @@ async def test_a_statement_that_is_cancelled_twice_leaves_no_task(
         await database.ping()
     assert complaints == []
     assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def read(database: Database) -> None:
+    async with database.session() as session:
+        await database.begin_reading(session)
+        await session.execute(text("SELECT 1"))
+
+
+async def write(database: Database) -> None:
+    async with database.session() as session, database.transaction(session):
+        await session.execute(text("DELETE FROM idempotency_keys"))
+
+
+async def listen(database: Database) -> None:
+    async with database.listening(lambda _: None):
+        await asyncio.sleep(0)
+
+
+ONE = Query(select(literal(1).label("one")))
+WAYS: dict[str, Callable[[Database], Awaitable[Any]]] = {
+    "read": read,
+    "write": write,
+    "listen": listen,
+    "select": lambda database: database.reader.select(text("SELECT 1")),
+    "rows": lambda database: database.reader.rows(ONE),
+    "notify": lambda database: database.notify(),
+    "forget": lambda database: database.forget(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("warm", [True, False])
+async def test_whoever_is_cancelled_leaves_no_connection_open(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, way: Any, *, warm: bool
+) -> None:
+    """At each turn of the way there, and of the connecting."""
+    made: list[Any] = []
+    for driver in (aiosqlite.Connection, asyncpg.Connection):
+        note(monkeypatch, driver, made)
+    for turns in range(30):
+        async with opened(database_url) as database:
+            if warm:
+                await database.ping()
+            task = asyncio.ensure_future(way(database))
+            for turn in range(turns):
+                # Every third goes by in the selector, so that threads and sockets have their turn.
+                await asyncio.sleep(0.0001 if turn % 3 == 2 else 0)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled() or task.exception() is None
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+        assert [driver for driver in made if is_open(driver)] == []
+
+
+def note(monkeypatch: pytest.MonkeyPatch, driver: type[Any], made: list[Any]) -> None:
+    initialise = driver.__init__
+
+    def noted(self: Any, *arguments: Any, **options: Any) -> None:
+        made.append(self)
+        initialise(self, *arguments, **options)
+
+    monkeypatch.setattr(driver, "__init__", noted)
+
+
+def is_open(driver: Any) -> bool:
+    if isinstance(driver, aiosqlite.Connection):
+        return driver._connection is not None and driver._running  # noqa: SLF001 - it has nothing else to tell by
+    return not driver.is_closed()
