@@ -336,6 +336,20 @@ def test_at_most_five_errors_come_and_none_is_long() -> None:
     assert errors == [failure("GRAPHQL_VALIDATION_FAILED", cut, 1, 2 + i * 2_002) for i in range(5)]
 
 
+def test_conflicts_are_told_but_not_searched_for_without_end() -> None:
+    same = "history(first: 1) { nodes { id actor { kind } } } "
+    other = "history { nodes { id actor { kind } } }"
+    [told] = refused(of_user(same + other))
+    assert told == failure(
+        "GRAPHQL_VALIDATION_FAILED",
+        "Fields 'history' conflict because they have differing arguments. "
+        "Use different aliases on the fields to fetch both if this was intentional.",
+    ) | {"locations": told["locations"]}
+    message = "Too many fields have the same name and may conflict."
+    assert refused(of_user(same * 57 + other)) == [failure("GRAPHQL_VALIDATION_FAILED", message)]
+    assert refused(of_user(same * 58)) == []
+
+
 def test_suggestions_can_be_off() -> None:
     message = "Cannot query field 'usernam' on type 'User'."
     query = of_user("usernam")

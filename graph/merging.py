@@ -1,0 +1,180 @@
+"""Whether the fields of a document merge, found in time linear in its expanded fields.
+
+GraphQL spec, 5.3.2, Field Selection Merging. graphql-core compares fields in pairs, which takes as
+long as all other rules together and more where a document repeats itself. Here the fields of one
+response name are compared to the first of them, since being the same is transitive, and what is
+selected below them is looked at as one, as it is when it is executed. That is a little stricter
+than the specification, so a document is told to merge or left to graphql-core, never refused.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLNamedType,
+    GraphQLOutputType,
+    GraphQLSchema,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    get_named_type,
+    is_composite_type,
+    is_leaf_type,
+    is_object_type,
+)
+
+# Fields that are looked at before it is given up: fragments that spread themselves have no end.
+_MOST: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    node: FieldNode
+    parent: GraphQLNamedType
+    type: GraphQLOutputType
+
+
+_Selected = tuple[GraphQLNamedType, SelectionSetNode]
+
+
+class _Doubtful(Exception):
+    """It does not merge, or is not known to."""
+
+
+def merges(schema: GraphQLSchema, document: DocumentNode) -> bool:
+    """Tell whether the fields of all operations are known to merge."""
+    operations = [
+        node for node in document.definitions if isinstance(node, OperationDefinitionNode)
+    ]
+    look = _Look(schema, document)
+    try:
+        for operation in operations:
+            root = schema.get_root_type(operation.operation)
+            if root is None:
+                return False
+            look.at(root, operation.selection_set)
+    except _Doubtful:
+        return False
+    return True
+
+
+class _Look:
+    def __init__(self, schema: GraphQLSchema, document: DocumentNode) -> None:
+        self._schema = schema
+        self._fragments = {
+            node.name.value: node
+            for node in document.definitions
+            if isinstance(node, FragmentDefinitionNode)
+        }
+        self._left = _MOST
+
+    def at(self, root: GraphQLNamedType, selections: SelectionSetNode) -> None:
+        """Raise _Doubtful where fields are not known to merge."""
+        levels: list[list[_Selected]] = [[(root, selections)]]
+        for level in levels:
+            for fields in self._by_response_name(level).values():
+                _compare(fields)
+                below = [
+                    (get_named_type(field.type), field.node.selection_set)
+                    for field in fields
+                    if field.node.selection_set
+                ]
+                if below:
+                    levels.append(below)
+
+    def _by_response_name(self, level: Iterable[_Selected]) -> Mapping[str, list[_Field]]:
+        found: dict[str, list[_Field]] = {}
+        for field in self._fields(level):
+            self._left -= 1
+            if self._left < 0:
+                raise _Doubtful
+            name = field.node.alias or field.node.name
+            found.setdefault(name.value, []).append(field)
+        return found
+
+    def _fields(self, level: Iterable[_Selected]) -> Iterator[_Field]:
+        """Give what is selected on one level, with what is spread there, each fragment once."""
+        spread: set[str] = set()
+        sets = list(level)
+        for parent, selections in sets:
+            for node in selections.selections:
+                match node:
+                    case FieldNode():
+                        yield self._field(parent, node)
+                    case InlineFragmentNode(type_condition=None):
+                        sets.append((parent, node.selection_set))
+                    case InlineFragmentNode():
+                        sets.append((self._type(node), node.selection_set))
+                    case FragmentSpreadNode() if node.name.value not in spread:
+                        spread.add(node.name.value)
+                        fragment = self._fragments.get(node.name.value)
+                        if fragment is None:
+                            raise _Doubtful
+                        sets.append((self._type(fragment), fragment.selection_set))
+
+    def _field(self, parent: GraphQLNamedType, node: FieldNode) -> _Field:
+        definition = is_composite_type(parent) and self._schema.get_field(parent, node.name.value)
+        if not definition or any(
+            directive.name.value == "stream" for directive in node.directives or ()
+        ):
+            raise _Doubtful
+        return _Field(node, parent, definition.type)
+
+    def _type(self, node: InlineFragmentNode | FragmentDefinitionNode) -> GraphQLNamedType:
+        type_ = node.type_condition and self._schema.get_type(node.type_condition.name.value)
+        if not type_:
+            raise _Doubtful
+        return type_
+
+
+def _compare(fields: list[_Field]) -> None:
+    """Raise _Doubtful unless fields of one response name are the same wherever they can meet.
+
+    They meet but on different object types, where their values still have to be of one shape.
+    """
+    first = fields[0]
+    everywhere = next((field for field in fields if not is_object_type(field.parent)), None)
+    by_parent: dict[str, _Field] = {}
+    for field in fields:
+        if not _have_one_shape(first.type, field.type):
+            raise _Doubtful
+        other = everywhere or by_parent.setdefault(field.parent.name, field)
+        if other is not field and not _are_the_same(other.node, field.node):
+            raise _Doubtful
+
+
+def _have_one_shape(one: GraphQLOutputType, other: GraphQLOutputType) -> bool:
+    if one is other:
+        return True
+    named, others = get_named_type(one), get_named_type(other)
+    if (is_leaf_type(named) or is_leaf_type(others)) and named is not others:
+        return False
+    # Lists and non-null are what is written around the name of a type.
+    return _wrapping(one, named) == _wrapping(other, others)
+
+
+def _wrapping(type_: GraphQLOutputType, named: GraphQLNamedType) -> tuple[int, str]:
+    text = str(type_)
+    return text.index(named.name), text.partition(named.name)[2]
+
+
+def _are_the_same(one: FieldNode, other: FieldNode) -> bool:
+    if one.name.value != other.name.value:
+        return False
+    return _arguments(one) == _arguments(other)
+
+
+def _arguments(node: FieldNode) -> dict[str, str]:
+    """Give the arguments as they are written."""
+    written = {}
+    for argument in node.arguments or ():
+        place = argument.value.loc
+        if place is None:
+            raise _Doubtful
+        written[argument.name.value] = place.source.body[place.start : place.end]
+    return written
