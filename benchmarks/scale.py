@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Select, func, select
+from sqlalchemy import Executable, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from benchmarks.databases import scratch, server
@@ -77,7 +77,7 @@ class Case:
     rows: int | None = None  # how many have to come, so that the right thing is measured
 
 
-def one_of(name: str, statement: Select[Any], rows: int | None = None, **given: Any) -> Case:
+def one_of(name: str, statement: Executable, rows: int | None = None, **given: Any) -> Case:
     return Case(name, lambda reader: reader.rows(statement, given), rows)
 
 

@@ -7,13 +7,14 @@ the statement does. So it is turned into the driver's text once, and then needs 
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import ClauseElement, Connection, Dialect, Engine, PoolProxiedConnection
+from sqlalchemy import Connection, Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
+
+from db.query import Query
 
 if TYPE_CHECKING:
     from db.pool import FairPool
@@ -22,57 +23,37 @@ if TYPE_CHECKING:
 _UNANSWERED: Final = (TimeoutError, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A statement as the driver takes it: its text, and how each value is found and turned."""
-
-    text: str
-    order: Sequence[tuple[str, Callable[[Any], Any] | None]]
-
-    @classmethod
-    def of(cls, statement: ClauseElement, dialect: Dialect) -> "Prepared":
-        compiled = cast("Any", statement.compile(dialect=dialect))
-        types = ((name, compiled.binds[name].type) for name in compiled.positiontup)
-        order = [(n, t.dialect_impl(dialect).bind_processor(dialect)) for n, t in types]
-        return cls(str(compiled), order)
-
-    def values(self, given: Mapping[str, Any]) -> list[Any]:
-        return [bind(given[name]) if bind else given[name] for name, bind in self.order]
-
-
-async def fetch(engine: AsyncEngine, prepared: Prepared, given: Mapping[str, Any]) -> list[Any]:
+async def fetch(engine: AsyncEngine, query: Query, given: Mapping[str, Any]) -> list[Any]:
     """Run one statement in a transaction of its own, on PostgreSQL, and give its rows."""
-    values = prepared.values(given)
-    return await run(engine, [prepared.text], lambda on: on.fetch(prepared.text, *values))
+    compiled = query.on(engine.dialect)
+    values = compiled.arguments(given)
+    return await run(engine, [compiled.text], lambda on: on.fetch(compiled.text, *values))
 
 
 async def insert_both(
-    engine: AsyncEngine,
-    first: Prepared,
-    second: Prepared,
-    given: Mapping[str, Any],
-    key: str,
+    engine: AsyncEngine, first: Query, second: Query, given: Mapping[str, Any], *, key: str
 ) -> list[Any]:
     """Insert two rows in one transaction, on SQLite; where the first gives no row, neither.
 
     What the first gives, the second has as `key`. All of it is one call of the connection's thread:
     a statement for itself costs several times as much to hand over as to run.
     """
-    values = first.values(given)
+    user, event = first.on(engine.dialect), second.on(engine.dialect)
+    values = user.arguments(given)
 
     def insert(connection: sqlite3.Connection) -> list[Any]:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            rows = connection.execute(first.text, values).fetchall()
+            rows = connection.execute(user.text, values).fetchall()
             for row in rows:
-                connection.execute(second.text, second.values({**given, key: row[0]}))
+                connection.execute(event.text, event.arguments({**given, key: row[0]}))
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         return rows
 
-    return await run(engine, [first.text, second.text], lambda on: on.run(insert))
+    return await run(engine, [user.text, event.text], lambda on: on.run(insert))
 
 
 async def run(

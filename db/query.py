@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import Dialect, Enum, Select
+from sqlalchemy import Dialect, Enum, Insert, Select
 from sqlalchemy.types import TypeEngine
 
 Row = tuple[Any, ...]  # with the columns as attributes
@@ -18,7 +18,7 @@ class Query:
 
     __slots__ = ("_compiled", "statement")
 
-    def __init__(self, statement: Select[Any]) -> None:
+    def __init__(self, statement: Select[Any] | Insert) -> None:
         self.statement = statement
         self._compiled: dict[str, Compiled] = {}
 
@@ -34,13 +34,17 @@ class Compiled:
     """A statement as a driver takes it."""
 
     text: str
-    places: Sequence[tuple[str, Any, Processor | None]]  # name, value if none is given, converter
+    places: Sequence[tuple[str, Processor | None]]  # names of values in their order, converters
+    fixed: Mapping[str, Any]  # the values that the statement has itself
     row: type[Row]
     converters: Sequence[tuple[int, Processor]]  # of columns that don't come as they should be
 
     def arguments(self, given: Mapping[str, Any]) -> list[Any]:
-        values = [(given.get(name, default), convert) for name, default, convert in self.places]
-        return [value if convert is None else convert(value) for value, convert in values]
+        values = {**self.fixed, **given}
+        return [
+            values[name] if convert is None else convert(values[name])
+            for name, convert in self.places
+        ]
 
     def rows(self, found: Sequence[Any]) -> list[Any]:
         """Make rows of what the driver found: column by column, which leaves the loops to C."""
@@ -55,18 +59,23 @@ class Compiled:
         return list(map(make, zip(*columns, strict=True)))
 
 
-def _compile(statement: Select[Any], dialect: Dialect) -> Compiled:
+def _compile(statement: Select[Any] | Insert, dialect: Dialect) -> Compiled:
     compiled = statement.compile(dialect=dialect)
     required = [name for name, bound in compiled.binds.items() if bound.required]
     expanded = compiled.construct_expanded_state(dict.fromkeys(required))
-    columns = list(statement.selected_columns)
+    columns = list(statement.exported_columns)
     processors = [_converter(column.type, dialect) for column in columns]
     return Compiled(
         text=expanded.statement,
         places=[
-            (name, expanded.parameters[name], _binder(compiled.binds[name].type, dialect))
+            (name, _binder(compiled.binds[name].type, dialect))
             for name in expanded.positiontup or ()
         ],
+        fixed={
+            name: expanded.parameters[name]
+            for name in expanded.positiontup or ()
+            if name not in required
+        },
         row=_row_of(tuple(str(column.key) for column in columns)),
         converters=[(n, convert) for n, convert in enumerate(processors) if convert is not None],
     )

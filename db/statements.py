@@ -150,18 +150,19 @@ FREE_KEYS = (
     .values(username_key=bindparam("nobody"), email_key=bindparam("nobody"), external_id=None)
 )
 ADD_EVENTS = insert(_EVENTS)
-ADD_USER = ADD_USERS.values(_EVERY_COLUMN)
+_ADD_USER = ADD_USERS.values(_EVERY_COLUMN)
+ADD_USER = Query(_ADD_USER)
 _OF_EVENT = {
     c.key: bindparam(f"event_{c.key}", type_=c.type)
     for c in _EVENTS.c
     if c is not _EVENTS.c.id and c is not _EVENTS.c.user_id
 }
-ADD_EVENT = insert(_EVENTS).values(user_id=bindparam("user_id"), **_OF_EVENT)
-_ADDED = ADD_USER.cte("added")
+ADD_EVENT = Query(insert(_EVENTS).values(user_id=bindparam("user_id"), **_OF_EVENT))
+_ADDED = _ADD_USER.cte("added")
 # A user and their event in one statement, for PostgreSQL alone: both are written, or, where a
 # unique value is taken, neither is, and no row comes back. Whoever runs it holds the lock on the
 # table of events from before the event's id is given out until after the commit, as ever.
-ADD_USER_WITH_EVENT = (
+ADD_USER_WITH_EVENT = Query(
     insert(_EVENTS)
     .from_select(["user_id", *_OF_EVENT], select(_ADDED.c.id, *_OF_EVENT.values()))
     .returning(UserEvent.user_id)

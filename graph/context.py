@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select
+from sqlalchemy import Executable, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 from strawberry import Info
 from strawberry.dataloader import DataLoader
@@ -142,7 +142,7 @@ class Context:
     def _session(self) -> AsyncSession:
         return self._database.session()
 
-    async def rows(self, statement: Select[Any], given: Mapping[str, Any] | None = None) -> Rows:
+    async def rows(self, statement: Executable, given: Mapping[str, Any] | None = None) -> Rows:
         """Read by a statement that was made for this once, in autocommit."""
         async with self._turns.alone():
             rows: Rows = await self._database.reader.select(statement, given or {})

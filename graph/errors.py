@@ -6,7 +6,7 @@ from uuid import uuid4
 import structlog
 from graphql import FieldNode, GraphQLError, GraphQLSyntaxError
 
-from db.engine import is_unreachable
+from db.errors import is_unreachable
 
 log = structlog.get_logger("roster")
 

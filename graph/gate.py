@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 from starlette.types import Scope
 
-from db.engine import is_unreachable
+from db.errors import is_unreachable
 from db.models import ActorKind
 from graph.callers import Callers, Unauthenticated
 from graph.context import Context

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db.engine import is_unreachable
+from db.errors import is_unreachable
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # The package holds GraphiQL's published bundles and nothing that runs here; ADR 1.

@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from db.engine import is_passing
+from db.errors import is_passing
 from users.operations import Overtaken
 
 ATTEMPTS: Final = 20

@@ -22,7 +22,8 @@ from uuid import uuid4
 
 import structlog
 
-from db.engine import Database, is_unreachable
+from db.engine import Database
+from db.errors import is_unreachable
 from db.filters import EventFilter
 from db.models import UserEventType
 from users.event_pages import Event, EventPages

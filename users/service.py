@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.engine import is_unique_violation
+from db.errors import is_unique_violation
 from db.models import User
 from db.statements import (
     ADD_EVENTS,

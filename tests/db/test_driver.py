@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from db.engine import Database, is_unreachable
+from db.engine import Database
+from db.errors import is_unreachable
 from db.models import ActorKind, UserEventType, UserStatus
 from db.statements import ADD_USERS
 from tests.client import count

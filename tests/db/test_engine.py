@@ -12,7 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from db.engine import Database, is_unique_violation, is_unreachable
+from db.engine import Database
+from db.errors import is_unique_violation, is_unreachable
 from db.url import parse_url
 from tests.conftest import opened
 

@@ -9,7 +9,8 @@ import pytest
 from asyncpg import ConnectionDoesNotExistError
 from sqlalchemy import event, literal_column, select, text
 
-from db.engine import Database, is_unreachable
+from db.engine import Database
+from db.errors import is_unreachable
 from db.filters import UserFilter
 from db.listing import Sort, Window
 from db.models import ActorKind, User, UserEvent, UserEventType, UserStatus

@@ -1,0 +1,54 @@
+"""PostgreSQL: how it is connected to, and what only it needs."""
+
+from collections.abc import Awaitable, Generator, Sequence
+from typing import Any
+
+import asyncpg
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from db.pool import PostgresPool, watch
+
+_CONNECT_SECONDS = 5
+
+
+def engine(
+    url: URL, *, statement_timeout: float | None = None, pool_pre_ping: bool = False, **options: Any
+) -> AsyncEngine:
+    """Make an engine; with `pool_pre_ping` a connection that has rested is tried before use."""
+    made = create_async_engine(
+        url,
+        connect_args={
+            "async_creator_fn": _Connecting,
+            "timeout": _CONNECT_SECONDS,
+            "command_timeout": statement_timeout,
+            "server_settings": {"application_name": "roster", "timezone": "UTC", "jit": "off"},
+        },
+        poolclass=PostgresPool,
+        **options,
+    )
+    watch(made.sync_engine, pings=pool_pre_ping)
+    return made
+
+
+def fetch(driver: Any, text: str, arguments: Sequence[Any]) -> Awaitable[Sequence[Any]]:
+    found: Awaitable[Sequence[Any]] = driver.fetch(text, *arguments)
+    return found
+
+
+class _Connecting:
+    """A connection to PostgreSQL that is on its way once somebody waits for it, and not before.
+
+    A read tries first whether there is one already (`db.reading`): asyncpg's own coroutine would
+    complain then that nobody had waited for it.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._arguments = arguments
+        self._options = options
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        connecting: Generator[Any, None, Any] = asyncpg.connect(
+            *self._arguments, **self._options
+        ).__await__()
+        return connecting

@@ -1,0 +1,121 @@
+"""SQLite: how it is connected to, and what only it needs."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import aiosqlite
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolResetState
+
+from db.pool import FairPool
+
+T = TypeVar("T")
+
+# Longer than any write of ours takes: another process may hold the one write lock.
+_BUSY_MS = 30_000
+CHECKPOINT: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
+_CHECKPOINT_MS = 200
+_INTERRUPT_SECONDS = 0.05
+
+
+def engine(url: URL, **options: Any) -> AsyncEngine:
+    made = create_async_engine(
+        url,
+        connect_args={"isolation_level": None, "async_creator_fn": _connect},
+        poolclass=FairPool,
+        pool_reset_on_return=None,  # `_end` does it
+        **options,
+    )
+    event.listen(made.sync_engine, "connect", _set_up)
+    event.listen(made.sync_engine, "begin", _begin)
+    event.listen(made.sync_engine, "reset", _end)
+    event.listen(made.sync_engine, "invalidate", _interrupt)
+    return made
+
+
+def fetch(driver: Any, text: str, arguments: Sequence[Any]) -> Awaitable[Sequence[Any]]:
+    found: Awaitable[Sequence[Any]] = driver.execute_fetchall(text, arguments)
+    return found
+
+
+class _Connection(aiosqlite.Connection):
+    """A connection that can be stopped twice.
+
+    SQLAlchemy closes one whose statement was cancelled; where that is cancelled too, it stops the
+    thread meanwhile. To the stop with which closing ends nobody would then ever answer: its task
+    waited for the rest of the process's life, or was destroyed.
+    """
+
+    _stopping: asyncio.Future[Any] | None = None
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function in the connection's thread."""
+        done: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]  # aiosqlite's own
+        return done
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        if self._stopping is None:
+            self._stopping = super().stop()
+        return self._stopping
+
+    def give_up(self) -> None:
+        """Interrupt until it is closed: what comes before the statement has begun is lost."""
+        if self._connection is not None:
+            with suppress(sqlite3.ProgrammingError):  # it is being closed
+                self._connection.interrupt()
+                asyncio.get_running_loop().call_later(_INTERRUPT_SECONDS, self.give_up)
+
+
+def _connect(*arguments: Any, **options: Any) -> _Connection:
+    connection = _Connection(lambda: sqlite3.connect(*arguments, **options), 64)
+    connection._thread.daemon = True  # noqa: SLF001 - as SQLAlchemy does where it connects itself
+    return connection
+
+
+def check_point(connection: sqlite3.Connection) -> list[Any]:
+    """Be of little patience: it keeps all writers waiting for as long as somebody reads."""
+    connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}")
+    try:
+        return connection.execute(CHECKPOINT).fetchall()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+
+
+def _set_up(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {_BUSY_MS}",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",  # with WAL a power cut can undo the last commits, never corrupt
+        "foreign_keys = ON",
+        "secure_delete = ON",  # what is erased is overwritten, and does not linger in free pages
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _end(connection: Any, _: object, state: PoolResetState) -> None:
+    """Roll back what was left open; where nothing was, its thread need not be asked."""
+    if state.asyncio_safe and connection.driver_connection.in_transaction:
+        connection.rollback()
+
+
+def _interrupt(connection: Any, *_: object) -> None:
+    """End the statement of a connection that was given up, by a time-out for instance.
+
+    Its thread would go on with it, and whoever closes the connection would wait for that.
+    """
+    connection.driver_connection.give_up()
+
+
+def _begin(connection: Connection) -> None:
+    """Take SQLite's write lock at once: a read that turns into a write can be refused at any time.
+
+    The driver runs in autocommit, so a session that only reads opens no transaction.
+    """
+    if connection.get_execution_options().get("roster_writes"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
