@@ -6,7 +6,7 @@ from typing import Any, Final
 
 Read = Callable[[list[Any]], Awaitable[Sequence[Any]]]  # keys -> rows, each with its `key`
 
-MAX_KEYS: Final = 1_000  # of a statement
+MAX_KEYS: Final = 1_000  # of a statement, to which who asks last may add all of theirs
 AT_ONCE: Final = 2  # statements of one look-up
 
 
@@ -24,18 +24,16 @@ class Lookup:
         self._full: list[_Batch] = []
         self._running: dict[asyncio.Task[None], _Batch] = {}
 
-    def load(self, key: Any) -> "asyncio.Future[Any]":
-        """Ask for the row of a key; None is given where there is none.
+    def load(self, keys: Sequence[Any]) -> "asyncio.Future[list[Any]]":
+        """Ask for the rows of keys, in their order; None stands where there is none.
 
-        Whoever no longer wants it cancels the future, and awaits `end_unwanted`.
+        Whoever no longer wants them cancels the future, and awaits `end_unwanted`.
         """
         batch = self._next or self._gather()
         found = batch.loop.create_future()
-        if key in batch.asked:
-            batch.asked[key].append(found)
-            return found
-        batch.asked[key] = [found]
-        if len(batch.asked) >= MAX_KEYS:
+        batch.asked.append((found, keys))
+        batch.size += len(keys)
+        if batch.size >= MAX_KEYS:
             self._full.append(batch)
             self._next = None
         return found
@@ -60,7 +58,7 @@ class Lookup:
 
     def _send(self) -> None:
         while len(self._running) < AT_ONCE and (batch := self._take()):
-            if batch.drop_who_left():
+            if batch.is_wanted():
                 task = asyncio.create_task(batch.run(self._read))
                 self._running[task] = batch
                 task.add_done_callback(self._ended)
@@ -77,43 +75,32 @@ class Lookup:
 
 
 class _Batch:
-    """The keys of one statement, with those who wait for each."""
+    """The keys of one statement, with those who wait for them."""
 
-    __slots__ = ("asked", "loop")
+    __slots__ = ("asked", "loop", "size")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.asked: dict[Any, list[asyncio.Future[Any]]] = {}
+        self.asked: list[tuple[asyncio.Future[list[Any]], Sequence[Any]]] = []
         self.loop = loop
+        self.size = 0
 
     def is_wanted(self) -> bool:
-        return any(not found.done() for some in self.asked.values() for found in some)
-
-    def drop_who_left(self) -> bool:
-        """Tell whether anybody still waits."""
-        waiting = {
-            key: left
-            for key, some in self.asked.items()
-            if (left := [found for found in some if not found.done()])
-        }
-        self.asked = waiting
-        return bool(waiting)
+        return any(not found.done() for found, _ in self.asked)
 
     async def run(self, read: Read) -> None:
+        asked = [(found, keys) for found, keys in self.asked if not found.done()]
         try:
-            rows = {row.key: row for row in await read(list(self.asked))}
+            wanted = list(dict.fromkeys([key for _, keys in asked for key in keys]))
+            rows = {row.key: row for row in await read(wanted)}
         except asyncio.CancelledError:
-            for found in self._waiting():
+            for found, _ in asked:
                 found.cancel()
             raise
         except Exception as error:  # noqa: BLE001 - it is raised where the keys were asked for
-            for found in self._waiting():
-                found.set_exception(error)
-            return
-        for key, some in self.asked.items():
-            row = rows.get(key)
-            for found in some:
+            for found, _ in asked:
                 if not found.done():
-                    found.set_result(row)
-
-    def _waiting(self) -> list[asyncio.Future[Any]]:
-        return [found for some in self.asked.values() for found in some if not found.done()]
+                    found.set_exception(error)
+            return
+        for found, keys in asked:
+            if not found.done():
+                found.set_result([rows.get(key) for key in keys])

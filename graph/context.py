@@ -49,8 +49,13 @@ class Loader:
         self._lookup = lookup
         self._turns = turns
 
-    def load(self, key: Any) -> "Future[Any | None]":
-        return self._turns.share(self._lookup.load, key)
+    def load(self, keys: Sequence[Any]) -> "Future[list[Any]]":
+        """Ask for the rows of keys, in their order; None stands where there is none."""
+        return self._turns.share(self._lookup.load, keys)
+
+    async def find(self, key: Any) -> Any | None:
+        [row] = await self.load([key])
+        return row
 
 
 class Context:

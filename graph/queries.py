@@ -18,7 +18,7 @@ from db.statements import (
     whole_history,
 )
 from graph import ids
-from graph.compiled import Soon
+from graph.compiled import Wanted
 from graph.context import Context, GraphInfo
 from graph.errors import Forbidden, InputError
 from graph.inputs.lists import MAX_LIST, check_length
@@ -113,7 +113,7 @@ class Query:
             asked = _viewer(context)
             viewer = await asked if asked else None
             return viewer if viewer and _has(viewer, by, key) else None
-        return User.of_found(await loader.load(key))
+        return User.of_found(await loader.find(key))
 
     @strawberry.field(
         description="The users that match a filter, in an order, page by page. Deleted users are "
@@ -184,11 +184,11 @@ class Query:
         key = read_user_id(user_id)
         if not policy.reads_history(info.context.caller, key):
             raise Forbidden("You may not read this user's history.")
-        row = await info.context.users_by_id.load(key)
+        row = await info.context.users_by_id.find(key)
         while row is not None:
             happened = await info.context.rows(whole_history(key))
             did = await info.context.rows(actions_of(key))
-            before, row = row, await info.context.users_by_id.load(key)
+            before, row = row, await info.context.users_by_id.find(key)
             if row is not None and row.version == before.version:  # else something happened between
                 return document(row, happened, did)
         return None
@@ -214,7 +214,7 @@ async def _read_users(
     return page(await context.read(query, window.given()), window)
 
 
-def _viewer(context: Context) -> Soon[Any, User | None] | None:
+def _viewer(context: Context) -> Wanted[int, User | None] | None:
     user_id = context.caller.user_id
     return None if user_id is None else User.find(context, user_id)
 
@@ -241,7 +241,7 @@ async def _node(context: Context, text: str) -> Node | None:
             asked = User.find(context, key)
             return await asked if asked else None
         case "UserEvent":
-            row = await context.events_by_id.load(key)
+            row = await context.events_by_id.find(key)
             known = row and policy.reads_history(context.caller, row.user_id)
             return UserEvent.of(row) if row and known else None
         case _:

@@ -65,7 +65,7 @@ class Following:
     async def _first_status(self) -> UserStatus | None:
         """Give the status of the user who asks; from then on the feed tells of it."""
         user_id = self._context.caller.user_id
-        user = None if user_id is None else await self._context.users_by_id.load(user_id)
+        user = None if user_id is None else await self._context.users_by_id.find(user_id)
         return user and user.status
 
 

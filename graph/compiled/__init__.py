@@ -6,8 +6,8 @@ executor gives, to the letter; `tests/graph/compiled` compares the two.
 
 from graph.compiled.compiler import Compiler
 from graph.compiled.fields import Nodes
-from graph.compiled.later import Soon
+from graph.compiled.later import Wanted
 from graph.compiled.operation import Operation
 from graph.compiled.variables import WrongVariables
 
-__all__ = ["Compiler", "Nodes", "Operation", "Soon", "WrongVariables"]
+__all__ = ["Compiler", "Nodes", "Operation", "Wanted", "WrongVariables"]

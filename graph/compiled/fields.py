@@ -1,10 +1,10 @@
 """Selection sets of one operation: which fields an object has to give, and how each is had."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from inspect import iscoroutinefunction
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from graphql import (
     FieldNode,
@@ -23,10 +23,13 @@ from graphql.pyutils import Path, is_awaitable
 
 from graph.compiled.arguments import arguments
 from graph.compiled.code import Plain, plain_field, plain_object
-from graph.compiled.later import WAITING, Asked, Later, Soon, together
+from graph.compiled.later import Asked, Later, Wanted, together
 from graph.compiled.run import Document, Place, Run
 from graph.compiled.sources import Sources, Unexpected
 from graph.compiled.values import ORDINARY, Value, value_of
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 
 class Nodes(list[FieldNode]):
@@ -103,28 +106,70 @@ class Selection:
     def execute(self, run: Run, source: Any, path: Path | None) -> Any:
         """Give the object as the answer has it, or Later."""
         completed: dict[str, Any] = {}
-        pending: list[str] = []
+        pending: dict[str, Later] = {}
+        wishes: dict[Any, list[Wish]] = {}
         name = self.type.name
         for field in self.fields:
             value = field.execute(run, source, Path(path, field.key, name))
-            if value.__class__ in WAITING:
-                pending.append(field.key)
+            if value.__class__ is Later:
+                pending[field.key] = value
+            elif value.__class__ is Wish:
+                wishes.setdefault(value.wanted.of, []).append(value)
             completed[field.key] = value
-        return Later(_filled, completed, pending) if pending else completed
+        if not (pending or wishes):
+            return completed
+        asked = [_ask(run, some, completed) for some in wishes.values()]
+        return Later(_filled, completed, pending, asked)
 
     async def execute_serially(self, run: Run, source: Any) -> dict[str, Any]:
         """Execute field after field, each to its end (GraphQL spec, 6.2.2)."""
         completed: dict[str, Any] = {}
         for field in self.fields:
             value = field.execute(run, source, Path(None, field.key, self.type.name))
-            waits = value.__class__ in WAITING
-            completed[field.key] = await cast("Awaitable[Any]", value) if waits else value
+            completed[field.key] = value
+            if value.__class__ is Later:
+                completed[field.key] = await value
+            elif value.__class__ is Wish:
+                await _filled(completed, {}, [_ask(run, [value], completed)])
         return completed
 
 
-async def _filled(completed: dict[str, Any], pending: list[str]) -> dict[str, Any]:
-    values = await together([completed[key] for key in pending])
-    completed.update(zip(pending, values, strict=True))
+class Wish:
+    """What a field's resolver wants looked up."""
+
+    __slots__ = ("place", "wanted")
+
+    def __init__(self, place: Place, wanted: Wanted[Any, Any]) -> None:
+        self.place = place
+        self.wanted = wanted
+
+
+def _ask(run: Run, wishes: list[Wish], completed: dict[str, Any]) -> Asked:
+    """Look up all at once; when it is there, `completed` is filled."""
+    asked = wishes[0].wanted.of.load([wish.wanted.key for wish in wishes])
+    run.hold_asked(asked)
+    return Asked(asked, _granted, asked, wishes, completed)
+
+
+def _granted(
+    asked: "Future[list[Any]]", wishes: list[Wish], completed: dict[str, Any]
+) -> Later | None:
+    """Complete what is there by now; give Later where what is below it has to wait."""
+    pending: dict[str, Later] = {}
+    for n, wish in enumerate(wishes):
+        field = wish.place.field
+        value = field.granted(wish, asked, n)
+        completed[field.key] = value
+        if value.__class__ is Later:
+            pending[field.key] = value
+    return Later(_filled, completed, pending, ()) if pending else None
+
+
+async def _filled(
+    completed: dict[str, Any], pending: Mapping[str, Later], asked: Sequence[Asked]
+) -> dict[str, Any]:
+    values = await together([*pending.values(), *asked])
+    completed.update(zip(pending, values, strict=False))  # what was asked for is there already
     return completed
 
 
@@ -175,7 +220,7 @@ class Field:
         return found
 
     def execute(self, run: Run, source: Any, path: Path) -> Any:
-        """Resolve the field and complete its value; give Later where that has to wait.
+        """Resolve the field and complete its value; give Later or Wish where that has to wait.
 
         Raises the located error of a field that cannot be null.
         """
@@ -192,9 +237,8 @@ class Field:
             return place.failed(error, path, required=self.value.required)
 
     def _given(self, place: Place, value: Any) -> Any:
-        if value.__class__ is Soon:
-            place.run.hold_asked(value.asked)
-            return Asked(value.asked, self._asked, place, value)
+        if value.__class__ is Wanted:
+            return Wish(place, value)
         if value.__class__ not in ORDINARY and is_awaitable(value):
             return Later(self._awaited, place, place.run.hold(value))
         completed = self._completed(place, value)
@@ -219,10 +263,11 @@ class Field:
         except Exception as error:  # noqa: BLE001 - as above
             return place.failed(error, place.path, required=self.value.required)
 
-    def _asked(self, place: Place, soon: Soon[Any, Any]) -> Any:
-        """Complete what is there by now; give Later where what is below it has to wait."""
+    def granted(self, wish: Wish, asked: "Future[list[Any]]", number: int) -> Any:
+        """Complete what was found; give Later where what is below it has to wait."""
+        place = wish.place
         try:
-            completed = self._completed(place, soon.make(soon.asked.result()))
+            completed = self._completed(place, wish.wanted.make(asked.result()[number]))
         except Exception as error:  # noqa: BLE001 - as above
             return place.failed(error, place.path, required=self.value.required)
         return (

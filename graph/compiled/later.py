@@ -7,28 +7,37 @@ operation is cancelled, much is dropped.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-T = TypeVar("T")
+K = TypeVar("K", contravariant=True)  # noqa: PLC0105 - of what looks up
 U = TypeVar("U")
 
 Work = Callable[..., Coroutine[Any, Any, Any]]
 
 
-class Soon(Generic[T, U]):
-    """What a resolver gives that has been asked for already: `make` makes it of the answer.
+class Asks(Protocol[K]):
+    """Looks up by keys."""
 
-    Anybody can await it. Many at once take no task each here, as coroutines would.
+    def load(self, keys: Sequence[K], /) -> "asyncio.Future[list[Any]]":
+        """Ask for what there is of each key, in their order. Never raises."""
+
+
+class Wanted(Generic[K, U]):
+    """What a resolver gives that is to be looked up: `make` makes it of what is found.
+
+    Anybody can await it. Fields of one object that want something of the same `of` ask at once.
     """
 
-    __slots__ = ("asked", "make")
+    __slots__ = ("key", "make", "of")
 
-    def __init__(self, asked: "asyncio.Future[T]", make: Callable[[T], U]) -> None:
-        self.asked = asked
+    def __init__(self, of: Asks[K], key: K, make: Callable[[Any], U]) -> None:
+        self.of = of
+        self.key = key
         self.make = make
 
     def __await__(self) -> Generator[Any, Any, U]:
-        return self.make((yield from self.asked.__await__()))
+        [found] = yield from self.of.load([self.key]).__await__()
+        return self.make(found)
 
 
 class Later:
@@ -65,9 +74,6 @@ class Asked:
     def __await__(self) -> Generator[Any, Any, Any]:
         found = yield from self.there().__await__()
         return (yield from found.__await__()) if found.__class__ is Later else found
-
-
-WAITING: Final = frozenset({Later, Asked})
 
 
 async def together(works: Sequence[Later | Asked]) -> list[Any]:

@@ -14,7 +14,7 @@ from db.filters import UserFilter
 from db.models import UserStatus
 from db.statements import BRIEF, USER_COLUMNS, users_by_status, users_count, users_count_at_most
 from graph import ids
-from graph.compiled import Soon
+from graph.compiled import Wanted
 from graph.context import Context, GraphInfo
 from graph.errors import Forbidden, InputError
 from graph.order import Order
@@ -113,8 +113,8 @@ class User(View, Node):
     @classmethod
     def find(
         cls, context: Context, user_id: int, fields: frozenset[str] | None = None
-    ) -> Soon[Any, Self | None] | None:
-        """Load a user, for these fields where they are known.
+    ) -> Wanted[int, Self | None] | None:
+        """Look a user up, for these fields where they are known.
 
         None where there is none, and where the caller may not read them.
         """
@@ -122,7 +122,7 @@ class User(View, Node):
             return None
         brief = fields is not None and _is_brief(fields)
         loader = context.brief_users_by_id if brief else context.users_by_id
-        return Soon(loader.load(user_id), cls.of_found)
+        return Wanted(loader, user_id, cls.of_found)
 
 
 # What each field reads of the record, by its name in the schema; the id always comes with it.

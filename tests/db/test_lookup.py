@@ -41,8 +41,8 @@ class Table:
         return [snapshot[key] for key in keys if key in snapshot]
 
 
-def values(rows: Sequence[Row | None]) -> list[str | None]:
-    return [row and row.value for row in rows]
+def values(found: Sequence[Sequence[Row | None]]) -> list[str | None]:
+    return [row and row.value for rows in found for row in rows]
 
 
 async def turns(count: int = 3) -> None:
@@ -54,7 +54,7 @@ async def busy(found: Lookup, table: Table) -> list[asyncio.Future[Any]]:
     """Have as many statements run as may."""
     asked = []
     for n in range(AT_ONCE):
-        asked.append(found.load(n))
+        asked.append(found.load([n]))
         await turns()
     assert table.running == AT_ONCE
     return asked
@@ -64,19 +64,19 @@ async def test_all_who_ask_at_once_are_one_statement() -> None:
     table = Table()
     table.answering.set()
     found = Lookup(table.read)
-    rows = await asyncio.gather(*(found.load(key) for key in (3, 1, 3, 99)))
-    assert rows == [table.rows[3], table.rows[1], table.rows[3], None]
+    rows = await asyncio.gather(*(found.load([key]) for key in (3, 1, 3, 99)))
+    assert values(rows) == ["value 3", "value 1", "value 3", None]
     assert table.asked == [[3, 1, 99]]
 
 
 async def test_whoever_asks_alone_does_not_wait() -> None:
     table = Table()
     found = Lookup(table.read)
-    asking = found.load(1)
+    asking = found.load([1])
     await turns()
     assert table.asked == [[1]]
     table.answering.set()
-    assert await asking == table.rows[1]
+    assert await asking == [table.rows[1]]
 
 
 async def test_what_comes_while_statements_run_is_the_next_one() -> None:
@@ -85,7 +85,7 @@ async def test_what_comes_while_statements_run_is_the_next_one() -> None:
     first = await busy(found, table)
     later = []
     for key in (5, 6, 5, 0):  # 0 is being asked for already, and is asked for anew
-        later.append(found.load(key))
+        later.append(found.load([key]))
         await turns()
     assert len(table.asked) == AT_ONCE
     table.rows[0] = Row(0, "written meanwhile")
@@ -101,33 +101,46 @@ async def test_what_comes_while_statements_run_is_the_next_one() -> None:
     assert table.most == AT_ONCE
 
 
+async def test_whoever_asks_for_several_gets_them_in_their_order() -> None:
+    table = Table()
+    table.answering.set()
+    found = Lookup(table.read)
+    rows = await asyncio.gather(found.load([3, 99, 3]), found.load([1, 3]), found.load([]))
+    assert [values([some]) for some in rows] == [
+        ["value 3", None, "value 3"],
+        ["value 1", "value 3"],
+        [],
+    ]
+    assert table.asked == [[3, 99, 1]]
+
+
 async def test_a_statement_has_so_many_keys_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookup, "MAX_KEYS", 3)
     table = Table()
     table.answering.set()
     found = Lookup(table.read)
-    rows = await asyncio.gather(*(found.load(key) for key in range(8)))
-    assert rows == [table.rows[key] for key in range(8)]
+    rows = await asyncio.gather(*(found.load([key]) for key in range(8)))
+    assert values(rows) == [f"value {n}" for n in range(8)]
     assert table.asked == [[0, 1, 2], [3, 4, 5], [6, 7]]
 
 
 async def test_whoever_leaves_takes_nobody_along() -> None:
     table = Table()
     found = Lookup(table.read)
-    leaving, staying = (found.load(1) for _ in range(2))
+    leaving, staying = (found.load([1]) for _ in range(2))
     await turns()
     leaving.cancel()
     await found.end_unwanted()
     assert (table.running, table.ended) == (1, 0)
     table.answering.set()
-    assert await staying == table.rows[1]
+    assert await staying == [table.rows[1]]
     assert leaving.cancelled()
 
 
 async def test_a_statement_that_nobody_waits_for_is_ended() -> None:
     table = Table()
     found = Lookup(table.read)
-    leaving = [found.load(key) for key in (1, 2)]
+    leaving = [found.load([key]) for key in (1, 2)]
     await turns()
     leaving[0].cancel()
     await found.end_unwanted()
@@ -136,19 +149,19 @@ async def test_a_statement_that_nobody_waits_for_is_ended() -> None:
     await found.end_unwanted()
     assert (table.running, table.ended) == (0, 1)
     table.answering.set()
-    assert await found.load(3) == table.rows[3]
+    assert await found.load([3]) == [table.rows[3]]
 
 
 async def test_whoever_leaves_before_the_statement_is_not_asked_for() -> None:
     table = Table()
     found = Lookup(table.read)
     first = await busy(found, table)
-    leaving, staying = (found.load(key) for key in (7, 8))
+    leaving, staying = (found.load([key]) for key in (7, 8))
     await turns()
     leaving.cancel()
     await turns()
     table.answering.set()
-    assert await staying == table.rows[8]
+    assert await staying == [table.rows[8]]
     assert table.asked[AT_ONCE:] == [[8]]
     await asyncio.gather(*first)
 
@@ -158,16 +171,16 @@ async def test_an_error_is_everybody_s_and_ends_with_its_statement() -> None:
     table.fails = ZeroDivisionError()
     table.answering.set()
     found = Lookup(table.read)
-    ends = await asyncio.gather(*(found.load(key) for key in (1, 2)), return_exceptions=True)
+    ends = await asyncio.gather(*(found.load([key]) for key in (1, 2)), return_exceptions=True)
     assert ends == [table.fails] * 2
     table.fails = None
-    assert await found.load(1) == table.rows[1]
+    assert await found.load([1]) == [table.rows[1]]
 
 
 async def test_closing_ends_what_runs() -> None:
     table = Table()
     found = Lookup(table.read)
-    asking = found.load(1)
+    asking = found.load([1])
     await turns()
     await found.close()
     with pytest.raises(asyncio.CancelledError):

@@ -160,12 +160,10 @@ async def test_a_prepared_list_is_the_one_that_is_built(
 
 async def test_a_read_sees_what_was_committed_before(filled: Database) -> None:
     names = filled.reader.lookup(USERS_BY_ID)
-    before = await names.load(3)
+    [before] = await names.load([3])
     async with filled.session() as session, filled.transaction(session):
         (await session.get_one(User, 3)).version = 2
-    after = await names.load(3)
-    assert before is not None
-    assert after is not None
+    [after] = await names.load([3])
     assert (before.version, after.version) == (1, 2)
 
 

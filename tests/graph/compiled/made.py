@@ -1,12 +1,12 @@
 """What resolvers can give: values, none, faults; at once, later, in lists of every kind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from graphql import GraphQLError, GraphQLResolveInfo
 
-from graph.compiled import Soon
+from graph.compiled import Wanted
 
 Info: TypeAlias = GraphQLResolveInfo[Any]
 
@@ -28,9 +28,21 @@ async def later(value: Any, turns: int = 1) -> Any:
     return value
 
 
-def soon(make: Callable[[], Any]) -> Soon[Any, Any]:
-    """Ask for a value already."""
-    return Soon(asyncio.ensure_future(later(make())), lambda value: value)
+class Finds:
+    """Looks up keys that say themselves how what is found is made."""
+
+    def load(self, keys: Sequence[Callable[[], Any]]) -> asyncio.Future[list[Any]]:
+        return asyncio.ensure_future(self._found(keys))
+
+    async def _found(self, keys: Sequence[Callable[[], Any]]) -> list[Any]:
+        return [await later(make()) for make in keys]
+
+
+FINDS = Finds()  # of which all fields of an object ask at once
+
+
+def wanted(make: Callable[[], Any], of: Finds = FINDS) -> Wanted[Any, Any]:
+    return Wanted(of, make, lambda value: value)
 
 
 class Raised:
@@ -52,10 +64,12 @@ KINDS: dict[str, Kind] = {
     "laterRaised": lambda _: later(Raised(Fault("raised later"))),
     "laterFault": lambda _: later(Fault("given later")),
     "mostlyLater": lambda good: later(good(), turns=3),
-    "soon": soon,
-    "soonRaised": lambda _: soon(lambda: Raised(Fault("raised soon"))),
-    "soonFault": lambda _: soon(lambda: Fault("given soon")),
-    "soonNotMade": lambda _: Soon(asyncio.ensure_future(later(1)), "not made".index),
+    "wanted": wanted,
+    "wantedNone": lambda _: wanted(lambda: None),
+    # Whoever asks along with what cannot be looked up fails with it.
+    "wantedRaised": lambda _: wanted(lambda: Raised(Fault("not looked up")), Finds()),
+    "wantedFault": lambda _: wanted(lambda: Fault("looked up")),
+    "wantedNotMade": lambda _: Wanted(FINDS, lambda: 1, "not made".index),
 }
 
 

@@ -6,7 +6,7 @@ graphql-core does leave some, so these tests ask the compiled way alone.
 import asyncio
 import gc
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from inspect import isawaitable
@@ -24,7 +24,7 @@ from graphql import (
     parse,
 )
 
-from graph.compiled import Soon
+from graph.compiled import Wanted
 from tests.graph.compiled.made import Fault, Info
 from tests.graph.compiled.ways import Asked, by_compiled
 
@@ -64,10 +64,21 @@ async def _turns(_: object, info: Info) -> str:
     return name
 
 
-def _soon(_: object, info: Info) -> Soon[str, str]:
-    """Give what waits for ever, and has begun."""
-    task = asyncio.ensure_future(_waiting(_begin(info), info.context))
-    return Soon(task, lambda name: name)
+class _Endless:
+    """Looks up for ever, and has begun with it."""
+
+    def __init__(self, info: Info) -> None:
+        self._info = info
+
+    def load(self, keys: Sequence[str]) -> asyncio.Future[list[str]]:
+        return asyncio.ensure_future(self._found(keys))
+
+    async def _found(self, keys: Sequence[str]) -> list[str]:
+        return [await _waiting(key, self._info.context) for key in keys]
+
+
+def _want(_: object, info: Info) -> Wanted[str, str]:
+    return Wanted(_Endless(info), _begin(info), lambda name: name)
 
 
 def _fail(_: object, info: Info) -> str:
@@ -109,7 +120,7 @@ OBJECT: GraphQLObjectType = GraphQLObjectType(
     "Object",
     lambda: {
         "wait": GraphQLField(GraphQLString, resolve=_wait),
-        "soonWait": GraphQLField(GraphQLString, resolve=_soon),
+        "wanted": GraphQLField(GraphQLString, resolve=_want),
         "turns": GraphQLField(GraphQLString, resolve=_turns),
         "fail": GraphQLField(TEXT, resolve=_fail),
         "failLater": GraphQLField(TEXT, resolve=_fail_later),
@@ -164,8 +175,8 @@ GIVEN_UP = [
     "{ wait }",
     "{ now a: wait b: wait turns c: wait }",
     "{ waits }",
-    "{ soonWait }",
-    "{ now soonWait a: wait b: soonWait turns later { soonWait } }",
+    "{ wanted }",
+    "{ now wanted a: wait b: wanted turns later { wanted } }",
     "{ waits object { waits wait } later { wait later { waits } } }",
     "{ objects { wait later { wait } } turns }",
     "{ source wait }",
@@ -221,9 +232,9 @@ ANSWERED = {
     "{ turns failLater }": None,
     "{ wait failLater waits }": None,
     "{ turns mixed }": None,
-    "{ soonWait fail }": None,
-    "{ later { fail } a: soonWait object { soonWait fail } failing: fail }": None,
-    "{ object { soonWait fail } now }": {"object": None, "now": "now"},
+    "{ wanted fail }": None,
+    "{ later { fail } a: wanted object { wanted fail } failing: fail }": None,
+    "{ object { wanted fail } now }": {"object": None, "now": "now"},
     "{ wait failLater source }": None,
     "{ object { turns fail } }": {"object": None},
     "{ object { wait failLater } now }": {"object": None, "now": "now"},

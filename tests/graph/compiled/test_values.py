@@ -46,7 +46,7 @@ async def test_each_field_gives_the_same(within: str) -> None:
     for name in NAMES:
         selection = selected(name)
         # What was asked for is waited for in no task of its own: a turn more or less.
-        timing = name.startswith("soon")
+        timing = name.startswith("wanted")
         await same(Asked(SCHEMA, within.replace("%s", selection), valid=False, timing=timing))
 
 
