@@ -26,7 +26,7 @@ def arguments(
 ) -> Arguments:
     """Give what makes a field's arguments: once for all where no variable has a part in it."""
     if not definition.args:
-        return lambda _: {}
+        return _none
     prepare = resolver.prepare or _unchanged
 
     def coerced(values: VariableValues) -> dict[str, Any]:
@@ -52,6 +52,10 @@ def arguments(
         return lambda _: prepared
     taken = {definition.args[name].out_name or name: v for name, v in variables.items()}
     return _of_variables(prepared, taken, prepare, coerced)
+
+
+def _none(_: VariableValues) -> dict[str, Any]:
+    return {}
 
 
 def _unchanged(values: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Code:
         body = "\n".join(f"    {line}" for line in lines)
         text = f"def plain({argument}):\n{body}\n"
         exec(compile(text, "<plain>", "exec"), self._names)  # noqa: S102 - all of it is made here
-        made: Plain = self._names["plain"]
+        made: Plain = self._names.pop("plain")  # or it would be held by what it holds
         return made
 
     def function_of(self, value: "Value", *, records: bool) -> str | None:

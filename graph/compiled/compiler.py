@@ -16,6 +16,7 @@ from graphql import (
 )
 
 from graph.compiled.coercion import Coercion
+from graph.compiled.fields import Kinds
 from graph.compiled.operation import Operation
 from graph.compiled.run import Document
 from graph.compiled.sources import DefaultSources, Sources
@@ -35,7 +36,7 @@ class Compiler:
         hide_suggestions: bool = False,
     ) -> None:
         self._schema = schema
-        self._sources = sources or DefaultSources()
+        self._kinds = Kinds(sources or DefaultSources())
         self._hide_suggestions = hide_suggestions
         self._coercion = Coercion()
 
@@ -57,7 +58,7 @@ class Compiler:
         found = Document(
             self._schema, operation, fragments, hide_suggestions=self._hide_suggestions
         )
-        return Operation(found, self._sources, self._coercion)
+        return Operation(found, self._kinds, self._coercion)
 
 
 def _is_known(parts: Sequence[ExecutableDefinitionNode]) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ from graphql import (
     FieldNode,
     GraphQLField,
     GraphQLObjectType,
-    GraphQLOutputType,
 )
 from graphql.execution.collect_fields import (
     CollectedFields,
@@ -25,8 +23,8 @@ from graph.compiled.arguments import arguments
 from graph.compiled.code import Plain, plain_field, plain_object
 from graph.compiled.later import Asked, Later, Wanted, together
 from graph.compiled.run import Document, Place, Run
-from graph.compiled.sources import Sources, Unexpected
-from graph.compiled.values import ORDINARY, Value, value_of
+from graph.compiled.sources import Read, Sources, Unexpected
+from graph.compiled.values import ORDINARY, leaf_of, value_of
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -39,23 +37,71 @@ class Nodes(list[FieldNode]):
     """What `graph/selection.py` finds."""
 
 
-class Plan:
-    """An operation as it is for certain values of the variables by which fields are left out."""
+class Kind:
+    """What is the same of a field wherever it stands in a document."""
 
-    def __init__(self, document: Document, sources: Sources, variables: VariableValues) -> None:
-        self.document = document
+    __slots__ = ("definition", "is_async", "leaf", "name", "parent", "read", "reads", "resolver")
+
+    def __init__(
+        self, sources: Sources, parent: GraphQLObjectType, name: str, definition: GraphQLField
+    ) -> None:
+        self.parent = parent
+        self.name = name
+        self.definition = definition
+        self.resolver = sources.resolver(definition)
+        self.is_async = iscoroutinefunction(self.resolver.call)
+        self.read = None if definition.args else sources.read(parent, name, definition)
+        self.reads = None if self.read is None else self.read.function()
+        self.leaf = leaf_of(definition.type)
+
+
+class Kinds:
+    """The kinds of field that a schema has, each made when it is first met."""
+
+    def __init__(self, sources: Sources) -> None:
         self.sources = sources
-        self.variables = variables
-        root = document.schema.get_root_type(document.operation.operation)
-        assert root  # as the validation has seen
-        self.root = Selection(self, root, self._collect(root))
+        self._kinds: dict[tuple[str, str], Kind] = {}
+
+    def of(self, parent: GraphQLObjectType, name: str, definition: GraphQLField) -> Kind:
+        found = self._kinds.get((parent.name, name))
+        if found is None:
+            found = Kind(self.sources, parent, name, definition)
+            self._kinds[parent.name, name] = found
+        return found
+
+
+class Plan:
+    """An operation as it is for certain values of the variables by which fields are left out.
+
+    What is made of it refers to it, and it to nothing of that: whoever forgets an operation frees
+    it at once.
+    """
+
+    def __init__(self, document: Document, kinds: Kinds, variables: VariableValues) -> None:
+        self.document = document
+        self.kinds = kinds
+        self._variables = variables
+
+    def root(self) -> "Selection":
+        document = self.document
+        type_ = document.schema.get_root_type(document.operation.operation)
+        assert type_  # as the validation has seen
+        collected = collect_fields(
+            document.schema,
+            document.details,
+            self._variables,
+            type_,
+            document.operation,
+            document.hide_suggestions,
+        )
+        return Selection(self, type_, collected)
 
     def below(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> "Selection":
         document = self.document
         collected = collect_subfields(
             document.schema,
             document.details,
-            self.variables,
+            self._variables,
             document.operation,
             type_,
             details,
@@ -63,38 +109,54 @@ class Plan:
         )
         return Selection(self, type_, collected)
 
-    def _collect(self, root: GraphQLObjectType) -> CollectedFields:
-        document = self.document
-        return collect_fields(
-            document.schema,
-            document.details,
-            self.variables,
-            root,
-            document.operation,
-            document.hide_suggestions,
-        )
+
+class Below:
+    """What is selected below a field, of each type of object that it can be asked of."""
+
+    __slots__ = ("_plan", "_selections", "details")
+
+    def __init__(self, plan: Plan, details: list[FieldDetails]) -> None:
+        self.details = details
+        self._plan = plan
+        self._selections: dict[str, Selection] = {}
+
+    def selection(self, type_: GraphQLObjectType) -> "Selection":
+        """Give what is selected of an object of this type; made when it is first met."""
+        found = self._selections.get(type_.name)
+        if found is None:
+            found = self._selections[type_.name] = self._plan.below(type_, self.details)
+        return found
 
 
 class Selection:
     """The fields to give of an object of one type."""
 
+    __slots__ = ("_is_made", "_is_used", "_plain", "_sources", "fields", "type")
+
     def __init__(self, plan: Plan, type_: GraphQLObjectType, collected: CollectedFields) -> None:
         self.type = type_
         self.fields: list[Field] = []
-        self._sources = plan.sources
+        self._sources = plan.kinds.sources
         self._is_used = False
+        self._plain: Plain | None = None
+        self._is_made = False
         for key, details in collected.grouped_field_set.items():
-            definition = plan.document.schema.get_field(type_, details[0].node.name.value)
+            name = details[0].node.name.value
+            definition = plan.document.schema.get_field(type_, name)
             if definition:
-                self.fields.append(Field(plan, type_, key, details, definition))
+                kind = plan.kinds.of(type_, name, definition)
+                self.fields.append(Field(plan, kind, key, details))
 
-    @cached_property
+    @property
     def plain(self) -> Plain | None:
         """The function that gives all fields of an object at once; None where one has to resolve.
 
         It raises for an object that is not as most are.
         """
-        return plain_object(self.type, self.fields, self._sources)
+        if not self._is_made:
+            self._plain = plain_object(self.type, self.fields, self._sources)
+            self._is_made = True
+        return self._plain
 
     def plain_if_used_again(self) -> Plain | None:
         """Give `plain`, less for the first object: code is dear, and many documents come once."""
@@ -176,48 +238,57 @@ async def _filled(
 class Field:
     """One field of a selection, with all that is said of it in the document."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        parent: GraphQLObjectType,
-        key: str,
-        details: list[FieldDetails],
-        definition: GraphQLField,
-    ) -> None:
-        self.plan = plan
-        self.parent = parent
+    __slots__ = (
+        "_is_made",
+        "_is_used",
+        "_plain",
+        "_reads",
+        "_sources",
+        "arguments",
+        "details",
+        "is_async",
+        "key",
+        "kind",
+        "nodes",
+        "resolve",
+        "value",
+    )
+
+    def __init__(self, plan: Plan, kind: Kind, key: str, details: list[FieldDetails]) -> None:
+        self.kind = kind
         self.key = key
         self.details = details
-        self.definition = definition
         self.nodes = Nodes(detail.node for detail in details)
-        self.name = self.nodes[0].name.value
-        resolver = plan.sources.resolver(definition)
-        self.resolve = resolver.call
-        self.is_async = iscoroutinefunction(self.resolve)
+        self.resolve = kind.resolver.call
+        self.is_async = kind.is_async
         self.arguments = arguments(
-            definition, self.nodes[0], resolver, hide_suggestions=plan.document.hide_suggestions
+            kind.definition,
+            self.nodes[0],
+            kind.resolver,
+            hide_suggestions=plan.document.hide_suggestions,
         )
-        self.read = None if definition.args else plan.sources.read(parent, self.name, definition)
-        self._read = None if self.read is None else self.read.function()
-        self._selections: dict[str, Selection] = {}
-        self.value: Value = value_of(definition.type, self)
+        self.value = kind.leaf or value_of(kind.definition.type, Below(plan, details))
+        self._reads = kind.reads
+        self._sources = plan.kinds.sources
         self._is_used = False
-
-    @cached_property
-    def plain(self) -> Plain | None:
-        """The function that completes a value at once, if all below it is plain."""
-        return plain_field(self, self.plan.sources)
+        self._plain: Plain | None = None
+        self._is_made = False
 
     @property
-    def type(self) -> GraphQLOutputType:
-        return self.definition.type
+    def name(self) -> str:
+        return self.kind.name
 
-    def selection(self, type_: GraphQLObjectType) -> Selection:
-        """Give what is selected below, of an object of this type; made when it is first met."""
-        found = self._selections.get(type_.name)
-        if found is None:
-            found = self._selections[type_.name] = self.plan.below(type_, self.details)
-        return found
+    @property
+    def read(self) -> Read | None:
+        return self.kind.read
+
+    @property
+    def plain(self) -> Plain | None:
+        """The function that completes a value at once, if all below it is plain."""
+        if not self._is_made:
+            self._plain = plain_field(self, self._sources)
+            self._is_made = True
+        return self._plain
 
     def execute(self, run: Run, source: Any, path: Path) -> Any:
         """Resolve the field and complete its value; give Later or Wish where that has to wait.
@@ -226,9 +297,9 @@ class Field:
         """
         place = Place(run, self, path)
         try:
-            if self._read is not None:
+            if self._reads is not None:
                 with suppress(Unexpected):
-                    return self._given(place, self._read(source))
+                    return self._given(place, self._reads(source))
             given = self.arguments(run.variables)
             if self.is_async:
                 return Later(self._resolved, place, source, given)

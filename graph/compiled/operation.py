@@ -17,10 +17,9 @@ from graphql.execution.values import VariableValues
 from graphql.pyutils import AwaitableOrValue
 
 from graph.compiled.coercion import Coercion
-from graph.compiled.fields import Plan
+from graph.compiled.fields import Kinds, Plan, Selection
 from graph.compiled.later import Later
 from graph.compiled.run import Document, Run
-from graph.compiled.sources import Sources
 from graph.compiled.variables import Variables
 
 MAX_COERCION_ERRORS: Final = 50
@@ -31,12 +30,12 @@ _CONDITIONS: Final = frozenset({"skip", "include"})
 class Operation:
     """One operation of a document. `execute` can be called as often as there are requests."""
 
-    def __init__(self, document: Document, sources: Sources, coercion: Coercion) -> None:
+    def __init__(self, document: Document, kinds: Kinds, coercion: Coercion) -> None:
         self._document = document
-        self._sources = sources
+        self._kinds = kinds
         self._variables = Variables(document.schema, document.operation, coercion)
         self._conditions = _conditions(document)
-        self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._selections: dict[tuple[Any, ...], Selection] = {}
         self._is_serial = document.operation.operation is OperationType.MUTATION
 
     def coerce(
@@ -64,10 +63,10 @@ class Operation:
         """Execute with variables that are coerced."""
         run = Run(self._document, root, context, variables)
         try:
-            plan = self._plan(variables)
+            selection = self._selection(variables)
             if self._is_serial:
-                return _result(run, Later(plan.root.execute_serially, run, root))
-            data = plan.root.execute(run, root, None)
+                return _result(run, Later(selection.execute_serially, run, root))
+            data = selection.execute(run, root, None)
         except GraphQLError as error:
             result = run.failed(error)
         else:
@@ -76,19 +75,19 @@ class Operation:
             result = run.result(data)
         return _ended(run, result) if run.holds else result
 
-    def _plan(self, variables: VariableValues) -> Plan:
-        """Give the plan for these variables; raise GraphQLError where a directive is wrong."""
+    def _selection(self, variables: VariableValues) -> Selection:
+        """Give what these variables leave; raise GraphQLError where a directive is wrong."""
         given = tuple(variables.coerced.get(name) for name in self._conditions)
-        plan = self._plans.get(given)
-        if plan is None:
+        selection = self._selections.get(given)
+        if selection is None:
             try:
-                plan = Plan(self._document, self._sources, variables)
+                selection = Plan(self._document, self._kinds, variables).root()
             except RecursionError:
                 nested = GraphQLError(SELECTIONS_NESTED_TOO_DEEPLY, self._document.operation)
                 raise nested from None
-            if len(self._plans) < _PLANS:
-                self._plans[given] = plan
-        return plan
+            if len(self._selections) < _PLANS:
+                self._selections[given] = selection
+        return selection
 
 
 async def _result(run: Run, data: Later) -> ExecutionResult:

@@ -40,6 +40,18 @@ def _gather(values: Sequence[Awaitable[Any]]) -> Awaitable[list[Any]]:
     return gather_with_cancel(*values)
 
 
+def _hold(held: list[Awaitable[Any]], awaitable: Awaitable[Any]) -> Awaitable[Any]:
+    begins = begun(awaitable)
+    held.append(begins)
+    return begins
+
+
+def _hold_all(held: list[Awaitable[Any]], values: Sequence[Any]) -> None:
+    for value in values:
+        if is_awaitable(value):
+            _hold(held, value)
+
+
 class Document:
     """What all executions of an operation have in common."""
 
@@ -110,19 +122,12 @@ class Run:
     @property
     def helpers(self) -> GraphQLResolveInfoHelpers:
         if self._helpers is None:
-            self._helpers = GraphQLResolveInfoHelpers(gather=_gather, track=self._track)
+            self._helpers = GraphQLResolveInfoHelpers(_gather, partial(_hold_all, self._held))
         return self._helpers
-
-    def _track(self, values: Sequence[Any]) -> None:
-        for value in values:
-            if is_awaitable(value):
-                self.hold(value)
 
     def hold(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
         """Begin with what a resolver gave to be awaited; it ends with the operation."""
-        held = begun(awaitable)
-        self._held.append(held)
-        return held
+        return _hold(self._held, awaitable)
 
     def hold_asked(self, asked: "asyncio.Future[Any]") -> None:
         """Have what was asked for end with the operation too."""
@@ -181,13 +186,13 @@ class Place:
     def info(self) -> "GraphQLResolveInfo[Any]":
         if self._info is None:
             run, field = self.run, self.field
-            document = run.document
+            document, kind = run.document, field.kind
             self._info = _info(
                 (
-                    field.name,
+                    kind.name,
                     field.nodes,
-                    field.definition.type,
-                    field.parent,
+                    kind.definition.type,
+                    kind.parent,
                     self.path,
                     document.schema,
                     document.fragments,

@@ -31,7 +31,7 @@ from graph.compiled.run import Place
 
 if TYPE_CHECKING:
     from graph.compiled.code import Code
-    from graph.compiled.fields import Field, Selection
+    from graph.compiled.fields import Below, Selection
 
 # What certainly is none of: an awaitable, an exception.
 ORDINARY: Final = frozenset({str, int, float, bool, list, tuple, dict, type(None)})
@@ -40,6 +40,7 @@ ORDINARY: Final = frozenset({str, int, float, bool, list, tuple, dict, type(None
 class Value(ABC):
     """How the values of one type are completed at one place of an operation."""
 
+    __slots__ = ()
     required = False
 
     @abstractmethod
@@ -58,6 +59,7 @@ class Value(ABC):
 
 
 class Required(Value):
+    __slots__ = ("inner", "type")
     required = True
 
     def __init__(self, type_: GraphQLNonNull[Any], inner: Value) -> None:
@@ -75,6 +77,8 @@ class Required(Value):
 
 
 class Leaf(Value):
+    __slots__ = ("coerce", "type")
+
     def __init__(self, type_: GraphQLLeafType) -> None:
         self.type = type_
         self.coerce = type_.coerce_output_value
@@ -96,6 +100,8 @@ class Leaf(Value):
 
 
 class Items(Value):
+    __slots__ = ("item", "type")
+
     def __init__(self, type_: GraphQLOutputType, item: Value) -> None:
         self.type = type_
         self.item = item
@@ -168,13 +174,15 @@ async def _filled(completed: list[Any], pending: list[int]) -> list[Any]:
 
 
 class Object(Value):
-    def __init__(self, type_: GraphQLObjectType, field: "Field") -> None:
+    __slots__ = ("below", "type")
+
+    def __init__(self, type_: GraphQLObjectType, below: "Below") -> None:
         self.type = type_
-        self.field = field
+        self.below = below
 
     @property
     def selection(self) -> "Selection":
-        return self.field.selection(self.type)
+        return self.below.selection(self.type)
 
     def complete(self, place: Place, value: Any, path: Path) -> Any:
         if value is None or value is Undefined:
@@ -208,9 +216,11 @@ class Object(Value):
 class Abstract(Value):
     """An interface or a union; each object's own type decides."""
 
-    def __init__(self, type_: GraphQLAbstractType, field: "Field") -> None:
+    __slots__ = ("_objects", "_resolve", "below", "type")
+
+    def __init__(self, type_: GraphQLAbstractType, below: "Below") -> None:
         self.type = type_
-        self.field = field
+        self.below = below
         self._resolve = type_.resolve_type or default_type_resolver
         self._objects: dict[str, Object] = {}
 
@@ -230,11 +240,10 @@ class Abstract(Value):
     def _of(self, place: Place, name: Any, value: Any) -> Object:
         found = self._objects.get(name) if name.__class__ is str else None
         if found is None:
-            run, field = place.run, self.field
-            type_ = run.careful.ensure_valid_runtime_type(
-                name, self.type, field.details, place.info, value
+            type_ = place.run.careful.ensure_valid_runtime_type(
+                name, self.type, self.below.details, place.info, value
             )
-            found = self._objects[type_.name] = Object(type_, field)
+            found = self._objects[type_.name] = Object(type_, self.below)
         return found
 
     def code(
@@ -252,14 +261,23 @@ async def _whole(value: Any) -> Any:
     return await value if value.__class__ is Later else value
 
 
-def value_of(type_: GraphQLOutputType, field: "Field") -> Value:
+def leaf_of(type_: GraphQLOutputType) -> Value | None:
+    """Give how values of a type are completed that has nothing below; None for any other."""
     if is_non_null_type(type_):
-        return Required(type_, value_of(type_.of_type, field))
+        inner = leaf_of(type_.of_type)
+        return inner and Required(type_, inner)
     if is_list_type(type_):
-        return Items(type_, value_of(type_.of_type, field))
-    if is_leaf_type(type_):
-        return Leaf(type_)
+        inner = leaf_of(type_.of_type)
+        return inner and Items(type_, inner)
+    return Leaf(type_) if is_leaf_type(type_) else None
+
+
+def value_of(type_: GraphQLOutputType, below: "Below") -> Value:
+    if is_non_null_type(type_):
+        return Required(type_, value_of(type_.of_type, below))
+    if is_list_type(type_):
+        return Items(type_, value_of(type_.of_type, below))
     if is_abstract_type(type_):
-        return Abstract(type_, field)
+        return Abstract(type_, below)
     assert isinstance(type_, GraphQLObjectType)
-    return Object(type_, field)
+    return Object(type_, below)

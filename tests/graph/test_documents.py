@@ -1,5 +1,7 @@
 """What may be executed, what is refused before it is, and with which words."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ from graph import documents
 from graph.documents import Documents, Invalid
 from graph.limits import LimitExceeded, Limits
 from graph.schema import schema
+from graph.views import Views
 
 SCHEMA = schema._schema  # noqa: SLF001 - Strawberry has no other way to it
 TYPENAME = "{ __typename }"
@@ -422,6 +425,28 @@ def test_the_fields_of_all_that_is_kept_are_bounded(parsed: list[str]) -> None:
     for query in (a, b, a, c, a, b):
         prepared.prepare(query, None, None)
     assert parsed == [a, b, c, b]
+
+
+def test_a_document_that_is_let_go_of_is_freed_at_once() -> None:
+    """Nothing of it holds itself: else it stays until the collector looks at what is old."""
+    query = """query ($id: ID!, $all: Boolean!) { ...F
+      users { edges { node { id } } } node(id: $id) { ... on User @include(if: $all) { id } } }
+      fragment F on Query { user(id: $id) { id history { nodes { actor { kind } } } } }"""
+    kept = Documents(SCHEMA, Limits(), Views(schema))
+    for n in range(3):
+        compiled = kept.prepare(query.replace("F", f"F{n}"), None, {}).compiled
+        assert compiled
+        for every in (True, False):
+            variables = compiled.coerce({"id": "VXNlcjox", "all": every})
+            selection = compiled._selection(variables)  # noqa: SLF001 - as an execution has it
+            made = [field.plain for field in selection.fields]
+            assert any(made)
+    del compiled, selection, variables, made
+    gc.collect()
+    found = weakref.ref(next(iter(kept._documents.values())).document)  # noqa: SLF001 - nobody else gives it up
+    kept._documents.clear()  # noqa: SLF001 - as above
+    assert found() is None
+    assert gc.collect() == 0
 
 
 def test_what_is_invalid_is_not_kept(parsed: list[str]) -> None:
