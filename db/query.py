@@ -87,6 +87,9 @@ def _row_of(columns: tuple[str, ...]) -> type[Row]:
 
 
 def _binder(type_: TypeEngine[Any], dialect: Dialect) -> Processor | None:
+    if isinstance(type_, Enum) and type_.enum_class:
+        names: dict[Any, str | None] = {type_.enum_class(name): name for name in type_.enums}
+        return {None: None, **names}.__getitem__
     return type_.dialect_impl(dialect).bind_processor(dialect)
 
 

@@ -26,6 +26,8 @@ Id = BigInteger().with_variant(Integer(), "sqlite")
 
 Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
 
+_NO_ZONE = "a moment needs a time zone"
+
 
 def code_point_text(length: int | None = None) -> String:
     """Text that compares and sorts by code point, whatever the database's locale is."""
@@ -42,9 +44,15 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a moment needs a time zone")
+            raise ValueError(_NO_ZONE)
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], datetime | None]:
+        """Convert what has to be: PostgreSQL's driver takes aware datetimes of any zone."""
+        if dialect.name == "sqlite":
+            return super().bind_processor(dialect)  # type: ignore[return-value]  # it has one
+        return _aware
 
     def result_processor(
         self,
@@ -53,6 +61,12 @@ class UtcDateTime(TypeDecorator[datetime]):
     ) -> Callable[[Any], datetime | None] | None:
         """Convert what has to be: PostgreSQL's driver gives aware datetimes in UTC itself."""
         return _kept_as_text if dialect.name == "sqlite" else None
+
+
+def _aware(value: datetime | None) -> datetime | None:
+    if value is not None and value.tzinfo is None:
+        raise ValueError(_NO_ZONE)
+    return value
 
 
 def _kept_as_text(value: str | None) -> datetime | None:

@@ -303,6 +303,9 @@ class Plan:
             self.drafts.append(after)
 
 
+_KEYS = tuple(KEY_COLUMNS.values())
+
+
 def _confirmed(erase: Erase, user: User) -> bool:
     given = erase.confirm_username
     return given is None or identity.username_key(given) == user.username_key
@@ -310,13 +313,13 @@ def _confirmed(erase: Erase, user: User) -> bool:
 
 def kept(user: User) -> list[Key]:
     """List the unique values that stand in a user, whether they are free for others or not."""
-    values = ((column, getattr(user, column)) for column in KEY_COLUMNS.values())
-    return [(column, value) for column, value in values if value is not None]
+    columns = vars(user)
+    return [(name, columns[name]) for name in _KEYS if columns[name] is not None]
 
 
 def held(user: User) -> list[Key]:
     """List the unique values that nobody else can have: a deleted user has let go of theirs."""
-    return [] if user.status is UserStatus.DELETED else kept(user)
+    return [] if vars(user)["status"] is UserStatus.DELETED else kept(user)
 
 
 def changed(user: User, columns: Columns) -> User:
