@@ -432,21 +432,23 @@ def test_a_document_that_is_let_go_of_is_freed_at_once() -> None:
     query = """query ($id: ID!, $all: Boolean!) { ...F
       users { edges { node { id } } } node(id: $id) { ... on User @include(if: $all) { id } } }
       fragment F on Query { user(id: $id) { id history { nodes { actor { kind } } } } }"""
-    kept = Documents(SCHEMA, Limits(), Views(schema))
-    for n in range(3):
-        compiled = kept.prepare(query.replace("F", f"F{n}"), None, {}).compiled
-        assert compiled
-        for every in (True, False):
-            variables = compiled.coerce({"id": "VXNlcjox", "all": every})
-            selection = compiled._selection(variables)  # noqa: SLF001 - as an execution has it
-            made = [field.plain for field in selection.fields]
-            assert any(made)
-    del compiled, selection, variables, made
-    gc.collect()
-    found = weakref.ref(next(iter(kept._documents.values())).document)  # noqa: SLF001 - nobody else gives it up
-    kept._documents.clear()  # noqa: SLF001 - as above
-    assert found() is None
-    assert gc.collect() == 0
+    kept = Documents(SCHEMA, Limits(), Views(schema), kept=1)
+    compiled = kept.prepare(query, None, {}).compiled
+    assert compiled
+    parts: list[weakref.ref[Any]] = [weakref.ref(compiled)]
+    for every in (True, False):
+        variables = compiled.coerce({"id": "VXNlcjox", "all": every})
+        selection = compiled._selection(variables)  # noqa: SLF001 - as an execution has it
+        parts += [weakref.ref(plain) for field in selection.fields if (plain := field.plain)]
+        parts += [weakref.ref(field.nodes) for field in selection.fields]
+    assert len(parts) > 7
+    del compiled, selection, variables, plain
+    gc.disable()
+    try:
+        kept.prepare(TYPENAME, None, None)
+        assert [part() for part in parts] == [None] * len(parts)
+    finally:
+        gc.enable()
 
 
 def test_what_is_invalid_is_not_kept(parsed: list[str]) -> None:
