@@ -67,7 +67,9 @@ class Database:
                 **_OPTIONS,
                 **pool,
             )
-        self.reader = Reader(self.engine, sqlite.fetch if self.is_sqlite else postgres.fetch)
+        own = sqlite if self.is_sqlite else postgres
+        self._autocommit = own.AUTOCOMMIT
+        self.reader = Reader(self.engine, own.fetch, own.AUTOCOMMIT)
         # Apart, so that a notification never waits for a request's connection, nor takes it one.
         self._notifier = None if self.is_sqlite else self._another()
         # SQLite has one writer: in this process writers queue here, where a waiter costs nothing,
@@ -79,9 +81,7 @@ class Database:
 
     async def begin_reading(self, session: AsyncSession) -> None:
         """Take a connection in autocommit; `session.close()` gives it back."""
-        await session.connection(
-            execution_options={} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
-        )
+        await session.connection(execution_options=self._autocommit)
 
     @asynccontextmanager
     async def transaction(

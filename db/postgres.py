@@ -1,7 +1,7 @@
 """PostgreSQL: how it is connected to, and what only it needs."""
 
-from collections.abc import Awaitable, Generator, Sequence
-from typing import Any
+from collections.abc import Awaitable, Generator, Mapping, Sequence
+from typing import Any, Final
 
 import asyncpg
 from sqlalchemy import URL
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from db.pool import PostgresPool, watch
 
+AUTOCOMMIT: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
 _CONNECT_SECONDS = 5
 
 

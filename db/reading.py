@@ -31,17 +31,11 @@ class _Cut(ConnectionResetError):
 
 
 class Reader:
-    """Runs reads on one engine; `fetch` is the driver's way."""
+    """Runs reads on one engine; `fetch` is the driver's way, `autocommit` the options for it."""
 
-    def __init__(self, engine: AsyncEngine, fetch: Fetch) -> None:
+    def __init__(self, engine: AsyncEngine, fetch: Fetch, autocommit: Mapping[str, Any]) -> None:
         self._engine = engine.sync_engine
-        # SQLite's driver is in autocommit already. It would be told again in its thread, and who is
-        # cancelled meanwhile leaves a connection behind that nobody closes.
-        self._autocommit = (
-            self._engine
-            if self._engine.dialect.name == "sqlite"
-            else self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        )
+        self._autocommit = self._engine.execution_options(**autocommit)
         self.fetch = fetch
         self._cut_at = 0.0
         self._lookups: dict[Select[Any], Lookup] = {}

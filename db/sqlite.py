@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
@@ -15,6 +15,9 @@ from db.pool import FairPool
 
 T = TypeVar("T")
 
+# The driver is in autocommit already. It would be told again in its thread, and who is cancelled
+# meanwhile leaves a connection behind that nobody closes.
+AUTOCOMMIT: Final[Mapping[str, Any]] = {}
 # Longer than any write of ours takes: another process may hold the one write lock.
 _BUSY_MS = 30_000
 CHECKPOINT: Final = "PRAGMA wal_checkpoint(TRUNCATE)"

@@ -26,8 +26,6 @@ Id = BigInteger().with_variant(Integer(), "sqlite")
 
 Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
 
-_NO_ZONE = "a moment needs a time zone"
-
 
 def code_point_text(length: int | None = None) -> String:
     """Text that compares and sorts by code point, whatever the database's locale is."""
@@ -41,12 +39,10 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(_NO_ZONE)
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+        value = _aware(value)
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], datetime | None]:
         """Convert what has to be: PostgreSQL's driver takes aware datetimes of any zone."""
@@ -65,7 +61,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def _aware(value: datetime | None) -> datetime | None:
     if value is not None and value.tzinfo is None:
-        raise ValueError(_NO_ZONE)
+        raise ValueError("a moment needs a time zone")
     return value
 
 

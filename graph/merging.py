@@ -48,16 +48,11 @@ class _Doubtful(Exception):
 
 def merges(schema: GraphQLSchema, document: DocumentNode) -> bool:
     """Tell whether the fields of all operations are known to merge."""
-    operations = [
-        node for node in document.definitions if isinstance(node, OperationDefinitionNode)
-    ]
     look = _Look(schema, document)
     try:
-        for operation in operations:
-            root = schema.get_root_type(operation.operation)
-            if root is None:
-                return False
-            look.at(root, operation.selection_set)
+        for node in document.definitions:
+            if isinstance(node, OperationDefinitionNode):
+                look.at(node)
     except _Doubtful:
         return False
     return True
@@ -73,9 +68,12 @@ class _Look:
         }
         self._left = _MOST
 
-    def at(self, root: GraphQLNamedType, selections: SelectionSetNode) -> None:
+    def at(self, operation: OperationDefinitionNode) -> None:
         """Raise _Doubtful where fields are not known to merge."""
-        levels: list[list[_Selected]] = [[(root, selections)]]
+        root = self._schema.get_root_type(operation.operation)
+        if root is None:
+            raise _Doubtful
+        levels: list[list[_Selected]] = [[(root, operation.selection_set)]]
         for level in levels:
             for fields in self._by_response_name(level).values():
                 _compare(fields)

@@ -303,9 +303,6 @@ class Plan:
             self.drafts.append(after)
 
 
-_KEYS = tuple(KEY_COLUMNS.values())
-
-
 def _confirmed(erase: Erase, user: User) -> bool:
     given = erase.confirm_username
     return given is None or identity.username_key(given) == user.username_key
@@ -314,7 +311,7 @@ def _confirmed(erase: Erase, user: User) -> bool:
 def kept(user: User) -> list[Key]:
     """List the unique values that stand in a user, whether they are free for others or not."""
     columns = vars(user)
-    return [(name, columns[name]) for name in _KEYS if columns[name] is not None]
+    return [(name, columns[name]) for name in KEY_COLUMNS.values() if columns[name] is not None]
 
 
 def held(user: User) -> list[Key]:

@@ -120,16 +120,17 @@ class Code:
             lines.append(f"{self.constant(_ordinary()[0])}({name})")
         held: dict[str, str] = {}
         for field in fields:
-            if field.name == "__typename":
+            read = field.kind.read
+            if field.kind.name == "__typename":
                 members.append(f"{field.key!r}: {type_.name!r}")
                 continue
             value = self.variable()
             source = name
-            if field.read is not None and field.read.of is not None and not records:
-                if field.read.of not in held:
-                    held[field.read.of] = self.variable()
-                    lines.append(f"{held[field.read.of]} = {name}.{field.read.of}")
-                source = held[field.read.of]
+            if read is not None and read.of is not None and not records:
+                if read.of not in held:
+                    held[read.of] = self.variable()
+                    lines.append(f"{held[read.of]} = {name}.{read.of}")
+                source = held[read.of]
             completing = self._field(field, source, value, records=records)
             if completing is None:
                 return None
@@ -138,7 +139,7 @@ class Code:
         return [*lines, f"{name} = {{{', '.join(members)}}}"]
 
     def _field(self, field: "Field", source: str, value: str, *, records: bool) -> list[str] | None:
-        read = field.read
+        read = field.kind.read
         if read is None or (records and read.of is None):
             return None
         if read.records is not None:

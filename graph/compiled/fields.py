@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from graph.compiled.arguments import arguments
 from graph.compiled.code import Plain, plain_field, plain_object
 from graph.compiled.later import Asked, Later, Wanted, together
 from graph.compiled.run import Document, Place, Run
-from graph.compiled.sources import Read, Sources, Unexpected
+from graph.compiled.sources import Sources, Unexpected
 from graph.compiled.values import ORDINARY, leaf_of, value_of
 
 if TYPE_CHECKING:
@@ -40,16 +41,29 @@ class Nodes(list[FieldNode]):
 class Kind:
     """What is the same of a field wherever it stands in a document."""
 
-    __slots__ = ("definition", "is_async", "leaf", "name", "parent", "read", "reads", "resolver")
+    __slots__ = (
+        "definition",
+        "is_async",
+        "leaf",
+        "name",
+        "parent",
+        "read",
+        "reads",
+        "resolve",
+        "resolver",
+        "sources",
+    )
 
     def __init__(
         self, sources: Sources, parent: GraphQLObjectType, name: str, definition: GraphQLField
     ) -> None:
+        self.sources = sources
         self.parent = parent
         self.name = name
         self.definition = definition
         self.resolver = sources.resolver(definition)
-        self.is_async = iscoroutinefunction(self.resolver.call)
+        self.resolve = self.resolver.call
+        self.is_async = iscoroutinefunction(self.resolve)
         self.read = None if definition.args else sources.read(parent, name, definition)
         self.reads = None if self.read is None else self.read.function()
         self.leaf = leaf_of(definition.type)
@@ -131,15 +145,13 @@ class Below:
 class Selection:
     """The fields to give of an object of one type."""
 
-    __slots__ = ("_is_made", "_is_used", "_plain", "_sources", "fields", "type")
+    __slots__ = ("__dict__", "_is_used", "_sources", "fields", "type")  # the first is for `plain`
 
     def __init__(self, plan: Plan, type_: GraphQLObjectType, collected: CollectedFields) -> None:
         self.type = type_
         self.fields: list[Field] = []
         self._sources = plan.kinds.sources
         self._is_used = False
-        self._plain: Plain | None = None
-        self._is_made = False
         for key, details in collected.grouped_field_set.items():
             name = details[0].node.name.value
             definition = plan.document.schema.get_field(type_, name)
@@ -147,16 +159,13 @@ class Selection:
                 kind = plan.kinds.of(type_, name, definition)
                 self.fields.append(Field(plan, kind, key, details))
 
-    @property
+    @cached_property
     def plain(self) -> Plain | None:
         """The function that gives all fields of an object at once; None where one has to resolve.
 
         It raises for an object that is not as most are.
         """
-        if not self._is_made:
-            self._plain = plain_object(self.type, self.fields, self._sources)
-            self._is_made = True
-        return self._plain
+        return plain_object(self.type, self.fields, self._sources)
 
     def plain_if_used_again(self) -> Plain | None:
         """Give `plain`, less for the first object: code is dear, and many documents come once."""
@@ -238,29 +247,14 @@ async def _filled(
 class Field:
     """One field of a selection, with all that is said of it in the document."""
 
-    __slots__ = (
-        "_is_made",
-        "_is_used",
-        "_plain",
-        "_reads",
-        "_sources",
-        "arguments",
-        "details",
-        "is_async",
-        "key",
-        "kind",
-        "nodes",
-        "resolve",
-        "value",
-    )
+    # The first is for `plain`, which most never have.
+    __slots__ = ("__dict__", "_is_used", "arguments", "details", "key", "kind", "nodes", "value")
 
     def __init__(self, plan: Plan, kind: Kind, key: str, details: list[FieldDetails]) -> None:
         self.kind = kind
         self.key = key
         self.details = details
         self.nodes = Nodes(detail.node for detail in details)
-        self.resolve = kind.resolver.call
-        self.is_async = kind.is_async
         self.arguments = arguments(
             kind.definition,
             self.nodes[0],
@@ -268,42 +262,27 @@ class Field:
             hide_suggestions=plan.document.hide_suggestions,
         )
         self.value = kind.leaf or value_of(kind.definition.type, Below(plan, details))
-        self._reads = kind.reads
-        self._sources = plan.kinds.sources
         self._is_used = False
-        self._plain: Plain | None = None
-        self._is_made = False
 
-    @property
-    def name(self) -> str:
-        return self.kind.name
-
-    @property
-    def read(self) -> Read | None:
-        return self.kind.read
-
-    @property
+    @cached_property
     def plain(self) -> Plain | None:
         """The function that completes a value at once, if all below it is plain."""
-        if not self._is_made:
-            self._plain = plain_field(self, self._sources)
-            self._is_made = True
-        return self._plain
+        return plain_field(self, self.kind.sources)
 
     def execute(self, run: Run, source: Any, path: Path) -> Any:
         """Resolve the field and complete its value; give Later or Wish where that has to wait.
 
         Raises the located error of a field that cannot be null.
         """
-        place = Place(run, self, path)
+        place, kind = Place(run, self, path), self.kind
         try:
-            if self._reads is not None:
+            if kind.reads is not None:
                 with suppress(Unexpected):
-                    return self._given(place, self._reads(source))
+                    return self._given(place, kind.reads(source))
             given = self.arguments(run.variables)
-            if self.is_async:
+            if kind.is_async:
                 return Later(self._resolved, place, source, given)
-            return self._given(place, self.resolve(source, place.info, **given))
+            return self._given(place, kind.resolve(source, place.info, **given))
         except Exception as error:  # noqa: BLE001 - every error of a field stands at its place
             return place.failed(error, path, required=self.value.required)
 
@@ -329,7 +308,8 @@ class Field:
 
     async def _resolved(self, place: Place, source: Any, given: Mapping[str, Any]) -> Any:
         try:
-            completed = self._completed(place, await self.resolve(source, place.info, **given))
+            found = await self.kind.resolve(source, place.info, **given)
+            completed = self._completed(place, found)
             return await completed if completed.__class__ is Later else completed
         except Exception as error:  # noqa: BLE001 - as above
             return place.failed(error, place.path, required=self.value.required)
