@@ -119,7 +119,8 @@ class Callers:
             if user is None
             else Actor(ActorKind.USER, str(user.id), claims.label)
         )
-        return Caller(actor, claims.scopes, user and user.id, claims.expires_at)
+        user_id = user and user.id
+        return Caller(actor, claims.scopes, user_id, claims.expires_at, claims.subject)
 
     async def _service(self, text: str) -> Caller:
         if not self._api_keys:

@@ -112,7 +112,8 @@ class Mutation:
 
     @strawberry.mutation(
         description="Bring a deleted user back, deactivated. Refused where another user has their "
-        "username, e-mail address or external id by now."
+        "username, e-mail address or external id by now, and where the external id is the `sub` of "
+        "the caller's own token."
     )
     async def restore_user(
         self,

@@ -34,6 +34,7 @@ from users.operations import (
     UpsertById,
     UpsertByKey,
 )
+from users.policy import OWN_SUBJECT
 from users.request import KEY_COLUMNS, Key, Request
 
 COLUMNS: Final = tuple(column.key for column in User.__table__.columns)
@@ -92,15 +93,19 @@ class _Refusal(Exception):
 
 
 class Plan:
-    """What is to be written. A user that is yet to be inserted has a negative id."""
+    """What is to be written. A user that is yet to be inserted has a negative id.
 
-    def __init__(self, stock: Stock, recorder: Recorder) -> None:
+    `subject` is the `sub` of the caller's token, which no user can be given by a restoration.
+    """
+
+    def __init__(self, stock: Stock, recorder: Recorder, subject: str | None = None) -> None:
         self.stock = stock
         self.users = dict(stock.users)
         self.events: list[Event] = []
         self.drafts: list[User] = []
         self.erased: list[int] = []
         self._recorder = recorder
+        self._subject = subject
         self._new_ids = count(-1, -1)
         self._owners = dict(stock.holders)
         self._owners |= {key: user.id for user in stock.users.values() for key in held(user)}
@@ -205,8 +210,8 @@ class Plan:
                 return Result(user)
             columns: Columns = {"erase_after": retention.erase_after}
             return self._write(user, UserAction.UPDATE, columns, at, request.reason)
-        if action is UserAction.RESTORE and (taken := self._taken(dict(kept(user)), user.id)):
-            raise _Refusal(taken)
+        if action is UserAction.RESTORE and (problems := self._unrestorable(user)):
+            raise _Refusal(problems)
         columns = {
             "status": status,
             "is_active": status is UserStatus.ACTIVE,
@@ -216,6 +221,12 @@ class Plan:
             "erase_after": retention and retention.erase_after,
         }
         return self._write(user, action, columns, at, request.reason)
+
+    def _unrestorable(self, user: User) -> list[Problem]:
+        problems: list[Problem] = [*self._taken(dict(kept(user)), user.id)]
+        if user.external_id is not None and user.external_id == self._subject:
+            problems.append(replace(OWN_SUBJECT, field="id"))
+        return problems
 
     def _erase(self, request: Request, erase: Erase, at: datetime) -> Result:
         user, problems = self._find(erase.user_id, UserAction.ERASE, erase.expected_version)

@@ -4,7 +4,7 @@ A right is a scope of the caller's, or that the user is the caller themselves. W
 answered from the caller alone, before anything is looked up, so that a refusal tells nothing.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -23,7 +23,16 @@ from users.errors import (
 )
 from users.events import Actor
 from users.lifecycle import UserAction, UserStatus, next_status
-from users.operations import Erase, Operation, Result, Transition, Update
+from users.operations import (
+    Create,
+    Erase,
+    Operation,
+    Result,
+    Transition,
+    Update,
+    UpsertById,
+    UpsertByKey,
+)
 
 
 class Scope(StrEnum):
@@ -31,6 +40,7 @@ class Scope(StrEnum):
     WRITE = "users:write"
     ERASE = "users:erase"
     HISTORY = "users:history"
+    LINK = "users:link"
 
 
 EVERY_SCOPE = frozenset(Scope)
@@ -41,13 +51,15 @@ class Caller:
     """Whoever asks: what they are known as, what they may, and until when.
 
     `user_id` is the user they are themselves, where the directory knows them; their actor is of
-    the kind USER then, with the same id as text.
+    the kind USER then, with the same id as text. `subject` is the `sub` of their token; None for an
+    API key and in development. It is not compared: no result depends on it.
     """
 
     actor: Actor
     scopes: frozenset[Scope] = frozenset()
     user_id: int | None = None
     expires_at: datetime | None = None
+    subject: str | None = field(default=None, compare=False, repr=False)
 
 
 NOT_ALLOWED: Final = GeneralProblem(
@@ -56,7 +68,15 @@ NOT_ALLOWED: Final = GeneralProblem(
 NOT_ACTIVE: Final = replace(NOT_ALLOWED, message="You are not an active user any more.")
 _LINK: Final = FieldProblem(
     code=ErrorCode.FORBIDDEN,
-    message="You may not change your own external id: it says whose your sign-in is.",
+    message="Missing scope `users:link`. It is required to set or clear an external id, which "
+    "decides who can sign in as the user.",
+    field="external_id",
+)
+# Otherwise `users:link` would be the right to become any user, and to read as them.
+OWN_SUBJECT: Final = FieldProblem(
+    code=ErrorCode.FORBIDDEN,
+    message="The external id is the `sub` of your own token. A caller cannot link a user to their "
+    "own sign-in; another caller with the scope `users:link` can.",
     field="external_id",
 )
 _ERASURE: Final = FieldProblem(
@@ -107,16 +127,49 @@ def may(caller: Caller, action: UserAction, user_id: int | None) -> bool:
 
 def refusal(caller: Caller, operation: Operation) -> Problem | None:
     """Tell what forbids the operation; None where nothing does."""
+    return _missing_right(caller, operation) or _link_refusal(caller, operation)
+
+
+def _missing_right(caller: Caller, operation: Operation) -> Problem | None:
+    """Return what forbids the operation, whatever external id it sets."""
     writes = Scope.WRITE in caller.scopes
     match operation:
-        case Update(user_id=user_id, fields=fields) if not writes and is_self(caller, user_id):
-            return _LINK if "external_id" in fields else None
+        case Update(user_id=user_id) if is_self(caller, user_id):
+            return None
         case Erase(user_id=user_id):
             return None if may(caller, UserAction.ERASE, user_id) else NOT_ALLOWED
         case Transition(retention=retention) if writes and retention is not None:
             return None if Scope.ERASE in caller.scopes else _ERASURE
         case _:
             return None if writes else NOT_ALLOWED
+
+
+def _link_refusal(caller: Caller, operation: Operation) -> Problem | None:
+    external_ids = _external_ids(operation)
+    place = next(iter(external_ids), None)
+    if place is None:
+        return None
+    if Scope.LINK not in caller.scopes:
+        return replace(_LINK, field=place)
+    own = [place for place, given in external_ids.items() if given and given == caller.subject]
+    return replace(OWN_SUBJECT, field=own[0]) if own else None
+
+
+def _external_ids(operation: Operation) -> dict[str, str | None]:
+    """Return the external ids that an operation sets, by their place in the input; None clears.
+
+    An upsert by an external id counts, since it can create the user.
+    """
+    found: dict[str, str | None] = {}
+    match operation:
+        case Create(fields={"external_id": str(given)}):
+            found["external_id"] = given
+        case Update(fields=fields) | UpsertById(fields=fields) | UpsertByKey(fields=fields):
+            if "external_id" in fields:
+                found["external_id"] = fields["external_id"]
+    if isinstance(operation, UpsertByKey) and operation.by == "external_id":
+        found["by.external_id"] = operation.value
+    return found
 
 
 def acts(caller: Caller, status: UserStatus | None) -> bool:

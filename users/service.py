@@ -134,7 +134,8 @@ class UserService:
             look = True  # to name what is taken beside the other problems
 
     def _plan_of(self, stock: Stock) -> Plan:
-        return Plan(stock, Recorder(self.caller.actor, self.request_id))
+        recorder = Recorder(self.caller.actor, self.request_id)
+        return Plan(stock, recorder, self.caller.subject)
 
     def _acts(self, stock: Stock) -> bool:
         user = stock.users.get(self.caller.user_id or 0)

@@ -24,7 +24,11 @@ from users.operations import (
 _NEW_USERNAME = "3 to 64 letters, digits and signs by RFC 8265; cannot be null."
 _NEW_EMAIL = "An e-mail address of at most 254 characters; cannot be null."
 _NEW_DISPLAY_NAME = "One line of 1 to 200 characters; null clears it."
-_NEW_EXTERNAL_ID = "Another system's key, of 1 to 255 characters; null clears it."
+_LINK = (
+    "Requires the scope `users:link`, and cannot be the `sub` of the caller's own token: it "
+    "decides who can sign in as the user."
+)
+_NEW_EXTERNAL_ID = f"Another system's key, of 1 to 255 characters; null clears it. {_LINK}"
 _REASON = "Why: one line of 1 to 500 characters, kept in the history."
 _EXPECTED_VERSION = "The version that was seen; where there is another by now, nothing is written."
 _IDEMPOTENCY_KEY = (
@@ -54,7 +58,7 @@ class CreateUserInput:
     )
     is_active: bool = strawberry.field(default=True, description="False adds the user deactivated.")
     external_id: str | None = strawberry.field(
-        default=None, description="Another system's key, of 1 to 255 characters."
+        default=None, description=f"Another system's key, of 1 to 255 characters. {_LINK}"
     )
     validate_only: bool = strawberry.field(default=False, description=_VALIDATE_ONLY)
     idempotency_key: str | None = strawberry.field(default=None, description=_IDEMPOTENCY_KEY)

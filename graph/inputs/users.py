@@ -31,7 +31,9 @@ class UserBy:
         description="The e-mail address, without regard to case and Unicode form.",
     )
     external_id: str | None = strawberry.field(
-        default=strawberry.UNSET, description="Another system's key, to the letter."
+        default=strawberry.UNSET,
+        description="Another system's key, to the letter. In `upsertUser` it requires the scope "
+        "`users:link`, because the new user is given it.",
     )
 
     def given(self) -> tuple[str, Any]:

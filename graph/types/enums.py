@@ -45,7 +45,8 @@ _describe(
 _describe(
     UserAction,
     "What can be done with a user.",
-    UPDATE="Change the username, the e-mail address or the display name: `updateUser`.",
+    UPDATE="Change the username, the e-mail address or the display name: `updateUser`. The "
+    "external id requires the scope `users:link` too.",
     DEACTIVATE="Switch the user off: `deactivateUser`.",
     REACTIVATE="Switch the user on again: `reactivateUser`.",
     DELETE="Delete the user, so that they can be restored: `deleteUser`.",

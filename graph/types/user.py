@@ -61,7 +61,8 @@ class User(View, Node):
     )
     external_id: str | None = strawberry.field(
         description="Another system's key for this user (SCIM, HR, an identity provider's `sub`), "
-        "to the letter. Unique among the users that are not deleted."
+        "to the letter. Unique among the users that are not deleted. A token with this `sub` signs "
+        "in as this user, whichever issuer it is from."
     )
     version: int = strawberry.field(
         description="How often the user was written: 1 after creation, one more for each change."

@@ -77,6 +77,22 @@ async def test_a_subject_that_is_linked_is_that_user(database: Database, callers
     )
 
 
+async def test_a_caller_knows_the_subject_of_their_token(
+    database: Database, callers: Callers
+) -> None:
+    await add(database, user(external_id="hr-1"))
+    _, text = await new_key(database)
+    for authorization, user_id, subject in (
+        (bearer(), 1, "hr-1"),
+        (bearer(sub="sync"), None, "sync"),
+        (f"Bearer {text}", None, None),
+    ):
+        caller = await callers.identify(authorization)
+        assert caller is not None
+        assert (caller.user_id, caller.subject) == (user_id, subject)
+        assert "hr-1" not in repr(caller)
+
+
 async def test_a_subject_that_nobody_has_is_a_service(database: Database, callers: Callers) -> None:
     deleted = user(external_id="hr-1", **DELETED)
     await add(database, deleted, user(external_id="HR-1", **OTHER))

@@ -28,7 +28,7 @@ from tests.sockets import FEED, PROTOCOL, address, event, hear, say, subscribe
 
 COUNT = "{ users { totalCount } }"
 VIEWER = "{ viewer { username externalId isViewer } users(first: 5) { nodes { isViewer } } }"
-EVERYTHING = "users:read users:write users:history users:erase"
+EVERYTHING = "users:read users:write users:history users:erase users:link"
 DEACTIVATE = (
     """mutation ($id: ID!) { deactivateUser(input: {id: $id}) { changed errors { code } } }"""
 )
@@ -251,6 +251,22 @@ async def test_who_is_known_is_themselves_and_a_reader_cannot_write(database_url
             assert payload["user"] is None
             assert [{k: e[k] for k in refusal} for e in payload["errors"]] == [refusal]
         assert await server.ask(key, COUNT) == {"users": {"totalCount": 2}}
+
+
+UPDATE = """mutation ($input: UpdateUserInput!) { updateUser(input: $input) {
+  user { id } errors { code path } } }"""
+
+
+async def test_a_token_links_no_user_to_itself(database_url: str) -> None:
+    async with production(database_url) as server:
+        user = await server.add("ada")
+        for scope in ("users:read users:write", EVERYTHING):
+            sync = bearer(scope, sub="sync")
+            payload = await server.ask(sync, UPDATE, input={"id": user, "externalId": "sync"})
+            refusal = {"code": "FORBIDDEN", "path": ["input", "externalId"]}
+            assert payload == {"updateUser": {"user": None, "errors": [refusal]}}
+            found = await server.ask(sync, "{ viewer { id } users { nodes { externalId } } }")
+            assert found == {"viewer": None, "users": {"nodes": [{"externalId": None}]}}
 
 
 async def test_a_token_that_ends_ends_what_it_began(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The pure product: every set of scopes, on oneself and on others, in every status."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, product
 
@@ -24,9 +25,15 @@ from users.operations import (
 )
 from users.policy import EVERY_SCOPE, Caller, Scope
 
-READ, WRITE, ERASE, HISTORY = Scope.READ, Scope.WRITE, Scope.ERASE, Scope.HISTORY
+READ, WRITE, ERASE, HISTORY, LINK = (
+    Scope.READ,
+    Scope.WRITE,
+    Scope.ERASE,
+    Scope.HISTORY,
+    Scope.LINK,
+)
 A, I, D = UserStatus.ACTIVE, UserStatus.DEACTIVATED, UserStatus.DELETED  # noqa: E741
-SCOPES = [frozenset(some) for n in range(5) for some in combinations(Scope, n)]
+SCOPES = [frozenset(some) for n in range(len(Scope) + 1) for some in combinations(Scope, n)]
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 ME, OTHER = 7, 8
 
@@ -35,7 +42,7 @@ def caller(scopes: frozenset[Scope], user_id: int | None = ME) -> Caller:
     actor = Actor(ActorKind.SERVICE, id="sync")
     if user_id is not None:
         actor = Actor(ActorKind.USER, id=str(user_id))
-    return Caller(actor, scopes, user_id)
+    return Caller(actor, scopes, user_id, subject="sync")
 
 
 def named(value: object) -> str | None:
@@ -66,9 +73,35 @@ def test_reading_takes_the_scope_or_being_the_one(who: Caller) -> None:
     assert condition == ("true" if all_read else "users.id IN (7)" if mine else "false")
 
 
+def linking(external_id: str | None) -> Iterator[tuple[str, Operation, str]]:
+    """Yield each way to set an external id of others, with its place in the input."""
+    yield "update", Update(user_id=OTHER, fields={"external_id": external_id}), "external_id"
+    yield "update nobody", Update(user_id=None, fields={"external_id": external_id}), "external_id"
+    checked = Update(user_id=OTHER, fields={"external_id": external_id}, validate_only=True)
+    yield "validate an update", checked, "external_id"
+    yield (
+        "upsert by id",
+        UpsertById(by="id", user_id=OTHER, fields={"external_id": external_id}),
+        "external_id",
+    )
+    by_name = UpsertByKey(by="username", value="ada", fields={"external_id": external_id})
+    yield "upsert by username", by_name, "external_id"
+    if external_id is not None:
+        new = Create(fields={"username": "a", "external_id": external_id})
+        yield "create", new, "external_id"
+        yield "validate a creation", replace(new, validate_only=True), "external_id"
+        by_it = UpsertByKey(by="external_id", value=external_id, fields={})
+        yield "upsert by it", by_it, "by.external_id"
+
+
 def operations() -> Iterator[tuple[str, Operation, frozenset[Scope]]]:
     """Give each kind of operation on others, with the scopes that it takes."""
-    write, erase = frozenset({WRITE}), frozenset({ERASE})
+    write, erase, link = frozenset({WRITE}), frozenset({ERASE}), frozenset({LINK})
+    for external_id in ("hr-1", "", None):
+        for name, operation, place in linking(external_id):
+            yield f"{name} {external_id} at {place}", operation, write | link
+    unlinked = Create(fields={"username": "a", "email": "b", "external_id": None})
+    yield "create without", unlinked, write
     yield "create", Create(fields={"username": "ada", "email": "a@example.com"}), write
     yield "update", Update(user_id=OTHER, fields={"username": "ada"}), write
     yield "nobody", Update(user_id=None, fields={"username": "ada"}), write
@@ -100,22 +133,45 @@ def test_writing_takes_the_scope(
         assert (problem is None) is (needed <= scopes), name
         if problem:
             assert problem.code is ErrorCode.FORBIDDEN
-            only_later = "until" in name and WRITE in scopes
-            assert problem.field == ("erase_after" if only_later else "")
+            place = "erase_after" if "until" in name else name.partition(" at ")[2]
+            assert problem.field == (place if WRITE in scopes else "")
 
 
 @pytest.mark.parametrize("scopes", SCOPES, ids=named)
 def test_one_s_own_fields_take_no_scope_but_the_link_does(scopes: frozenset[Scope]) -> None:
     mine = Update(user_id=ME, fields={"username": "a", "email": "b", "display_name": None})
     link = Update(user_id=ME, fields={"external_id": None, "username": "a"})
-    writes = WRITE in scopes
+    writes, links = WRITE in scopes, LINK in scopes
     assert policy.refusal(caller(scopes), mine) is None
     assert (policy.refusal(caller(scopes, None), mine) is None) is writes
     told = policy.refusal(caller(scopes), link)
-    assert (told is None) is writes
+    assert (told is None) is links
     if told:
         assert isinstance(told, FieldProblem)
         assert (told.code, told.field) == (ErrorCode.FORBIDDEN, "external_id")
+        assert told.message.startswith("Missing scope `users:link`.")
+
+
+@pytest.mark.parametrize("scopes", SCOPES, ids=named)
+def test_a_caller_gives_their_own_subject_to_no_user(scopes: frozenset[Scope]) -> None:
+    own_fields = Update(user_id=ME, fields={"external_id": "sync"})
+    for name, operation, place in [*linking("sync"), ("update me", own_fields, "external_id")]:
+        for who in (caller(scopes), caller(scopes, None)):
+            problem = policy.refusal(who, operation)
+            assert problem is not None, name
+            assert problem.code is ErrorCode.FORBIDDEN
+            if {WRITE, LINK} <= scopes:
+                assert problem == replace(policy.OWN_SUBJECT, field=place)
+    for name, operation, _ in linking("Sync"):  # ids are equal to the letter
+        allowed = policy.refusal(caller(scopes), operation) is None
+        assert allowed is ({WRITE, LINK} <= scopes), name
+
+
+def test_a_caller_without_a_token_has_no_subject() -> None:
+    key = Caller(Actor(ActorKind.SERVICE, id="key-1"), EVERY_SCOPE)
+    assert [policy.refusal(key, o) for e in ("key-1", "", None) for _, o, _ in linking(e)] == [
+        None
+    ] * 21
 
 
 USEFUL: dict[tuple[UserStatus, bool], set[UserAction]] = {
