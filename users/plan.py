@@ -7,7 +7,7 @@ has to be, so that a batch costs as many statements as one operation does.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Final, cast
 
@@ -40,6 +40,7 @@ from users.request import KEY_COLUMNS, Key, Request
 COLUMNS: Final = tuple(column.key for column in User.__table__.columns)
 _WRITTEN: Final = tuple(column for column in COLUMNS if column != "id")
 _BLANK: Final = dict.fromkeys(COLUMNS)
+_TICK: Final = timedelta(microseconds=1)  # the databases' resolution
 
 _TAKEN = {
     "username": "Another user has this username.",
@@ -204,6 +205,7 @@ class Plan:
         problems += request.problems
         if user is None or problems:
             raise _Refusal(problems)
+        at = time_after(user, at)
         status, retention = next_status(user.status, action), transition.retention
         if status is user.status:
             if retention is None or user.status is not UserStatus.DELETED or user.erased_at:
@@ -242,6 +244,7 @@ class Plan:
             raise _Refusal(problems)
         if user.erased_at:
             return Result(user)
+        at = time_after(user, at)
         username, email = identity.erased_name(user.id), identity.erased_email(user.id)
         columns = dict.fromkeys(_ERASED_COLUMNS) | {
             "username": username,
@@ -296,7 +299,8 @@ class Plan:
     ) -> Result:
         if all(getattr(user, name) == value for name, value in columns.items()):
             return Result(user)
-        written = changed(user, columns | {"version": user.version + 1, "updated_at": at})
+        times = {"version": user.version + 1, "updated_at": time_after(user, at)}
+        written = changed(user, columns | times)
         self._keep(EVENT_OF[action], user, written, reason)
         return Result(written, changed=True)
 
@@ -312,6 +316,15 @@ class Plan:
         self._owners |= dict.fromkeys(held(after), after.id)
         if after.id < 0:
             self.drafts.append(after)
+
+
+def time_after(user: User, at: datetime) -> datetime:
+    """Return the time of a user's next version: `at`, or just after their present version.
+
+    Clocks can go back, and clocks of several servers differ. No two versions have the same time:
+    a client that asks for what was updated after the version it has must find every later one.
+    """
+    return max(at, user.updated_at + _TICK)
 
 
 def _confirmed(erase: Erase, user: User) -> bool:

@@ -68,7 +68,10 @@ class User(View, Node):
         description="How often the user was written: 1 after creation, one more for each change."
     )
     created_at: datetime = strawberry.field(description="When the user was added.")
-    updated_at: datetime = strawberry.field(description="When the user was last changed.")
+    updated_at: datetime = strawberry.field(
+        description="When the user was last changed. Later with each version, even if the "
+        "server's clock was set back."
+    )
     deleted_at: datetime | None = strawberry.field(
         description="When the user was deleted; null unless the status is `DELETED`."
     )

@@ -79,7 +79,10 @@ class UserEvent(View, Node):
     cursor: str = strawberry.field(description="The event's place among all events.")
     type: UserEventType = strawberry.field(description="What happened.")
     user_id: strawberry.ID = strawberry.field(description="The id of the user it happened to.")
-    at: datetime = strawberry.field(description="When it happened.")
+    at: datetime = strawberry.field(
+        description="When it happened. Later with each event of one user; events of several users "
+        "are ordered by `cursor`."
+    )
     actor: Actor = strawberry.field(description="Who did it.")
     reason: str | None = strawberry.field(description="Why, in the words of who did it.")
     request_id: str | None = strawberry.field(
