@@ -28,7 +28,15 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from db.filters import BEFORE_DELETED, NOT_DELETED, Condition, EventFilter, UserFilter
 from db.listing import Listing, Sort, bounds, open_window, term
-from db.models import ActorKind, ApiKey, Change, IdempotencyKey, User, UserEvent
+from db.models import (
+    ActorKind,
+    ApiKey,
+    Change,
+    IdempotencyKey,
+    User,
+    UserEvent,
+    UserEventType,
+)
 from db.query import Query
 from db.types import among
 
@@ -256,6 +264,7 @@ EVENTS_AFTER = (
     .limit(bindparam("limit"))
 )
 LAST_EVENT_ID = select(func.coalesce(func.max(UserEvent.id), 0))
+LAST_ERASURE_ID = LAST_EVENT_ID.where(UserEvent.type == UserEventType.ERASED)
 
 
 def event_ids(after: int) -> Select[int]:

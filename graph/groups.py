@@ -18,7 +18,7 @@ from users.places import Place
 
 log = structlog.get_logger("roster")
 
-Make = Callable[[Sequence[Event]], Awaitable[Sequence[Results]]]
+Make = Callable[[Place, Sequence[Event]], Awaitable[Sequence[Results]]]
 Write = Callable[[Results], bool]  # tells whether they were taken
 
 _SLICE: Final = 16  # sockets that are written to before others have a turn
@@ -100,7 +100,10 @@ class _Group:
                 self._leave(member)
 
     async def _give(self, members: Sequence[_Member], events: Sequence[Event]) -> None:
-        portions = await self._make(events)
+        portions = await self._make(self.place, events)
+        if self.place.is_outdated:  # a user was erased meanwhile, and these may be their values
+            self.place.rewind(self._given)
+            return
         let_in: dict[str | None, bool] = {}
         for following in (member.following for member in members):
             if following.token not in let_in:

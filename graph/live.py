@@ -1,11 +1,12 @@
 """Operations whose answer is a stream of results: over a socket or as Server-Sent Events."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from inspect import isawaitable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, NamedTuple
 
 from graphql import ExecutionResult, OperationType, create_source_event_stream, located_error
 
@@ -16,43 +17,29 @@ from graph.results import Results, portions
 from graph.subscriptions import Following
 from graph.types.user_event import UserEvent
 from users.event_pages import Event
+from users.places import Place
 
-K = TypeVar("K")
-T = TypeVar("T")
-
-# How much is kept for the other subscribers who ask the same.
-_EVENTS: Final = 2_000
+# How much is kept for the other subscribers who ask the same, and for how many seconds: a result
+# has users "as they are now", so that it must not be much older than its delivery.
 _BATCHES: Final = 100
+_SHARED_SECONDS: Final = 1.0
 _SLICE: Final = 32  # events that are executed before others have a turn
 
 
-class _Recent(Generic[K, T]):
-    """A dictionary that lets go of what was added first."""
+class _Shared(NamedTuple):
+    """Results that are being made for every subscriber who asks the same."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: dict[K, T] = {}
-
-    def get(self, key: K) -> T | None:
-        return self._values.get(key)
-
-    def add(self, key: K, value: T) -> T:
-        self._values[key] = value
-        if len(self._values) > self._size:
-            del self._values[next(iter(self._values))]
-        return value
+    results: "asyncio.Task[list[Results]]"
+    since: float
 
 
 class Live:
     """Gives results as they come; of subscribers that ask the same, one executes for all."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, clock: Callable[[], float] = time.monotonic) -> None:
         self._execution = execution
+        self._clock = clock
         self._groups = Groups()
-        self._texts: _Recent[tuple[bytes, int], bytes] = _Recent(_EVENTS)
-        self._batches: _Recent[tuple[bytes, tuple[int, ...]], asyncio.Task[list[Results]]] = (
-            _Recent(_BATCHES)
-        )
 
     async def results(
         self, operation: Operation, write: Write | None = None
@@ -67,14 +54,19 @@ class Live:
             return
         following = await self._following(operation)
         asked = _key(operation)
-        make = partial(self._share, asked, operation)
+        make = partial(self._results_of, asked, operation)
         if write:
             following.meanwhile = partial(self._groups.accompany, asked, make, write)
         try:
             async with aclosing(aiter(following)) as batches:
                 async for events in batches:
-                    for results in await make(events):
+                    sent = events[0].id - 1
+                    for results in await make(following.place, events):
+                        if following.place.is_outdated:  # what is left may have been erased
+                            following.place.rewind(sent)
+                            break
                         yield results
+                        sent = results.ids[-1]
         except Refused:
             raise
         except Exception as error:
@@ -88,30 +80,37 @@ class Live:
         assert isinstance(source, Following)  # as every field of Subscription gives it
         return source
 
-    async def _share(
-        self, asked: bytes, operation: Operation, events: Sequence[Event]
+    async def _results_of(
+        self, asked: bytes, operation: Operation, place: Place, events: Sequence[Event]
     ) -> list[Results]:
-        """Execute for these events, or take it over from who does so for the same caller."""
-        key = (asked, tuple([event.id for event in events]))
-        task = self._batches.get(key)
-        if task is None:
-            making = self._make(asked, operation, events)
-            task = self._batches.add(key, asyncio.create_task(making))
-        return task.result() if task.done() else await asyncio.shield(task)
+        """Execute for these events, once for all callers with the same rights who ask the same.
 
-    async def _make(
-        self, asked: bytes, operation: Operation, events: Sequence[Event]
-    ) -> list[Results]:
+        A replay is executed for its subscriber alone: another's result may have values that were
+        erased since.
+        """
+        if place.is_replaying:
+            return await self._make(operation, events)
+        kept, now = operation.context.feed.derived, self._clock()
+        key = (asked, tuple([event.id for event in events]))
+        shared: _Shared | None = kept.get(key)
+        if shared is None or now - shared.since > _SHARED_SECONDS:
+            shared = _Shared(asyncio.create_task(self._make(operation, events)), now)
+            kept[key] = shared
+            if len(kept) > _BATCHES:
+                del kept[next(iter(kept))]
+        return (
+            shared.results.result()
+            if shared.results.done()
+            else await asyncio.shield(shared.results)
+        )
+
+    async def _make(self, operation: Operation, events: Sequence[Event]) -> list[Results]:
         texts = []
         for n, event in enumerate(events, 1):
-            key = (asked, event.id)
-            text = self._texts.get(key)
-            if text is None:
-                result = await self._execution.execute(operation, UserEvent.of(event))
-                text = self._texts.add(key, formatted(result, operation.context))
-                if n % _SLICE == 0:
-                    await asyncio.sleep(0)
-            texts.append(text)
+            result = await self._execution.execute(operation, UserEvent.of(event))
+            texts.append(formatted(result, operation.context))
+            if n % _SLICE == 0:
+                await asyncio.sleep(0)
         return list(portions(texts, [event.id for event in events]))
 
 

@@ -34,12 +34,14 @@ class Following:
         self._wanted = wanted
         self._status: UserStatus | None = None
         self._is_switched_off: Callable[[], bool]
+        self.place: Place  # as soon as it is iterated over
 
     async def __aiter__(self) -> AsyncGenerator[Sequence[Event], None]:
         feed, user_id = self._context.feed, self._context.caller.user_id
         with feed.watching(user_id) as self._is_switched_off:
             self._status = await self._first_status()
             async with feed.following(self._after, self._wanted) as place:
+                self.place = place
                 while not place.is_over:
                     if events := await place.read():
                         if not self.has_rights() or not await self.is_still_let_in():

@@ -6,7 +6,13 @@ from typing import Any, Final
 from db.engine import Database
 from db.filters import EventFilter
 from db.query import Query
-from db.statements import EVENTS_AFTER, LAST_EVENT_ID, event_ids, events_between
+from db.statements import (
+    EVENTS_AFTER,
+    LAST_ERASURE_ID,
+    LAST_EVENT_ID,
+    event_ids,
+    events_between,
+)
 
 Event = Any  # a row, with the columns of the events' table
 
@@ -42,3 +48,8 @@ class EventPages:
         """Give the last id that can be seen, and who may still commit a lower one."""
         [[last]] = await self._reader.select(LAST_EVENT_ID)
         return last, await self._database.event_writers()
+
+    async def newest_erasure(self) -> int:
+        """Return the id of the last erasure, settled or not; 0 if there is none."""
+        [[last]] = await self._reader.select(LAST_ERASURE_ID)
+        return int(last)

@@ -13,11 +13,12 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Hashable,
     Iterator,
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import structlog
@@ -35,7 +36,10 @@ log = structlog.get_logger("roster")
 T = TypeVar("T")
 
 _SWITCHING_OFF: Final = frozenset({UserEventType.DEACTIVATED, UserEventType.DELETED})
-_GAP_SECONDS: Final = 0.02  # between two looks whether a gap has closed
+# Between two looks whether a gap has closed: at least, and as a share of how long it is open. One
+# that closes soon is seen at once, and one that stays open for long is not looked at in vain.
+_GAP_SECONDS: Final = 0.02
+_GAP_SHARE: Final = 0.1
 _POLL_SECONDS: Final = {True: 0.1, False: 1.0}  # on SQLite, where other processes tell nothing
 _QUIET_SECONDS: Final = 0.02  # at least between two notifications
 # After each news, for each follower, and at most: what comes meanwhile goes out together. So a
@@ -55,8 +59,9 @@ class Feed:
         self._name = uuid4().hex
         self._pages = EventPages(database)
         self._recent = Recent()
-        self._settling = Settling(database, self._keep, self._recent.begin_at)
+        self._settling = Settling(database, self._keep, self._recent.begin_at, self._recent.drop)
         self._reading = asyncio.Lock()
+        self._asked = self._answered = 0  # reads that were asked for, and up to which they are done
         self._followers = 0
         self._watched: Counter[int] = Counter()
         self._switched_off: set[int] = set()
@@ -65,6 +70,11 @@ class Feed:
         self._tasks: list[asyncio.Task[None]] = []
         self._retired: set[asyncio.Task[None]] = set()
         self._telling: asyncio.Task[None] | None = None
+
+    @property
+    def derived(self) -> dict[Hashable, Any]:
+        """What followers have made of buffered events; cleared whenever those are dropped."""
+        return self._recent.derived
 
     @property
     def stopping(self) -> bool:
@@ -110,9 +120,20 @@ class Feed:
         await asyncio.gather(*self._retired, return_exceptions=True)
 
     async def settle(self) -> int:
-        """Read what is new, and give the id up to which nothing can appear any more."""
+        """Read what is new, and return the watermark: below it nothing can appear any more.
+
+        Calls that wait for the same lock share one read, which begins after each of them.
+        """
+        self._asked += 1
+        ticket = self._asked
         async with self._reading:
-            return await self._settling.advance(followed=self._followers > 0)
+            if self._answered < ticket:
+                await asyncio.sleep(0)  # in which fields of the same operation ask, too
+                newest = self._asked
+                await self._settling.advance(followed=self._followers > 0)
+                self._answered = newest
+            assert self._settling.position is not None
+            return self._settling.position
 
     async def horizon(self) -> int | None:
         """Give the id up to which a list may go, so that who follows from its end misses nothing.
@@ -180,6 +201,7 @@ class Feed:
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
         self._tasks = []
+        self._recent.drop()  # while nothing is read, no erasure is noticed
 
     async def _run(self) -> None:
         """Read what is new when woken, and now and then without."""
@@ -191,13 +213,16 @@ class Feed:
                 settled = await self.settle()
                 if settled != before:
                     await asyncio.sleep(self._rest(settled - (before or settled)))
-                pause = _GAP_SECONDS if self._settling.is_held_up else pause
+                pause = min(pause, self._gap_pause()) if self._settling.is_held_up else pause
             except Exception as error:  # noqa: BLE001 - the feed outlives whatever a database does
                 _log_outage(error)
                 pause = _RETRY_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
+
+    def _gap_pause(self) -> float:
+        return max(_GAP_SECONDS, self._settling.held_seconds * _GAP_SHARE)
 
     def _rest(self, events: int) -> float:
         """Give the seconds to rest after so many events, about, at once."""

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import cycle, takewhile
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from db.filters import EventFilter
 from users import event_pages
@@ -23,6 +23,8 @@ class Recent:
         self.until = 0  # all events up to here are settled,
         self.after = 0  # and those above here are kept
         self.is_over = False  # for the process is going to end
+        self.generation = 0  # of the buffer: events that were read in an earlier one may be erased
+        self.derived: dict[Hashable, Any] = {}  # made from buffered events, dropped with them
         self._events: deque[Event] = deque(maxlen=KEPT)
         self._found: dict[tuple[int, EventFilter], list[Event]] = {}
         self._news = [asyncio.Event() for _ in range(_SLICES)]
@@ -39,9 +41,21 @@ class Recent:
 
     def begin_at(self, position: int) -> None:
         """Keep what comes from here on, and nothing before."""
-        self._events.clear()
+        self.drop()
         self.after = position
         self.add([], position)
+
+    def drop(self) -> None:
+        """Drop the buffered events, and what was derived from them.
+
+        After an erasure the table is the only place without the erased values. A follower that is
+        behind reads it instead.
+        """
+        self._events.clear()
+        self._found.clear()
+        self.derived.clear()
+        self.after = self.until
+        self.generation += 1
 
     def since(self, position: int, filter: EventFilter) -> list[Event]:
         """Look through what is kept, once for all who are in one place and ask the same."""
@@ -81,10 +95,13 @@ class Patience(Protocol):
 
 
 class Place:
-    """Where one who follows stands.
+    """Where one follower stands.
 
-    All that matches up to `position` has been given, but for events that are `known`: who follows
-    from now on is not told what could be seen before, even if it is settled later.
+    All that matches up to `position` has been given, except `known` events: a follower that begins
+    now is not given events that could be seen before, even if they settle later.
+
+    Events up to `replay_until` are read from the table and never from memory: what a user's
+    erasure has removed from the table must not be replayed, even before this process hears of it.
     """
 
     def __init__(
@@ -97,11 +114,15 @@ class Place:
         known: frozenset[int] = frozenset(),
     ) -> None:
         self.position = position
+        self.is_replaying = False
+        """Whether the last read came from the table: its results belong to this follower alone."""
         self._recent = recent
         self._pages = pages
         self._patiently = patiently
         self._filter = filter
         self._known = known
+        self._replay_until = recent.until
+        self._generation = recent.generation
         self._slice = recent.slice()
         self._news: asyncio.Event | None = None
 
@@ -116,7 +137,18 @@ class Place:
     @property
     def is_plain(self) -> bool:
         """Whether what comes is the same for all who are here and ask the same."""
-        return not self._known
+        return not self._known or self.position >= max(self._known)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a user was erased since the last read, whose values it may contain."""
+        return self._generation != self._recent.generation
+
+    def rewind(self, position: int) -> None:
+        """Move back, so that what was read after `position` is read from the table once more."""
+        self.position = position
+        self._replay_until = max(self._replay_until, self._recent.until)
+        self._news = None
 
     async def read(self) -> Sequence[Event]:
         """Give what comes next of what is settled, and move behind it; perhaps there is nothing.
@@ -124,7 +156,9 @@ class Place:
         What is kept in memory is read without waiting.
         """
         recent, position = self._recent, self.position
-        if position < recent.after:
+        self._generation = recent.generation
+        self.is_replaying = position < max(recent.after, self._replay_until)
+        if self.is_replaying:
             until = recent.until
             rows = await self._patiently(lambda: self._pages.between(position, until, self._filter))
             self.position = rows[-1].id if len(rows) == event_pages.PAGE else until
@@ -132,11 +166,7 @@ class Place:
         else:
             rows, self._news = recent.since(position, self._filter), recent.news(self._slice)
             self.position = max(position, recent.until)
-        if self._known:
-            rows = [row for row in rows if row.id not in self._known]
-            if self.position >= max(self._known):
-                self._known = frozenset()
-        return rows
+        return [row for row in rows if row.id not in self._known] if self._known else rows
 
     async def news(self) -> None:
         """Wait until there is more to read than there was at the last time."""

@@ -5,12 +5,14 @@ What is settled has no such gap below it: either all ids up to there have appear
 could still commit the missing ones are gone.
 """
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 from typing import Final
 
 from db.engine import Database
+from db.models import UserEventType
 from users import event_pages
 from users.event_pages import Event, EventPages
 
@@ -23,13 +25,15 @@ class _Gap:
 
     until: int
     writers: frozenset[str]
+    since: float = field(default_factory=time.monotonic)
 
 
 class Settling:
     """Reads events in order and gives them on as they are settled; nobody may do so twice at once.
 
     `keep` is given events and the id up to which all are settled then; `skip` an id, where what
-    is below was left unread.
+    is below was left unread. `erased` is called as soon as an erasure can be seen, settled or not,
+    before `keep`.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class Settling:
         database: Database,
         keep: Callable[[Sequence[Event], int], None],
         skip: Callable[[int], None],
+        erased: Callable[[], None],
     ) -> None:
         self.position: int | None = None  # until it has begun
         self._database = database
@@ -44,10 +49,19 @@ class Settling:
         self._gap: _Gap | None = None
         self._keep = keep
         self._skip = skip
+        self._erased = erased
+        self._newest_erasure = 0
 
     @property
     def is_held_up(self) -> bool:
-        return self._gap is not None
+        """Whether ids above the position are missing that may still be committed."""
+        position = self.position
+        return position is not None and self._gap is not None and self._gap.until > position
+
+    @property
+    def held_seconds(self) -> float:
+        """How long the present gap has held up the feed; 0 without one."""
+        return time.monotonic() - self._gap.since if self._gap and self.is_held_up else 0.0
 
     async def advance(self, *, followed: bool) -> int:
         """Read what is new, and give the id up to which all is settled.
@@ -58,11 +72,13 @@ class Settling:
             self._pass_to(await self._begin())
         assert self.position is not None
         while rows := await self._pages.after(self.position):
+            self._note_erasures(rows)
             whole = len(rows) if self._database.is_sqlite else _without_a_gap(self.position, rows)
             if whole:
                 self._give(rows[:whole])
             if whole < len(rows):
                 if not await self._close_gap(rows[-1].id):
+                    await self._look_for_erasures(rows)
                     break
             elif len(rows) < event_pages.PAGE:
                 break
@@ -99,10 +115,25 @@ class Settling:
         until = self._gap.until
         self._gap = None
         while rows := await self._pages.between(self.position, until):
+            self._note_erasures(rows)
             self._give(rows)
         self.position = until
         self._keep([], until)
         return True
+
+    async def _look_for_erasures(self, rows: Sequence[Event]) -> None:
+        """Find an erasure that lies behind a full page of events which are not settled yet."""
+        if len(rows) == event_pages.PAGE:
+            self._note_erasure(await self._pages.newest_erasure())
+
+    def _note_erasures(self, rows: Sequence[Event]) -> None:
+        erasures = [row.id for row in rows if row.type is UserEventType.ERASED]
+        self._note_erasure(max(erasures, default=0))
+
+    def _note_erasure(self, id_: int) -> None:
+        if id_ > self._newest_erasure:
+            self._newest_erasure = id_
+            self._erased()
 
     def _give(self, rows: Sequence[Event]) -> None:
         self.position = rows[-1].id

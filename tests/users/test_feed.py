@@ -26,6 +26,7 @@ from users.lifecycle import UserAction
 from users.operations import Create, Transition, Update
 from users.policy import EVERY_SCOPE, Caller
 from users.service import UserService
+from users.settling import Settling
 
 ANA = Caller(Actor(ActorKind.USER, id="ana"), EVERY_SCOPE)
 
@@ -406,3 +407,34 @@ async def test_what_nobody_follows_is_not_gone_through(
         assert await feed.settle() == 40
         assert len(read) == 2  # a page, and what comes after the last: nothing
         assert await Follower(feed, 3).until(40) == list(range(4, 41))
+
+
+@overlapping
+async def test_a_feed_that_begins_next_to_a_writer_is_not_held_up_without_a_gap(
+    database_url: str,
+) -> None:
+    async with opened(database_url) as database:
+        await write(database, creation("ada"))
+        held = Writer(database, "held")
+        await held.begin(1)
+        settling = Settling(database, lambda *_: None, lambda _: None, lambda: None)
+        assert await settling.advance(followed=True) == 1
+        held_up = [settling.is_held_up]
+        await write(database, creation("bob"))
+        assert await settling.advance(followed=True) == 1
+        held_up.append(settling.is_held_up)  # there is a gap now
+        await held.end(commit=True)
+        assert await settling.advance(followed=True) == 3
+        assert [*held_up, settling.is_held_up] == [False, True, False]
+        assert settling.held_seconds == 0
+
+
+async def test_settling_is_shared_by_those_who_ask_at_the_same_time(database: Database) -> None:
+    async with feeding(database) as feed:
+        await feed.settle()
+        await write(database, creation("ada"))
+        read = pages_read(database)
+        assert await asyncio.gather(*(feed.settle() for _ in range(20))) == [1] * 20
+        assert len(read) == 1
+        await write(database, creation("bob"))
+        assert await feed.settle() == 2
