@@ -290,11 +290,13 @@ def actions_of(user_id: int) -> Select[Any]:
 def histories(*, after: bool, before: bool, from_end: bool) -> Query:
     """Prepare the same window, and one row more, of the histories of several users.
 
-    They are `user_ids`; the rest of the parameters are the window's.
+    They are `user_ids`, and end at the watermark `until`; the rest of the parameters are the
+    window's.
     """
     window = open_window(EVENT_ORDER, after=after, before=before, from_end=from_end)
     order = [s.reversed() if from_end else s for s in EVENT_ORDER]
-    within = and_(among(UserEvent.user_id, "user_ids"), *bounds(EVENT_ORDER, window))
+    settled = UserEvent.id <= bindparam("until", type_=UserEvent.id.type)
+    within = and_(among(UserEvent.user_id, "user_ids"), settled, *bounds(EVENT_ORDER, window))
     position = func.row_number().over(
         partition_by=UserEvent.user_id, order_by=[term(s) for s in order]
     )

@@ -38,6 +38,7 @@ Rows = Sequence[Any]
 
 # A statement has at most 32,767 parameters on either database.
 _MAX_BATCH = 1_000
+MAX_EVENT_ID = 2**63 - 1
 
 
 class Loader:
@@ -169,6 +170,15 @@ class Context:
         await self._turns.end()
         await self._database.reader.end_unwanted()
 
+    async def settled_until(self) -> int:
+        """Return the watermark: the id up to which events are listed.
+
+        Events above it can be seen already, but a lower one may still be committed. A client that
+        follows from a cursor above the watermark would miss that one.
+        """
+        settled = await self.feed.horizon()
+        return MAX_EVENT_ID if settled is None else settled
+
     def history(self, window: Window) -> DataLoader[int, Rows]:
         """Load the same window of the histories of all the users it is asked for."""
         if window not in self._histories:
@@ -180,7 +190,8 @@ class Context:
                     before=window.before is not None,
                     from_end=window.from_end,
                 )
-                given = window.given() | {"user_ids": list(by_user)}
+                until = await self.settled_until()
+                given = window.given() | {"user_ids": list(by_user), "until": until}
                 for row in await self.read(query, given):
                     by_user[row.user_id].append(row)
                 return [by_user[user_id] for user_id in user_ids]

@@ -17,13 +17,22 @@ from graph.types.user import User
 from graph.types.user_event import UserEvent
 
 
-def document(user: Row[Any], history: Sequence[Row[Any]], actions: Sequence[Row[Any]]) -> Json:
-    """Give a user, what happened to them, and what they did to others: that, and to whom."""
+def document(
+    user: Row[Any], history: Sequence[Row[Any]], actions: Sequence[Row[Any]], settled: int
+) -> Json:
+    """Build the document: a user, their whole history, and what they did to which other users.
+
+    An event above the watermark `settled` has no cursor yet: a client could not follow from it
+    without missing what is committed below.
+    """
     did = [_plain(UserEvent.of(row)) for row in actions]
     return Json(
         {
             "user": _plain(User.of(user)),
-            "history": [_plain(UserEvent.of(row)) for row in history],
+            "history": [
+                _plain(UserEvent.of(row)) | ({} if row.id <= settled else {"cursor": None})
+                for row in history
+            ],
             "actions": [
                 {name: act[name] for name in ("id", "type", "at", "userId")} for act in did
             ],

@@ -190,7 +190,7 @@ class Query:
             did = await info.context.rows(actions_of(key))
             before, row = row, await info.context.users_by_id.find(key)
             if row is not None and row.version == before.version:  # else something happened between
-                return document(row, happened, did)
+                return document(row, happened, did, await info.context.settled_until())
         return None
 
 
@@ -241,8 +241,14 @@ async def _node(context: Context, text: str) -> Node | None:
             asked = User.find(context, key)
             return await asked if asked else None
         case "UserEvent":
-            row = await context.events_by_id.find(key)
-            known = row and policy.reads_history(context.caller, row.user_id)
-            return UserEvent.of(row) if row and known else None
+            return await _event(context, key)
         case _:
             raise InputError("This is not an id of this directory.", "INVALID_ID")
+
+
+async def _event(context: Context, key: int) -> UserEvent | None:
+    """Find an event that is settled: until then it has no cursor that a client can follow from."""
+    row = await context.events_by_id.find(key)
+    if row is None or not policy.reads_history(context.caller, row.user_id):
+        return None
+    return UserEvent.of(row) if key <= await context.settled_until() else None

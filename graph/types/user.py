@@ -97,8 +97,9 @@ class User(View, Node):
         return policy.offered(info.context.caller, self.record.id, self.status, erased=erased)
 
     @strawberry.field(
-        description="What happened to this user, the earliest first. An error `FORBIDDEN` for whom "
-        "`viewerCan` doesn't offer it."
+        description="What happened to this user, the earliest first. It ends before the first "
+        "event that an open transaction could still precede, so every cursor is safe to follow "
+        "from. An error `FORBIDDEN` unless `viewerCan` contains `VIEW_HISTORY`."
     )
     async def history(
         self,

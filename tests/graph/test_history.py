@@ -57,6 +57,7 @@ async def test_paging_forwards_and_backwards(client: Client, renamed: dict[str, 
 
 @pytest.mark.usefixtures("renamed")
 async def test_many_histories_are_one_statement(client: Client, statements: list[str]) -> None:
+    await client.app.state.feed.horizon()  # which costs more the first time
     statements.clear()
     answer = await client.ask("""{
       users(orderBy: [{field: USERNAME}]) { nodes {
@@ -76,7 +77,9 @@ async def test_many_histories_are_one_statement(client: Client, statements: list
             for name in ("ada", "bob")
         ]
     }
-    assert len(statements) == 4  # the page, both windows of all histories, the events' users
+    # The page, both windows of all histories, the events' users; and where a lower event may still
+    # be committed by somebody else, the watermark that both windows end at.
+    assert len(statements) == (4 if client.database.is_sqlite else 5)
 
 
 async def test_a_wrong_window(client: Client, renamed: dict[str, Any]) -> None:
