@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from math import inf
+from math import ceil, inf
 from typing import Any, Final
 
 import structlog
@@ -97,11 +97,10 @@ class Gate:
             challenge = {"www-authenticate": 'Bearer realm="roster", error="invalid_token"'}
             message = "This token is not accepted."
             raise Refused("UNAUTHENTICATED", message, 401, challenge) from None
-        except KeysUnavailable:
+        except KeysUnavailable as unavailable:
             message = "Tokens cannot be checked right now. Try again in a moment."
-            raise Refused(
-                "AUTHENTICATION_UNAVAILABLE", message, 503, {"retry-after": "5"}
-            ) from None
+            retry = {"retry-after": str(max(1, ceil(unavailable.retry_after)))}
+            raise Refused("AUTHENTICATION_UNAVAILABLE", message, 503, retry) from None
         except Exception as error:
             if not is_unreachable(error):
                 raise

@@ -9,7 +9,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from graph.tokens import Claims, InvalidToken, Tokens
-from tests.graph.signing import EC, ISS, OTHER_RSA, PRIVATE, RSA, SECRET, issuer, pem, token
+from tests.graph.signing import (
+    EC,
+    ISS,
+    OTHER_RSA,
+    PRIVATE,
+    RSA,
+    SECRET,
+    claims,
+    issuer,
+    pem,
+    token,
+)
 from users.policy import Scope
 
 
@@ -171,23 +182,52 @@ async def test_each_issuer_has_its_own_keys() -> None:
     assert await refused(token(OTHER_RSA), *both) == "InvalidSignatureError"
 
 
+SCOPE_CLAIMS = ["scope", "scp", "permissions"]
+
+
+@pytest.mark.parametrize("claim", SCOPE_CLAIMS)
 @pytest.mark.parametrize(
-    ("given", "scopes"),
+    ("value", "scopes"),
     [
-        ({}, set()),
-        ({"scope": "users:read users:write"}, {Scope.READ, Scope.WRITE}),
-        ({"scope": ["users:read"]}, set()),
-        ({"scp": "users:read"}, {Scope.READ}),
-        ({"scp": ["users:erase", 1, ["users:read"]]}, {Scope.ERASE}),
-        ({"permissions": ["users:history"], "scope": "users:read"}, {Scope.HISTORY, Scope.READ}),
-        ({"permissions": "users:read"}, set()),
-        ({"scope": "USERS:READ users:read,users:write"}, set()),
+        (None, set()),
+        ("", set()),
+        ([], set()),
+        ("users:read users:write", {Scope.READ, Scope.WRITE}),
+        ("openid  users:read", {Scope.READ}),
+        ("USERS:READ users:read,users:write", set()),
+        (["users:read"], {Scope.READ}),
+        (["openid", "users:erase", "users:erase"], {Scope.ERASE}),
+        (["", " ", "Read reports", "read users:reads"], set()),
     ],
 )
-async def test_scopes_are_read_from_what_issuers_call_them(
-    given: dict[str, Any], scopes: set[Scope]
+async def test_each_scope_claim_is_a_string_or_a_list(
+    claim: str, value: Any, scopes: set[Scope]
 ) -> None:
-    assert (await verified(token(**given))).scopes == scopes
+    given = claims() | {claim: value}  # null too, which `claims` would leave out
+    assert (await verified(jwt.encode(given, RSA, "RS256"))).scopes == scopes
+
+
+async def test_the_scope_claims_add_up() -> None:
+    given = token(scope="users:read", scp=["users:write"], permissions=["users:history"])
+    assert (await verified(given)).scopes == {Scope.READ, Scope.WRITE, Scope.HISTORY}
+
+
+@pytest.mark.parametrize("claim", SCOPE_CLAIMS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(True, False, 0, 1, 1.5, float("nan"), {}, {"users:read": True}),
+        *([None], [1], ["users:read", 1], [["users:read"]], [{"name": "users:read"}]),
+        *(["users:read users:write"], ["not users:write"], [" users:read"], ["users:read\n"]),
+    ],
+)
+async def test_a_scope_claim_of_another_shape_is_refused_by_its_name(
+    claim: str, value: Any
+) -> None:
+    """Ignored, it would leave a caller without the scopes they have, and with an empty list."""
+    good = {name: "users:history" for name in SCOPE_CLAIMS if name != claim}
+    reason = await refused(token(**good | {claim: value}))
+    assert reason == f"the claim `{claim}` is neither a string nor a list of scope names"
 
 
 @pytest.mark.parametrize(
