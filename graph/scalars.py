@@ -1,7 +1,8 @@
 """The scalars that GraphQL doesn't have, and how each is read and written."""
 
+import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NewType
 
 import orjson
@@ -13,6 +14,12 @@ BigInt = NewType("BigInt", int)
 Json = NewType("Json", dict[str, Any])
 
 _MAX_BIGINT = 2**63 - 1
+# RFC 3339, section 5.6: "T" and "Z" in either case, and an offset that is one of a day's.
+_DATE_TIME: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt]([01]\d:[0-5]\d|2[0-3]:[0-5]\d):([0-5]\d|60)(?:\.(\d+))?"
+    r"([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+)
 
 
 def write_moment(value: datetime) -> str:
@@ -29,13 +36,26 @@ def _as_it_is(value: datetime) -> datetime:
 
 
 def _read_moment(value: object) -> datetime:
+    found = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None
     try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-        if moment is not None and moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
+        if found is not None:
+            return _moment(found)
+    except (ValueError, OverflowError):  # the 31st of February, or a year beyond Python's
         pass
     raise GraphQLError("A DateTime is written like 2026-01-31T12:00:00Z, with its offset from UTC.")
+
+
+def _moment(found: re.Match[str]) -> datetime:
+    """Read what `_DATE_TIME` matches. A leap second is the second after it.
+
+    `fromisoformat` accepts this one form in every version of Python, and more others in each.
+    """
+    date, time, second, fraction, offset = found.groups()
+    leap = second == "60"
+    digits = "0" if leap else (fraction or "0")[:6]
+    zone = "+00:00" if offset in "Zz" else offset
+    at = datetime.fromisoformat(f"{date}T{time}:{'59' if leap else second}.{digits:0<6}{zone}")
+    return (at + timedelta(seconds=leap)).astimezone(UTC)
 
 
 def _read_bigint(value: object) -> BigInt:

@@ -45,12 +45,41 @@ def test_a_moment_is_written_in_utc_and_read_back(moment: datetime, text: str) -
     [
         *("2026-01-31", "2026-01-31T12:00:00", "yesterday", "", 1, None),
         "0001-01-01T00:00:00+01:00",
+        # Forms of ISO 8601 that RFC 3339 does not have.
+        *("2026-W05-6T12:00:00Z", "20260131T120000Z", "2026-031T12:00:00Z", "2026-01-31T12Z"),
+        *("2026-01-31T12:00Z", "2026-01-31T12:00:00+01", "2026-01-31T12:00:00+0100"),
+        *("2026-01-31T12:00:00,5Z", "2026-01-31 12:00:00Z", "2026-01-31T24:00:00Z"),
+        *("2026-01-31T12:00:00+24:00", "2026-01-31T12:00:00+01:60", "+02026-01-31T12:00:00Z"),
+        *("2026-01-31T12:00:00+01:00:30", "2026-01-31T12:00:61Z", "2026-01-31T12:60:00Z"),
+        *("2026-02-30T12:00:00Z", "2026-13-01T12:00:00Z", "0000-01-01T00:00:00Z"),
+        *("2026-01-31T12:00:00.Z", " 2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z\n"),
+        *("\uff12026-01-31T12:00:00Z", "9999-12-31T23:59:60Z", "9999-12-31T23:59:59-00:01"),
     ],
 )
 def test_what_is_no_moment(value: Any) -> None:
     assert MOMENT.parse_value
     with pytest.raises(GraphQLError, match="A DateTime is written like"):
         MOMENT.parse_value(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-31T12:00:00z", NOON),
+        ("2026-01-31t12:00:00Z", NOON),
+        ("2026-01-31T12:00:00-00:00", NOON),
+        ("2026-01-31T17:30:00+05:30", NOON),
+        ("2026-01-31T00:01:00-11:59", NOON),
+        ("2026-01-31T12:00:00.5Z", NOON.replace(microsecond=500_000)),
+        ("2026-01-31T12:00:00.0000019Z", NOON.replace(microsecond=1)),
+        ("2026-01-31T12:00:00." + "0" * 1_000 + "Z", NOON),
+        ("2026-01-31T11:59:60Z", NOON),
+        ("2026-01-31T11:59:60.9Z", NOON),
+    ],
+)
+def test_every_form_of_rfc_3339_is_read(text: str, moment: datetime) -> None:
+    assert MOMENT.parse_value
+    assert MOMENT.parse_value(text) == moment
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00.000001Z", "9999-12-31T23:59:59.999998Z"])
