@@ -62,6 +62,7 @@ def serve() -> None:
         "graph.app:from_environment",
         factory=True,
         workers=settings.workers,
+        log_config=None,  # `logs` has configured it
         log_level="warning",
         access_log=False,  # its lines are below that level, and cost a tenth of the server's time
         server_header=False,
