@@ -17,22 +17,28 @@ MAX_PAGE = 100
 First = Annotated[
     int | None,
     strawberry.argument(
-        description=f"How many from the front: 1 to {MAX_PAGE}. Without `first` and `last`, "
+        description=f"How many from the front: 0 to {MAX_PAGE}. Without `first` and `last`, "
         f"{DEFAULT_PAGE}. Not together with `last`."
     ),
 ]
 Last = Annotated[
     int | None,
     strawberry.argument(
-        description=f"How many from the back: 1 to {MAX_PAGE}. They come in the list's order. "
+        description=f"How many from the back: 0 to {MAX_PAGE}. They come in the list's order. "
         "Not together with `first`."
     ),
 ]
 After = Annotated[
-    str | None, strawberry.argument(description="Only what comes after this cursor of the list.")
+    str | None,
+    strawberry.argument(
+        description="Only what comes after this cursor of the list. An empty string is the start."
+    ),
 ]
 Before = Annotated[
-    str | None, strawberry.argument(description="Only what comes before this cursor of the list.")
+    str | None,
+    strawberry.argument(
+        description="Only what comes before this cursor of the list. An empty string is the end."
+    ),
 ]
 
 R = TypeVar("R")
@@ -49,13 +55,13 @@ def window(
     if first is not None and last is not None:
         raise InputError("Ask for the `first` or for the `last`, not for both.")
     for name, count in (("first", first), ("last", last)):
-        if count is not None and not 1 <= count <= MAX_PAGE:
-            raise InputError(f"`{name}` is {count}; it can be from 1 to {MAX_PAGE}.")
+        if count is not None and not 0 <= count <= MAX_PAGE:
+            raise InputError(f"`{name}` is {count}; it can be from 0 to {MAX_PAGE}.")
     try:
         return Window(
-            limit=first or last or DEFAULT_PAGE,
-            after=None if after is None else decode(after),
-            before=None if before is None else decode(before),
+            limit=next((n for n in (first, last) if n is not None), DEFAULT_PAGE),
+            after=decode(after) if after else None,
+            before=decode(before) if before else None,
             from_end=last is not None,
         )
     except MalformedCursor as error:

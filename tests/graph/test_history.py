@@ -84,7 +84,7 @@ async def test_many_histories_are_one_statement(client: Client, statements: list
 
 async def test_a_wrong_window(client: Client, renamed: dict[str, Any]) -> None:
     for window, code in (
-        ({"first": 0}, "INVALID_ARGUMENT"),
+        ({"first": -1}, "INVALID_ARGUMENT"),
         ({"last": 101}, "INVALID_ARGUMENT"),
         ({"first": 1, "last": 1}, "INVALID_ARGUMENT"),
         ({"after": "nonsense"}, "INVALID_CURSOR"),

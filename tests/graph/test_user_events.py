@@ -93,7 +93,7 @@ async def test_a_cursor_of_a_history_goes_on_here(
 
 async def test_a_wrong_filter_or_window(client: Client) -> None:
     for arguments, code in (
-        ({"first": 0}, "INVALID_ARGUMENT"),
+        ({"first": -1}, "INVALID_ARGUMENT"),
         ({"after": "nonsense"}, "INVALID_CURSOR"),
         ({"filter": {"userId": ["nonsense"]}}, "INVALID_ID"),
         ({"filter": {"actorId": ["x"] * 101}}, "INVALID_ARGUMENT"),
