@@ -86,7 +86,10 @@ class Origins:
         self.check_host(headers)
         origin, host = headers.get("origin"), headers.get("host", "")
         if origin is not None and origin not in self._origins and not _same(origin, host):
-            raise Refused("CROSS_ORIGIN", "Pages of this origin may not ask here.", 403)
+            message = (
+                "Pages of this origin are not allowed. ROSTER_CORS_ORIGINS lists those that are."
+            )
+            raise Refused("CROSS_ORIGIN", message, 403)
         # A browser says so itself where a page elsewhere has made it ask without a preflight.
         elsewhere = headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}
         if elsewhere and origin is None and not any(headers.get(name) for name in _PREFLIGHT):

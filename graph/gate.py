@@ -26,6 +26,7 @@ log = structlog.get_logger("roster")
 
 # Nobody signs in to development: whoever reaches the server on this machine is its developer.
 DEVELOPER: Final = Caller(Actor(ActorKind.SYSTEM, label="development"), EVERY_SCOPE)
+_NO_CREDENTIALS: Final = frozenset({"", "bearer", "bearer undefined", "bearer null"})
 UNAUTHORIZED: Final = HTTPStatus.UNAUTHORIZED
 _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="roster"'}
 
@@ -43,6 +44,7 @@ class Gate:
 
     async def context(self, scope: Scope, token: str | None) -> Context:
         """Give a request's context, by its `Authorization`; raise Refused for who has no right."""
+        token = _credentials(token)
         if token is None:
             return await self._context(scope, token)
         address = _address(scope)
@@ -117,6 +119,16 @@ def token_of(headers: Mapping[str, str], payload: Mapping[str, Any] | None) -> s
         if name.lower() == "authorization" and isinstance(value, str):
             return value
     return headers.get("authorization")
+
+
+def _credentials(authorization: str | None) -> str | None:
+    """Return the header, or None if it is what a client without a token sends.
+
+    An auth link that joins "Bearer" with a missing value sends `Bearer undefined`, for example.
+    """
+    if authorization is None or authorization.strip().lower() in _NO_CREDENTIALS:
+        return None
+    return authorization
 
 
 def _address(scope: Scope) -> str:

@@ -52,13 +52,13 @@ class RequestId:
 health = APIRouter(prefix="/health")
 
 
-@health.get("/live")
+@health.api_route("/live", methods=["GET", "HEAD"])
 async def live() -> dict[str, str]:
     """Tell that the process runs."""
     return {"status": "ok"}
 
 
-@health.get("/ready")
+@health.api_route("/ready", methods=["GET", "HEAD"])
 async def ready(request: Request, response: Response) -> dict[str, Any]:
     """Tell whether the database answers: 200, or 503."""
     try:

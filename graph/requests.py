@@ -22,6 +22,7 @@ JSON_DEPTH = 50
 # orjson makes a float of an integer beyond 64 bits. Each of those has as many digits in a row.
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _TOO_BIG: Final = b"0" * 19
+_UTF_8: Final = frozenset({"utf-8", "utf8"})  # the name, and what many clients write instead
 # What is read of a body that is too large: 8 MiB, within a second.
 _PAST_SIZE: Final = 8 * 2**20
 _PAST_SECONDS: Final = 1.0
@@ -58,12 +59,16 @@ class BadRequest(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One operation, as a message or a body asks for it: by its text, or by a document's id."""
+    """One operation, as a message or a body asks for it: by its text, or by a document's id.
+
+    `persisted_hash` is the SHA-256 of Apollo's `extensions.persistedQuery`.
+    """
 
     query: str | None
     variables: dict[str, Any] | None = None
     operation_name: str | None = None
     document_id: str | None = None
+    persisted_hash: str | None = None
 
     @classmethod
     def of(cls, given: object) -> "Request":
@@ -72,10 +77,13 @@ class Request:
         if not isinstance(given, dict):
             raise BadRequest("A request is a JSON object.")
         query, document_id = _text(given, "query"), _text(given, "documentId")
-        if query is None and document_id is None:
-            raise BadRequest("A request has a `query`, which is text, or a `documentId`.")
-        _object(given, "extensions")
-        return cls(query, _object(given, "variables"), _text(given, "operationName"), document_id)
+        persisted_hash = _persisted_hash(_object(given, "extensions"))
+        if query is None and document_id is None and persisted_hash is None:
+            raise BadRequest("A request needs a `query`, which is a string, or a `documentId`.")
+        variables = _object(given, "variables")
+        # An empty name is none, in every transport: clients send it for anonymous operations.
+        operation_name = _text(given, "operationName") or None
+        return cls(query, variables, operation_name, document_id, persisted_hash)
 
 
 def _text(given: dict[str, Any], name: str) -> str | None:
@@ -89,7 +97,16 @@ def _object(given: dict[str, Any], name: str) -> dict[str, Any] | None:
     value = given.get(name)
     if value is None or isinstance(value, dict):
         return value
+    if value == []:  # how PHP writes an empty map
+        return {}
     raise BadRequest(f"`{name}` has to be an object.")
+
+
+def _persisted_hash(extensions: dict[str, Any] | None) -> str | None:
+    match extensions:
+        case {"persistedQuery": {"sha256Hash": str(digest)}}:
+            return digest
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +189,7 @@ def _no_constant(name: str) -> NoReturn:
 def _wrong_type(kind: str, encoding: str) -> str | None:
     """Say what is wrong with a body's Content-Type and Content-Encoding."""
     media, _, parameters = kind.partition(";")
-    if media.strip().lower() != "application/json" or _charset(parameters) != "utf-8":
+    if media.strip().lower() != "application/json" or _charset(parameters) not in _UTF_8:
         return "The Content-Type has to be application/json in UTF-8."
     if encoding.lower() != "identity":
         return "A body cannot be compressed."

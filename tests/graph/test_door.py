@@ -104,7 +104,7 @@ async def test_what_cannot_be_run_is_told_without_data(
 
 
 async def test_an_answer_in_part_is_an_answer(client: Client) -> None:
-    body = {"query": "{ __typename users(first: 0) { totalCount } node(id: 1) { id } }"}
+    body = {"query": "{ __typename users(first: -1) { totalCount } node(id: 1) { id } }"}
     for media in (GRAPHQL, JSON):
         response = await post(client, body, accept=media)
         assert response.status_code == 200
@@ -154,9 +154,9 @@ def nested(depth: int) -> dict[str, Any]:
 
 WRONG_TYPES: dict[str, list[Any]] = {
     "query": [None, 1, True, [], {}, 1.5],
-    "variables": [1, "", "{}", [], True],
+    "variables": [1, "", "{}", [1], True],
     "operationName": [1, [], {}, True],
-    "extensions": [1, "", [], True],
+    "extensions": [1, "", [1], True],
     "documentId": [1, [], {}, True],
 }
 QUERY = b'"query": "{ __typename }"'
@@ -187,7 +187,6 @@ async def test_junk_is_a_bad_request(client: Client, body: bytes) -> None:
         ({"query": "{ \0 }"}, "GRAPHQL_PARSE_FAILED"),
         ({"query": ""}, "GRAPHQL_PARSE_FAILED"),
         ({**TYPENAME, "operationName": "\ud800"}, "OPERATION_RESOLUTION_FAILURE"),
-        ({**TYPENAME, "operationName": ""}, "OPERATION_RESOLUTION_FAILURE"),
         ({"documentId": "\ud800"}, "UNKNOWN_DOCUMENT"),
         ({"documentId": ""}, "UNKNOWN_DOCUMENT"),
         (nested(51), "JSON_TOO_DEEP"),
@@ -232,7 +231,7 @@ async def test_a_get_has_all_that_a_post_has(client: Client) -> None:
     assert response.json() == {"data": {"users": {"totalCount": 0}}}
     for wrong in (
         {}, {"query": ""}, {**params, "variables": "1"}, {**params, "variables": "{"},
-        {**params, "extensions": "[]"}, {**params, "variables": "[" * 9_000},
+        {**params, "extensions": "[1]"}, {**params, "variables": "[" * 9_000},
     ):  # fmt: skip
         response = await client.http.get("/graphql", params=wrong, headers={"accept": GRAPHQL})
         assert (response.status_code, code(response)) == (400, "BAD_REQUEST"), wrong

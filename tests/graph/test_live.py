@@ -313,7 +313,7 @@ async def test_the_protocol_and_its_close_codes(database_url: str) -> None:
             {"type": "subscribe", "id": "1"},
             {"type": "subscribe", "id": "1", "payload": None},
             {"type": "subscribe", "id": "1", "payload": {"query": None}},
-            {"type": "subscribe", "id": "1", "payload": {"query": FEED, "variables": []}},
+            {"type": "subscribe", "id": "1", "payload": {"query": FEED, "variables": [1]}},
             {"type": "subscribe", "id": "1", "payload": {"query": FEED, "operationName": 1}},
             {"type": "complete"},
             "[" * 100_000,
