@@ -7,6 +7,7 @@ the statement does. So it is turned into the driver's text once, and then needs 
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
+from db.outcome import Write
 from db.query import Query
 
 if TYPE_CHECKING:
@@ -23,15 +25,23 @@ if TYPE_CHECKING:
 _UNANSWERED: Final = (TimeoutError, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
 
 
-async def fetch(engine: AsyncEngine, query: Query, given: Mapping[str, Any]) -> list[Any]:
+async def fetch(
+    engine: AsyncEngine, query: Query, given: Mapping[str, Any], write: Write | None = None
+) -> list[Any]:
     """Run one statement in a transaction of its own, on PostgreSQL, and give its rows."""
     compiled = query.on(engine.dialect)
     values = compiled.arguments(given)
-    return await run(engine, [compiled.text], lambda on: on.fetch(compiled.text, *values))
+    return await run(engine, [compiled.text], lambda on: on.fetch(compiled.text, *values), write)
 
 
 async def insert_both(
-    engine: AsyncEngine, first: Query, second: Query, given: Mapping[str, Any], *, key: str
+    engine: AsyncEngine,
+    first: Query,
+    second: Query,
+    given: Mapping[str, Any],
+    *,
+    key: str,
+    write: Write | None = None,
 ) -> list[Any]:
     """Insert two rows in one transaction, on SQLite; where the first gives no row, neither.
 
@@ -53,13 +63,14 @@ async def insert_both(
                 connection.execute("ROLLBACK")
         return rows
 
-    return await run(engine, [user.text, event.text], lambda on: on.run(insert))
+    return await run(engine, [user.text, event.text], lambda on: on.run(insert), write)
 
 
 async def run(
     engine: AsyncEngine,
     texts: Sequence[str],
     ask: Callable[[Any], Awaitable[list[Any]]],
+    write: Write | None = None,
 ) -> list[Any]:
     """Have a borrowed connection run what is over when it has answered.
 
@@ -70,9 +81,10 @@ async def run(
     lent = await pool.borrow()
     try:
         announce(engine.sync_engine, lent, *texts)
-        rows = await ask(lent.driver_connection)
+        with write.committing() if write else nullcontext():
+            rows = await ask(lent.driver_connection)
     except BaseException as error:
-        closed = pool.is_closed(lent.driver_connection)
+        closed = pool.is_closed(lent.driver_connection) or pool.sort_out(lent, error)
         told = _told(error, lent, engine, texts[0], closed=closed)
         if closed or isinstance(error, _UNANSWERED):
             await greenlet_spawn(lent.invalidate, error)

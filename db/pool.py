@@ -5,17 +5,27 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import Any, Final, cast
 
 from sqlalchemy import AsyncAdaptedQueuePool, Engine, PoolProxiedConnection, event
-from sqlalchemy.exc import InvalidatePoolError, MissingGreenlet
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DisconnectionError, InvalidatePoolError, MissingGreenlet
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
 
+from db.errors import is_read_only, spoils_connection
+
 # What was in use so lately is not tried again: that it is closed would have been heard by now.
 _LATELY_SECONDS: Final = 1.0
+# A connection that is younger than this and fails takes no others with it: while a server takes no
+# writes, each write that fails would have all connections made again.
+_YOUNG_SECONDS: Final = 1.0
+_ORIGIN: Final = "origin"
 
 
 class _Queue(AsyncAdaptedQueue[Any]):
@@ -112,12 +122,24 @@ def _expire(turn: "asyncio.Future[Any]") -> None:
         turn.set_exception(Empty())
 
 
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """When a connection was made: of which generation of its pool, and by the monotonic clock."""
+
+    generation: int
+    made: float
+
+
 class FairPool(AsyncAdaptedQueuePool):
     """Connections in the order in which they were asked for.
 
     Whoever runs a single statement borrows one. It is kept as it is for the next borrower, since
     checking it in and out costs an eighth of a short read; it is checked in as soon as anybody
     else wants it.
+
+    A connection is replaced before its next use when it is older than `max_age` seconds, or was
+    made before the last `discard`. SQLAlchemy's own ways to do so compare wall-clock times, which
+    can go back.
     """
 
     _queue_class = _Queue
@@ -125,8 +147,17 @@ class FairPool(AsyncAdaptedQueuePool):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.max_age = inf
+        self.on_discard: Callable[[], None] | None = None
+        self._generation = 0
         self._kept: list[tuple[PoolProxiedConnection, float]] = []
         self._is_disposed = False
+
+    def recreate(self) -> "FairPool":
+        made = super().recreate()
+        assert isinstance(made, FairPool)  # the same class as this one
+        made.max_age, made.on_discard = self.max_age, self.on_discard
+        return made
 
     async def borrow(self) -> PoolProxiedConnection:
         """Take a connection as `connect` does, without a greenlet where none is needed for it.
@@ -152,12 +183,70 @@ class FairPool(AsyncAdaptedQueuePool):
 
     def give_back(self, lent: PoolProxiedConnection) -> None:
         """Take back what was borrowed and is as it was."""
-        if self._pool.lend(lent):
+        now = time.monotonic()
+        if self._is_outdated(lent, now):
+            lent.close()
+        elif self._pool.lend(lent):
             pass
         elif self._is_disposed or self._pool.is_waited_for:
             lent.close()
         else:
-            self._kept.append((lent, time.monotonic()))
+            self._kept.append((lent, now))
+
+    def discard(self) -> None:
+        """Have every connection of now replaced: those in use, when they have been given back."""
+        self._generation += 1
+        self.check_in()
+        if self.on_discard:
+            self.on_discard()
+
+    def sort_out(self, lent: PoolProxiedConnection, error: BaseException) -> bool:
+        """Tell whether an error leaves a connection of no use; then it is for the caller to close.
+
+        A server that became read-only takes all connections with it, since another one may have
+        taken its place.
+        """
+        if is_read_only(error):
+            self._discard_with(lent)
+            return True
+        return spoils_connection(error)
+
+    def _discard_with(self, lent: PoolProxiedConnection) -> None:
+        """Discard all, if this one was made long enough ago and nobody has done so since."""
+        origin: _Origin | None = lent.info.get(_ORIGIN)
+        if origin is None or (
+            origin.generation == self._generation
+            and time.monotonic() - origin.made >= _YOUNG_SECONDS
+        ):
+            self.discard()
+
+    def _invalidate(
+        self,
+        connection: PoolProxiedConnection,
+        exception: BaseException | None = None,
+        _checkin: bool = True,  # noqa: FBT001, FBT002 - SQLAlchemy's
+    ) -> None:
+        """Discard all that were made with this one or before; what SQLAlchemy does by its clock."""
+        origin: _Origin | None = connection.info.get(_ORIGIN)
+        if origin is None or origin.generation == self._generation:
+            self.discard()
+        if _checkin and connection.is_valid:
+            connection.invalidate(exception)
+
+    def note_origin(self, entry: ConnectionPoolEntry) -> None:
+        """Note of a connection that is about to be made when that was."""
+        entry.info[_ORIGIN] = _Origin(self._generation, time.monotonic())
+
+    def is_outdated(self, connection: ManagesConnection) -> bool:
+        return self._is_outdated(connection, time.monotonic())
+
+    def _is_outdated(self, connection: ManagesConnection, now: float) -> bool:
+        origin: _Origin | None = connection.info.get(_ORIGIN)
+        return (
+            origin is None
+            or origin.generation != self._generation
+            or now - origin.made > self.max_age
+        )
 
     def check_in(self) -> None:
         """Check in all that is kept, so that each is looked at before it is used again."""
@@ -192,7 +281,12 @@ class FairPool(AsyncAdaptedQueuePool):
         if not self._kept:
             return None
         lent, used = self._kept.pop()
-        if time.monotonic() - used < _LATELY_SECONDS and not self.is_closed(lent.driver_connection):
+        now = time.monotonic()
+        if (
+            now - used < _LATELY_SECONDS
+            and not self.is_closed(lent.driver_connection)
+            and not self._is_outdated(lent, now)
+        ):
             return lent
         lent.close()
         self.check_in()
@@ -204,15 +298,44 @@ class FairPool(AsyncAdaptedQueuePool):
         Only where `watch` notes when each was used.
         """
         entry = self._pool.next()
-        if entry is None or entry.dbapi_connection is None:
+        if entry is None or entry.dbapi_connection is None or self.is_outdated(entry):
             return False
-        stands = entry.last_connect_time > self._invalidate_time and _is_warm(entry)
-        return stands and not entry.driver_connection.is_closed()
+        return _is_warm(entry) and not entry.driver_connection.is_closed()
 
 
 class PostgresPool(FairPool):
     def is_closed(self, driver: Any) -> bool:
         return bool(driver.is_closed())
+
+
+def renew(engine: Engine, *, max_age: float = inf) -> None:
+    """Have connections replaced that are outdated, and let go of those that an error spoils."""
+    cast("FairPool", engine.pool).max_age = max_age
+    event.listen(engine, "do_connect", partial(_note_origin, engine))
+    event.listen(engine, "checkout", partial(_pass_over_outdated, engine))
+    event.listen(engine, "handle_error", _sort_out)
+
+
+def _note_origin(engine: Engine, _dialect: object, entry: ConnectionPoolEntry, *_: object) -> None:
+    cast("FairPool", engine.pool).note_origin(entry)
+
+
+def _pass_over_outdated(
+    engine: Engine, _connection: object, entry: ConnectionPoolEntry, _: object
+) -> None:
+    if cast("FairPool", engine.pool).is_outdated(entry):
+        raise DisconnectionError
+
+
+def _sort_out(context: ExceptionContext) -> None:
+    """Let SQLAlchemy close a connection that is of no use any more, as if it had been cut."""
+    connection = context.connection
+    if connection is None or connection.invalidated or context.is_disconnect:
+        return
+    pool = cast("FairPool", connection.engine.pool)
+    if pool.sort_out(connection.connection, context.original_exception):
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False
 
 
 def watch(engine: Engine, *, pings: bool) -> None:

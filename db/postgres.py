@@ -1,20 +1,27 @@
 """PostgreSQL: how it is connected to, and what only it needs."""
 
 from collections.abc import Awaitable, Generator, Mapping, Sequence
+from math import inf
 from typing import Any, Final
 
 import asyncpg
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from db.pool import PostgresPool, watch
+from db.errors import ReadOnlyError
+from db.pool import PostgresPool, renew, watch
 
 AUTOCOMMIT: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
 _CONNECT_SECONDS = 5
 
 
 def engine(
-    url: URL, *, statement_timeout: float | None = None, pool_pre_ping: bool = False, **options: Any
+    url: URL,
+    *,
+    statement_timeout: float | None = None,
+    pool_pre_ping: bool = False,
+    pool_max_age: float = inf,
+    **options: Any,
 ) -> AsyncEngine:
     """Make an engine; with `pool_pre_ping` a connection that has rested is tried before use."""
     made = create_async_engine(
@@ -28,6 +35,7 @@ def engine(
         poolclass=PostgresPool,
         **options,
     )
+    renew(made.sync_engine, max_age=pool_max_age)
     watch(made.sync_engine, pings=pool_pre_ping)
     return made
 
@@ -35,6 +43,12 @@ def engine(
 def fetch(driver: Any, text: str, arguments: Sequence[Any]) -> Awaitable[Sequence[Any]]:
     found: Awaitable[Sequence[Any]] = driver.fetch(text, *arguments)
     return found
+
+
+async def check_writable(driver: Any) -> None:
+    """Raise ReadOnlyError on a standby, and where the administrator has writes refused."""
+    if await driver.fetchval("SHOW transaction_read_only") == "on":
+        raise ReadOnlyError
 
 
 class _Connecting:

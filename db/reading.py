@@ -16,6 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
 from db.driver import announce
+from db.errors import is_passing, spoils_connection
 from db.lookup import Lookup
 from db.query import Query
 
@@ -42,11 +43,13 @@ class Reader:
         event.listen(self._engine, "checkout", self._pass_over_closed)
 
     async def rows(self, query: Query, given: Mapping[str, Any] = _NOTHING) -> list[Any]:
-        """Run a prepared statement; once more where its connection turns out to be cut."""
+        """Run a prepared statement; once more where that helps, as if its connection is cut."""
         try:
             return await self._rows(query, given)
-        except _Cut:
-            return await self._rows(query, given)
+        except Exception as error:
+            if not (isinstance(error, _Cut) or is_passing(error) or spoils_connection(error)):
+                raise
+        return await self._rows(query, given)
 
     async def select(self, statement: Executable, given: Mapping[str, Any] = _NOTHING) -> Any:
         """Run a statement that was made for this once."""
@@ -58,7 +61,7 @@ class Reader:
         try:
             return await greenlet_spawn(run)
         except DBAPIError as error:
-            if not error.connection_invalidated:
+            if not (error.connection_invalidated or is_passing(error)):
                 raise
         return await greenlet_spawn(run)
 
@@ -100,7 +103,8 @@ class Reader:
     ) -> None:
         """Give a connection back, if it is as it was; raise ConnectionError if it was cut."""
         cut = pool.is_closed(connection.driver_connection)
-        if cut or isinstance(error, asyncio.CancelledError | TimeoutError):
+        spoiled = pool.sort_out(connection, error)
+        if cut or spoiled or isinstance(error, asyncio.CancelledError | TimeoutError):
             await greenlet_spawn(connection.invalidate, error)
         elif isinstance(error, Exception):
             connection.close()

@@ -1,9 +1,11 @@
 """SQLite: how it is connected to, and what only it needs."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import aiosqlite
@@ -11,7 +13,7 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolResetState
 
-from db.pool import FairPool
+from db.pool import FairPool, renew
 
 T = TypeVar("T")
 
@@ -25,14 +27,46 @@ _CHECKPOINT_MS = 200
 _INTERRUPT_SECONDS = 0.05
 
 
-def engine(url: URL, **options: Any) -> AsyncEngine:
+class File:
+    """The database's file: the one that is open, so that another in its place is noticed.
+
+    A connection goes on with a file that was deleted or replaced, and writes into it are lost.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._opened: tuple[int, int] | None = None
+
+    def connect(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        """Open the file; only the first time, it may be made."""
+        if self._opened is not None and not os.path.exists(self._path):  # noqa: PTH110 - as short as it gets
+            error = sqlite3.OperationalError("the database's file is missing")
+            error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+            raise error
+        connection: sqlite3.Connection = sqlite3.connect(*arguments, **options)
+        self._opened = self._identity()
+        return connection
+
+    def is_moved(self) -> bool:
+        return self._opened is not None and self._identity() != self._opened
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - a quarter of the time, before each write
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def engine(url: URL, file: File, **options: Any) -> AsyncEngine:
     made = create_async_engine(
         url,
-        connect_args={"isolation_level": None, "async_creator_fn": _connect},
+        connect_args={"isolation_level": None, "async_creator_fn": partial(_connect, file)},
         poolclass=FairPool,
         pool_reset_on_return=None,  # `_end` does it
         **options,
     )
+    renew(made.sync_engine)
     event.listen(made.sync_engine, "connect", _set_up)
     event.listen(made.sync_engine, "begin", _begin)
     event.listen(made.sync_engine, "reset", _end)
@@ -73,8 +107,8 @@ class _Connection(aiosqlite.Connection):
                 asyncio.get_running_loop().call_later(_INTERRUPT_SECONDS, self.give_up)
 
 
-def _connect(*arguments: Any, **options: Any) -> _Connection:
-    connection = _Connection(lambda: sqlite3.connect(*arguments, **options), 64)
+def _connect(file: File, *arguments: Any, **options: Any) -> _Connection:
+    connection = _Connection(lambda: file.connect(*arguments, **options), 64)
     connection._thread.daemon = True  # noqa: SLF001 - as SQLAlchemy does where it connects itself
     return connection
 
@@ -84,6 +118,26 @@ def check_point(connection: sqlite3.Connection) -> list[Any]:
     connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}")
     try:
         return connection.execute(CHECKPOINT).fetchall()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+
+
+async def check_writable(driver: Any) -> None:
+    """Raise sqlite3.Error where the file takes no writes; somebody else may be writing."""
+    await driver.run(_check_writable)
+
+
+def _check_writable(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute("BEGIN IMMEDIATE")  # which a read-only file takes for a plain BEGIN
+        try:
+            connection.execute("PRAGMA user_version = 0")
+        finally:
+            connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
     finally:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
 

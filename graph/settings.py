@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
     pool_timeout: Annotated[float, Field(gt=0, le=600)] = 30
     pool_pre_ping: bool = True
+    pool_max_age: Annotated[float, Field(gt=0, le=86_400)] = 1800
     statement_timeout: Annotated[float, Field(gt=0, le=3600)] = 30
     socket_init_timeout: Annotated[float, Field(gt=0, le=600)] = 8
     socket_operations: Annotated[int, Field(ge=1, le=10_000)] = 100
@@ -197,6 +198,7 @@ class Settings(BaseSettings):
             pool_size=self.pool_size,
             pool_timeout=self.pool_timeout,
             pool_pre_ping=self.pool_pre_ping,
+            pool_max_age=self.pool_max_age,
             statement_timeout=self.statement_timeout,
         )
 

@@ -1,6 +1,7 @@
 """Whoever waits the longest for a connection is given the next, and none that is dead."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -191,3 +192,94 @@ async def test_nothing_is_kept_for_a_pool_that_is_gone(database_url: str) -> Non
         assert gone.is_closed(driver) or database.is_sqlite
         assert not lent.is_valid
         await database.ping()
+
+
+def pids(database: Database) -> set[int]:
+    """Name the server processes of the connections that rest in the pool."""
+    taken: Any = database.engine.sync_engine.pool
+    taken.check_in()
+    resting = [entry.driver_connection for entry in taken._pool._items]  # noqa: SLF001 - there is no other way to see them
+    return {driver.get_server_pid() for driver in resting if driver is not None}
+
+
+class Clock:
+    """The monotonic clock, as far as a pool sees it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(pool, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@on_postgres
+@ways
+@pytest.mark.parametrize("old", [True, False])
+async def test_a_connection_is_replaced_when_it_is_too_old(
+    database_url: str, way: Way, monkeypatch: pytest.MonkeyPatch, *, old: bool
+) -> None:
+    """By the monotonic clock: the other one can be moved."""
+    monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0)
+    clock = Clock(monkeypatch)
+    async with opened(database_url, pool_size=1, pool_max_age=60) as database:
+        async with way(database):
+            pass
+        before = pids(database)
+        monkeypatch.setattr(time, "time", lambda: 0.0)
+        clock.now += 61 if old else 59
+        async with way(database):
+            pass
+        assert (pids(database) != before) is old
+
+
+@on_postgres
+async def test_a_connection_that_is_lent_on_is_replaced_when_it_is_too_old(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under load it is never given back: it goes from one borrower to the next."""
+    clock = Clock(monkeypatch)
+    async with opened(database_url, pool_size=1, pool_max_age=60) as database:
+        used: list[int] = []
+
+        async def borrow(number: int) -> None:
+            async with borrowed(database) as lent:
+                used.append(lent.driver_connection.get_server_pid())
+                await asyncio.sleep(0)
+                if number == 2:
+                    clock.now += 61
+
+        await asyncio.gather(*(borrow(number) for number in range(5)))
+        assert used[0] == used[1] == used[2]
+        assert used[3] == used[4] != used[2]
+        assert checked_out(database) == 0
+
+
+@on_postgres
+@ways
+@pytest.mark.parametrize("moved", [0.0, -3600.0])
+async def test_what_is_discarded_is_replaced_wherever_it_was(
+    database_url: str, way: Way, moved: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections that rest, that are kept and that are in use; also when the clock goes back."""
+    async with opened(database_url, pool_size=3) as database:
+        taken: Any = database.engine.sync_engine.pool
+        async with connection(database), borrowed(database), connection(database) as held:
+            driver = (await held.get_raw_connection()).driver_connection
+        before = pids(database)
+        assert len(before) == 3
+        clock = time.time
+        monkeypatch.setattr(time, "time", lambda: clock() + moved)
+        async with borrowed(database) as lent:
+            taken.discard()
+            assert not lent.driver_connection.is_closed()
+            assert await lent.driver_connection.fetchval("SELECT 1") == 1
+        async with way(database), way(database), way(database):
+            pass
+        after = pids(database)
+        assert len(after) == 3
+        assert not after & before
+        assert driver.is_closed()
+        async with way(database):
+            pass
+        assert pids(database) == after

@@ -20,6 +20,7 @@ def test_the_defaults_are_a_development_server_on_this_machine(
         "pool_size": 10,
         "pool_timeout": 30,
         "pool_pre_ping": True,
+        "pool_max_age": 1800,
         "statement_timeout": 30,
         "socket_init_timeout": 8,
         "socket_operations": 100,

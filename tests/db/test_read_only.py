@@ -1,0 +1,200 @@
+"""A server, or a file, that takes no writes any more is left as soon as that is noticed."""
+
+import asyncio
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
+
+from db import pool, sqlite
+from db.engine import Database
+from db.errors import is_read_only, is_unreachable
+from tests.client import count
+from tests.conftest import administer, opened
+from tests.db.test_driver import add
+from tests.db.test_pool import pids
+
+on_postgres = pytest.mark.parametrize("dialect", ["postgresql"])
+on_sqlite = pytest.mark.parametrize("dialect", ["sqlite"])
+READ_ONLY = text("SET default_transaction_read_only = on")
+
+
+async def write(database: Database) -> None:
+    async with database.session() as session, database.transaction(session):
+        await session.execute(text("DELETE FROM users"))
+
+
+async def become_read_only(database: Database) -> set[int]:
+    """Have every connection refuse writes, as after a switchover; those made later take them."""
+    connections = [await database.engine.connect() for _ in range(3)]
+    for connection in connections:
+        await connection.execute(READ_ONLY)
+        await connection.commit()
+        await connection.close()
+    return pids(database)
+
+
+async def use_all(database: Database) -> None:
+    """Use as many connections at once as there can be."""
+    connections = [await database.engine.connect() for _ in range(3)]
+    for connection in connections:
+        await connection.close()
+
+
+@on_postgres
+@pytest.mark.parametrize("way", [write, add])
+async def test_a_write_that_a_server_refuses_has_all_connections_made_anew(
+    database_url: str, way: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_YOUNG_SECONDS", 0.0)
+    async with opened(database_url, pool_size=3) as database:
+        old = await become_read_only(database)
+        assert len(old) == 3
+        with pytest.raises(DBAPIError) as caught:
+            await way(database)
+        assert is_read_only(caught.value)
+        assert is_unreachable(caught.value)
+        await way(database)
+        await use_all(database)
+        assert not pids(database) & old
+
+
+@on_postgres
+async def test_a_young_connection_that_is_refused_takes_no_others_with_it(
+    database_url: str,
+) -> None:
+    """While a server takes no writes, reads go on with the connections that there are."""
+    async with opened(database_url, pool_size=3) as database:
+        old = await become_read_only(database)
+        with pytest.raises(DBAPIError):
+            await write(database)
+        assert len(pids(database) & old) == 2
+
+
+@on_postgres
+async def test_readiness_sees_a_server_that_takes_no_writes(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_YOUNG_SECONDS", 0.0)
+    async with opened(database_url, pool_size=3) as database:
+        old = await become_read_only(database)
+        with pytest.raises(ConnectionError) as caught:
+            await database.ping()
+        assert is_read_only(caught.value)
+        await database.ping()
+        await use_all(database)
+        assert not pids(database) & old
+        name = make_url(database_url).database
+        await asyncio.to_thread(
+            administer, f"ALTER DATABASE {name} SET default_transaction_read_only = on"
+        )
+        taken: Any = database.engine.sync_engine.pool
+        taken.discard()  # for the setting is of connections that are made from now on
+        for _ in range(3):
+            with pytest.raises(ConnectionError):
+                await database.ping()
+
+
+@on_postgres
+async def test_what_listens_and_what_notifies_leave_the_server_too(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_YOUNG_SECONDS", 0.0)
+    async with opened(database_url, pool_size=3) as database:
+        await database.notify("here")
+        notifier: Any = database._notifier  # noqa: SLF001 - it is nowhere to be seen from outside
+        before = notifier.sync_engine.pool
+        kept = before._kept[0][0].driver_connection.get_server_pid()  # noqa: SLF001
+        async with database.listening(lambda _: None) as lost:
+            await become_read_only(database)
+            assert not lost.is_set()
+            with pytest.raises(DBAPIError):
+                await write(database)
+            assert lost.is_set()
+        await database.notify("here")
+        assert before._kept[0][0].driver_connection.get_server_pid() != kept  # noqa: SLF001
+
+
+def path_of(database_url: str) -> Path:
+    return Path(make_url(database_url).database or "")
+
+
+@on_sqlite
+@pytest.mark.parametrize("way", [write, add])
+async def test_a_file_that_was_deleted_is_not_written_to(database_url: str, way: Any) -> None:
+    """SQLite itself says that it was done, and what was written goes with the file."""
+    async with opened(database_url, pool_size=3) as database:
+        assert await add(database) == 1
+        path = path_of(database_url)
+        kept = path.read_bytes()
+        for file in path.parent.glob(f"{path.name}*"):
+            file.rename(f"{file}.moved")
+        for _ in range(2):
+            for ask in (way, Database.ping, count):
+                with pytest.raises((DBAPIError, sqlite3.Error)) as caught:
+                    await ask(database)
+                assert is_unreachable(caught.value)
+        assert not path.exists()  # which would be empty
+        path.write_bytes(kept)
+        await database.ping()
+        await add(database, username_key="bob", email_key="bob")
+        assert (await count(database))[0] >= 1
+
+
+@on_sqlite
+async def test_a_file_that_was_replaced_is_the_one_that_is_read_and_written(
+    database_url: str, tmp_path: Path
+) -> None:
+    path = path_of(database_url)
+    other = tmp_path / "restored.db"
+    other.write_bytes(path.read_bytes())
+    async with opened(database_url, pool_size=3) as database:
+        assert await add(database) == 1
+        assert await count(database) == (1, 1)
+        for file in path.parent.glob(f"{path.name}-*"):
+            file.unlink()
+        os.replace(other, path)  # noqa: PTH105 - as a restore does
+        assert await add(database, username_key="bob", email_key="bob") == 1
+        assert await count(database) == (1, 1)
+
+
+@on_sqlite
+async def test_a_file_that_is_opened_read_only_is_opened_again_when_it_can_be_written(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_only = True
+    connect: Any = sqlite3.connect
+
+    def open_(path: str, **options: Any) -> Any:
+        if read_only:
+            return connect(f"file:{path}?mode=ro", uri=True, **options)
+        return connect(path, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", open_)
+    async with opened(database_url, pool_size=1) as database:
+        assert await count(database) == (0, 0)
+        for way in (write, add, Database.ping):
+            with pytest.raises((DBAPIError, sqlite3.Error)) as caught:
+                await way(database)
+            assert is_unreachable(caught.value)
+            assert is_read_only(caught.value)
+        read_only = False
+        await write(database)
+        assert await add(database) == 1
+        await database.ping()
+
+
+@on_sqlite
+async def test_readiness_does_not_wait_for_who_writes(database_url: str) -> None:
+    async with opened(database_url) as database, opened(database_url) as other:
+        await database.ping()
+        async with other.session() as session, other.transaction(session):
+            began = time.monotonic()
+            await database.ping()
+            assert time.monotonic() - began < sqlite._BUSY_MS / 1000  # noqa: SLF001
+        await write(database)
