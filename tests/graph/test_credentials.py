@@ -14,6 +14,7 @@ from tests.graph.test_production import (
     NOT_ACCEPTED,
     SETTINGS,
     Server,
+    bearer,
     closed,
     error,
     production,
@@ -114,3 +115,37 @@ async def test_scopes_may_be_a_list(database_url: str) -> None:
             for value in ("users:read", ["users:read"], ["openid", "users:read"]):
                 given = signed({}, {"scope": None, claim: value})
                 assert await server.ask(given, COUNT) == {"users": {"totalCount": 1}}
+
+
+async def test_valid_credentials_pass_where_an_address_sends_invalid_ones(
+    database_url: str,
+) -> None:
+    """On every transport, known or not; and what is invalid is limited on every transport."""
+    limited = "Too many invalid tokens from this address. Try again later."
+    headers = {"accept": "text/event-stream"}
+    async with production(database_url, ROSTER_RATE_LIMIT="30/hour") as server:
+        known = [bearer("users:read"), await server.key()]
+        for each in known:
+            await server.ask(each, COUNT)
+        invalid = [bearer(exp=1), "Bearer x", f"Bearer roster_{'A' * 43}"]
+        answers = [(await server.send(each, COUNT)).status_code for each in invalid * 11]
+        assert answers == [401] * 30 + [429] * 3
+        for each in [*known, bearer("users:read", jti="new"), await server.key()]:
+            assert await server.ask(each, COUNT) == {"users": {"totalCount": 0}}
+            streamed = await server.http.post(
+                "/graphql", json={"query": COUNT}, headers=headers | {"authorization": each}
+            )
+            assert streamed.status_code == 200
+            assert '{"data":{"users":{"totalCount":0}}}' in streamed.text
+            async with server.socket({"authorization": each}) as live:
+                assert await hear(live) == {"type": "connection_ack"}
+            async with server.socket({}, authorization=each) as live:
+                assert await hear(live) == {"type": "connection_ack"}
+        for each in invalid:
+            answer = await server.send(each, COUNT)
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
+            assert answer.json() == error("RATE_LIMITED", limited)
+            async with server.stream(each) as response:
+                assert response.status_code == 429
+            async with server.socket({"authorization": each}) as live:
+                assert await closed(live) == (1013, limited)

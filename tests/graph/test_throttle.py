@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import ExitStack
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -251,6 +252,51 @@ async def test_those_whose_token_is_looked_at_are_bounded_and_stay(
     with ExitStack() as room:  # which they have left
         for _ in range(2):
             room.enter_context(gate.throttle.connected("a not known yet"))
+
+
+async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Known:
+        def knows(self, token: str) -> bool:
+            return token == "known"  # noqa: S105 - of this test
+
+    gate = Gate(Throttle(None, 1, 1), open=False, watch_seconds=1)
+    none: Any = None
+    sockets = Sockets(
+        gate, Origins(None, frozenset()), gate.throttle, none, none, Limits(60, 60, 1)
+    )
+    admitted = asyncio.Event()
+
+    async def context(_gate: Gate, _scope: object, token: str) -> Any:
+        assert token == "known"  # noqa: S105 - of this test
+        admitted.set()
+        raise Refused("UNAUTHENTICATED", "Not you", 401)
+
+    monkeypatch.setattr(Gate, "context", context)
+    app = SimpleNamespace(state=SimpleNamespace(callers=Known()))
+
+    async def connect(token: str) -> list[Any]:
+        init = json.dumps({"type": "connection_init", "payload": {"authorization": token}})
+        said = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": init}]
+        scope = {"type": "websocket", "headers": [], "client": ("192.0.2.1", 1), "app": app}
+        heard: list[Any] = []
+
+        async def receive() -> Any:
+            return said.pop(0)
+
+        async def send(message: Any) -> None:
+            heard.append(message)
+
+        await sockets(scope | {"subprotocols": [PROTOCOL]}, receive, send)
+        return heard
+
+    async with asyncio.timeout(60):
+        with gate.throttle.connected("192.0.2.1 not known yet"):  # which is all there may be
+            assert (await connect("unknown"))[-1]["code"] == 1013
+            assert not admitted.is_set()
+            assert (await connect("known"))[-1]["code"] == 4403
+            assert admitted.is_set()
 
 
 async def test_streams_are_counted_as_sockets_are(database_url: str) -> None:
