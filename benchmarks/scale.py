@@ -14,7 +14,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -48,6 +48,7 @@ from graph.inputs.user_filter import UserFilter, read_filter
 from graph.inputs.users import UserOrder, read_order
 from graph.page import read_page
 from graph.types.enums import OrderDirection, UserOrderField
+from users.key_cache import KeyCache
 
 SIZES = (10_000, 100_000, 1_000_000)
 ROUNDS = 30
@@ -94,7 +95,7 @@ async def cases(database: Database, people: int) -> Sequence[Case]:
         one_of(LOOKUP, USERS_BY_ID, 1, keys=[middle]),
         one_of("user by username", USERS_BY_USERNAME, 1, keys=[await name(database, middle + 1)]),
     ]
-    everybody = read_filter(None, None)
+    everybody = await read_filter(None, None, KeyCache())
     for field, direction in product(UserOrderField, OrderDirection):
         order = read_order([UserOrder(field=field, direction=direction)])
         listing = users_listing(everybody, order.sorts)
@@ -107,7 +108,7 @@ async def cases(database: Database, people: int) -> Sequence[Case]:
     late = events_listing(EventFilter(at=((operator.ge, datetime(2025, 12, 31, tzinfo=UTC)),)))
     return [
         *found,
-        *searches(),
+        *[case async for case in searches()],
         one_of("totalCount", users_count(everybody.where())),
         one_of("countAtMost 1000", users_count_at_most(everybody.where(), 1_000)),
         one_of("statusCounts", users_by_status(everybody.where_in_any_status())),
@@ -124,7 +125,7 @@ async def cases(database: Database, people: int) -> Sequence[Case]:
     ]
 
 
-def searches() -> Iterator[Case]:
+async def searches() -> AsyncIterator[Case]:
     """Give searches and filters that find few, many and nobody."""
     deactivated, deleted = [UserStatus.DEACTIVATED], [UserStatus.DELETED]
     late = DateTimeFilter(gte=datetime(2025, 12, 31, tzinfo=UTC))
@@ -147,7 +148,7 @@ def searches() -> Iterator[Case]:
         ("filter: status changed lately", of(status_changed_at=late), None, False, 20),
     ):
         order = read_order([UserOrder(field=UserOrderField.USERNAME)] if by_name else None)
-        listing = users_listing(read_filter(wanted, search), order.sorts)
+        listing = users_listing(await read_filter(wanted, search, KeyCache()), order.sorts)
         yield page_of(called, listing, Window(20), rows)
 
 

@@ -26,6 +26,7 @@ from db.statements import (
 from graph.turns import Turns
 from users.at_once import add_at_once
 from users.feed import Feed
+from users.key_cache import KeyCache
 from users.operations import Answer, Operation
 from users.policy import Caller
 from users.retention import forget
@@ -143,6 +144,10 @@ class Context:
         if answer:
             self.feed.wake()
         return answer
+
+    @cached_property
+    def keys(self) -> KeyCache:
+        return KeyCache()
 
     @cached_property
     def _session(self) -> AsyncSession:

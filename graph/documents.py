@@ -33,7 +33,7 @@ from graph.errors import MAX_ERRORS, cut
 from graph.limits import LimitExceeded, Limits, exceeded, excesses_of
 from graph.measure import measure
 from graph.merging import merges
-from graph.sizes import Measured
+from graph.sizes import Measured, Uses
 from graph.variables import check_variables
 
 # How many documents are kept, and how much they may have together: the tree of a character takes
@@ -92,6 +92,7 @@ class _Chosen:
     compiled: Operation | None
     defaults: dict[str, Any]
     """Of its variables, as nodes."""
+    uses: Uses
     cost: int | None
     """What it costs, where no variable decides on that."""
 
@@ -135,9 +136,9 @@ class Documents:
         chosen = known.operations.get(operation_name)
         if chosen is None:
             chosen = known.operations[operation_name] = self._chosen(known, operation_name)
-        if variables:
+        if variables or chosen.uses.defaults:
             try:
-                check_variables(variables, self._limits)
+                check_variables(variables or {}, self._limits, chosen.uses)
             except LimitExceeded as excess:
                 raise Invalid([excess]) from None
         cost = chosen.cost
@@ -155,7 +156,8 @@ class Documents:
         node = _operation(known.document, name)
         compiled = self._compiler.compile(known.document, node)
         fixed = None if known.measured.varies else known.measured.cost(_name(node), {})
-        return _Chosen(node, compiled, _defaults(node), fixed)
+        uses = known.measured.uses[_name(node)]
+        return _Chosen(node, compiled, _defaults(node), uses, fixed)
 
     def _document(self, query: str) -> _Known:
         found = self._documents.get(query)

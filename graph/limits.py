@@ -40,8 +40,9 @@ class Limits:
     list_length: int = 500
     """Elements of a list, in the document and in the variables."""
     values: int = 6_000
-    """Values, with lists and objects, in the document and in the variables; the operations of a
-    batch have room of their own. The largest filter has 5,300."""
+    """Values, with lists and objects, in the document, in the variables, and in an operation, where
+    a variable's values count as often as it is used. The operations of a batch have room of their
+    own. The largest filter has 5,300."""
 
 
 class LimitExceeded(GraphQLError):
@@ -86,5 +87,7 @@ def excesses_of(measured: "Measured", limits: Limits) -> Iterator[LimitExceeded]
         yield exceeded("TOO_MANY_FRAGMENTS", limits.fragments, "A document", "fragments")
     if measured.values > limits.values:
         yield exceeded("TOO_MANY_VALUES", limits.values, "A document", "values")
+    if max(uses.values for uses in measured.uses.values()) > limits.values:
+        yield exceeded("TOO_MANY_VALUES", limits.values, "An operation", "values")
     if measured.longest_list > limits.list_length:
         yield exceeded("LIST_TOO_LONG", limits.list_length, "A list", "elements")

@@ -5,7 +5,7 @@ added wherever it is spread. Nothing recurses, and a document may be as wrong as
 unknown, or spreads itself, counts nothing, and is left to the validation to refuse.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,12 +24,13 @@ from graphql import (
     OperationDefinitionNode,
     SelectionNode,
     ValueNode,
+    VariableNode,
     get_named_type,
     is_composite_type,
 )
 
 from graph.rows import Rows, price, repeats, rows
-from graph.sizes import MOST, Cost, Measured, Size, Step
+from graph.sizes import MOST, Cost, Measured, Size, Step, Uses
 
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
 # Lists of `__Schema` and `__Type` below which there are types again.
@@ -45,6 +46,8 @@ class _Place:
     above: "_Place | None" = None
     definition: GraphQLField | None = None
     size: Size = field(default_factory=Size)
+    uses: Uses | None = None
+    """Those of a whole definition."""
 
 
 def measure(schema: GraphQLSchema, document: DocumentNode) -> Measured:
@@ -59,7 +62,9 @@ class _Pass:
         self._fragments: dict[str, list[_Place]] = {}
         self._repeated: list[list[_Place]] = []
         self._sizes: dict[str, Size] = {}
+        self._uses: dict[str, Uses] = {}
         self._steps: list[Step] = []
+        self._current = Uses()
         self._longest = 0
         self._values = 0
         self._visits = 0
@@ -77,12 +82,15 @@ class _Pass:
     def measured(self) -> Measured:
         for name in _inmost_first(self._fragments):
             size = self._sizes[name] = self._close(self._fragments[name])
+            self._uses[name] = self._used(self._fragments[name])
             # One step for all: a fragment that is spread twice would double them else.
             size.once, size.each = self._folded(size.once), self._folded(size.each)
         roots = [self._close(places) for places in self._operations]
         repeated = [self._close(places) for places in self._repeated]
+        names = list(map(_name, self._operations))
         return Measured(
-            operations=dict(zip(map(_name, self._operations), roots, strict=True)),
+            operations=dict(zip(names, roots, strict=True)),
+            uses=dict(zip(names, map(self._used, self._operations), strict=True)),
             sizes=(*roots, *self._sizes.values(), *repeated),
             root_fields=max((size.root_fields for size in roots), default=0),
             fragments=len(self._sizes) + len(repeated),
@@ -94,9 +102,13 @@ class _Pass:
 
     def _places(self, root: _Place) -> list[_Place]:
         """Give a definition and its selections, every one after the one it is in."""
+        uses = root.uses = self._current = Uses()
         if isinstance(root.node, OperationDefinitionNode):
             for variable in root.node.variable_definitions or ():
-                self._look_at(variable.default_value, variable.directives)
+                number = self._look_at(variable.default_value, variable.directives)
+                if number > 1:
+                    uses.defaults[variable.variable.name.value] = number
+            uses.values = 0  # a default counts where its variable is used
         self._look_at(None, root.node.directives)
         places = [root]
         for place in places:
@@ -124,8 +136,8 @@ class _Pass:
             return None
         return self._schema.get_field(parent, name)
 
-    def _look_at(self, value: ValueNode | None, directives: Iterable[DirectiveNode] | None) -> None:
-        """Keep the length of the longest list, and count the values."""
+    def _look_at(self, value: ValueNode | None, directives: Iterable[DirectiveNode] | None) -> int:
+        """Keep the length of the longest list, count the values and the uses of variables."""
         values: list[Any] = [] if value is None else [value]
         values += [a.value for directive in directives or () for a in directive.arguments or ()]
         for node in values:
@@ -135,7 +147,20 @@ class _Pass:
                     values += node.values
                 case ObjectValueNode():
                     values += [member.value for member in node.fields]
+                case VariableNode():
+                    used = self._current.variables
+                    used[node.name.value] = used.get(node.name.value, 0) + 1
         self._values += len(values)
+        self._current.values += len(values)
+        return len(values)
+
+    def _used(self, definition: list[_Place]) -> Uses:
+        """Add what the fragments that a definition spreads have; those are known already."""
+        uses = definition[0].uses
+        assert uses
+        for name in _spreads(self._uses, definition):
+            uses.add(self._uses[name])
+        return uses
 
     def _close(self, places: list[_Place]) -> Size:
         """Add up the sizes from the inmost selections outward."""
@@ -227,7 +252,7 @@ def _inmost_first(fragments: Mapping[str, list[_Place]]) -> Iterator[str]:
     """Give the names so that a fragment comes after those it spreads, as far as there is no end."""
     begun: set[str] = set()
     for outmost in fragments:
-        path = [(outmost, _spreads(fragments, outmost))] if outmost not in begun else []
+        path = [(outmost, _spreads(fragments, fragments[outmost]))] if outmost not in begun else []
         begun.add(outmost)
         while path:
             name, spreads = path[-1]
@@ -237,11 +262,12 @@ def _inmost_first(fragments: Mapping[str, list[_Place]]) -> Iterator[str]:
                 yield name
             else:
                 begun.add(inner)
-                path.append((inner, _spreads(fragments, inner)))
+                path.append((inner, _spreads(fragments, fragments[inner])))
 
 
-def _spreads(fragments: Mapping[str, list[_Place]], name: str) -> Iterator[str]:
-    for place in fragments[name]:
+def _spreads(known: Container[str], definition: Iterable[_Place]) -> Iterator[str]:
+    """Name the fragments that a definition spreads, as often as it does, if they are known."""
+    for place in definition:
         match place.node:
-            case FragmentSpreadNode() if place.node.name.value in fragments:
+            case FragmentSpreadNode() if place.node.name.value in known:
                 yield place.node.name.value

@@ -100,10 +100,12 @@ class Query:
                 loader, key = context.users_by_id, read_user_id(text)
             case "database_id", key:
                 loader = context.users_by_id
+            case _ if not policy.can_read_any(context.caller):
+                return None
             case "username", text:
-                loader, key = context.users_by_username, username_key(text)
+                loader, key = context.users_by_username, await context.keys.get(username_key, text)
             case "email", text:
-                loader, key = context.users_by_email, email_key(text)
+                loader, key = context.users_by_email, await context.keys.get(email_key, text)
             case _, text:
                 loader, key = context.users_by_external_id, external_id_key(text)
         if key is None:
@@ -142,14 +144,16 @@ class Query:
             strawberry.argument(description="By what to order them; the newest first by default."),
         ] = [NEWEST_FIRST],  # noqa: B006 - a constant of the schema
     ) -> UserConnection | None:
+        context = info.context
         order = read_order(order_by)
-        readable = policy.readable(info.context.caller)
-        wanted = replace(read_filter(filter, search), readable=readable)
+        keys = context.keys if policy.can_read_any(context.caller) else None
+        readable = policy.readable(context.caller)
+        wanted = replace(await read_filter(filter, search, keys), readable=readable)
         asked = window(first, after, last, before, order.position)
         found: Page[Any] = Page([], has_next=False, has_previous=False)
         selected = _fields(info)
         if selected & _ROW_FIELDS:
-            found = await _read_users(info.context, wanted, order, asked, columns_of(selected))
+            found = await _read_users(context, wanted, order, asked, columns_of(selected))
         return UserConnection.of(Users(found, order, wanted))
 
     @strawberry.field(description="What happened to all users, the earliest first, page by page.")

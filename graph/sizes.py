@@ -32,6 +32,34 @@ class Cost:
 
 
 @dataclass(slots=True)
+class Uses:
+    """The values in the arguments of an operation's fields and directives.
+
+    Lists, objects and what they contain count as well; those of a fragment wherever it is spread.
+    A variable counts as one value here: what it contains is known for each request.
+    """
+
+    values: int = 0
+    variables: dict[str, int] = field(default_factory=dict)
+    """How often each variable is used."""
+    defaults: dict[str, int] = field(default_factory=dict)
+    """How many values the default of a variable has, where that is more than one."""
+
+    def add(self, other: "Uses") -> None:
+        self.values = min(MOST, self.values + other.values)
+        for name, times in other.variables.items():
+            self.variables[name] = min(MOST, self.variables.get(name, 0) + times)
+
+    def count(self, given: Mapping[str, int]) -> int:
+        """Count the values of an operation whose variables have so many values."""
+        # The variable itself is counted already.
+        return self.values + sum(
+            times * (given.get(name, self.defaults.get(name, 1)) - 1)
+            for name, times in self.variables.items()
+        )
+
+
+@dataclass(slots=True)
 class Size:
     """What a selection set has, with its fragments expanded; none exceeds `MOST`."""
 
@@ -69,6 +97,8 @@ class Measured:
 
     operations: Mapping[str | None, Size]
     """By name; where two have the same, which the validation refuses, the last."""
+    uses: Mapping[str | None, Uses]
+    """Of the same operations."""
     sizes: tuple[Size, ...]
     """Those of all operations and fragments, also of two with the same name."""
     root_fields: int

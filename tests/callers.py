@@ -83,6 +83,12 @@ class Asking:
         [value] = answer["data"].values()
         return value
 
+    async def ask_all(self, caller: Caller, query: str, **variables: Any) -> Any:
+        """Give all fields of an operation that has to succeed."""
+        answer = await self.send(caller, query, **variables)
+        assert set(answer) == {"data"}, answer
+        return answer["data"]
+
     async def everything(self) -> list[Sequence[Any]]:
         """Give all that is kept, which a refused request must not have changed."""
         async with self.database.engine.connect() as connection:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import idna
 from email_validator import EmailNotValidError, validate_email
+from email_validator.rfc_constants import DNS_LABEL_LENGTH_LIMIT, DOMAIN_MAX_LENGTH
 from precis_i18n import get_profile
 
 from db.models import (
@@ -107,6 +109,8 @@ class Email:
         if address := plain.address(raw):
             local, domain = address
             return cls(f"{local}@{domain}", f"{local.lower()}@{domain}")
+        if _has_too_long_label(raw):
+            raise _no_email()
         try:
             # In a test environment names under .test are addresses like any other.
             valid = validate_email(
@@ -172,6 +176,22 @@ def external_id(raw: str) -> str:
 def _no_email() -> InvalidValue:
     message = "An e-mail address looks like name@example.com."
     return InvalidValue("email", ErrorCode.INVALID_FORMAT, message, pattern=EMAIL_PATTERN)
+
+
+def _has_too_long_label(address: str) -> bool:
+    """Whether a label of the domain is too long for DNS.
+
+    The library checks this too, but only after encoding the label, which takes time quadratic in
+    its length: 5 ms for 240 characters. An encoded label is never shorter than its characters.
+    """
+    domain = address.rpartition("@")[2]
+    if domain.isascii() or len(domain) > DOMAIN_MAX_LENGTH:
+        return False
+    try:
+        mapped = idna.uts46_remap(domain, std3_rules=False)
+    except idna.IDNAError:
+        return False  # the library rejects it
+    return any(len(label) > DNS_LABEL_LENGTH_LIMIT for label in mapped.split("."))
 
 
 def _or_none(parse: Callable[[], str]) -> str | None:

@@ -95,6 +95,11 @@ def reads_everybody(caller: Caller) -> bool:
     return Scope.READ in caller.scopes
 
 
+def can_read_any(caller: Caller) -> bool:
+    """Whether there can be a user that the caller may read."""
+    return reads_everybody(caller) or caller.user_id is not None
+
+
 def reads(caller: Caller, user_id: int) -> bool:
     return reads_everybody(caller) or is_self(caller, user_id)
 

@@ -1,6 +1,6 @@
 """What a value in a filter can be compared with."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 from operator import ge, gt, le, lt
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from db.filters import Comparison, Condition, contains, ends_with, none_of, one_of, starts_with
 from graph.inputs.lists import check_length, check_text, storable
 from users.identity import fold, part_keys
+from users.key_cache import KeyCache
 
 Key = Callable[[str], str | None]
 
@@ -38,8 +39,13 @@ class StringFilter:
     )
     ends_with: str | None = strawberry.field(default=None, description="This text at its end.")
 
-    def read(self, name: str, column: InstrumentedAttribute[Any], key: Key) -> Iterator[Condition]:
-        """Give a condition for each comparator; `key` turns a whole text into the column's form."""
+    async def read(
+        self, name: str, column: InstrumentedAttribute[Any], key: Key, keys: KeyCache | None
+    ) -> AsyncIterator[Condition]:
+        """Yield a condition for each comparator; `key` turns a whole text into the column's form.
+
+        Without `keys` the texts are only checked, and nothing matches.
+        """
         for operator, texts, build in (
             ("eq", None if self.eq is None else [self.eq], one_of),
             ("in", self.in_, one_of),
@@ -49,8 +55,8 @@ class StringFilter:
             if texts is not None:
                 check_length(f"{name}.{operator}", texts)
                 _check_texts(f"{name}.{operator}", texts)
-                keys = [key(text) or fold(text) for text in texts]
-                yield build(column, [key for key in keys if storable(key)])
+                whole = [] if keys is None else [await _whole(keys, key, t) for t in texts]
+                yield build(column, [text for text in whole if storable(text)])
         for operator, part, match in (
             ("contains", self.contains, contains),
             ("startsWith", self.starts_with, starts_with),
@@ -58,8 +64,14 @@ class StringFilter:
         ):
             if part is not None:
                 _check_texts(f"{name}.{operator}", [part])
-                forms = part_keys(part) if storable(part) else ()
+                forms = await keys.get(part_keys, part) if keys and storable(part) else ()
                 yield or_(false(), *(match(column, form) for form in forms))
+
+
+async def _whole(keys: KeyCache, key: Key, text: str) -> str:
+    if found := await keys.get(key, text):
+        return found
+    return await keys.get(fold, text)
 
 
 def _check_texts(name: str, texts: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """The filter of a list of users: a tree of conditions, bounded in depth and size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import strawberry
@@ -9,12 +9,14 @@ from sqlalchemy import and_, false, not_, or_, true
 from db.filters import Condition, one_of
 from db.filters import UserFilter as Filter
 from db.models import User, UserStatus
+from db.time_slices import pause_if_due
 from graph.errors import InputError
 from graph.inputs.comparisons import DateTimeFilter, StringFilter
 from graph.inputs.lists import MAX_LIST, check_length, check_text, storable
 from graph.inputs.users import read_user_id
 from graph.scalars import BigInt
 from users.identity import email_key, fold, part_keys, username_key
+from users.key_cache import KeyCache
 
 MAX_DEPTH = 4
 MAX_LEAVES = 50
@@ -63,8 +65,8 @@ class UserFilter:
         name="not", default=None, description="This doesn't hold."
     )
 
-    def leaves(self) -> Iterator[Condition]:
-        """Give the conditions of this level, less its status and what it combines."""
+    async def leaves(self, keys: KeyCache | None) -> AsyncIterator[Condition]:
+        """Yield the conditions of this level, without its status and what it combines."""
         check_length("id", self.id)
         check_length("databaseId", self.database_id)
         if self.id is not None:
@@ -73,30 +75,34 @@ class UserFilter:
             yield one_of(User.id, self.database_id)
         if self.is_active is not None:
             yield User.is_active == self.is_active
-        if self.username is not None:
-            yield from self.username.read("username", User.username_key, username_key)
-        if self.email is not None:
-            yield from self.email.read("email", User.email_key, email_key)
-        if self.external_id is not None:
-            yield from self.external_id.read("externalId", User.external_id_key, fold)
+        for name, text, searched, key in (
+            ("username", self.username, User.username_key, username_key),
+            ("email", self.email, User.email_key, email_key),
+            ("externalId", self.external_id, User.external_id_key, fold),
+        ):
+            if text is not None:
+                async for condition in text.read(name, searched, key, keys):
+                    yield condition
         for moment, column in (
             (self.created_at, User.created_at),
             (self.updated_at, User.updated_at),
             (self.status_changed_at, User.status_changed_at),
         ):
             if moment is not None:
-                yield from (compare(column, at) for compare, at in moment.read())
+                for compare, at in moment.read():
+                    yield compare(column, at)
 
 
 @dataclass(slots=True)
 class _Reading:
     """What is known of a filter while it is read, so that one too big is given up early."""
 
+    keys: KeyCache | None
     levels: int = 0
     leaves: int = 0
     names_status: bool = False
 
-    def conditions(self, level: UserFilter, depth: int = 1) -> list[Condition]:
+    async def conditions(self, level: UserFilter, depth: int = 1) -> list[Condition]:
         """Give the conditions of a level and of those below, less its own status."""
         self.levels += 1
         if depth > MAX_DEPTH:
@@ -104,36 +110,42 @@ class _Reading:
         if self.levels > MAX_LEVELS:
             raise InputError(f"The filter combines more than {MAX_LEVELS} filters.")
         check_length("status", level.status)
-        leaves = list(level.leaves())
+        leaves = [condition async for condition in level.leaves(self.keys)]
         self.leaves += len(leaves) + (level.status is not None)
         if self.leaves > MAX_LEAVES:
             raise InputError(f"The filter has more than {MAX_LEAVES} comparisons.")
         self.names_status |= level.status is not None
-        return [*leaves, *self.combined(level, depth + 1)]
+        await pause_if_due()
+        return [*leaves, *[condition async for condition in self.combined(level, depth + 1)]]
 
-    def combined(self, level: UserFilter, depth: int) -> Iterator[Condition]:
+    async def combined(self, level: UserFilter, depth: int) -> AsyncIterator[Condition]:
         """Give what a level combines of the levels below."""
         check_length("and", level.and_)
         check_length("or", level.or_)
         if level.and_ is not None:
-            yield and_(true(), *(self.condition(part, depth) for part in level.and_))
+            yield and_(true(), *[await self.condition(part, depth) for part in level.and_])
         if level.or_ is not None:
-            yield or_(false(), *(self.condition(part, depth) for part in level.or_))
+            yield or_(false(), *[await self.condition(part, depth) for part in level.or_])
         if level.not_ is not None:
-            yield not_(self.condition(level.not_, depth))
+            yield not_(await self.condition(level.not_, depth))
 
-    def condition(self, level: UserFilter, depth: int) -> Condition:
+    async def condition(self, level: UserFilter, depth: int) -> Condition:
         status = [] if level.status is None else [one_of(User.status, level.status)]
-        return and_(true(), *status, *self.conditions(level, depth))
+        return and_(true(), *status, *await self.conditions(level, depth))
 
 
-def read_filter(given: UserFilter | None, search: str | None) -> Filter:
-    """Turn it into what the database is asked; raise InputError for what cannot be meant."""
-    wanted = _read_search(search)
+async def read_filter(
+    given: UserFilter | None, search: str | None, keys: KeyCache | None
+) -> Filter:
+    """Turn it into what the database is asked; raise InputError if it breaks a limit.
+
+    `keys` is None for a caller who cannot read any user: then no key of a text is computed.
+    """
+    wanted = await _read_search(search, keys)
     if given is None:
         return Filter(search=wanted)
-    reading = _Reading()
-    conditions = reading.conditions(given)
+    reading = _Reading(keys)
+    conditions = await reading.conditions(given)
     statuses = _statuses(given, names_status=reading.names_status)
     return Filter(conditions, statuses, reading.names_status, wanted)
 
@@ -147,11 +159,11 @@ def _statuses(given: UserFilter, *, names_status: bool) -> Sequence[UserStatus] 
     return [s for s in allowed if (s is UserStatus.ACTIVE) is given.is_active]
 
 
-def _read_search(text: str | None) -> Sequence[str]:
+async def _read_search(text: str | None, keys: KeyCache | None) -> Sequence[str]:
     """Give the forms of what is searched for; none where a search box is empty."""
     if text is None or not text.strip():
         return ()
     check_text("search", text, MAX_SEARCH)
     if not storable(text):
         raise InputError("`search` has a character that no text can have.")
-    return part_keys(text.strip())
+    return await keys.get(part_keys, text.strip()) if keys else ()

@@ -17,6 +17,7 @@ from graph.inputs.users import UserOrder, read_order
 from graph.types.enums import OrderDirection, UserOrderField
 from tests.client import Client
 from users.identity import fold
+from users.key_cache import KeyCache
 
 IDS = """query ($filter: UserFilter, $search: String, $first: Int = 100, $after: String) {
   users(filter: $filter, search: $search, orderBy: [{field: CREATED_AT}],
@@ -359,36 +360,41 @@ async def test_every_order_and_every_search_has_its_index(client: Client) -> Non
     def listed(where: Any, order: Sequence[Sort]) -> Any:
         return Listing(USER_COLUMNS, order, within=where).page(Window(limit=20))
 
+    keys = KeyCache()
     columns = ("created_at", "updated_at", "username_key", "email_key", "status")
     for field, column in zip(UserOrderField, columns, strict=True):
         for direction in OrderDirection:
             order = read_order([UserOrder(field=field, direction=direction)])
-            found = await plan(listed(read_filter(None, None).where(), order.sorts))
+            found = await plan(listed((await read_filter(None, None, keys)).where(), order.sorts))
             assert f"ix_users_{column}_id" in found, found
             assert "Sort" not in found, found
 
     # The orders of the users in one status, and a walk that doesn't begin among the deleted.
     for field, column in zip(UserOrderField, columns[:4], strict=False):
         sorts = read_order([UserOrder(field=field, direction=OrderDirection.DESC)]).sorts
-        tab = read_filter(UserFilter(status=[UserStatus.DEACTIVATED]), None)
+        tab = await read_filter(UserFilter(status=[UserStatus.DEACTIVATED]), None, keys)
         found = await plan(users_listing(tab, sorts).page(Window(limit=20)))
         assert f"ix_users_status_{column}_id" in found, found
         assert "Sort" not in found, found
     by_status = read_order(
         [UserOrder(field=UserOrderField.STATUS, direction=OrderDirection.DESC)]
     ).sorts
-    found = await plan(users_listing(read_filter(None, None), by_status).page(Window(limit=20)))
+    found = await plan(
+        users_listing((await read_filter(None, None, keys)), by_status).page(Window(limit=20))
+    )
     assert "Index Cond: ((status)::text < 'DELETED'::text)" in found, found
 
     # What lies far is found by its index, however near a planner hopes it to be.
     by_name = read_order([UserOrder(field=UserOrderField.USERNAME)]).sorts
-    far = users_listing(read_filter(None, "c4ca4238"), by_name).far_page(Window(limit=20))
+    far = users_listing((await read_filter(None, "c4ca4238", keys)), by_name).far_page(
+        Window(limit=20)
+    )
     found = await plan(far)
     assert "ix_users_username_key_trgm" in found, found
     assert "ix_users_username_key_id" not in found, found
 
     by_id = [Sort(User.id)]
-    found = await plan(listed(read_filter(None, "c4ca4238").where(), by_id))
+    found = await plan(listed((await read_filter(None, "c4ca4238", keys)).where(), by_id))
     for column in ("username_key", "email_key", "display_name_key"):
         assert f"ix_users_{column}_trgm" in found, found
     for key in (User.username_key, User.email_key):

@@ -1,0 +1,102 @@
+"""Long computations share the event loop: one at a time, a few milliseconds each.
+
+A coroutine that computes for long keeps every other request waiting. So it calls `pause_if_due`
+before each step. That returns immediately until the current time slice is used up. Then it waits
+until the loop has served everything else a few times, and until the other computations have had
+their slice. Callers take turns, so that many computations of one caller delay another caller's by
+one slice each.
+
+A step that cannot be divided takes as long as it takes, but no other step follows it immediately.
+"""
+
+import asyncio
+import time
+from collections import deque
+from contextvars import ContextVar
+from typing import Final
+
+SLICE_SECONDS: Final = 0.005
+# Iterations of the event loop between two slices. A small request takes about so many.
+FREE_ITERATIONS: Final = 5
+
+# Whose computation it is, for the turns. Set for each operation.
+current_caller: ContextVar[str] = ContextVar("current_caller", default="")
+
+
+class TimeSlices:
+    """The slices of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._ends_at: float | None = None  # of the slice that runs
+        self._free_iterations = 0  # that are still to come before the next slice
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    def is_due(self) -> bool:
+        """Whether a computation has to pause now. The first one to ask begins a slice."""
+        if self._free_iterations:
+            return True
+        now = time.perf_counter()
+        if self._ends_at is None:
+            self._ends_at = now + SLICE_SECONDS
+            self.loop.call_soon(self._iterate)
+            return False
+        return now >= self._ends_at
+
+    async def pause(self) -> None:
+        """Wait for the next slice. Computations of one caller get theirs in order."""
+        turn = self.loop.create_future()
+        self._waiting.setdefault(current_caller.get(), deque()).append(turn)
+        await turn
+        self._ends_at = time.perf_counter() + SLICE_SECONDS
+
+    def _iterate(self) -> None:
+        """Run in each iteration of the loop from the start of a slice until nothing waits."""
+        if self._free_iterations:
+            self._free_iterations -= 1
+        elif self._ends_at is not None:
+            is_over = time.perf_counter() >= self._ends_at
+            self._free_iterations = FREE_ITERATIONS if is_over else 0
+            self._ends_at = None
+        if not self._free_iterations:
+            turn = self._next()
+            if turn is None:
+                return
+            turn.set_result(None)
+            self._ends_at = time.perf_counter() + SLICE_SECONDS
+        self.loop.call_soon(self._iterate)
+
+    def _next(self) -> "asyncio.Future[None] | None":
+        """Take the oldest turn of the caller whose last turn is the longest ago."""
+        while self._waiting:
+            caller = next(iter(self._waiting))
+            turns = self._waiting.pop(caller)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[caller] = turns
+            if not turn.done():  # else it was cancelled
+                return turn
+        return None
+
+
+_current: TimeSlices | None = None
+
+
+def time_slices() -> TimeSlices:
+    """Return the slices of the running event loop. A process runs one loop at a time."""
+    global _current  # noqa: PLW0603
+    loop = asyncio.get_running_loop()
+    if _current is None or _current.loop is not loop:
+        _current = TimeSlices(loop)
+    return _current
+
+
+def is_pause_due() -> bool:
+    return time_slices().is_due()
+
+
+async def pause_if_due() -> None:
+    """Let other requests run if the current slice is used up."""
+    slices = time_slices()
+    if slices.is_due():
+        await slices.pause()
