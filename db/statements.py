@@ -21,6 +21,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -38,7 +39,7 @@ from db.models import (
     UserEventType,
 )
 from db.query import Query
-from db.types import among
+from db.types import among, elements_of, member_of
 
 _USERS = cast("Table", User.__table__)
 _EVENTS = cast("Table", UserEvent.__table__)
@@ -209,10 +210,18 @@ def expired_keys(now: datetime) -> Delete:
     return delete(IdempotencyKey).where(IdempotencyKey.expires_at <= now)
 
 
-def changes_since(user_ids: Collection[int], version: int) -> Select[int, int, list[Change]]:
-    """Select what each event changed that came after a version of any of these users."""
-    return select(UserEvent.user_id, UserEvent.version_after, UserEvent.changes).where(
-        UserEvent.user_id.in_(user_ids), UserEvent.version_after > version
+def fields_changed_since(user_ids: Collection[int], version: int) -> Select[int, str, int]:
+    """Select the fields of these users that changed after a version, each with its last change.
+
+    The database counts: a user can have any number of versions.
+    """
+    change = elements_of(UserEvent.changes)
+    field = member_of(change.c.value, "field").label("field")
+    return (
+        select(UserEvent.user_id, field, func.max(UserEvent.version_after).label("version"))
+        .join(change, true())
+        .where(UserEvent.user_id.in_(user_ids), UserEvent.version_after > version)
+        .group_by(UserEvent.user_id, field)
     )
 
 

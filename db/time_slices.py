@@ -12,9 +12,13 @@ A step that cannot be divided takes as long as it takes, but no other step follo
 import asyncio
 import time
 from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
+from sqlalchemy import Result, Row
+
+_ROWS: Final = 100  # that are converted in one step
 SLICE_SECONDS: Final = 0.005
 # Iterations of the event loop between two slices. A small request takes about so many.
 FREE_ITERATIONS: Final = 5
@@ -100,3 +104,10 @@ async def pause_if_due() -> None:
     slices = time_slices()
     if slices.is_due():
         await slices.pause()
+
+
+async def partitions(result: Result[Any]) -> AsyncIterator[Sequence[Row[Any]]]:
+    """Convert the rows of a result, however many there are, some at a time."""
+    for rows in result.partitions(_ROWS):
+        await pause_if_due()
+        yield rows

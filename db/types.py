@@ -13,8 +13,10 @@ from sqlalchemy import (
     Dialect,
     Integer,
     String,
+    TableValuedAlias,
     TypeDecorator,
     bindparam,
+    literal,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
@@ -67,6 +69,49 @@ def _aware(value: datetime | None) -> datetime | None:
 
 def _kept_as_text(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+class _Elements(FunctionElement[Any]):
+    """The elements of a JSON array, as a table whose column is `value`."""
+
+    inherit_cache = True
+
+
+class _Member(FunctionElement[str]):
+    """A member of a JSON object, as text."""
+
+    type = String()
+    inherit_cache = True
+
+
+def elements_of(column: InstrumentedAttribute[Any]) -> TableValuedAlias:
+    return _Elements(column).table_valued("value", name="elements")
+
+
+def member_of(value: ColumnElement[Any], name: str) -> ColumnElement[str]:
+    return _Member(value, literal(name))
+
+
+@compiles(_Elements, "postgresql")
+def _elements_of_jsonb(element: _Elements, compiler: Any, **options: Any) -> str:
+    return f"jsonb_array_elements({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Elements, "sqlite")
+def _elements_of_json(element: _Elements, compiler: Any, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Member, "postgresql")
+def _member_of_jsonb(element: _Member, compiler: Any, **options: Any) -> str:
+    value, name = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{value} ->> {name}"
+
+
+@compiles(_Member, "sqlite")
+def _member_of_json(element: _Member, compiler: Any, **options: Any) -> str:
+    value, name = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"json_extract({value}, '$.' || {name})"
 
 
 class _Among(FunctionElement[bool]):

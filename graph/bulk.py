@@ -20,7 +20,8 @@ _ABORTED = GeneralProblem(
 
 
 async def bulk_users(info: GraphInfo, given: BulkUsersInput) -> BulkUsersPayload:
-    asked, key = given.operations, key_of_request("bulkUsers", given, given.idempotency_key)
+    asked = given.operations
+    key = await key_of_request("bulkUsers", given, given.idempotency_key)
     operations = [operation.operation() for operation in asked]
     atomic = given.mode is BulkMode.ATOMIC
     try:

@@ -44,7 +44,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[CreateUserInput, _INPUT],
     ) -> CreateUserPayload | None:
-        key = key_of_request("createUser", input, input.idempotency_key)
+        key = await key_of_request("createUser", input, input.idempotency_key)
         done = await do(info, input.operation(), key)
         return CreateUserPayload(
             user=done.user, user_edge=done.edge, replayed=done.replayed, errors=done.errors

@@ -2,18 +2,24 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
+from db.time_slices import pause_if_due
 from graph.context import Context, GraphInfo
 from graph.inputs.users import read_order
 from graph.types.user import User, UserEdge
 from graph.types.user_error import UserError, user_errors
 from users.contention import stands_in_line, until_done
 from users.operations import Answer, IdempotencyKey, Operation, Refused
+from users.policy import refusal
+from users.request import parse_all
+from users.service import MAX_OPERATIONS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    from users.fields import Parsed
 
 _DEFAULT_ORDER = read_order(None)
 
@@ -33,14 +39,33 @@ class Outcome:
     errors: list[UserError] = field(default_factory=list)
 
 
-def key_of_request(
+async def key_of_request(
     verb: str, given: "DataclassInstance", text: str | None
 ) -> IdempotencyKey | None:
     """Give the idempotency key of a mutation, with its input to the letter."""
     if text is None:
         return None
-    request = json.dumps([verb, asdict(given)], sort_keys=True, default=repr)
-    return IdempotencyKey(text=text, request=request)
+    members = [
+        f"{_json(name)}: {await _json_in_slices(getattr(given, name))}"
+        for name in sorted(declared.name for declared in fields(given))
+    ]
+    return IdempotencyKey(text=text, request=f"[{_json(verb)}, {{{', '.join(members)}}}]")
+
+
+async def _json_in_slices(value: object) -> str:
+    """Return the same JSON as `json.dumps` does."""
+    if not isinstance(value, list):
+        return _json(value)
+    elements = []
+    for element in value:
+        await pause_if_due()
+        elements.append(_json(element))
+    return f"[{', '.join(elements)}]"
+
+
+def _json(value: Any) -> str:
+    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return json.dumps(plain, sort_keys=True, default=repr)
 
 
 async def do(info: GraphInfo, operation: Operation, key: IdempotencyKey | None = None) -> Outcome:
@@ -69,6 +94,10 @@ async def carry_out(
 
     Raises `Refused` where nothing was done.
     """
+    parsed: Parsed = {}
+    if 1 < len(operations) <= MAX_OPERATIONS:
+        # Before a transaction begins: it would keep other writers waiting.
+        await parse_all([o for o in operations if not refusal(context.caller, o)], parsed)
 
     async def attempt(number: int) -> Answer:
         first = number == 1 and len(operations) == 1
@@ -76,6 +105,8 @@ async def carry_out(
             return answer
         look = not first
         async with context.writing(in_line=stands_in_line(number)) as users:
-            return await users.carry_out(operations, atomic=atomic, key=key, look=look)
+            return await users.carry_out(
+                operations, atomic=atomic, key=key, look=look, parsed=parsed
+            )
 
     return await until_done(attempt)

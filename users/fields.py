@@ -49,7 +49,13 @@ _PARSERS: Mapping[str, Callable[[str], Columns]] = {
 _REQUIRED = ("username", "email")
 
 
-def parse_fields(fields: UserFields) -> tuple[Columns, list[FieldProblem]]:
+# What fields with their texts came to. A batch keeps it, so that no text is parsed twice.
+Parsed = dict[tuple[str, str], Columns | FieldProblem]
+
+
+def parse_fields(
+    fields: UserFields, parsed: Parsed | None = None
+) -> tuple[Columns, list[FieldProblem]]:
     """Turn fields into column values, and tell what is wrong with those that aren't there."""
     columns: Columns = {}
     problems: list[FieldProblem] = []
@@ -59,7 +65,7 @@ def parse_fields(fields: UserFields) -> tuple[Columns, list[FieldProblem]]:
             continue
         raw = given[name]
         if raw is not None:
-            problems += _collect(parse, raw, columns)
+            problems += _collect(parse, raw, columns, parsed, name)
         elif name in _REQUIRED:
             message = "A user cannot be without this."
             problems.append(FieldProblem(code=ErrorCode.REQUIRED, message=message, field=name))
@@ -76,9 +82,26 @@ def parse_reason(raw: str | None) -> tuple[str | None, list[FieldProblem]]:
     return columns.get("reason"), problems
 
 
-def _collect(parse: Callable[[str], Columns], raw: str, into: Columns) -> list[FieldProblem]:
-    try:
-        into |= parse(raw)
-    except InvalidValue as error:
-        return [error.problem]
+def _collect(
+    parse: Callable[[str], Columns],
+    raw: str,
+    into: Columns,
+    parsed: Parsed | None = None,
+    name: str = "",
+) -> list[FieldProblem]:
+    found = None if parsed is None else parsed.get((name, raw))
+    if found is None:
+        found = _parse(parse, raw)
+        if parsed is not None:
+            parsed[name, raw] = found
+    if isinstance(found, FieldProblem):
+        return [found]
+    into |= found
     return []
+
+
+def _parse(parse: Callable[[str], Columns], raw: str) -> Columns | FieldProblem:
+    try:
+        return parse(raw)
+    except InvalidValue as error:
+        return error.problem

@@ -1,6 +1,6 @@
 """Users as they were: every version can be told from the events that led to it."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import User, UserStatus
 from db.statements import events_until, users_to_read
+from db.time_slices import partitions
 from users.events import RECORDED_FIELDS
 from users.plan import changed
 
@@ -28,34 +29,46 @@ async def as_of(session: AsyncSession, versions: Collection[Version]) -> dict[Ve
     for user_id, version in versions:
         newest[user_id] = max(version, newest.get(user_id, version))
     # The events first: where they were erased between the two reads, the user is seen to be.
-    events: dict[int, list[Row[Any]]] = {user_id: [] for user_id in newest}
-    for event in await session.execute(events_until(newest)):
-        events[event.user_id].append(event)
+    then = await _columns_of(session, newest, versions)
     rows = await session.execute(users_to_read(newest))
     now = {row.id: User.of(row) for row in rows}
     return {
         (user_id, version): now[user_id]
         if now[user_id].version == version or now[user_id].erased_at
-        else _told(now[user_id], version, events[user_id])
+        else changed(now[user_id], then[user_id, version])
         for user_id, version in versions
     }
 
 
-def _told(now: User, version: int, events: Iterable[Row[Any]]) -> User:
-    columns: dict[str, Any] = dict.fromkeys(RECORDED_FIELDS)
-    columns |= {"version": version, "deleted_at": None}
-    for event in events:
-        if event.version_after > version:
-            break
-        columns["updated_at"] = event.at
-        for change in event.changes:
-            columns[_ATTRIBUTES[change["field"]]] = change["after"]
-            if change["field"] == "eraseAfter" and change["after"]:
-                columns["erase_after"] = datetime.fromisoformat(change["after"])
-            if change["field"] == "status":
-                status = UserStatus(change["after"])
-                columns["status"] = status
-                columns["is_active"] = status is UserStatus.ACTIVE
-                columns["status_changed_at"] = event.at
-                columns["deleted_at"] = event.at if status is UserStatus.DELETED else None
-    return changed(now, columns)
+async def _columns_of(
+    session: AsyncSession, newest: Mapping[int, int], versions: Collection[Version]
+) -> dict[Version, dict[str, Any]]:
+    """Go through the events of users once, and keep what the versions asked for had.
+
+    A user can have any number of events.
+    """
+    begin = dict.fromkeys(RECORDED_FIELDS) | {"deleted_at": None}
+    columns: dict[int, dict[str, Any]] = {user_id: dict(begin) for user_id in newest}
+    then = {}
+    async for events in partitions(await session.execute(events_until(newest))):
+        for event in events:
+            version = (event.user_id, event.version_after)
+            _apply(event, columns[event.user_id])
+            if version in versions:
+                then[version] = dict(columns[event.user_id])
+    return then
+
+
+def _apply(event: Row[Any], columns: dict[str, Any]) -> None:
+    columns["version"] = event.version_after
+    columns["updated_at"] = event.at
+    for change in event.changes:
+        columns[_ATTRIBUTES[change["field"]]] = change["after"]
+        if change["field"] == "eraseAfter" and change["after"]:
+            columns["erase_after"] = datetime.fromisoformat(change["after"])
+        if change["field"] == "status":
+            status = UserStatus(change["after"])
+            columns["status"] = status
+            columns["is_active"] = status is UserStatus.ACTIVE
+            columns["status_changed_at"] = event.at
+            columns["deleted_at"] = event.at if status is UserStatus.DELETED else None

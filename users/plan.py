@@ -22,7 +22,7 @@ from users.errors import (
     WrongStatus,
 )
 from users.events import RECORDED_FIELDS, Event, Recorder
-from users.fields import Columns, UserFields
+from users.fields import Columns, Parsed, UserFields
 from users.lifecycle import EVENT_OF, UserAction, next_status
 from users.operations import (
     Create,
@@ -79,13 +79,13 @@ class Stock:
     """What is known when the planning begins.
 
     `users` are those whom the requests name, locked; `holders` has who holds a wanted unique
-    value, as far as somebody has looked: the indexes decide. `changes` has the fields that each
-    version of a user changed, as far back as a request has seen.
+    value, as far as somebody has looked: the indexes decide. `changes` has the fields of a user
+    that changed since a version that a request has seen, each with the last version to change it.
     """
 
     users: Mapping[int, User]
     holders: Mapping[Key, int] = field(default_factory=dict)
-    changes: Mapping[int, Mapping[int, Sequence[str]]] = field(default_factory=dict)
+    changes: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
 
 class _Refusal(Exception):
@@ -97,9 +97,16 @@ class Plan:
     """What is to be written. A user that is yet to be inserted has a negative id.
 
     `subject` is the `sub` of the caller's token, which no user can be given by a restoration.
+    What was `parsed` before is not parsed again.
     """
 
-    def __init__(self, stock: Stock, recorder: Recorder, subject: str | None = None) -> None:
+    def __init__(
+        self,
+        stock: Stock,
+        recorder: Recorder,
+        subject: str | None = None,
+        parsed: Parsed | None = None,
+    ) -> None:
         self.stock = stock
         self.users = dict(stock.users)
         self.events: list[Event] = []
@@ -107,10 +114,11 @@ class Plan:
         self.erased: list[int] = []
         self._recorder = recorder
         self._subject = subject
+        self._parsed = parsed
         self._new_ids = count(-1, -1)
         self._owners = dict(stock.holders)
         self._owners |= {key: user.id for user in stock.users.values() for key in held(user)}
-        self._changes: dict[int, dict[int, Sequence[str]]] = defaultdict(dict)
+        self._changes: dict[int, dict[str, int]] = defaultdict(dict)
         for user_id, changes in stock.changes.items():
             self._changes[user_id] = dict(changes)
 
@@ -193,7 +201,7 @@ class Plan:
         whole = {"username": None, "email": None, upsert.by: upsert.value} | upsert.fields
         create = Create(fields=cast("UserFields", whole))
         try:
-            return self._create(Request.of(create), create, at)
+            return self._create(Request.of(create, self._parsed), create, at)
         except _Refusal as refusal:
             if upsert.by in upsert.fields:
                 raise
@@ -276,9 +284,8 @@ class Plan:
         return user, problems
 
     def _conflict(self, user: User, expected: int) -> VersionConflict:
-        versions = self._changes[user.id].items()
-        changed = {name for version, names in versions if version > expected for name in names}
-        ordered = [name for name in RECORDED_FIELDS.values() if name in changed]
+        changed = self._changes[user.id]
+        ordered = [name for name in RECORDED_FIELDS.values() if changed.get(name, 0) > expected]
         return VersionConflict(user=user, expected=expected, changed_fields=ordered)
 
     def _taken(self, columns: Columns, except_id: int | None = None) -> list[FieldProblem]:
@@ -310,7 +317,8 @@ class Plan:
         event = self._recorder.event(type, before, after, reason)
         self.events.append(event)
         self.users[after.id] = after
-        self._changes[after.id][after.version] = [change["field"] for change in event["changes"]]
+        for change in event["changes"]:
+            self._changes[after.id][change["field"]] = after.version
         for key in held(before) if before else ():
             del self._owners[key]
         self._owners |= dict.fromkeys(held(after), after.id)

@@ -1,13 +1,13 @@
 """What is asked for, checked: all that can be said of an operation before anything is read."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, cast
 
-from users import identity
+from db.time_slices import pause_if_due
 from users.errors import ErrorCode, FieldProblem
-from users.fields import Columns, parse_fields, parse_reason
+from users.fields import Columns, Parsed, UserFields, parse_fields, parse_reason
 from users.operations import (
     Create,
     Erase,
@@ -24,11 +24,6 @@ KEY_COLUMNS: Final[Mapping[UniqueField, str]] = {
     "username": "username_key",
     "email": "email_key",
     "external_id": "external_id",
-}
-_KEY_OF: Mapping[UniqueField, Callable[[str], str | None]] = {
-    "username": identity.username_key,
-    "email": identity.email_key,
-    "external_id": identity.external_id_key,
 }
 
 # The first and the last moment that Python has: PostgreSQL's driver takes them to mean no end.
@@ -51,7 +46,8 @@ class Request:
     by: Key | None = None
 
     @classmethod
-    def of(cls, operation: Operation) -> "Request":
+    def of(cls, operation: Operation, parsed: Parsed | None = None) -> "Request":
+        """Parse the values of an operation, except those that were `parsed` before."""
         match operation:
             case Transition() | Erase():
                 reason, problems = parse_reason(operation.reason)
@@ -59,12 +55,12 @@ class Request:
                     problems.append(_NO_DATE)
                 return cls(operation, {}, problems, reason)
             case UpsertByKey():
-                key = _KEY_OF[operation.by](operation.value)
-                columns, problems = parse_fields(operation.fields)
+                key = _key_of(operation, parsed)
+                columns, problems = parse_fields(operation.fields, parsed)
                 by = None if key is None else (KEY_COLUMNS[operation.by], key)
                 return cls(operation, columns, problems, by=by)
             case _:
-                columns, problems = parse_fields(operation.fields)
+                columns, problems = parse_fields(operation.fields, parsed)
                 return cls(operation, columns, problems)
 
     @property
@@ -81,6 +77,21 @@ class Request:
     def validate_only(self) -> bool:
         asked = self.operation
         return isinstance(asked, Create | Update) and asked.validate_only
+
+
+async def parse_all(operations: Sequence[Operation], parsed: Parsed) -> list[Request]:
+    requests = []
+    for operation in operations:
+        await pause_if_due()
+        requests.append(Request.of(operation, parsed))
+    return requests
+
+
+def _key_of(upsert: UpsertByKey, parsed: Parsed | None) -> str | None:
+    """Return the key that an upsert finds its user by; None if no user can have it."""
+    columns, _ = parse_fields(cast("UserFields", {upsert.by: upsert.value}), parsed)
+    key: str | None = columns.get(KEY_COLUMNS[upsert.by])
+    return key
 
 
 def _is_no_date(retention: Retention | None) -> bool:

@@ -20,15 +20,17 @@ from db.statements import (
     FREE_KEYS,
     REDACT_EVENTS,
     UPDATE_USERS,
-    changes_since,
+    fields_changed_since,
     forget_actors,
     key_holders,
     traces_of,
     users_to_hold,
     users_to_write,
 )
+from db.time_slices import partitions, pause_if_due
 from users.errors import ErrorCode, GeneralProblem, Problem, VersionConflict
 from users.events import Recorder, redacted
+from users.fields import Parsed
 from users.idempotency import Claim, key_problems
 from users.lifecycle import UserAction
 from users.operations import (
@@ -42,7 +44,7 @@ from users.operations import (
 )
 from users.plan import NO_VERSION, Plan, Stock, kept, row_of
 from users.policy import NOT_ACTIVE, Caller, acts, refusal, shown
-from users.request import KEY_COLUMNS, Key, Request
+from users.request import KEY_COLUMNS, Key, Request, parse_all
 
 MAX_OPERATIONS: Final = 500
 
@@ -71,6 +73,7 @@ class UserService:
         atomic: bool = True,
         key: IdempotencyKey | None = None,
         look: bool = True,
+        parsed: Parsed | None = None,
     ) -> Answer:
         """Do all the operations in their order, each on what those before it left.
 
@@ -84,20 +87,24 @@ class UserService:
 
         What the caller may not do is refused first, before anything is looked up for it; and all
         is, where they are a user who isn't active by the time they are locked.
+
+        What was `parsed` before is not parsed again.
         """
+        parsed = {} if parsed is None else parsed
         if len(operations) > MAX_OPERATIONS:
             raise Refused(problems=[_too_many(operations)])
         denied = [refusal(self.caller, operation) for operation in operations]
         if denied and all(denied):
             raise Refused(_beside(denied, []))
-        requests = [Request.of(o) for o, no in zip(operations, denied, strict=True) if no is None]
+        allowed = [o for o, no in zip(operations, denied, strict=True) if no is None]
+        requests = await parse_all(allowed, parsed)
         problems = key_problems(key)
         claim = None
         if key and not problems and _claims(requests, hopeless=atomic and any(denied)):
             claim = Claim.of(self.session, self.caller.actor, key)
             if (earlier := await claim.take(self.clock())) is not None:
                 return await self._replay(earlier, denied)
-        plan, planned = await self._plan(requests, look=look)
+        plan, planned = await self._plan(requests, parsed, look=look)
         results = _beside(denied, planned)
         refused = [bool(result.problems) for result in results]
         if problems or (refused and (all(refused) or (atomic and any(refused)))):
@@ -117,25 +124,28 @@ class UserService:
         return Answer([shown(self.caller, result) for result in results], replayed=True)
 
     async def _plan(
-        self, requests: Sequence[Request], *, look: bool
+        self, requests: Sequence[Request], parsed: Parsed, *, look: bool
     ) -> tuple[Plan, Sequence[Result]]:
         stock = await self._lock(requests)
         if not self._acts(stock):
-            return self._plan_of(Stock({})), [_denied(NOT_ACTIVE)] * len(requests)
+            return self._plan_of(Stock({}), parsed), [_denied(NOT_ACTIVE)] * len(requests)
         moments = [self.clock() for _ in requests]
         look = look or any(request.validate_only for request in requests)
         while True:
             if look:
                 stock = replace(stock, holders=await self._look(requests, stock))
-            plan = self._plan_of(stock)
-            results = [plan.do(*asked) for asked in zip(requests, moments, strict=True)]
+            plan = self._plan_of(stock, parsed)
+            results = []
+            for asked in zip(requests, moments, strict=True):
+                await pause_if_due()
+                results.append(plan.do(*asked))
             if look or not any(result.problems for result in results):
                 return plan, results
             look = True  # to name what is taken beside the other problems
 
-    def _plan_of(self, stock: Stock) -> Plan:
+    def _plan_of(self, stock: Stock, parsed: Parsed) -> Plan:
         recorder = Recorder(self.caller.actor, self.request_id)
-        return Plan(stock, recorder, self.caller.subject)
+        return Plan(stock, recorder, self.caller.subject, parsed)
 
     def _acts(self, stock: Stock) -> bool:
         user = stock.users.get(self.caller.user_id or 0)
@@ -161,18 +171,18 @@ class UserService:
 
     async def _changes(
         self, requests: Sequence[Request], users: dict[int, User]
-    ) -> dict[int, dict[int, list[str]]]:
-        """Read what was changed since the versions that the requests have seen."""
+    ) -> dict[int, dict[str, int]]:
+        """Read which fields were changed since the versions that the requests have seen."""
         seen = [version for r in requests if (version := r.expected_version) is not None]
         first = min(seen, default=None)
         if first is None:
             return {}
-        changes: dict[int, dict[int, list[str]]] = {
+        changes: dict[int, dict[str, int]] = {
             user.id: {} for user in users.values() if user.version > first
         }
         if changes:
-            for row in await self.session.execute(changes_since(changes, first)):
-                changes[row.user_id][row.version_after] = [c["field"] for c in row.changes]
+            for row in await self.session.execute(fields_changed_since(changes, first)):
+                changes[row.user_id][row.field] = row.version
         return changes
 
     async def _look(self, requests: Sequence[Request], stock: Stock) -> dict[Key, int]:
@@ -187,6 +197,7 @@ class UserService:
                     wanted |= set(kept(stock.users[user_id])) if user_id in stock.users else set()
         if not wanted:
             return {}
+        await pause_if_due()
         found = await self.session.execute(key_holders(_by_column(wanted)))
         return {
             (column, value): row.id
@@ -196,6 +207,7 @@ class UserService:
         }
 
     async def _write(self, plan: Plan) -> None:
+        await pause_if_due()
         try:
             if vacating := [
                 {"row_id": user.id, "nobody": f" {user.id}"} for user in plan.vacating()
@@ -211,12 +223,14 @@ class UserService:
         if plan.erased:
             await self._redact(plan.erased)
         if plan.events:
+            await pause_if_due()
             await self.session.execute(ADD_EVENTS, plan.events)
 
     async def _insert(self, plan: Plan) -> None:
         """Insert the new users, and give them the ids that the database chose."""
         if not plan.created:
             return
+        await pause_if_due()
         added = await self.session.execute(ADD_USERS, [row_of(user) for user in plan.created])
         ids = {row.username_key: row.id for row in added}
         if len(ids) < len(plan.created):
@@ -229,10 +243,10 @@ class UserService:
 
     async def _redact(self, user_ids: Sequence[int]) -> None:
         """Take what is personal out of the histories of users, and their names as actors."""
-        found = await self.session.execute(traces_of(user_ids))
-        theirs = [row for row in found if row.user_id in user_ids]
-        if events := [{"row_id": row.id, "kept": redacted(row.changes)} for row in theirs]:
-            await self.session.execute(REDACT_EVENTS, events)
+        async for rows in partitions(await self.session.execute(traces_of(user_ids))):
+            theirs = [row for row in rows if row.user_id in user_ids]
+            if events := [{"row_id": row.id, "kept": redacted(row.changes)} for row in theirs]:
+                await self.session.execute(REDACT_EVENTS, events)
         await self.session.execute(forget_actors(user_ids))
 
 
