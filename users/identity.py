@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import idna
-from email_validator import EmailNotValidError, validate_email
-from email_validator.rfc_constants import DNS_LABEL_LENGTH_LIMIT, DOMAIN_MAX_LENGTH
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from email_validator.rfc_constants import (
+    DNS_LABEL_LENGTH_LIMIT,
+    DOMAIN_MAX_LENGTH,
+    LOCAL_PART_MAX_LENGTH,
+)
 from precis_i18n import get_profile
 
 from db.models import (
@@ -43,6 +47,8 @@ _FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")  # letters and signs that
 _DECOMPOSED_GROWTH = 4  # no character decomposes (NFD) into more
 _ERASED_NAME = re.compile(r"erased-[0-9]+")
 _NOT_TEXT = frozenset({"Cc", "Cs"})
+_SPECIAL_USE = frozenset(SPECIAL_USE_DOMAIN_NAMES) - {"test"}
+_A_LABEL = re.compile(r"(?<![^@.])xn--[a-z0-9-]+(?![^.])", re.IGNORECASE)  # RFC 5890, 2.3.2.1
 
 
 class InvalidValue(ValueError):
@@ -110,19 +116,19 @@ class Email:
             local, domain = address
             return cls(f"{local}@{domain}", f"{local.lower()}@{domain}")
         if _has_too_long_label(raw):
-            raise _no_email()
+            raise _no_email(raw)
         try:
             # In a test environment names under .test are addresses like any other.
             valid = validate_email(
                 raw, check_deliverability=False, test_environment=True, strict=True
             )
         except (EmailNotValidError, UnicodeError):
-            raise _no_email() from None
+            raise _no_email(raw) from None
         # IDNA has made the domain one already, and to it ß and ss are two letters.
         key = f"{fold(valid.local_part)}@{valid.domain}"
         _check_length("email", valid.normalized, 1, EMAIL_LENGTH)
         if len(key) > EMAIL_LENGTH * FOLDED_GROWTH:
-            raise _no_email()
+            raise _no_email(raw)
         return cls(valid.normalized, key)
 
 
@@ -142,8 +148,21 @@ def external_id_key(raw: str) -> str | None:
 
 
 def part_keys(raw: str) -> list[str]:
-    """Give the forms that a part of a text has in keys: an address's domain is not folded."""
-    return sorted({fold(raw), unicodedata.normalize("NFC", raw).lower()})
+    """Give the forms that a part of a text has in keys.
+
+    An address's domain is not folded there, and an internationalised one has its Unicode form.
+    """
+    forms = {fold(raw), unicodedata.normalize("NFC", raw).lower()}
+    if "xn--" in raw.lower():
+        forms.add(_A_LABEL.sub(_u_label, raw.lower()))
+    return sorted(forms)
+
+
+def _u_label(found: re.Match[str]) -> str:
+    try:
+        return idna.decode(found[0])
+    except (idna.IDNAError, UnicodeError):
+        return found[0]  # a part of a label, or none
 
 
 def erased_name(user_id: int) -> str:
@@ -173,9 +192,35 @@ def external_id(raw: str) -> str:
     return raw
 
 
-def _no_email() -> InvalidValue:
-    message = "An e-mail address looks like name@example.com."
-    return InvalidValue("email", ErrorCode.INVALID_FORMAT, message, pattern=EMAIL_PATTERN)
+def _no_email(raw: str) -> InvalidValue:
+    return InvalidValue("email", ErrorCode.INVALID_FORMAT, _email_fault(raw), pattern=EMAIL_PATTERN)
+
+
+def _email_fault(raw: str) -> str:
+    """Say why an address is rejected, as far as it can be seen without the library."""
+    local, _, domain = raw.rpartition("@")
+    name = domain.lower()
+    last = name.rpartition(".")[2]
+    if not local or not domain:
+        return "An e-mail address looks like name@example.com."
+    if len(local) > LOCAL_PART_MAX_LENGTH:
+        return f"The part before the @ can have at most {LOCAL_PART_MAX_LENGTH} characters."
+    if len(domain) > DOMAIN_MAX_LENGTH or any(
+        len(label) > DNS_LABEL_LENGTH_LIMIT for label in domain.split(".")
+    ):
+        return (
+            f"The part after the @ can have at most {DOMAIN_MAX_LENGTH} characters, and "
+            f"{DNS_LABEL_LENGTH_LIMIT} between two dots."
+        )
+    if last in _SPECIAL_USE:
+        return f"Domains under .{last} are reserved and have no addresses (RFC 6761)."
+    if "." not in domain.rstrip("."):
+        return "The part after the @ needs a dot, as in example.com."
+    if any(character.isspace() for character in raw):
+        return "An e-mail address has no spaces."
+    if ".." in raw:
+        return "An e-mail address has no two dots in a row."
+    return "An e-mail address looks like name@example.com."
 
 
 def _has_too_long_label(address: str) -> bool:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from users import identity
 from users.errors import ErrorCode
-from users.identity import Email, InvalidValue, Username
+from users.identity import Email, InvalidValue, Username, part_keys
 
 FORMAT, SHORT, LONG = ErrorCode.INVALID_FORMAT, ErrorCode.TOO_SHORT, ErrorCode.TOO_LONG
 
@@ -106,6 +106,52 @@ def test_a_wrong_email(raw: str, code: ErrorCode) -> None:
     problem = caught.value.problem
     assert (problem.field, problem.code) == ("email", code)
     assert (problem.min, problem.max) == ((None, None) if code is FORMAT else (1, 254))
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ("admin@corp.local", "Domains under .local are reserved and have no addresses (RFC 6761)."),
+        ("me@LOCALHOST", "Domains under .localhost are reserved and have no addresses (RFC 6761)."),
+        ("a" * 65 + "@example.com", "The part before the @ can have at most 64 characters."),
+        ("ü" * 65 + "@example.com", "The part before the @ can have at most 64 characters."),
+        (
+            f"ada@{'a' * 64}.com",
+            "The part after the @ can have at most 253 characters, and 63 between two dots.",
+        ),
+        ("ada@example", "The part after the @ needs a dot, as in example.com."),
+        ("ada@exa mple.com", "An e-mail address has no spaces."),
+        ("ada..l@example.com", "An e-mail address has no two dots in a row."),
+        ("ada", "An e-mail address looks like name@example.com."),
+        ("ada@", "An e-mail address looks like name@example.com."),
+        ("@example.com", "An e-mail address looks like name@example.com."),
+    ],
+)
+def test_a_rejected_email_is_told_the_reason(raw: str, message: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        Email.parse(raw)
+    assert (caught.value.problem.code, caught.value.problem.message) == (
+        ErrorCode.INVALID_FORMAT,
+        message,
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "forms"),
+    [
+        ("@xn--bcher-kva.de", ["@bücher.de", "@xn--bcher-kva.de"]),
+        ("@XN--BCHER-KVA.DE", ["@bücher.de", "@xn--bcher-kva.de"]),
+        ("ada@xn--bcher-kva", ["ada@bücher", "ada@xn--bcher-kva"]),
+        ("xn--bcher-kva.xn--p1ai", ["bücher.рф", "xn--bcher-kva.xn--p1ai"]),
+        ("xn--bch", ["xn--bch"]),  # a part of a label
+        ("myxn--bcher-kva.de", ["myxn--bcher-kva.de"]),
+        ("xn--\U0001f600", ["xn--\U0001f600"]),
+    ],
+)
+def test_a_part_of_an_internationalised_domain_has_its_unicode_form_too(
+    part: str, forms: list[str]
+) -> None:
+    assert part_keys(part) == forms
 
 
 def test_an_email_whose_key_outgrows_its_column_is_refused() -> None:
