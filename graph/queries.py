@@ -47,7 +47,8 @@ _ROW_FIELDS = frozenset({"edges", "nodes", "pageInfo"})
 
 @strawberry.type(
     description="The reads. A missing user is null, not an error; so is one whom the caller may "
-    "not read."
+    "not read. An id that this directory cannot have given is a top-level error `INVALID_ID` here, "
+    "and in mutations a `UserError` with the code `INVALID_FORMAT` and the path of the id."
 )
 class Query:
     @strawberry.field(description="Any object by its id; null where there is none.")
