@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> Roster:
             database, settings.issuers(), api_keys=settings.auth_api_keys
         )
         app.state.feed = feed = Feed(database)
+        app.state.username_emails = settings.username_emails
         try:
             with signals.before_shutdown(feed.stop):
                 yield

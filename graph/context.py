@@ -26,6 +26,7 @@ from db.statements import (
 from graph.turns import Turns
 from users.at_once import add_at_once
 from users.feed import Feed
+from users.identity import UsernameEmails
 from users.key_cache import KeyCache
 from users.operations import Answer, Operation
 from users.policy import Caller
@@ -78,6 +79,7 @@ class Context:
         address: str = "",
         token: str | None = None,
         still: Callable[[], Awaitable[bool]] | None = None,
+        username_emails: UsernameEmails = UsernameEmails.OWN,
     ) -> None:
         self.feed = feed
         self.caller = caller
@@ -86,6 +88,7 @@ class Context:
         self.token = token
         self.is_still_let_in = still or _always
         self._database = database
+        self._username_emails = username_emails
         self._turns = Turns()
         self._by_id: Loader | None = None
         self._brief_by_id: Loader | None = None
@@ -132,7 +135,12 @@ class Context:
         async with self._turns.alone():
             try:
                 async with self._database.transaction(self._session, in_line=in_line) as session:
-                    yield UserService(session, self.caller, self.request_id)
+                    yield UserService(
+                        session,
+                        self.caller,
+                        self.request_id,
+                        username_emails=self._username_emails,
+                    )
             finally:
                 await self._session.close()
         self.feed.wake()
@@ -140,7 +148,13 @@ class Context:
     async def at_once(self, operation: Operation) -> Answer | None:
         """Write without a transaction around it; None where that cannot be, and nothing is done."""
         async with self._turns.alone():
-            answer = await add_at_once(self._database, self.caller, operation, self.request_id)
+            answer = await add_at_once(
+                self._database,
+                self.caller,
+                operation,
+                self.request_id,
+                username_emails=self._username_emails,
+            )
         if answer:
             self.feed.wake()
         return answer

@@ -102,7 +102,16 @@ class Gate:
         address = client_network(scope)
         request_id = scope["state"]["request_id"]
         still = partial(self._believes, state.callers, token)
-        return Context(state.database, state.feed, caller, request_id, address, token, still)
+        return Context(
+            state.database,
+            state.feed,
+            caller,
+            request_id,
+            address,
+            token,
+            still,
+            username_emails=state.username_emails,
+        )
 
     async def _believes(self, callers: Callers, token: str | None) -> bool:
         """Tell whether the token is let in by now; where nobody can tell, it goes on."""

@@ -21,6 +21,7 @@ from db.url import parse_url
 from graph.issuers import Issuer, is_loopback
 from graph.limits import Limits
 from graph.trusted import TrustedMode, read_manifest
+from users.identity import UsernameEmails
 
 
 class Mode(StrEnum):
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     max_fragments: Annotated[int, Field(ge=0, le=10_000)] = _LIMITS.fragments
     max_cost: Annotated[int, Field(ge=1, le=10_000_000)] = _LIMITS.cost
     max_values: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.values
+    username_emails: UsernameEmails = UsernameEmails.OWN
     introspection: bool = False
     trusted_documents: TrustedMode = TrustedMode.OFF
     trusted_manifest: Path | None = None

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from db.engine import Database
 from users.events import Recorder
+from users.identity import UsernameEmails
 from users.operations import Answer, Create, Operation, Overtaken
 from users.plan import Plan, Stock, row_of
 from users.policy import Caller, refusal, shown
@@ -22,6 +23,7 @@ async def add_at_once(
     operation: Operation,
     request_id: str | None = None,
     clock: Callable[[], datetime] = now,
+    username_emails: UsernameEmails = UsernameEmails.OWN,
 ) -> Answer | None:
     """Create the user; None, with nothing done, where that takes the service or is refused.
 
@@ -31,7 +33,8 @@ async def add_at_once(
         return None
     if caller.user_id is not None or refusal(caller, operation):
         return None
-    plan = Plan(Stock({}), Recorder(caller.actor, request_id))
+    recorder = Recorder(caller.actor, request_id)
+    plan = Plan(Stock({}), recorder, username_emails=username_emails)
     result = plan.do(Request.of(operation), clock())
     if result.user is None:
         return None

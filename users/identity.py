@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 import idna
@@ -48,7 +49,18 @@ _DECOMPOSED_GROWTH = 4  # no character decomposes (NFD) into more
 _ERASED_NAME = re.compile(r"erased-[0-9]+")
 _NOT_TEXT = frozenset({"Cc", "Cs"})
 _SPECIAL_USE = frozenset(SPECIAL_USE_DOMAIN_NAMES) - {"test"}
-_A_LABEL = re.compile(r"(?<![^@.])xn--[a-z0-9-]+(?![^.])", re.IGNORECASE)  # RFC 5890, 2.3.2.1
+_A_LABEL = re.compile(r"(?<![^@.])xn--[a-z0-9-]{1,59}(?![^.])", re.IGNORECASE)  # RFC 5890, 2.3.2.1
+
+
+class UsernameEmails(StrEnum):
+    """Which usernames may be an e-mail address: the user's own, any, or none.
+
+    A service that lets people sign in by either would mix up two users otherwise.
+    """
+
+    OWN = "own"
+    ANY = "any"
+    NONE = "none"
 
 
 class InvalidValue(ValueError):

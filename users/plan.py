@@ -22,7 +22,8 @@ from users.errors import (
     WrongStatus,
 )
 from users.events import RECORDED_FIELDS, Event, Recorder
-from users.fields import Columns, Parsed, UserFields
+from users.fields import Columns, Parsed, UserFields, parse_fields
+from users.identity import UsernameEmails
 from users.lifecycle import EVENT_OF, UserAction, next_status
 from users.operations import (
     Create,
@@ -55,6 +56,19 @@ _WRONG_STATUS = {
     UserAction.ERASE: "Only a deleted user can be erased. Delete it first.",
 }
 _ERASED = "An erased user is gone for good."
+_USERNAME_IS_EMAIL = FieldProblem(
+    code=ErrorCode.RESERVED, message="A username cannot be an e-mail address.", field="username"
+)
+_USERNAME_IS_OTHER_EMAIL = FieldProblem(
+    code=ErrorCode.RESERVED,
+    message="A username that is an e-mail address has to be the user's own.",
+    field="username",
+)
+_EMAIL_IS_USERNAME = FieldProblem(
+    code=ErrorCode.RESERVED,
+    message="The old address is the user's username, too. Change both together.",
+    field="email",
+)
 
 _ERASED_COLUMNS = (
     "display_name",
@@ -106,6 +120,7 @@ class Plan:
         recorder: Recorder,
         subject: str | None = None,
         parsed: Parsed | None = None,
+        username_emails: UsernameEmails = UsernameEmails.OWN,
     ) -> None:
         self.stock = stock
         self.users = dict(stock.users)
@@ -115,6 +130,7 @@ class Plan:
         self._recorder = recorder
         self._subject = subject
         self._parsed = parsed
+        self._username_emails = username_emails
         self._new_ids = count(-1, -1)
         self._owners = dict(stock.holders)
         self._owners |= {key: user.id for user in stock.users.values() for key in held(user)}
@@ -157,7 +173,11 @@ class Plan:
             return Result(problems=refusal.problems)
 
     def _create(self, request: Request, create: Create, at: datetime) -> Result:
-        problems = [*request.problems, *self._taken(request.columns)]
+        problems = [
+            *request.problems,
+            *self._taken(request.columns),
+            *self._mistakable(request.columns, None),
+        ]
         if problems:
             raise _Refusal(problems)
         if request.validate_only:
@@ -178,6 +198,7 @@ class Plan:
     def _update(self, request: Request, user_id: int | None, at: datetime) -> Result:
         user, problems = self._find(user_id, UserAction.UPDATE, request.expected_version)
         problems += [*request.problems, *self._taken(request.columns, user_id)]
+        problems += self._mistakable(request.columns, user)
         if user is None or problems:
             raise _Refusal(problems)
         if request.validate_only:
@@ -295,6 +316,36 @@ class Plan:
             for name, column in KEY_COLUMNS.items()
             if self._owners.get((column, columns.get(column) or ""), except_id) != except_id
         ]
+
+    def _mistakable(self, columns: Columns, user: User | None) -> list[FieldProblem]:
+        """List what would make a username an e-mail address that it may not be.
+
+        A user who has such a username already keeps it until one of the two is changed.
+        """
+        before = vars(user) if user else _BLANK
+        after = before | columns
+        renamed = after["username_key"] != before["username_key"]
+        moved = after["email_key"] != before["email_key"]
+        if self._username_emails is UsernameEmails.ANY or not (renamed or moved):
+            return []
+        address = self._address(after["username"])
+        if address is None or (self._username_emails is UsernameEmails.NONE and not renamed):
+            return []
+        if self._username_emails is UsernameEmails.NONE:
+            return [_USERNAME_IS_EMAIL]
+        if address == after["email_key"]:
+            return []
+        if renamed:
+            return [_USERNAME_IS_OTHER_EMAIL]
+        return [_EMAIL_IS_USERNAME] if address == before["email_key"] else []
+
+    def _address(self, username: str | None) -> str | None:
+        """Return the key of the e-mail address that a username is; None if it is none."""
+        if not username or "@" not in username:
+            return None
+        columns, _ = parse_fields({"email": username}, self._parsed)
+        address: str | None = columns.get("email_key")
+        return address
 
     def _write(
         self,

@@ -32,6 +32,7 @@ from users.errors import ErrorCode, GeneralProblem, Problem, VersionConflict
 from users.events import Recorder, redacted
 from users.fields import Parsed
 from users.idempotency import Claim, key_problems
+from users.identity import UsernameEmails
 from users.lifecycle import UserAction
 from users.operations import (
     Answer,
@@ -65,6 +66,7 @@ class UserService:
     caller: Caller
     request_id: str | None = None
     clock: Callable[[], datetime] = now
+    username_emails: UsernameEmails = UsernameEmails.OWN
 
     async def carry_out(
         self,
@@ -145,7 +147,7 @@ class UserService:
 
     def _plan_of(self, stock: Stock, parsed: Parsed) -> Plan:
         recorder = Recorder(self.caller.actor, self.request_id)
-        return Plan(stock, recorder, self.caller.subject, parsed)
+        return Plan(stock, recorder, self.caller.subject, parsed, self.username_emails)
 
     def _acts(self, stock: Stock) -> bool:
         user = stock.users.get(self.caller.user_id or 0)

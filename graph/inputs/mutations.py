@@ -21,7 +21,11 @@ from users.operations import (
     UpsertByKey,
 )
 
-_NEW_USERNAME = "3 to 64 letters, digits and signs by RFC 8265; cannot be null."
+_USERNAME = (
+    "3 to 64 letters, digits and signs by RFC 8265, without spaces. One that is an e-mail address "
+    "has to be the user's own."
+)
+_NEW_USERNAME = f"{_USERNAME} Cannot be null."
 _NEW_EMAIL = "An e-mail address of at most 254 characters; cannot be null."
 _NEW_DISPLAY_NAME = "One line of 1 to 200 characters; null clears it."
 _LINK = (
@@ -49,9 +53,7 @@ def key_of(text: str) -> int | None:
 
 @strawberry.input(description="A user to add.")
 class CreateUserInput:
-    username: str = strawberry.field(
-        description="3 to 64 letters, digits and signs by RFC 8265, without spaces."
-    )
+    username: str = strawberry.field(description=_USERNAME)
     email: str = strawberry.field(description="An e-mail address of at most 254 characters.")
     display_name: str | None = strawberry.field(
         default=None, description="One line of 1 to 200 characters."
