@@ -1,9 +1,10 @@
 """Who comes in: each request and each socket gets its context here, with its caller."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from math import ceil, inf
@@ -22,6 +23,7 @@ from graph.throttle import Throttle
 from graph.tokens import KeysUnavailable
 from users.events import Actor
 from users.policy import EVERY_SCOPE, Caller
+from users.service import now as utc_now
 
 log = structlog.get_logger("roster")
 
@@ -29,6 +31,7 @@ log = structlog.get_logger("roster")
 DEVELOPER: Final = Caller(Actor(ActorKind.SYSTEM, label="development"), EVERY_SCOPE)
 _NO_CREDENTIALS: Final = frozenset({"", "bearer", "bearer undefined", "bearer null"})
 UNAUTHORIZED: Final = HTTPStatus.UNAUTHORIZED
+_LONGEST_SLEEP: Final = 30.0  # seconds, after which a changed clock is noticed
 _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="roster"'}
 
 
@@ -42,6 +45,7 @@ class Gate:
     throttle: Throttle
     open: bool
     watch_seconds: float
+    now: Callable[[], datetime] = utc_now
 
     async def context(self, scope: Scope, token: str | None) -> Context:
         """Authenticate a request by its `Authorization`.
@@ -86,14 +90,16 @@ class Gate:
 
         Whether tokens can be checked at all decides nothing: nobody loses a stream by an outage.
         """
-        while (left := _seconds_left(context.caller)) > self.watch_seconds:
-            await asyncio.sleep(self.watch_seconds)
-            try:
-                await self._caller(scope["app"].state.callers, context.token)
-            except Refused as refused:
-                if refused.status == UNAUTHORIZED:
+        # A token ends when the wall clock says so, and lives no longer than it had left here: a
+        # clock that is set back prolongs nothing.
+        end = time.monotonic() + self._seconds_left(context.caller)
+        look = time.monotonic() + self.watch_seconds
+        while (left := min(end - time.monotonic(), self._seconds_left(context.caller))) > 0:
+            await asyncio.sleep(min(left, max(0, look - time.monotonic()), _LONGEST_SLEEP))
+            if time.monotonic() >= look:
+                if refused := await self._refusal(scope["app"].state.callers, context.token):
                     return refused
-        await asyncio.sleep(left)
+                look = time.monotonic() + self.watch_seconds
         return Refused("UNAUTHENTICATED", "This token has expired.", UNAUTHORIZED)
 
     async def _context(self, scope: Scope, token: str | None, *, quiet: bool = False) -> Context:
@@ -114,12 +120,20 @@ class Gate:
         )
 
     async def _believes(self, callers: Callers, token: str | None) -> bool:
-        """Tell whether the token is let in by now; where nobody can tell, it goes on."""
+        return await self._refusal(callers, token) is None
+
+    async def _refusal(self, callers: Callers, token: str | None) -> Refused | None:
+        """Return what refuses the token by now; None if it is accepted, or cannot be checked."""
         try:
             await self._caller(callers, token)
         except Refused as refused:
-            return refused.status != UNAUTHORIZED
-        return True
+            return refused if refused.status == UNAUTHORIZED else None
+        return None
+
+    def _seconds_left(self, caller: Caller) -> float:
+        if caller.expires_at is None:
+            return inf
+        return (caller.expires_at - self.now()).total_seconds()
 
     async def _caller(self, callers: Callers, token: str | None, *, quiet: bool = False) -> Caller:
         try:
@@ -165,9 +179,3 @@ def _credentials(authorization: str | None) -> str | None:
 def _too_many(seconds: int) -> Refused:
     message = "Too many invalid tokens from this address. Try again later."
     return Refused("RATE_LIMITED", message, 429, {"retry-after": str(seconds)})
-
-
-def _seconds_left(caller: Caller) -> float:
-    if caller.expires_at is None:
-        return inf
-    return (caller.expires_at - datetime.now(UTC)).total_seconds()
