@@ -2,18 +2,21 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from math import inf
-from typing import Any, cast
+from typing import Any, Final, cast
 
+import asyncpg
 import orjson
-from sqlalchemy import bindparam, func, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy import literal_column, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
-from db import postgres, sqlite
+from db import notifications, postgres, sqlite
 from db.driver import fetch, insert_both, run
+from db.notifications import SideConnection
 from db.outcome import Outcome, Write
 from db.pool import FairPool
 from db.query import Query
@@ -21,13 +24,23 @@ from db.reading import Reader
 from db.statements import ADD_EVENT, ADD_USER, ADD_USER_WITH_EVENT
 from db.url import parse_url
 
-_CHANNEL = "roster_events"
-_NOTIFY = Query(select(func.pg_notify(bindparam("channel"), bindparam("sender")).label("told")))
-_EVENT_WRITERS = text(
-    "SELECT virtualtransaction FROM pg_locks WHERE relation = 'user_events'::regclass AND "
-    "mode = 'RowExclusiveLock' AND database = "
+_PING_SECONDS: Final = 2.0  # until a health check has its answer, in any case
+_EVENT_LOCKS: Final = (
+    "relation = 'user_events'::regclass AND mode = 'RowExclusiveLock' AND database = "
     "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
+_EVENT_WRITERS: Final = Query(
+    select(literal_column("virtualtransaction").label("name"))
+    .select_from(text("pg_locks"))
+    .where(text(_EVENT_LOCKS))
+)
+_EVENT_TRANSACTIONS: Final = text(
+    "SELECT pid, application_name, state, "  # noqa: S608 - our own text
+    "EXTRACT(epoch FROM clock_timestamp() - xact_start)::float AS seconds "
+    "FROM pg_locks LEFT JOIN pg_stat_activity USING (pid) "
+    f"WHERE virtualtransaction = ANY(:names) AND {_EVENT_LOCKS} ORDER BY pid"
+)
+_LOCKS_SECONDS: Final = 3.0  # for a statement on the server's list of locks
 _WAIT_IN_LINE = text("SELECT pg_advisory_xact_lock(:line)")
 _LINE = int.from_bytes(b"roster")  # the advisory lock of a line that all processes stand in
 _OPTIONS: Mapping[str, Any] = {
@@ -44,7 +57,8 @@ class Database:
     one is one transaction. Both take a connection when they begin and give it back at the end.
 
     Times are seconds: `pool_timeout` to wait for a connection, `statement_timeout` for an answer
-    from PostgreSQL, `pool_max_age` after which a connection to PostgreSQL is replaced. A closed
+    from PostgreSQL, `pool_max_age` after which a connection to PostgreSQL is replaced,
+    `idle_transaction_timeout` after which PostgreSQL ends a transaction that does nothing. A closed
     connection is noticed in any case; `pool_pre_ping` has the server asked too, where one has
     rested.
     """
@@ -58,9 +72,11 @@ class Database:
         pool_pre_ping: bool = True,
         pool_max_age: float = inf,
         statement_timeout: float | None = None,
+        idle_transaction_timeout: float = postgres.IDLE_TRANSACTION_SECONDS,
     ) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._connector = postgres.Connector(idle_transaction_timeout)
         pool: dict[str, Any] = {"pool_size": pool_size, "pool_timeout": pool_timeout}
         self._max_age = pool_max_age
         self._file = sqlite.File(self.url.database or "") if self.is_sqlite else None
@@ -69,6 +85,7 @@ class Database:
         else:
             self.engine = postgres.engine(
                 self.url,
+                self._connector,
                 statement_timeout=statement_timeout,
                 pool_pre_ping=pool_pre_ping,
                 pool_max_age=pool_max_age,
@@ -80,8 +97,9 @@ class Database:
         self._autocommit = own.AUTOCOMMIT
         self.reader = Reader(self.engine, own.fetch, own.AUTOCOMMIT)
         # Apart, so that a notification never waits for a request's connection, nor takes it one.
-        self._notifier = None if self.is_sqlite else self._another()
+        self._beside = SideConnection(self._connect, pool_max_age)
         self._listeners: set[asyncio.Event] = set()
+        self._ping: asyncio.Task[None] | None = None
         # SQLite has one writer: in this process writers queue here, where a waiter costs nothing,
         # and not inside SQLite, where it costs a thread that sleeps and polls.
         self._writer = asyncio.Lock() if self.is_sqlite else None
@@ -151,7 +169,26 @@ class Database:
             sqlite3.connect(self.url.database).close()
 
     async def ping(self) -> None:
-        """Raise what `is_unreachable` knows if the database doesn't answer or takes no writes."""
+        """Raise what `is_unreachable` knows if the database is no use within two seconds.
+
+        It has to answer and to take writes. All who ask at a time wait for one answer: what a lock
+        or a dead network holds up takes one connection, however often it is asked for.
+        """
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.create_task(self._check())
+            self._ping.add_done_callback(lambda ping: ping.cancelled() or ping.exception())
+        ping = self._ping
+        # It is not cancelled: to clean up after it could take as long again.
+        await asyncio.wait({ping}, timeout=_PING_SECONDS)
+        if not ping.done():
+            raise TimeoutError("the database does not answer")
+        ping.result()
+
+    async def _check(self) -> None:
+        if not self.is_sqlite and self._pool.is_exhausted:
+            # Requests have all connections. How long they take says nothing of the database.
+            await self._beside.run(postgres.check_writable)
+            return
         self._see_to_file()
         check = sqlite.check_writable if self.is_sqlite else postgres.check_writable
         async with self.engine.connect() as connection:
@@ -172,17 +209,25 @@ class Database:
         """
         if self.is_sqlite:
             return frozenset()
-        async with self.engine.connect() as connection:
-            return frozenset((await connection.execute(_EVENT_WRITERS)).scalars())
+        rows = await self.reader.rows(_EVENT_WRITERS, seconds=_LOCKS_SECONDS)
+        return frozenset(row.name for row in rows)
+
+    async def describe_event_writers(self, names: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        """Return what PostgreSQL tells of transactions; `event_writers` names them.
+
+        Nothing of their statements. Of other roles' transactions some values can be null, and a
+        prepared one has no process.
+        """
+        found = await self.reader.select(_EVENT_TRANSACTIONS, {"names": list(names)})
+        return [row._asdict() for row in found]
 
     async def notify(self, sender: str = "") -> None:
         """Tell all who listen that there may be new events; never inside a transaction.
 
         PostgreSQL lets only one transaction that notifies commit at a time.
         """
-        if self._notifier:
-            values = {"channel": _CHANNEL, "sender": sender}
-            await fetch(self._notifier, _NOTIFY, values)
+        if not self.is_sqlite:
+            await self._beside.run(partial(notifications.notify, sender=sender))
 
     @asynccontextmanager
     async def listening(self, heard: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
@@ -190,21 +235,15 @@ class Database:
 
         Gives what is set when that connection is lost. SQLite tells nobody anything.
         """
-        lost = asyncio.Event()
         if self.is_sqlite:
-            yield lost
+            yield asyncio.Event()
             return
-        engine = self._another()
-        self._listeners.add(lost)
-        try:
-            async with engine.connect() as connection:
-                driver: Any = (await connection.get_raw_connection()).driver_connection
-                driver.add_termination_listener(lambda _: lost.set())
-                await driver.add_listener(_CHANNEL, lambda *told: heard(told[-1]))
+        async with notifications.listening(self._connect, heard, self._max_age) as lost:
+            self._listeners.add(lost)
+            try:
                 yield lost
-        finally:
-            self._listeners.discard(lost)
-            await engine.dispose()
+            finally:
+                self._listeners.discard(lost)
 
     async def forget(self) -> bool:
         """Take what was overwritten out of SQLite's log too; tell whether nobody was in the way.
@@ -222,13 +261,17 @@ class Database:
     async def close(self) -> None:
         """Close all connections; what is still in use, when it is given back."""
         await self.reader.close()
-        for engine in (self.engine, self._notifier):
-            if engine:  # `dispose` would give it a pool to go on with, which nobody closes
-                await greenlet_spawn(engine.sync_engine.pool.dispose)
+        if self._ping:
+            self._ping.cancel()
+            await asyncio.wait({self._ping}, timeout=_PING_SECONDS)
+        await self._beside.close()
+        # `dispose` of the engine would give it a pool to go on with, which nobody closes.
+        await greenlet_spawn(self.engine.sync_engine.pool.dispose)
 
-    def _another(self) -> AsyncEngine:
-        """Make an engine for one connection to PostgreSQL beside those of requests."""
-        return postgres.engine(self.url, **_OPTIONS, pool_size=1, pool_max_age=self._max_age)
+    async def _connect(self) -> asyncpg.Connection:
+        """Make a connection to PostgreSQL beside those of the pool."""
+        _, options = self.engine.dialect.create_connect_args(self.url)
+        return await self._connector.connect(**options)
 
     @property
     def _pool(self) -> FairPool:
@@ -236,8 +279,7 @@ class Database:
 
     def _discard_others(self) -> None:
         """Have what notifies and what listens connect again too: they may be at another server."""
-        if self._notifier:
-            cast("FairPool", self._notifier.sync_engine.pool).discard()
+        self._beside.discard()
         for lost in self._listeners:
             lost.set()
 

@@ -167,7 +167,7 @@ class FairPool(AsyncAdaptedQueuePool):
         lent = self._take_kept()
         if lent is not None:
             return lent
-        if self._pool.empty() and self.checkedout() == self.size():
+        if self.is_exhausted:
             try:
                 given = await self._pool.wait(self._timeout, self.give_back)
             except Empty:
@@ -247,6 +247,11 @@ class FairPool(AsyncAdaptedQueuePool):
             or origin.generation != self._generation
             or now - origin.made > self.max_age
         )
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether whoever wants a connection now has to wait for one that is in use."""
+        return self._pool.empty() and self.checkedout() == self.size()
 
     def check_in(self) -> None:
         """Check in all that is kept, so that each is looked at before it is used again."""

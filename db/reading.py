@@ -42,14 +42,24 @@ class Reader:
         self._lookups: dict[Select[Any], Lookup] = {}
         event.listen(self._engine, "checkout", self._pass_over_closed)
 
-    async def rows(self, query: Query, given: Mapping[str, Any] = _NOTHING) -> list[Any]:
-        """Run a prepared statement; once more where that helps, as if its connection is cut."""
+    async def rows(
+        self,
+        query: Query,
+        given: Mapping[str, Any] = _NOTHING,
+        *,
+        seconds: float | None = None,
+    ) -> list[Any]:
+        """Run a prepared statement; once more where that helps, as if its connection is cut.
+
+        With `seconds`, raises TimeoutError for an answer that takes longer. The wait for a
+        connection has its own limit.
+        """
         try:
-            return await self._rows(query, given)
+            return await self._rows(query, given, seconds)
         except Exception as error:
             if not (isinstance(error, _Cut) or is_passing(error) or spoils_connection(error)):
                 raise
-        return await self._rows(query, given)
+        return await self._rows(query, given, seconds)
 
     async def select(self, statement: Executable, given: Mapping[str, Any] = _NOTHING) -> Any:
         """Run a statement that was made for this once."""
@@ -84,14 +94,17 @@ class Reader:
         for lookup in self._lookups.values():
             await lookup.close()
 
-    async def _rows(self, query: Query, given: Mapping[str, Any]) -> list[Any]:
+    async def _rows(
+        self, query: Query, given: Mapping[str, Any], seconds: float | None
+    ) -> list[Any]:
         pool = cast("FairPool", self._engine.pool)  # another one after the engine was disposed of
         connection = await pool.borrow()
         try:
             compiled = query.on(self._engine.dialect)
             announce(self._engine, connection, compiled.text)
             arguments = compiled.arguments(given)
-            found = await self.fetch(connection.driver_connection, compiled.text, arguments)
+            fetching = self.fetch(connection.driver_connection, compiled.text, arguments)
+            found = await (fetching if seconds is None else _within(seconds, fetching))
         except BaseException as error:
             await self._let_go(pool, connection, error)
             raise
@@ -122,3 +135,8 @@ class Reader:
         pool = cast("FairPool", self._engine.pool)
         if pool.is_closed(connection.driver_connection) or entry.last_connect_time < self._cut_at:  # type: ignore[attr-defined]  # a pool's has it
             raise DisconnectionError
+
+
+async def _within(seconds: float, answer: Awaitable[Sequence[Any]]) -> Sequence[Any]:
+    async with asyncio.timeout(seconds):
+        return await answer

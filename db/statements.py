@@ -272,7 +272,8 @@ EVENTS_AFTER = (
     .order_by(UserEvent.id)
     .limit(bindparam("limit"))
 )
-LAST_EVENT_ID = select(func.coalesce(func.max(UserEvent.id), 0))
+EVENTS_UNTIL = EVENTS_AFTER.where(UserEvent.id <= bindparam("until"))
+LAST_EVENT_ID = select(func.coalesce(func.max(UserEvent.id), 0).label("last"))
 LAST_ERASURE_ID = LAST_EVENT_ID.where(UserEvent.type == UserEventType.ERASED)
 
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import asyncpg
 import hypothesis
 import pytest
-from sqlalchemy import event, make_url
+from sqlalchemy import event, make_url, text
 
 from db import migrate
 from db.engine import Database
@@ -148,6 +148,12 @@ async def opened(url: str, **pool: Any) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()  # else aiosqlite's threads outlive the test, and the whole run
+
+
+async def use(database: Database) -> None:
+    """Have a connection of the pool answer."""
+    async with database.engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
 
 
 @pytest.fixture

@@ -247,11 +247,14 @@ class Feed:
     async def _tell(self) -> None:
         while self._untold:
             self._untold = False
+            pause = _QUIET_SECONDS
             try:
                 await self._database.notify(self._name)
             except Exception as error:  # noqa: BLE001 - the feed outlives whatever a database does
                 _log_outage(error)
-            await asyncio.sleep(_QUIET_SECONDS)
+                self._untold = is_unreachable(error)  # then others hear of it when it is back
+                pause = _RETRY_SECONDS
+            await asyncio.sleep(pause)
 
 
 def _log_outage(error: Exception) -> None:

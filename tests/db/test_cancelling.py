@@ -12,7 +12,7 @@ from sqlalchemy import event, literal, select, text
 
 from db.engine import Database
 from db.query import Query
-from tests.conftest import opened
+from tests.conftest import opened, use
 
 ENDLESS = {
     "sqlite": "WITH RECURSIVE c(n) AS (SELECT tell() UNION ALL SELECT n + 1 FROM c) "
@@ -51,7 +51,7 @@ async def test_a_statement_that_is_cancelled_twice_leaves_no_task(
             await session.execute(text(ENDLESS[dialect]))
 
     async with asyncio.timeout(20):
-        await database.ping()
+        await use(database)
         reading = asyncio.create_task(read())
         await started.wait()
         for _ in range(3):
@@ -66,7 +66,7 @@ async def test_a_statement_that_is_cancelled_twice_leaves_no_task(
             await asyncio.wait(others, timeout=0.1)
             del others
             gc.collect()  # which finds a task that nothing can ever wake
-        await database.ping()
+        await use(database)
     assert complaints == []
     assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
@@ -111,7 +111,7 @@ async def test_whoever_is_cancelled_leaves_no_connection_open(
     for turns in range(30):
         async with opened(database_url) as database:
             if warm:
-                await database.ping()
+                await use(database)
             task = asyncio.ensure_future(way(database))
             for turn in range(turns):
                 # Every third goes by in the selector, so that threads and sockets have their turn.

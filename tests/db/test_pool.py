@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from db import pool
 from db.engine import Database
-from tests.conftest import opened
+from tests.conftest import opened, use
 
 
 def checked_out(database: Database) -> int:
@@ -90,7 +90,7 @@ async def test_who_waits_in_vain_is_told_so(database_url: str, way: Way) -> None
         async with database.engine.connect():
             with pytest.raises(PoolTimeoutError):
                 await way(database).__aenter__()
-        await database.ping()
+        await use(database)
         assert checked_out(database) == 0
 
 
@@ -104,12 +104,12 @@ async def test_a_connection_that_is_lost_is_made_anew(
     monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0 if known else 0.0)
     async with opened(database_url, pool_size=1) as database:
         event.listen(database.engine.sync_engine, "connect", lambda c, _: connected.append(c))
-        await database.ping()
+        await use(database)
         connected[0].driver_connection.terminate()
         if not known:
             monkeypatch.setattr(asyncpg.Connection, "is_closed", lambda _: False)
-        await database.ping()
-        await database.ping()
+        await use(database)
+        await use(database)
     assert len(connected) == 2
 
 
@@ -127,10 +127,10 @@ async def test_only_what_has_rested_is_tried(
 
     monkeypatch.setattr(pool, "_LATELY_SECONDS", lately)
     async with opened(database_url, pool_size=1) as database:
-        await database.ping()
+        await use(database)
         monkeypatch.setattr(asyncpg.Connection, "execute", note)
-        await database.ping()
-        await database.ping()
+        await use(database)
+        await use(database)
         monkeypatch.undo()
     assert [query for query in ran if query == "SELECT 1"] == tried
 
@@ -142,7 +142,7 @@ async def test_what_was_borrowed_is_kept_for_the_next_who_borrows(
     monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0)
     told: list[str] = []
     async with opened(database_url, pool_size=1) as database:
-        await database.ping()
+        await use(database)
         for name in ("checkin", "checkout"):
             event.listen(database.engine.sync_engine, name, lambda *_, name=name: told.append(name))
         async with borrowed(database) as first:
@@ -191,7 +191,7 @@ async def test_nothing_is_kept_for_a_pool_that_is_gone(database_url: str) -> Non
         gone.give_back(lent)
         assert gone.is_closed(driver) or database.is_sqlite
         assert not lent.is_valid
-        await database.ping()
+        await use(database)
 
 
 def pids(database: Database) -> set[int]:

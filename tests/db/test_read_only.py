@@ -107,9 +107,8 @@ async def test_what_listens_and_what_notifies_leave_the_server_too(
     monkeypatch.setattr(pool, "_YOUNG_SECONDS", 0.0)
     async with opened(database_url, pool_size=3) as database:
         await database.notify("here")
-        notifier: Any = database._notifier  # noqa: SLF001 - it is nowhere to be seen from outside
-        before = notifier.sync_engine.pool
-        kept = before._kept[0][0].driver_connection.get_server_pid()  # noqa: SLF001
+        beside: Any = database._beside  # noqa: SLF001 - it is nowhere to be seen from outside
+        kept = beside._driver.get_server_pid()  # noqa: SLF001
         async with database.listening(lambda _: None) as lost:
             await become_read_only(database)
             assert not lost.is_set()
@@ -117,7 +116,7 @@ async def test_what_listens_and_what_notifies_leave_the_server_too(
                 await write(database)
             assert lost.is_set()
         await database.notify("here")
-        assert before._kept[0][0].driver_connection.get_server_pid() != kept  # noqa: SLF001
+        assert beside._driver.get_server_pid() != kept  # noqa: SLF001
 
 
 def path_of(database_url: str) -> Path:

@@ -24,7 +24,7 @@ from db.statements import (
     user_columns,
     users_listing,
 )
-from tests.conftest import opened
+from tests.conftest import opened, use
 from tests.db.test_cancelling import ENDLESS
 
 AT = datetime(2026, 1, 31, 23, 59, 59, 999999, tzinfo=UTC)
@@ -175,7 +175,7 @@ async def test_a_read_that_is_cancelled_is_ended(
     fetch = reader.fetch
     monkeypatch.setattr(reader, "fetch", lambda driver, *_: fetch(driver, ENDED[dialect], []))
     async with asyncio.timeout(20):
-        await database.ping()
+        await use(database)
         reading = asyncio.create_task(reader.rows(ONE))
         for _ in range(turns):
             await asyncio.sleep(0)

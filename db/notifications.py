@@ -1,0 +1,114 @@
+"""Connections to PostgreSQL beside the pool: one for NOTIFY, and one for LISTEN.
+
+They neither wait for a request's connection nor take one from a request. Each statement has a short
+limit: where a network drops packets nothing is reported, and a connection on which nothing arrives
+may be dead although it is open.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from math import inf
+from typing import Final
+
+import asyncpg
+
+from db.postgres import check_writable
+
+_CHANNEL: Final = "roster_events"
+_ANSWER_SECONDS: Final = 2.0  # for a statement that costs a server next to nothing
+_HEARTBEAT_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 1.0
+
+Connect = Callable[[], Awaitable[asyncpg.Connection]]
+Ask = Callable[[asyncpg.Connection], Awaitable[None]]
+
+
+class SideConnection:
+    """One connection, opened when it is needed, and replaced after an error and at `max_age`."""
+
+    def __init__(self, connect: Connect, max_age: float = inf) -> None:
+        self._connect = connect
+        self._max_age = max_age
+        self._lock = asyncio.Lock()
+        self._driver: asyncpg.Connection | None = None
+        self._until = 0.0  # when it is old, by the monotonic clock
+
+    async def run(self, ask: Ask) -> None:
+        """Ask what may be asked twice: again, if it fails on a connection of before."""
+        async with self._lock:
+            if self._is_open():
+                with suppress(Exception):  # what is wrong shows on a new connection
+                    await self._ask(ask)
+                    return
+            await self.close()
+            self._driver = await self._connect()
+            self._until = time.monotonic() + self._max_age
+            await self._ask(ask)
+
+    def _is_open(self) -> bool:
+        if self._driver is None or self._driver.is_closed():
+            return False
+        return time.monotonic() < self._until
+
+    async def _ask(self, ask: Ask) -> None:
+        assert self._driver
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await ask(self._driver)
+        except BaseException:
+            self._driver.terminate()  # without a wait: there is nothing that has to be cancelled
+            raise
+
+    def discard(self) -> None:
+        """Have it replaced before it is used again."""
+        self._until = 0.0
+
+    async def close(self) -> None:
+        if self._driver is not None:
+            await _close(self._driver)
+
+
+async def notify(driver: asyncpg.Connection, *, sender: str) -> None:
+    await driver.fetch("SELECT pg_notify($1, $2)", _CHANNEL, sender)
+
+
+@asynccontextmanager
+async def listening(
+    connect: Connect, heard: Callable[[str], None], max_age: float = inf
+) -> AsyncIterator[asyncio.Event]:
+    """Listen on a connection of its own; yields an event that is set when that is lost."""
+    lost = asyncio.Event()
+    driver = await connect()
+    try:
+        driver.add_termination_listener(lambda _: lost.set())
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await driver.add_listener(_CHANNEL, lambda *told: heard(told[-1]))
+        beating = asyncio.create_task(_beat(driver, time.monotonic() + max_age))
+        try:
+            yield lost
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+    finally:
+        await _close(driver)
+
+
+async def _beat(driver: asyncpg.Connection, until: float) -> None:
+    """Ask now and then whether the server is there and still the primary; else end the connection.
+
+    A standby passes no notifications on.
+    """
+    with suppress(Exception):  # whatever it is, the connection ends, and the listener hears of that
+        while time.monotonic() < until:
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await check_writable(driver)
+    driver.terminate()
+
+
+async def _close(driver: asyncpg.Connection) -> None:
+    """Close a connection as the protocol says, or without it after a second."""
+    with suppress(Exception):  # asyncpg drops a connection that it cannot close
+        await driver.close(timeout=_CLOSE_SECONDS)
