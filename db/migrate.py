@@ -1,14 +1,33 @@
 """Alembic from inside: bring a database to the newest revision, and tell which one it has."""
 
 from importlib.resources import files
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from db.engine import Database
+
+_INSUFFICIENT_PRIVILEGE: Final = "42501"
+_IDLE_LIMIT: Final = text(
+    "SELECT option FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS option "
+    "JOIN pg_database ON pg_database.oid = setdatabase "
+    "WHERE datname = current_database() AND setrole = 0 "
+    r"AND option LIKE 'idle\_in\_transaction\_session\_timeout=%'"
+)
+# A statement of its own, since ALTER DATABASE takes no parameters: the server quotes the name.
+_SET_IDLE_LIMIT: Final = text(
+    "SELECT format('ALTER DATABASE %I SET idle_in_transaction_session_timeout = %L', "
+    "current_database(), CAST(:milliseconds AS text))"
+)
+
+
+class MayNotAlter(Exception):
+    """The role may not alter the database; the text is the statement for one that may."""
 
 
 def config() -> Config:
@@ -29,6 +48,29 @@ async def upgrade(database: Database) -> str:
     async with database.engine.connect() as connection:
         await connection.run_sync(run)
     return newest()
+
+
+async def limit_idle_transactions(database: Database, seconds: float) -> bool:
+    """Have PostgreSQL end every transaction in this database that is idle for so long.
+
+    Also those of other programs, from their next connection on. Returns whether it was changed;
+    raises MayNotAlter if the role is not allowed to.
+    """
+    milliseconds = str(round(seconds * 1000))
+    async with database.engine.connect() as connection:
+        limit = (await connection.execute(_IDLE_LIMIT)).scalar()
+        if limit == f"idle_in_transaction_session_timeout={milliseconds}":
+            return False
+        given = {"milliseconds": milliseconds}
+        statement = (await connection.execute(_SET_IDLE_LIMIT, given)).scalar_one()
+        try:
+            await connection.exec_driver_sql(statement)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
+                raise
+            raise MayNotAlter(statement) from None
+        await connection.commit()
+    return True
 
 
 def newest() -> str:

@@ -94,6 +94,7 @@ def migrate() -> None:
     """Bring the database to the newest revision."""
     settings = load()
     revision = run(settings, migrations.upgrade)
+    _limit_idle_transactions(settings)
     console.print(f"{database_name(settings)} is at revision {revision}.")
 
 
@@ -127,6 +128,28 @@ def schema() -> None:
     from graph.schema import schema as ours  # noqa: PLC0415 - the other commands do without it
 
     print(ours.as_str())  # noqa: T201 - it goes into a file
+
+
+def _limit_idle_transactions(settings: Settings) -> None:
+    """Cover connections of other programs, too; see `ROSTER_DATABASE_IDLE_TIMEOUT`."""
+    seconds = settings.idle_transaction_timeout
+
+    async def limit(database: Database) -> bool:
+        return not database.is_sqlite and await migrations.limit_idle_transactions(
+            database, seconds
+        )
+
+    if not (settings.database_idle_timeout and seconds):
+        return
+    try:
+        if run(settings, limit):
+            console.print(f"Transactions idle for {seconds:g} seconds are ended in this database.")
+    except migrations.MayNotAlter as statement:
+        errors.print(
+            f"roster: idle transactions of other programs have no limit: {statement} takes the "
+            "database's owner",
+            markup=False,
+        )
 
 
 async def _erase_due(database: Database) -> int:

@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     pool_pre_ping: bool = True
     pool_max_age: Annotated[float, Field(gt=0, le=86_400)] = 1800
     statement_timeout: Annotated[float, Field(gt=0, le=3600)] = 30
+    idle_transaction_timeout: Annotated[float, Field(ge=0, le=86_400)] = 30
+    database_idle_timeout: bool = True
     socket_init_timeout: Annotated[float, Field(gt=0, le=600)] = 8
     socket_operations: Annotated[int, Field(ge=1, le=10_000)] = 100
     sockets_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 20
@@ -202,6 +204,7 @@ class Settings(BaseSettings):
             pool_pre_ping=self.pool_pre_ping,
             pool_max_age=self.pool_max_age,
             statement_timeout=self.statement_timeout,
+            idle_transaction_timeout=self.idle_transaction_timeout,
         )
 
 

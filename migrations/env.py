@@ -31,6 +31,8 @@ def migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         if not on_sqlite:
+            # A migration may compute for long between two statements.
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         context.run_migrations()
     if on_sqlite:

@@ -14,6 +14,7 @@ from typing import Final
 from db.engine import Database
 from db.models import UserEventType
 from users import event_pages
+from users.delays import DelayLog
 from users.event_pages import Event, EventPages
 
 _WINDOW: Final = 100_000  # how far back a gap is looked for when the feed begins
@@ -46,6 +47,7 @@ class Settling:
         self.position: int | None = None  # until it has begun
         self._database = database
         self._pages = EventPages(database)
+        self._delays = DelayLog(database)
         self._gap: _Gap | None = None
         self._keep = keep
         self._skip = skip
@@ -79,11 +81,12 @@ class Settling:
             if whole < len(rows):
                 if not await self._close_gap(rows[-1].id):
                     await self._look_for_erasures(rows)
-                    break
+                    return self.position
             elif len(rows) < event_pages.PAGE:
                 break
             elif not followed:
                 await self._pass_over()
+        self._delays.end()
         return self.position
 
     async def _begin(self) -> int:
@@ -109,8 +112,10 @@ class Settling:
         writers = await self._database.event_writers()
         if self._gap is None or self._gap.until <= self.position:
             self._gap = _Gap(last, writers)
-        if self._gap.writers & writers:
+        if holding := self._gap.writers & writers:
+            await self._delays.hold(holding)
             return False
+        self._delays.end()
         # All of them have ended: what they have committed can be seen, and the rest never will.
         until = self._gap.until
         self._gap = None

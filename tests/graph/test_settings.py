@@ -22,6 +22,8 @@ def test_the_defaults_are_a_development_server_on_this_machine(
         "pool_pre_ping": True,
         "pool_max_age": 1800,
         "statement_timeout": 30,
+        "idle_transaction_timeout": 30,
+        "database_idle_timeout": True,
         "socket_init_timeout": 8,
         "socket_operations": 100,
         "sockets_per_caller": 10_000,

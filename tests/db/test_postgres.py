@@ -1,0 +1,279 @@
+"""How Roster connects to PostgreSQL: what it sets, and what it does about hosts that are silent."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from sqlalchemy import Engine, event, make_url, text
+
+from db import migrate, postgres
+from db.errors import is_unreachable
+from db.postgres import Connector
+from tests.conftest import administer, opened, use
+from tests.conftest import postgres as url_of
+from tests.process import run
+from tests.proxy import proxied
+
+on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+SHOWN = ("TimeZone", "jit", "application_name", "idle_in_transaction_session_timeout")
+
+
+@asynccontextmanager
+async def serving(accept: Accept) -> AsyncIterator[int]:
+    """Serve something on loopback that is no PostgreSQL; yields its port."""
+    served: list[asyncio.Task[None]] = []
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await accept(reader, writer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(
+        lambda *ends: served.append(asyncio.create_task(close(*ends))), "127.0.0.1"
+    )
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.gather(*served)
+
+
+@on_postgres
+async def test_every_connection_is_set_up(database_url: str) -> None:
+    async with opened(database_url, idle_transaction_timeout=7) as database:
+        connecting = database._connect  # noqa: SLF001 - those beside the pool are made by it
+        async with database.engine.connect() as connection:
+            pooled = [
+                (await connection.execute(text(f"SHOW {name}"))).scalar_one() for name in SHOWN
+            ]
+        beside = await connecting()
+        found = [await beside.fetchval(f"SHOW {name}") for name in SHOWN]
+        await beside.close()
+    assert pooled == found == ["UTC", "off", "roster", "7s"]
+
+
+async def test_a_pooler_sees_no_startup_parameter_that_it_refuses() -> None:
+    """PgBouncer knows these; any other is an error, unless it is told to ignore it."""
+    seen: list[str] = []
+
+    async def accept(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        [length] = struct.unpack("!i", await reader.readexactly(4))
+        seen.extend((await reader.readexactly(length - 4))[4:].decode().split("\0"))
+
+    async with serving(accept) as port:
+        url = f"postgresql://u@127.0.0.1:{port}/d?ssl=disable"
+        async with opened(url) as database:
+            with pytest.raises(Exception, match="closed") as caught:
+                await use(database)
+            assert is_unreachable(caught.value)
+    parameters = set(seen[::2]) - {""}
+    assert parameters == {"user", "database", "client_encoding", "application_name"}
+
+
+@on_postgres
+async def test_the_socket_notices_that_the_other_side_is_gone(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[socket.socket] = []
+    keep_alive = postgres.keep_alive
+
+    def note(connected: Any) -> None:
+        keep_alive(connected)
+        found.append(connected)
+
+    monkeypatch.setattr(postgres, "keep_alive", note)
+    async with proxied(database_url) as (_, near), opened(near) as database:
+        await use(database)
+        await database.notify()
+        assert len(found) == 2  # of the pool, and beside it
+        for connected in found:
+            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            for name, value in (("TCP_KEEPINTVL", 2), ("TCP_USER_TIMEOUT", 5_000)):
+                if option := getattr(socket, name, None):
+                    assert connected.getsockopt(socket.IPPROTO_TCP, option) == value
+
+
+@on_postgres
+async def test_a_unix_socket_takes_no_tcp_options(database_url: str) -> None:
+    async with opened(database_url) as database:
+        assert make_url(database_url).query["host"]
+        await database.ping()
+
+
+class Silence:
+    """Accepts connections and says nothing."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        await reader.read()
+
+
+@on_postgres
+async def test_a_host_that_is_silent_does_not_hide_the_next(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(postgres, "_REST_SECONDS", 3600.0)
+    silence = Silence()
+    async with serving(silence) as port, proxied(database_url) as (proxy, near):
+        url = make_url(near)
+        hosts = [f"127.0.0.1:{one}" for one in (port, proxy.port)]
+        both = url.set(host=None, port=None, query={"host": hosts}).render_as_string()
+        async with opened(both) as database:
+            await use(database)
+            await database.notify()
+    assert silence.accepted == 1  # it comes last for a while
+
+
+@on_postgres
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("read-write", [(0, "read-write")]),
+        ("standby", [(0, "standby"), (1, "standby")]),
+        ("prefer-standby", [(0, "standby"), (1, "standby"), (0, "any")]),
+    ],
+)
+async def test_hosts_are_tried_in_order_for_what_the_url_wants(
+    database_url: str,
+    wanted: str,
+    expected: list[tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[tuple[int, str]] = []
+    connect = asyncpg.connect
+
+    async def note(*arguments: Any, **options: Any) -> Any:
+        tried.append((ports.index(options["port"]), options["target_session_attrs"]))
+        return await connect(*arguments, **options)
+
+    monkeypatch.setattr(asyncpg, "connect", note)
+    async with proxied(database_url) as (one, near), proxied(database_url) as (other, _):
+        ports = [one.port, other.port]
+        options = {"host": ["127.0.0.1"] * 2, "port": ports, "target_session_attrs": wanted}
+        url = make_url(near)
+        connecting = Connector().connect(user=url.username, database=url.database, **options)
+        if wanted == "standby":
+            with pytest.raises(asyncpg.TargetServerAttributeNotMatched):
+                await connecting
+        else:
+            await (await connecting).close()
+    assert tried == expected
+
+
+async def test_after_silence_others_do_not_wait_as_long_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever comes while a host rests is told at once; then it is tried again."""
+    monkeypatch.setattr(postgres, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(postgres, "_REST_SECONDS", 3600.0)
+    silence = Silence()
+    async with serving(silence) as port:
+        connector = Connector()
+        options = {"host": "127.0.0.1", "port": port, "user": "u", "database": "d", "ssl": False}
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                await connector.connect(**options)
+        assert silence.accepted == 1
+        monkeypatch.setattr(postgres, "_REST_SECONDS", 0.0)
+        connector = Connector()
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await connector.connect(**options)
+        assert silence.accepted == 3
+
+
+@pytest.fixture
+def odd_url() -> Iterator[str]:
+    """A database whose name has to be quoted."""
+    name = f"we\"ird %s ' {uuid4().hex}"
+    quoted = name.replace('"', '""')
+    administer(f'CREATE DATABASE "{quoted}"')
+    yield url_of(name)
+    administer(f'DROP DATABASE "{quoted}" WITH (FORCE)')
+
+
+async def migrated(url: str, **settings: Any) -> str:
+    """Run `roster migrate`; return what it says besides the revision."""
+    code, output = await run("migrate", ROSTER_DATABASE_URL=url, **settings)
+    lines = output.splitlines()
+    assert code == 0, output
+    assert lines.pop().endswith(f" is at revision {migrate.newest()}.")
+    return "\n".join(lines)
+
+
+async def idle_limit(url: str) -> str:
+    """Return the limit that any other program gets."""
+    connection = await asyncpg.connect(url)
+    limit: str = await connection.fetchval("SHOW idle_in_transaction_session_timeout")
+    await connection.close()
+    return limit
+
+
+async def test_migrate_limits_idle_transactions_of_the_whole_database(odd_url: str) -> None:
+    unlimited = await idle_limit(odd_url)
+    assert await migrated(odd_url, ROSTER_DATABASE_IDLE_TIMEOUT="false") == ""
+    assert await migrated(odd_url, ROSTER_IDLE_TRANSACTION_TIMEOUT="0") == ""
+    assert await idle_limit(odd_url) == unlimited == "0"
+    said = "Transactions idle for 30 seconds are ended in this database."
+    assert await migrated(odd_url) == said
+    assert await migrated(odd_url) == ""
+    assert await idle_limit(odd_url) == "30s"
+    assert "idle for 1.5 seconds" in await migrated(odd_url, ROSTER_IDLE_TRANSACTION_TIMEOUT="1.5")
+    assert await idle_limit(odd_url) == "1500ms"
+
+
+@pytest.fixture
+def reader() -> Iterator[str]:
+    """A role that owns nothing."""
+    name = f"reader_{uuid4().hex}"
+    administer(f"CREATE ROLE {name} LOGIN IN ROLE pg_read_all_data")
+    yield name
+    administer(f"DROP ROLE {name}")
+
+
+async def test_a_role_that_may_not_limit_them_is_told_so_and_goes_on(
+    odd_url: str, reader: str
+) -> None:
+    await migrated(odd_url, ROSTER_DATABASE_IDLE_TIMEOUT="false")
+    said = await migrated(make_url(odd_url).set(username=reader).render_as_string())
+    name = str(make_url(odd_url).database).replace('"', '""')
+    assert said == (
+        "roster: idle transactions of other programs have no limit: ALTER DATABASE "
+        f"\"{name}\" SET idle_in_transaction_session_timeout = '30000' takes the database's owner"
+    )
+    assert await idle_limit(odd_url) == "0"
+
+
+@on_postgres
+async def test_a_migration_may_be_idle_for_as_long_as_it_takes(empty_url: str) -> None:
+    shown: list[str] = []
+
+    @event.listens_for(Engine, "after_cursor_execute")
+    def note(connection: Any, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("CREATE TABLE users") or "CREATE TABLE users" in statement:
+            cursor = connection.connection.cursor()
+            cursor.execute("SHOW idle_in_transaction_session_timeout")
+            shown.append(cursor.fetchone()[0])
+            cursor.close()
+
+    try:
+        async with opened(empty_url) as database:
+            await migrate.upgrade(database)
+            async with database.engine.connect() as connection:
+                after = await connection.execute(text("SHOW idle_in_transaction_session_timeout"))
+                assert after.scalar_one() == "30s"
+    finally:
+        event.remove(Engine, "after_cursor_execute", note)
+    assert shown == ["0"]
