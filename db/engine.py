@@ -60,7 +60,7 @@ class Database:
     from PostgreSQL, `pool_max_age` after which a connection to PostgreSQL is replaced,
     `idle_transaction_timeout` after which PostgreSQL ends a transaction that does nothing. A closed
     connection is noticed in any case; `pool_pre_ping` has the server asked too, where one has
-    rested.
+    rested. `identity_secret` is for `db.identity_key`.
     """
 
     def __init__(
@@ -73,8 +73,10 @@ class Database:
         pool_max_age: float = inf,
         statement_timeout: float | None = None,
         idle_transaction_timeout: float = postgres.IDLE_TRANSACTION_SECONDS,
+        identity_secret: bytes | None = None,
     ) -> None:
         self.url = parse_url(url)
+        self._session_info = {"identity_secret": identity_secret}
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._connector = postgres.Connector(idle_transaction_timeout)
         pool: dict[str, Any] = {"pool_size": pool_size, "pool_timeout": pool_timeout}
@@ -105,7 +107,9 @@ class Database:
         self._writer = asyncio.Lock() if self.is_sqlite else None
 
     def session(self) -> AsyncSession:
-        return AsyncSession(self.engine, expire_on_commit=False, autoflush=False)
+        return AsyncSession(
+            self.engine, expire_on_commit=False, autoflush=False, info=self._session_info
+        )
 
     async def begin_reading(self, session: AsyncSession) -> None:
         """Take a connection in autocommit; `session.close()` gives it back."""

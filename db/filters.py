@@ -15,9 +15,10 @@ Condition = ColumnElement[bool]
 Comparison = Callable[[Any, Any], Any]  # an operator of Python's: of a column it makes a condition
 
 # In the text, not a parameter: that is how a planner knows that the partial indexes apply.
-NOT_DELETED = User.status != literal(UserStatus.DELETED, User.status.type, literal_execute=True)
+DELETED = literal(UserStatus.DELETED, User.status.type, literal_execute=True)
+NOT_DELETED = User.status != DELETED
 # The same, as a range: the order by status need not pass over the deleted.
-BEFORE_DELETED = User.status < literal(UserStatus.DELETED, User.status.type, literal_execute=True)
+BEFORE_DELETED = User.status < DELETED
 _SEARCHED = (User.username_key, User.email_key, User.display_name_key)
 
 

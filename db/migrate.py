@@ -10,6 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from db import identity_key
 from db.engine import Database
 
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
@@ -38,7 +39,10 @@ def config() -> Config:
 
 
 async def upgrade(database: Database) -> str:
-    """Migrate to the newest revision, which is returned; safe to run twice at once."""
+    """Migrate to the newest revision, which is returned; safe to run twice at once.
+
+    Raises IdentityKeyError if the secret of the digests is another than before.
+    """
     alembic = config()
 
     def run(connection: Connection) -> None:
@@ -47,6 +51,7 @@ async def upgrade(database: Database) -> str:
 
     async with database.engine.connect() as connection:
         await connection.run_sync(run)
+    await identity_key.apply_secret(database)
     return newest()
 
 

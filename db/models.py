@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Any, NotRequired, Self, TypedDict
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, Row, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, Row, UniqueConstraint, and_
 from sqlalchemy import Enum as EnumColumn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -17,6 +17,7 @@ DISPLAY_NAME_LENGTH = 200
 EXTERNAL_ID_LENGTH = 255
 REASON_LENGTH = 500
 API_KEY_NAME_LENGTH = 100
+DIGEST_LENGTH = 64  # SHA-256 in hexadecimal digits
 # Case folding can lengthen a text: U+0390 becomes three characters.
 FOLDED_GROWTH = 3
 
@@ -173,6 +174,15 @@ UNIQUE_USER_INDEXES = tuple(
 )
 
 
+_linked_when_deleted = and_(User.status == UserStatus.DELETED, User.external_id.is_not(None))
+DELETED_LINKS_INDEX = Index(
+    "ix_users_external_id_of_deleted",
+    User.external_id,
+    postgresql_where=_linked_when_deleted,
+    sqlite_where=_linked_when_deleted,
+)
+
+
 class UserEvent(Model):
     """One change of one user: what `User.history` and the feed are made of.
 
@@ -234,5 +244,51 @@ class ApiKey(Model):
 
     __table_args__ = (UniqueConstraint("digest"),)
 
+
+class IdentityKey(Model):
+    """The key of the digests of external ids: one row, written by the migration.
+
+    `secret_verifier` is set if the digests are keyed with ROSTER_IDENTITY_SECRET too
+    (`db/identity_key.py`).
+    """
+
+    __tablename__ = "identity_keys"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    key: Mapped[str] = mapped_column(code_point_text(DIGEST_LENGTH))
+    secret_verifier: Mapped[str | None] = mapped_column(code_point_text(DIGEST_LENGTH))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (CheckConstraint("id = 1", "one_row"),)
+
+
+class FormerExternalId(Model):
+    """An external id that a user had and gave up: a token with it is no service's.
+
+    A released record has no effect. It is kept, because it says who released it and why.
+    """
+
+    __tablename__ = "former_external_ids"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    digest: Mapped[str] = mapped_column(code_point_text(DIGEST_LENGTH))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"))
+    recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    released_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    released_by: Mapped[str | None] = mapped_column(code_point_text(255))
+    release_reason: Mapped[str | None] = mapped_column(code_point_text(REASON_LENGTH))
+
+    __table_args__ = (Index(None, "user_id"), Index(None, "digest"))
+
+
+_in_effect = FormerExternalId.released_at.is_(None)
+FORMER_IDS_INDEX = Index(
+    "uq_former_external_ids_digest_user_id",
+    FormerExternalId.digest,
+    FormerExternalId.user_id,
+    unique=True,
+    postgresql_where=_in_effect,
+    sqlite_where=_in_effect,
+)
 
 Model.registry.configure()  # so that `User.having` finds all as a constructor would leave it

@@ -13,30 +13,45 @@ from sqlalchemy import (
     Integer,
     Select,
     Table,
+    Text,
     Update,
     and_,
     bindparam,
     delete,
+    exists,
+    false,
     func,
     null,
     or_,
+    outerjoin,
     select,
     true,
     update,
 )
+from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from db.filters import BEFORE_DELETED, NOT_DELETED, Condition, EventFilter, UserFilter
+from db.filters import (
+    BEFORE_DELETED,
+    DELETED,
+    NOT_DELETED,
+    Condition,
+    EventFilter,
+    UserFilter,
+)
 from db.listing import Listing, Sort, bounds, open_window, term
 from db.models import (
     ActorKind,
     ApiKey,
     Change,
+    FormerExternalId,
     IdempotencyKey,
+    IdentityKey,
     User,
     UserEvent,
     UserEventType,
+    UserStatus,
 )
 from db.query import Query
 from db.types import among, elements_of, member_of
@@ -44,6 +59,7 @@ from db.types import among, elements_of, member_of
 _USERS = cast("Table", User.__table__)
 _EVENTS = cast("Table", UserEvent.__table__)
 _API_KEYS = cast("Table", ApiKey.__table__)
+_FORMER_IDS = cast("Table", FormerExternalId.__table__)
 _KEPT = 256  # lists of each kind that are prepared: callers choose columns and orders
 USER_COLUMNS = tuple(c for c in _USERS.c if not c.key.endswith("_key"))
 EVENT_COLUMNS = tuple(_EVENTS.c)
@@ -181,12 +197,23 @@ REDACT_EVENTS = (
     .where(UserEvent.id == bindparam("row_id"))
     .values(changes=bindparam("kept"), reason=None)
 )
+# What was done by a service that was a user, as it turned out.
+REATTRIBUTE_EVENTS = (
+    update(_EVENTS)
+    .where(UserEvent.id == bindparam("row_id"))
+    .values(actor_kind=ActorKind.USER, actor_id=bindparam("user"), actor_label=None)
+)
 
 
-def traces_of(user_ids: Collection[int]) -> Select[int, int, list[Change]]:
-    """Select and lock all that happened to users and all that they did, in the events' order."""
-    traces = or_(UserEvent.user_id.in_(user_ids), _done_by(user_ids))
-    columns = (UserEvent.id, UserEvent.user_id, UserEvent.changes)
+def traces_of(user_ids: Collection[int], external_ids: Collection[str]) -> Select[Any]:
+    """Select and lock all that happened to users and all that they did, in the events' order.
+
+    And all that services did whose subjects are among the external ids.
+    """
+    services = and_(UserEvent.actor_kind == ActorKind.SERVICE, UserEvent.actor_id.in_(external_ids))
+    traces = or_(UserEvent.user_id.in_(user_ids), _done_by(user_ids), services)
+    table = _EVENTS.c
+    columns = (table.id, table.user_id, table.changes, table.actor_kind, table.actor_id)
     return select(*columns).where(traces).order_by(UserEvent.id).with_for_update()
 
 
@@ -290,10 +317,29 @@ def whole_history(user_id: int) -> Select[Any]:
     return select(*EVENT_COLUMNS).where(UserEvent.user_id == user_id).order_by(UserEvent.id)
 
 
-def actions_of(user_id: int) -> Select[Any]:
-    """Select all that a user did to others, the earliest first."""
+def actions_of(user_id: int, as_service: Mapping[str, int]) -> Select[Any]:
+    """Select all that a user did to others, the earliest first.
+
+    And what they did as a service: subject -> the id of the event after which it was theirs.
+    """
+    services = [
+        and_(UserEvent.actor_id == subject, UserEvent.id > after)
+        for subject, after in as_service.items()
+    ]
+    acted = or_(
+        _done_by([user_id]),
+        and_(UserEvent.actor_kind == ActorKind.SERVICE, or_(false(), *services)),
+    )
     to_others = UserEvent.user_id != user_id
-    return select(*EVENT_COLUMNS).where(_done_by([user_id]), to_others).order_by(UserEvent.id)
+    return select(*EVENT_COLUMNS).where(acted, to_others).order_by(UserEvent.id)
+
+
+def links_of(user_ids: Collection[int]) -> Select[int, int, list[Change]]:
+    """Select the events that changed external ids of users, the earliest first."""
+    mention = cast_to(UserEvent.changes, Text()).like('%"externalId"%')
+    columns = (UserEvent.id, UserEvent.user_id, UserEvent.changes)
+    linked = select(*columns).where(UserEvent.user_id.in_(user_ids), mention)
+    return linked.order_by(UserEvent.id)
 
 
 @lru_cache(maxsize=_KEPT)
@@ -319,9 +365,76 @@ def histories(*, after: bool, before: bool, from_end: bool) -> Query:
     )
 
 
-USER_BEHIND_EXTERNAL_ID = select(User.id, User.status).where(
-    User.external_id == bindparam("external_id"), NOT_DELETED
+IDENTITY_KEY = select(IdentityKey.key, IdentityKey.secret_verifier)
+SET_SECRET = update(IdentityKey).values(secret_verifier=bindparam("verifier"))
+FORMER_ID_COLUMNS = tuple(_FORMER_IDS.c)
+ADD_FORMER_IDS = insert(_FORMER_IDS).on_conflict_do_nothing()
+REKEY_FORMER_ID = (
+    update(_FORMER_IDS)
+    .where(_FORMER_IDS.c.id == bindparam("row_id"))
+    .values(digest=bindparam("new"))
 )
+_IS_RECORDED = exists().where(
+    FormerExternalId.digest == bindparam("digest"), FormerExternalId.released_at.is_(None)
+)
+_deleted = aliased(User)
+# A deleted user who was recorded at no time, released or not: by hand, or by an older version.
+_IS_DELETED = exists().where(
+    _deleted.external_id == bindparam("external_id"),
+    _deleted.status == DELETED,
+    ~exists().where(
+        FormerExternalId.digest == bindparam("digest"), FormerExternalId.user_id == _deleted.id
+    ),
+)
+# Who a subject is, in one row: the user who has it as an external id, or whether a user had it.
+SIGN_IN: Select[Any] = select(  # type: ignore[assignment]  # its columns are read by name
+    User.id.label("user_id"),
+    User.status,
+    or_(_IS_RECORDED, _IS_DELETED).label("was_a_user"),
+    IdentityKey.key,
+    IdentityKey.secret_verifier,
+).select_from(
+    outerjoin(IdentityKey, User, and_(User.external_id == bindparam("external_id"), NOT_DELETED))
+)
+
+
+def former_ids_after(last: int, limit: int) -> Select[int, str]:
+    """Select digests in the order of their ids, and lock them."""
+    page = select(FormerExternalId.id, FormerExternalId.digest).order_by(FormerExternalId.id)
+    return page.where(FormerExternalId.id > last).limit(limit).with_for_update()
+
+
+def former_ids_of(user_ids: Collection[int]) -> Select[Any]:
+    return select(*FORMER_ID_COLUMNS).where(FormerExternalId.user_id.in_(user_ids))
+
+
+def former_ids_with(digest: str) -> Select[Any]:
+    """Select all records of an external id, released ones too, the earliest first."""
+    found = select(*FORMER_ID_COLUMNS).where(FormerExternalId.digest == digest)
+    return found.order_by(FormerExternalId.id)
+
+
+def latest_former_ids(limit: int) -> Select[Any]:
+    return select(*FORMER_ID_COLUMNS).order_by(FormerExternalId.id.desc()).limit(limit)
+
+
+def users_with_external_id(external_id: str) -> Select[int, UserStatus]:
+    """Select the users that have an external id, deleted ones too."""
+    has = User.external_id == external_id
+    # One condition for each of the partial indexes.
+    either = or_(and_(has, NOT_DELETED), and_(has, User.status == DELETED))
+    return select(User.id, User.status).where(either).order_by(User.id)
+
+
+def release_former_ids(digest: str, *, by: str, reason: str, at: datetime) -> Update:
+    return (
+        update(_FORMER_IDS)
+        .where(_FORMER_IDS.c.digest == digest, _FORMER_IDS.c.released_at.is_(None))
+        .values(released_at=at, released_by=by, release_reason=reason)
+        .returning(*FORMER_ID_COLUMNS)
+    )
+
+
 API_KEY_COLUMNS = tuple(c for c in _API_KEYS.c if c.key != "digest")
 API_KEY_BY_DIGEST = select(*API_KEY_COLUMNS).where(ApiKey.digest == bindparam("digest"))
 API_KEYS = select(*API_KEY_COLUMNS).order_by(ApiKey.id)

@@ -5,16 +5,21 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
+from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from db import identity_key
 from db.engine import Database
+from db.identity_key import IdentityKey, IdentityKeyError
 from db.models import ActorKind, UserStatus
-from db.statements import USER_BEHIND_EXTERNAL_ID
+from db.statements import SIGN_IN
 from graph.issuers import Issuer
 from graph.tokens import Claims, InvalidToken, Tokens
 from users import keys
@@ -49,6 +54,15 @@ class _Known(NamedTuple):
     known_until: float
 
 
+class SubjectsUnavailable(Exception):
+    """Nobody can be told from a former user: the process lacks the secret of the database.
+
+    It has to be restarted with ROSTER_IDENTITY_SECRET. `retry_after` is seconds.
+    """
+
+    retry_after: Final = 60
+
+
 class Callers:
     """Tells who is calling, by a token of an issuer's or by an API key.
 
@@ -74,12 +88,13 @@ class Callers:
         self._refused: dict[bytes, float] = {}
         self._searches: dict[bytes, asyncio.Task[Caller]] = {}
         self._notes: dict[int, asyncio.Task[None]] = {}
+        self._identity_key: IdentityKey | None = None
 
     async def identify(self, authorization: str | None) -> Caller | None:
         """Give whoever sends this header; None for who sends none.
 
-        Raises `Unauthenticated`, `KeysUnavailable` where an issuer's keys can't be had, and
-        whatever the database raises when it is not to be had.
+        Raises `Unauthenticated`, `KeysUnavailable` where an issuer's keys can't be had,
+        `SubjectsUnavailable`, and whatever the database raises when it is not to be had.
         """
         if authorization is None:
             return None
@@ -140,6 +155,8 @@ class Callers:
             _remember(self._refused, digest, self._clock() + REFUSED_SECONDS)
 
     async def _find(self, text: str) -> Caller:
+        if self._identity_key is None:  # once in a process, whichever credentials come first
+            await self._load_identity_key()
         if text.startswith(keys.PREFIX):
             return await self._service(text)
         try:
@@ -148,21 +165,56 @@ class Callers:
             raise Unauthenticated(str(invalid)) from None
         return await self._person(claims)
 
-    async def _person(self, claims: Claims) -> Caller:
-        """Find the user that a token's subject is linked to; without one it is a service."""
+    async def _load_identity_key(self) -> None:
         async with self._database.session() as session:
             await self._database.begin_reading(session)
-            parameters = {"external_id": claims.subject}
-            user = (await session.execute(USER_BEHIND_EXTERNAL_ID, parameters)).one_or_none()
-        if user is not None and user.status is not UserStatus.ACTIVE:
-            raise Unauthenticated("the user is not active")
-        actor = (
-            Actor(ActorKind.SERVICE, claims.subject, claims.label)
-            if user is None
-            else Actor(ActorKind.USER, str(user.id), claims.label)
-        )
-        user_id = user and user.id
+            with suppress(IdentityKeyError):  # `_sign_in` reports it, to those whom it concerns
+                self._identity_key = await identity_key.load(session)
+
+    async def _person(self, claims: Claims) -> Caller:
+        """Find the user that a token's subject is linked to; without one it is a service.
+
+        A subject that was a user's external id is neither: a person who is deleted, or even erased,
+        does not become a service with all scopes of their token.
+        """
+        async with self._database.session() as session:
+            await self._database.begin_reading(session)
+            found = await self._sign_in(session, claims.subject)
+        user_id: int | None = found.user_id
+        if user_id is not None:
+            if found.status is not UserStatus.ACTIVE:
+                raise Unauthenticated("the user is not active")
+            actor = Actor(ActorKind.USER, str(user_id), claims.label)
+        elif found.was_a_user:
+            raise Unauthenticated("the subject was a user")
+        elif not claims.services:
+            raise Unauthenticated("the subject is no user, and the issuer's services are refused")
+        else:
+            actor = Actor(ActorKind.SERVICE, claims.subject, claims.label)
         return Caller(actor, claims.scopes, user_id, claims.expires_at, claims.subject)
+
+    async def _sign_in(self, session: AsyncSession, subject: str) -> Row[Any]:
+        """Read who a subject is, in one statement: a deletion cannot come between two.
+
+        The row has the key of the digests. It changes if `roster migrate` adds the secret, or if
+        another database takes the place of this one. A user is found without it.
+        """
+        found = await self._read_subject(session, subject)
+        if found.user_id is None and not (self._identity_key and self._identity_key.is_in(found)):
+            secret = identity_key.secret_of(session)
+            try:
+                self._identity_key = IdentityKey.of(found.key, found.secret_verifier, secret)
+            except IdentityKeyError as error:
+                log.error("no service can sign in", reason=str(error))  # noqa: TRY400 - it is known
+                raise SubjectsUnavailable from None
+            found = await self._read_subject(session, subject)
+        return found
+
+    async def _read_subject(self, session: AsyncSession, subject: str) -> Row[Any]:
+        digest = self._identity_key.digest(subject) if self._identity_key else ""
+        parameters = {"external_id": subject, "digest": digest}
+        found: Row[Any] = (await session.execute(SIGN_IN, parameters)).one()
+        return found
 
     async def _service(self, text: str) -> Caller:
         if not self._api_keys:

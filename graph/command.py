@@ -10,8 +10,10 @@ from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from db import identity_key
 from db import migrate as migrations
 from db.engine import Database
+from db.identity_key import IdentityKeyError
 from db.url import parse_url
 from graph.settings import Settings
 
@@ -35,6 +37,7 @@ async def prepare(database: Database) -> None:
         raise CannotStart(
             f"the database is at revision {found or 'none'}, not {wanted}: run `roster migrate`"
         )
+    await identity_key.check(database)
 
 
 def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
@@ -50,6 +53,8 @@ def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
     try:
         database.check_file()
         return asyncio.run(whole())
+    except IdentityKeyError as error:
+        raise CannotStart(str(error)) from None
     except (DBAPIError, PoolTimeoutError, sqlite3.Error, OSError, CommandError) as error:
         cause = getattr(error, "orig", None) or error
         detail = " ".join(str(cause.__cause__ or cause).split()) or type(cause).__name__

@@ -26,6 +26,7 @@ from db.statements import (
 from graph.turns import Turns
 from users.at_once import add_at_once
 from users.feed import Feed
+from users.former_ids import Links, unreleased
 from users.identity import UsernameEmails
 from users.key_cache import KeyCache
 from users.operations import Answer, Operation
@@ -177,6 +178,13 @@ class Context:
         """Read by a prepared statement."""
         async with self._turns.alone():
             return await self._database.reader.rows(query, given)
+
+    async def unreleased(self, user_id: int, links: Links) -> Links:
+        if not links:
+            return links
+        async with self._turns.alone(), self._database.session() as session:
+            await self._database.begin_reading(session)
+            return await unreleased(session, user_id, links)
 
     async def forget(self) -> None:
         await forget(self._database)

@@ -16,7 +16,7 @@ from starlette.types import Scope
 from db.errors import is_unreachable
 from db.models import ActorKind
 from graph.addresses import client_network
-from graph.callers import Callers, Unauthenticated
+from graph.callers import Callers, SubjectsUnavailable, Unauthenticated
 from graph.context import Context
 from graph.requests import Refused
 from graph.throttle import Throttle
@@ -144,7 +144,7 @@ class Gate:
             challenge = {"www-authenticate": 'Bearer realm="roster", error="invalid_token"'}
             message = "This token is not accepted."
             raise Refused("UNAUTHENTICATED", message, 401, challenge) from None
-        except KeysUnavailable as unavailable:
+        except (KeysUnavailable, SubjectsUnavailable) as unavailable:
             message = "Tokens cannot be checked right now. Try again in a moment."
             retry = {"retry-after": str(max(1, ceil(unavailable.retry_after)))}
             raise Refused("AUTHENTICATION_UNAVAILABLE", message, 503, retry) from None

@@ -34,7 +34,8 @@ class Issuer(BaseModel):
 
     Exactly one of `jwks_url`, `public_key` (PEM) and `secret` checks its signatures, and none of
     the three checks what is another's: who has the public key cannot sign with it as a secret
-    (RFC 8725 2.1). `leeway` is seconds that its clock may be off.
+    (RFC 8725 2.1). `leeway` is seconds that its clock may be off. `services` says whether subjects
+    that are no users are accepted, as services.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -46,6 +47,7 @@ class Issuer(BaseModel):
     secret: SecretStr | None = None
     algorithms: tuple[str, ...] = ()
     leeway: Annotated[float, Field(ge=0, le=300)] = 30
+    services: bool = True
 
     @field_validator("algorithms", mode="before")
     @classmethod

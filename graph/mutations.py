@@ -95,7 +95,8 @@ class Mutation:
 
     @strawberry.mutation(
         description="Delete a user, so that they can be restored. Their username, e-mail address "
-        "and external id are free for others at once."
+        "and external id are free for others at once. A token with the external id is refused, "
+        "unless another user has it."
     )
     async def delete_user(
         self,
@@ -127,8 +128,9 @@ class Mutation:
 
     @strawberry.mutation(
         description="Erase a deleted user for good: what is personal goes from the user and from "
-        "their history, with the reasons that were given; that it happened, and when, stays. A "
-        "user who is erased already is left as they are."
+        "their history, with the reasons that were given; that it happened, and when, stays, and "
+        "keyed digests of the external ids that they had. A user who is erased already is left as "
+        "they are."
     )
     async def erase_user(
         self,

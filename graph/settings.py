@@ -29,6 +29,7 @@ class Mode(StrEnum):
     PRODUCTION = "production"
 
 
+_SECRET_BYTES = 32
 _LIMITS = Limits()
 _DEVELOPMENT: dict[str, Any] = {
     "sockets_per_caller": 10_000,
@@ -92,14 +93,28 @@ class Settings(BaseSettings):
     auth_secret: SecretStr | None = None
     auth_algorithms: str | None = None
     auth_leeway: float | None = None
+    auth_services: bool | None = None
     auth_issuers: Annotated[tuple[Issuer, ...], NoDecode] = ()
     auth_api_keys: bool = True
+    identity_secret: SecretStr | None = None
 
     @field_validator("database_url")
     @classmethod
     def _database_is_one_of_ours(cls, url: str) -> str:
         parse_url(url)
         return url
+
+    @field_validator("identity_secret", "auth_services", mode="before")
+    @classmethod
+    def _empty_is_none(cls, given: object) -> object:
+        return given or None
+
+    @field_validator("identity_secret")
+    @classmethod
+    def _is_long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(_bytes(secret)) < _SECRET_BYTES:
+            raise ValueError(f"the secret needs at least {_SECRET_BYTES} bytes")
+        return secret
 
     @field_validator("allowed_hosts", "cors_origins", mode="before")
     @classmethod
@@ -187,7 +202,10 @@ class Settings(BaseSettings):
 
     def issuers(self) -> tuple[Issuer, ...]:
         """Give every issuer: those of AUTH_ISSUERS, and the one of the settings of its own."""
-        names = ("issuer", "audience", "jwks_url", "public_key", "secret", "algorithms", "leeway")
+        names = (
+            *("issuer", "audience", "jwks_url", "public_key", "secret"),
+            *("algorithms", "leeway", "services"),
+        )
         given = {n: v for n in names if (v := getattr(self, f"auth_{n}")) is not None}
         if not given:
             return self.auth_issuers
@@ -205,6 +223,7 @@ class Settings(BaseSettings):
             pool_max_age=self.pool_max_age,
             statement_timeout=self.statement_timeout,
             idle_transaction_timeout=self.idle_transaction_timeout,
+            identity_secret=_bytes(self.identity_secret) if self.identity_secret else None,
         )
 
 
@@ -217,6 +236,10 @@ def load() -> Settings:
         return Settings()
     except ValidationError as error:
         raise WrongSettings("\n".join(_line(e) for e in error.errors())) from None
+
+
+def _bytes(secret: SecretStr) -> bytes:
+    return secret.get_secret_value().encode(errors="surrogatepass")
 
 
 def _line(error: object) -> str:

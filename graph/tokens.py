@@ -38,13 +38,17 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a good token says. It is refused from `expires_at` on: its `exp`, and the leeway."""
+    """What a good token says. It is refused from `expires_at` on: its `exp`, and the leeway.
+
+    `services` says whether the issuer's subjects that are no users are accepted.
+    """
 
     subject: str
     issuer: str
     scopes: frozenset[Scope]
     expires_at: datetime
     label: str | None
+    services: bool = True
 
 
 class Tokens:
@@ -98,6 +102,7 @@ class Tokens:
             scopes=_scopes(claims),
             expires_at=datetime.fromtimestamp(claims["exp"] + issuer.leeway, UTC),
             label=_label(claims),
+            services=issuer.services,
         )
 
 

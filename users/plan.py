@@ -23,6 +23,7 @@ from users.errors import (
 )
 from users.events import RECORDED_FIELDS, Event, Recorder
 from users.fields import Columns, Parsed, UserFields, parse_fields
+from users.former_ids import Former, given_up
 from users.identity import UsernameEmails
 from users.lifecycle import EVENT_OF, UserAction, next_status
 from users.operations import (
@@ -127,6 +128,7 @@ class Plan:
         self.events: list[Event] = []
         self.drafts: list[User] = []
         self.erased: list[int] = []
+        self.former: list[Former] = []
         self._recorder = recorder
         self._subject = subject
         self._parsed = parsed
@@ -365,6 +367,10 @@ class Plan:
     def _keep(
         self, type: UserEventType, before: User | None, after: User, reason: str | None = None
     ) -> None:
+        # What an erasure takes is recorded with all that the history has (`former_ids.close`).
+        gone = None if type is UserEventType.ERASED else given_up(before, after)
+        if gone is not None:
+            self.former.append((after.id, gone, after.updated_at))
         event = self._recorder.event(type, before, after, reason)
         self.events.append(event)
         self.users[after.id] = after

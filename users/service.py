@@ -4,20 +4,22 @@ One operation is a batch of one. Either costs the same few statements: one locks
 are named, one looks for taken values, and one each inserts users, updates users and adds events.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
+from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.errors import is_unique_violation
-from db.models import User
+from db.models import ActorKind, User
 from db.statements import (
     ADD_EVENTS,
     ADD_USERS,
     FREE_KEYS,
+    REATTRIBUTE_EVENTS,
     REDACT_EVENTS,
     UPDATE_USERS,
     fields_changed_since,
@@ -28,9 +30,11 @@ from db.statements import (
     users_to_write,
 )
 from db.time_slices import partitions, pause_if_due
+from users import former_ids
 from users.errors import ErrorCode, GeneralProblem, Problem, VersionConflict
 from users.events import Recorder, redacted
 from users.fields import Parsed
+from users.former_ids import Links
 from users.idempotency import Claim, key_problems
 from users.identity import UsernameEmails
 from users.lifecycle import UserAction
@@ -222,8 +226,10 @@ class UserService:
                 raise Overtaken from None
             raise
         await self._insert(plan)
+        if plan.former:
+            await former_ids.record(self.session, plan.former)
         if plan.erased:
-            await self._redact(plan.erased)
+            await self._redact(plan)
         if plan.events:
             await pause_if_due()
             await self.session.execute(ADD_EVENTS, plan.events)
@@ -242,14 +248,41 @@ class UserService:
             user.id = new_ids[user.id]
         for event in plan.events:
             event["user_id"] = new_ids.get(event["user_id"], event["user_id"])
+        plan.former = [(new_ids.get(user_id, user_id), *rest) for user_id, *rest in plan.former]
 
-    async def _redact(self, user_ids: Sequence[int]) -> None:
+    async def _redact(self, plan: Plan) -> None:
         """Take what is personal out of the histories of users, and their names as actors."""
-        async for rows in partitions(await self.session.execute(traces_of(user_ids))):
-            theirs = [row for row in rows if row.user_id in user_ids]
+        ids = set(plan.erased)
+        at = plan.users[plan.erased[0]].updated_at
+        users = [plan.stock.users[user_id] for user_id in ids & plan.stock.users.keys()]
+        links = await former_ids.close(self.session, users, at)
+        subjects = {external_id for theirs in links.values() for external_id in theirs}
+        async for rows in partitions(await self.session.execute(traces_of(ids, subjects))):
+            if acted := list(_acted_as_service(rows, links)):
+                await self.session.execute(REATTRIBUTE_EVENTS, acted)
+            theirs = [row for row in rows if row.user_id in ids]
             if events := [{"row_id": row.id, "kept": redacted(row.changes)} for row in theirs]:
                 await self.session.execute(REDACT_EVENTS, events)
-        await self.session.execute(forget_actors(user_ids))
+        await self.session.execute(forget_actors(ids))
+
+
+def _acted_as_service(
+    events: Iterable[Row[Any]], links: Mapping[int, Links]
+) -> Iterator[dict[str, Any]]:
+    """Find what services did whose subject was a user's already: earlier versions let them in.
+
+    The user takes the place of the subject, which is as personal as their name.
+    """
+    for event in events:
+        if event.actor_kind is not ActorKind.SERVICE:
+            continue
+        since = {
+            user_id: theirs[event.actor_id]
+            for user_id, theirs in links.items()
+            if theirs.get(event.actor_id, event.id) < event.id
+        }
+        if since:
+            yield {"row_id": event.id, "user": str(max(since, key=since.__getitem__))}
 
 
 def _of_nobody_new(results: Sequence[Result]) -> list[Result]:

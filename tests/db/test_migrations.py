@@ -10,7 +10,14 @@ from tests.conftest import opened
 from tests.process import start
 from users.identity import Email, fold
 
-TABLES = {"users", "user_events", "idempotency_keys", "api_keys"}
+TABLES = {
+    "users",
+    "user_events",
+    "idempotency_keys",
+    "api_keys",
+    "identity_keys",
+    "former_external_ids",
+}
 
 
 def tables(connection: Connection) -> set[str]:
@@ -90,12 +97,7 @@ async def test_migrations_at_once_make_one_database(empty_url: str) -> None:
     async with opened(empty_url) as database:
         assert await migrate.current(database) == migrate.newest()
         async with database.engine.connect() as connection:
-            assert await connection.run_sync(tables) == {
-                "users",
-                "user_events",
-                "idempotency_keys",
-                "api_keys",
-            }
+            assert await connection.run_sync(tables) == TABLES
 
 
 async def test_a_database_that_was_never_migrated_has_no_revision(empty_url: str) -> None:

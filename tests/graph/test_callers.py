@@ -94,12 +94,32 @@ async def test_a_caller_knows_the_subject_of_their_token(
 
 
 async def test_a_subject_that_nobody_has_is_a_service(database: Database, callers: Callers) -> None:
-    deleted = user(external_id="hr-1", **DELETED)
-    await add(database, deleted, user(external_id="HR-1", **OTHER))
+    await add(database, user(external_id="HR-1", **OTHER))
     caller = await callers.identify(bearer())
     assert caller is not None
     assert (caller.actor, caller.user_id) == (Actor(ActorKind.SERVICE, "hr-1"), None)
     assert caller.scopes == frozenset()
+
+
+async def test_a_subject_that_a_deleted_user_has_is_refused(
+    database: Database, callers: Callers
+) -> None:
+    deleted = user(external_id="hr-1", **DELETED)  # of whom there is no record, only the row
+    await add(database, deleted, user(external_id="HR-1", **OTHER))
+    assert await refused(callers, bearer()) == "the subject was a user"
+
+
+async def test_an_issuer_can_be_without_services(database: Database) -> None:
+    await add(database, user(external_id="hr-1"))
+    callers = Callers(database, [issuer(services=False)])
+    caller = await callers.identify(bearer())
+    assert caller is not None
+    assert caller.user_id == 1
+    reason = "the subject is no user, and the issuer's services are refused"
+    assert await refused(callers, bearer(sub="sync")) == reason
+    _, text = await new_key(database)
+    assert await callers.identify(f"Bearer {text}") is not None  # a key is no issuer's
+    await callers.close()
 
 
 async def test_whoever_is_deactivated_gets_in_nowhere(

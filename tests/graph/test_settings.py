@@ -60,8 +60,10 @@ def test_the_defaults_are_a_development_server_on_this_machine(
         "auth_secret": None,
         "auth_algorithms": None,
         "auth_leeway": None,
+        "auth_services": None,
         "auth_issuers": (),
         "auth_api_keys": True,
+        "identity_secret": None,
     }
 
 
@@ -106,6 +108,8 @@ def test_a_setting_comes_from_the_environment_then_from_the_file(
         ("MODE", "test", "ROSTER_MODE: Input should be 'development' or 'production'"),
         ("MODE", "production", "production needs a way to sign in"),
         ("AUTH_API_KEYS", "s3cret", "ROSTER_AUTH_API_KEYS: Input should be a valid boolean"),
+        ("AUTH_SERVICES", "s3cret", "ROSTER_AUTH_SERVICES: Input should be a valid boolean"),
+        ("IDENTITY_SECRET", "s3cret", "ROSTER_IDENTITY_SECRET: the secret needs at least 32 bytes"),
         ("AUTH_ISSUERS", "s3cret", "ROSTER_AUTH_ISSUERS: this is a JSON list of objects"),
         ("AUTH_ISSUERS", '{"a": "s3cret"}', "ROSTER_AUTH_ISSUERS: this is a JSON list of objects"),
         ("AUTH_ISSUERS", '["s3cret"]', "ROSTER_AUTH_ISSUERS_0: Input should be a valid dict"),
@@ -156,6 +160,34 @@ def test_one_issuer_and_a_list_of_others(tmp_path: Path, monkeypatch: pytest.Mon
         ("HS256", "HS384"),
     )
     assert "s3cret" not in repr(load())
+
+
+def test_each_issuer_says_whether_it_has_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in ONE.items():
+        monkeypatch.setenv(f"ROSTER_AUTH_{name}", value)
+    others = [LISTED, LISTED | {"issuer": "https://third.example", "services": False}]
+    monkeypatch.setenv("ROSTER_AUTH_ISSUERS", json.dumps(others))
+    assert [issuer.services for issuer in load().issuers()] == [True, False, True]
+    for given, expected in (("", True), ("true", True), ("false", False)):
+        monkeypatch.setenv("ROSTER_AUTH_SERVICES", given)
+        assert [issuer.services for issuer in load().issuers()] == [True, False, expected]
+
+
+@pytest.mark.parametrize(
+    ("secret", "expected"), [(None, None), ("", None), ("s3cret" * 6, b"s3cret" * 6)]
+)
+def test_the_secret_of_identities_can_come_from_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str | None, expected: bytes | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if secret is not None:
+        (tmp_path / ".env").write_text(f"ROSTER_IDENTITY_SECRET={secret}\n")
+    settings = load()
+    assert settings.database().session().info == {"identity_secret": expected}
+    assert "s3cret" not in repr(settings)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""Keyed digests of external ids. They tell that a subject was a user, without the id being stored.
+
+A digest is an HMAC of the external id with a random key that is in the database. If the setting
+ROSTER_IDENTITY_SECRET is set, it is an HMAC of that with the secret. Then a reader of the database
+cannot find out ids by trying guesses, and the secret can be added to a database that has digests,
+because they are keyed again without the ids.
+"""
+
+import hmac
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.statements import IDENTITY_KEY, REKEY_FORMER_ID, SET_SECRET, former_ids_after
+
+if TYPE_CHECKING:
+    from db.engine import Database
+
+_SECRET: Final = "ROSTER_IDENTITY_SECRET"  # noqa: S105 - the name of the setting
+_VERIFIED: Final = "\0secret"  # with a NUL it can be no external id
+_BATCH: Final = 1_000
+
+
+class IdentityKeyError(Exception):
+    """The digests of external ids cannot be made or compared: one line that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityKey:
+    """The key of a database, and the secret of the process if there is one."""
+
+    key: str = field(repr=False)
+    verifier: str | None
+    secret: bytes | None = field(repr=False)
+
+    @classmethod
+    def of(cls, key: str, verifier: str | None, secret: bytes | None) -> "IdentityKey":
+        """Make the key, or raise IdentityKeyError if the digests are keyed with another secret."""
+        made = cls(key, verifier, secret)
+        if secret is None and verifier is not None:
+            raise IdentityKeyError(f"{_SECRET} has to be set: the database is keyed with it")
+        if secret is not None and verifier is None:
+            raise IdentityKeyError(
+                f"{_SECRET} is new to the database: run `roster migrate` with it"
+            )
+        if verifier is not None and not hmac.compare_digest(made.digest(_VERIFIED), verifier):
+            raise IdentityKeyError(f"{_SECRET} is not the one that the database is keyed with")
+        return made
+
+    def is_in(self, row: Row[Any]) -> bool:
+        """Tell whether a row that was read has this key."""
+        return (self.key, self.verifier) == (row.key, row.secret_verifier)
+
+    def digest(self, external_id: str) -> str:
+        inner = _hmac(bytes.fromhex(self.key), external_id.encode("utf-8", "surrogatepass"))
+        return (inner if self.secret is None else _hmac(self.secret, inner)).hex()
+
+
+async def load(session: AsyncSession, *, hold: bool = False) -> IdentityKey:
+    """Read the key; `hold` keeps it as it is until the transaction ends.
+
+    Raises IdentityKeyError.
+    """
+    statement = IDENTITY_KEY.with_for_update(read=True) if hold else IDENTITY_KEY
+    key, verifier = (await session.execute(statement)).one()
+    return IdentityKey.of(key, verifier, secret_of(session))
+
+
+def secret_of(session: AsyncSession) -> bytes | None:
+    secret: bytes | None = session.info.get("identity_secret")
+    return secret
+
+
+async def check(database: "Database") -> None:
+    """Raise IdentityKeyError unless the process can make the digests that the database has."""
+    async with database.session() as session:
+        await database.begin_reading(session)
+        await load(session)
+
+
+async def apply_secret(database: "Database") -> None:
+    """Key all digests with the secret of the process, if they are not yet.
+
+    Raises IdentityKeyError.
+    """
+    async with database.session() as session:
+        await database.begin_reading(session)
+        _, verifier = (await session.execute(IDENTITY_KEY)).one()
+        if verifier is not None or secret_of(session) is None:
+            await load(session)
+            return
+    async with database.session() as session, database.transaction(session):
+        key, verifier = (await session.execute(IDENTITY_KEY.with_for_update())).one()
+        if verifier is None:
+            await _key_again(session, IdentityKey(key, None, secret_of(session)))
+    await check(database)
+
+
+async def _key_again(session: AsyncSession, key: IdentityKey) -> None:
+    assert key.secret is not None
+    last = 0
+    while rows := (await session.execute(former_ids_after(last, _BATCH))).all():
+        digests = [
+            {"row_id": row.id, "new": _hmac(key.secret, bytes.fromhex(row.digest)).hex()}
+            for row in rows
+        ]
+        await session.execute(REKEY_FORMER_ID, digests)
+        last = rows[-1].id
+    await session.execute(SET_SECRET, {"verifier": key.digest(_VERIFIED)})
+
+
+def _hmac(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha256")

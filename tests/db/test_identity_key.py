@@ -1,0 +1,153 @@
+"""The keys of the digests of external ids: one in the database, and a secret that can be added."""
+
+import asyncio
+import hmac
+
+import pytest
+from sqlalchemy import select, text
+
+from db import identity_key, migrate
+from db.engine import Database
+from db.identity_key import IdentityKeyError
+from db.models import FormerExternalId
+from graph.callers import Callers, SubjectsUnavailable
+from tests.conftest import opened
+from tests.db.test_models import OTHER, add, user
+from tests.graph.signing import issuer
+from tests.graph.test_callers import bearer, refused
+from users import former_ids
+from users.service import now
+
+SECRET, WRONG = b"s3cret" * 6, b"other!" * 6
+MISSING = "ROSTER_IDENTITY_SECRET has to be set: the database is keyed with it"
+DIFFERENT = "ROSTER_IDENTITY_SECRET is not the one that the database is keyed with"
+NEW = "ROSTER_IDENTITY_SECRET is new to the database: run `roster migrate` with it"
+MANY = 1_100  # records, more than a batch
+
+
+async def record(database: Database, *external_ids: str) -> None:
+    async with database.session() as session, database.transaction(session):
+        await former_ids.record(session, [(1, each, now()) for each in external_ids])
+
+
+async def digests(database: Database) -> list[str]:
+    async with database.session() as session:
+        columns = select(FormerExternalId.digest).order_by(FormerExternalId.id)
+        return list(await session.scalars(columns))
+
+
+async def fill(url: str) -> list[str]:
+    async with opened(url) as database:
+        await add(database, user(external_id="hr-1"))
+        await record(database, *(f"old-{n}" for n in range(MANY)))
+        return await digests(database)
+
+
+async def test_a_digest_needs_the_key_and_then_the_secret(database_url: str) -> None:
+    async with opened(database_url) as database:
+        async with database.session() as session:
+            key = (await session.execute(text("SELECT key FROM identity_keys"))).scalar_one()
+        await add(database, user())
+        await record(database, "hr-é")
+    inner = hmac.digest(bytes.fromhex(key), "hr-é".encode(), "sha256")
+    async with opened(database_url, identity_secret=SECRET) as database:
+        assert await digests(database) == [inner.hex()]
+        await migrate.upgrade(database)
+        assert await digests(database) == [hmac.digest(SECRET, inner, "sha256").hex()]
+
+
+async def test_a_secret_can_be_added_later(database_url: str) -> None:
+    before = await fill(database_url)
+    async with opened(database_url, identity_secret=SECRET) as database:
+        with pytest.raises(IdentityKeyError, match=NEW):
+            await identity_key.check(database)
+        await migrate.upgrade(database)
+        await identity_key.check(database)
+        after = await digests(database)
+        assert len(after) == MANY
+        assert set(before).isdisjoint(after)
+        await migrate.upgrade(database)  # which keys nothing twice
+        assert await digests(database) == after
+        await record(database, "new")
+        callers = Callers(database, [issuer()])
+        for subject in ("old-0", f"old-{MANY - 1}", "new"):
+            assert await refused(callers, bearer(sub=subject)) == "the subject was a user"
+        await callers.close()
+
+
+@pytest.mark.parametrize(("secret", "message"), [(None, MISSING), (WRONG, DIFFERENT)])
+async def test_another_secret_is_noticed(
+    database_url: str, secret: bytes | None, message: str
+) -> None:
+    await fill(database_url)
+    async with opened(database_url, identity_secret=SECRET) as database:
+        await migrate.upgrade(database)
+        before = await digests(database)
+    async with opened(database_url, identity_secret=secret) as database:
+        for use in (identity_key.check(database), migrate.upgrade(database), record(database, "x")):
+            with pytest.raises(IdentityKeyError, match=message):
+                await use
+        assert await digests(database) == before
+
+
+async def test_migrations_at_once_key_each_digest_once(database_url: str) -> None:
+    before = await fill(database_url)
+
+    async def upgrade() -> None:
+        async with opened(database_url, identity_secret=SECRET) as database:
+            await identity_key.apply_secret(database)
+
+    await asyncio.gather(*(upgrade() for _ in range(4)))
+    async with opened(database_url) as database:
+        keyed = [hmac.digest(SECRET, bytes.fromhex(each), "sha256").hex() for each in before]
+        assert await digests(database) == keyed
+
+
+async def test_a_server_without_the_secret_admits_users_and_no_services(database_url: str) -> None:
+    """It still runs when `roster migrate` has added the secret: it can tell nobody's past."""
+    await fill(database_url)
+    async with opened(database_url) as database:
+        callers = Callers(database, [issuer()])
+        assert await refused(callers, bearer(sub="old-1")) == "the subject was a user"
+        service = await callers.identify(bearer(sub="sync"))
+        async with opened(database_url, identity_secret=SECRET) as other:
+            await migrate.upgrade(other)
+        for subject in ("old-1", "sync"):
+            with pytest.raises(SubjectsUnavailable):
+                await callers.identify(bearer(sub=subject, jti="new"))
+        caller = await callers.identify(bearer(jti="new"))
+        assert caller is not None
+        assert caller.user_id == 1
+        assert service is not None
+        await callers.close()
+
+
+async def test_a_server_notices_that_the_key_is_another(database_url: str) -> None:
+    """Such as after a restore of the database, or a failover to one of another origin."""
+    key = "UPDATE identity_keys SET key = '" + "ab" * 32 + "'"
+    async with opened(database_url) as database:
+        await add(database, user(), user(external_id="hr-2", **OTHER))
+        callers = Callers(database, [issuer()])
+        assert await callers.identify(bearer()) is not None
+        async with database.engine.begin() as connection:
+            await connection.execute(text(key))
+        await record(database, "hr-1")
+        assert await refused(callers, bearer(jti="new")) == "the subject was a user"
+        await callers.close()
+
+
+async def test_a_record_waits_for_the_digests_to_be_keyed(database_url: str, dialect: str) -> None:
+    """And is then refused, since its process has no secret: it would be found by nobody."""
+    if dialect == "sqlite":
+        return  # which has one writer at a time
+    await fill(database_url)
+    async with opened(database_url) as old, opened(database_url, identity_secret=SECRET) as new:
+        async with new.session() as session, new.transaction(session):
+            locked = text("UPDATE identity_keys SET secret_verifier = 'being keyed'")
+            await session.execute(locked)
+            writing = asyncio.create_task(record(old, "late"))
+            await asyncio.wait({writing}, timeout=0.3)
+            assert not writing.done()
+        with pytest.raises(IdentityKeyError, match=MISSING):
+            await writing
+        assert len(await digests(new)) == MANY
