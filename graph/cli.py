@@ -1,4 +1,4 @@
-"""The command line: `roster serve`, `migrate`, `demo`, `erase-due`, `schema` and `key`."""
+"""The command line: `roster serve`, `migrate`, `demo` and so on; `key` and `external-id` apart."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from uvicorn.supervisors import Multiprocess
 
 from db import migrate as migrations
 from db.engine import Database
-from graph import cli_keys, logs
+from graph import cli_external_ids, cli_keys, logs
 from graph.command import CannotStart, console, database_name, errors, prepare, run
 from graph.http_protocol import HTTPProtocol
 from graph.settings import Mode, Settings, WrongSettings, load
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_keys.app, name="key")
+app.add_typer(cli_external_ids.app, name="external-id")
 
 
 class _Server(uvicorn.Server):
