@@ -97,7 +97,8 @@ class Gate:
         while (left := min(end - time.monotonic(), self._seconds_left(context.caller))) > 0:
             await asyncio.sleep(min(left, max(0, look - time.monotonic()), _LONGEST_SLEEP))
             if time.monotonic() >= look:
-                if refused := await self._refusal(scope["app"].state.callers, context.token):
+                state = scope["app"].state
+                if refused := await self._refusal(state.callers, context.token, context.caller):
                     return refused
                 look = time.monotonic() + self.watch_seconds
         return Refused("UNAUTHENTICATED", "This token has expired.", UNAUTHORIZED)
@@ -107,7 +108,7 @@ class Gate:
         caller = await self._caller(state.callers, token, quiet=quiet)
         address = client_network(scope)
         request_id = scope["state"]["request_id"]
-        still = partial(self._believes, state.callers, token)
+        still = partial(self._believes, state.callers, token, caller)
         return Context(
             state.database,
             state.feed,
@@ -119,16 +120,22 @@ class Gate:
             username_emails=state.username_emails,
         )
 
-    async def _believes(self, callers: Callers, token: str | None) -> bool:
-        return await self._refusal(callers, token) is None
+    async def _believes(self, callers: Callers, token: str | None, caller: Caller) -> bool:
+        return await self._refusal(callers, token, caller) is None
 
-    async def _refusal(self, callers: Callers, token: str | None) -> Refused | None:
-        """Return what refuses the token by now; None if it is accepted, or cannot be checked."""
+    async def _refusal(self, callers: Callers, token: str | None, caller: Caller) -> Refused | None:
+        """Return what refuses the token by now; None if it is accepted, or cannot be checked.
+
+        A token that became another caller is refused: another user can be given its subject.
+        """
         try:
-            await self._caller(callers, token)
+            actor = (await self._caller(callers, token)).actor
         except Refused as refused:
             return refused if refused.status == UNAUTHORIZED else None
-        return None
+        if (actor.kind, actor.id) == (caller.actor.kind, caller.actor.id):
+            return None
+        message = "This token belongs to another user or service by now."
+        return Refused("UNAUTHENTICATED", message, UNAUTHORIZED)
 
     def _seconds_left(self, caller: Caller) -> float:
         if caller.expires_at is None:

@@ -313,6 +313,66 @@ async def test_a_user_who_is_deactivated_is_out(database_url: str) -> None:
         assert lines[-2:] == ["event: complete", "data:"]
 
 
+BULK = """mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) {
+  succeeded errors { code } } }"""
+
+
+async def refused_everywhere(server: Server, own: str) -> None:
+    """Try each way in with a token that is not accepted."""
+    for accept in ("application/json", "text/event-stream"):
+        headers = {"authorization": own, "accept": accept}
+        answer = await server.http.post("/graphql", headers=headers, json={"query": VIEWER})
+        assert answer.status_code == 401
+        assert answer.json() == error("UNAUTHENTICATED", NOT_ACCEPTED)
+    async with server.socket({"authorization": own}) as live:
+        assert await closed(live) == (4403, NOT_ACCEPTED)
+
+
+@pytest.mark.parametrize("end", ["delete", "change", "replace"])
+async def test_a_former_user_is_out_on_every_transport(database_url: str, end: str) -> None:
+    """Also one whose external id is given to another: the token is the other's from then on."""
+    async with production(database_url) as server:
+        user, other = await server.add("ada", externalId="hr-1"), await server.add("bob")
+        own = bearer(sub="hr-1")
+        clear = {"update": {"id": user, "externalId": None}}
+        ends: dict[str, list[dict[str, Any]]] = {
+            "delete": [{"delete": {"id": user}}],
+            "change": [clear],
+            "replace": [clear, {"update": {"id": other, "externalId": "hr-1"}}],
+        }
+        operations = ends[end]
+        async with server.stream(own) as response, server.socket({"authorization": own}) as live:
+            assert await hear(live) == {"type": "connection_ack"}
+            await subscribe(live, after=place(1))
+            assert (await event(live))["type"] == "CREATED"
+            admin, given = bearer(sub="admin"), {"operations": operations}
+            done = {"bulkUsers": {"succeeded": len(operations), "errors": []}}
+            assert await server.ask(admin, BULK, input=given) == done
+            assert '"code":"UNAUTHENTICATED"' in (await told(response))[-3]
+            while (heard := await hear(live))["type"] == "next":  # what came before it was seen
+                pass
+            assert [e["extensions"]["code"] for e in heard["payload"]] == ["UNAUTHENTICATED"]
+            assert (await closed(live))[0] == 4401
+        if end == "replace":
+            viewer = await server.ask(own, "{ viewer { username } }")
+            assert viewer == {"viewer": {"username": "bob"}}
+        else:
+            await refused_everywhere(server, own)
+            await refused_everywhere(server, bearer(sub="hr-1", jti="new"))
+        log = await server.log()
+    assert "hr-1" not in log
+    assert ("the subject was a user" in log) is (end != "replace")
+
+
+async def test_an_issuer_without_services_admits_users_only(database_url: str) -> None:
+    async with production(database_url) as server:
+        await server.add("ada", externalId="hr-1")
+    async with production(database_url, ROSTER_AUTH_SERVICES="false") as server:
+        viewer = await server.ask(bearer(sub="hr-1"), "{ viewer { username } }")
+        assert viewer == {"viewer": {"username": "ada"}}
+        await refused_everywhere(server, bearer(sub="sync"))
+
+
 @pytest.mark.parametrize("watch", ["0.2", "3600"])
 async def test_a_revoked_key_is_out(database_url: str, watch: str) -> None:
     """Also where nobody looks for an hour whether it is: then the next event ends the stream."""
