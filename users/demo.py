@@ -2,9 +2,13 @@
 
 import random
 import unicodedata
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final
 
 from faker import Faker
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,135 +17,166 @@ from db.engine import Database
 from db.models import ActorKind, User
 from db.statements import users_count
 from users.events import Actor
-from users.fields import UserFields
 from users.lifecycle import UserAction
-from users.operations import Create, Operation, Refused, Result, StatusAction, Transition, Update
+from users.operations import Create, Operation, Refused, StatusAction, Transition, Update
 from users.policy import EVERY_SCOPE, Caller
 from users.service import MAX_OPERATIONS, UserService, now
 
 _LOCALES = ["en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "pl_PL", "pt_BR", "sv_SE", "tr_TR"]
 _DOMAINS = ["example.com", "example.net", "example.org"]
 _YEARS = timedelta(days=3 * 365)
-_Dated = tuple[datetime, Operation]
+# What happens to a user happens so soon after the last: what is yet to come for all of them is
+# kept in memory, and is a twentieth of the users at any time.
+_LONGEST_PAUSE: Final = timedelta(days=120)
+_REASONS: Final[dict[StatusAction, str]] = {
+    UserAction.DEACTIVATE: "On parental leave",
+    UserAction.REACTIVATE: "Back at work",
+    UserAction.DELETE: "Left the company",
+}
 _DEMO = Caller(Actor(ActorKind.SYSTEM, label="roster demo"), EVERY_SCOPE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Life:
-    """A user to be, and when each thing happened to them."""
+@dataclass(slots=True)
+class _Person:
+    """A user to be; `user_id` is known once they are written."""
 
-    fields: UserFields
-    new_name: str
-    begins: datetime
-    renamed: datetime | None
-    deactivated: datetime | None
-    reactivated: datetime | None
-    deleted: datetime | None
+    first: str
+    last: str
+    domain: str
+    number: int = 1  # behind the name, if others have it
+    user_id: int | None = None
 
-
-async def populate(database: Database, count: int) -> AsyncIterator[int]:
-    """Add `count` users in batches, and tell after each how many it added."""
-    async with database.session() as session:
-        existing = (await session.execute(users_count(User.id > 0))).scalar_one()
-    # Seeded by what is there: the same on every empty database, others on the next run.
-    lives = list(_lives(count, random.Random(existing)))  # noqa: S311 - no secret is drawn
-    for start in range(0, count, MAX_OPERATIONS):
-        batch = lives[start : start + MAX_OPERATIONS]
-        async with database.session() as session, database.transaction(session):
-            await _live(session, batch)
-        yield len(batch)
-    await database.notify()
-
-
-async def _live(session: AsyncSession, lives: Sequence[_Life]) -> None:
-    """Let a batch of users live, each kind of thing that happens to them for all at once."""
-    ids = await _begin(session, lives)
-
-    def move(action: StatusAction, moment: str, reason: str) -> Iterator[_Dated]:
-        for user_id, life in zip(ids, lives, strict=True):
-            if at := getattr(life, moment):
-                yield at, Transition(action=action, user_id=user_id, reason=reason)
-
-    renamed = (
-        (life.renamed, Update(user_id=user_id, fields={"display_name": life.new_name}))
-        for user_id, life in zip(ids, lives, strict=True)
-        if life.renamed
-    )
-    for happenings in (
-        renamed,
-        move(UserAction.DEACTIVATE, "deactivated", "On parental leave"),
-        move(UserAction.REACTIVATE, "reactivated", "Back at work"),
-        move(UserAction.DELETE, "deleted", "Left the company"),
-    ):
-        await _carry_out(session, list(happenings))
-
-
-async def _begin(session: AsyncSession, lives: Sequence[_Life]) -> list[int]:
-    """Add the users; where a name is taken, as people do, with a number behind it."""
-    ids: dict[int, int] = {}
-    for number in range(1, 1_000):
-        waiting = [n for n in range(len(lives)) if n not in ids]
-        if not waiting:
-            return [ids[n] for n in range(len(lives))]
-        asked = [(lives[n].begins, _creation(lives[n].fields, number)) for n in waiting]
-        for n, result in zip(waiting, await _carry_out(session, asked), strict=True):
-            if result.user:
-                ids[n] = result.user.id
-    raise RuntimeError("a thousand users share a name")
-
-
-def _creation(fields: UserFields, number: int) -> Create:
-    suffix = "" if number == 1 else str(number)
-    local, _, domain = str(fields["email"]).partition("@")
-    numbered: UserFields = {
-        "username": f"{fields['username']}{suffix}",
-        "email": f"{local}{suffix}@{domain}",
-    }
-    return Create(fields=fields | numbered)
-
-
-async def _carry_out(session: AsyncSession, asked: Sequence[_Dated]) -> Sequence[Result]:
-    moments = (at for at, _ in asked)
-    service = UserService(session, _DEMO, clock=moments.__next__)
-    try:
-        answer = await service.carry_out([operation for _, operation in asked], atomic=False)
-    except Refused as refused:
-        return refused.results
-    return answer.results
-
-
-def _lives(count: int, chance: random.Random) -> Iterator[_Life]:
-    faker = Faker(_LOCALES)
-    faker.seed_instance(chance.random())
-    today = now()
-    for begins in sorted(today - _YEARS * chance.random() for _ in range(count)):
-        first, last = faker.first_name(), faker.last_name()
-        deactivated = _later(chance, begins, today, likely=0.12)
-        yield _Life(
-            fields=UserFields(
-                username=f"{_plain(first, keep_accents=True)}.{_plain(last, keep_accents=True)}",
-                email=f"{_plain(first)}.{_plain(last)}@{chance.choice(_DOMAINS)}",
-                display_name=f"{first} {last}",
-            ),
-            new_name=f"{first} {faker.last_name()}",
-            begins=begins,
-            renamed=_later(chance, begins, deactivated or today, likely=0.1),
-            deactivated=deactivated,
-            reactivated=deactivated and _later(chance, deactivated, today, likely=0.4),
-            deleted=None if deactivated else _later(chance, begins, today, likely=0.04),
+    def creation(self) -> Create:
+        suffix = "" if self.number == 1 else str(self.number)
+        username = f"{_plain(self.first, keep_accents=True)}.{_plain(self.last, keep_accents=True)}"
+        local = f"{_plain(self.first)}.{_plain(self.last)}"
+        return Create(
+            fields={
+                "username": f"{username}{suffix}",
+                "email": f"{local}{suffix}@{self.domain}",
+                "display_name": f"{self.first} {self.last}",
+            }
         )
 
 
-def _later(
-    chance: random.Random, after: datetime, before: datetime, *, likely: float
-) -> datetime | None:
-    if chance.random() > likely:
-        return None
-    return after + (before - after) * chance.random()
+@dataclass(frozen=True, slots=True)
+class _Happening:
+    """What happens to a person: their creation, a new name, or a new status."""
+
+    at: datetime
+    person: _Person
+    new_name: str | None = None
+    action: StatusAction | None = None
+
+    @property
+    def needs_id(self) -> bool:
+        return self.new_name is not None or self.action is not None
+
+    def operation(self) -> Operation:
+        user_id = self.person.user_id
+        if self.new_name is not None:
+            return Update(user_id=user_id, fields={"display_name": self.new_name})
+        if self.action is not None:
+            return Transition(action=self.action, user_id=user_id, reason=_REASONS[self.action])
+        return self.person.creation()
+
+
+async def populate(database: Database, number: int) -> AsyncIterator[int]:
+    """Add users in batches of a transaction each, and yield how many each batch has added.
+
+    Events are written in the order in which they happened. Memory does not grow with the number
+    but by what is yet to happen to the users that are written.
+    """
+    async with database.session() as session:
+        existing = (await session.execute(users_count(User.id > 0))).scalar_one()
+    # Seeded by what is there: the same on every empty database, others on the next run.
+    chance = random.Random(existing)  # noqa: S311 - no secret is drawn
+    for batch in _batches(_happenings(number, chance)):
+        async with database.session() as session, database.transaction(session):
+            await _write(session, batch)
+        yield sum(not happening.needs_id for happening in batch)
+    await database.notify()
+
+
+def _batches(happenings: Iterator[_Happening]) -> Iterator[list[_Happening]]:
+    """Split them so that a user is written before the batch in which something happens to them."""
+    batch: list[_Happening] = []
+    for happening in happenings:
+        is_early = happening.needs_id and happening.person.user_id is None
+        if batch and (is_early or len(batch) == MAX_OPERATIONS):
+            yield batch
+            batch = []
+        batch.append(happening)
+    if batch:
+        yield batch
+
+
+async def _write(session: AsyncSession, batch: Sequence[_Happening]) -> None:
+    """Write a batch; who has the name of a user that was there before gets a number behind it."""
+    while True:
+        moments = (happening.at for happening in batch)
+        service = UserService(session, _DEMO, clock=moments.__next__)
+        try:
+            answer = await service.carry_out([happening.operation() for happening in batch])
+        except Refused as refused:
+            for happening, result in zip(batch, refused.results, strict=True):
+                happening.person.number += bool(result.problems)
+        else:
+            break
+    for happening, result in zip(batch, answer.results, strict=True):
+        assert result.user
+        happening.person.user_id = result.user.id
+
+
+def _happenings(number: int, chance: random.Random) -> Iterator[_Happening]:
+    """Yield what happens to so many users, in the order of time."""
+    faker = Faker(_LOCALES)
+    faker.seed_instance(chance.random())
+    today = now()
+    names: Counter[tuple[str, str]] = Counter()
+    upcoming: list[tuple[datetime, int, _Happening]] = []
+    order = count()  # breaks ties
+    for n in range(number):
+        begins = today - _YEARS + _YEARS * ((n + chance.random()) / number)
+        while upcoming and upcoming[0][0] <= begins:
+            yield heappop(upcoming)[-1]
+        person = _Person(faker.first_name(), faker.last_name(), chance.choice(_DOMAINS))
+        name = (_plain(person.first), _plain(person.last))
+        names[name] += 1
+        person.number = names[name]
+        yield _Happening(begins, person)
+        for happening in _life(person, begins, chance, faker):
+            if happening.at < today:
+                heappush(upcoming, (happening.at, next(order), happening))
+    while upcoming:
+        yield heappop(upcoming)[-1]
+
+
+def _life(
+    person: _Person, begins: datetime, chance: random.Random, faker: Faker
+) -> Iterator[_Happening]:
+    """Yield what happens to a person after their creation."""
+    if chance.random() < 0.1:  # noqa: PLR2004 - the share of users
+        new_name = f"{person.first} {faker.last_name()}"
+        yield _Happening(_later(chance, begins), person, new_name=new_name)
+    match chance.random():
+        case share if share < 0.04:  # noqa: PLR2004
+            # After a new name: a deleted user cannot be given one.
+            at = _later(chance, begins + _LONGEST_PAUSE)
+            yield _Happening(at, person, action=UserAction.DELETE)
+        case share if share < 0.16:  # noqa: PLR2004
+            leaves = _later(chance, begins)
+            yield _Happening(leaves, person, action=UserAction.DEACTIVATE)
+            if chance.random() < 0.4:  # noqa: PLR2004
+                yield _Happening(_later(chance, leaves), person, action=UserAction.REACTIVATE)
+
+
+def _later(chance: random.Random, after: datetime) -> datetime:
+    return after + _LONGEST_PAUSE * chance.random()
 
 
 def _plain(name: str, *, keep_accents: bool = False) -> str:
-    """Give a name as it stands in a username or an address: small, without spaces."""
+    """Return a name as a username or an address has it: in lower case, without spaces."""
     lowered = name.lower()
     if not keep_accents:
         lowered = unicodedata.normalize("NFKD", lowered).encode("ascii", "ignore").decode()
