@@ -16,6 +16,7 @@ install: .venv/installed
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Roster needs Python 3.11 or newer")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "This Python has no pip to set up with: install python3-venv." >&2; exit 1; }
+	@echo "Setting up .venv, which takes about a minute." >&2
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

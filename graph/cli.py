@@ -1,9 +1,12 @@
 """The command line: `roster serve`, `migrate`, `demo` and so on; `key` and `external-id` apart."""
 
+import errno
 import os
 import socket
 import sys
-from typing import Annotated
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import Annotated, Final
 
 import typer
 import uvicorn
@@ -13,18 +16,30 @@ from uvicorn.supervisors import Multiprocess
 from db import migrate as migrations
 from db.engine import Database
 from graph import cli_external_ids, cli_keys, logs
-from graph.command import CannotStart, console, database_name, errors, prepare, run
+from graph.command import (
+    CannotStart,
+    console,
+    database_name,
+    errors,
+    prepare,
+    prepare_existing,
+    run,
+)
 from graph.http_protocol import HTTPProtocol
 from graph.settings import Mode, Settings, WrongSettings, load
 from graph.websocket_protocol import WebSocketProtocol
 from users.retention import erase_due as erase_due_users
 
+_PORT_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
+_OTHER_HOST: Final = "ROSTER_HOST chooses another address"
 _MODE_NOTES = {Mode.DEVELOPMENT: " (no sign-in, this machine only)", Mode.PRODUCTION: ""}
 
+_INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it
+
 app = typer.Typer(
-    help="A user directory with a GraphQL API.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_keys.app, name="key")
 app.add_typer(cli_external_ids.app, name="external-id")
@@ -52,9 +67,39 @@ def main() -> None:
         sys.exit(1)
 
 
+def _print_version(*, asked: bool) -> None:
+    if asked:
+        console.print(f"roster {version('roster')}")
+        raise typer.Exit
+
+
+@app.callback()
+def roster(
+    *,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """A user directory with a GraphQL API."""  # noqa: D401 - it is the program's help
+
+
 @app.command()
-def serve() -> None:
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on, instead of ROSTER_HOST.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port to listen on, instead of ROSTER_PORT.")
+    ] = None,
+) -> None:
     """Serve the API until it is stopped; SQLite is migrated first."""
+    # In the environment, where worker processes find them too.
+    for name, given in (("ROSTER_HOST", host), ("ROSTER_PORT", port)):
+        if given is not None:
+            os.environ[name] = str(given)
     settings = load()
     logs.configure(settings.log_format)
     run(settings, prepare)
@@ -106,7 +151,18 @@ def demo(
     """Add believable users, so that there is something to explore."""
     settings = load()
     run(settings, prepare)
-    run(settings, lambda database: _populate(database, users))
+    added = 0
+
+    async def populate(database: Database) -> None:
+        nonlocal added
+        async for number in _populate(database, users):
+            added += number
+
+    try:
+        run(settings, populate)
+    except KeyboardInterrupt:
+        errors.print(f"Stopped. Added {added} of {users} users to {database_name(settings)}.")
+        raise typer.Exit(_INTERRUPTED) from None
     console.print(f"Added {users} users to {database_name(settings)}.")
 
 
@@ -118,7 +174,7 @@ def erase_due() -> None:
     """
     settings = load()
     logs.configure(settings.log_format)
-    run(settings, prepare)
+    prepare_existing(settings)
     erased = run(settings, _erase_due)
     console.print(f"Erased {erased} users in {database_name(settings)}.")
 
@@ -157,27 +213,45 @@ async def _erase_due(database: Database) -> int:
     return sum([erased async for erased in erase_due_users(database)])
 
 
-async def _populate(database: Database, count: int) -> None:
+async def _populate(database: Database, count: int) -> AsyncIterator[int]:
     from users.demo import populate  # noqa: PLC0415 - Faker takes a while to import
 
-    with Progress(console=console) as progress:
+    with Progress(console=errors) as progress:
         task = progress.add_task("Adding users", total=count)
         async for added in populate(database, count):
             progress.advance(task, added)
+            yield added
 
 
 def _listen(settings: Settings) -> socket.socket:
+    """Listen on one address: IPv4 if a name has one, and `::` on both families."""
+    host = settings.host
     try:
-        return socket.create_server((settings.host, settings.port), backlog=2048)
-    except OSError as error:
+        found = socket.getaddrinfo(
+            host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (socket.gaierror, UnicodeError):
         raise CannotStart(
-            f"cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}. "
-            "ROSTER_PORT chooses another port"
+            f"ROSTER_HOST: {settings.host} is neither an address nor a name of this machine"
         ) from None
+    family, *_, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
+    both = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server(address[:2], family=family, backlog=2048, dualstack_ipv6=both)
+    except OSError as error:
+        hint = "ROSTER_PORT chooses another port" if error.errno in _PORT_ERRORS else _OTHER_HOST
+        raise CannotStart(
+            f"cannot listen on {_netloc(settings)}: {os.strerror(error.errno or 0)}. {hint}"
+        ) from None
+
+
+def _netloc(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
 
 
 def _greet(settings: Settings) -> None:
     console.print("Roster is running. Ctrl-C stops it.")
-    console.print(f"  address   http://{settings.host}:{settings.port}/graphql")
+    console.print(f"  address   http://{_netloc(settings)}/graphql", markup=False)
     console.print(f"  database  {database_name(settings)}")
     console.print(f"  mode      {settings.mode}{_MODE_NOTES[settings.mode]}")

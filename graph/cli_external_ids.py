@@ -10,7 +10,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.engine import Database
-from graph.command import CannotStart, console, prepare, run
+from graph.command import CannotStart, console, prepare_existing, run
 from graph.settings import load
 from users import former_ids
 from users.former_ids import FormerId, Holder, NothingToRelease
@@ -89,7 +89,7 @@ def release(
 
 def _in_database(job: Callable[[AsyncSession], Awaitable[T]], *, writes: bool = False) -> T:
     settings = load()
-    run(settings, prepare)
+    prepare_existing(settings)
 
     async def whole(database: Database) -> T:
         async with database.session() as session:

@@ -8,14 +8,18 @@ from typing import Annotated
 import typer
 
 from db.engine import Database
-from graph.command import CannotStart, console, prepare, run
+from graph.command import CannotStart, console, prepare, prepare_existing, run
 from graph.settings import Settings, load
 from users import keys
 from users.keys import ApiKey, InvalidApiKey
 from users.policy import Scope
 from users.service import now
 
-app = typer.Typer(help="The API keys by which services sign in.", no_args_is_help=True)
+app = typer.Typer(
+    help="The API keys by which services sign in.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.command()
@@ -27,7 +31,8 @@ def create(
     ] = None,
 ) -> None:
     """Make a key and print it, this once."""
-    settings = _ready()
+    settings = load()
+    run(settings, prepare)  # also a new database: production's first key comes before its server
     at = now()
     expires_at = None if days is None else at + timedelta(days=days)
 
@@ -69,20 +74,25 @@ def list_keys() -> None:
 def revoke(key_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)]) -> None:
     """Revoke a key for ever; servers see it within five seconds."""
     settings = _ready()
+    at = now()
 
     async def close(database: Database) -> ApiKey | None:
         async with database.session() as session, database.transaction(session):
-            return await keys.revoke(session, key_id, now())
+            return await keys.revoke(session, key_id, at)
 
     key = run(settings, close)
     if key is None:
         raise CannotStart(f"there is no key {key_id}: `roster key list` names them")
+    if key.revoked_at != at:
+        was = _time(key.revoked_at)
+        console.print(f"Key {key.id}, {key.name}, was already revoked ({was}).", markup=False)
+        return
     console.print(f"Revoked key {key.id}, {key.name}.", markup=False)
 
 
 def _ready() -> Settings:
     settings = load()
-    run(settings, prepare)
+    prepare_existing(settings)
     return settings
 
 

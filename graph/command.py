@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 from alembic.util import CommandError
@@ -24,11 +25,11 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class CannotStart(Exception):
-    """One line for whoever typed the command: what is wrong and what to do."""
+    """One line for the operator: what is wrong and what to do."""
 
 
 async def prepare(database: Database) -> None:
-    """See that the database can be used: SQLite migrates itself, PostgreSQL on command."""
+    """Check that the database can be used: SQLite migrates itself, PostgreSQL on command."""
     if database.is_sqlite:
         await migrations.upgrade(database)
         return
@@ -40,8 +41,29 @@ async def prepare(database: Database) -> None:
     await identity_key.check(database)
 
 
+def prepare_existing(settings: Settings) -> None:
+    """Check that there is a database, which must not be created: its data is what is asked for.
+
+    A command that cron starts in another folder would create an empty one there, and report
+    success for ever.
+    """
+    url = parse_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and not _has_data(Path(url.database or "")):
+        raise CannotStart(
+            f"there is no directory in {database_name(settings)}: ROSTER_DATABASE_URL names it"
+        )
+    run(settings, prepare)
+
+
+def _has_data(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
 def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
-    """Do one job on the database, and turn what is wrong with it into a line."""
+    """Do one job on the database, and turn what is wrong with it into a line.
+
+    The limits of requests do not apply: a migration takes as long as it takes.
+    """
 
     async def whole() -> T:
         try:
@@ -49,7 +71,7 @@ def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
         finally:
             await database.close()
 
-    database = settings.database()
+    database = settings.database(for_requests=False)
     try:
         database.check_file()
         return asyncio.run(whole())
@@ -62,9 +84,9 @@ def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
 
 
 def database_name(settings: Settings) -> str:
-    """Name the database for people: where it is, and never how to get in."""
+    """Return where the database is, for people, and never how to get in."""
     url = parse_url(settings.database_url)
     if url.get_backend_name() == "sqlite":
-        return f"SQLite {url.database}"
+        return f"SQLite {Path(url.database or '').absolute()}"
     host = url.host or str(url.query.get("host", "localhost"))
     return f"PostgreSQL {url.database} on {host}{f':{url.port}' if url.port else ''}"

@@ -98,6 +98,11 @@ class Settings(BaseSettings):
     auth_api_keys: bool = True
     identity_secret: SecretStr | None = None
 
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, host: str) -> str:
+        return host.removeprefix("[").removesuffix("]")
+
     @field_validator("database_url")
     @classmethod
     def _database_is_one_of_ours(cls, url: str) -> str:
@@ -214,14 +219,14 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise ValueError(_issuer_line(error)) from None
 
-    def database(self) -> Database:
+    def database(self, *, for_requests: bool = True) -> Database:
         return Database(
             self.database_url,
             pool_size=self.pool_size,
             pool_timeout=self.pool_timeout,
             pool_pre_ping=self.pool_pre_ping,
             pool_max_age=self.pool_max_age,
-            statement_timeout=self.statement_timeout,
+            statement_timeout=self.statement_timeout if for_requests else None,
             idle_transaction_timeout=self.idle_transaction_timeout,
             identity_secret=_bytes(self.identity_secret) if self.identity_secret else None,
         )

@@ -1,0 +1,5 @@
+"""`python -m graph`, which is `roster`."""
+
+from graph.cli import main
+
+main()
