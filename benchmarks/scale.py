@@ -14,7 +14,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -55,6 +55,7 @@ ROUNDS = 30
 WARM_UP = 6  # from the sixth time on, PostgreSQL may keep a plan for any values
 LOOKUP = "user by id"
 FIRST, DEEP = "first page", "deep page"
+_NOTHING: Mapping[str, Any] = {}
 
 
 Rows = Sequence[Any]
@@ -78,7 +79,9 @@ class Case:
     rows: int | None = None  # how many have to come, so that the right thing is measured
 
 
-def one_of(name: str, statement: Executable, rows: int | None = None, **given: Any) -> Case:
+def one_of(
+    name: str, statement: Executable, rows: int | None = None, given: Mapping[str, Any] = _NOTHING
+) -> Case:
     return Case(name, lambda reader: reader.rows(statement, given), rows)
 
 
@@ -92,8 +95,10 @@ def page_of(name: str, listing: Listing, window: Window, rows: int | None = 20) 
 async def cases(database: Database, people: int) -> Sequence[Case]:
     middle = people // 2
     found = [
-        one_of(LOOKUP, USERS_BY_ID, 1, keys=[middle]),
-        one_of("user by username", USERS_BY_USERNAME, 1, keys=[await name(database, middle + 1)]),
+        one_of(LOOKUP, USERS_BY_ID, 1, {"keys": [middle]}),
+        one_of(
+            "user by username", USERS_BY_USERNAME, 1, {"keys": [await name(database, middle + 1)]}
+        ),
     ]
     everybody = await read_filter(None, None, KeyCache())
     for field, direction in product(UserOrderField, OrderDirection):
@@ -119,8 +124,7 @@ async def cases(database: Database, people: int) -> Sequence[Case]:
             "history of 20 users",
             histories(after=False, before=False, from_end=False).statement,
             20,
-            user_ids=list(range(1, 21)),
-            **Window(20).given(),
+            {"user_ids": list(range(1, 21)), "until": people, **Window(20).given()},
         ),
     ]
 
@@ -165,10 +169,8 @@ async def one(database: Database, statement: Select[Any]) -> Any:
         return (await session.execute(statement)).one()
 
 
-async def name(database: Database, people: int) -> str:
-    return str(
-        (await one(database, select(User.username_key).where(User.id == people // 2 + 1)))[0]
-    )
+async def name(database: Database, user_id: int) -> str:
+    return str((await one(database, select(User.username_key).where(User.id == user_id)))[0])
 
 
 async def measure(database: Database, asked: Sequence[Case]) -> dict[str, float]:
