@@ -85,7 +85,7 @@ async def test_a_migration_waits_for_another_longer_than_a_request_may(empty_url
     settings = {"ROSTER_DATABASE_URL": empty_url, "ROSTER_STATEMENT_TIMEOUT": "0.01"}
     async with opened(empty_url) as database, database.engine.connect() as other:
         await other.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
-        waiting = await start("migrate", **settings)
+        waiting = await start("migrate", cwd=None, **settings)
         async with asyncio.timeout(60):
             while not (await other.execute(WAITING)).scalar_one():
                 assert waiting.returncode is None

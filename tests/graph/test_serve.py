@@ -51,7 +51,7 @@ async def test_it_says_where_it_is_and_on_what(tmp_path: Path) -> None:
     assert [" ".join(line.split()) for line in lines] == [
         "Roster is running. Ctrl-C stops it.",
         f"address http://127.0.0.1:{port}/graphql",
-        "database SQLite ./roster.db",
+        f"database SQLite {tmp_path}/roster.db",
         "mode development (no sign-in, this machine only)",
     ]
     assert rest == b"Stopped.\n"
