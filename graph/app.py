@@ -7,14 +7,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
-from starlette.middleware.cors import CORSMiddleware
+from starlette.exceptions import HTTPException
 from starlette.routing import Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph import http, logs, signals
 from graph.batches import Batches
-from graph.browsers import KnownHosts, Origins, Security, SecurityHeaders
+from graph.browsers import CrossOrigin, KnownHosts, Origins, Security, SecurityHeaders
 from graph.callers import Callers
 from graph.documents import Documents
 from graph.door import Door
@@ -76,8 +76,9 @@ def create_app(settings: Settings) -> Roster:
     _add_graphql(app, settings, origins, security)
     if settings.cors_origins:
         cors = _cors(settings.cors_origins)
-        app.door = CORSMiddleware(app.door, **cors)
-        app.add_middleware(CORSMiddleware, **cors)
+        app.door = CrossOrigin(app.door, **cors)
+        app.add_middleware(CrossOrigin, **cors)
+    app.add_exception_handler(HTTPException, http.http_error)
     app.include_router(http.health)
     if development:
         app.mount("/graphiql", StaticFiles(directory=str(http.GRAPHIQL_FILES)))

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.requests import Refused
@@ -96,6 +98,22 @@ class Origins:
             names = " or ".join(_PREFLIGHT)
             message = f"A request from another site needs the header {names}."
             raise Refused("CSRF_PREVENTION", message, 403)
+
+
+class CrossOrigin(CORSMiddleware):
+    """Starlette's answers to preflights, with a refusal in the form of all other errors."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code < HTTPStatus.BAD_REQUEST:
+            return response
+        kept = {n: v for n, v in response.headers.items() if not n.startswith("content-")}
+        message = (
+            "ROSTER_CORS_ORIGINS does not list this origin, or its pages may not send a request "
+            "with this method and these headers."
+        )
+        refused = Refused("CROSS_ORIGIN", message, response.status_code)
+        return JSONResponse({"errors": refused.errors}, refused.status, kept)
 
 
 class KnownHosts:

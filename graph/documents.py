@@ -29,7 +29,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from graph.compiled import Compiler, Operation
 from graph.compiled.sources import Sources
-from graph.errors import MAX_ERRORS, cut
+from graph.errors import MAX_ERRORS, client_message, cut
 from graph.limits import LimitExceeded, Limits, exceeded, excesses_of
 from graph.measure import measure
 from graph.merging import merges
@@ -290,5 +290,9 @@ def _unresolved(message: str) -> GraphQLError:
 def _coded(error: GraphQLError, code: str) -> GraphQLError:
     """Give the error with a code, its message cut: it repeats what the document says."""
     return GraphQLError(
-        cut(error.message), error.nodes, error.source, error.positions, extensions={"code": code}
+        cut(client_message(error)),
+        error.nodes,
+        error.source,
+        error.positions,
+        extensions={"code": code},
     )

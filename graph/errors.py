@@ -4,7 +4,15 @@ from typing import Final
 from uuid import uuid4
 
 import structlog
-from graphql import FieldNode, GraphQLError, GraphQLSyntaxError
+from graphql import (
+    GRAPHQL_MAX_INT,
+    GRAPHQL_MIN_INT,
+    FieldNode,
+    GraphQLError,
+    GraphQLSyntaxError,
+    IntValueNode,
+)
+from strawberry.exceptions import StrawberryInputCoercionError
 
 from db.errors import is_unreachable
 
@@ -12,6 +20,8 @@ log = structlog.get_logger("roster")
 
 MAX_ERRORS: Final = 5  # of an answer
 MAX_MESSAGE: Final = 300  # characters of each
+UNREADABLE: Final = "The document cannot be read: a value is too long, or nested too deep."
+_NOT_NONE: Final = " not to be None."
 
 
 class InputError(GraphQLError):
@@ -36,6 +46,30 @@ class SignedOut(GraphQLError):
         super().__init__(message, extensions={"code": "UNAUTHENTICATED"})
 
 
+def client_message(error: GraphQLError) -> str:
+    """Return the message of an error of graphql-core's or Strawberry's, less what is Python's.
+
+    It may quote an exception, whose text is about this server, and calls null None.
+    """
+    cause = error.original_error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    if cause is not None:
+        return _of_unreadable(next(iter(error.nodes or ()), None))
+    if isinstance(error, StrawberryInputCoercionError) and "Maybe[" in error.message:
+        return "Null is not accepted here."
+    without_none = error.message.removesuffix(_NOT_NONE)
+    return error.message if without_none == error.message else f"{without_none} not to be null."
+
+
+def _of_unreadable(node: object) -> str:
+    if isinstance(node, IntValueNode):
+        digits = len(node.value.removeprefix("-"))
+        accepted = f"{GRAPHQL_MIN_INT} to {GRAPHQL_MAX_INT}"
+        return f"This number has {digits} digits; an Int is from {accepted}."
+    return UNREADABLE
+
+
 def cut(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
 
@@ -55,10 +89,9 @@ def present(error: GraphQLError, request_id: str | None) -> GraphQLError:
     # left out, comes when its field is executed, and points at the argument.
     at_fault = error.path is None or not isinstance(next(iter(error.nodes or ()), None), FieldNode)
     if isinstance(cause, GraphQLError | None) and at_fault:
-        return _with(error, error.message, "GRAPHQL_VALIDATION_FAILED")
+        return _with(error, client_message(error), "GRAPHQL_VALIDATION_FAILED")
     if error.path is None and isinstance(cause, ValueError | RecursionError):
-        message = "The document cannot be read: a value is too long, or nested too deep."
-        return _with(error, message, "GRAPHQL_VALIDATION_FAILED")
+        return _with(error, UNREADABLE, "GRAPHQL_VALIDATION_FAILED")
     error_id = uuid4().hex
     facts = {"error_id": error_id, "request_id": request_id, "path": error.path}
     if is_unreachable(cause):

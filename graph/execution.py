@@ -22,6 +22,7 @@ from graph.scalars import write_moment
 from graph.schema import Schema
 from graph.throttle import Throttle
 from graph.trusted import TrustedDocuments
+from graph.variable_errors import variable_errors
 
 
 class Rejected(Refused):
@@ -134,8 +135,8 @@ class Execution:
         variables = operation.request.variables
         try:
             found = compiled.execute(root, operation.context, variables, max_errors=MAX_ERRORS)
-        except WrongVariables as wrong:
-            raise rejected(operation.context, *wrong.errors) from None
+        except WrongVariables:
+            raise self._wrong_variables(operation) from None
         return found if isinstance(found, ExecutionResult) else await found
 
     def executor(self, operation: Operation, root: object = None) -> "Executor[Any]":
@@ -152,8 +153,18 @@ class Execution:
             hide_suggestions=not self._documents.suggestions,
         )
         if isinstance(built, list):
-            raise rejected(operation.context, *built)
+            raise self._wrong_variables(operation)
         return built
+
+    def _wrong_variables(self, operation: Operation) -> Rejected:
+        errors = variable_errors(
+            self._schema._schema,  # noqa: SLF001 - as above
+            operation.prepared.operation,
+            operation.request.variables or {},
+            max_errors=MAX_ERRORS,
+            hide_suggestions=not self._documents.suggestions,
+        )
+        return rejected(operation.context, *errors)
 
     async def run(self, operation: Operation) -> bytes:
         """Execute a query or a mutation, within its time; give the response as JSON."""

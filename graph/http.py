@@ -2,14 +2,18 @@
 
 import os
 import re
+from http import HTTPStatus
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.errors import is_unreachable
+from graph.requests import Refused
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # The package holds GraphiQL's published bundles and nothing that runs here; ADR 1.
@@ -27,6 +31,24 @@ def name(scope: Scope, given: str) -> str:
         )
     request_id: str = state["request_id"]
     return request_id
+
+
+_HTTP_ERRORS: Final = {
+    HTTPStatus.NOT_FOUND: ("NOT_FOUND", "There is nothing at this path."),
+    HTTPStatus.METHOD_NOT_ALLOWED: (
+        "METHOD_NOT_ALLOWED",
+        "This path does not take this method. `Allow` has those that it takes.",
+    ),
+}
+
+
+def http_error(_: Request, error: Exception) -> Response:
+    """Answer what Starlette's router refuses, in the form of all other errors."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    code, message = _HTTP_ERRORS.get(status, (status.name, f"{status.phrase}."))
+    refused = Refused(code, message, status)
+    return JSONResponse({"errors": refused.errors}, status, error.headers)
 
 
 class RequestId:

@@ -10,8 +10,9 @@ from typing import Any, Final
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Close, CloseCode, Frame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 # An extension of ASGI: whoever knows it finds the protocol itself there.
 FRAMES: Final = "roster.websocket.frames"
@@ -21,8 +22,52 @@ _MAX_LATE: Final = 4 * 1024 * 1024  # bytes; what is on its way by then
 FAREWELL_SECONDS: Final = 60  # to take what was sent before, and the close behind it
 
 
+_HANDSHAKE: Final = (
+    "This is not the opening handshake of a WebSocket: see RFC 6455, section 4.2.1. "
+    "It is GET by HTTP/1.1, with Connection: Upgrade, Upgrade: websocket, "
+    "Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key.\n"
+)
+
+
+class _Connection(ServerProtocol):
+    """What websockets answers by itself, in words of ours: its own quote exceptions of Python's."""
+
+    def accept(self, request: Request) -> Response:
+        response = super().accept(request)
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            return response
+        told = self.reject(response.status_code, _HANDSHAKE)
+        for name in ("Allow", "Upgrade"):
+            if name in response.headers:
+                told.headers[name] = response.headers[name]
+        return told
+
+    def fail(self, code: int, reason: str = "") -> None:
+        super().fail(code, reason and self._reason(code))
+
+    def fail_because(self, code: int, reason: str) -> None:
+        super().fail(code, reason)
+
+    def _reason(self, code: int) -> str:
+        match code:
+            case CloseCode.PROTOCOL_ERROR:
+                return "RFC 6455 does not allow this frame"
+            case CloseCode.INVALID_DATA:
+                return "not UTF-8"
+            case CloseCode.MESSAGE_TOO_BIG:
+                return f"a message has at most {self.max_message_size} bytes"
+            case CloseCode.INTERNAL_ERROR:
+                return "a ping was not answered in time"
+        return ""
+
+
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     _late = 0  # bytes that came after the close was sent
+    conn: _Connection
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.conn.__class__ = _Connection  # uvicorn makes it, and asks for no class
 
     def data_received(self, data: bytes) -> None:
         """Take no notice of what comes after the end, and at last stop taking it in."""
@@ -66,7 +111,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _fail(self, code: CloseCode, reason: str) -> None:
         self.frames = []
-        self.conn.fail(code, reason)
+        self.conn.fail_because(code, reason)
         self.handle_parser_exception()
 
     def _end(self, said: Close | None) -> None:
