@@ -42,7 +42,9 @@ class Door:
         self.throttle = Throttle(f"{LIMIT}/hour", 1, 1)
         self.callers = Callers(database, [issuer()], clock=self.clock)
         self._gate = Gate(self.throttle, open=False, watch_seconds=1)
-        self._state = SimpleNamespace(database=database, feed=None, callers=self.callers)
+        self._state = SimpleNamespace(
+            database=database, feed=None, callers=self.callers, username_emails=None
+        )
 
     async def ask(self, authorization: str | None, host: str = "192.0.2.1") -> int:
         scope: dict[str, Any] = {
@@ -155,6 +157,7 @@ async def test_what_only_a_full_check_can_tell_is_checked_only_so_often(
     door: Door, ran: list[str], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     await door.exhaust()
+    ran.clear()
     made = [
         f"Bearer {token(OTHER_RSA, jti=str(n))}" if kind == "forged" else f"{UNKNOWN_KEY}{n}"
         for n in range(3 * EXTRA_CHECKS)
@@ -183,6 +186,7 @@ async def test_the_same_credentials_again_leave_others_their_checks(
     door: Door, ran: list[str]
 ) -> None:
     await door.exhaust()
+    ran.clear()
     for repeated in (UNKNOWN_KEY, INVALID["forged"]):
         assert {await door.ask(repeated) for _ in range(2 * EXTRA_CHECKS)} == {429}
     assert len(ran) == 1
