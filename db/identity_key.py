@@ -64,8 +64,10 @@ async def load(session: AsyncSession, *, hold: bool = False) -> IdentityKey:
     Raises IdentityKeyError.
     """
     statement = IDENTITY_KEY.with_for_update(read=True) if hold else IDENTITY_KEY
-    key, verifier = (await session.execute(statement)).one()
-    return IdentityKey.of(key, verifier, secret_of(session))
+    row = (await session.execute(statement)).one_or_none()
+    if row is None:
+        raise IdentityKeyError("the table identity_keys is empty: restore its row from a backup")
+    return IdentityKey.of(*row, secret_of(session))
 
 
 def secret_of(session: AsyncSession) -> bytes | None:
@@ -87,8 +89,8 @@ async def apply_secret(database: "Database") -> None:
     """
     async with database.session() as session:
         await database.begin_reading(session)
-        _, verifier = (await session.execute(IDENTITY_KEY)).one()
-        if verifier is not None or secret_of(session) is None:
+        row = (await session.execute(IDENTITY_KEY)).one_or_none()
+        if row is None or row.secret_verifier is not None or secret_of(session) is None:
             await load(session)
             return
     async with database.session() as session, database.transaction(session):

@@ -19,7 +19,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
-    false,
     func,
     null,
     or_,
@@ -205,16 +204,16 @@ REATTRIBUTE_EVENTS = (
 )
 
 
-def traces_of(user_ids: Collection[int], external_ids: Collection[str]) -> Select[Any]:
+def traces_of(user_ids: Collection[int], subjects: Collection[str]) -> Select[Any]:
     """Select and lock all that happened to users and all that they did, in the events' order.
 
-    And all that services did whose subjects are among the external ids.
+    `subjects` are those of services that were users.
     """
-    services = and_(UserEvent.actor_kind == ActorKind.SERVICE, UserEvent.actor_id.in_(external_ids))
-    traces = or_(UserEvent.user_id.in_(user_ids), _done_by(user_ids), services)
+    traces = or_(UserEvent.user_id.in_(user_ids), _done_by(user_ids, subjects))
     table = _EVENTS.c
     columns = (table.id, table.user_id, table.changes, table.actor_kind, table.actor_id)
-    return select(*columns).where(traces).order_by(UserEvent.id).with_for_update()
+    found = select(*columns).where(traces).order_by(UserEvent.id).with_for_update()
+    return found.params(subjects=list(subjects))
 
 
 def forget_actors(user_ids: Collection[int]) -> Update:
@@ -222,9 +221,14 @@ def forget_actors(user_ids: Collection[int]) -> Update:
     return update(_EVENTS).where(_done_by(user_ids)).values(actor_label=None)
 
 
-def _done_by(user_ids: Collection[int]) -> Condition:
+def _done_by(user_ids: Collection[int], subjects: Collection[str] = ()) -> Condition:
     ids = [str(user_id) for user_id in user_ids]
-    return and_(UserEvent.actor_kind == ActorKind.USER, UserEvent.actor_id.in_(ids))
+    by_users = and_(UserEvent.actor_kind == ActorKind.USER, UserEvent.actor_id.in_(ids))
+    if not subjects:
+        return by_users
+    # One parameter for however many: a user can have had more ids than a statement has parameters.
+    theirs = among(UserEvent.actor_id, "subjects")
+    return or_(by_users, and_(UserEvent.actor_kind == ActorKind.SERVICE, theirs))
 
 
 def due_users(now: datetime, limit: int) -> Select[int]:
@@ -317,21 +321,11 @@ def whole_history(user_id: int) -> Select[Any]:
     return select(*EVENT_COLUMNS).where(UserEvent.user_id == user_id).order_by(UserEvent.id)
 
 
-def actions_of(user_id: int, as_service: Mapping[str, int]) -> Select[Any]:
-    """Select all that a user did to others, the earliest first.
-
-    And what they did as a service: subject -> the id of the event after which it was theirs.
-    """
-    services = [
-        and_(UserEvent.actor_id == subject, UserEvent.id > after)
-        for subject, after in as_service.items()
-    ]
-    acted = or_(
-        _done_by([user_id]),
-        and_(UserEvent.actor_kind == ActorKind.SERVICE, or_(false(), *services)),
-    )
+def actions_of(user_id: int, subjects: Collection[str]) -> Select[Any]:
+    """Select all that a user did to others, the earliest first; as a service with a subject too."""
     to_others = UserEvent.user_id != user_id
-    return select(*EVENT_COLUMNS).where(acted, to_others).order_by(UserEvent.id)
+    acted = select(*EVENT_COLUMNS).where(_done_by([user_id], subjects), to_others)
+    return acted.order_by(UserEvent.id).params(subjects=list(subjects))
 
 
 def links_of(user_ids: Collection[int]) -> Select[int, int, list[Change]]:

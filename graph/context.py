@@ -26,7 +26,7 @@ from db.statements import (
 from graph.turns import Turns
 from users.at_once import add_at_once
 from users.feed import Feed
-from users.former_ids import Links, unreleased
+from users.former_ids import unreleased
 from users.identity import UsernameEmails
 from users.key_cache import KeyCache
 from users.operations import Answer, Operation
@@ -179,12 +179,12 @@ class Context:
         async with self._turns.alone():
             return await self._database.reader.rows(query, given)
 
-    async def unreleased(self, user_id: int, links: Links) -> Links:
-        if not links:
-            return links
+    async def unreleased(self, user_id: int, external_ids: set[str]) -> set[str]:
+        if not external_ids:
+            return external_ids
         async with self._turns.alone(), self._database.session() as session:
             await self._database.begin_reading(session)
-            return await unreleased(session, user_id, links)
+            return await unreleased(session, user_id, external_ids)
 
     async def forget(self) -> None:
         await forget(self._database)

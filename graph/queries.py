@@ -40,7 +40,7 @@ from graph.types.node import Node
 from graph.types.user import User, UserConnection, Users, columns_of
 from graph.types.user_event import UserEvent, UserEventConnection, decode_cursor
 from users import policy
-from users.former_ids import links_in
+from users.former_ids import external_ids_of
 from users.identity import email_key, external_id_key, username_key
 
 _ROW_FIELDS = frozenset({"edges", "nodes", "pageInfo"})
@@ -193,8 +193,8 @@ class Query:
         row = await info.context.users_by_id.find(key)
         while row is not None:
             happened = await info.context.rows(whole_history(key))
-            links = links_in(((event.id, event.changes) for event in happened), row)
-            subjects = await info.context.unreleased(key, links)
+            external_ids = external_ids_of(row, (event.changes for event in happened))
+            subjects = await info.context.unreleased(key, external_ids)
             did = await info.context.rows(actions_of(key, subjects))
             before, row = row, await info.context.users_by_id.find(key)
             if row is not None and row.version == before.version:  # else something happened between

@@ -4,11 +4,10 @@ A token whose subject is one of them is not accepted, unless a user has it by no
 released. Records are digests (`db/identity_key.py`), written in the transaction of the change.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,11 +24,11 @@ from db.statements import (
     release_former_ids,
     users_with_external_id,
 )
-from db.time_slices import partitions
+from db.time_slices import partitions, pause_if_due
+
+_BATCH: Final = 1_000
 
 Former = tuple[int, str, datetime]  # a user's id, an external id, and when it was given up
-# External id -> the id of the event that gave it to a user; 0 if it is in no event.
-Links = Mapping[str, int]
 
 
 def given_up(before: User | None, after: User) -> str | None:
@@ -50,77 +49,72 @@ def _row(key: IdentityKey, user_id: int, external_id: str, at: datetime) -> dict
     return {"digest": key.digest(external_id), "user_id": user_id, "recorded_at": at}
 
 
-def links_in(history: Iterable[tuple[int, Sequence[Change]]], user: User | Row[Any]) -> Links:
-    """Collect the external ids that a user has or had, by their events in order: id, changes."""
-    found: dict[str, int] = {}
-    for event_id, changes in history:
-        for change in changes:
-            if change["field"] == "externalId":
-                for value, since in ((change["before"], 0), (change["after"], event_id)):
-                    if value is not None:
-                        found.setdefault(value, since)
-    if user.external_id is not None:
-        found.setdefault(user.external_id, 0)
-    return found
+def external_ids_of(user: User | Row[Any], history: Iterable[Sequence[Change]]) -> set[str]:
+    """Collect the external ids that a user has or had, by the changes of their events."""
+    given = {
+        change[side]
+        for changes in history
+        for change in changes
+        if change["field"] == "externalId"
+        for side in ("before", "after")
+    }
+    return {external_id for external_id in (*given, user.external_id) if external_id is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
-    """The records of some users, released ones too."""
-
-    key: IdentityKey
-    _in_effect: Mapping[tuple[int, str], bool]
-
-    @classmethod
-    def of(cls, key: IdentityKey, rows: Iterable[Row[Any]]) -> "Records":
-        in_effect: dict[tuple[int, str], bool] = defaultdict(bool)
-        for row in rows:
-            in_effect[row.user_id, row.digest] |= row.released_at is None
-        return cls(key, in_effect)
-
-    def missing(self, user_id: int, links: Links) -> list[str]:
-        return [i for i in links if (user_id, self.key.digest(i)) not in self._in_effect]
-
-    def unreleased(self, user_id: int, links: Links) -> Links:
-        """Return the external ids that are the user's: an operator released no other."""
-        return {
-            external_id: since
-            for external_id, since in links.items()
-            if self._in_effect.get((user_id, self.key.digest(external_id)), True)
-        }
-
-
-async def unreleased(session: AsyncSession, user_id: int, links: Links) -> Links:
+async def unreleased(
+    session: AsyncSession, user_id: int, external_ids: Collection[str]
+) -> set[str]:
     """Leave out the external ids that an operator released: they are not the user's."""
     key = await identity_key.load(session)
-    records = Records.of(key, await session.execute(former_ids_of([user_id])))
-    return records.unreleased(user_id, links)
+    in_effect = await _in_effect(session, [user_id])
+    return {i for i in external_ids if in_effect.get((user_id, key.digest(i)), True)}
 
 
-async def close(
-    session: AsyncSession, users: Collection[User], at: datetime
-) -> Mapping[int, Links]:
+async def close(session: AsyncSession, users: Collection[User], at: datetime) -> Mapping[str, int]:
     """Record what is not yet recorded of users who are erased: the ids are known no more after.
 
-    Returns the external ids of each user, except for released ones.
+    Returns whose each external id is, except for released ones.
     """
-    ids = [user.id for user in users]
-    histories: dict[int, list[tuple[int, Sequence[Change]]]] = {user_id: [] for user_id in ids}
-    async for events in partitions(await session.execute(links_of(ids))):
-        for event in events:
-            histories[event.user_id].append((event.id, event.changes))
-    links = {user.id: links_in(histories[user.id], user) for user in users}
-    if not any(links.values()):
-        return links
+    given = await _given(session, users)
+    if not given:
+        return {}
     key = await identity_key.load(session, hold=True)
-    records = Records.of(key, await session.execute(former_ids_of(ids)))
-    if missing := [
-        _row(key, user_id, external_id, at)
-        for user_id, theirs in links.items()
-        for external_id in records.missing(user_id, theirs)
-    ]:
-        await session.execute(ADD_FORMER_IDS, missing)
-    return {user_id: records.unreleased(user_id, theirs) for user_id, theirs in links.items()}
+    in_effect = await _in_effect(session, [user.id for user in users])
+    subjects: dict[str, int] = {}
+    missing: list[dict[str, Any]] = []
+    for user_id, external_id in given:
+        await pause_if_due()
+        row = _row(key, user_id, external_id, at)
+        is_in_effect = in_effect.get((user_id, row["digest"]))
+        if is_in_effect is None:
+            missing.append(row)
+        if is_in_effect is not False:
+            subjects[external_id] = user_id
+    for start in range(0, len(missing), _BATCH):
+        await pause_if_due()
+        await session.execute(ADD_FORMER_IDS, missing[start : start + _BATCH])
+    return subjects
+
+
+async def _given(session: AsyncSession, users: Collection[User]) -> list[tuple[int, str]]:
+    """List all external ids that users have or had, each with the user's id."""
+    histories: dict[int, list[Sequence[Change]]] = {user.id: [] for user in users}
+    async for events in partitions(await session.execute(links_of(histories))):
+        for event in events:
+            histories[event.user_id].append(event.changes)
+    return [(u.id, given) for u in users for given in external_ids_of(u, histories[u.id])]
+
+
+async def _in_effect(
+    session: AsyncSession, user_ids: Collection[int]
+) -> Mapping[tuple[int, str], bool]:
+    """Read by user and digest whether a record is in effect; there is no entry without a record."""
+    found: dict[tuple[int, str], bool] = {}
+    async for rows in partitions(await session.execute(former_ids_of(user_ids))):
+        for row in rows:
+            key = (row.user_id, row.digest)
+            found[key] = row.released_at is None or found.get(key, False)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

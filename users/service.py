@@ -34,7 +34,6 @@ from users import former_ids
 from users.errors import ErrorCode, GeneralProblem, Problem, VersionConflict
 from users.events import Recorder, redacted
 from users.fields import Parsed
-from users.former_ids import Links
 from users.idempotency import Claim, key_problems
 from users.identity import UsernameEmails
 from users.lifecycle import UserAction
@@ -255,10 +254,9 @@ class UserService:
         ids = set(plan.erased)
         at = plan.users[plan.erased[0]].updated_at
         users = [plan.stock.users[user_id] for user_id in ids & plan.stock.users.keys()]
-        links = await former_ids.close(self.session, users, at)
-        subjects = {external_id for theirs in links.values() for external_id in theirs}
+        subjects = await former_ids.close(self.session, users, at)
         async for rows in partitions(await self.session.execute(traces_of(ids, subjects))):
-            if acted := list(_acted_as_service(rows, links)):
+            if acted := list(_acted_as_service(rows, subjects)):
                 await self.session.execute(REATTRIBUTE_EVENTS, acted)
             theirs = [row for row in rows if row.user_id in ids]
             if events := [{"row_id": row.id, "kept": redacted(row.changes)} for row in theirs]:
@@ -267,22 +265,16 @@ class UserService:
 
 
 def _acted_as_service(
-    events: Iterable[Row[Any]], links: Mapping[int, Links]
+    events: Iterable[Row[Any]], subjects: Mapping[str, int]
 ) -> Iterator[dict[str, Any]]:
-    """Find what services did whose subject was a user's already: earlier versions let them in.
+    """Find what was done by services whose subject was an external id: subject -> user.
 
+    The token was used before the user had the id, or, with an earlier version, after a deletion.
     The user takes the place of the subject, which is as personal as their name.
     """
     for event in events:
-        if event.actor_kind is not ActorKind.SERVICE:
-            continue
-        since = {
-            user_id: theirs[event.actor_id]
-            for user_id, theirs in links.items()
-            if theirs.get(event.actor_id, event.id) < event.id
-        }
-        if since:
-            yield {"row_id": event.id, "user": str(max(since, key=since.__getitem__))}
+        if event.actor_kind is ActorKind.SERVICE and event.actor_id in subjects:
+            yield {"row_id": event.id, "user": str(subjects[event.actor_id])}
 
 
 def _of_nobody_new(results: Sequence[Result]) -> list[Result]:

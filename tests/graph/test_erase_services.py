@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import func, insert, select, text, update
 
 from db.engine import Database
 from db.models import ActorKind, FormerExternalId, User, UserEvent, UserEventType
@@ -73,23 +73,25 @@ async def test_an_erasure_removes_who_a_former_user_was_as_a_service(client: Cli
 
 
 @pytest.mark.usefixtures("ada")
-async def test_a_service_keeps_what_it_did_before_its_subject_was_a_user_s(client: Client) -> None:
-    await act(client, "sync", "Sync")
-    await take(client, change("sync"), change(None))
-    await act(client, "sync", "Sync")
+async def test_what_a_token_did_before_its_user_was_linked_is_the_user_s_too(
+    client: Client,
+) -> None:
+    await act(client, "hr-1")
+    await take(client, change("hr-1"))
     assert await acted(client) == 1
     await take(client, DELETE, ERASE)
-    assert await actors(client) == [("service", "sync", "Sync"), ("user", "1", None)]
+    assert await actors(client) == [("user", "1", None)]
 
 
 @pytest.mark.usefixtures("ada")
 async def test_a_service_whose_subject_was_released_keeps_all_that_it_did(client: Client) -> None:
+    await act(client, "sync", "Sync")
     await take(client, change("sync"), change(None))
     await act(client, "sync", "Sync")
     await release(client.database, "sync")
     assert await acted(client) == 0
     await take(client, DELETE, ERASE)
-    assert await actors(client) == [("service", "sync", "Sync")]
+    assert await actors(client) == [("service", "sync", "Sync")] * 2
 
 
 @pytest.mark.usefixtures("ada")
@@ -155,3 +157,22 @@ async def test_users_who_acted_as_services_on_each_other_are_erased_side_by_side
         assert (await session.execute(left)).scalar_one() == 0
         recorded = select(FormerExternalId.user_id)
         assert len((await session.scalars(recorded)).all()) == people
+
+
+async def test_a_user_who_had_very_many_external_ids_can_be_erased(client: Client) -> None:
+    """More than a statement has parameters, on either database."""
+    await client.create("ada", externalId="hr-1")
+    await client.create("bob")
+    changes = [
+        {"field": "externalId", "before": f"hr-{n}", "after": f"hr-{n + 1}"} for n in range(40_000)
+    ]
+    async with client.database.engine.begin() as connection:
+        await connection.execute(
+            update(UserEvent).where(UserEvent.user_id == 1).values(changes=changes)
+        )
+    await act(client, "hr-39999")
+    await take(client, DELETE, ERASE)
+    assert await actors(client) == [("user", "1", None)]
+    async with client.database.session() as session:
+        count = select(func.count()).select_from(FormerExternalId)
+        assert await session.scalar(count) == 40_001
