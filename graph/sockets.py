@@ -31,6 +31,7 @@ from graph.websocket_protocol import (
 )
 
 PROTOCOL: Final = "graphql-transport-ws"
+_MAX_REASON: Final = 123  # bytes
 # What a server raises where the other side has closed the socket meanwhile.
 _GONE: Final = (WebSocketDisconnect, OSError, RuntimeError)
 
@@ -63,7 +64,8 @@ class _Closed(Exception):
 
     def __init__(self, code: Close, reason: str) -> None:
         self.code = code
-        self.reason = reason
+        # In a control frame, and UTF-8 without halves of surrogate pairs (RFC 6455 5.5.1).
+        self.reason = reason.encode(errors="replace")[:_MAX_REASON].decode(errors="ignore")
 
 
 class Sockets:

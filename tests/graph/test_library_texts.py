@@ -23,7 +23,7 @@ from graph.variable_errors import variable_errors
 from tests.client import serving
 from tests.graph.test_closing import MASK, opened
 from tests.process import serving_process, visiting
-from tests.sockets import hear, say, socket
+from tests.sockets import hear, say, socket, subscribe
 
 # Of Python's own texts, of the libraries' that are used, and Python's notation of values.
 FOREIGN = re.compile(
@@ -376,6 +376,24 @@ async def test_no_frame_is_answered_with_a_library_s_text(tmp_path: Path) -> Non
                 assert (name, head[0]) == (name, 0x88)
                 data = await reader.readexactly(head[1])
                 assert (int.from_bytes(data[:2]), data[2:].decode()) == expected
+
+
+@pytest.mark.parametrize("sign", ["x", "é", "😀", "\ud800"])
+async def test_a_reason_that_quotes_an_id_fits_into_its_frame(tmp_path: Path, sign: str) -> None:
+    settings = {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
+    async with serving_process(None, **settings) as (process, url):
+        async with socket(url) as live:
+            for _ in range(2):
+                await subscribe(live, sign * 100)
+            with pytest.raises(ConnectionClosed) as caught:
+                await asyncio.wait_for(live.recv(), 20)
+        assert caught.value.rcvd
+        assert caught.value.rcvd.code == 4409
+        shown = sign.encode(errors="replace").decode()
+        assert caught.value.rcvd.reason.startswith(f"Subscriber for {shown * 20}")
+        process.terminate()
+        log, _ = await process.communicate()
+    assert b"Traceback" not in log
 
 
 HANDSHAKE = {
