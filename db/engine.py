@@ -47,6 +47,7 @@ _OPTIONS: Mapping[str, Any] = {
     "max_overflow": 0,
     "hide_parameters": True,  # they are personal data, and errors are logged
     "json_serializer": lambda value: orjson.dumps(value).decode(),
+    "json_deserializer": orjson.loads,
 }
 
 

@@ -18,13 +18,17 @@ from sqlalchemy.util import greenlet_spawn
 from db.driver import announce
 from db.errors import is_passing, spoils_connection
 from db.lookup import Lookup
-from db.query import Query
+from db.query import Compiled, Query
+from db.time_slices import pause_if_due
 
 if TYPE_CHECKING:
     from db.pool import FairPool
 
 Fetch = Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Any]]]
 _NOTHING: Final[Mapping[str, Any]] = {}
+
+
+_ROWS: Final = 200  # that are converted without a pause
 
 
 class _Cut(ConnectionResetError):
@@ -109,7 +113,9 @@ class Reader:
             await self._let_go(pool, connection, error)
             raise
         pool.give_back(connection)
-        return compiled.rows(found)
+        if len(found) <= _ROWS:
+            return compiled.rows(found)
+        return await _in_slices(compiled, found)
 
     async def _let_go(
         self, pool: "FairPool", connection: PoolProxiedConnection, error: BaseException
@@ -140,3 +146,11 @@ class Reader:
 async def _within(seconds: float, answer: Awaitable[Sequence[Any]]) -> Sequence[Any]:
     async with asyncio.timeout(seconds):
         return await answer
+
+
+async def _in_slices(compiled: Compiled, found: Sequence[Any]) -> list[Any]:
+    rows: list[Any] = []
+    for start in range(0, len(found), _ROWS):
+        await pause_if_due()
+        rows += compiled.rows(found[start : start + _ROWS])
+    return rows

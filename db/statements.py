@@ -316,16 +316,24 @@ def _all(conditions: Sequence[Condition]) -> Condition | None:
     return and_(*conditions) if conditions else None
 
 
-def whole_history(user_id: int) -> Select[Any]:
-    """Select all that happened to a user, the earliest first."""
-    return select(*EVENT_COLUMNS).where(UserEvent.user_id == user_id).order_by(UserEvent.id)
+def history_after(user_id: int, event_id: int, limit: int) -> Select[Any]:
+    """Select what happened to a user after an event, the earliest first."""
+    events = select(*EVENT_COLUMNS).where(UserEvent.user_id == user_id, UserEvent.id > event_id)
+    return events.order_by(UserEvent.id).limit(limit)
 
 
-def actions_of(user_id: int, subjects: Collection[str]) -> Select[Any]:
-    """Select all that a user did to others, the earliest first; as a service with a subject too."""
+def actions_after(
+    user_id: int, subjects: Collection[str], event_id: int, limit: int
+) -> Select[Any]:
+    """Select what a user did to others after an event, the earliest first; as a service too.
+
+    `subjects` are those by which they acted as a service.
+    """
     to_others = UserEvent.user_id != user_id
-    acted = select(*EVENT_COLUMNS).where(_done_by([user_id], subjects), to_others)
-    return acted.order_by(UserEvent.id).params(subjects=list(subjects))
+    acted = select(*EVENT_COLUMNS).where(
+        _done_by([user_id], subjects), to_others, UserEvent.id > event_id
+    )
+    return acted.order_by(UserEvent.id).limit(limit).params(subjects=list(subjects))
 
 
 def links_of(user_ids: Collection[int]) -> Select[int, int, list[Change]]:

@@ -11,10 +11,11 @@ A step that cannot be divided takes as long as it takes, but no other step follo
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextvars import ContextVar
-from typing import Any, Final
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Result, Row
 
@@ -22,9 +23,17 @@ _ROWS: Final = 100  # that are converted in one step
 SLICE_SECONDS: Final = 0.005
 # Iterations of the event loop between two slices. A small request takes about so many.
 FREE_ITERATIONS: Final = 5
+_WOKEN: Final = 16  # computations at once, each of which may be short
 
-# Whose computation it is, for the turns. Set for each operation.
-current_caller: ContextVar[str] = ContextVar("current_caller", default="")
+
+class Operation(Protocol):
+    @property
+    def throttled_as(self) -> str:
+        """Whose operation it is."""
+
+
+# What is computed for. It says whose turn a slice is.
+current_operation: ContextVar[Operation | None] = ContextVar("current_operation", default=None)
 
 
 class TimeSlices:
@@ -34,7 +43,11 @@ class TimeSlices:
         self.loop = loop
         self._ends_at: float | None = None  # of the slice that runs
         self._free_iterations = 0  # that are still to come before the next slice
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        # Those of a caller stand one place behind each other, and begin at the place served last.
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._places: dict[str, int] = {}
+        self._served = 0
+        self._numbers = count()
 
     def is_due(self) -> bool:
         """Whether a computation has to pause now. The first one to ask begins a slice."""
@@ -48,36 +61,49 @@ class TimeSlices:
         return now >= self._ends_at
 
     async def pause(self) -> None:
-        """Wait for the next slice. Computations of one caller get theirs in order."""
-        turn = self.loop.create_future()
-        self._waiting.setdefault(current_caller.get(), deque()).append(turn)
-        await turn
-        self._ends_at = time.perf_counter() + SLICE_SECONDS
+        """Wait for the next slice, unless it is not due any more.
+
+        Callers take turns, and the computations of one caller are in order.
+        """
+        if not self.is_due():
+            return
+        operation = current_operation.get()
+        caller = operation.throttled_as if operation else ""
+        place = max(self._served, self._places.get(caller, 0)) + 1
+        self._places[caller] = place
+        entry = (place, next(self._numbers))
+        await self._wait(entry)
+        while self.is_due():  # others that were woken have used the slice up
+            await self._wait(entry)
+        self._served = max(self._served, place)
+
+    def _wait(self, entry: tuple[int, int]) -> "asyncio.Future[None]":
+        turn: asyncio.Future[None] = self.loop.create_future()
+        heappush(self._waiting, (*entry, turn))
+        return turn
 
     def _iterate(self) -> None:
         """Run in each iteration of the loop from the start of a slice until nothing waits."""
         if self._free_iterations:
             self._free_iterations -= 1
-        elif self._ends_at is not None:
-            is_over = time.perf_counter() >= self._ends_at
-            self._free_iterations = FREE_ITERATIONS if is_over else 0
+        elif self._ends_at is not None and time.perf_counter() >= self._ends_at:
+            self._free_iterations = FREE_ITERATIONS
             self._ends_at = None
         if not self._free_iterations:
-            turn = self._next()
-            if turn is None:
+            turns = [turn for _ in range(_WOKEN) if (turn := self._next())]
+            if not turns:
+                self._ends_at = None
+                self._places.clear()
                 return
-            turn.set_result(None)
-            self._ends_at = time.perf_counter() + SLICE_SECONDS
+            if self._ends_at is None:
+                self._ends_at = time.perf_counter() + SLICE_SECONDS
+            for turn in turns:
+                turn.set_result(None)
         self.loop.call_soon(self._iterate)
 
     def _next(self) -> "asyncio.Future[None] | None":
-        """Take the oldest turn of the caller whose last turn is the longest ago."""
         while self._waiting:
-            caller = next(iter(self._waiting))
-            turns = self._waiting.pop(caller)
-            turn = turns.popleft()
-            if turns:
-                self._waiting[caller] = turns
+            _, _, turn = heappop(self._waiting)
             if not turn.done():  # else it was cancelled
                 return turn
         return None

@@ -8,15 +8,20 @@ takes no more of the server at once than one request does.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from graphql import OperationType
 from starlette.types import Scope
 
 from graph.context import Context
-from graph.execution import Execution, dump
+from graph.execution import Execution
 from graph.gate import Gate
+from graph.rendering import dump
 from graph.requests import BadRequest, Refused, Request
 from graph.throttle import Throttle
+
+# Bytes that the answers of a batch can have before the next request is refused.
+MAX_BATCH_ANSWER: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +50,26 @@ class Batches:
         context: Context,
         batch: Sequence[object],
         quota: Mapping[str, str],
-    ) -> tuple[bytes, Mapping[str, str]]:
+    ) -> tuple[Sequence[bytes], Mapping[str, str]]:
         """Give the array of answers, and the headers that tell what is left for the caller.
 
         The first request has been counted by now, and `quota` is what was left then.
         """
-        answers = [await self._answer(scope, context, batch[0])]
+        parts = [b"[", *await self._answer(scope, context, batch[0])]
         for given in batch[1:]:
+            parts.append(b",")
             try:
+                if sum(map(len, parts)) > MAX_BATCH_ANSWER:
+                    raise _too_large()
                 quota = self.throttle.admit(context.throttled_as)
             except Refused as refused:
-                quota = refused.headers
-                answers.append(_refusal(refused))
+                quota = refused.headers or quota
+                parts.append(_refusal(refused))
             else:
-                answers.append(await self._answer(scope, context, given))
-        return b"[" + b",".join(answers) + b"]", quota
+                parts += await self._answer(scope, context, given)
+        return [*parts, b"]"], quota
 
-    async def _answer(self, scope: Scope, known: Context, given: object) -> bytes:
+    async def _answer(self, scope: Scope, known: Context, given: object) -> Sequence[bytes]:
         try:
             request = Request.of(given)
             context = await self.gate.still(scope, known)
@@ -71,7 +79,12 @@ class Batches:
                 raise BadRequest(message, "SUBSCRIPTION_NOT_STREAMED")
             return await self.execution.run(operation)
         except Refused as refused:
-            return _refusal(refused)
+            return [_refusal(refused)]
+
+
+def _too_large() -> Refused:
+    message = f"The answers of this batch have more than {MAX_BATCH_ANSWER} bytes by now."
+    return Refused("TOO_EXPENSIVE", message)
 
 
 def _refusal(refused: Refused) -> bytes:

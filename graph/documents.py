@@ -33,7 +33,7 @@ from graph.errors import MAX_ERRORS, client_message, cut
 from graph.limits import LimitExceeded, Limits, exceeded, excesses_of
 from graph.measure import measure
 from graph.merging import merges
-from graph.sizes import Measured, Uses
+from graph.sizes import Amounts, Measured, Uses
 from graph.variables import check_variables
 
 # How many documents are kept, and how much they may have together: the tree of a character takes
@@ -41,6 +41,9 @@ from graph.variables import check_variables
 KEPT: Final = 500
 KEPT_CHARACTERS: Final = 500_000
 KEPT_FIELDS: Final = 10_000
+# Answers with fewer rows and values take a few milliseconds to make.
+LARGE_COST: Final = 300
+LARGE_ANSWER: Final = 9_000
 # The specification's, and those by which Strawberry sees to its own kinds of input.
 _RULES: Final = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 _RULES_BUT_MERGING: Final = [r for r in _RULES if r is not OverlappingFieldsCanBeMergedRule]
@@ -68,6 +71,8 @@ class Prepared:
     compiled: Operation | None
     """How it is executed; None where graphql-core does it."""
     cost: int
+    is_large: bool
+    """Whether the answer can have so many values, or rows, that making it takes long."""
 
 
 @dataclass(slots=True)
@@ -93,7 +98,7 @@ class _Chosen:
     defaults: dict[str, Any]
     """Of its variables, as nodes."""
     uses: Uses
-    cost: int | None
+    amounts: Amounts | None
     """What it costs, where no variable decides on that."""
 
 
@@ -141,21 +146,30 @@ class Documents:
                 check_variables(variables or {}, self._limits, chosen.uses)
             except LimitExceeded as excess:
                 raise Invalid([excess]) from None
-        cost = chosen.cost
-        if cost is None:
-            cost = known.measured.cost(_name(chosen.node), chosen.defaults | (variables or {}))
+        amounts = chosen.amounts
+        if amounts is None:
+            given = chosen.defaults | (variables or {})
+            amounts = known.measured.amounts(_name(chosen.node), given)
+        cost, values = amounts
         if cost > self._limits.cost:
             message = (
                 f"The operation costs {cost}, by the rows it asks for; "
                 f"it can cost {self._limits.cost}. Ask for smaller pages."
             )
             raise Invalid([LimitExceeded("TOO_EXPENSIVE", self._limits.cost, message)])
-        return Prepared(known.document, chosen.node, chosen.compiled, cost)
+        if values > self._limits.answer:
+            message = (
+                f"The answer could have {values} values; it can have {self._limits.answer}. "
+                "Ask for smaller pages or fewer fields."
+            )
+            raise Invalid([LimitExceeded("TOO_EXPENSIVE", self._limits.answer, message)])
+        is_large = cost > LARGE_COST or values > LARGE_ANSWER
+        return Prepared(known.document, chosen.node, chosen.compiled, cost, is_large)
 
     def _chosen(self, known: _Known, name: str | None) -> _Chosen:
         node = _operation(known.document, name)
         compiled = self._compiler.compile(known.document, node)
-        fixed = None if known.measured.varies else known.measured.cost(_name(node), {})
+        fixed = None if known.measured.varies else known.measured.amounts(_name(node), {})
         uses = known.measured.uses[_name(node)]
         return _Chosen(node, compiled, _defaults(node), uses, fixed)
 

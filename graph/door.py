@@ -5,7 +5,7 @@ https://graphql.github.io/graphql-over-http/draft/ has the rules; graphql-http's
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -17,16 +17,18 @@ from graphql import OperationType
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from db.time_slices import pause_if_due
 from graph import headers, http, negotiation
 from graph.batches import Batches
 from graph.browsers import Origins, Security
 from graph.context import Context
 from graph.event_stream import events, refusal
-from graph.execution import Execution, dump
+from graph.execution import Execution
 from graph.gate import Gate
 from graph.http_protocol import WHOLE, Whole
 from graph.live import Live
 from graph.negotiation import EVENTS, GRAPHQL, HTML, JSON
+from graph.rendering import dump
 from graph.requests import BadRequest, BodyLimits, Refused, Request, read_get, read_post
 from graph.throttle import Throttle
 
@@ -43,6 +45,13 @@ _PAGE_POLICY: Final = (
 )
 
 
+_WHOLE: Final = 1024 * 1024  # bytes that are written at once
+
+
+def _utf_8(media: str) -> str:
+    return f"{media}; charset=utf-8"
+
+
 class Answer(Response):
     """A body that is there. Starlette makes the headers of each anew, out of text."""
 
@@ -51,7 +60,7 @@ class Answer(Response):
         self.status_code = status
         self.background = None
         self.raw_headers = [
-            (b"content-type", f"{media}; charset=utf-8".encode()),
+            (b"content-type", _utf_8(media).encode()),
             (b"content-length", b"%d" % len(body)),
         ]
         for name, value in headers.items():
@@ -148,7 +157,7 @@ class Door:
         if operation.type is OperationType.SUBSCRIPTION:
             message = f"A subscription goes over WebSocket, or by Accept: {EVENTS}."
             raise BadRequest(message, "SUBSCRIPTION_NOT_STREAMED")
-        return Answer(await self.execution.run(operation), 200, media, quota)
+        return _answer(await self.execution.run(operation), media, quota)
 
     async def _batch(
         self,
@@ -160,8 +169,21 @@ class Door:
     ) -> Response:
         if media == EVENTS:
             raise BadRequest(f"A batch is answered as {JSON}, and not by a stream.")
-        body, left = await self.batches.answer(scope, context, batch, quota)
-        return Answer(body, 200, JSON, left)
+        parts, left = await self.batches.answer(scope, context, batch, quota)
+        return _answer(parts, JSON, left)
+
+
+def _answer(parts: Sequence[bytes], media: str, quota: Mapping[str, str]) -> Response:
+    if sum(map(len, parts)) <= _WHOLE:
+        return Answer(b"".join(parts) if len(parts) > 1 else parts[0], 200, media, quota)
+    length = {"content-length": str(sum(map(len, parts))), "content-type": _utf_8(media)}
+    return StreamingResponse(_in_turn(parts), headers={**length, **quota})
+
+
+async def _in_turn(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        await pause_if_due()
+        yield part
 
 
 def _refusal(refused: Refused, media: str) -> Response:

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from graphql import OperationType
 
-from graph.execution import Operation, dump
+from graph.execution import Operation
 from graph.live import Live
+from graph.rendering import dump
 from graph.requests import Refused
 from graph.results import Results
 

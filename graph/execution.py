@@ -1,28 +1,30 @@
 """From a request to its result: the one path for HTTP, WebSocket and Server-Sent Events."""
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-import orjson
+import structlog
 from graphql import ExecutionResult, Executor, GraphQLError, OperationType
 
+from db.time_slices import current_operation, time_slices
 from graph.compiled import WrongVariables
 from graph.context import Context
 from graph.documents import Documents, Invalid, Prepared
 from graph.errors import MAX_ERRORS, cut, present
+from graph.rendering import dump, dump_in_parts
 from graph.requests import Refused, Request
-from graph.scalars import write_moment
 from graph.schema import Schema
 from graph.throttle import Throttle
 from graph.trusted import TrustedDocuments
 from graph.variable_errors import variable_errors
+
+log = structlog.get_logger("roster")
 
 
 class Rejected(Refused):
@@ -91,6 +93,18 @@ class _Turns:
                 await asyncio.sleep(took * _REST if took > _LONG else 0)
 
 
+class _LargeAnswer:
+    """Makes an answer in time slices; each field is written as JSON when it is complete."""
+
+    def __init__(self) -> None:
+        slices = time_slices()
+        self.is_due = slices.is_due
+        self.pause = slices.pause
+
+    def render(self, value: Any) -> Any:
+        return dump(value) if isinstance(value, dict | list) else value
+
+
 class Execution:
     def __init__(
         self,
@@ -109,6 +123,7 @@ class Execution:
 
     async def prepare(self, request: Request, context: Context) -> Operation:
         """Read the document and find the operation; raise Refused where that cannot be."""
+        current_operation.set(context)
         text = self._trusted.text(request)
         if self._documents.knows(text):
             return self._prepare(text, request, context)
@@ -133,8 +148,11 @@ class Execution:
             result: ExecutionResult = await told if isawaitable(told) else told
             return result
         variables = operation.request.variables
+        large = _LargeAnswer() if operation.prepared.is_large else None
         try:
-            found = compiled.execute(root, operation.context, variables, max_errors=MAX_ERRORS)
+            found = compiled.execute(
+                root, operation.context, variables, max_errors=MAX_ERRORS, large=large
+            )
         except WrongVariables:
             raise self._wrong_variables(operation) from None
         return found if isinstance(found, ExecutionResult) else await found
@@ -166,8 +184,8 @@ class Execution:
         )
         return rejected(operation.context, *errors)
 
-    async def run(self, operation: Operation) -> bytes:
-        """Execute a query or a mutation, within its time; give the response as JSON."""
+    async def run(self, operation: Operation) -> Sequence[bytes]:
+        """Execute a query or a mutation, within its time; give the response as JSON, in parts."""
         reads = operation.type is OperationType.QUERY
         seconds = self._seconds.query if reads else self._seconds.mutation
         try:
@@ -175,12 +193,14 @@ class Execution:
             try:
                 async with asyncio.timeout(seconds):
                     result = await self.execute(operation)
+                    if operation.prepared.is_large:
+                        return await _formatted_in_parts(result, operation.context)
             except BaseException:
                 await operation.context.end()
                 raise
             finally:
                 self._throttle.end()
-            return formatted(result, operation.context)
+            return [formatted(result, operation.context)]
         except TimeoutError:
             message = f"The operation took longer than {seconds:g} seconds and was ended."
             if not reads:
@@ -194,21 +214,25 @@ def rejected(context: Context, *errors: GraphQLError) -> Rejected:
 
 def formatted(result: ExecutionResult, context: Context) -> bytes:
     """Give a response as JSON: errors first, as the specification advises (section 7.1)."""
-    told: Mapping[str, Any] = {}
-    if result.errors:
-        told = {"errors": _presented(result.errors, context)}
-    return dump({**told, "data": result.data})
+    return dump(_response(result, context))
 
 
-def _presented(errors: Iterable[GraphQLError], context: Context) -> list[dict[str, Any]]:
-    """Give the first errors as the caller sees them; all that are ours are in the log."""
-    presented = [present(error, context.request_id).formatted for error in errors]
-    return [{**error, "message": cut(error["message"])} for error in presented[:MAX_ERRORS]]
+async def _formatted_in_parts(result: ExecutionResult, context: Context) -> list[bytes]:
+    return await dump_in_parts(_response(result, context))
 
 
-def dump(value: object) -> bytes:
-    """Give JSON in UTF-8; half a surrogate pair, which has none, as an escape."""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_UTC_Z)
-    except TypeError:
-        return json.dumps(value, default=write_moment).encode()
+def _response(result: ExecutionResult, context: Context) -> dict[str, Any]:
+    if not result.errors:
+        return {"data": result.data}
+    return {"errors": _presented(result.errors, context), "data": result.data}
+
+
+def _presented(errors: Sequence[GraphQLError], context: Context) -> list[dict[str, Any]]:
+    """Give the first errors as the caller sees them. The first that are ours are in the log."""
+    presented = [present(error, context.request_id).formatted for error in errors[:MAX_ERRORS]]
+    ours = [error for error in errors[MAX_ERRORS:] if not (error.extensions or {}).get("code")]
+    for error in ours[:MAX_ERRORS]:
+        present(error, context.request_id)
+    if more := len(ours[MAX_ERRORS:]):
+        log.error("operation has more errors", count=more, request_id=context.request_id)
+    return [{**error, "message": cut(error["message"])} for error in presented]

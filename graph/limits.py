@@ -37,6 +37,9 @@ class Limits:
     """Fragments that the document defines."""
     cost: int = 5_000
     """What an operation costs by the rows it asks for; `graph.rows` has the prices."""
+    answer: int = 300_000
+    """Values that the answer can have. The largest page of users with their histories, each with
+    all that there is, has 240,000."""
     list_length: int = 500
     """Elements of a list, in the document and in the variables."""
     values: int = 6_000

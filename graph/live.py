@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from graphql import ExecutionResult, OperationType, create_source_event_stream, located_error
 
-from graph.execution import Execution, Operation, dump, formatted, rejected
+from graph.execution import Execution, Operation, formatted, rejected
 from graph.groups import Groups, Write
+from graph.rendering import dump
 from graph.requests import Refused
 from graph.results import Results, portions
 from graph.subscriptions import Following
@@ -23,6 +24,7 @@ from users.places import Place
 # has users "as they are now", so that it must not be much older than its delivery.
 _BATCHES: Final = 100
 _SHARED_SECONDS: Final = 1.0
+MAX_MESSAGE: Final = 32 * 1024 * 1024  # bytes of one answer over a socket or as an event
 _SLICE: Final = 32  # events that are executed before others have a turn
 
 
@@ -50,7 +52,7 @@ class Live:
         given here only what was not.
         """
         if operation.type is not OperationType.SUBSCRIPTION:
-            yield Results([await self._execution.run(operation)])
+            yield Results([_one_message(await self._execution.run(operation))])
             return
         following = await self._following(operation)
         asked = _key(operation)
@@ -112,6 +114,15 @@ class Live:
             if n % _SLICE == 0:
                 await asyncio.sleep(0)
         return list(portions(texts, [event.id for event in events]))
+
+
+def _one_message(parts: Sequence[bytes]) -> bytes:
+    if len(parts) == 1:
+        return parts[0]
+    if sum(map(len, parts)) > MAX_MESSAGE:
+        message = f"The answer has more than {MAX_MESSAGE} bytes, as much as a message can have. "
+        raise Refused("TOO_EXPENSIVE", message + "Ask for less, or by POST.")
+    return b"".join(parts)
 
 
 def _key(operation: Operation) -> bytes:

@@ -29,7 +29,7 @@ from graphql import (
     is_composite_type,
 )
 
-from graph.rows import Rows, price, repeats, rows
+from graph.rows import Rows, items, price, repeats, rows
 from graph.sizes import MOST, Cost, Measured, Size, Step, Uses
 
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
@@ -210,6 +210,9 @@ class _Pass:
             root = above.type in self._roots() and not node.name.value.startswith("__")
             once.fixed += 1 if root else price(above.type, place.definition)
             once.add(self._times(1, each))
+            some = items(self._schema, above.type, node.name.value, place.definition)
+            once.values = min(MOST, some * once.values)
+            once.values += 1
             return once
         each.fixed += 1
         if asked.whole:
@@ -217,6 +220,7 @@ class _Pass:
             once = Cost()
         number = asked if asked.varies else asked.count({})
         once.add(self._times(number, each))
+        once.values += 1
         return once
 
     def _roots(self) -> tuple[GraphQLNamedType | None, ...]:
@@ -227,14 +231,14 @@ class _Pass:
             if number == 1:
                 return cost
             if not cost.parts:
-                return Cost(min(MOST, number * cost.fixed))
-        self._steps.append(Step(number, cost.fixed, tuple(cost.parts)))
+                return Cost(min(MOST, number * cost.fixed), [], min(MOST, number * cost.values))
+        self._steps.append(Step(number, cost.fixed, tuple(cost.parts), cost.values))
         return Cost(0, [len(self._steps) - 1])
 
     def _folded(self, cost: Cost) -> Cost:
         if len(cost.parts) <= 1:
             return cost
-        self._steps.append(Step(1, cost.fixed, tuple(cost.parts)))
+        self._steps.append(Step(1, cost.fixed, tuple(cost.parts), cost.values))
         return Cost(0, [len(self._steps) - 1])
 
 

@@ -1,6 +1,6 @@
 """The reads."""
 
-from asyncio import gather
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, cast
 
@@ -10,12 +10,10 @@ from db.filters import EventFilter
 from db.filters import UserFilter as Filter
 from db.listing import Window
 from db.statements import (
-    actions_of,
     events_listing,
     everybody,
     user_columns,
     users_listing,
-    whole_history,
 )
 from graph import ids
 from graph.compiled import Wanted
@@ -40,7 +38,6 @@ from graph.types.node import Node
 from graph.types.user import User, UserConnection, Users, columns_of
 from graph.types.user_event import UserEvent, UserEventConnection, decode_cursor
 from users import policy
-from users.former_ids import external_ids_of
 from users.identity import email_key, external_id_key, username_key
 
 _ROW_FIELDS = frozenset({"edges", "nodes", "pageInfo"})
@@ -70,9 +67,7 @@ class Query:
         ids: Annotated[list[strawberry.ID], strawberry.argument(description="The objects' ids.")],
     ) -> list[Node | None]:
         check_length("ids", ids)
-        found = await gather(*(_node(info.context, id_) for id_ in ids), return_exceptions=True)
-        # An exception in a list is its element's error: one bad id loses no other.
-        return cast("list[Node | None]", found)
+        return cast("list[Node | None]", await _nodes(info.context, list(map(_decoded, ids))))
 
     @strawberry.field(
         description="The user who asks; null for a service, and for the developer of a development "
@@ -192,13 +187,10 @@ class Query:
             raise Forbidden("You may not read this user's history.")
         row = await info.context.users_by_id.find(key)
         while row is not None:
-            happened = await info.context.rows(whole_history(key))
-            external_ids = external_ids_of(row, (event.changes for event in happened))
-            subjects = await info.context.unreleased(key, external_ids)
-            did = await info.context.rows(actions_of(key, subjects))
+            found = await document(info.context, row)
             before, row = row, await info.context.users_by_id.find(key)
             if row is not None and row.version == before.version:  # else something happened between
-                return document(row, happened, did, await info.context.settled_until())
+                return found
         return None
 
 
@@ -239,24 +231,57 @@ def _has(user: User, by: UserBy, key: int | str) -> bool:
     return bool(user.record.id == key)
 
 
+_NodeKey = tuple[str, int]  # the name of a type, and an id in the database
+
+
 async def _node(context: Context, text: str) -> Node | None:
+    key = _node_key(text)
+    [found] = await _nodes(context, [key])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _decoded(text: str) -> _NodeKey | InputError:
+    try:
+        return _node_key(text)
+    except InputError as error:
+        return error
+
+
+def _node_key(text: str) -> _NodeKey:
     try:
         type_name, key = ids.decode(text)
     except ids.MalformedId as error:
         raise InputError(str(error), "INVALID_ID") from None
-    match type_name:
-        case "User":
-            asked = User.find(context, key)
-            return await asked if asked else None
-        case "UserEvent":
-            return await _event(context, key)
-        case _:
-            raise InputError("This is not an id of this directory.", "INVALID_ID")
+    if type_name not in {"User", "UserEvent"}:
+        raise InputError("This is not an id of this directory.", "INVALID_ID")
+    return type_name, key
 
 
-async def _event(context: Context, key: int) -> UserEvent | None:
-    """Find an event that is settled: until then it has no cursor that a client can follow from."""
-    row = await context.events_by_id.find(key)
-    if row is None or not policy.reads_history(context.caller, row.user_id):
-        return None
-    return UserEvent.of(row) if key <= await context.settled_until() else None
+async def _nodes(
+    context: Context, keys: Sequence[_NodeKey | InputError]
+) -> list[Node | Exception | None]:
+    """Find nodes, those of one type by one look-up.
+
+    An exception in the list is its element's error: one invalid id loses no other.
+    """
+    wanted = {key for key in keys if not isinstance(key, InputError)}
+    users = [key for name, key in wanted if name == "User" and policy.reads(context.caller, key)]
+    events = [key for name, key in wanted if name == "UserEvent"]
+    found: dict[_NodeKey, Node | Exception | None] = {}
+    try:
+        rows = await context.users_by_id.load(users) if users else ()
+        found |= {("User", row.id): User.of(row) for row in rows if row}
+        found |= {("UserEvent", event.record.id): event for event in await _events(context, events)}
+    except Exception as error:  # noqa: BLE001 - each element that needs the database has it
+        found |= dict.fromkeys(wanted, error)
+    return [key if isinstance(key, InputError) else found.get(key) for key in keys]
+
+
+async def _events(context: Context, keys: Sequence[int]) -> list[UserEvent]:
+    """Find events that are settled: until then they have no cursor to follow from."""
+    found = await context.events_by_id.load(keys) if keys else ()
+    rows = [row for row in found if row and policy.reads_history(context.caller, row.user_id)]
+    settled = await context.settled_until() if rows else 0
+    return [UserEvent.of(row) for row in rows if row.id <= settled]

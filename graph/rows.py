@@ -22,6 +22,7 @@ from graphql import (
     FieldNode,
     GraphQLField,
     GraphQLNamedType,
+    GraphQLSchema,
     IntValueNode,
     ListValueNode,
     NullValueNode,
@@ -29,7 +30,9 @@ from graphql import (
     ValueNode,
     VariableNode,
     get_named_type,
+    get_nullable_type,
     is_leaf_type,
+    is_list_type,
     is_non_null_type,
 )
 
@@ -37,6 +40,9 @@ from graph.page import DEFAULT_PAGE, MAX_PAGE
 
 MAX_IDS: Final = 100
 MAX_OPERATIONS: Final = 500
+# As many as an event can have changes, and about as many as a type has fields.
+_ITEMS: Final = 8
+JSON_VALUES: Final = 10_000  # of a document, which nobody can tell beforehand
 
 Values = Mapping[str, Any]
 
@@ -118,6 +124,21 @@ def price(parent: GraphQLNamedType | None, field: GraphQLField | None) -> int:
     if parent.name.startswith("__"):
         return 0
     return int(parent.name.endswith("Connection") or not is_leaf_type(get_named_type(field.type)))
+
+
+def items(
+    schema: GraphQLSchema, parent: GraphQLNamedType | None, name: str, field: GraphQLField | None
+) -> int:
+    """Return how many items a list has, about; 1 if the rows above say it, or it is no list."""
+    if field is None or repeats(parent, name):
+        return 1
+    if get_named_type(field.type).name == "JSON":
+        return JSON_VALUES
+    if not is_list_type(get_nullable_type(field.type)):
+        return 1
+    if parent is not None and parent.name == "__Schema":
+        return len(schema.type_map)
+    return _ITEMS
 
 
 def _of(given: Mapping[str, ValueNode], name: str) -> tuple[ValueNode, ...]:

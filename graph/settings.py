@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     max_fragments: Annotated[int, Field(ge=0, le=10_000)] = _LIMITS.fragments
     max_cost: Annotated[int, Field(ge=1, le=10_000_000)] = _LIMITS.cost
     max_values: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.values
+    max_answer_values: Annotated[int, Field(ge=1, le=100_000_000)] = _LIMITS.answer
     username_emails: UsernameEmails = UsernameEmails.OWN
     introspection: bool = False
     trusted_documents: TrustedMode = TrustedMode.OFF
@@ -203,6 +204,7 @@ class Settings(BaseSettings):
             fragments=self.max_fragments,
             cost=self.max_cost,
             values=self.max_values,
+            answer=self.max_answer_values,
         )
 
     def issuers(self) -> tuple[Issuer, ...]:

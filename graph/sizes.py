@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from graph.rows import Rows, Values
 
@@ -17,17 +17,20 @@ class Step:
     rows: Rows | int
     fixed: int
     parts: tuple[int, ...]
+    values: int
 
 
 @dataclass(slots=True)
 class Cost:
-    """A sum of what is known and of steps."""
+    """A sum of what is known and of steps: rows that are read, and values of the answer."""
 
     fixed: int = 0
     parts: list[int] = field(default_factory=list)
+    values: int = 0
 
     def add(self, other: "Cost") -> None:
         self.fixed = min(MOST, self.fixed + other.fixed)
+        self.values = min(MOST, self.values + other.values)
         self.parts += other.parts
 
 
@@ -91,6 +94,12 @@ class Size:
         self.each.add(other.each)
 
 
+class Amounts(NamedTuple):
+    cost: int
+    values: int
+    """Of the answer, at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What the limits are about; of a document that has one operation at least."""
@@ -121,11 +130,16 @@ class Measured:
         """Whether it takes the variables to know what an operation costs."""
         return any(not isinstance(step.rows, int) and step.rows.varies for step in self.steps)
 
-    def cost(self, operation: str | None, variables: Values) -> int:
-        """Give an operation's cost; what a variable has by default is among `variables`."""
+    def amounts(self, operation: str | None, variables: Values) -> Amounts:
+        """Count for an operation; what a variable has by default is among `variables`."""
+        costs: list[int] = []
         values: list[int] = []
         for step in self.steps:
             number = step.rows if isinstance(step.rows, int) else step.rows.count(variables)
-            values.append(min(MOST, number * (step.fixed + sum(values[i] for i in step.parts))))
-        cost = self.operations[operation].once
-        return min(MOST, cost.fixed + sum(values[i] for i in cost.parts))
+            costs.append(min(MOST, number * (step.fixed + sum(costs[i] for i in step.parts))))
+            values.append(min(MOST, number * (step.values + sum(values[i] for i in step.parts))))
+        total = self.operations[operation].once
+        return Amounts(
+            cost=min(MOST, total.fixed + sum(costs[i] for i in total.parts)),
+            values=min(MOST, total.values + sum(values[i] for i in total.parts)),
+        )

@@ -17,9 +17,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from graph.addresses import client_network
 from graph.browsers import Origins
 from graph.context import Context
-from graph.execution import Execution, dump
+from graph.execution import Execution
 from graph.gate import UNAUTHORIZED, Gate, token_of
 from graph.live import Live
+from graph.rendering import dump
 from graph.requests import BadRequest, Refused, Request, read_json
 from graph.results import Results
 from graph.throttle import Throttle

@@ -62,7 +62,7 @@ class Asking:
         context = self.context(caller)
         try:
             operation = await EXECUTION.prepare(Request(query, variables), context)
-            answer: dict[str, Any] = json.loads(await EXECUTION.run(operation))
+            answer: dict[str, Any] = json.loads(b"".join(await EXECUTION.run(operation)))
         except Refused as refused:
             answer = {"data": None, "errors": refused.errors}
         errors = [(e["extensions"]["code"], e.get("path")) for e in answer.get("errors", ())]

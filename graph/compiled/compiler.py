@@ -7,7 +7,6 @@ from graphql import (
     DirectiveNode,
     DocumentNode,
     ExecutableDefinitionNode,
-    FieldNode,
     FragmentDefinitionNode,
     GraphQLSchema,
     OperationDefinitionNode,
@@ -22,7 +21,6 @@ from graph.compiled.run import Document
 from graph.compiled.sources import DefaultSources, Sources
 
 _KNOWN: Final = frozenset({"skip", "include"})
-_INTROSPECTION: Final = frozenset({"__schema", "__type"})
 
 
 class Compiler:
@@ -45,7 +43,7 @@ class Compiler:
     ) -> Operation | None:
         """Compile one operation of a document; None for one that graphql-core has to execute.
 
-        That is introspection, which is rare, and whatever a directive means that is not known here.
+        That is one with a directive that is not known here.
         """
         fragments = {
             node.name.value: node
@@ -67,10 +65,6 @@ def _is_known(parts: Sequence[ExecutableDefinitionNode]) -> bool:
     class Finder(Visitor):
         def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
             if node.name.value not in _KNOWN:
-                unknown.append(node.name.value)
-
-        def enter_field(self, node: FieldNode, *_: Any) -> None:
-            if node.name.value in _INTROSPECTION:
                 unknown.append(node.name.value)
 
     for part in parts:

@@ -23,7 +23,7 @@ from graphql.pyutils import Path, is_awaitable
 from graph.compiled.arguments import arguments
 from graph.compiled.code import Plain, plain_field, plain_object
 from graph.compiled.later import Asked, Later, Wanted, together
-from graph.compiled.run import Document, Place, Run
+from graph.compiled.run import Document, Large, Place, Run
 from graph.compiled.sources import Sources, Unexpected
 from graph.compiled.values import ORDINARY, leaf_of, value_of
 
@@ -219,7 +219,9 @@ def _ask(run: Run, wishes: list[Wish], completed: dict[str, Any]) -> Asked:
     """Look up all at once; when it is there, `completed` is filled."""
     asked = wishes[0].wanted.of.load([wish.wanted.key for wish in wishes])
     run.hold_asked(asked)
-    return Asked(asked, _granted, asked, wishes, completed)
+    if run.large is None:
+        return Asked(asked, _granted, asked, wishes, completed)
+    return Asked(asked, Later, _granted_in_turn, run.large, asked, wishes, completed)
 
 
 def _granted(
@@ -234,6 +236,15 @@ def _granted(
         if value.__class__ is Later:
             pending[field.key] = value
     return Later(_filled, completed, pending, ()) if pending else None
+
+
+async def _granted_in_turn(
+    large: Large, asked: "Future[list[Any]]", wishes: list[Wish], completed: dict[str, Any]
+) -> None:
+    if large.is_due():
+        await large.pause()
+    if later := _granted(asked, wishes, completed):
+        await later
 
 
 async def _filled(
@@ -297,10 +308,14 @@ class Field:
         )
 
     def _completed(self, place: Place, value: Any) -> Any:
-        if self._is_used:
+        large = place.run.large
+        if self._is_used or large is not None:
             try:
                 if (plain := self.plain) is not None:
-                    return plain(value)
+                    completed = plain(value)
+                    if large is None or self.kind.leaf:
+                        return completed
+                    return large.render(completed)
             except Exception:  # noqa: BLE001, S110 - whatever it was, the careful way tells
                 pass
         self._is_used = True
@@ -308,7 +323,12 @@ class Field:
 
     async def _resolved(self, place: Place, source: Any, given: Mapping[str, Any]) -> Any:
         try:
+            large = place.run.large
+            if large is not None and large.is_due():
+                await large.pause()
             found = await self.kind.resolve(source, place.info, **given)
+            if large is not None and large.is_due():
+                await large.pause()
             completed = self._completed(place, found)
             return await completed if completed.__class__ is Later else completed
         except Exception as error:  # noqa: BLE001 - as above
@@ -327,7 +347,11 @@ class Field:
 
     async def _awaited(self, place: Place, awaitable: Any) -> Any:
         try:
-            completed = self._completed(place, await awaitable)
+            found = await awaitable
+            large = place.run.large
+            if large is not None and large.is_due():
+                await large.pause()
+            completed = self._completed(place, found)
             return await completed if completed.__class__ is Later else completed
         except Exception as error:  # noqa: BLE001 - as above
             return place.failed(error, place.path, required=self.value.required)

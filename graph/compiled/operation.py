@@ -19,7 +19,7 @@ from graphql.pyutils import AwaitableOrValue
 from graph.compiled.coercion import Coercion
 from graph.compiled.fields import Kinds, Plan, Selection
 from graph.compiled.later import Later
-from graph.compiled.run import Document, Run
+from graph.compiled.run import Document, Large, Run
 from graph.compiled.variables import Variables
 
 MAX_COERCION_ERRORS: Final = 50
@@ -53,15 +53,20 @@ class Operation:
         given: Mapping[str, Any] | None = None,
         *,
         max_errors: int = MAX_COERCION_ERRORS,
+        large: Large | None = None,
     ) -> AwaitableOrValue[ExecutionResult]:
         """Give the result, or an awaitable of it. Raises WrongVariables."""
-        return self.run(self.coerce(given, max_errors=max_errors), root, context)
+        return self.run(self.coerce(given, max_errors=max_errors), root, context, large)
 
     def run(
-        self, variables: VariableValues, root: Any = None, context: Any = None
+        self,
+        variables: VariableValues,
+        root: Any = None,
+        context: Any = None,
+        large: Large | None = None,
     ) -> AwaitableOrValue[ExecutionResult]:
         """Execute with variables that are coerced."""
-        run = Run(self._document, root, context, variables)
+        run = Run(self._document, root, context, variables, large)
         try:
             selection = self._selection(variables)
             if self._is_serial:

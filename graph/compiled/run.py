@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from graphql import (
     ExecutionResult,
@@ -70,6 +70,18 @@ class Document:
         self.hide_suggestions = hide_suggestions
 
 
+class Large(Protocol):
+    """How an answer with many values is made without keeping other operations waiting."""
+
+    def is_due(self) -> bool:
+        """Whether it is time to pause."""
+
+    async def pause(self) -> None: ...
+
+    def render(self, value: Any) -> Any:
+        """Return what stands for a completed value in the result."""
+
+
 class Run:
     """One execution: what it began with, and the errors it has met."""
 
@@ -81,14 +93,21 @@ class Run:
         "collected",
         "context",
         "document",
+        "large",
         "root",
         "variables",
     )
 
     def __init__(
-        self, document: Document, root: Any, context: Any, variables: VariableValues
+        self,
+        document: Document,
+        root: Any,
+        context: Any,
+        variables: VariableValues,
+        large: Large | None = None,
     ) -> None:
         self.document = document
+        self.large = large
         self.root = root
         self.context = context
         self.variables = variables

@@ -6,7 +6,7 @@ it raises, whatever is wrong, and then the careful way is gone.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -114,19 +114,49 @@ class Items(Value):
         completed: list[Any] = []
         pending: list[int] = []
         rest = iter(value)
+        if not self._complete_some(place, rest, path, completed, pending):
+            return Later(self._complete_rest, place, rest, path, completed, pending)
+        return Later(_filled, completed, pending) if pending else completed
+
+    def _complete_some(
+        self,
+        place: Place,
+        rest: Iterator[Any],
+        path: Path,
+        completed: list[Any],
+        pending: list[int],
+    ) -> bool:
+        """Complete items until it is time to pause; tell whether that was all."""
+        large = place.run.large
         try:
-            for index, item in enumerate(rest):
+            for index, item in enumerate(rest, len(completed)):
                 done = self._item(place, item, Path(path, index, None))
                 if done.__class__ is Later:
                     pending.append(index)
                 completed.append(done)
+                if large is not None and large.is_due():
+                    return False
         except Exception:
             with suppress(Exception):  # the first one is told
                 for item in rest:
                     if is_awaitable(item):
                         place.run.hold(item)
             raise
-        return Later(_filled, completed, pending) if pending else completed
+        return True
+
+    async def _complete_rest(
+        self,
+        place: Place,
+        rest: Iterator[Any],
+        path: Path,
+        completed: list[Any],
+        pending: list[int],
+    ) -> list[Any]:
+        assert place.run.large
+        await place.run.large.pause()
+        while not self._complete_some(place, rest, path, completed, pending):
+            await place.run.large.pause()
+        return await _filled(completed, pending) if pending else completed
 
     def _item(self, place: Place, item: Any, path: Path) -> Any:
         try:

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
 
 from db import time_slices
-from db.time_slices import FREE_ITERATIONS, SLICE_SECONDS, current_caller, pause_if_due
+from db.time_slices import FREE_ITERATIONS, SLICE_SECONDS, current_operation, pause_if_due
 
 
 class Clock:
@@ -30,6 +31,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@dataclass
+class Caller:
+    throttled_as: str
+
+
 class Iterations:
     """Counts the iterations of the event loop."""
 
@@ -46,7 +52,7 @@ def computing(
     clock: Clock, name: str, steps: int, done: list[str], *, slices: float = 1
 ) -> Callable[[], Awaitable[None]]:
     async def compute() -> None:
-        current_caller.set(name[0])
+        current_operation.set(Caller(name[0]))
         for _ in range(steps):
             await pause_if_due()
             clock.compute(slices)
@@ -118,3 +124,15 @@ def test_another_event_loop_has_slices_of_its_own(clock: Clock) -> None:
     done: list[str] = []
     asyncio.run(computing(clock, "a", 3, done)())  # type: ignore[arg-type]
     assert done == ["a"] * 3
+
+
+async def test_a_pause_that_is_not_due_any_more_ends_immediately(clock: Clock) -> None:
+    await pause_if_due()
+    clock.compute(1)
+    slices = time_slices.time_slices()
+    assert slices.is_due()
+    for _ in range(2 * FREE_ITERATIONS):
+        await asyncio.sleep(0)
+    iterations = Iterations()
+    await slices.pause()  # nothing would ever wake it
+    assert iterations.count == 0

@@ -13,9 +13,16 @@ from typing import Any
 
 import pytest
 import strawberry
+from graphql import ExecutionResult, located_error
+from structlog.testing import capture_logs
 
 from db import time_slices
 from db.statements import fields_changed_since
+from graph import door, personal_data, rendering
+from graph.context import Context
+from graph.errors import InputError
+from graph.execution import formatted
+from graph.gate import DEVELOPER
 from graph.inputs.bulk import BulkUsersInput, UserOperation
 from graph.inputs.mutations import CreateUserInput, UpdateUserInput
 from graph.transaction import key_of_request
@@ -56,7 +63,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counted: Counter[str] = Counter()
 
     async def count(_: time_slices.TimeSlices) -> None:
-        counted[time_slices.current_caller.get()] += 1
+        operation = time_slices.current_operation.get()
+        counted[operation.throttled_as if operation else ""] += 1
         await asyncio.sleep(0)
 
     monkeypatch.setattr(time_slices.TimeSlices, "is_due", lambda _: True)
@@ -209,3 +217,94 @@ async def test_a_long_history_is_replayed_and_erased_with_pauses(
     events = await client.events(user["id"])
     changes = [change for event in events for change in event["changes"]]
     assert {change["after"] for change in changes} <= {None, "ACTIVE", "DELETED"}
+
+
+HISTORIES = """query ($users: Int, $events: Int) { users(first: $users) { nodes {
+  username viewerCan history(first: $events) { nodes {
+    id cursor type at reason userId requestId versionAfter actor { kind id label }
+    changes { field before after redacted } user { username } } } } } }"""
+
+
+async def test_a_large_answer_is_the_same_and_made_with_pauses(
+    client: Client, pauses: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(20):
+        user = await client.create(f"user{n}", displayName="Ä 😀 \"'\\")
+        await client.do("deactivateUser", user["id"])
+    await client.ask(HISTORIES, users=20, events=2)
+    before = pauses.total()
+    small = await client.http.post("/graphql", json=body(HISTORIES, users=20, events=2))
+    assert pauses.total() == before
+    for part in (64 * 1024, 100):
+        monkeypatch.setattr(rendering, "_PART", part)
+        monkeypatch.setattr(door, "_WHOLE", 1_000)
+        large = await client.http.post("/graphql", json=body(HISTORIES, users=100, events=5))
+        assert large.content == small.content
+        assert large.headers["content-length"] == str(len(large.content))
+        assert large.headers["content-type"] == "application/json; charset=utf-8"
+        assert large.headers["x-request-id"]
+    assert pauses.total() - before >= 40
+
+
+def body(query: str, **variables: Any) -> dict[str, Any]:
+    return {"query": query, "variables": variables}
+
+
+async def test_an_answer_can_have_so_many_values(client: Client) -> None:
+    changes = " ".join(f"c{n}: changes {{ field before after }}" for n in range(20))
+    query = (
+        f"{{ users(first: 100) {{ nodes {{ history(first: 40) {{ nodes {{ {changes} }} }} }} }} }}"
+    )
+    message = (
+        "The answer could have 2004201 values; it can have 300000. Ask for smaller pages or fewer "
+        "fields."
+    )
+    refused = {"code": "TOO_EXPENSIVE", "limit": 300_000}
+    assert await client.send(query) == {"errors": [{"message": message, "extensions": refused}]}
+    assert set(await client.send(query.replace("40", "5"))) == {"data"}
+
+
+async def test_of_many_errors_the_first_are_told_and_logged(client: Client) -> None:
+    forbidden = [InputError(f"wrong {n}") for n in range(100)]
+    ours = [located_error(RuntimeError(f"fault {n}"), path=[n]) for n in range(100)]
+    context = Context(client.database, client.app.state.feed, DEVELOPER, "test")
+    with capture_logs() as logged:
+        written = formatted(ExecutionResult(None, [*forbidden, *ours]), context)
+    errors = json.loads(written)["errors"]
+    assert [error["message"] for error in errors] == [f"wrong {n}" for n in range(5)]
+    assert [line["event"] for line in logged[:-1]] == ["operation crashed"] * 5
+    assert logged[-1]["event"] == "operation has more errors"
+    assert logged[-1]["count"] == 95
+
+
+async def test_nodes_are_looked_up_together(client: Client, statements: list[str]) -> None:
+    users = [(await client.create(f"user{n}"))["id"] for n in range(5)]
+    events = [
+        (await client.ask("query ($id: ID!) { user(id: $id) { history { nodes { id } } } }", id=u))[
+            "history"
+        ]["nodes"][0]["id"]
+        for u in users
+    ]
+    ids = [*users, "x", *events, *users, "VXNlcjo5OQ", "VGhpbmc6MQ"]
+    statements.clear()
+    answer = await client.send("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids)
+    nodes = [None if id_ in {"x", "VXNlcjo5OQ", "VGhpbmc6MQ"} else {"id": id_} for id_ in ids]
+    assert answer["data"] == {"nodes": nodes}
+    errors = [(e["extensions"]["code"], e["path"]) for e in answer["errors"]]
+    assert errors == [("INVALID_ID", ["nodes", 5]), ("INVALID_ID", ["nodes", 17])]
+    assert len([s for s in statements if "key" in s]) == 2
+
+
+async def test_personal_data_is_read_page_by_page_with_pauses(
+    client: Client, pauses: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = "query ($id: ID!) { personalData(userId: $id) }"
+    user = await client.create("ada")
+    for n in range(10):
+        await client.do("updateUser", user["id"], displayName=f"Ada {n}")
+    whole = await client.ask(query, id=user["id"])
+    monkeypatch.setattr(personal_data, "_PAGE", 3)
+    before = pauses.total()
+    assert await client.ask(query, id=user["id"]) == whole
+    assert [event["versionAfter"] for event in whole["history"]] == list(range(1, 12))
+    assert pauses.total() - before >= 11

@@ -34,7 +34,7 @@ def selected(text: str) -> int:
 
 
 def cost(text: str, **variables: Any) -> int:
-    return measured(text).cost(None, variables)
+    return measured(text).amounts(None, variables).cost
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_doubling_fragments_are_visited_once(number: int) -> None:
     assert size.fields == min(MOST, 1 + 3 * 2**number)
     assert size.aliases == size.directives == min(MOST, 2**number)
     assert size.depth == 3
-    assert found.cost(None, {"n": 2}) == min(MOST, 1 + 3 * 2**number - 2**number)
+    assert found.amounts(None, {"n": 2}).cost == min(MOST, 1 + 3 * 2**number - 2**number)
     assert len(found.steps) <= 1 + number
 
 
@@ -181,7 +181,7 @@ def test_what_is_invalid_comes_to_an_end(fragments: str) -> None:
     ],
 )
 def test_no_mistake_is_too_wrong_to_be_measured(query: str) -> None:
-    assert measured(query).cost(None, {}) >= 0
+    assert measured(query).amounts(None, {}).cost >= 0
 
 
 def test_everything_counts_wherever_it_stands() -> None:
@@ -339,5 +339,5 @@ def test_the_measure_is_that_of_the_expanded_document(document: Document, n: int
     assert size.root_fields == len(list(expanded(document[0], document)))
     roots = expanded(document[0], document)
     wanted = sum(naive(f, document, {"$n": n, "$m": m}, root=True) for f in roots)
-    assert found.cost(None, {"n": n, "m": m}) == min(MOST, wanted)
+    assert found.amounts(None, {"n": n, "m": m}).cost == min(MOST, wanted)
     assert found.visits == selected(text)

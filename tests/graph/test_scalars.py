@@ -8,7 +8,7 @@ from graphql import GraphQLError
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from graph.execution import dump
+from graph.rendering import dump
 from graph.scalars import SCALARS, WRITERS, BigInt
 from tests.client import Client
 

@@ -46,6 +46,7 @@ def test_the_defaults_are_a_development_server_on_this_machine(
         "max_fragments": 50,
         "max_cost": 5_000,
         "max_values": 6_000,
+        "max_answer_values": 300_000,
         "username_emails": "own",
         "introspection": True,
         "trusted_documents": "off",

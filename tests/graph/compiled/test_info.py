@@ -94,5 +94,5 @@ async def test_who_tells_the_type_sees_the_field_that_gave_the_value() -> None:
     found = await same(Asked(schema, text))
     assert found.errors is None
     runs = [sorted(seen[n : n + 6]) for n in range(0, len(seen), 6)]
-    assert len(runs) == 3
-    assert runs[0] == runs[1] == runs[2]
+    assert len(runs) == 4
+    assert runs[0] == runs[1] == runs[2] == runs[3]
