@@ -70,7 +70,8 @@ def create_app(settings: Settings) -> Roster:
             await callers.close()
             await database.close()
 
-    app = Roster(title="Roster", lifespan=lifespan, openapi_url=None)
+    # A redirect to a path with a slash would name the host that the request names.
+    app = Roster(title="Roster", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     origins = _origins(settings)
     security = Security(transport=not development)
     _add_graphql(app, settings, origins, security)

@@ -29,6 +29,7 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "x-permitted-cross-domain-policies": "none",
 }
 _HSTS: Final = "max-age=31536000; includeSubDomains"
+_HEALTH: Final = frozenset({"/health/live", "/health/ready"})
 # Either makes a browser ask before it sends a request from another site; Apollo Router's names.
 _PREFLIGHT: Final = ("apollo-require-preflight", "x-apollo-operation-name")
 
@@ -117,17 +118,14 @@ class CrossOrigin(CORSMiddleware):
 
 
 class KnownHosts:
-    """Refuses a wrong Host on every path but those that see to it themselves, and health.
-
-    A balancer asks for a server's health by whatever address it has.
-    """
+    """Refuses a wrong Host on every path but health, which a balancer asks for by any address."""
 
     def __init__(self, app: ASGIApp, origins: Origins) -> None:
         self.app = app
         self.origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope["path"].startswith(("/graphql", "/health/")):
+        if scope["type"] == "http" and scope["path"] not in _HEALTH:
             try:
                 self.origins.check_host(Headers(scope=scope))
             except Refused as refused:

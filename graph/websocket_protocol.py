@@ -1,7 +1,13 @@
-"""uvicorn's WebSocket protocol, and one thing more: many messages in one write.
+"""uvicorn's WebSocket protocol, and what it leaves open.
 
-An ASGI message `websocket.send` is one frame and one write. With many subscribers most of a
-server's time would go there; here all that happened meanwhile is one write to each of them.
+Many messages in one write: an ASGI message `websocket.send` is one frame and one write. With many
+subscribers most of a server's time would go there; here all that happened meanwhile is one write to
+each of them.
+
+The handshake: it sends no response if the head exceeds its library's limits, and reads what comes
+before the handshake is answered as frames.
+
+The end of the server: it closes every socket immediately, also those with operations in progress.
 """
 
 from http import HTTPStatus
@@ -20,6 +26,7 @@ _MAX_FRAMES: Final = 1_000  # of one message
 LINGER_SECONDS: Final = 10  # for the other side to go, once all is said
 _MAX_LATE: Final = 4 * 1024 * 1024  # bytes; what is on its way by then
 FAREWELL_SECONDS: Final = 60  # to take what was sent before, and the close behind it
+_STOPPING_SECONDS: Final = 1  # instead of either, when the server stops
 
 
 _HANDSHAKE: Final = (
@@ -27,6 +34,10 @@ _HANDSHAKE: Final = (
     "It is GET by HTTP/1.1, with Connection: Upgrade, Upgrade: websocket, "
     "Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key.\n"
 )
+_TOO_LARGE: Final = {
+    414: "The URL of a WebSocket handshake must not exceed 8 KiB.\n",
+    431: "A WebSocket handshake must not exceed 128 headers of 8 KiB each.\n",
+}
 
 
 class _Connection(ServerProtocol):
@@ -41,6 +52,9 @@ class _Connection(ServerProtocol):
             if name in response.headers:
                 told.headers[name] = response.headers[name]
         return told
+
+    def reject(self, status: int, text: str) -> Response:
+        return super().reject(status, _TOO_LARGE.get(status, text))
 
     def fail(self, code: int, reason: str = "") -> None:
         super().fail(code, reason and self._reason(code))
@@ -62,6 +76,9 @@ class _Connection(ServerProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
+    stays_open = False  # whether the application closes the socket when the server stops
+    _is_stopping = False
+    _early = b""  # what came before the handshake was answered
     _late = 0  # bytes that came after the close was sent
     conn: _Connection
 
@@ -71,6 +88,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take no notice of what comes after the end, and at last stop taking it in."""
+        if self.handshake_initiated and not self.handshake_complete:
+            self._early += data
+            self.transport.pause_reading()
+            return
         if self.close_sent:
             self._late += len(data)
             if self._late > _MAX_LATE:
@@ -78,6 +99,28 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 return
         if not self.conn.eof_sent:
             super().data_received(data)
+        if not self.handshake_initiated and self.conn.handshake_exc is not None:
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = self.handshake_complete = True
+            self.transport.close()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self._early and self.handshake_complete:
+            early, self._early = self._early, b""
+            self.transport.resume_reading()
+            self.data_received(early)
+
+    def shutdown(self) -> None:
+        """Leave the end to the application if it answers operations before it closes the socket."""
+        self._is_stopping = True
+        if self.close_sent:
+            if self.close_timer is not None:
+                self.close_timer.cancel()
+                self.close_timer = None
+            self._wait_for_close(_STOPPING_SECONDS)
+        elif self.handshake_complete and not self.stays_open:
+            super().shutdown()
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -133,6 +176,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def _wait_for_close(self, seconds: float) -> None:
         self.read_paused = False
         self.transport.resume_reading()
+        if self._is_stopping:
+            seconds = min(seconds, _STOPPING_SECONDS)
         self.close_timer = self.close_timer or self.loop.call_later(seconds, self.transport.abort)
 
     def send_receive_event_to_app(self) -> None:
