@@ -24,6 +24,7 @@ from graph.live import Live
 from graph.requests import BodyLimits
 from graph.schema import schema
 from graph.settings import Mode, Settings, load
+from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, stop_with_parent
 from graph.sockets import Limits, Sockets
 from graph.throttle import Throttle
 from graph.trusted import TrustedDocuments
@@ -53,6 +54,7 @@ class Roster(FastAPI):
 
 def create_app(settings: Settings) -> Roster:
     development = settings.mode is Mode.DEVELOPMENT
+    shutdown = Shutdown(settings.shutdown_timeout)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -63,9 +65,10 @@ def create_app(settings: Settings) -> Roster:
         app.state.feed = feed = Feed(database)
         app.state.username_emails = settings.username_emails
         try:
-            with signals.before_shutdown(feed.stop):
+            with shutdown.announced_to(feed.stop), signals.before_shutdown(shutdown.begin):
                 yield
         finally:
+            await shutdown.finish()
             await feed.close()
             await callers.close()
             await database.close()
@@ -74,7 +77,7 @@ def create_app(settings: Settings) -> Roster:
     app = Roster(title="Roster", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     origins = _origins(settings)
     security = Security(transport=not development)
-    _add_graphql(app, settings, origins, security)
+    _add_graphql(app, settings, origins, security, shutdown)
     if settings.cors_origins:
         cors = _cors(settings.cors_origins)
         app.door = CrossOrigin(app.door, **cors)
@@ -85,12 +88,15 @@ def create_app(settings: Settings) -> Roster:
         app.mount("/graphiql", StaticFiles(directory=str(http.GRAPHIQL_FILES)))
         app.add_api_route("/", lambda: RedirectResponse("/graphql"))
     app.add_middleware(KnownHosts, origins=origins)
+    app.add_middleware(http.Interruption, shutdown=shutdown)
     app.add_middleware(http.RequestId)
     app.add_middleware(SecurityHeaders, security)
     return app
 
 
-def _add_graphql(app: Roster, settings: Settings, origins: Origins, security: Security) -> None:
+def _add_graphql(
+    app: Roster, settings: Settings, origins: Origins, security: Security, shutdown: Shutdown
+) -> None:
     development = settings.mode is Mode.DEVELOPMENT
     throttle = Throttle(
         settings.rate_limit, settings.concurrent_operations, settings.sockets_per_caller
@@ -108,6 +114,7 @@ def _add_graphql(app: Roster, settings: Settings, origins: Origins, security: Se
         TrustedDocuments(settings.trusted_documents, settings.manifest()),
         throttle,
         Seconds(settings.query_timeout, settings.mutation_timeout),
+        shutdown,
     )
     live = Live(execution)
     bodies = BodyLimits(settings.body_limit, settings.body_timeout)
@@ -121,6 +128,7 @@ def _add_graphql(app: Roster, settings: Settings, origins: Origins, security: Se
         batches,
         bodies,
         security,
+        shutdown,
         graphiql=development,
     )
     limits = Limits(
@@ -128,7 +136,7 @@ def _add_graphql(app: Roster, settings: Settings, origins: Origins, security: Se
         send_seconds=settings.send_timeout,
         operations=settings.socket_operations,
     )
-    sockets = Sockets(gate, origins, throttle, execution, live, limits)
+    sockets = Sockets(gate, origins, throttle, execution, live, limits, shutdown)
     app.router.routes.append(WebSocketRoute(_PATH, sockets))
     app.router.routes.append(Route(_PATH, door))
     app.door = door
@@ -158,6 +166,7 @@ def from_environment() -> Roster:
     """Make the application for a server process, by the settings in its environment."""
     loaded = load()
     logs.configure(loaded.log_format)
+    stop_with_parent(loaded.shutdown_timeout + 2 * SHUTDOWN_MARGIN)
     app = create_app(loaded)
     # A sixth of the time went into looking for garbage among what never becomes any: modules, the
     # schema, idle sockets. So that is left out, and the rest is looked through less often.

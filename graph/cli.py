@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from math import ceil
 from typing import Annotated, Final
 
 import typer
@@ -27,6 +28,7 @@ from graph.command import (
 )
 from graph.http_protocol import HTTPProtocol
 from graph.settings import Mode, Settings, WrongSettings, load
+from graph.shutdown import SHUTDOWN_MARGIN
 from graph.websocket_protocol import WebSocketProtocol
 from users.retention import erase_due as erase_due_users
 
@@ -56,6 +58,15 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             _greet(self.settings)
+
+
+class _Supervisor(Multiprocess):
+    """Stops listening with its workers, so that no connection waits for a worker in vain."""
+
+    def terminate_all(self) -> None:
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
 
 
 def main() -> None:
@@ -112,7 +123,7 @@ def serve(
         log_level="warning",
         access_log=False,  # its lines are below that level, and cost a tenth of the server's time
         server_header=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=ceil(settings.shutdown_timeout) + SHUTDOWN_MARGIN,
         # A worker that is busy, or still starting on a busy machine, is not ended and started anew.
         timeout_worker_healthcheck=30,
         http=HTTPProtocol,
@@ -127,7 +138,7 @@ def serve(
             _Server(config, settings).run(sockets=[listening])
         else:
             _greet(settings)
-            Multiprocess(config, sockets=[listening]).run()
+            _Supervisor(config, sockets=[listening]).run()
     except KeyboardInterrupt:
         pass  # how uvicorn hands on the Ctrl-C by which it was stopped
     finally:

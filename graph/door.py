@@ -4,6 +4,7 @@ https://graphql.github.io/graphql-over-http/draft/ has the rules; graphql-http's
 """
 
 import re
+from asyncio import CancelledError
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from graph.live import Live
 from graph.negotiation import EVENTS, GRAPHQL, HTML, JSON
 from graph.rendering import dump
 from graph.requests import BadRequest, BodyLimits, Refused, Request, read_get, read_post
+from graph.shutdown import MAY_BE_DONE, Shutdown, shutting_down
 from graph.throttle import Throttle
 
 _PAGE: Final = (files("graph") / "graphiql.html").read_text("utf-8")
@@ -89,12 +91,24 @@ class Door:
     batches: Batches
     limits: BodyLimits
     security: Security
+    shutdown: Shutdown
     graphiql: bool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = headers.read(scope)
         request_id = http.name(scope, given.get("x-request-id", ""))
-        response = await self._answer(scope, receive, given)
+        try:
+            response = await self._answer(scope, receive, given)
+        except CancelledError:  # the server does not wait for the end of the grace period
+            await self._send(
+                _refusal(shutting_down(MAY_BE_DONE), JSON), scope, receive, send, request_id
+            )
+            raise
+        await self._send(response, scope, receive, send, request_id)
+
+    async def _send(
+        self, response: Response, scope: Scope, receive: Receive, send: Send, request_id: str
+    ) -> None:
         response.raw_headers.append((b"x-request-id", request_id.encode()))
         if isinstance(response, Answer) and response.written(scope, send, self.security.lines):
             return
@@ -113,7 +127,8 @@ class Door:
                 policy = {"content-security-policy": _PAGE_POLICY}
                 return Response(_PAGE, media_type=HTML, headers=policy)
             self.origins.check(given)
-            return await self._respond(scope, receive, given, media)
+            with self.shutdown.interruptible():
+                return await self._respond(scope, receive, given, media)
         except Refused as refused:
             return _refusal(refused, media)
 
@@ -151,7 +166,7 @@ class Door:
         if media == EVENTS:
             ended = partial(self.gate.ended, scope, context)
             counted = self.throttle.connected(context.throttled_as)
-            stream = events(self.live, operation, ended, counted)
+            stream = events(self.live, operation, ended, counted, self.shutdown)
             headers = {"x-accel-buffering": "no", **quota}
             return StreamingResponse(stream, media_type=EVENTS, headers=headers)
         if operation.type is OperationType.SUBSCRIPTION:

@@ -16,6 +16,7 @@ from graph.live import Live
 from graph.rendering import dump
 from graph.requests import Refused
 from graph.results import Results
+from graph.shutdown import Shutdown
 
 KEEP_ALIVE_SECONDS: Final = 12
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
@@ -28,6 +29,7 @@ async def events(
     operation: Operation,
     ended: Callable[[], Awaitable[Refused]],
     counted: AbstractContextManager[None],
+    shutdown: Shutdown,
 ) -> AsyncGenerator[bytes, None]:
     """Give the stream of an operation's results, kept alive while nothing happens.
 
@@ -38,7 +40,7 @@ async def events(
         counted = nullcontext()
     try:
         with counted:
-            async with aclosing(_events(live, operation, ended)) as stream:
+            async with aclosing(_events(live, operation, ended, shutdown)) as stream:
                 async for event in stream:
                     yield event
     except Refused as refused:
@@ -46,10 +48,13 @@ async def events(
 
 
 async def _events(
-    live: Live, operation: Operation, ended: Callable[[], Awaitable[Refused]]
+    live: Live,
+    operation: Operation,
+    ended: Callable[[], Awaitable[Refused]],
+    shutdown: Shutdown,
 ) -> AsyncGenerator[bytes, None]:
     coming = live.results(operation)
-    upcoming = asyncio.ensure_future(anext(coming, None))
+    upcoming = asyncio.ensure_future(_next(coming, shutdown))
     watch: asyncio.Future[Refused] | None = None
     if operation.type is OperationType.SUBSCRIPTION:
         watch = asyncio.ensure_future(ended())
@@ -63,18 +68,28 @@ async def _events(
             if not upcoming.done():
                 yield b":\n\n"
                 continue
-            results = upcoming.result()
+            try:
+                results = upcoming.result()
+            except Refused:
+                if not (watch and shutdown.is_over):
+                    raise
+                break  # the subscription goes on elsewhere
             if results is None:
                 break
             yield b"".join(_event(text) for text in results.texts)
-            upcoming = asyncio.ensure_future(anext(coming, None))
-        yield _COME_BACK if operation.context.feed.stopping else _COMPLETE
+            upcoming = asyncio.ensure_future(_next(coming, shutdown))
+        yield _COME_BACK if watch and operation.context.feed.stopping else _COMPLETE
     finally:
         # On its own, for a server cancels again and again whatever it waits for in here.
         ending = asyncio.ensure_future(_end([upcoming, *([watch] if watch else [])], coming))
         _ENDING.add(ending)
         ending.add_done_callback(_ENDING.discard)
         await asyncio.shield(ending)
+
+
+async def _next(coming: AsyncGenerator[Results, None], shutdown: Shutdown) -> Results | None:
+    with shutdown.interruptible():
+        return await anext(coming, None)
 
 
 def refusal(refused: Refused) -> bytes:

@@ -20,6 +20,7 @@ from graph.errors import MAX_ERRORS, cut, present
 from graph.rendering import dump, dump_in_parts
 from graph.requests import Refused, Request
 from graph.schema import Schema
+from graph.shutdown import MAY_BE_DONE, SEND_AGAIN, Shutdown
 from graph.throttle import Throttle
 from graph.trusted import TrustedDocuments
 from graph.variable_errors import variable_errors
@@ -113,12 +114,14 @@ class Execution:
         trusted: TrustedDocuments,
         throttle: Throttle,
         seconds: Seconds,
+        shutdown: Shutdown,
     ) -> None:
         self._schema = schema
         self._documents = documents
         self._trusted = trusted
         self._throttle = throttle
         self._seconds = seconds
+        self._shutdown = shutdown
         self._turns = _Turns()
 
     async def prepare(self, request: Request, context: Context) -> Operation:
@@ -189,6 +192,7 @@ class Execution:
         reads = operation.type is OperationType.QUERY
         seconds = self._seconds.query if reads else self._seconds.mutation
         try:
+            self._shutdown.check()
             self._throttle.begin()
             try:
                 async with asyncio.timeout(seconds):
@@ -201,6 +205,9 @@ class Execution:
             finally:
                 self._throttle.end()
             return [formatted(result, operation.context)]
+        except asyncio.CancelledError:
+            self._shutdown.raise_if_interrupted(SEND_AGAIN if reads else MAY_BE_DONE)
+            raise
         except TimeoutError:
             message = f"The operation took longer than {seconds:g} seconds and was ended."
             if not reads:

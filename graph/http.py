@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.errors import is_unreachable
 from graph.requests import Refused
+from graph.shutdown import Shutdown
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # The package holds GraphiQL's published bundles and nothing that runs here; ADR 1.
@@ -69,6 +70,33 @@ class RequestId:
             await send(message)
 
         await self.app(scope, receive, send_with_id)
+
+
+class Interruption:
+    """Answers 503 to requests that outlive the grace period of a server that stops."""
+
+    def __init__(self, app: ASGIApp, shutdown: Shutdown) -> None:
+        self.app = app
+        self.shutdown = shutdown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        is_answered = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        try:
+            with self.shutdown.interruptible():
+                await self.app(scope, receive, send_and_note)
+        except Refused as refused:
+            if not is_answered:
+                answer = JSONResponse({"errors": refused.errors}, refused.status, refused.headers)
+                await answer(scope, receive, send)
 
 
 health = APIRouter(prefix="/health")

@@ -11,6 +11,7 @@ from enum import IntEnum
 from functools import partial
 from typing import Any, Final
 
+from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -23,6 +24,7 @@ from graph.live import Live
 from graph.rendering import dump
 from graph.requests import BadRequest, Refused, Request, read_json
 from graph.results import Results
+from graph.shutdown import Shutdown, shutting_down
 from graph.throttle import Throttle
 from graph.websocket_protocol import (
     FAREWELL_SECONDS,
@@ -80,12 +82,14 @@ class Sockets:
         execution: Execution,
         live: Live,
         limits: Limits,
+        shutdown: Shutdown,
     ) -> None:
         self.gate = gate
         self.throttle = throttle
         self.execution = execution
         self.live = live
         self.limits = limits
+        self.shutdown = shutdown
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,6 +119,8 @@ class _Socket:
         self.address = client_network(websocket.scope)
         extensions = websocket.scope.get("extensions", {})
         self.protocol: WebSocketProtocol | None = extensions.get(FRAMES)
+        if self.protocol:
+            self.protocol.stays_open = True
         self.context: Context | None = None  # until the caller is known
         self.watch: asyncio.Task[None] | None = None
         self.operations: dict[str, asyncio.Task[None]] = {}
@@ -126,7 +132,8 @@ class _Socket:
         timer = asyncio.get_running_loop().call_later(self.limits.init_seconds, self._too_late)
         try:
             ends: set[asyncio.Future[Any]] = {reader, self.closing}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            with self.sockets.shutdown.announced_to(self._close_when_done):
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
             tasks = [reader, *self.operations.values(), *([self.watch] if self.watch else [])]
@@ -148,6 +155,11 @@ class _Socket:
     def close(self, code: Close, reason: str) -> None:
         if not self.closing.done():
             self.closing.set_result(_Closed(code, reason))
+
+    def _close_when_done(self) -> None:
+        """Close the socket of a server that stops, once all operations are answered."""
+        if self.sockets.shutdown.has_begun and not self.operations:
+            self.close(Close.RESTART, "Service restart: come back with your last cursor")
 
     def _too_late(self) -> None:
         if self.context is None:
@@ -195,6 +207,7 @@ class _Socket:
             case {"type": "complete", "id": str(id_)}:
                 if task := self.operations.pop(id_, None):
                     task.cancel()
+                    self._close_when_done()
             case _:
                 raise _Closed(Close.BAD_REQUEST, "Invalid message")
 
@@ -241,6 +254,10 @@ class _Socket:
             request = Request.of(payload)
         except BadRequest as error:
             raise _Closed(Close.BAD_REQUEST, error.message) from None
+        if self.sockets.shutdown.has_begun:
+            errors = shutting_down().errors
+            await self._send(dump({"id": id_, "type": "error", "payload": errors}))
+            return
         if len(self.operations) >= self.limits.operations:
             message = f"A socket can have {self.limits.operations} operations at once."
             told = Refused("TOO_MANY_OPERATIONS", message).errors
@@ -254,17 +271,9 @@ class _Socket:
         before = b'{"id":%b,"type":"next","payload":' % quoted
         last = b'{"id":%b,"type":"complete"}' % quoted
         try:
-            context = await self.sockets.gate.still(self.websocket.scope, known)
-            self.sockets.throttle.admit(context.throttled_as)
-            operation = await self.sockets.execution.prepare(request, context)
-            write = partial(self._write, id_, asyncio.current_task(), before)
-            coming = self.live.results(operation, write if self.protocol else None)
-            async with aclosing(coming):
-                async for results in coming:
-                    await self._send_results(before, results)
-            if context.feed.stopping:
-                self.close(Close.RESTART, "Service restart: come back with your last cursor")
-                return
+            with self.sockets.shutdown.interruptible():
+                if not await self._execute(id_, request, known, before):
+                    last = b""
         except Refused as refused:
             last = dump({"id": id_, "type": "error", "payload": refused.errors})
         except (_Closed, *_GONE):
@@ -272,8 +281,27 @@ class _Socket:
         # The id is free before the client can hear of it.
         if self.operations.get(id_) is asyncio.current_task():
             del self.operations[id_]
-            with suppress(_Closed, *_GONE):
-                await self._send(last)
+            if last:
+                with suppress(_Closed, *_GONE):
+                    await self._send(last)
+            self._close_when_done()
+
+    async def _execute(self, id_: str, request: Request, known: Context, before: bytes) -> bool:
+        """Send all results. Return False for a subscription that goes on after a restart."""
+        context = await self.sockets.gate.still(self.websocket.scope, known)
+        self.sockets.throttle.admit(context.throttled_as)
+        operation = await self.sockets.execution.prepare(request, context)
+        write = partial(self._write, id_, asyncio.current_task(), before)
+        coming = self.live.results(operation, write if self.protocol else None)
+        subscribes = operation.type is OperationType.SUBSCRIPTION
+        try:
+            async with aclosing(coming):
+                async for results in coming:
+                    await self._send_results(before, results)
+        except asyncio.CancelledError:
+            if not (subscribes and self.sockets.shutdown.is_over):
+                raise
+        return not (subscribes and context.feed.stopping)
 
     async def _send_results(self, before: bytes, results: Results) -> None:
         if self.protocol is None:

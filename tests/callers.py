@@ -21,6 +21,7 @@ from graph.live import Live
 from graph.requests import Refused, Request
 from graph.results import Results
 from graph.schema import schema
+from graph.shutdown import Shutdown
 from graph.throttle import Throttle
 from graph.trusted import TrustedDocuments, TrustedMode
 from users.events import Actor
@@ -33,6 +34,7 @@ EXECUTION = Execution(
     TrustedDocuments(TrustedMode.OFF, {}),
     Throttle(None, 1_000, 1_000),
     Seconds(60, 60),
+    Shutdown(60),
 )
 SETS = [frozenset(some) for n in range(len(Scope) + 1) for some in combinations(Scope, n)]
 

@@ -17,6 +17,7 @@ from graph.execution import _Turns
 from graph.gate import Gate
 from graph.requests import Refused
 from graph.settings import Settings
+from graph.shutdown import Shutdown
 from graph.sockets import PROTOCOL, Limits, Sockets
 from graph.throttle import Throttle
 from tests.client import Client, count, serving
@@ -217,7 +218,7 @@ async def test_those_whose_token_is_looked_at_are_bounded_and_stay(
     monkeypatch.setattr(Gate, "context", context)
     none: Any = None
     origins = Origins(None, frozenset())
-    sockets = Sockets(gate, origins, gate.throttle, none, none, Limits(60, 60, 1))
+    sockets = Sockets(gate, origins, gate.throttle, none, none, Limits(60, 60, 1), Shutdown(60))
     init = {"type": "websocket.receive", "text": '{"type":"connection_init"}'}
 
     async def connect(*says: Any) -> Any:
@@ -264,7 +265,13 @@ async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
     gate = Gate(Throttle(None, 1, 1), open=False, watch_seconds=1)
     none: Any = None
     sockets = Sockets(
-        gate, Origins(None, frozenset()), gate.throttle, none, none, Limits(60, 60, 1)
+        gate,
+        Origins(None, frozenset()),
+        gate.throttle,
+        none,
+        none,
+        Limits(60, 60, 1),
+        Shutdown(60),
     )
     admitted = asyncio.Event()
 

@@ -1,0 +1,151 @@
+"""The end of a server process: what is in progress gets a grace period, then an error."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from asyncio import Task
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Final
+
+from graph.requests import Refused
+
+SEND_AGAIN: Final = "The server is shutting down and did not complete this request. Send it again."
+MAY_BE_DONE: Final = (
+    "The server is shutting down and interrupted this request. Its changes may have been made: "
+    "check them, or send it again with the same idempotency key."
+)
+# Seconds after the grace period until the server closes the connections that are left.
+SHUTDOWN_MARGIN: Final = 2
+# For what was interrupted to end its transactions. It is interrupted again after that: a statement
+# of SQLite's that waits for the lock of another process cannot be.
+_CLEANUP_SECONDS: Final = 1.0
+
+
+def shutting_down(message: str = SEND_AGAIN) -> Refused:
+    return Refused("SHUTTING_DOWN", message, 503, {"retry-after": "1"})
+
+
+class Shutdown:
+    """Knows what is in progress. `seconds` is the grace period, which begins with the signal."""
+
+    def __init__(self, seconds: float) -> None:
+        self.has_begun = False
+        self.is_over = False
+        self._seconds = seconds
+        self.running: set[Task[Any]] = set()
+        self.interrupted: Counter[Task[Any]] = Counter()
+        self._listeners: set[Callable[[], None]] = set()
+
+    def begin(self) -> None:
+        if self.has_begun:
+            return
+        self.has_begun = True
+        for listener in list(self._listeners):
+            listener()
+        asyncio.get_running_loop().call_later(self._seconds, self._interrupt)
+
+    @contextmanager
+    def announced_to(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Call the listener when the grace period begins, which may be now."""
+        self._listeners.add(listener)
+        try:
+            if self.has_begun:
+                listener()
+            yield
+        finally:
+            self._listeners.discard(listener)
+
+    def interruptible(self) -> "_Interruptible":
+        """Run a block that is interrupted at the end of the grace period.
+
+        The block raises Refused then. After that, no block is entered any more.
+        """
+        return _Interruptible(self)
+
+    def check(self) -> None:
+        """Raise Refused after the grace period."""
+        if self.is_over:
+            raise shutting_down()
+
+    def raise_if_interrupted(self, message: str) -> None:
+        """Raise Refused with this message instead of the CancelledError that is being handled.
+
+        For code inside an interruptible block that knows what the request may have done.
+        """
+        if asyncio.current_task() in self.interrupted:
+            raise shutting_down(message) from None
+
+    async def finish(self) -> None:
+        """Wait for what is in progress to end, before what it uses is closed."""
+        self._interrupt()
+        if self.running:
+            await asyncio.wait(self.running, timeout=_CLEANUP_SECONDS)
+        self.has_begun = self.is_over = False  # the application can be started again
+
+    def _interrupt(self) -> None:
+        self.is_over = True
+        for task in self.running:
+            self.interrupted[task] += 1
+            task.cancel()
+        if self.running:
+            asyncio.get_running_loop().call_later(_CLEANUP_SECONDS, self._interrupt)
+
+
+class _Interruptible:
+    """A class, because a generator costs three times as much, for every request."""
+
+    __slots__ = ("_is_outermost", "_shutdown", "_task")
+    _task: Task[Any]
+
+    def __init__(self, shutdown: Shutdown) -> None:
+        self._shutdown = shutdown
+
+    def __enter__(self) -> None:
+        shutdown = self._shutdown
+        shutdown.check()
+        task = asyncio.current_task()
+        assert task
+        self._task = task
+        self._is_outermost = task not in shutdown.running
+        shutdown.running.add(task)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        shutdown, task = self._shutdown, self._task
+        if self._is_outermost:
+            shutdown.running.discard(task)
+        if times := shutdown.interrupted.pop(task, 0):
+            for _ in range(times):
+                task.uncancel()
+            if kind is asyncio.CancelledError:
+                raise shutting_down() from None
+
+
+def stop_with_parent(seconds: float) -> None:
+    """Stop this server process when its parent is gone, if it is a worker of one.
+
+    A parent that was killed cannot stop its workers. They would keep the port, and answer with old
+    settings beside the server that is started next. A worker that has not stopped after so many
+    seconds is ended.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(seconds)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="parent").start()
