@@ -28,6 +28,7 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "x-frame-options": "deny",
     "x-permitted-cross-domain-policies": "none",
 }
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _HSTS: Final = "max-age=31536000; includeSubDomains"
 _HEALTH: Final = frozenset({"/health/live", "/health/ready"})
 # Either makes a browser ask before it sends a request from another site; Apollo Router's names.
@@ -143,7 +144,11 @@ def _name(host: str) -> str:
 
 
 def _same(origin: str, host: str) -> bool:
+    """Compare an origin with a Host, which may leave out the port that the scheme implies."""
     try:
-        return host != "" and urlsplit(origin).netloc.lower() == host.lower()
+        parts = urlsplit(origin)
     except ValueError:
         return False
+    port = _DEFAULT_PORTS.get(parts.scheme, "")
+    own, asked = (name.lower().removesuffix(port) for name in (parts.netloc, host))
+    return own == asked != ""

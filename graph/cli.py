@@ -115,24 +115,7 @@ def serve(
     logs.configure(settings.log_format)
     run(settings, prepare)
     listening = _listen(settings)
-    config = uvicorn.Config(
-        "graph.app:from_environment",
-        factory=True,
-        workers=settings.workers,
-        log_config=None,  # `logs` has configured it
-        log_level="warning",
-        access_log=False,  # its lines are below that level, and cost a tenth of the server's time
-        server_header=False,
-        timeout_graceful_shutdown=ceil(settings.shutdown_timeout) + SHUTDOWN_MARGIN,
-        # A worker that is busy, or still starting on a busy machine, is not ended and started anew.
-        timeout_worker_healthcheck=30,
-        http=HTTPProtocol,
-        ws=WebSocketProtocol,
-        ws_max_size=256 * 1024,
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
-        ws_per_message_deflate=False,  # it would hold on to memory for each idle socket
-    )
+    config = _config(settings)
     try:
         if settings.workers == 1:
             _Server(config, settings).run(sockets=[listening])
@@ -144,6 +127,28 @@ def serve(
     finally:
         listening.close()
     console.print("Stopped.")
+
+
+def _config(settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        "graph.app:from_environment",
+        factory=True,
+        workers=settings.workers,
+        log_config=None,  # `logs` has configured it
+        log_level="warning",
+        access_log=False,  # its lines are below that level, and cost a tenth of the server's time
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_timeout,
+        timeout_graceful_shutdown=ceil(settings.shutdown_timeout) + SHUTDOWN_MARGIN,
+        # A worker that is busy, or still starting on a busy machine, is not ended and started anew.
+        timeout_worker_healthcheck=30,
+        http=HTTPProtocol,
+        ws=WebSocketProtocol,
+        ws_max_size=256 * 1024,
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
+        ws_per_message_deflate=False,  # it would hold on to memory for each idle socket
+    )
 
 
 @app.command()

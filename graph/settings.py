@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     sockets_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 20
     caller_watch: Annotated[float, Field(gt=0, le=3600)] = 30
     send_timeout: Annotated[float, Field(gt=0, le=600)] = 10
+    keep_alive_timeout: Annotated[int, Field(ge=1, le=3600)] = 75
     shutdown_timeout: Annotated[float, Field(gt=0, le=600)] = 8
     body_limit: Annotated[int, Field(ge=1024, le=100_000_000)] = 1024 * 1024
     body_timeout: Annotated[float, Field(gt=0, le=600)] = 10

@@ -106,6 +106,32 @@ def test_without_names_any_is_right_but_no_page_is_without_a_host() -> None:
         origins.check(Headers({"origin": "null"}))
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "same"),
+    [
+        ("https://roster.test", "roster.test:443", True),
+        ("https://roster.test:443", "roster.test", True),
+        ("http://roster.test", "ROSTER.test:80", True),
+        ("https://[::1]", "[::1]:443", True),
+        ("https://roster.test:8443", "roster.test:8443", True),
+        ("https://roster.test:8443", "roster.test", False),
+        ("https://roster.test", "roster.test:80", False),
+        ("http://roster.test", "roster.test:443", False),
+        ("https://:443", "", False),
+    ],
+)
+def test_a_port_that_the_scheme_implies_makes_no_difference(
+    origin: str, host: str, *, same: bool
+) -> None:
+    origins = Origins(None, frozenset())
+    if same:
+        origins.check(Headers({"origin": origin, "host": host}))
+        return
+    with pytest.raises(Refused) as caught:
+        origins.check(Headers({"origin": origin, "host": host}))
+    assert caught.value.code == "CROSS_ORIGIN"
+
+
 @sqlite
 async def test_pages_of_an_allowed_origin_may_ask(database_url: str) -> None:
     settings = Settings(database_url=database_url, cors_origins=[APP])

@@ -134,3 +134,20 @@ async def test_the_proxy_redirects_to_its_own_name(tmp_path: Path) -> None:
         assert answer.status_code == 301
         assert answer.headers["location"] == "https://roster.example.com/graphql?query=x"
         assert kept == []
+
+
+@sqlite
+async def test_a_page_of_the_proxy_on_any_port_is_this_servers_own(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with (
+        production(database_url) as server,
+        nginx(tmp_path, httpx.URL(server.url).port or 0) as proxy,
+        httpx.AsyncClient(verify=proxy.trusting, timeout=20) as http,
+    ):
+        for origin, expected in ((proxy.url, 200), ("https://127.0.0.1:1", 403)):
+            headers = {"authorization": bearer(), "origin": origin}
+            answer = await http.post(
+                f"{proxy.url}/graphql", json={"query": "{ __typename }"}, headers=headers
+            )
+            assert answer.status_code == expected

@@ -12,6 +12,8 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from db.migrate import newest
+from graph.cli import _config
+from graph.settings import Settings
 from tests.conftest import postgres
 from tests.process import MEASURED, free_port, run, serving_process, start, visiting
 
@@ -221,3 +223,15 @@ async def test_a_database_that_goes_away_is_told_and_comes_back_by_itself(
         log, _ = await process.communicate()
     assert log.count(b"database unreachable") == 2
     assert b"Traceback" not in log
+
+
+async def test_an_idle_connection_is_closed_after_the_time_of_the_settings(tmp_path: Path) -> None:
+    assert _config(Settings()).timeout_keep_alive == 75  # longer than balancers keep one: 60 s
+    async with serving_process(tmp_path, ROSTER_KEEP_ALIVE_TIMEOUT="1") as (_, url):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"GET /health/live HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        async with asyncio.timeout(60):
+            answer = await reader.read()  # until the server closes it
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b'{"status":"ok"}')

@@ -29,6 +29,7 @@ def test_the_defaults_are_a_development_server_on_this_machine(
         "sockets_per_caller": 10_000,
         "caller_watch": 30,
         "send_timeout": 10,
+        "keep_alive_timeout": 75,
         "shutdown_timeout": 8,
         "body_limit": 1024 * 1024,
         "body_timeout": 10,
