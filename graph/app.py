@@ -65,7 +65,10 @@ def create_app(settings: Settings) -> Roster:
         app.state.feed = feed = Feed(database)
         app.state.username_emails = settings.username_emails
         try:
-            with shutdown.announced_to(feed.stop), signals.before_shutdown(shutdown.begin):
+            with (
+                shutdown.announced_to(feed.stop),
+                signals.before_shutdown(shutdown.begin, shutdown.interrupt),
+            ):
                 yield
         finally:
             await shutdown.finish()

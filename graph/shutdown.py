@@ -48,7 +48,7 @@ class Shutdown:
         self.has_begun = True
         for listener in list(self._listeners):
             listener()
-        asyncio.get_running_loop().call_later(self._seconds, self._interrupt)
+        asyncio.get_running_loop().call_later(self._seconds, self.interrupt)
 
     @contextmanager
     def announced_to(self, listener: Callable[[], None]) -> Iterator[None]:
@@ -83,18 +83,19 @@ class Shutdown:
 
     async def finish(self) -> None:
         """Wait for what is in progress to end, before what it uses is closed."""
-        self._interrupt()
+        self.interrupt()
         if self.running:
             await asyncio.wait(self.running, timeout=_CLEANUP_SECONDS)
         self.has_begun = self.is_over = False  # the application can be started again
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """End the grace period."""
         self.is_over = True
         for task in self.running:
             self.interrupted[task] += 1
             task.cancel()
         if self.running:
-            asyncio.get_running_loop().call_later(_CLEANUP_SECONDS, self._interrupt)
+            asyncio.get_running_loop().call_later(_CLEANUP_SECONDS, self.interrupt)
 
 
 class _Interruptible:

@@ -11,11 +11,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def before_shutdown(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` as soon as the server is told to end, and let its own handlers go on.
+def before_shutdown(stop: Callable[[], None], interrupt: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` at the first signal, and `interrupt` at a Ctrl-C after it.
 
-    A server waits for its answers to end before the application hears of anything, and a stream
-    has no end of its own.
+    The server's own handlers run as well. A server waits for its answers to end before it tells the
+    application anything, and a stream has no end of its own. At the second Ctrl-C it waits no more.
     """
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -23,8 +23,13 @@ def before_shutdown(stop: Callable[[], None]) -> Iterator[None]:
         yield
         return
 
+    is_stopping = False
+
     def handle(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(stop)
+        nonlocal is_stopping
+        forced = is_stopping and number == signal.SIGINT
+        is_stopping = True
+        loop.call_soon_threadsafe(interrupt if forced else stop)
         handler = before[signal.Signals(number)]
         if callable(handler):
             handler(number, frame)

@@ -26,7 +26,9 @@ from tests.process import serving_process, visiting
 from tests.sockets import FEED, hear, say, socket, stream, subscribe
 
 CREATED = "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { username } } }"
-EVENTS = {"accept": "text/event-stream"}
+PATIENT: dict[str, Any] = {
+    "ROSTER_SHUTDOWN_TIMEOUT": "60"
+}  # so that no slow machine decides a test
 
 
 @asynccontextmanager
@@ -125,7 +127,7 @@ async def answer(reader: StreamReader) -> tuple[bytes, Any]:
 
 async def test_what_is_in_progress_is_answered_before_a_server_stops(database_url: str) -> None:
     async with (
-        serving_process(ROSTER_DATABASE_URL=database_url) as (process, url),
+        serving_process(ROSTER_DATABASE_URL=database_url, **PATIENT) as (process, url),
         AsyncExitStack() as opened_here,
         asyncio.timeout(60),
     ):
@@ -197,6 +199,42 @@ async def test_what_outlives_the_grace_period_gets_an_error_with_a_code(database
     assert "error" not in log.lower()
 
 
+async def test_requests_of_a_batch_behind_the_one_that_was_interrupted_are_not_executed(
+    database_url: str,
+) -> None:
+    settings: dict[str, Any] = {"ROSTER_DATABASE_URL": database_url, "ROSTER_BATCH_LIMIT": "2"}
+    async with (
+        serving_process(**settings, ROSTER_SHUTDOWN_TIMEOUT="0.5") as (process, url),
+        visiting(url) as http,
+        asyncio.timeout(60),
+        writes_held(database_url),
+    ):
+        batch = [{"query": CREATED, "variables": given(name)} for name in ("first", "second")]
+        post = asyncio.create_task(http.post("/graphql", json=batch))
+        assert (await http.get("/health/live")).status_code == 200  # so that the other is read
+        process.send_signal(signal.SIGTERM)
+        response = await post
+        assert response.status_code == 200
+        assert response.json() == [refused(MAY_BE_DONE), refused(SEND_AGAIN)]
+        await ended(process)
+
+
+async def test_a_second_ctrl_c_ends_the_grace_period(tmp_path: Path) -> None:
+    async with (
+        serving_process(cwd=tmp_path, ROSTER_SHUTDOWN_TIMEOUT="600") as (process, url),
+        asyncio.timeout(60),
+        socket(url) as idle,
+    ):
+        reader, writer = await half_sent(url)
+        process.send_signal(signal.SIGINT)
+        assert await closed(idle) == 1012
+        process.send_signal(signal.SIGINT)
+        unavailable = b"HTTP/1.1 503 Service Unavailable"
+        assert await answer(reader) == (unavailable, refused(SEND_AGAIN))
+        writer.close()
+        await ended(process)
+
+
 def children(pid: int) -> set[int]:
     """Give the processes that a process has started and that still run."""
     found = set()
@@ -251,7 +289,7 @@ async def test_workers_answer_what_is_in_progress_when_their_parent_was_killed(
 ) -> None:
     settings: dict[str, Any] = {"ROSTER_DATABASE_URL": database_url, "ROSTER_WORKERS": "2"}
     async with (
-        serving_process(**settings) as (process, url),
+        serving_process(**settings, **PATIENT) as (process, url),
         AsyncExitStack() as opened_here,
         asyncio.timeout(60),
     ):
@@ -274,7 +312,7 @@ async def test_workers_answer_what_is_in_progress_when_their_parent_was_killed(
 async def test_a_server_of_workers_that_stops_takes_no_more_connections(tmp_path: Path) -> None:
     """None waits in the queue of a socket from which nothing takes connections any more."""
     async with (
-        serving_process(cwd=tmp_path, ROSTER_WORKERS="2") as (process, url),
+        serving_process(cwd=tmp_path, ROSTER_WORKERS="2", **PATIENT) as (process, url),
         asyncio.timeout(60),
     ):
         await until_workers_serve(url, process)
@@ -283,7 +321,7 @@ async def test_a_server_of_workers_that_stops_takes_no_more_connections(tmp_path
         async with visiting(url) as http:
             while True:
                 try:
-                    await http.get("/health/live", timeout=5)
+                    await http.get("/health/live", timeout=30)
                 except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError):
                     break
         writer.write(b'{"query":"{__typename}"}')  # for which the worker still waits
