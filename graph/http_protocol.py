@@ -4,8 +4,8 @@ Request boundaries: its parser, llhttp, ends a request at its head if the head o
 protocol. The body is lost then, or read as another request. Here the same request is parsed without
 the offer, unless it is a WebSocket handshake. ADR 18.
 
-Malformed requests: it answers them at once, although an earlier request of the connection is still
-waiting for its answer and would take this one for it.
+Malformed requests: it answers them immediately, although an earlier request of the connection still
+waits for its answer and would take this one for it.
 
 How long the head of a request can be: its parser takes headers for as long as somebody sends them,
 and keeps them all.
@@ -174,7 +174,7 @@ class HTTPProtocol(HttpToolsProtocol):
             self.send_400_response(message)
 
     def shutdown(self) -> None:
-        """Close after the request that is on its way. uvicorn closes idle connections at once."""
+        """Close after the request that is on its way. uvicorn closes idle connections directly."""
         self._is_stopping = True
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False

@@ -50,7 +50,7 @@ async def status(proxy: Nginx, text: bytes) -> int:
 
 
 @pytest.mark.parametrize("changed", [(), (PASSES_ALL, CONNECTS)], ids=["sample", "passes all"])
-async def test_nobody_puts_a_request_before_that_of_another(
+async def test_a_client_cannot_put_a_request_before_that_of_another_client(
     database_url: str, tmp_path: Path, changed: tuple[str, ...]
 ) -> None:
     """The proxy sends all requests over few connections: what is left of one begins the next."""

@@ -125,7 +125,7 @@ async def answer(reader: StreamReader) -> tuple[bytes, Any]:
     return head.split(b"\r\n")[0], json.loads(body)
 
 
-async def test_what_is_in_progress_is_answered_before_a_server_stops(database_url: str) -> None:
+async def test_requests_in_progress_are_answered_before_the_server_stops(database_url: str) -> None:
     async with (
         serving_process(ROSTER_DATABASE_URL=database_url, **PATIENT) as (process, url),
         AsyncExitStack() as opened_here,
@@ -163,7 +163,9 @@ async def test_what_is_in_progress_is_answered_before_a_server_stops(database_ur
         assert await count(database) == (3, 3)
 
 
-async def test_what_outlives_the_grace_period_gets_an_error_with_a_code(database_url: str) -> None:
+async def test_requests_that_outlive_the_grace_period_get_an_error_with_a_code(
+    database_url: str,
+) -> None:
     settings: dict[str, Any] = {
         "ROSTER_DATABASE_URL": database_url,
         "ROSTER_SHUTDOWN_TIMEOUT": "0.5",
@@ -284,7 +286,7 @@ async def test_workers_end_when_their_parent_was_killed(tmp_path: Path) -> None:
             await http.get("/health/live")
 
 
-async def test_workers_answer_what_is_in_progress_when_their_parent_was_killed(
+async def test_workers_answer_requests_in_progress_when_their_parent_was_killed(
     database_url: str,
 ) -> None:
     settings: dict[str, Any] = {"ROSTER_DATABASE_URL": database_url, "ROSTER_WORKERS": "2"}
@@ -331,7 +333,7 @@ async def test_a_server_of_workers_that_stops_takes_no_more_connections(tmp_path
     assert "Traceback" not in log
 
 
-async def test_interrupted_work_says_what_it_may_have_done() -> None:
+async def test_an_interrupted_request_says_whether_it_may_have_been_executed() -> None:
     """And an outer block does not see the interruption any more."""
     shutdown, began = Shutdown(3600), asyncio.Event()
 
@@ -356,7 +358,7 @@ async def test_interrupted_work_says_what_it_may_have_done() -> None:
     assert task.cancelling() == 0
 
 
-async def test_what_does_not_end_when_it_is_interrupted_is_interrupted_again() -> None:
+async def test_a_request_that_does_not_end_when_interrupted_is_interrupted_again() -> None:
     shutdown, began, times = Shutdown(0), asyncio.Event(), []
 
     async def work() -> None:
@@ -377,7 +379,7 @@ async def test_what_does_not_end_when_it_is_interrupted_is_interrupted_again() -
     assert task.cancelling() == 0
 
 
-async def test_another_cancellation_is_none_of_the_servers() -> None:
+async def test_a_cancellation_that_is_not_the_shutdown_passes_unchanged() -> None:
     shutdown, began = Shutdown(0), asyncio.Event()
 
     async def work() -> None:
@@ -392,7 +394,7 @@ async def test_another_cancellation_is_none_of_the_servers() -> None:
         await task
 
 
-async def test_nothing_is_begun_after_the_grace_period() -> None:
+async def test_no_block_is_entered_after_the_grace_period() -> None:
     shutdown, begun = Shutdown(0), []
     shutdown.begin()
     with shutdown.announced_to(lambda: begun.append(1)):
