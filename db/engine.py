@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 import asyncpg
 import orjson
-from sqlalchemy import literal_column, select, text
+from sqlalchemy import ARRAY, Boolean, Select, String, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
@@ -29,11 +29,13 @@ _EVENT_LOCKS: Final = (
     "relation = 'user_events'::regclass AND mode = 'RowExclusiveLock' AND database = "
     "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-_EVENT_WRITERS: Final = Query(
-    select(literal_column("virtualtransaction").label("name"))
-    .select_from(text("pg_locks"))
-    .where(text(_EVENT_LOCKS))
+_STANDBY: Final = func.pg_is_in_recovery(type_=Boolean()).label("is_standby")
+_WRITERS: Final = f"ARRAY(SELECT virtualtransaction FROM pg_locks WHERE {_EVENT_LOCKS})"  # noqa: S608 - our own text
+_SELECT_WRITERS: Select[Any] = select(  # type: ignore[assignment]  # its columns are read by name
+    _STANDBY, literal_column(_WRITERS, ARRAY(String())).label("names")
 )
+_EVENT_WRITERS: Final = Query(_SELECT_WRITERS)
+_IS_STANDBY: Final = Query(select(_STANDBY))
 _EVENT_TRANSACTIONS: Final = text(
     "SELECT pid, application_name, state, "  # noqa: S608 - our own text
     "EXTRACT(epoch FROM clock_timestamp() - xact_start)::float AS seconds "
@@ -49,6 +51,10 @@ _OPTIONS: Mapping[str, Any] = {
     "json_serializer": lambda value: orjson.dumps(value).decode(),
     "json_deserializer": orjson.loads,
 }
+
+
+class StandbyError(ConnectionError):
+    """Only the primary can tell, and this server is a standby that may be behind it."""
 
 
 class Database:
@@ -205,17 +211,28 @@ class Database:
                     await connection.invalidate(error)
                 raise
 
+    async def check_primary(self) -> None:
+        """Raise StandbyError on a standby, which may be behind what was read from the primary."""
+        if self.is_sqlite:
+            return
+        [found] = await self.reader.rows(_IS_STANDBY, seconds=_LOCKS_SECONDS)
+        if found.is_standby:
+            raise StandbyError("the database is a standby")
+
     async def event_writers(self) -> frozenset[str]:
         """Name the transactions that may have an event to commit; each once only, for ever.
 
         PostgreSQL gives ids out as events are inserted, and lets others see them as transactions
         end, in any order: whoever inserts holds this lock from before the id until after the
-        commit. SQLite has one writer, whose events are the last.
+        commit. SQLite has one writer, whose events are the last. A standby sees no writers, though
+        the primary has some: there StandbyError is raised.
         """
         if self.is_sqlite:
             return frozenset()
-        rows = await self.reader.rows(_EVENT_WRITERS, seconds=_LOCKS_SECONDS)
-        return frozenset(row.name for row in rows)
+        [found] = await self.reader.rows(_EVENT_WRITERS, seconds=_LOCKS_SECONDS)
+        if found.is_standby:
+            raise StandbyError("the database is a standby")
+        return frozenset(found.names)
 
     async def describe_event_writers(self, names: Collection[str]) -> Sequence[Mapping[str, Any]]:
         """Return what PostgreSQL tells of transactions; `event_writers` names them.

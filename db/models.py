@@ -213,6 +213,20 @@ class UserEvent(Model):
     )
 
 
+class FeedEpoch(Model):
+    """A period in which cursors of events are issued: the newest row is the current one.
+
+    `epoch_id` is random. It is part of the mark of every cursor (`users/anchors.py`).
+    """
+
+    __tablename__ = "feed_epochs"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    epoch_id: Mapped[str] = mapped_column(code_point_text(32))
+    began_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    reason: Mapped[str | None] = mapped_column(code_point_text(REASON_LENGTH))
+
+
 class IdempotencyKey(Model):
     """A request that can be sent again: what was answered, so that it is not done twice.
 

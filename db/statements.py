@@ -20,6 +20,7 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    literal_column,
     null,
     or_,
     outerjoin,
@@ -44,6 +45,7 @@ from db.models import (
     ActorKind,
     ApiKey,
     Change,
+    FeedEpoch,
     FormerExternalId,
     IdempotencyKey,
     IdentityKey,
@@ -61,7 +63,16 @@ _API_KEYS = cast("Table", ApiKey.__table__)
 _FORMER_IDS = cast("Table", FormerExternalId.__table__)
 _KEPT = 256  # lists of each kind that are prepared: callers choose columns and orders
 USER_COLUMNS = tuple(c for c in _USERS.c if not c.key.endswith("_key"))
-EVENT_COLUMNS = tuple(_EVENTS.c)
+# The epoch comes with each event, because its cursor depends on it. The subquery refers to nothing
+# outside, so both databases run it once for each statement.
+EPOCH = (
+    select(FeedEpoch.epoch_id)
+    .order_by(FeedEpoch.id.desc())
+    .limit(literal_column("1"))
+    .scalar_subquery()
+    .label("epoch")
+)
+EVENT_COLUMNS = (*_EVENTS.c, EPOCH)
 
 
 def user_by(
@@ -297,19 +308,29 @@ def events_between(after: int, until: int, filter: EventFilter, limit: int) -> S
     return matching.order_by(UserEvent.id).limit(limit)
 
 
-EVENTS_AFTER = (
+EVENTS_FROM = (
     select(*EVENT_COLUMNS)
-    .where(UserEvent.id > bindparam("after"))
+    .where(UserEvent.id >= bindparam("first"))
     .order_by(UserEvent.id)
     .limit(bindparam("limit"))
 )
-EVENTS_UNTIL = EVENTS_AFTER.where(UserEvent.id <= bindparam("until"))
-LAST_EVENT_ID = select(func.coalesce(func.max(UserEvent.id), 0).label("last"))
-LAST_ERASURE_ID = LAST_EVENT_ID.where(UserEvent.type == UserEventType.ERASED)
+EVENTS_UNTIL = EVENTS_FROM.where(UserEvent.id <= bindparam("until"))
+# What an anchor is made of: see `users/anchors.py`.
+ANCHOR_COLUMNS = (
+    UserEvent.id,
+    UserEvent.user_id,
+    UserEvent.type,
+    UserEvent.at,
+    UserEvent.version_after,
+    EPOCH,
+)
+NEWEST_EVENT = select(*ANCHOR_COLUMNS).order_by(UserEvent.id.desc()).limit(literal_column("1"))
+EVENT_BY_ID = select(*ANCHOR_COLUMNS).where(UserEvent.id == bindparam("id"))
+NEWEST_ERASURE = NEWEST_EVENT.where(UserEvent.type == UserEventType.ERASED)
 
 
-def event_ids(after: int) -> Select[int]:
-    return select(UserEvent.id).where(UserEvent.id > after).order_by(UserEvent.id)
+def anchors_after(after: int) -> Select[Any]:
+    return select(*ANCHOR_COLUMNS).where(UserEvent.id > after).order_by(UserEvent.id)
 
 
 def _all(conditions: Sequence[Condition]) -> Condition | None:
@@ -367,6 +388,7 @@ def histories(*, after: bool, before: bool, from_end: bool) -> Query:
     )
 
 
+ADD_FEED_EPOCH = insert(FeedEpoch).returning(FeedEpoch.id)
 IDENTITY_KEY = select(IdentityKey.key, IdentityKey.secret_verifier)
 SET_SECRET = update(IdentityKey).values(secret_verifier=bindparam("verifier"))
 FORMER_ID_COLUMNS = tuple(_FORMER_IDS.c)

@@ -1,4 +1,4 @@
-"""The command line: `roster serve`, `migrate`, `demo` and so on; `key` and `external-id` apart."""
+"""The command line: `roster serve`, `migrate` and so on; groups of commands are apart."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from uvicorn.supervisors import Multiprocess
 
 from db import migrate as migrations
 from db.engine import Database
-from graph import cli_external_ids, cli_keys, logs
+from graph import cli_external_ids, cli_feed, cli_keys, logs
 from graph.command import (
     CannotStart,
     console,
@@ -45,6 +45,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_keys.app, name="key")
 app.add_typer(cli_external_ids.app, name="external-id")
+app.add_typer(cli_feed.app, name="feed")
 
 
 class _Server(uvicorn.Server):

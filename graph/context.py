@@ -23,7 +23,9 @@ from db.statements import (
     USERS_BY_USERNAME,
     histories,
 )
+from graph.errors import InvalidCursor
 from graph.turns import Turns
+from users.anchors import Anchor, InvalidAnchor, verify
 from users.at_once import add_at_once
 from users.feed import Feed
 from users.former_ids import unreleased
@@ -205,6 +207,19 @@ class Context:
         """
         settled = await self.feed.horizon()
         return MAX_EVENT_ID if settled is None else settled
+
+    async def verify(self, anchors: Sequence[Anchor]) -> None:
+        """Raise InvalidCursor unless the events of all cursors exist unchanged.
+
+        To be called after the page was read: what is there then was there before. The other way
+        round, a restore between the two could go unnoticed.
+        """
+        if not anchors:
+            return
+        try:
+            await verify(anchors, self.events_by_id.load, self._database.check_primary)
+        except InvalidAnchor:
+            raise InvalidCursor from None
 
     def history(self, window: Window) -> DataLoader[int, Rows]:
         """Load the same window of the histories of all the users it is asked for."""

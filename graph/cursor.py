@@ -22,6 +22,10 @@ class MalformedCursor(ValueError):
     """Not a cursor of this list; the message says so to people."""
 
 
+class OtherOrder(MalformedCursor):
+    """A cursor of a list in another order."""
+
+
 def encoder(order: str, position: Callable[[Any], Position]) -> Callable[[Any], str]:
     """Make what gives the cursors of an order, of rows whose `position` says where they stand."""
     dumps, base64_of = orjson.dumps, binascii.b2a_base64
@@ -41,9 +45,7 @@ def decode(text: str, order: str, decoders: Sequence[Decoder]) -> Position:
     """Read a cursor of `order`; each decoder checks and turns one value, or raises ValueError."""
     found, values = _read(text)
     if found != order:
-        raise MalformedCursor(
-            "This cursor belongs to a list in another order. Begin again without it."
-        )
+        raise OtherOrder("This cursor belongs to a list in another order. Begin again without it.")
     try:
         return tuple(decode(value) for decode, value in zip(decoders, values, strict=True))
     except (TypeError, ValueError, OverflowError):
@@ -72,6 +74,12 @@ def moment(value: Any) -> datetime:
 
 def row_id(value: Any) -> int:
     if type(value) is not int or not 0 < value < 2**63:
+        raise ValueError
+    return value
+
+
+def mark(value: Any) -> str:
+    if not isinstance(value, str) or not value:
         raise ValueError
     return value
 

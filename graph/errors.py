@@ -31,6 +31,17 @@ class InputError(GraphQLError):
         super().__init__(message, extensions={"code": code})
 
 
+class InvalidCursor(InputError):
+    """A cursor of an event that this directory does not have, or not any more."""
+
+    def __init__(self) -> None:
+        message = (
+            "This cursor is not valid in this directory, or not any longer. "
+            "Start again from a list, without a cursor."
+        )
+        super().__init__(message, "INVALID_CURSOR")
+
+
 class Forbidden(GraphQLError):
     """The caller may not read what the field gives."""
 

@@ -13,6 +13,7 @@ import structlog
 from graph.errors import SignedOut
 from graph.results import Results
 from graph.subscriptions import Following
+from users.anchors import InvalidAnchor
 from users.event_pages import Event
 from users.places import Place
 
@@ -41,7 +42,7 @@ class Groups:
         if not place.is_plain:
             return
         group = self._groups.get(asked)
-        if group is None:
+        if group is None or group.task.done():
             group = self._groups[asked] = _Group(place.another(), make)
         if place.position < group.place.position:
             return
@@ -93,6 +94,8 @@ class _Group:
                     await self._give(list(self.members), events)
                 self._given = self.place.position
                 await self.place.news()
+        except InvalidAnchor:
+            pass  # of which each member's own place tells, too
         except Exception:
             log.exception("a group of subscribers stumbled")
         finally:  # and all go on by themselves

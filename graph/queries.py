@@ -36,7 +36,7 @@ from graph.scalars import Json
 from graph.selection import names_below
 from graph.types.node import Node
 from graph.types.user import User, UserConnection, Users, columns_of
-from graph.types.user_event import UserEvent, UserEventConnection, decode_cursor
+from graph.types.user_event import EventWindow, UserEvent, UserEventConnection
 from users import policy
 from users.identity import email_key, external_id_key, username_key
 
@@ -168,10 +168,12 @@ class Query:
         if not policy.reads_history(info.context.caller):
             raise Forbidden("You may not read everybody's history.")
         wanted = filter.read() if filter else EventFilter()
-        asked = window(first, after, last, before, decode_cursor)
+        asked = EventWindow.read(first, after, last, before)
         settled = await info.context.feed.horizon()
         listing = events_listing(wanted, settled)
-        return UserEventConnection.of(await read_page(info.context, listing, asked))
+        found = await read_page(info.context, listing, asked.window)
+        await info.context.verify(asked.anchors)
+        return UserEventConnection.of(found)
 
     @strawberry.field(
         description="All that is held about a person, as one document: `user`, `history`, and "

@@ -1,37 +1,44 @@
 """What can be followed live."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Annotated, cast
 
 import strawberry
+from graphql import GraphQLError, located_error
 
 from db.filters import EventFilter
 from db.models import UserStatus
 from graph.context import Context, GraphInfo
-from graph.cursor import MalformedCursor
-from graph.errors import Forbidden, InputError, SignedOut
+from graph.errors import Forbidden, InvalidCursor, SignedOut
 from graph.inputs.user_events import UserEventFilter
 from graph.types.user_event import UserEvent, decode_cursor
 from users import policy
+from users.anchors import Anchor, InvalidAnchor
 from users.event_pages import Event
 from users.places import Place
 from users.service import now
 
+Locate = Callable[[GraphQLError], GraphQLError]
 Meanwhile = Callable[["Following", Place], Awaitable[None]]
 
 
 class Following:
     """A subscription to events: the events themselves, those of one moment together.
 
-    `Live` makes results of them. Raises SignedOut when the caller's rights have ended.
+    `Live` makes results of them. Raises SignedOut when the caller's rights have ended, and
+    InvalidCursor when the database does not have the events (any more) that were given before.
     """
 
-    def __init__(self, context: Context, after: int | None, wanted: EventFilter) -> None:
+    def __init__(
+        self, context: Context, after: Anchor | None, wanted: EventFilter, locate: Locate
+    ) -> None:
         # What is done whenever all that there is has been given.
         self.meanwhile: Meanwhile = _nothing
         self._context = context
         self._after = after
         self._wanted = wanted
+        self._locate = locate
         self._status: UserStatus | None = None
         self._is_switched_off: Callable[[], bool]
         self.place: Place  # as soon as it is iterated over
@@ -43,12 +50,18 @@ class Following:
             async with feed.following(self._after, self._wanted) as place:
                 self.place = place
                 while not place.is_over:
-                    if events := await place.read():
+                    if events := await self._read(place):
                         if not self.has_rights() or not await self.is_still_let_in():
                             raise SignedOut
                         yield events
                     await self.meanwhile(self, place)
                     await place.news()
+
+    async def _read(self, place: Place) -> Sequence[Event]:
+        try:
+            return await place.read()
+        except InvalidAnchor:
+            raise self._locate(InvalidCursor()) from None
 
     @property
     def token(self) -> str | None:
@@ -71,6 +84,12 @@ class Following:
         return user and user.status
 
 
+def _locate(info: GraphInfo, error: GraphQLError) -> GraphQLError:
+    """Locate an error at the field, as one that its resolver raises."""
+    raw = info._raw_info  # noqa: SLF001 - Info offers no nodes of fields
+    return located_error(error, raw.field_nodes, raw.path.as_list())
+
+
 async def _nothing(*_: object) -> None:
     pass
 
@@ -82,7 +101,8 @@ class Subscription:
     @strawberry.subscription(
         description="What happens to all users: every event exactly once and in the order of "
         "`userEvents`. Whoever comes back with the cursor of the last event they have had misses "
-        "none. It ends with an error `UNAUTHENTICATED` when the caller's rights do."
+        "none. It ends with an error `UNAUTHENTICATED` when the caller's rights do, and with "
+        "`INVALID_CURSOR` if a restore of the database has lost events: start again from a list."
     )
     def user_events(
         self,
@@ -91,7 +111,8 @@ class Subscription:
             str | None,
             strawberry.argument(
                 description="The cursor of any event, wherever it was read: what came after it is "
-                "replayed first. Without it the feed begins with what happens from now on."
+                "replayed first. An error `INVALID_CURSOR` if the event does not exist (any more). "
+                "Without it the feed begins with what happens from now on."
             ),
         ] = None,
         filter: Annotated[
@@ -101,9 +122,6 @@ class Subscription:
         if not policy.reads_history(info.context.caller):
             raise Forbidden("You may not read everybody's history.")
         wanted = filter.read() if filter else EventFilter()
-        try:
-            position = None if after is None else decode_cursor(after)
-        except MalformedCursor as error:
-            raise InputError(str(error), "INVALID_CURSOR") from None
-        following = Following(info.context, None if position is None else int(position[0]), wanted)
+        position = None if after is None else decode_cursor(after)
+        following = Following(info.context, position, wanted, partial(_locate, info))
         return cast("AsyncGenerator[UserEvent, None]", following)

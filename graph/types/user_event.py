@@ -1,30 +1,66 @@
 """An event as clients see it, and the connection that a history is."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Self, cast
 
 import strawberry
 
+from db.listing import Window
 from db.models import UserEventType
 from graph import cursor as cursors
 from graph import ids
 from graph.context import GraphInfo
+from graph.errors import InputError, InvalidCursor
+from graph.page import window
 from graph.types.node import Node, PageInfo
 from graph.types.view import Many, One, View, itself
+from users.anchors import Anchor
 
 if TYPE_CHECKING:
     from graph.types.user import User
 
 _ORDER = "events"
-
-
-def decode_cursor(text: str) -> cursors.Position:
-    return cursors.decode(text, _ORDER, [cursors.row_id])
+_CURSOR = (
+    "The event's place among all events. Valid as long as the event exists: if a restore of the "
+    "database has lost it, the cursor is rejected with `INVALID_CURSOR`. Start again from a list."
+)
 
 
 _id = ids.encoder("UserEvent")
-encode_cursor = cursors.encoder(_ORDER, lambda event: (event.id,))
+encode_cursor = cursors.encoder(_ORDER, Anchor.of)
+
+
+def decode_cursor(text: str) -> Anchor:
+    """Read a cursor of an event; `Context.verify` tells whether the event exists.
+
+    Raises InvalidCursor. A cursor of another list has a message of its own.
+    """
+    try:
+        return Anchor(*cursors.decode(text, _ORDER, [cursors.row_id, cursors.mark]))
+    except cursors.OtherOrder as error:
+        raise InputError(str(error), "INVALID_CURSOR") from None
+    except cursors.MalformedCursor:
+        raise InvalidCursor from None
+
+
+@dataclass(frozen=True, slots=True)
+class EventWindow:
+    """A part of a list of events, and the anchors of its cursors, to be verified."""
+
+    window: Window
+    anchors: Sequence[Anchor]
+
+    @classmethod
+    def read(
+        cls, first: int | None, after: str | None, last: int | None, before: str | None
+    ) -> Self:
+        asked = window(first, after, last, before, decode_cursor)
+        anchors = [Anchor(*place) for place in (asked.after, asked.before) if place is not None]
+        after_id, before_id = (place and place[:1] for place in (asked.after, asked.before))
+        return cls(replace(asked, after=after_id, before=before_id), anchors)
 
 
 @strawberry.type(description="Who changed something, as they were known at that moment.")
@@ -76,7 +112,7 @@ class UserEvent(View, Node):
         "version_after": "version_after",
     }
 
-    cursor: str = strawberry.field(description="The event's place among all events.")
+    cursor: str = strawberry.field(description=_CURSOR)
     type: UserEventType = strawberry.field(description="What happened.")
     user_id: strawberry.ID = strawberry.field(description="The id of the user it happened to.")
     at: datetime = strawberry.field(
@@ -109,7 +145,7 @@ class UserEvent(View, Node):
 class UserEventEdge(View):
     __reads__ = {"cursor": encode_cursor, "node": One(UserEvent, itself)}  # noqa: RUF012 - declared in View
 
-    cursor: str = strawberry.field(description="The event's place among all events.")
+    cursor: str = strawberry.field(description=_CURSOR)
     node: UserEvent = strawberry.field(description="The event.")
 
 

@@ -7,12 +7,14 @@ from db import migrate
 from db.engine import Database
 from db.models import Model
 from tests.conftest import opened
+from tests.cursors import cursor_at, id_at
 from tests.process import start
 from users.identity import Email, fold
 
 TABLES = {
     "users",
     "user_events",
+    "feed_epochs",
     "idempotency_keys",
     "api_keys",
     "identity_keys",
@@ -134,3 +136,35 @@ async def test_search_finds_those_who_were_there_before_it(empty_url: str) -> No
         async with database.engine.connect() as connection:
             found = await connection.execute(text("SELECT email_key FROM users ORDER BY id"))
         assert found.all() == [("ada@xn--bcher-kva.example",), ("bob@example.com",)]
+
+
+async def test_each_database_begins_an_epoch_of_its_own(empty_url: str) -> None:
+    epochs = set()
+    async with opened(empty_url) as database:
+        for _ in range(2):
+            await run(database, "upgrade", "head")
+            async with database.engine.connect() as connection:
+                found = await connection.execute(text("SELECT epoch_id FROM feed_epochs"))
+            epochs |= set(found.scalars())
+            await run(database, "downgrade", "0007")
+    assert [len(epoch) for epoch in epochs] == [32, 32]
+
+
+USER_OF_BEFORE = """
+  INSERT INTO users (username, username_key, email, email_key, is_active, status,
+    status_changed_at, version, created_at, updated_at)
+  VALUES ('ada', 'ada', 'ada@b.example', 'ada@b.example', true, 'ACTIVE',
+    '2026-01-31 12:00:00.000000', 1, '2026-01-31 12:00:00.000000', '2026-01-31 12:00:00.000000')"""
+EVENT_OF_BEFORE = """
+  INSERT INTO user_events (user_id, type, at, actor_kind, changes, version_after)
+  VALUES (1, 'CREATED', '2026-01-31 12:00:00.000000', 'system', '[]', 1)"""
+
+
+async def test_events_of_before_have_cursors(empty_url: str) -> None:
+    async with opened(empty_url) as database:
+        await run(database, "upgrade", "0007")
+        async with database.engine.begin() as connection:
+            for statement in (USER_OF_BEFORE, EVENT_OF_BEFORE):
+                await connection.execute(text(statement))
+        await run(database, "upgrade", "head")
+        assert id_at(await cursor_at(database, 1)) == 1

@@ -13,13 +13,14 @@ import pytest
 from graphql import ExecutionResult
 
 from db.models import UserEventType
-from graph import cursor, subscriptions
+from graph import subscriptions
 from graph.context import Context
 from graph.execution import Execution, Operation
 from graph.requests import Refused, Request
 from graph.results import Results
 from tests.callers import EXECUTION, Asking, id_of, linked, service
 from tests.client import Client
+from tests.cursors import cursor_at, id_at
 from tests.users.test_feed import committed, creation, eventually, write
 from users.operations import Update
 from users.policy import EVERY_SCOPE, Caller
@@ -68,7 +69,7 @@ class Subscriber:
 
     def _keep(self, results: Results) -> list[int]:
         found = [orjson.loads(text)["data"]["userEvents"]["cursor"] for text in results.texts]
-        ids = [int(cursor.decode(text, "events", [cursor.row_id])[0]) for text in found]
+        ids = [id_at(text) for text in found]
         self.ids += ids
         telling = asyncio.create_task(self._tell())
         self._telling.add(telling)
@@ -103,8 +104,8 @@ async def grouped(directory: Asking, *members: int) -> None:
     await eventually(are_there)
 
 
-def place(id_: int) -> dict[str, str]:
-    return {"after": cursor.encode("events", [id_])}
+async def place(directory: Asking, id_: int) -> dict[str, str]:
+    return {"after": await cursor_at(directory.database, id_)}
 
 
 async def happen(directory: Asking, name: str) -> int:
@@ -175,7 +176,7 @@ async def test_who_comes_while_a_batch_is_on_its_way(directory: Asking, held: An
         first = await happen(directory, "first")
         await reached.wait()
         late = Subscriber(directory, ADMIN).begin()
-        again = Subscriber(directory, ADMIN).begin(**place(first - 1))
+        again = Subscriber(directory, ADMIN).begin(**await place(directory, first - 1))
         async with subscribed(late, again):
             await grouped(directory, 2)
             second = await happen(directory, "second")
@@ -213,7 +214,7 @@ async def test_the_last_who_leaves_takes_the_group_along(directory: Asking, held
     await reached.wait()
     await gone.stop()
     assert groups(directory) == []
-    another = Subscriber(directory, ADMIN).begin(**place(first - 1))
+    another = Subscriber(directory, ADMIN).begin(**await place(directory, first - 1))
     released.set()
     async with subscribed(another):
         await grouped(directory, 1)
@@ -328,7 +329,8 @@ async def test_the_cursor_of_an_erased_user_leads_into_the_group(
     erase = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
     given = {"id": id_of(GONE), "confirmUsername": "gone", "reason": "asked"}
     assert await client.ask(erase, input=given) == {"errors": []}
-    crowd = [Subscriber(directory, ADMIN).begin(**place(GONE)) for _ in range(2)]
+    gone = await place(directory, GONE)
+    crowd = [Subscriber(directory, ADMIN).begin(**gone) for _ in range(2)]
     async with subscribed(*crowd):
         await grouped(directory, 2)
         last = await happen(directory, "last")
@@ -360,6 +362,22 @@ async def test_a_group_that_stumbles_leaves_its_members_to_themselves(
             assert one.alone == [first]
 
 
+async def test_a_group_that_has_ended_takes_no_subscriber(directory: Asking) -> None:
+    """Its members leave it one after another, and a new subscriber can come in between."""
+    last = Subscriber(directory, ADMIN).begin()
+    await grouped(directory, 1)
+    known = directory.live._groups._groups  # noqa: SLF001 - it is put back to where it was
+    [(asked, ended)] = known.items()
+    await last.stop()
+    await asyncio.gather(ended.task, return_exceptions=True)
+    known[asked] = ended
+    one = Subscriber(directory, ADMIN).begin()
+    async with subscribed(one):
+        await eventually(lambda: groups(directory) not in ([], [ended]))
+        first = await happen(directory, "first")
+        assert await one.until(first) == [first]
+
+
 CREATED = {"filter": {"type": ["CREATED"]}}
 
 
@@ -371,8 +389,9 @@ class Ledger:
         self.following: list[tuple[Subscriber, int, dict[str, Any]]] = []
         self._directory = directory
 
-    def come(self, after: int, wanted: dict[str, Any]) -> None:
-        one = Subscriber(self._directory, ADMIN).begin(**place(after), **wanted)
+    async def come(self, after: int, wanted: dict[str, Any]) -> None:
+        begin = await place(self._directory, after)
+        one = Subscriber(self._directory, ADMIN).begin(**begin, **wanted)
         self.following.append((one, after, wanted))
 
     async def move(self) -> None:
@@ -385,7 +404,7 @@ class Ledger:
             case 2:  # leaves, and comes back with the last they have had
                 self.following.remove((one, after, wanted))
                 had = await one.stop()
-                self.come(had[-1] if had else after, wanted)
+                await self.come(had[-1] if had else after, wanted)
 
     async def settle(self, last: int) -> None:
         events = (await self._directory.everything())[1]
@@ -401,7 +420,7 @@ class Ledger:
 async def test_who_comes_goes_and_stands_still_at_random(directory: Asking, seed: int) -> None:
     ledger = Ledger(directory, seed)
     for n in range(12):
-        ledger.come(FIRST, CREATED if n % 3 == 0 else {})
+        await ledger.come(FIRST, CREATED if n % 3 == 0 else {})
     for n in range(40):
         await happen(directory, f"user{n}")
         if ledger.chance.random() < 0.5:

@@ -16,9 +16,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from db.engine import Database
-from graph import cursor
 from tests.client import CREATE, Client
 from tests.conftest import opened
+from tests.cursors import cursor_at, id_at
 from tests.process import resident, serving_process, visiting
 from tests.sockets import FEED, PROTOCOL, address, ask, event, hear, say, socket, stream, subscribe
 from tests.users.test_feed import Writer, committed
@@ -36,14 +36,6 @@ async def create(url: str, name: str) -> str:
     payload = await ask(url, CREATE, input=given)
     assert payload["errors"] == []
     return str(payload["user"]["id"])
-
-
-def place(id_: int) -> str:
-    return cursor.encode("events", [id_])
-
-
-def id_at(text: str) -> int:
-    return int(cursor.decode(text, "events", [cursor.row_id])[0])
 
 
 async def test_a_subscriber_is_given_what_was_and_what_comes(database_url: str) -> None:
@@ -77,12 +69,13 @@ async def test_server_sent_events_are_the_same_feed(database_url: str) -> None:
     async with serving_process(ROSTER_DATABASE_URL=database_url) as (_, url):
         await create(url, "ada")
         await create(url, "bob")
-        async with stream(url, after=place(1)) as lines:
+        async with stream(url, after=await cursor_at(database_url, 1)) as lines:
             await create(url, "cleo")
             for expected in (2, 3):
                 assert await anext(lines) == "event: next"
                 data = json.loads((await anext(lines)).removeprefix("data: "))
-                assert data["data"]["userEvents"]["cursor"] == place(expected)
+                told = data["data"]["userEvents"]["cursor"]
+                assert told == await cursor_at(database_url, expected)
         async with stream(url, "{ users { totalCount } }") as lines:
             assert [line async for line in lines] == [
                 "event: next",
@@ -134,10 +127,11 @@ async def test_three_servers_and_writers_that_overlap(database_url: str) -> None
     ):
         urls = [one, two, three]
         last = asyncio.get_running_loop().create_future()
-        followers = [
-            asyncio.create_task(reconnecting(urls, place(1), last, seed)) for seed in range(6)
-        ]
         await create(one, "first")
+        first = await cursor_at(database, 1)
+        followers = [
+            asyncio.create_task(reconnecting(urls, first, last, seed)) for seed in range(6)
+        ]
 
         async def write(lane: int) -> None:
             chance = random.Random(lane)  # noqa: S311
@@ -172,10 +166,11 @@ async def test_a_database_that_cuts_all_connections_again_and_again(database_url
         await create(one, "second")
         sockets = [await stack.enter_async_context(socket(url)) for url in (one, one, two, two)]
         for n, live in enumerate(sockets):  # from two places, on each server
-            await subscribe(live, after=place(1 + n % 2))
+            await subscribe(live, after=await cursor_at(database_url, 1 + n % 2))
         last = asyncio.get_running_loop().create_future()
+        first = await cursor_at(database_url, 1)
         followers = [
-            asyncio.create_task(reconnecting([one, two], place(1), last, seed)) for seed in range(3)
+            asyncio.create_task(reconnecting([one, two], first, last, seed)) for seed in range(3)
         ]
 
         async def write(lane: int) -> None:
@@ -248,10 +243,11 @@ async def test_writers_of_two_processes_on_sqlite(database_url: str) -> None:
         opened(database_url) as database,
     ):
         last = asyncio.get_running_loop().create_future()
-        followers = [
-            asyncio.create_task(reconnecting([one, two], place(1), last, seed)) for seed in range(4)
-        ]
         await create(one, "first")
+        first = await cursor_at(database, 1)
+        followers = [
+            asyncio.create_task(reconnecting([one, two], first, last, seed)) for seed in range(4)
+        ]
 
         async def write(lane: int) -> None:
             for n in range(15):
@@ -386,10 +382,11 @@ async def test_the_protocol_and_its_close_codes(database_url: str) -> None:
 async def test_a_server_that_stops_tells_its_subscribers_to_come_back(database_url: str) -> None:
     async with serving_process(ROSTER_DATABASE_URL=database_url) as (process, url):
         await create(url, "ada")
-        async with socket(url) as live, stream(url, after=place(0 + 1)) as lines:
-            await subscribe(live, after=place(1))
+        first = await cursor_at(database_url, 1)
+        async with socket(url) as live, stream(url, after=first) as lines:
+            await subscribe(live, after=first)
             await create(url, "bob")
-            assert (await event(live))["cursor"] == place(2)
+            assert (await event(live))["cursor"] == await cursor_at(database_url, 2)
             assert await anext(lines) == "event: next"
             process.send_signal(signal.SIGTERM)
             assert (await closed(live))[0] == 1012
@@ -440,7 +437,7 @@ async def test_who_takes_nothing_is_closed_and_comes_back_without_a_hole(databas
         ) as slow:
             await say(slow, {"type": "connection_init"})
             assert await hear(slow) == {"type": "connection_ack"}
-            await subscribe(slow, query=long, after=place(1))
+            await subscribe(slow, query=long, after=await cursor_at(database_url, 1))
             while await refused(url):  # for as long as the slow one is counted
                 pass
             assert resident(process.pid) < 300 * 2**20
@@ -450,7 +447,7 @@ async def test_who_takes_nothing_is_closed_and_comes_back_without_a_hole(databas
         ids = [id_at(one["cursor"]) for one in events]
         assert 0 < len(ids) < 2000
         async with socket(url) as live:
-            await subscribe(live, after=place(ids[-1]))
+            await subscribe(live, after=await cursor_at(database_url, ids[-1]))
             while ids[-1] < 2000:
                 ids.append(id_at((await event(live))["cursor"]))
         assert ids == list(range(2, 2001))

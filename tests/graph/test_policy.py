@@ -12,11 +12,12 @@ from sqlalchemy import select
 from strawberry.types.base import StrawberryObjectDefinition
 
 from db.models import UserEvent as Event
-from graph import cursor, ids
+from graph import ids
 from graph.requests import Refused
 from graph.schema import schema
 from graph.types.user_event import UserEvent
 from tests.callers import SETS, Asking, id_of, linked, service
+from tests.cursors import cursor_at
 from users.policy import EVERY_SCOPE, Caller, Scope
 
 READ, WRITE, ERASE, HISTORY = Scope.READ, Scope.WRITE, Scope.ERASE, Scope.HISTORY
@@ -164,7 +165,7 @@ async def read(directory: Asking, name: str, query: str, caller: Caller, key: in
     if name == "UserEvent.user":
         return await of_event(directory, query, caller, key)
     if name.startswith("Subscription"):
-        results = directory.follow(caller, query, after=cursor.encode("events", [1]))
+        results = directory.follow(caller, query, after=await cursor_at(directory.database, 1))
         try:
             async with aclosing(results):
                 first = orjson.loads((await anext(results)).texts[0])

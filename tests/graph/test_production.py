@@ -18,9 +18,9 @@ from sqlalchemy import make_url
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from graph import cursor
 from graph.event_stream import KEEP_ALIVE_SECONDS
 from tests.client import CREATE
+from tests.cursors import cursor_at
 from tests.graph.signing import EC, ISS, PRIVATE, pem, token
 from tests.graph.test_serve import wired
 from tests.process import run, serving_process, visiting
@@ -113,11 +113,17 @@ class Server:
             yield connection
 
     @asynccontextmanager
-    async def stream(self, authorization: str, query: str = FEED) -> AsyncIterator[httpx.Response]:
+    async def stream(
+        self, authorization: str, query: str = FEED, *, replay: bool = True
+    ) -> AsyncIterator[httpx.Response]:
         headers = {"authorization": authorization, "accept": "text/event-stream"}
-        body = {"query": query, "variables": {"after": place(1)}}
+        after = await self.first_cursor() if replay else None
+        body = {"query": query, "variables": {"after": after}}
         async with self.http.stream("POST", "/graphql", json=body, headers=headers) as response:
             yield response
+
+    async def first_cursor(self) -> str:
+        return await cursor_at(self.settings["ROSTER_DATABASE_URL"], 1)
 
     async def log(self) -> str:
         self.process.send_signal(signal.SIGTERM)
@@ -141,10 +147,6 @@ async def closed(connection: ClientConnection) -> tuple[int, str]:
         await asyncio.wait_for(connection.recv(), 20)
     assert caught.value.rcvd
     return caught.value.rcvd.code, caught.value.rcvd.reason
-
-
-def place(id_: int) -> str:
-    return cursor.encode("events", [id_])
 
 
 async def told(response: httpx.Response) -> list[str]:
@@ -217,7 +219,7 @@ async def test_a_token_that_is_not_for_us_opens_nothing(tmp_path: Path) -> None:
             assert (name, answer.status_code) == (name, 401)
             assert answer.headers["www-authenticate"] == INVALID
             assert answer.json() == error("UNAUTHENTICATED", NOT_ACCEPTED)
-            async with server.stream(authorization) as response:
+            async with server.stream(authorization, replay=False) as response:
                 assert response.status_code == 401
             async with server.socket({"authorization": authorization}) as live:
                 assert await closed(live) == (4403, NOT_ACCEPTED)
@@ -278,7 +280,7 @@ async def test_a_token_that_ends_ends_what_it_began(tmp_path: Path) -> None:
             server.socket({"authorization": short}) as live,
         ):
             assert await hear(live) == {"type": "connection_ack"}
-            await subscribe(live, after=place(1))
+            await subscribe(live, after=await server.first_cursor())
             await server.add("ada")
             assert (await event(live))["type"] == "CREATED"
             lines = await told(response)
@@ -297,7 +299,7 @@ async def test_a_user_who_is_deactivated_is_out(database_url: str) -> None:
         own = bearer("users:read users:history", sub="hr-1")
         async with server.stream(own) as response, server.socket({"authorization": own}) as live:
             assert await hear(live) == {"type": "connection_ack"}
-            await subscribe(live, after=place(1))
+            await subscribe(live, after=await server.first_cursor())
             assert (await event(live))["type"] == "CREATED"
             done = {"deactivateUser": {"changed": True, "errors": []}}
             assert await server.ask(bearer(sub="admin"), DEACTIVATE, id=user) == done
@@ -343,7 +345,7 @@ async def test_a_former_user_is_out_on_every_transport(database_url: str, end: s
         operations = ends[end]
         async with server.stream(own) as response, server.socket({"authorization": own}) as live:
             assert await hear(live) == {"type": "connection_ack"}
-            await subscribe(live, after=place(1))
+            await subscribe(live, after=await server.first_cursor())
             assert (await event(live))["type"] == "CREATED"
             admin, given = bearer(sub="admin"), {"operations": operations}
             done = {"bulkUsers": {"succeeded": len(operations), "errors": []}}
@@ -393,7 +395,7 @@ async def test_a_revoked_key_is_out(database_url: str, watch: str) -> None:
         key = f"Bearer {output.splitlines()[-1]}"
         async with server.stream(key) as response, server.socket({"authorization": key}) as live:
             assert await hear(live) == {"type": "connection_ack"}
-            await subscribe(live, after=place(1))
+            await subscribe(live, after=await server.first_cursor())
             await server.add("ada")
             assert (await event(live))["type"] == "CREATED"
             code, output = await run("key", "revoke", "2", **server.settings)

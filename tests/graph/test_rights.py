@@ -10,10 +10,10 @@ import orjson
 import pytest
 from sqlalchemy import event
 
-from graph import cursor
 from graph.requests import Refused
 from tests.callers import Asking, id_of, linked, service
 from tests.client import Client
+from tests.cursors import cursor_at
 from users.lifecycle import UserAction
 from users.operations import Transition
 from users.policy import EVERY_SCOPE, Caller, Scope
@@ -261,11 +261,10 @@ async def test_what_a_list_offers_costs_no_statement(
 
 
 FOLLOW = "subscription ($after: String) { userEvents(after: $after) { user { viewerCan } } }"
-FIRST = {"after": cursor.encode("events", [1])}
 
 
 async def first(directory: Asking, caller: Caller) -> Any:
-    results = directory.follow(caller, FOLLOW, **FIRST)
+    results = directory.follow(caller, FOLLOW, after=await cursor_at(directory.database, 1))
     async with aclosing(results):
         return orjson.loads((await anext(results)).texts[0])["data"]["userEvents"]["user"]
 
@@ -292,7 +291,7 @@ async def test_a_feed_ends_with_the_rights_of_who_follows(
         with pytest.raises(Refused) as rejected:
             await first(directory, caller)
     else:
-        results = directory.follow(caller, FOLLOW, **FIRST)
+        results = directory.follow(caller, FOLLOW, after=await cursor_at(directory.database, 1))
         async with aclosing(results):
             await anext(results)
             await client.do(end, id_of(ME))

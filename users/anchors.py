@@ -1,0 +1,58 @@
+"""Places in the feed that are tied to an event, and hold while that event exists unchanged.
+
+An id alone does not name an event: after a restore or a failover that lost commits, a database
+issues the same ids again. So an anchor also has a mark, a digest of the feed's epoch and of the
+columns of the event that never change. What an erasure redacts is not part of it.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple, Self
+
+Load = Callable[[Sequence[int]], Awaitable[Sequence[Any]]]  # ids -> events, None for those missing
+
+_MARK_BYTES: Final = 8
+
+
+class InvalidAnchor(Exception):
+    """The event of an anchor does not exist in this history, or is another one."""
+
+
+class Anchor(NamedTuple):
+    id: int
+    mark: str
+
+    @classmethod
+    def of(cls, event: Any) -> Self:
+        return cls(event.id, mark_of(event))
+
+    def is_at(self, event: Any | None) -> bool:
+        return event is not None and self == Anchor.of(event)
+
+
+def mark_of(event: Any) -> str:
+    """Digest a row with the columns of `db.statements.ANCHOR_COLUMNS`."""
+    text = (
+        f"{event.epoch} {event.id} {event.user_id} {event.type} {event.at.isoformat()} "
+        f"{event.version_after}"
+    )
+    return blake2b(text.encode(), digest_size=_MARK_BYTES).hexdigest()
+
+
+async def verify(
+    anchors: Sequence[Anchor], load: Load, check_primary: Callable[[], Awaitable[None]]
+) -> None:
+    """Raise InvalidAnchor unless all the events exist unchanged.
+
+    If one is missing, `check_primary` raises on a standby, which may not have it yet.
+    """
+    ids = [anchor.id for anchor in anchors]
+    if _hold(anchors, await load(ids)):
+        return
+    await check_primary()
+    if not _hold(anchors, await load(ids)):
+        raise InvalidAnchor
+
+
+def _hold(anchors: Sequence[Anchor], events: Sequence[Any]) -> bool:
+    return all(anchor.is_at(event) for anchor, event in zip(anchors, events, strict=True))
