@@ -90,6 +90,7 @@ class Context:
         self.address = address
         self.token = token
         self.is_still_let_in = still or _always
+        self.last_event_id: str | None = None  # the cursor that an EventSource comes back with
         self._database = database
         self._username_emails = username_emails
         self._turns = Turns()

@@ -138,6 +138,8 @@ class Door:
         if scope["method"] not in {"GET", "POST"}:
             raise _not_allowed("GET, POST", "Requests are sent by GET or POST.")
         context = await self.gate.context(scope, given.get("authorization"))
+        if media == EVENTS:
+            context.last_event_id = given.get("last-event-id") or None
         quota = self.throttle.admit(context.throttled_as)
         try:
             if scope["method"] == "GET":

@@ -7,6 +7,7 @@ import asyncio
 from asyncio import FIRST_COMPLETED
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from itertools import chain, repeat
 from typing import Any, Final
 
 from graphql import OperationType
@@ -76,7 +77,7 @@ async def _events(
                 break  # the subscription goes on elsewhere
             if results is None:
                 break
-            yield b"".join(_event(text) for text in results.texts)
+            yield b"".join(map(_event, results.texts, chain(results.cursors, repeat(""))))
             upcoming = asyncio.ensure_future(_next(coming, shutdown))
         yield _COME_BACK if watch and operation.context.feed.stopping else _COMPLETE
     finally:
@@ -104,5 +105,7 @@ async def _end(tasks: list[asyncio.Future[Any]], coming: AsyncGenerator[Results,
     await coming.aclose()
 
 
-def _event(result: bytes) -> bytes:
-    return b"event: next\ndata: %b\n\n" % result
+def _event(result: bytes, cursor: str = "") -> bytes:
+    """Frame a result. An event's cursor is its id, which EventSource sends to come back with."""
+    named = f"id: {cursor}\n".encode() if cursor else b""
+    return b"event: next\ndata: %b\n%b\n" % (result, named)

@@ -14,6 +14,7 @@ _READ: Final = {
         "content-length",
         "content-type",
         "host",
+        "last-event-id",
         "origin",
         "sec-fetch-site",
         "x-apollo-operation-name",

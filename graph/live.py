@@ -16,7 +16,7 @@ from graph.rendering import dump
 from graph.requests import Refused
 from graph.results import Results, portions
 from graph.subscriptions import Following
-from graph.types.user_event import UserEvent
+from graph.types.user_event import UserEvent, encode_cursor
 from users.event_pages import Event
 from users.places import Place
 
@@ -113,7 +113,8 @@ class Live:
             texts.append(formatted(result, operation.context))
             if n % _SLICE == 0:
                 await asyncio.sleep(0)
-        return list(portions(texts, [event.id for event in events]))
+        cursors = [encode_cursor(event) for event in events]
+        return list(portions(texts, [event.id for event in events], cursors))
 
 
 def _one_message(parts: Sequence[bytes]) -> bytes:

@@ -12,12 +12,15 @@ _AT_ONCE: Final = 64 * 1024  # bytes, about, before it is seen whether a consume
 class Results:
     """Some results as JSON: what a consumer is sent at once.
 
-    Those of events have their `ids`, in order.
+    Those of events have their `ids`, in order, and their cursors where a stream names them.
     """
 
-    def __init__(self, texts: Sequence[bytes], ids: Sequence[int] = ()) -> None:
+    def __init__(
+        self, texts: Sequence[bytes], ids: Sequence[int] = (), cursors: Sequence[str] = ()
+    ) -> None:
         self.texts = texts
         self.ids = ids
+        self.cursors = cursors
         self._parts: dict[tuple[int, bytes], list[bytes]] = {}
 
     def after(self, id_: int) -> "Results":
@@ -25,7 +28,7 @@ class Results:
         if self.ids[0] > id_:
             return self
         first = bisect_right(self.ids, id_)
-        return Results(self.texts[first:], self.ids[first:])
+        return Results(self.texts[first:], self.ids[first:], self.cursors[first:])
 
     def frames(self, before: bytes, after: bytes) -> bytes:
         """Give a WebSocket frame for each, within an envelope of the subscriber's own.
@@ -45,11 +48,13 @@ class Results:
         return before.join(parts)
 
 
-def portions(texts: Sequence[bytes], ids: Sequence[int]) -> Iterator[Results]:
+def portions(
+    texts: Sequence[bytes], ids: Sequence[int], cursors: Sequence[str] = ()
+) -> Iterator[Results]:
     """Part what may be long into what may be sent at once."""
     first = size = 0
     for end, text in enumerate(texts, 1):
         size += len(text)
         if size >= _AT_ONCE or end == len(texts):
-            yield Results(texts[first:end], ids[first:end])
+            yield Results(texts[first:end], ids[first:end], cursors[first:end])
             first, size = end, 0

@@ -10,7 +10,7 @@ from graphql import GraphQLError, located_error
 from db.filters import EventFilter
 from db.models import UserStatus
 from graph.context import Context, GraphInfo
-from graph.errors import Forbidden, InvalidCursor, SignedOut
+from graph.errors import Forbidden, InputError, InvalidCursor, SignedOut
 from graph.inputs.user_events import UserEventFilter
 from graph.types.user_event import UserEvent, decode_cursor
 from users import policy
@@ -111,8 +111,10 @@ class Subscription:
             str | None,
             strawberry.argument(
                 description="The cursor of any event, wherever it was read: what came after it is "
-                "replayed first. An error `INVALID_CURSOR` if the event does not exist (any more). "
-                "Without it the feed begins with what happens from now on."
+                "replayed first. An error `INVALID_CURSOR` if the event does not exist (any more), "
+                "and for an empty cursor. Without it the feed begins with what happens from now "
+                "on. Over Server-Sent Events a header `Last-Event-ID` takes precedence, so that an "
+                "EventSource goes on where it was."
             ),
         ] = None,
         filter: Annotated[
@@ -122,6 +124,10 @@ class Subscription:
         if not policy.reads_history(info.context.caller):
             raise Forbidden("You may not read everybody's history.")
         wanted = filter.read() if filter else EventFilter()
+        after = info.context.last_event_id or after
+        if after == "":
+            message = "An empty cursor is no place in the feed: leave `after` out to begin now."
+            raise InputError(message, "INVALID_CURSOR")
         position = None if after is None else decode_cursor(after)
         following = Following(info.context, position, wanted, partial(_locate, info))
         return cast("AsyncGenerator[UserEvent, None]", following)

@@ -70,11 +70,11 @@ async def ask(url: str, query: str, **variables: Any) -> Any:
 async def stream(
     url: str, query: str = FEED, **variables: Any
 ) -> AsyncIterator[AsyncIterator[str]]:
-    """Give the lines of an event stream, less those that keep it alive."""
+    """Give the lines of an event stream, less the ids and those that keep it alive."""
 
     async def lines() -> AsyncIterator[str]:
         async for line in response.aiter_lines():
-            if line and not line.startswith(":"):
+            if line and not line.startswith((":", "id: ")):
                 yield line
 
     body = {"query": query, "variables": variables}

@@ -91,6 +91,55 @@ async def test_server_sent_events_are_the_same_feed(database_url: str) -> None:
             assert refused[2:] == ["event: complete", "data:"]
 
 
+async def test_an_event_source_continues_on_another_server_where_it_was(database_url: str) -> None:
+    """As EventSource does (HTML, 9.2): it sends the id of the last event it has had."""
+    settings = {"ROSTER_DATABASE_URL": database_url}
+    params = {"query": "subscription { userEvents { userId } }"}
+    headers = {"accept": "text/event-stream"}
+    async with serving_process(None, **settings) as (_, two), visiting(two) as http:
+        async with (
+            serving_process(None, **settings) as (process, one),
+            visiting(one) as first,
+            first.stream("GET", "/graphql", params=params, headers=headers) as response,
+        ):
+            lines = response.aiter_lines()
+            assert await anext(lines) == ":"  # it follows from here on
+            ids = [await create(one, "ada")]
+            told = [await anext(lines) for _ in range(5)]
+            process.send_signal(signal.SIGTERM)
+            rest = [line async for line in lines if line and line != ":"]
+        assert rest[0] == "retry: 1000"
+        assert told[1] == "event: next"
+        data = json.loads(told[2].removeprefix("data: "))
+        assert data == {"data": {"userEvents": {"userId": ids[0]}}}
+        name, _, last = told[3].partition(": ")
+        assert (name, last) == ("id", (await ask(two, CURSOR_LIST))["nodes"][0]["cursor"])
+        ids += [await create(two, "bob"), await create(two, "cleo")]
+        again = headers | {"last-event-id": last}
+        query = 'subscription { userEvents(after: "") { userId } }'  # the header takes precedence
+        for asked in (params, {"query": query}):
+            async with http.stream("GET", "/graphql", params=asked, headers=again) as response:
+                found: list[str] = []
+                async for line in response.aiter_lines():
+                    if line.startswith("data: "):
+                        data = json.loads(line.removeprefix("data: "))
+                        found.append(data["data"]["userEvents"]["userId"])
+                    if len(found) == 2:
+                        break
+            assert found == ids[1:]
+        for wrong in (headers | {"last-event-id": "nonsense"}, headers):
+            refused = await http.get("/graphql", params={"query": query}, headers=wrong)
+            [data] = [line for line in refused.text.splitlines() if line.startswith("data: {")]
+            [error] = json.loads(data.removeprefix("data: "))["errors"]
+            assert error["extensions"] == {"code": "INVALID_CURSOR"}
+        assert error["message"] == (
+            "An empty cursor is no place in the feed: leave `after` out to begin now."
+        )
+
+
+CURSOR_LIST = "{ userEvents(first: 1) { nodes { cursor } } }"
+
+
 async def reconnecting(
     urls: list[str], after: str, last: asyncio.Future[int], seed: int
 ) -> list[int]:
