@@ -7,11 +7,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from db import identity_key
 from db.engine import Database
+from db.models import SchemaCompatibility
 
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
 _IDLE_LIMIT: Final = text(
@@ -80,6 +81,23 @@ async def limit_idle_transactions(database: Database, seconds: float) -> bool:
 
 def newest() -> str:
     return ScriptDirectory.from_config(config()).get_current_head() or ""
+
+
+def is_known(revision: str | None) -> bool:
+    """Return whether this version has the revision; a newer version's database has another."""
+    known = ScriptDirectory.from_config(config()).walk_revisions()
+    return revision is None or revision in {script.revision for script in known}
+
+
+async def min_compatible(database: Database) -> str | None:
+    """Return the oldest revision whose code can run on the schema, if the database says so."""
+    async with database.engine.connect() as connection:
+        if not await connection.run_sync(
+            lambda sync: inspect(sync).has_table(SchemaCompatibility.__tablename__)
+        ):
+            return None
+        oldest = select(SchemaCompatibility.min_compatible_revision)
+        return (await connection.execute(oldest)).scalar_one_or_none()
 
 
 async def current(database: Database) -> str | None:

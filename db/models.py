@@ -5,7 +5,16 @@ from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Any, NotRequired, Self, TypedDict
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, Row, UniqueConstraint, and_
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    MetaData,
+    Row,
+    String,
+    UniqueConstraint,
+    and_,
+)
 from sqlalchemy import Enum as EnumColumn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -304,5 +313,17 @@ FORMER_IDS_INDEX = Index(
     postgresql_where=_in_effect,
     sqlite_where=_in_effect,
 )
+
+
+class SchemaCompatibility(Model):
+    """The oldest revision whose code can still run on this schema: one row."""
+
+    __tablename__ = "schema_compatibility"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    min_compatible_revision: Mapped[str] = mapped_column(String(32))
+
+    __table_args__ = (CheckConstraint("id = 1", "one_row"),)
+
 
 Model.registry.configure()  # so that `User.having` finds all as a constructor would leave it

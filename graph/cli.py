@@ -19,6 +19,7 @@ from db.engine import Database
 from graph import cli_external_ids, cli_feed, cli_keys, logs
 from graph.command import (
     CannotStart,
+    check_newer,
     console,
     database_name,
     errors,
@@ -156,9 +157,17 @@ def _config(settings: Settings) -> uvicorn.Config:
 def migrate() -> None:
     """Bring the database to the newest revision."""
     settings = load()
-    revision = run(settings, migrations.upgrade)
+    revision = run(settings, _migrate)
     _limit_idle_transactions(settings)
     console.print(f"{database_name(settings)} is at revision {revision}.")
+
+
+async def _migrate(database: Database) -> str:
+    found = await migrations.current(database)
+    if migrations.is_known(found):
+        return await migrations.upgrade(database)
+    await check_newer(database, found)
+    return f"{found}, of a newer version that this one is compatible with"
 
 
 @app.command()

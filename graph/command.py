@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
 from alembic.util import CommandError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
@@ -17,6 +18,8 @@ from db.engine import Database
 from db.identity_key import IdentityKeyError
 from db.url import parse_url
 from graph.settings import Settings
+
+log = structlog.get_logger("roster")
 
 T = TypeVar("T")
 
@@ -30,15 +33,28 @@ class CannotStart(Exception):
 
 async def prepare(database: Database) -> None:
     """Check that the database can be used: SQLite migrates itself, PostgreSQL on command."""
-    if database.is_sqlite:
+    found, wanted = await migrations.current(database), migrations.newest()
+    if not migrations.is_known(found):
+        await check_newer(database, found)
+    elif database.is_sqlite:
         await migrations.upgrade(database)
         return
-    found, wanted = await migrations.current(database), migrations.newest()
-    if found != wanted:
+    elif found != wanted:
         raise CannotStart(
             f"the database is at revision {found or 'none'}, not {wanted}: run `roster migrate`"
         )
     await identity_key.check(database)
+
+
+async def check_newer(database: Database, found: str | None) -> None:
+    """Check that a newer version's database can be used by this version too."""
+    oldest = await migrations.min_compatible(database)
+    if oldest is None or not migrations.is_known(oldest):
+        raise CannotStart(
+            f"the database belongs to a newer version of Roster: it is at revision {found}, and "
+            f"this version knows revisions up to {migrations.newest()}. Install that version"
+        )
+    log.warning("the database belongs to a newer version, which is compatible", revision=found)
 
 
 def prepare_existing(settings: Settings) -> None:

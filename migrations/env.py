@@ -39,6 +39,19 @@ def migrate(connection: Connection) -> None:
         _set_foreign_keys(connection.execution_options(roster_writes=False), "ON")
 
 
+def print_script() -> None:
+    """Print the statements for PostgreSQL, in one transaction as `migrate` has it."""
+    context.configure(
+        dialect_name="postgresql",
+        target_metadata=Model.metadata,
+        literal_binds=True,
+        transactional_ddl=True,
+    )
+    with context.begin_transaction():
+        context.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+        context.run_migrations()
+
+
 def _is_for(dialect: str, thing: SchemaItem) -> bool:
     """Tell whether the models mean a thing for this database; Alembic doesn't ask `ddl_if`."""
     only_postgres = isinstance(thing, Index) and thing.kwargs.get("postgresql_using")
@@ -61,7 +74,9 @@ async def migrate_by_url() -> None:
     await database.close()
 
 
-if (given := context.config.attributes.get("connection")) is not None:
+if context.is_offline_mode():
+    print_script()
+elif (given := context.config.attributes.get("connection")) is not None:
     migrate(given)
 else:
     asyncio.run(migrate_by_url())

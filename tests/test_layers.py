@@ -12,7 +12,7 @@ ALLOWED = {
     "db": {"db"},
     "users": {"db", "users"},
     "graph": {"db", "users", "graph"},
-    "migrations": {"db"},
+    "migrations": {"db", "migrations"},
 }
 OURS = set(ALLOWED) | {"tests"}
 ONLY_IN_GRAPH = {"fastapi", "starlette", "strawberry", "graphql", "uvicorn", "typer", "pydantic"}

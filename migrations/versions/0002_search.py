@@ -8,6 +8,8 @@ import idna
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.scripts import dialect, is_script, require_empty
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -33,7 +35,7 @@ def upgrade() -> None:
     op.add_column("users", sa.Column("external_id_key", text()))
     fill_keys()
     op.create_index(op.f("ix_users_external_id_key"), "users", ["external_id_key"])
-    if op.get_bind().dialect.name == "postgresql":
+    if dialect() == "postgresql":
         op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
         for column in SEARCHED:
             op.create_index(
@@ -71,6 +73,9 @@ def email_key(email: str, domain_form: Callable[[str], str]) -> str:
 
 def rewrite(values: Callable[[Any], dict[str, Any]]) -> None:
     """Write these columns of every user, in batches."""
+    if is_script():
+        require_empty("users")
+        return
     connection = op.get_bind()
     page = sa.select(users.c.id, users.c.email, users.c.display_name, users.c.external_id)
     last = 0
@@ -87,7 +92,7 @@ def rewrite(values: Callable[[Any], dict[str, Any]]) -> None:
 
 
 def downgrade() -> None:
-    if op.get_bind().dialect.name == "postgresql":
+    if dialect() == "postgresql":
         for column in SEARCHED:
             op.drop_index(op.f(f"ix_users_{column}_trgm"), "users")
         # The extension stays: others in the database may use it.

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from migrations.scripts import dialect
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -21,7 +23,7 @@ INDEXES = [
 def upgrade() -> None:
     for table, columns in INDEXES:
         op.create_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table, columns)
-    if op.get_bind().dialect.name == "postgresql":
+    if dialect() == "postgresql":
         op.create_index(
             op.f("ix_users_external_id_key_trgm"),
             "users",
@@ -32,7 +34,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    if op.get_bind().dialect.name == "postgresql":
+    if dialect() == "postgresql":
         op.drop_index(op.f("ix_users_external_id_key_trgm"), "users")
     for table, columns in INDEXES:
         op.drop_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table)

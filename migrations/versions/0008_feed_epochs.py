@@ -6,6 +6,8 @@ from secrets import token_hex
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.scripts import dialect, is_script
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -25,8 +27,14 @@ def upgrade() -> None:
         sa.Column("reason", text(500)),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_feed_epochs")),
     )
+    if is_script():  # every database that it makes needs an epoch of its own
+        op.execute(
+            "INSERT INTO feed_epochs (epoch_id, began_at) "
+            "VALUES (replace(gen_random_uuid()::text, '-', ''), now())"
+        )
+        return
     now = datetime.now(UTC)
-    if op.get_bind().dialect.name == "sqlite":  # which keeps UTC without a zone
+    if dialect() == "sqlite":  # which keeps UTC without a zone
         now = now.replace(tzinfo=None)
     op.bulk_insert(epochs, [{"epoch_id": token_hex(16), "began_at": now}])
 

@@ -19,6 +19,7 @@ TABLES = {
     "api_keys",
     "identity_keys",
     "former_external_ids",
+    "schema_compatibility",
 }
 
 

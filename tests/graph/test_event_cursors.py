@@ -114,7 +114,6 @@ async def test_what_is_no_cursor_of_an_event_is_rejected_in_the_same_words(
         cursor.encode("events", [1, "\0"]),
     ):
         await assert_rejected(client, directory, wrong)
-    await assert_follower_rejected(directory, "")  # which is the beginning of a list
     answer = await client.send(LIST, after=cursor.encode("USERNAME ASC", ["ada", 1]))
     assert [(e["message"], e["extensions"]["code"]) for e in answer["errors"]] == [
         (

@@ -1,0 +1,21 @@
+"""Migrations as SQL scripts: `alembic upgrade head --sql`, for PostgreSQL."""
+
+from alembic import context, op
+
+
+def is_script() -> bool:
+    """Return whether SQL is printed for later, with no database to read from."""
+    return context.is_offline_mode()
+
+
+def dialect() -> str:
+    return op.get_context().dialect.name
+
+
+def require_empty(table: str) -> None:
+    """Make a script fail if the table has rows, which only a program can convert."""
+    op.execute(
+        f"DO $$ BEGIN IF EXISTS (SELECT 1 FROM {table}) THEN RAISE EXCEPTION "  # noqa: S608 - ours
+        f"'rows of {table} have to be converted: run `roster migrate` instead of this script'; "
+        "END IF; END $$"
+    )
