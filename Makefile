@@ -36,11 +36,11 @@ schema: install
 
 # What nobody should send, 10,000 times, to a server of its own.
 fuzz: install
-	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # The same, to two workers on PostgreSQL.
 fuzz-postgres: install
-	$(BIN)/python -m tests.fuzz --postgres --workers 2
+	$(BIN)/python -m tests.fuzz --postgres --workers 2 $(FUZZ)
 
 # Roster beside other servers, in ten minutes. BENCH="--only roster,floor,user --seconds 1" for less.
 bench: install

@@ -20,11 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.databases import scratch, server
+from benchmarks.sizes import share
 from tests.process import run, serving_process
 
-ROUNDS = 5
-SINGLES = 200
-BATCH = 500
+ROUNDS = share(5)
+SINGLES = share(200, 16)
+BATCH = share(500, 10)
 AT_ONCE = 16
 
 Inputs = Sequence[dict[str, Any]]

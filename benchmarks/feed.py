@@ -17,15 +17,17 @@ from websockets.asyncio.client import ClientConnection
 
 from benchmarks.databases import scratch, server
 from benchmarks.followers import following
+from benchmarks.sizes import share
 from tests.client import CREATE
 from tests.process import processor_seconds, resident, run, serving_process
 from tests.sockets import event, socket, subscribe
 
-WRITES = 400
-LISTENED = 200
-IDLE = 2_000
-FOLLOWERS = 100
-ROUNDS = 7
+WRITERS = 4
+WRITES = WRITERS * share(100, 2)
+LISTENED = share(200)
+IDLE = share(2_000)
+FOLLOWERS = share(100)
+ROUNDS = share(7)
 REST = 1.0  # seconds
 LEAN = "subscription { userEvents { cursor type userId } }"
 
@@ -77,13 +79,13 @@ class Writing:
     async def run(self) -> None:
         spent, began = processor_seconds(self._pid), time.perf_counter()
         async with httpx.AsyncClient(base_url=self._url, timeout=60) as http:
-            await asyncio.gather(*(self._write(http) for _ in range(4)))
+            await asyncio.gather(*(self._write(http) for _ in range(WRITERS)))
         self.rates.append(WRITES / (time.perf_counter() - began))
         await asyncio.sleep(REST)  # until everything has been given out, which costs too
         self.costs.append((processor_seconds(self._pid) - spent) / WRITES * 1_000)
 
     async def _write(self, http: httpx.AsyncClient) -> None:
-        for _ in range(WRITES // 4):
+        for _ in range(WRITES // WRITERS):
             answer = (await http.post("/graphql", json=self._names.creation())).json()
             assert answer["data"]["createUser"]["errors"] == []
 

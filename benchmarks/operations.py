@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.dialects import ALIASES, MARK, Dialect, Request
+from benchmarks.sizes import share
 from benchmarks.truth import Answer, Truth
 
-PEOPLE: Final = 100_000
+PEOPLE: Final = share(100_000, 1_000)
 _SEED = 5
 
 Keys = list[int]

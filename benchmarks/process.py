@@ -13,11 +13,12 @@ import orjson
 from benchmarks.contenders import PRODUCTION, Running, running
 from benchmarks.dialects import ROSTER, Request
 from benchmarks.load import load
+from benchmarks.sizes import share
 from tests.process import resident, serving_process
 
 STARTS: Final = 3
-REQUESTS: Final = 100_000
-DOCUMENTS: Final = 5_000
+REQUESTS: Final = share(100_000, 1_000)
+DOCUMENTS: Final = share(5_000)
 _OFTEN = 100  # of the documents are nine tenths of the requests
 _WARM_UP = 20_000
 _LOOKED_AT = 20

@@ -1,4 +1,4 @@
-"""Put the results of `make bench` into docs/: `python -m benchmarks.publish RESULTS.json`.
+"""Put the results of `make bench` into docs/: `python -m benchmarks.publish RESULTS.json [FOLDER]`.
 
 The picture is drawn anew; in performance.md, what stands between the two comments that name the
 figures is written anew, and all else stays.
@@ -30,8 +30,9 @@ _COLOURS: Final = {
 
 def main() -> None:
     results = Results.read(Path(sys.argv[1]).read_bytes())
-    (_DOCS / "performance.svg").write_text(picture(results))
-    page = _DOCS / "performance.md"
+    docs = Path(sys.argv[2]) if len(sys.argv) > 2 else _DOCS  # noqa: PLR2004 - the folder, if given
+    (docs / "performance.svg").write_text(picture(results))
+    page = docs / "performance.md"
     before, _, rest = page.read_text().partition(_BEGIN)
     _, _, after = rest.partition(_END)
     page.write_text("".join((before, _BEGIN, *figures(results), _END, after)))

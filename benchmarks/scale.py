@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from benchmarks.databases import scratch, server
 from benchmarks.people import NEEDLES, populate
+from benchmarks.sizes import share
 from db import migrate
 from db.engine import Database
 from db.filters import EventFilter
@@ -50,7 +51,7 @@ from graph.page import read_page
 from graph.types.enums import OrderDirection, UserOrderField
 from users.key_cache import KeyCache
 
-SIZES = (10_000, 100_000, 1_000_000)
+SIZES = sorted({share(size, 5_000) for size in (10_000, 100_000, 1_000_000)})
 ROUNDS = 30
 WARM_UP = 6  # from the sixth time on, PostgreSQL may keep a plan for any values
 LOOKUP = "user by id"

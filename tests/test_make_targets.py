@@ -1,0 +1,80 @@
+"""Every make target and every benchmark runs, in a small configuration."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# Not here: what serves until it is stopped, removes or renews the environment that this test runs
+# in, needs an advisory database, or runs this test.
+ELSEWHERE = {"run", "clean", "lock", "audit-deps", "install", "test", "check"}
+BENCH = "--only roster,floor,user --seconds 1 --rounds 1"
+needs_wrk = pytest.mark.skipif(
+    shutil.which("wrk") is None, reason="wrk is not installed: apt-get install wrk"
+)
+
+
+def make(target: str, *variables: str, **environment: str) -> str:
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        ["make", "--no-print-directory", target, *variables],  # noqa: S607 - of the path
+        cwd=ROOT,
+        env=dict(os.environ) | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_each_target_is_run_by_a_test_or_named_as_not() -> None:
+    declared = re.findall(r"(?m)^\.PHONY: (.*)$", (ROOT / "Makefile").read_text())
+    targets = {target for line in declared for target in line.split()}
+    tested = set(re.findall(r'make\(\s*"([a-z-]+)"', Path(__file__).read_text()))
+    assert tested | ELSEWHERE == targets
+
+
+def test_schema_prints_the_schema_that_is_committed() -> None:
+    before = (ROOT / "schema.graphql").read_text()
+    make("schema")
+    assert (ROOT / "schema.graphql").read_text() == before
+
+
+def test_format_finds_nothing_to_change() -> None:
+    assert "files left unchanged" in make("format")
+
+
+@pytest.mark.parametrize("database", ["SQLite", "PostgreSQL"])
+def test_the_fuzzer_sends_some_requests(database: str) -> None:
+    small = "FUZZ=--count 60"
+    output = make("fuzz", small) if database == "SQLite" else make("fuzz-postgres", small)
+    assert "The server stood it." in output
+
+
+@needs_wrk
+def test_the_benchmark_measures_and_its_figures_can_be_published(tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    make("bench", f"BENCH={BENCH} --json {results}", BENCH_SHARE="0.01")
+    shutil.copy(ROOT / "docs" / "performance.md", tmp_path)
+    make("bench-docs", f"RESULTS={results} {tmp_path}")
+    assert "User by id" in (tmp_path / "performance.svg").read_text()
+
+
+def test_the_benchmark_of_sizes_measures_each_read() -> None:
+    output = make("bench-scale", BENCH_SHARE="0.001")
+    assert "userEvents, first page" in output
+
+
+def test_the_benchmark_of_batches_measures_both_databases() -> None:
+    output = make("bench-bulk", BENCH_SHARE="0.02")
+    assert "PostgreSQL" in output
+    assert "SQLite" in output
+
+
+def test_the_benchmark_of_followers_measures_both_databases() -> None:
+    output = make("bench-feed", BENCH_SHARE="0.02")
+    assert output.count("idle subscribers") == 2
