@@ -61,7 +61,7 @@ def test_the_benchmark_measures_and_its_figures_can_be_published(tmp_path: Path)
     make("bench", f"BENCH={BENCH} --json {results}", BENCH_SHARE="0.01")
     shutil.copy(ROOT / "docs" / "performance.md", tmp_path)
     make("bench-docs", f"RESULTS={results} {tmp_path}")
-    assert "User by id" in (tmp_path / "performance.svg").read_text()
+    assert "requests a second" in (tmp_path / "performance.svg").read_text()
 
 
 def test_the_benchmark_of_sizes_measures_each_read() -> None:
