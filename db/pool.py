@@ -8,13 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
+from weakref import WeakSet
 
 from sqlalchemy import AsyncAdaptedQueuePool, Engine, PoolProxiedConnection, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError, InvalidatePoolError, MissingGreenlet
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection
+from sqlalchemy.pool.base import _ConnectionRecord
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
 
@@ -25,6 +27,8 @@ _LATELY_SECONDS: Final = 1.0
 # A connection that is younger than this and fails takes no others with it: while a server takes no
 # writes, each write that fails would have all connections made again.
 _YOUNG_SECONDS: Final = 1.0
+_PING_SECONDS: Final = 2.0  # for an answer that costs a server next to nothing
+_CLOSE_SECONDS: Final = 1.0  # for a server to close a connection that it was told to
 _ORIGIN: Final = "origin"
 
 
@@ -149,6 +153,7 @@ class FairPool(AsyncAdaptedQueuePool):
         super().__init__(*arguments, **options)
         self.max_age = inf
         self.on_discard: Callable[[], None] | None = None
+        self.progress = 0  # how often a connection came back as it was
         self._generation = 0
         self._kept: list[tuple[PoolProxiedConnection, float]] = []
         self._is_disposed = False
@@ -181,8 +186,19 @@ class FairPool(AsyncAdaptedQueuePool):
                 return self.connect()
         return await greenlet_spawn(self.connect)
 
+    def _dec_overflow(self) -> Literal[True]:
+        """Pass the place of a connection that could not be made to who waits the longest.
+
+        SQLAlchemy's own leaves them waiting until their time is over, although there is room.
+        """
+        if self._pool.is_waited_for:
+            self._pool.put_nowait(_ConnectionRecord(self, connect=False))
+            return True
+        return super()._dec_overflow()
+
     def give_back(self, lent: PoolProxiedConnection) -> None:
         """Take back what was borrowed and is as it was."""
+        self.progress += 1
         now = time.monotonic()
         if self._is_outdated(lent, now):
             lent.close()
@@ -220,16 +236,20 @@ class FairPool(AsyncAdaptedQueuePool):
         ):
             self.discard()
 
+    def discard_peers(self, lent: PoolProxiedConnection) -> None:
+        """Discard all that were made with this one or before, unless that was done since."""
+        origin: _Origin | None = lent.info.get(_ORIGIN)
+        if origin is None or origin.generation == self._generation:
+            self.discard()
+
     def _invalidate(
         self,
         connection: PoolProxiedConnection,
         exception: BaseException | None = None,
         _checkin: bool = True,  # noqa: FBT001, FBT002 - SQLAlchemy's
     ) -> None:
-        """Discard all that were made with this one or before; what SQLAlchemy does by its clock."""
-        origin: _Origin | None = connection.info.get(_ORIGIN)
-        if origin is None or origin.generation == self._generation:
-            self.discard()
+        """Do what SQLAlchemy does by its clock."""
+        self.discard_peers(connection)
         if _checkin and connection.is_valid:
             connection.invalidate(exception)
 
@@ -272,9 +292,19 @@ class FairPool(AsyncAdaptedQueuePool):
             record.invalidate()  # nobody will come for it
         super()._do_return_conn(record)
 
+    @property
+    def is_disposed(self) -> bool:
+        return self._is_disposed
+
     def is_closed(self, driver: Any) -> bool:  # noqa: ARG002 - of a connection to a file
         """Tell, without asking the server, whether a connection was closed or lost."""
         return False
+
+    def drop(self, driver: Any) -> None:
+        """Close a connection on which nothing runs, if that can be done without an answer."""
+
+    def give_up(self) -> None:
+        """End all connections and what runs on them: who waits for an answer gets an error."""
 
     def _do_get(self) -> ConnectionPoolEntry:
         if self._pool.empty() and self._kept:
@@ -309,8 +339,23 @@ class FairPool(AsyncAdaptedQueuePool):
 
 
 class PostgresPool(FairPool):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._drivers: WeakSet[Any] = WeakSet()
+
+    def add(self, driver: Any) -> None:
+        self._drivers.add(driver)
+
+    def give_up(self) -> None:
+        self.discard()
+        for driver in list(self._drivers):
+            driver.terminate()
+
     def is_closed(self, driver: Any) -> bool:
         return bool(driver.is_closed())
+
+    def drop(self, driver: Any) -> None:
+        driver.terminate()
 
 
 def renew(engine: Engine, *, max_age: float = inf) -> None:
@@ -328,7 +373,9 @@ def _note_origin(engine: Engine, _dialect: object, entry: ConnectionPoolEntry, *
 def _pass_over_outdated(
     engine: Engine, _connection: object, entry: ConnectionPoolEntry, _: object
 ) -> None:
-    if cast("FairPool", engine.pool).is_outdated(entry):
+    pool = cast("FairPool", engine.pool)
+    if pool.is_outdated(entry):
+        pool.drop(entry.driver_connection)  # the server may be gone: nobody waits for it
         raise DisconnectionError
 
 
@@ -349,12 +396,20 @@ def watch(engine: Engine, *, pings: bool) -> None:
     If one doesn't, all are made anew. SQLAlchemy's own way, `pool_pre_ping`, takes three round
     trips before each use.
     """
-    event.listen(engine, "checkin", _note_when)
+    event.listen(engine, "connect", partial(_add, engine))
+    event.listen(engine, "checkin", partial(_note_when, engine))
+    event.listen(engine, "close", partial(_close_in_time, engine))
     if pings:
         event.listen(engine, "checkout", _see_if_it_lives)
 
 
-def _note_when(_: object, entry: ConnectionPoolEntry) -> None:
+def _add(engine: Engine, connection: Any, _: object) -> None:
+    cast("PostgresPool", engine.pool).add(connection.driver_connection)
+
+
+def _note_when(engine: Engine, connection: object | None, entry: ConnectionPoolEntry) -> None:
+    if connection is not None:  # else it was closed meanwhile, perhaps since nothing was answered
+        cast("FairPool", engine.pool).progress += 1
     entry.info["used"] = time.monotonic()
 
 
@@ -369,8 +424,29 @@ def _see_if_it_lives(connection: Any, entry: ConnectionPoolEntry, _: object) -> 
     if "used" not in entry.info or _is_warm(entry):
         return  # it was just made, or just used
     try:
-        await_only(driver.execute("SELECT 1"))
+        await_only(driver.execute("SELECT 1", timeout=_PING_SECONDS))
     except MissingGreenlet:
         raise  # it has become cold since `is_ready` looked
     except Exception:  # noqa: BLE001 - whatever keeps it from answering
+        driver.terminate()
         raise InvalidatePoolError from None
+    except BaseException:
+        driver.terminate()  # without a wait: there is nothing that has to be cancelled
+        raise
+
+
+def _close_in_time(engine: Engine, connection: Any, entry: ConnectionPoolEntry) -> None:
+    """Close a connection when the pool is disposed of: the first that takes too long is the last.
+
+    SQLAlchemy waits for each, and without a limit. What it closes otherwise has one.
+    """
+    pool, driver = cast("FairPool", engine.pool), connection.driver_connection
+    if not pool.is_disposed or driver.is_closed():
+        return
+    if pool.is_outdated(entry):
+        driver.terminate()
+        return
+    try:
+        await_only(driver.close(timeout=_CLOSE_SECONDS))
+    except Exception:  # noqa: BLE001 - asyncpg drops what it cannot close
+        pool.discard()

@@ -5,7 +5,6 @@ one that is open, no greenlet is begun for that: it costs more than the rest of 
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -42,7 +41,6 @@ class Reader:
         self._engine = engine.sync_engine
         self._autocommit = self._engine.execution_options(**autocommit)
         self.fetch = fetch
-        self._cut_at = 0.0
         self._lookups: dict[Select[Any], Lookup] = {}
         event.listen(self._engine, "checkout", self._pass_over_closed)
 
@@ -122,6 +120,8 @@ class Reader:
     ) -> None:
         """Give a connection back, if it is as it was; raise ConnectionError if it was cut."""
         cut = pool.is_closed(connection.driver_connection)
+        if cut and isinstance(error, Exception):
+            pool.discard_peers(connection)  # what cut one has likely cut the others
         spoiled = pool.sort_out(connection, error)
         if cut or spoiled or isinstance(error, asyncio.CancelledError | TimeoutError):
             await greenlet_spawn(connection.invalidate, error)
@@ -130,16 +130,12 @@ class Reader:
         else:
             connection.invalidate(error)
         if cut and isinstance(error, Exception):
-            self._cut_at = time.time()
-            pool.check_in()
             raise _Cut("the database cut the connection") from error
 
     def _pass_over_closed(
-        self, connection: Any, entry: ConnectionPoolEntry, _: PoolProxiedConnection
+        self, connection: Any, _: ConnectionPoolEntry, __: PoolProxiedConnection
     ) -> None:
-        """Have a connection made anew that is closed, or as old as one that was found cut."""
-        pool = cast("FairPool", self._engine.pool)
-        if pool.is_closed(connection.driver_connection) or entry.last_connect_time < self._cut_at:  # type: ignore[attr-defined]  # a pool's has it
+        if cast("FairPool", self._engine.pool).is_closed(connection.driver_connection):
             raise DisconnectionError
 
 

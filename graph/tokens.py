@@ -83,7 +83,7 @@ class Tokens:
             issuer = self._issuers[claims["iss"]].issuer
             audience, exp = claims["aud"], claims["exp"]
             named = audience == issuer.audience or issuer.audience in list(audience)
-            return bool(named and exp > time.time() - issuer.leeway)
+            return bool(named and exp > time.time() - issuer.leeway)  # noqa: TID251 - `exp` is of the wall clock
         except Exception:  # noqa: BLE001 - as in `verify`
             return False
 
