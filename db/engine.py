@@ -23,6 +23,7 @@ from db.query import Query
 from db.reading import Reader
 from db.statements import ADD_EVENT, ADD_USER, ADD_USER_WITH_EVENT
 from db.url import parse_url
+from db.watchdog import Watchdog
 
 _PING_SECONDS: Final = 2.0  # until a health check has its answer, in any case
 _EVENT_LOCKS: Final = (
@@ -109,6 +110,7 @@ class Database:
         self._beside = SideConnection(self._connect, pool_max_age)
         self._listeners: set[asyncio.Event] = set()
         self._ping: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         # SQLite has one writer: in this process writers queue here, where a waiter costs nothing,
         # and not inside SQLite, where it costs a thread that sleeps and polls.
         self._writer = asyncio.Lock() if self.is_sqlite else None
@@ -280,8 +282,17 @@ class Database:
             [(busy, *_)] = await asked
         return not busy
 
+    def watch(self) -> None:
+        """See from now on whether PostgreSQL answers, and end what waits for it if it doesn't."""
+        if not self.is_sqlite:
+            dog = Watchdog(lambda: self._pool, self._knock)
+            self._watch = asyncio.create_task(dog.run())
+
     async def close(self) -> None:
         """Close all connections; what is still in use, when it is given back."""
+        if self._watch:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         await self.reader.close()
         if self._ping:
             self._ping.cancel()
@@ -294,6 +305,10 @@ class Database:
         """Make a connection to PostgreSQL beside those of the pool."""
         _, options = self.engine.dialect.create_connect_args(self.url)
         return await self._connector.connect(**options)
+
+    async def _knock(self) -> None:
+        """Raise an error if no new connection can be made."""
+        await notifications.close(await self._connect())
 
     @property
     def _pool(self) -> FairPool:

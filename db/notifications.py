@@ -67,7 +67,7 @@ class SideConnection:
 
     async def close(self) -> None:
         if self._driver is not None:
-            await _close(self._driver)
+            await close(self._driver)
 
 
 async def notify(driver: asyncpg.Connection, *, sender: str) -> None:
@@ -92,7 +92,7 @@ async def listening(
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
     finally:
-        await _close(driver)
+        await close(driver)
 
 
 async def _beat(driver: asyncpg.Connection, until: float) -> None:
@@ -108,7 +108,7 @@ async def _beat(driver: asyncpg.Connection, until: float) -> None:
     driver.terminate()
 
 
-async def _close(driver: asyncpg.Connection) -> None:
+async def close(driver: asyncpg.Connection) -> None:
     """Close a connection as the protocol says, or without it after a second."""
     with suppress(Exception):  # asyncpg drops a connection that it cannot close
         await driver.close(timeout=_CLOSE_SECONDS)

@@ -22,6 +22,9 @@ T = TypeVar("T")
 AUTOCOMMIT: Final[Mapping[str, Any]] = {}
 # Longer than any write of ours takes: another process may hold the one write lock.
 _BUSY_MS = 30_000
+# To open the file takes no write lock. Who keeps others from reading does so for an instant, or is
+# another program that has the file for itself.
+_OPEN_MS = 5_000
 CHECKPOINT: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
 _CHECKPOINT_MS = 200
 _INTERRUPT_SECONDS = 0.05
@@ -138,6 +141,7 @@ def _check_writable(connection: sqlite3.Connection) -> None:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # a writer keeps nobody from it
     finally:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
 
@@ -145,11 +149,12 @@ def _check_writable(connection: sqlite3.Connection) -> None:
 def _set_up(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     for pragma in (
-        f"busy_timeout = {_BUSY_MS}",
+        f"busy_timeout = {_OPEN_MS}",
         "journal_mode = WAL",
         "synchronous = NORMAL",  # with WAL a power cut can undo the last commits, never corrupt
         "foreign_keys = ON",
         "secure_delete = ON",  # what is erased is overwritten, and does not linger in free pages
+        f"busy_timeout = {_BUSY_MS}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -59,6 +59,7 @@ def create_app(settings: Settings) -> Roster:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.database = database = settings.database()
+        database.watch()
         app.state.callers = callers = Callers(
             database, settings.issuers(), api_keys=settings.auth_api_keys
         )

@@ -37,6 +37,9 @@ KEPT_SECONDS: Final = 5.0  # so that whoever is switched off is out within as lo
 # were not are not checked again beyond the limit of invalid ones.
 KNOWN_SECONDS: Final = 300.0
 REFUSED_SECONDS: Final = 10.0
+# Nothing else limits how long a request waits to be let in, nor how long the process waits to end.
+SEARCH_SECONDS: Final = 10.0
+NOTE_SECONDS: Final = 5.0
 MAX_KEPT: Final = 10_000
 # RFC 6750 2.1 with RFC 9110 11.1: the scheme in any case, one space or more, a b64token.
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
@@ -139,7 +142,7 @@ class Callers:
         """
         search = self._searches.get(digest)
         if search is None:
-            search = self._searches[digest] = asyncio.create_task(self._find(text))
+            search = self._searches[digest] = asyncio.create_task(self._search(text))
             search.add_done_callback(partial(self._end_search, digest))
         return await asyncio.shield(search)
 
@@ -153,6 +156,10 @@ class Callers:
         elif isinstance(error, Unauthenticated):
             self._kept.pop(digest, None)
             _remember(self._refused, digest, self._clock() + REFUSED_SECONDS)
+
+    async def _search(self, text: str) -> Caller:
+        async with asyncio.timeout(SEARCH_SECONDS):
+            return await self._find(text)
 
     async def _find(self, text: str) -> Caller:
         if self._identity_key is None:  # once in a process, whichever credentials come first
@@ -240,7 +247,11 @@ class Callers:
 
     async def _write_use(self, key_id: int) -> None:
         try:
-            async with self._database.session() as session, self._database.transaction(session):
+            async with (
+                asyncio.timeout(NOTE_SECONDS),
+                self._database.session() as session,
+                self._database.transaction(session),
+            ):
                 await keys.note_use(session, key_id, self._now())
         except (SQLAlchemyError, OSError) as error:
             log.warning("the use of an API key was not noted", reason=type(error).__name__)

@@ -121,9 +121,9 @@ async def test_only_what_has_rested_is_tried(
     ran: list[str] = []
     execute = asyncpg.Connection.execute
 
-    async def note(driver: Any, query: str, *args: Any) -> Any:
+    async def note(driver: Any, query: str, *args: Any, **options: Any) -> Any:
         ran.append(query)
-        return await execute(driver, query, *args)
+        return await execute(driver, query, *args, **options)
 
     monkeypatch.setattr(pool, "_LATELY_SECONDS", lately)
     async with opened(database_url, pool_size=1) as database:

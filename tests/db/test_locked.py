@@ -1,0 +1,77 @@
+"""A SQLite file that another program has for itself, or writes to."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+
+import pytest
+from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError
+
+from db import sqlite
+from db.engine import Database
+from db.errors import is_unreachable
+from tests.conftest import opened, use
+
+pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def other(database_url: str) -> Iterator[sqlite3.Connection]:
+    path = make_url(database_url).database or ""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+def take(other: sqlite3.Connection) -> None:
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+
+
+async def until_ready(database: Database) -> None:
+    """Ask until it is: what was asked of the locked file can still be on its way."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(OSError, DBAPIError):
+                return await database.ping()
+
+
+async def test_a_health_check_does_not_wait_for_a_locked_file(
+    database_url: str, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And takes one connection, however often it is asked for."""
+    monkeypatch.setattr("db.engine._PING_SECONDS", 0.2)
+    take(other)
+    async with opened(database_url, pool_size=2) as database:
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                await database.ping()
+        assert database.engine.sync_engine.pool.checkedout() == 1  # type: ignore[attr-defined]
+        other.close()
+        await until_ready(database)
+
+
+async def test_a_locked_file_is_an_unreachable_database(
+    database_url: str, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_OPEN_MS", 10)
+    take(other)
+    async with opened(database_url) as database:
+        for way in (use, Database.ping):
+            with pytest.raises(Exception, match="locked") as caught:
+                await way(database)
+            assert is_unreachable(caught.value)
+        other.close()
+        await use(database)
+
+
+async def test_a_writer_leaves_the_database_ready(
+    database_url: str, other: sqlite3.Connection
+) -> None:
+    async with opened(database_url) as database:
+        await database.ping()
+        other.execute("BEGIN IMMEDIATE")
+        await database.ping()
+        await use(database)
+        other.execute("ROLLBACK")

@@ -1,0 +1,339 @@
+"""A network that drops packets, or a server that is frozen: nothing is reported, and nobody waits.
+
+What has no limit would wait for ever here, since statements have none of their own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import literal_column, select, text
+
+from db import notifications, pool, postgres, watchdog
+from db.engine import Database
+from db.errors import is_unreachable
+from db.postgres import Connector
+from db.query import Query
+from tests.conftest import opened, use
+from tests.proxy import Proxy, proxied
+
+pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+PING = "SELECT 1"
+ONE = Query(select(literal_column("1").label("one")))
+
+
+@pytest.fixture(autouse=True)
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a test takes no longer than it has to; none is decided by them."""
+    monkeypatch.setattr(postgres, "_CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(postgres, "_REST_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "_PING_SECONDS", 0.5)
+    monkeypatch.setattr(pool, "_CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr(pool, "_LATELY_SECONDS", 0.0)  # each use is preceded by a ping
+    monkeypatch.setattr("db.engine._PING_SECONDS", 0.5)
+
+
+@asynccontextmanager
+async def behind(database_url: str, **options: Any) -> AsyncIterator[tuple[Proxy, Database]]:
+    async with proxied(database_url) as (proxy, near), opened(near, **options) as database:
+        yield proxy, database
+
+
+async def read(database: Database) -> None:
+    await database.reader.rows(ONE)
+
+
+async def write(database: Database) -> None:
+    async with database.session() as session, database.transaction(session):
+        await session.execute(text("SELECT 1"))
+
+
+ways = pytest.mark.parametrize("way", [use, read, write])
+Way = Callable[[Database], Awaitable[None]]
+
+
+async def fails(work: Awaitable[None]) -> None:
+    """See that it ends by itself, and that the database is at fault."""
+    async with asyncio.timeout(30) as limit:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever the way makes of it
+            await work
+    assert not limit.expired()
+    assert is_unreachable(caught.value)
+
+
+async def fill(database: Database, connections: int = 5) -> None:
+    async def hold() -> None:
+        async with database.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+            arrived.release()
+            await everybody.wait()
+
+    arrived, everybody = asyncio.Semaphore(0), asyncio.Event()
+    holding = [asyncio.create_task(hold()) for _ in range(connections)]
+    for _ in holding:
+        await arrived.acquire()
+    everybody.set()
+    await asyncio.gather(*holding)
+
+
+def note_executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note what is run beside queries: pings, and the ends of transactions."""
+    executed: list[str] = []
+    execute = postgres.Connection.execute
+
+    async def note(self: Any, query: str, *args: Any, **options: Any) -> Any:
+        executed.append(query)
+        return await execute(self, query, *args, **options)
+
+    monkeypatch.setattr(postgres.Connection, "execute", note)
+    return executed
+
+
+def count_closes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Note the connections that are closed with a word to the server, and a wait for it."""
+    closed: list[Any] = []
+    close = asyncpg.Connection.close
+
+    async def note(self: Any, **options: Any) -> None:
+        if not self.is_closed():
+            closed.append(self)
+        await close(self, **options)
+
+    monkeypatch.setattr(asyncpg.Connection, "close", note)
+    return closed
+
+
+@ways
+@pytest.mark.parametrize("kind", ["silence", "pause"])
+async def test_a_use_in_silence_fails_and_works_again_after_it(
+    database_url: str, way: Way, kind: str
+) -> None:
+    async with behind(database_url) as (proxy, database):
+        await way(database)
+        getattr(proxy, kind)()
+        for _ in range(2):
+            await fails(way(database))
+        proxy.restore()
+        await way(database)
+
+
+async def test_one_dead_connection_is_enough_to_leave_the_others(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has been forgotten by a router; new ones work. Only the first costs a limit."""
+    executed, closed = note_executed(monkeypatch), count_closes(monkeypatch)
+    async with behind(database_url, pool_size=5) as (proxy, database):
+        await fill(database)
+        executed.clear()
+        proxy.silence()
+        proxy.restore()
+        async with asyncio.timeout(30):
+            await use(database)
+            assert executed.count(PING) == 1
+            await fill(database)
+        assert executed.count(PING) <= 2  # and of the new one
+        assert closed == []  # as the protocol says, which takes an answer
+        assert proxy.accepted <= 11  # and one by which asyncpg cancels the first
+
+
+async def test_who_waits_for_a_connection_that_cannot_be_made_is_told_too(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without waiting for as many limits as there are before them."""
+    monkeypatch.setattr(postgres, "_REST_SECONDS", 3600.0)
+    async with behind(database_url, pool_size=2, pool_timeout=3600) as (proxy, database):
+        proxy.silence()
+        await asyncio.gather(*(fails(use(database)) for _ in range(10)), fails(read(database)))
+        assert proxy.accepted == 2
+
+
+@pytest.mark.parametrize("way", [use, read])
+async def test_the_place_of_a_connection_that_could_not_be_made_is_passed_on(
+    database_url: str, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, left = asyncpg.connect, 3
+
+    async def refuse_some(*arguments: Any, **options: Any) -> Any:
+        nonlocal left
+        left -= 1
+        await asyncio.sleep(0)
+        if left >= 0:
+            raise ConnectionRefusedError
+        return await connect(*arguments, **options)
+
+    monkeypatch.setattr(asyncpg, "connect", refuse_some)
+    async with opened(database_url, pool_size=1, pool_timeout=3600) as database:
+        async with asyncio.timeout(30):
+            asked = [way(database) for _ in range(6)]
+            ended = await asyncio.gather(*asked, return_exceptions=True)
+        assert [isinstance(error, OSError) for error in ended] == [True] * 3 + [False] * 3
+
+
+async def test_a_statement_that_is_not_answered_in_time_takes_its_connection_along(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also inside a transaction, whose ROLLBACK would not be answered either."""
+    executed = note_executed(monkeypatch)
+
+    async def stop_in_the_middle() -> None:
+        async with database.session() as session, database.transaction(session):
+            await session.execute(text("SELECT 1"))
+            proxy.silence()
+            await session.execute(text("SELECT 2"))
+
+    async with behind(database_url, statement_timeout=0.5) as (proxy, database):
+        await write(database)
+        executed.clear()
+        await fails(stop_in_the_middle())
+        assert "ROLLBACK;" not in executed
+        proxy.restore()
+        await write(database)
+
+
+async def test_a_rollback_does_not_wait_for_an_answer(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_ROLLBACK_SECONDS", 0.5)
+
+    async def give_up() -> None:
+        async with database.session() as session, database.transaction(session):
+            await session.execute(text("SELECT 1"))
+            proxy.silence()
+            raise ZeroDivisionError
+
+    async with behind(database_url) as (proxy, database), asyncio.timeout(30):
+        with pytest.raises((ZeroDivisionError, TimeoutError)):
+            await give_up()
+        proxy.restore()
+        await write(database)
+
+
+@pytest.mark.parametrize("way", [use, read, write])
+async def test_who_leaves_in_silence_does_not_wait(
+    database_url: str, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that is cancelled while a ping or a connection is awaited."""
+    async with behind(database_url) as (proxy, database), asyncio.timeout(30):
+        await way(database)
+        closed = count_closes(monkeypatch)
+        proxy.silence()
+        for turns in (0, 1, 3, 10):
+            leaving = asyncio.ensure_future(way(database))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            leaving.cancel()
+            with suppress(asyncio.CancelledError):
+                await leaving
+        assert closed == []
+        proxy.restore()
+        await way(database)
+
+
+@pytest.mark.parametrize("connections", [0, 1, 5])
+async def test_closing_in_silence_takes_one_limit(
+    database_url: str, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with proxied(database_url) as (proxy, near):
+        database = Database(near, pool_size=5)
+        await database.notify()
+        await fill(database, connections)
+        closed = count_closes(monkeypatch)
+        monkeypatch.setattr(notifications, "_CLOSE_SECONDS", 0.3)
+        proxy.silence()
+        async with asyncio.timeout(30):
+            await database.close()
+        assert len(closed) == 1 + min(connections, 1)  # that for notifications, and of the pool
+
+
+async def test_closing_in_silence_ends_what_still_runs(database_url: str) -> None:
+    async with proxied(database_url) as (proxy, near):
+        database = Database(near)
+        await use(database)
+        lookup = database.reader.lookup(select(text("pg_sleep(600)")))
+        sleeping = lookup.load([1])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await asyncio.shield(sleeping)
+        proxy.silence()
+        async with asyncio.timeout(30):
+            await database.close()
+        assert sleeping.done()
+
+
+async def test_a_health_check_has_its_answer_in_time(database_url: str) -> None:
+    async with behind(database_url) as (proxy, database):
+        await database.ping()
+        proxy.silence()
+        accepted = proxy.accepted
+        await asyncio.gather(*(fails(database.ping()) for _ in range(20)))
+        assert proxy.accepted <= accepted + 1  # however many ask
+        proxy.restore()
+        await is_ready(database)
+
+
+async def is_ready(database: Database) -> None:
+    """Ask until it is: what was asked in the silence can still be on its way."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(OSError):
+                return await database.ping()
+
+
+async def test_a_busy_pool_is_not_an_unreachable_database(database_url: str) -> None:
+    async with behind(database_url, pool_size=1) as (proxy, database):
+        connection = await database.engine.connect()
+        await database.ping()
+        proxy.silence()
+        await fails(database.ping())
+        proxy.restore()
+        await is_ready(database)
+        await connection.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "_TICK_SECONDS", 0.05)
+    monkeypatch.setattr(watchdog, "_LAG_SECONDS", 30.0)
+
+
+@pytest.mark.usefixtures("quick")
+@ways
+async def test_what_was_asked_before_the_silence_is_given_up(database_url: str, way: Way) -> None:
+    """The connection was just used, so that no ping precedes; the statement has no limit."""
+    async with behind(database_url, pool_pre_ping=False) as (proxy, database):
+        await way(database)
+        database.watch()
+        proxy.silence()
+        await fails(way(database))
+        proxy.restore()
+        await way(database)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_slow_statement_is_not_given_up_while_the_server_answers(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Semaphore(0)
+    connect = Connector.connect
+
+    async def note(self: Connector, **options: Any) -> Any:
+        made = await connect(self, **options)
+        asked.release()
+        return made
+
+    async with opened(database_url) as database, database.engine.connect() as connection:
+        monkeypatch.setattr(Connector, "connect", note)
+        database.watch()
+        lock = text("SELECT pg_advisory_lock(hashtext(current_database()))")
+        unlock = text("SELECT pg_advisory_unlock(hashtext(current_database()))")
+        await connection.execute(lock)
+        async with asyncio.timeout(30), database.engine.connect() as other:
+            waiting = asyncio.ensure_future(other.execute(lock))
+            for _ in range(4):
+                await asked.acquire()
+            assert not waiting.done()
+            await connection.execute(unlock)
+            await waiting
