@@ -2,11 +2,11 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from math import inf
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import asyncpg
 import orjson
@@ -20,10 +20,12 @@ from db.notifications import SideConnection
 from db.outcome import Outcome, Write
 from db.pool import FairPool
 from db.query import Query
-from db.reading import Reader
+from db.reading import Reader, can_be_read_again
 from db.statements import ADD_EVENT, ADD_USER, ADD_USER_WITH_EVENT
 from db.url import parse_url
 from db.watchdog import Watchdog
+
+T = TypeVar("T")
 
 _PING_SECONDS: Final = 2.0  # until a health check has its answer, in any case
 _EVENT_LOCKS: Final = (
@@ -119,6 +121,20 @@ class Database:
         return AsyncSession(
             self.engine, expire_on_commit=False, autoflush=False, info=self._session_info
         )
+
+    async def read(self, ask: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """Read in a session in autocommit; once more where that helps, as if it was cut off."""
+        try:
+            return await self._read(ask)
+        except Exception as error:
+            if not can_be_read_again(error):
+                raise
+        return await self._read(ask)
+
+    async def _read(self, ask: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        async with self.session() as session:
+            await self.begin_reading(session)
+            return await ask(session)
 
     async def begin_reading(self, session: AsyncSession) -> None:
         """Take a connection in autocommit; `session.close()` gives it back."""

@@ -20,6 +20,7 @@ from sqlalchemy.exc import (
     InvalidRequestError,
     PendingRollbackError,
     ResourceClosedError,
+    SQLAlchemyError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -111,6 +112,7 @@ _CLOSED_TEXTS: Final = (
 
 _UNIQUE_VIOLATION: Final = "23505"
 _READ_ONLY: Final = "25006"
+_UNRESOLVED: Final = ("08007", "40003")  # the server doesn't know itself whether it was done
 # After these the same statement fails on the same connection again.
 _UNFIT: Final = ("25P02", "26000", "42P05", _READ_ONLY)
 _SQLITE_UNFIT: Final = frozenset(
@@ -167,6 +169,21 @@ def spoils_connection(error: BaseException | None) -> bool:
     )
 
 
+def is_of_database(error: BaseException) -> bool:
+    """Tell whether the database raised an error, whatever it means."""
+    return is_unreachable(error) or isinstance(
+        error, SQLAlchemyError | sqlite3.Error | PostgresError | InterfaceError
+    )
+
+
+def message_of(error: BaseException) -> str:
+    """Return what the database says, in one line, less the details: they can be rows."""
+    *_, innermost = _causes(error)
+    is_of_driver = isinstance(innermost, PostgresError | InterfaceError)
+    told = str(innermost.args[0] if is_of_driver and innermost.args else innermost)
+    return " ".join(told.split()) or type(innermost).__name__
+
+
 def is_unique_violation(error: IntegrityError) -> bool:
     """Tell a taken unique key from every other broken constraint, by code, never by message."""
     return any(
@@ -186,8 +203,7 @@ def is_known_undone(error: BaseException) -> bool:
         if isinstance(cause, InterfaceError):
             return True
         if isinstance(cause, PostgresError):
-            state = str(cause.sqlstate)
-            return not _is_fatal(cause) and not state.startswith(("08", "40003"))
+            return _severity(cause) == "ERROR" and _sqlstate(cause) not in _UNRESOLVED
         if isinstance(cause, sqlite3.Error):
             return _primary_code(cause) not in {None, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT}
     return False
@@ -212,8 +228,8 @@ def _of_driver(error: BaseException) -> Verdict:
     for kind, found in CLASSES.items():
         if isinstance(error, kind):
             return found
-    if isinstance(error, PostgresError):
-        return _of_sqlstate(error)
+    if (state := _sqlstate(error)) is not None:
+        return _of_sqlstate(state, is_fatal=_is_fatal(error))
     if (code := getattr(error, "sqlite_errorcode", None)) is not None:
         return SQLITE_CODES.get(code, SQLITE_CODES.get(code & _PRIMARY, _BUG))
     if isinstance(error, InterfaceError | sqlite3.Error | InvalidRequestError) and _says_closed(
@@ -223,17 +239,21 @@ def _of_driver(error: BaseException) -> Verdict:
     return _BUG
 
 
-def _of_sqlstate(error: PostgresError) -> Verdict:
-    state = str(error.sqlstate)
+def _of_sqlstate(state: str, *, is_fatal: bool) -> Verdict:
     for length in range(len(state), 1, -1):
         if found := SQLSTATES.get(state[:length]):
             return found
-    return _UNAVAILABLE if _is_fatal(error) else _BUG
+    return _UNAVAILABLE if is_fatal else _BUG
 
 
-def _is_fatal(error: PostgresError) -> bool:
+def _is_fatal(error: BaseException) -> bool:
     """Tell whether the server ended the connection with it."""
-    return (error.severity_en or error.severity) in {"FATAL", "PANIC"}
+    return _severity(error) in {"FATAL", "PANIC"}
+
+
+def _severity(error: BaseException) -> str | None:
+    """Return what a server says of its error; None for an error that the driver made itself."""
+    return getattr(error, "severity_en", None) or getattr(error, "severity", None)
 
 
 def _says_closed(error: BaseException) -> bool:

@@ -134,6 +134,15 @@ class _Origin:
     made: float
 
 
+def _origin_of(connection: ManagesConnection) -> _Origin | None:
+    """Return when a connection was made; None for one that SQLAlchemy still prepares."""
+    try:
+        origin: _Origin | None = connection.info.get(_ORIGIN)
+    except NotImplementedError:  # what it wraps the first connection of an engine in
+        return None
+    return origin
+
+
 class FairPool(AsyncAdaptedQueuePool):
     """Connections in the order in which they were asked for.
 
@@ -229,7 +238,7 @@ class FairPool(AsyncAdaptedQueuePool):
 
     def _discard_with(self, lent: PoolProxiedConnection) -> None:
         """Discard all, if this one was made long enough ago and nobody has done so since."""
-        origin: _Origin | None = lent.info.get(_ORIGIN)
+        origin = _origin_of(lent)
         if origin is None or (
             origin.generation == self._generation
             and time.monotonic() - origin.made >= _YOUNG_SECONDS
@@ -238,7 +247,7 @@ class FairPool(AsyncAdaptedQueuePool):
 
     def discard_peers(self, lent: PoolProxiedConnection) -> None:
         """Discard all that were made with this one or before, unless that was done since."""
-        origin: _Origin | None = lent.info.get(_ORIGIN)
+        origin = _origin_of(lent)
         if origin is None or origin.generation == self._generation:
             self.discard()
 
@@ -261,7 +270,7 @@ class FairPool(AsyncAdaptedQueuePool):
         return self._is_outdated(connection, time.monotonic())
 
     def _is_outdated(self, connection: ManagesConnection, now: float) -> bool:
-        origin: _Origin | None = connection.info.get(_ORIGIN)
+        origin = _origin_of(connection)
         return (
             origin is None
             or origin.generation != self._generation

@@ -142,6 +142,7 @@ class Connector:
                 return await self._connect_to(attempt, begun, *arguments, **options)
             except (
                 OSError,
+                asyncpg.PostgresConnectionError,
                 asyncpg.CannotConnectNowError,
                 asyncpg.TargetServerAttributeNotMatched,
             ) as error:

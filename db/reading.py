@@ -59,7 +59,7 @@ class Reader:
         try:
             return await self._rows(query, given, seconds)
         except Exception as error:
-            if not (isinstance(error, _Cut) or is_passing(error) or spoils_connection(error)):
+            if not can_be_read_again(error):
                 raise
         return await self._rows(query, given, seconds)
 
@@ -72,8 +72,8 @@ class Reader:
 
         try:
             return await greenlet_spawn(run)
-        except DBAPIError as error:
-            if not (error.connection_invalidated or is_passing(error)):
+        except Exception as error:
+            if not can_be_read_again(error):
                 raise
         return await greenlet_spawn(run)
 
@@ -137,6 +137,14 @@ class Reader:
     ) -> None:
         if cast("FairPool", self._engine.pool).is_closed(connection.driver_connection):
             raise DisconnectionError
+
+
+def can_be_read_again(error: Exception) -> bool:
+    """Tell whether a read may well succeed on another connection, or as soon as now."""
+    is_cut = isinstance(error, _Cut) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )
+    return is_cut or is_passing(error) or spoils_connection(error)
 
 
 async def _within(seconds: float, answer: Awaitable[Sequence[Any]]) -> Sequence[Any]:

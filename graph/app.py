@@ -92,6 +92,7 @@ def create_app(settings: Settings) -> Roster:
         app.mount("/graphiql", StaticFiles(directory=str(http.GRAPHIQL_FILES)))
         app.add_api_route("/", lambda: RedirectResponse("/graphql"))
     app.add_middleware(KnownHosts, origins=origins)
+    app.add_middleware(http.Faults)
     app.add_middleware(http.Interruption, shutdown=shutdown)
     app.add_middleware(http.RequestId)
     app.add_middleware(SecurityHeaders, security)

@@ -14,6 +14,7 @@ from graphql import OperationType
 from starlette.types import Scope
 
 from graph.context import Context
+from graph.errors import fault
 from graph.execution import Execution
 from graph.gate import Gate
 from graph.rendering import dump
@@ -71,15 +72,18 @@ class Batches:
 
     async def _answer(self, scope: Scope, known: Context, given: object) -> Sequence[bytes]:
         try:
-            request = Request.of(given)
-            context = await self.gate.still(scope, known)
-            operation = await self.execution.prepare(request, context)
-            if operation.type is OperationType.SUBSCRIPTION:
-                message = "A subscription cannot be in a batch."
-                raise BadRequest(message, "SUBSCRIPTION_NOT_STREAMED")
-            return await self.execution.run(operation)
-        except Refused as refused:
-            return [_refusal(refused)]
+            return await self._execute(scope, known, given)
+        except Exception as error:  # noqa: BLE001 - the other requests have answers of their own
+            return [_refusal(fault(error, known.request_id))]
+
+    async def _execute(self, scope: Scope, known: Context, given: object) -> Sequence[bytes]:
+        request = Request.of(given)
+        context = await self.gate.still(scope, known)
+        operation = await self.execution.prepare(request, context)
+        if operation.type is OperationType.SUBSCRIPTION:
+            message = "A subscription cannot be in a batch."
+            raise BadRequest(message, "SUBSCRIPTION_NOT_STREAMED")
+        return await self.execution.run(operation)
 
 
 def _too_large() -> Refused:

@@ -25,7 +25,7 @@ async def bulk_users(info: GraphInfo, given: BulkUsersInput) -> BulkUsersPayload
     operations = [operation.operation() for operation in asked]
     atomic = given.mode is BulkMode.ATOMIC
     try:
-        answer = await carry_out(info.context, operations, atomic=atomic, key=key)
+        answer = await carry_out(info, operations, atomic=atomic, key=key)
     except Refused as refused:
         return _refused(asked, refused, atomic=atomic)
     results = _results(asked, answer.results)

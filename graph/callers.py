@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy import Row
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db import identity_key
@@ -173,10 +172,8 @@ class Callers:
         return await self._person(claims)
 
     async def _load_identity_key(self) -> None:
-        async with self._database.session() as session:
-            await self._database.begin_reading(session)
-            with suppress(IdentityKeyError):  # `_sign_in` reports it, to those whom it concerns
-                self._identity_key = await identity_key.load(session)
+        with suppress(IdentityKeyError):  # `_sign_in` reports it, to those whom it concerns
+            self._identity_key = await self._database.read(identity_key.load)
 
     async def _person(self, claims: Claims) -> Caller:
         """Find the user that a token's subject is linked to; without one it is a service.
@@ -184,9 +181,7 @@ class Callers:
         A subject that was a user's external id is neither: a person who is deleted, or even erased,
         does not become a service with all scopes of their token.
         """
-        async with self._database.session() as session:
-            await self._database.begin_reading(session)
-            found = await self._sign_in(session, claims.subject)
+        found = await self._database.read(partial(self._sign_in, subject=claims.subject))
         user_id: int | None = found.user_id
         if user_id is not None:
             if found.status is not UserStatus.ACTIVE:
@@ -226,9 +221,7 @@ class Callers:
     async def _service(self, text: str) -> Caller:
         if not self._api_keys:
             raise Unauthenticated("API keys are not accepted")
-        async with self._database.session() as session:
-            await self._database.begin_reading(session)
-            key = await keys.find(session, text)
+        key = await self._database.read(partial(keys.find, text=text))
         if key is None:
             raise Unauthenticated("there is no such API key")
         if not key.opens(self._now()):
@@ -253,7 +246,7 @@ class Callers:
                 self._database.transaction(session),
             ):
                 await keys.note_use(session, key_id, self._now())
-        except (SQLAlchemyError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - nobody waits for it
             log.warning("the use of an API key was not noted", reason=type(error).__name__)
 
     def _recall(self, digest: bytes) -> Caller | None:

@@ -1,7 +1,6 @@
 """What the commands share: a job on the database, and how to tell what went wrong."""
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -9,12 +8,11 @@ from typing import TypeVar
 import structlog
 from alembic.util import CommandError
 from rich.console import Console
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from db import identity_key
 from db import migrate as migrations
 from db.engine import Database
+from db.errors import is_of_database, message_of
 from db.identity_key import IdentityKeyError
 from db.url import parse_url
 from graph.settings import Settings
@@ -93,9 +91,10 @@ def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
         return asyncio.run(whole())
     except IdentityKeyError as error:
         raise CannotStart(str(error)) from None
-    except (DBAPIError, PoolTimeoutError, sqlite3.Error, OSError, CommandError) as error:
-        cause = getattr(error, "orig", None) or error
-        detail = " ".join(str(cause.__cause__ or cause).split()) or type(cause).__name__
+    except Exception as error:
+        if not (is_of_database(error) or isinstance(error, CommandError)):
+            raise
+        detail = message_of(error)
         raise CannotStart(f"cannot use {database_name(settings)}: {detail}") from None
 
 
@@ -104,5 +103,6 @@ def database_name(settings: Settings) -> str:
     url = parse_url(settings.database_url)
     if url.get_backend_name() == "sqlite":
         return f"SQLite {Path(url.database or '').absolute()}"
-    host = url.host or str(url.query.get("host", "localhost"))
+    named = url.query.get("host", "localhost")
+    host = url.host or (named if isinstance(named, str) else ", ".join(named))
     return f"PostgreSQL {url.database} on {host}{f':{url.port}' if url.port else ''}"

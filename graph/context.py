@@ -1,8 +1,11 @@
 """What one operation holds: its connection, taken in turns, its caller, its loaders."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Executable, Select
@@ -13,6 +16,7 @@ from strawberry.dataloader import DataLoader
 from db.engine import Database
 from db.listing import Window
 from db.lookup import Lookup
+from db.outcome import Write
 from db.query import Query
 from db.statements import (
     BRIEF_USERS_BY_ID,
@@ -64,6 +68,17 @@ class Loader:
         return row
 
 
+@dataclass(frozen=True, slots=True)
+class TimeLimit:
+    """How many seconds a mutation may take, and until when by the clock of the event loop."""
+
+    seconds: float = inf
+    deadline: float | None = None
+
+    def is_over(self) -> bool:
+        return self.deadline is not None and asyncio.get_running_loop().time() >= self.deadline
+
+
 class Context:
     """One operation's hold on the directory.
 
@@ -91,6 +106,8 @@ class Context:
         self.token = token
         self.is_still_let_in = still or _always
         self.last_event_id: str | None = None  # the cursor that an EventSource comes back with
+        self.limit = TimeLimit()
+        self.writes: dict[str, Write] = {}  # of a mutation, by the names of its fields
         self._database = database
         self._username_emails = username_emails
         self._turns = Turns()
@@ -134,11 +151,13 @@ class Context:
         return self.address if actor.id is None else f"{actor.kind} {actor.id}"
 
     @asynccontextmanager
-    async def writing(self, *, in_line: bool = False) -> AsyncIterator[UserService]:
+    async def writing(self, write: Write, *, in_line: bool = False) -> AsyncIterator[UserService]:
         """Open one transaction: it is committed when the block ends, rolled back when it raises."""
         async with self._turns.alone():
             try:
-                async with self._database.transaction(self._session, in_line=in_line) as session:
+                async with self._database.transaction(
+                    self._session, in_line=in_line, write=write
+                ) as session:
                     yield UserService(
                         session,
                         self.caller,
@@ -149,7 +168,7 @@ class Context:
                 await self._session.close()
         self.feed.wake()
 
-    async def at_once(self, operation: Operation) -> Answer | None:
+    async def at_once(self, operation: Operation, write: Write) -> Answer | None:
         """Write without a transaction around it; None where that cannot be, and nothing is done."""
         async with self._turns.alone():
             answer = await add_at_once(
@@ -157,6 +176,7 @@ class Context:
                 self.caller,
                 operation,
                 self.request_id,
+                write=write,
                 username_emails=self._username_emails,
             )
         if answer:

@@ -23,6 +23,7 @@ from graph import headers, http, negotiation
 from graph.batches import Batches
 from graph.browsers import Origins, Security
 from graph.context import Context
+from graph.errors import fault
 from graph.event_stream import events, refusal
 from graph.execution import Execution
 from graph.gate import Gate
@@ -116,12 +117,10 @@ class Door:
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, given: Mapping[str, str]) -> Response:
-        page = self.graphiql and scope["method"] == "GET"
-        media = negotiation.offered(given.get("accept") or "*/*", page=page)
-        if media is None:
-            message = f"There are {GRAPHQL}, {JSON} and {EVENTS}."
-            return _refusal(Refused("NOT_ACCEPTABLE", message, 406), JSON)
+        media = JSON
         try:
+            page = self.graphiql and scope["method"] == "GET"
+            media = _negotiated(given.get("accept") or "*/*", page=page)
             if media == HTML:
                 self.origins.check_host(given)
                 policy = {"content-security-policy": _PAGE_POLICY}
@@ -129,8 +128,8 @@ class Door:
             self.origins.check(given)
             with self.shutdown.interruptible():
                 return await self._respond(scope, receive, given, media)
-        except Refused as refused:
-            return _refusal(refused, media)
+        except Exception as error:  # noqa: BLE001 - each request has an answer that can be read
+            return _refusal(fault(error, scope["state"]["request_id"]), media)
 
     async def _respond(
         self, scope: Scope, receive: Receive, given: Mapping[str, str], media: str
@@ -201,6 +200,14 @@ async def _in_turn(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
     for part in parts:
         await pause_if_due()
         yield part
+
+
+def _negotiated(accept: str, *, page: bool) -> str:
+    media = negotiation.offered(accept, page=page)
+    if media is None:
+        message = f"There are {GRAPHQL}, {JSON} and {EVENTS}."
+        raise Refused("NOT_ACCEPTABLE", message, 406)
+    return media
 
 
 def _refusal(refused: Refused, media: str) -> Response:

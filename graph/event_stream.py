@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from graphql import OperationType
 
+from graph.errors import fault
 from graph.execution import Operation
 from graph.live import Live
 from graph.rendering import dump
@@ -44,8 +45,8 @@ async def events(
             async with aclosing(_events(live, operation, ended, shutdown)) as stream:
                 async for event in stream:
                     yield event
-    except Refused as refused:
-        yield refusal(refused)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the stream has an end
+        yield refusal(fault(error, operation.context.request_id))
 
 
 async def _events(

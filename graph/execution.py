@@ -2,25 +2,35 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from inspect import isawaitable
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import structlog
-from graphql import ExecutionResult, Executor, GraphQLError, OperationType
+from graphql import ExecutionResult, Executor, GraphQLError, OperationType, located_error
 
+from db.outcome import Outcome
 from db.time_slices import current_operation, time_slices
 from graph.compiled import WrongVariables
-from graph.context import Context
+from graph.context import Context, TimeLimit
 from graph.documents import Documents, Invalid, Prepared
-from graph.errors import MAX_ERRORS, cut, present
+from graph.errors import (
+    MAX_ERRORS,
+    Interrupted,
+    TimedOut,
+    cut,
+    present,
+    says_outcome,
+    took_too_long,
+)
 from graph.rendering import dump, dump_in_parts
 from graph.requests import Refused, Request
 from graph.schema import Schema
-from graph.shutdown import MAY_BE_DONE, SEND_AGAIN, Shutdown
+from graph.shutdown import Shutdown, shutting_down
 from graph.throttle import Throttle
 from graph.trusted import TrustedDocuments
 from graph.variable_errors import variable_errors
@@ -38,6 +48,24 @@ class Rejected(Refused):
     @property
     def is_about_graphql(self) -> bool:
         return True
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        return self._errors
+
+
+class Ended(Refused):
+    """The operation was ended, and there is nothing of it to answer with but errors."""
+
+    def __init__(
+        self,
+        errors: list[dict[str, Any]],
+        code: str,
+        status: int,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code, errors[0]["message"], status, headers)
+        self._errors = errors
 
     @property
     def errors(self) -> list[dict[str, Any]]:
@@ -68,6 +96,8 @@ class Operation:
 # What is left to others after a document was read: a part of the time, where that was long.
 _REST: Final = 0.1
 _LONG: Final = 0.005  # seconds
+# What a mutation may take beyond its time, for a write that was ended to let go of its connection.
+_LAST_SECONDS: Final = 1.0
 
 
 class _Turns:
@@ -191,32 +221,67 @@ class Execution:
         """Execute a query or a mutation, within its time; give the response as JSON, in parts."""
         reads = operation.type is OperationType.QUERY
         seconds = self._seconds.query if reads else self._seconds.mutation
+        context = operation.context
+        deadline = asyncio.get_running_loop().time() + seconds
+        if not reads:
+            # Each write is ended at this time, and says what is known of it.
+            context.limit = TimeLimit(seconds, deadline)
+            deadline += _LAST_SECONDS
         try:
             self._shutdown.check()
             self._throttle.begin()
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout_at(deadline):
                     result = await self.execute(operation)
+                    _raise_if_timed_out(result, context)
                     if operation.prepared.is_large:
-                        return await _formatted_in_parts(result, operation.context)
+                        return await _formatted_in_parts(result, context)
             except BaseException:
-                await operation.context.end()
+                await context.end()
                 raise
             finally:
                 self._throttle.end()
-            return [formatted(result, operation.context)]
+            return [formatted(result, context)]
         except asyncio.CancelledError:
-            self._shutdown.raise_if_interrupted(SEND_AGAIN if reads else MAY_BE_DONE)
+            if self._shutdown.has_interrupted():
+                raise _interrupted(context, reads=reads) from None
             raise
         except TimeoutError:
-            message = f"The operation took longer than {seconds:g} seconds and was ended."
-            if not reads:
-                message += " What it had not answered may be done or not."
-            raise Refused("TIMEOUT", message, 504) from None
+            raise _timed_out(context, seconds, reads=reads) from None
 
 
 def rejected(context: Context, *errors: GraphQLError) -> Rejected:
     return Rejected(_presented(errors, context))
+
+
+def _timed_out(context: Context, seconds: float, *, reads: bool) -> Refused:
+    if reads:
+        return Refused("TIMEOUT", took_too_long(seconds), 504)
+    return Ended(_outcomes(context, partial(TimedOut, seconds)), "TIMEOUT", 504)
+
+
+def _interrupted(context: Context, *, reads: bool) -> Refused:
+    if reads:
+        return shutting_down()
+    refused = shutting_down()
+    return Ended(_outcomes(context, Interrupted), refused.code, refused.status, refused.headers)
+
+
+def _outcomes(context: Context, make: Callable[[Outcome], GraphQLError]) -> list[dict[str, Any]]:
+    """Say what is known of each write of an operation that has no answer any more."""
+    errors = [
+        located_error(make(write.outcome), path=[name]) for name, write in context.writes.items()
+    ]
+    return _presented(errors or [make(Outcome.NOT_DONE)], context)
+
+
+def _raise_if_timed_out(result: ExecutionResult, context: Context) -> None:
+    """Raise Ended if every write of a mutation took too long, and nothing else is to be said."""
+    if not (context.writes and result.errors):
+        return
+    codes = {(error.extensions or {}).get("code") for error in result.errors}
+    if codes == {"TIMEOUT"} and all(value is None for value in (result.data or {}).values()):
+        raise Ended(_presented(result.errors, context), "TIMEOUT", 504)
 
 
 def formatted(result: ExecutionResult, context: Context) -> bytes:
@@ -235,9 +300,17 @@ def _response(result: ExecutionResult, context: Context) -> dict[str, Any]:
 
 
 def _presented(errors: Sequence[GraphQLError], context: Context) -> list[dict[str, Any]]:
-    """Give the first errors as the caller sees them. The first that are ours are in the log."""
-    presented = [present(error, context.request_id).formatted for error in errors[:MAX_ERRORS]]
-    ours = [error for error in errors[MAX_ERRORS:] if not (error.extensions or {}).get("code")]
+    """Give the first errors as the caller sees them. The first that are ours are in the log.
+
+    And every error that says of a write whether it was done.
+    """
+    shown = [*errors[:MAX_ERRORS], *filter(says_outcome, errors[MAX_ERRORS:])]
+    presented = [present(error, context.request_id).formatted for error in shown]
+    ours = [
+        error
+        for error in errors[MAX_ERRORS:]
+        if not (says_outcome(error) or (error.extensions or {}).get("code"))
+    ]
     for error in ours[:MAX_ERRORS]:
         present(error, context.request_id)
     if more := len(ours[MAX_ERRORS:]):

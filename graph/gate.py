@@ -13,11 +13,11 @@ from typing import Any, Final
 import structlog
 from starlette.types import Scope
 
-from db.errors import is_unreachable
 from db.models import ActorKind
 from graph.addresses import client_network
 from graph.callers import Callers, SubjectsUnavailable, Unauthenticated
 from graph.context import Context
+from graph.errors import fault
 from graph.requests import Refused
 from graph.throttle import Throttle
 from graph.tokens import KeysUnavailable
@@ -155,11 +155,8 @@ class Gate:
             message = "Tokens cannot be checked right now. Try again in a moment."
             retry = {"retry-after": str(max(1, ceil(unavailable.retry_after)))}
             raise Refused("AUTHENTICATION_UNAVAILABLE", message, 503, retry) from None
-        except Exception as error:
-            if not is_unreachable(error):
-                raise
-            message = "The directory's database cannot be reached right now. Try again in a moment."
-            raise Refused("DATABASE_UNAVAILABLE", message, 503, {"retry-after": "5"}) from None
+        except Exception as error:  # noqa: BLE001 - it is logged there
+            raise fault(error) from None
         if caller is None and not self.open:
             raise Refused("UNAUTHENTICATED", "A bearer token is needed.", 401, _CHALLENGE)
         return caller or DEVELOPER

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any, Final
@@ -12,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db.errors import is_unreachable
+from db.errors import is_read_only, is_unreachable
+from graph.errors import fault
 from graph.requests import Refused
 from graph.shutdown import Shutdown
 
@@ -99,6 +101,38 @@ class Interruption:
                 await answer(scope, receive, send)
 
 
+class Faults:
+    """Answers what fails in a way that nobody has thought of: by JSON, or by closing the socket."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        is_begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except Exception as error:
+            refused = fault(error, scope.get("state", {}).get("request_id"))
+            if scope["type"] == "websocket":
+                with suppress(OSError, RuntimeError):  # it is closed already
+                    await send({"type": "websocket.close", "code": 1011, "reason": refused.message})
+            elif is_begun:
+                raise  # so that the server cuts the connection: the client sees that it has no end
+            else:
+                answer = {"errors": refused.errors}
+                response = JSONResponse(answer, refused.status, headers=refused.headers)
+                await response(scope, receive, send)
+
+
 health = APIRouter(prefix="/health")
 
 
@@ -110,12 +144,13 @@ async def live() -> dict[str, str]:
 
 @health.api_route("/ready", methods=["GET", "HEAD"])
 async def ready(request: Request, response: Response) -> dict[str, Any]:
-    """Tell whether the database answers: 200, or 503."""
+    """Tell whether the database answers and takes writes: 200, or 503."""
     try:
         await request.app.state.database.ping()
     except Exception as error:
         if not is_unreachable(error):
             raise
         response.status_code = 503
-        return {"status": "unavailable", "database": "unreachable"}
+        reason = "read-only" if is_read_only(error) else "unreachable"
+        return {"status": "unavailable", "database": reason}
     return {"status": "ok", "database": "ok"}

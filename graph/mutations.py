@@ -35,7 +35,8 @@ _INPUT = strawberry.argument(description="What to do.")
 @strawberry.type(
     description="The writes. Each field is a transaction of its own: in a request with two, the "
     "first stays done when the second is refused. Refusals are data, in `errors`. A field is null "
-    "only where it crashed."
+    "only if it failed; then `extensions.outcome` of its error says whether it was done: NOT_DONE, "
+    "UNKNOWN or DONE."
 )
 class Mutation:
     @strawberry.mutation(description="Add a user.")

@@ -78,8 +78,12 @@ class Shutdown:
 
         For code inside an interruptible block that knows what the request may have done.
         """
-        if asyncio.current_task() in self.interrupted:
+        if self.has_interrupted():
             raise shutting_down(message) from None
+
+    def has_interrupted(self) -> bool:
+        """Return whether it is this task that was interrupted."""
+        return asyncio.current_task() in self.interrupted
 
     async def finish(self) -> None:
         """Wait for what is in progress to end, before what it uses is closed."""

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, aclosing, nullcontext,
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 from graphql import OperationType
@@ -18,6 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from graph.addresses import client_network
 from graph.browsers import Origins
 from graph.context import Context
+from graph.errors import fault
 from graph.execution import Execution
 from graph.gate import UNAUTHORIZED, Gate, token_of
 from graph.live import Live
@@ -42,6 +44,7 @@ _GONE: Final = (WebSocketDisconnect, OSError, RuntimeError)
 class Close(IntEnum):
     """Why a socket is closed; below 4000 by RFC 6455, where a client is to come back."""
 
+    INTERNAL_ERROR = 1011
     RESTART = 1012
     TRY_AGAIN_LATER = 1013
     BAD_REQUEST = 4400
@@ -69,6 +72,10 @@ class _Closed(Exception):
         self.code = code
         # In a control frame, and UTF-8 without halves of surrogate pairs (RFC 6455 5.5.1).
         self.reason = reason.encode(errors="replace")[:_MAX_REASON].decode(errors="ignore")
+
+
+class _Gone(Exception):
+    """The other side has closed the socket."""
 
 
 class Sockets:
@@ -180,14 +187,18 @@ class _Socket:
                 pass
         except _Closed as closed:
             self.close(closed.code, closed.reason)
-        except Refused as refused:  # it is one too many
-            self.close(Close.TRY_AGAIN_LATER, refused.message)
-        except _GONE:
-            return  # it went away while it was answered
+        except _Gone:
+            return  # while it was answered
+        except Exception as error:  # noqa: BLE001 - each socket is closed with a code
+            refused = fault(error)  # or it is one too many
+            self.close(_code_of(refused), refused.message)
 
     async def _next(self) -> bool:
         """Take one message; tell whether there can be another."""
-        message = await self.websocket.receive()
+        try:
+            message = await self.websocket.receive()
+        except _GONE:
+            return False
         if message["type"] == "websocket.disconnect":
             return False
         await self._handle(_message(message.get("text")))
@@ -222,8 +233,7 @@ class _Socket:
             with self._checking(token):
                 context = await self.sockets.gate.context(self.websocket.scope, token)
         except Refused as refused:
-            code = Close.FORBIDDEN if refused.status == UNAUTHORIZED else Close.TRY_AGAIN_LATER
-            raise _Closed(code, refused.message) from None
+            raise _Closed(_code_of(refused), refused.message) from None
         self.counted.enter_context(self.sockets.throttle.connected(context.throttled_as))
         self.context = context
         if context.token is not None:
@@ -241,7 +251,7 @@ class _Socket:
         refused = await self.sockets.gate.ended(self.websocket.scope, context)
         for id_, task in list(self.operations.items()):
             task.cancel()
-            with suppress(_Closed, *_GONE):
+            with suppress(_Closed, _Gone):
                 await self._send(dump({"id": id_, "type": "error", "payload": refused.errors}))
         self.close(Close.UNAUTHORIZED, "Unauthorized: come back with a new token")
 
@@ -274,15 +284,16 @@ class _Socket:
             with self.sockets.shutdown.interruptible():
                 if not await self._execute(id_, request, known, before):
                     last = b""
-        except Refused as refused:
-            last = dump({"id": id_, "type": "error", "payload": refused.errors})
-        except (_Closed, *_GONE):
+        except (_Closed, _Gone):
             return
+        except Exception as error:  # noqa: BLE001 - each operation ends with a message
+            errors = fault(error, known.request_id).errors
+            last = dump({"id": id_, "type": "error", "payload": errors})
         # The id is free before the client can hear of it.
         if self.operations.get(id_) is asyncio.current_task():
             del self.operations[id_]
             if last:
-                with suppress(_Closed, *_GONE):
+                with suppress(_Closed, _Gone):
                     await self._send(last)
             self._close_when_done()
 
@@ -309,8 +320,11 @@ class _Socket:
                 await self._send(before + text + b"}")
             return
         frames = results.frames(before, b"}")
-        while not self.protocol.write_frames(frames):
-            await self._in_time(self.protocol.caught_up())
+        try:
+            while not self.protocol.write_frames(frames):
+                await self._in_time(self.protocol.caught_up())
+        except _GONE:
+            raise _Gone from None
 
     def _write(
         self, id_: str, task: asyncio.Task[None] | None, before: bytes, results: Results
@@ -334,6 +348,15 @@ class _Socket:
             reason = "Too slow: come back with your last cursor"
             self.close(Close.TRY_AGAIN_LATER, reason)
             raise _Closed(Close.TRY_AGAIN_LATER, reason) from None
+        except _GONE:
+            raise _Gone from None
+
+
+def _code_of(refused: Refused) -> Close:
+    if refused.status == UNAUTHORIZED:
+        return Close.FORBIDDEN
+    is_fault = refused.status == HTTPStatus.INTERNAL_SERVER_ERROR
+    return Close.INTERNAL_ERROR if is_fault else Close.TRY_AGAIN_LATER
 
 
 def _message(text: str | None) -> dict[str, Any]:

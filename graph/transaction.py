@@ -1,12 +1,17 @@
 """One write, one transaction: tried again where that helps, and answered in the schema's terms."""
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from graphql import GraphQLError
+
+from db.outcome import Write
 from db.time_slices import pause_if_due
-from graph.context import Context, GraphInfo
+from graph.context import GraphInfo, TimeLimit
+from graph.errors import TimedOut, WriteFailed
 from graph.inputs.users import read_order
 from graph.types.user import User, UserEdge
 from graph.types.user_error import UserError, user_errors
@@ -71,7 +76,7 @@ def _json(value: Any) -> str:
 async def do(info: GraphInfo, operation: Operation, key: IdempotencyKey | None = None) -> Outcome:
     """Do one operation in one transaction."""
     try:
-        answer = await carry_out(info.context, [operation], key=key)
+        answer = await carry_out(info, [operation], key=key)
     except Refused as refused:
         problems = [p for result in refused.results for p in result.problems]
         return Outcome(errors=user_errors([*problems, *refused.problems]))
@@ -84,7 +89,7 @@ async def do(info: GraphInfo, operation: Operation, key: IdempotencyKey | None =
 
 
 async def carry_out(
-    context: Context,
+    info: GraphInfo,
     operations: Sequence[Operation],
     *,
     atomic: bool = True,
@@ -92,21 +97,45 @@ async def carry_out(
 ) -> Answer:
     """Do operations in one transaction; again from the start where others were in its way.
 
-    Raises `Refused` where nothing was done.
+    Raises `Refused` where nothing was done, `TimedOut` where the time of the request is over, and
+    `WriteFailed` else.
     """
+    context = info.context
+    write = context.writes[str(info.path.key)] = Write()
     parsed: Parsed = {}
-    if 1 < len(operations) <= MAX_OPERATIONS:
-        # Before a transaction begins: it would keep other writers waiting.
-        await parse_all([o for o in operations if not refusal(context.caller, o)], parsed)
 
     async def attempt(number: int) -> Answer:
         first = number == 1 and len(operations) == 1
-        if first and key is None and (answer := await context.at_once(operations[0])):
+        if first and key is None and (answer := await context.at_once(operations[0], write)):
             return answer
         look = not first
-        async with context.writing(in_line=stands_in_line(number)) as users:
+        async with context.writing(write, in_line=stands_in_line(number)) as users:
             return await users.carry_out(
                 operations, atomic=atomic, key=key, look=look, parsed=parsed
             )
 
-    return await until_done(attempt)
+    async def begin() -> Answer:
+        if 1 < len(operations) <= MAX_OPERATIONS:
+            # Before a transaction begins: it would keep other writers waiting.
+            await parse_all([o for o in operations if not refusal(context.caller, o)], parsed)
+        return await until_done(attempt, write)
+
+    return await _in_time(context.limit, begin, write)
+
+
+async def _in_time(
+    limit: TimeLimit, begin: Callable[[], Awaitable[Answer]], write: Write
+) -> Answer:
+    """Write for as long as the request may take, and say what is known if that fails."""
+    if limit.is_over():
+        raise TimedOut(limit.seconds, write.outcome)
+    timer = asyncio.timeout_at(limit.deadline)
+    try:
+        async with timer:
+            return await begin()
+    except (Refused, GraphQLError):
+        raise
+    except Exception as error:
+        if timer.expired():
+            raise TimedOut(limit.seconds, write.outcome) from None
+        raise WriteFailed(write.outcome) from error

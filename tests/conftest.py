@@ -70,13 +70,17 @@ def postgres(database: str) -> str:
 
 
 def administer(*statements: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(os.environ[_POSTGRES])
+    asyncio.run(run_in(os.environ[_POSTGRES], *statements))
+
+
+async def run_in(url: str, *statements: str) -> None:
+    """Run statements in one PostgreSQL database, past all that is tested."""
+    connection = await asyncpg.connect(url)
+    try:
         for statement in statements:
             await connection.execute(statement)
+    finally:
         await connection.close()
-
-    asyncio.run(run())
 
 
 def migrated(url: str) -> None:

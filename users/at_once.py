@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from db.engine import Database
+from db.outcome import Write
 from users.events import Recorder
 from users.identity import UsernameEmails
 from users.operations import Answer, Create, Operation, Overtaken
@@ -22,6 +23,7 @@ async def add_at_once(
     caller: Caller,
     operation: Operation,
     request_id: str | None = None,
+    write: Write | None = None,
     clock: Callable[[], datetime] = now,
     username_emails: UsernameEmails = UsernameEmails.OWN,
 ) -> Answer | None:
@@ -39,7 +41,7 @@ async def add_at_once(
     if result.user is None:
         return None
     [event] = plan.events
-    user_id = await database.add(row_of(result.user), event)
+    user_id = await database.add(row_of(result.user), event, write)
     if user_id is None:
         raise Overtaken
     result.user.id = user_id

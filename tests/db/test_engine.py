@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+from typing import Any
 
 import pytest
 from asyncpg import (
@@ -9,6 +10,7 @@ from asyncpg import (
     UniqueViolationError,
 )
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -28,10 +30,33 @@ from tests.conftest import opened
         ("postgresql://h/r?sslmode=require", "postgresql+asyncpg://h/r?ssl=require"),
         ("postgresql://h/r?user=ada&password=pw", "postgresql+asyncpg://ada:pw@h/r"),
         ("postgresql:///r?host=/run/pg", "postgresql+asyncpg:///r?host=%2Frun%2Fpg"),
+        ("postgresql://a:x,y@h/r", "postgresql+asyncpg://a:x%2Cy@h/r"),
     ],
 )
 def test_a_url_is_read_as_people_write_it(written: str, read: str) -> None:
     assert parse_url(written).render_as_string(hide_password=False) == read
+
+
+@pytest.mark.parametrize(
+    ("written", "hosts", "ports"),
+    [
+        ("postgresql://u@a:1,b:2/r", ["a", "b"], [1, 2]),
+        ("postgres://u:pw@a,b:2/r?sslmode=require", ["a", "b"], [5432, 2]),
+        ("postgresql://u@[::1]:1,[fe80::1]/r", ["::1", "fe80::1"], [1, 5432]),
+        ("postgresql://u@/r?host=a:1&host=b:2", ["a", "b"], [1, 2]),
+        ("postgresql://u@/r?host=a,b&port=1,2", ["a", "b"], [1, 2]),
+    ],
+)
+def test_of_several_hosts_the_one_that_takes_writes_is_meant(
+    written: str, hosts: list[str], ports: list[int]
+) -> None:
+    for more, wanted in (("", "read-write"), ("target_session_attrs=any", "any")):
+        url = f"{written}{'&' if '?' in written else '?'}{more}" if more else written
+        dialect: Any = PGDialect_asyncpg
+        options = dialect().create_connect_args(parse_url(url))[1]
+        assert (options["host"], options["port"]) == (hosts, ports)
+        assert options["target_session_attrs"] == wanted
+        assert (options["user"], options["database"]) == ("u", "r")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +68,7 @@ def test_a_url_is_read_as_people_write_it(written: str, read: str) -> None:
         ("sqlite:///:memory:", "the SQLite URL names no file"),
         ("sqlite:///file::memory:?uri=true", "the SQLite URL names no file"),
         ("postgresql://h:99999/r", "the database URL has a port that cannot be"),
+        ("postgresql://a:x,b:1/r", "the database URL cannot be read"),
         ("postgresql://h/r?foo=1", "an option that Roster doesn't know: foo"),
     ],
 )

@@ -8,12 +8,13 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from db import pool
 from db.engine import Database
-from tests.conftest import opened, use
+from db.errors import is_unreachable
+from tests.conftest import administer, opened, use
 
 
 def checked_out(database: Database) -> int:
@@ -283,3 +284,51 @@ async def test_what_is_discarded_is_replaced_wherever_it_was(
         async with way(database):
             pass
         assert pids(database) == after
+
+
+@on_postgres
+@ways
+async def test_who_waits_for_a_connection_that_cannot_be_made_tries_too(
+    database_url: str, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all but the first wait for a connection to be given back, until their time is over."""
+    refused = 0
+    connect = asyncpg.connect
+
+    async def refuse(*arguments: Any, **options: Any) -> Any:
+        nonlocal refused
+        await asyncio.sleep(0)
+        if refused < 3:
+            refused += 1
+            raise ConnectionRefusedError
+        return await connect(*arguments, **options)
+
+    async def use(database: Database) -> bool:
+        try:
+            async with way(database):
+                return True
+        except ConnectionRefusedError:
+            return False
+
+    monkeypatch.setattr(asyncpg, "connect", refuse)
+    async with opened(database_url, pool_size=2, pool_timeout=600) as database:
+        got = await asyncio.wait_for(asyncio.gather(*(use(database) for _ in range(7))), 60)
+        assert sorted(got) == [False] * 3 + [True] * 4
+        assert checked_out(database) == 0
+
+
+@on_postgres
+async def test_a_connection_that_is_cut_while_it_is_prepared_is_told_as_such(
+    database_url: str,
+) -> None:
+    """The first of an engine is in a wrapper of SQLAlchemy's then, which has less."""
+    name = make_url(database_url).database
+    await asyncio.to_thread(administer, f"ALTER DATABASE {name} SET transaction_timeout = '1ms'")
+    errors: list[Exception] = []
+    for _ in range(10):
+        async with opened(database_url, pool_size=1) as database:
+            try:
+                await database.ping()
+            except Exception as error:  # noqa: BLE001 - which one, chance decides
+                errors.append(error)
+    assert [error for error in errors if not is_unreachable(error)] == []

@@ -196,18 +196,23 @@ async def test_a_database_that_goes_away_is_told_and_comes_back_by_itself(
 
         assert await ask(COUNT) == {"data": {"users": {"totalCount": 0}}}
         await wire.cut()
-        gone: tuple[tuple[Any, Any], ...] = (
-            (COUNT, {"users": {"totalCount": None}}),
-            (add("ada"), {"createUser": None}),
+        away = "The directory's database cannot be reached right now."
+        gone: tuple[tuple[Any, Any, str, str | None], ...] = (
+            (COUNT, {"users": {"totalCount": None}}, f"{away} Try again in a moment.", None),
+            (
+                add("ada"),
+                {"createUser": None},
+                f"{away} This write was not done. Try again in a moment.",
+                "NOT_DONE",
+            ),
         )
-        for body, data in gone:
+        for body, data, message, outcome in gone:
             answer = await ask(body)
             assert answer["data"] == data
             [error] = answer["errors"]
-            assert error["message"] == (
-                "The directory's database cannot be reached right now. Try again in a moment."
-            )
+            assert error["message"] == message
             assert error["extensions"]["code"] == "DATABASE_UNAVAILABLE"
+            assert error["extensions"].get("outcome") == outcome
             shown = json.dumps(answer)
             assert not [w for w in ("asyncpg", "127.0.0.1", "refused", "Errno") if w in shown]
         assert (await http.get(f"{url}/health/ready")).status_code == 503
