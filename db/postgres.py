@@ -1,6 +1,7 @@
 """PostgreSQL: how it is connected to, and what only it needs."""
 
 import asyncio
+import random
 import socket
 import time
 from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from db.errors import ReadOnlyError
+from db.libpq import ConnectOptions, connect_options
 from db.pool import PostgresPool, renew, watch
 
 AUTOCOMMIT: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
@@ -82,7 +84,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *arguments: Any) -> None:
         super().__init__(protocol, transport, *arguments)
-        keep_alive(transport.get_extra_info("socket"))
+        self.socket: socket.socket | None = transport.get_extra_info("socket")
+        keep_alive(self.socket)
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
         if timeout is None and query.startswith("ROLLBACK"):
@@ -91,11 +94,11 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
         return done
 
 
-def keep_alive(connected: socket.socket | None) -> None:
+def keep_alive(connected: socket.socket | None, options: Mapping[str, int] = _CLIENT_TCP) -> None:
     """Set what the platform has of TCP's limits; a Unix socket needs none."""
     if connected is None or connected.family not in {socket.AF_INET, socket.AF_INET6}:
         return
-    for name, value in _CLIENT_TCP.items():
+    for name, value in options.items():
         level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
         if (option := getattr(socket, name, None)) is not None:
             with suppress(OSError):  # the option exists in the headers, and not in this kernel
@@ -137,9 +140,10 @@ class Connector:
         """
         begun = time.monotonic()
         failure: Exception | None = None
-        for attempt in sorted(_attempts(options), key=self._is_silent):
+        wanted = connect_options(options, _CONNECT_SECONDS)
+        for attempt in sorted(_attempts(wanted), key=self._is_silent):
             try:
-                return await self._connect_to(attempt, begun, *arguments, **options)
+                return await self._connect_to(attempt, begun, wanted, *arguments)
             except (
                 OSError,
                 asyncpg.PostgresConnectionError,
@@ -151,20 +155,21 @@ class Connector:
         raise failure
 
     async def _connect_to(
-        self, attempt: dict[str, Any], begun: float, *arguments: Any, **options: Any
+        self, attempt: dict[str, Any], begun: float, wanted: ConnectOptions, *arguments: Any
     ) -> Connection:
         host = (attempt["host"], attempt["port"])
         if self._silent.get(host, 0.0) > begun:
             raise TimeoutError("the database server did not answer a moment ago")
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
+            async with asyncio.timeout(wanted.timeout):
                 connection: Connection = await asyncpg.connect(
                     *arguments,
                     timeout=None,
                     connection_class=Connection,
-                    server_settings={"application_name": "roster"},
-                    **options | attempt,
+                    **wanted.arguments | attempt,
                 )
+                if wanted.tcp:
+                    keep_alive(connection.socket, wanted.tcp)
                 try:
                     await connection.execute(self._setup)
                 except BaseException:
@@ -198,14 +203,18 @@ class _Connecting:
         return self._connector.connect(*self._arguments, **self._options).__await__()
 
 
-def _attempts(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _attempts(wanted: ConnectOptions) -> Iterator[dict[str, Any]]:
     """Split what asyncpg would try in turn: each host, and a primary only without a standby."""
+    options = wanted.arguments
     hosts, ports = options.get("host"), options.get("port")
-    wanted = options.get("target_session_attrs")
+    role = options.get("target_session_attrs")
     if not isinstance(hosts, list):
         yield {"host": hosts, "port": ports}
         return
-    for attributes in ("standby", "any") if wanted == "prefer-standby" else (wanted,):
-        for n, host in enumerate(hosts):
+    order = list(range(len(hosts)))
+    if wanted.in_random_order:
+        random.shuffle(order)
+    for attributes in ("standby", "any") if role == "prefer-standby" else (role,):
+        for n in order:
             port = ports[n] if isinstance(ports, list) else ports
-            yield {"host": host, "port": port, "target_session_attrs": attributes}
+            yield {"host": hosts[n], "port": port, "target_session_attrs": attributes}

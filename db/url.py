@@ -1,82 +1,70 @@
 """Database URLs as people write them, and as the two drivers take them."""
 
+import os
 import re
 from typing import Final
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL
 
-# What a PostgreSQL URL can say behind its question mark.
-_URL_OPTIONS = {"host", "port", "user", "password", "ssl", "target_session_attrs"}
-# Of libpq's way to name several hosts: postgresql://user@first:5432,second:5432/name
-_SEVERAL_HOSTS: Final = re.compile(
-    r"(?P<head>[a-z+]+://(?:[^@/?#]*@)?)(?P<hosts>[^@/?#]*,[^@/?#]*)(?P<path>(?:/[^?#]*)?)\??(?P<query>.*)",
-    re.DOTALL,
+from db import libpq
+
+_SCHEMES: Final = (
+    "a database URL begins with postgresql:// or sqlite:/// (postgres://, postgresql+asyncpg:// "
+    "and sqlite+aiosqlite:/// are accepted too)"
 )
-_HOST: Final = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::(?P<port>\d*))?")
-_PORT: Final = "5432"
+_NO_FILE: Final = (
+    "the SQLite URL names no file: it looks like sqlite:///./roster.db; a database in memory is "
+    "not supported"
+)
 
 
 def parse_url(text: str) -> URL:
-    """Read a database URL as people write it; raise ValueError with a line for them.
+    """Read a database URL; raise ValueError with a line that has none of its values."""
+    scheme, separator, rest = text.strip().partition("://")
+    backend, _, driver = scheme.lower().partition("+")
+    match backend, driver:
+        case _ if not separator:
+            raise ValueError(f"the database URL cannot be read: {_SCHEMES}")
+        case "sqlite", "" | "aiosqlite":
+            return _sqlite_url(rest)
+        case "postgresql" | "postgres", "" | "asyncpg":
+            return _to_primary(libpq.parse(rest))
+        case "sqlite" | "postgresql" | "postgres", _:
+            raise ValueError(f"the database URL names a driver that is not supported: {_SCHEMES}")
+    name = backend if re.fullmatch("[a-z][a-z0-9]{1,15}", backend) else "this"
+    raise ValueError(f"{name} is not a database that Roster runs on: {_SCHEMES}")
 
-    `postgres://` and `postgresql://` mean asyncpg, `sqlite:///` means aiosqlite, and libpq's
-    `sslmode` is asyncpg's `ssl`.
-    """
-    try:
-        url = make_url(_with_hosts_as_options(text))
-        backend = url.get_backend_name()
-    except Exception as error:
+
+def check_url(url: URL) -> None:
+    """Raise ValueError if a file that a URL names cannot be used as what it is named for."""
+    if url.get_backend_name() != "sqlite":
+        libpq.check_files(url)
+    elif os.path.isdir(url.database or ""):  # noqa: PTH112 - Path's raises PermissionError
+        raise ValueError("the SQLite URL names a folder: it must name a file")
+
+
+def _to_primary(url: URL) -> URL:
+    """Of several hosts mean the one that takes writes: they are a primary and its standbys."""
+    several = "," in str(url.query.get("host", ""))
+    if several and "target_session_attrs" not in url.query:
+        return url.update_query_dict({"target_session_attrs": "read-write"})
+    return url
+
+
+def _sqlite_url(rest: str) -> URL:
+    path, question, _ = rest.partition("?")
+    if not path.removeprefix("/") or path.startswith(("/:memory:", "/file:")):
+        raise ValueError(_NO_FILE)
+    if not path.startswith("/"):
         raise ValueError(
-            "the database URL cannot be read: it looks like postgresql://user@host/name"
-        ) from error
-    if backend == "sqlite":
-        return _sqlite_url(url)
-    if backend in {"postgresql", "postgres"}:
-        return _postgres_url(url)
-    raise ValueError(f"{backend} is not a database that Roster runs on: SQLite and PostgreSQL are")
-
-
-def _with_hosts_as_options(text: str) -> str:
-    """Name several hosts as SQLAlchemy reads them."""
-    found = _SEVERAL_HOSTS.fullmatch(text)
-    if found is None:
-        return text
-    hosts, ports = [], []
-    for named in found["hosts"].split(","):
-        host = _HOST.fullmatch(named)
-        if host is None:
-            return text  # which cannot be read
-        hosts.append(host["address"] or host["name"])
-        ports.append(host["port"] or _PORT)
-    options = f"host={','.join(hosts)}&port={','.join(ports)}"
-    return f"{found['head']}{found['path']}?{'&'.join(filter(None, (options, found['query'])))}"
-
-
-def _sqlite_url(url: URL) -> URL:
-    if url.database in {None, "", ":memory:"} or url.query:
-        raise ValueError("the SQLite URL names no file: it looks like sqlite:///./roster.db")
-    return url.set(drivername="sqlite+aiosqlite")
-
-
-def _postgres_url(url: URL) -> URL:
-    query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
-    if unknown := ", ".join(sorted(set(query) - _URL_OPTIONS)):
-        raise ValueError(f"the database URL has an option that Roster doesn't know: {unknown}")
-    if not 0 < (url.port or 1) < 2**16:
-        raise ValueError("the database URL has a port that cannot be: it is from 1 to 65535")
-    if has_several_hosts(url):
-        # They are a primary and its standbys, whichever is which by now.
-        query.setdefault("target_session_attrs", "read-write")
-    # In their own places, where a password is never shown.
-    user, password = query.pop("user", url.username), query.pop("password", url.password)
-    return url.set(
-        drivername="postgresql+asyncpg",
-        query=query,
-        username=str(user or "") or None,
-        password=str(password or "") or None,
-    )
-
-
-def has_several_hosts(url: URL) -> bool:
-    hosts = url.query.get("host", ())
-    return len(hosts) > 1 if isinstance(hosts, tuple) else "," in hosts
+            "the SQLite URL names a host: write a relative path after three slashes "
+            "(sqlite:///roster.db), an absolute path after four"
+        )
+    if question:
+        raise ValueError("the SQLite URL has parameters, which are not supported; write ? as %3F")
+    file = libpq.decode(path[1:], "write % as %25")
+    if file.startswith("~"):
+        raise ValueError("the SQLite URL begins with ~, which is not expanded: write the path")
+    if file.endswith("/"):
+        raise ValueError("the SQLite URL names a folder: it must name a file")
+    return URL.create("sqlite+aiosqlite", database=file)

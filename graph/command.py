@@ -103,6 +103,6 @@ def database_name(settings: Settings) -> str:
     url = parse_url(settings.database_url)
     if url.get_backend_name() == "sqlite":
         return f"SQLite {Path(url.database or '').absolute()}"
-    named = url.query.get("host", "localhost")
-    host = url.host or (named if isinstance(named, str) else ", ".join(named))
-    return f"PostgreSQL {url.database} on {host}{f':{url.port}' if url.port else ''}"
+    host = url.host or str(url.query.get("host", "localhost")).replace(",", ", ")
+    name = url.database or url.username or "by default"
+    return f"PostgreSQL {name} on {host}{f':{url.port}' if url.port else ''}"

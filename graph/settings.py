@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from db.engine import Database
-from db.url import parse_url
+from db.url import check_url, parse_url
 from graph.issuers import Issuer, is_loopback
 from graph.limits import Limits
 from graph.trusted import TrustedMode, read_manifest
@@ -108,8 +108,8 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _database_is_one_of_ours(cls, url: str) -> str:
-        parse_url(url)
+    def _database_can_be_used(cls, url: str) -> str:
+        check_url(parse_url(url))
         return url
 
     @field_validator("identity_secret", "auth_services", mode="before")

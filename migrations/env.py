@@ -65,10 +65,14 @@ def _set_foreign_keys(connection: Connection, value: str) -> None:
 
 
 async def migrate_by_url() -> None:
-    url = os.environ.get("ROSTER_DATABASE_URL") or os.environ.get("DATABASE_URL")
-    if url is None:
+    names = ("ROSTER_DATABASE_URL", "DATABASE_URL")
+    name = next((name for name in names if os.environ.get(name, "").strip()), None)
+    if name is None:
         raise CommandError("ROSTER_DATABASE_URL has to name the database")
-    database = Database(url)
+    try:
+        database = Database(os.environ[name])
+    except ValueError as error:
+        raise CommandError(f"{name}: {error}") from None
     async with database.engine.connect() as connection:
         await connection.run_sync(migrate)
     await database.close()

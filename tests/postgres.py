@@ -25,14 +25,18 @@ _SETTINGS = {
 
 
 @contextmanager
-def server(folder: str = "/tmp") -> Iterator[str]:  # noqa: S108 - it makes a folder of its own in it
-    """Start a server and give its URL; it is stopped, and its files are removed, at the end."""
+def server(folder: str = "/tmp", **settings: str) -> Iterator[str]:  # noqa: S108 - it makes a folder of its own in it
+    """Start a server and give its URL; it is stopped, and its files are removed, at the end.
+
+    Over TCP, which the settings can have it listen on, it wants passwords.
+    """
     with programs(folder) as installed:
         one = Server(installed, "one")
         one.init()
-        one.start()
+        one.start({**_SETTINGS, **settings})
+        port = f"&port={settings['port']}" if "port" in settings else ""
         try:
-            yield one.url
+            yield f"{one.url}{port}"
         finally:
             one.stop("immediate")
 
@@ -101,7 +105,8 @@ class Server:
         self.url = f"postgresql://postgres@/postgres?host={self.home}"
 
     def init(self) -> None:
-        self("initdb", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-U", "postgres")
+        trusted = ("--auth-local=trust", "--auth-host=scram-sha-256")
+        self("initdb", *trusted, "--encoding=UTF8", "--locale=C.UTF-8", "-U", "postgres")
 
     def copy(self, other: "Server", *, standby: bool = False) -> None:
         """Take a base backup of a running server, which `start` runs as its standby or alone."""

@@ -126,7 +126,11 @@ def test_the_image_is_asked_for_its_health_as_any_host(monkeypatch: pytest.Monke
     monkeypatch.setenv("ROSTER_PORT", "9000")
     monkeypatch.setenv("ROSTER_ALLOWED_HOSTS", "roster.example, other.example")
     exec(code, {})  # noqa: S102 - as above
+    for port in ("", "tcp://10.0.0.7:8000"):  # not set by compose, or set by Kubernetes
+        monkeypatch.setenv("ROSTER_PORT", port)
+        exec(code, {})  # noqa: S102 - as above
     assert asked == [
         ("http://127.0.0.1:8000/health/live", {"Host": "localhost"}),
         ("http://127.0.0.1:9000/health/live", {"Host": "roster.example"}),
+        *[("http://127.0.0.1:8000/health/live", {"Host": "roster.example"})] * 2,
     ]

@@ -67,9 +67,9 @@ def test_of_several_hosts_the_one_that_takes_writes_is_meant(
         ("sqlite://", "the SQLite URL names no file"),
         ("sqlite:///:memory:", "the SQLite URL names no file"),
         ("sqlite:///file::memory:?uri=true", "the SQLite URL names no file"),
-        ("postgresql://h:99999/r", "the database URL has a port that cannot be"),
-        ("postgresql://a:x,b:1/r", "the database URL cannot be read"),
-        ("postgresql://h/r?foo=1", "an option that Roster doesn't know: foo"),
+        ("postgresql://h:99999/r", "the database URL has a port that is not from 1"),
+        ("postgresql://a:x,b:1/r", "the database URL has a port that is not from 1"),
+        ("postgresql://h/r?foo=1", "has the parameter foo, which is not supported"),
     ],
 )
 def test_a_wrong_url_is_told_in_a_line(written: str, line: str) -> None:

@@ -1,0 +1,234 @@
+"""TLS to PostgreSQL: what the parameters of a database URL demand of it."""
+
+import os
+import ssl
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
+
+from db.errors import is_unreachable
+from db.url import check_url, parse_url
+from tests.conftest import opened
+from tests.process import run
+from tests.tls import Authority, Seen, front
+
+PASSWORD = "s3cr3t pass&word"  # noqa: S105 - of the test's own key
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Without certificates of whoever runs the tests."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def server_side(authority: Authority) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate, key, _ = authority.issue("server", "localhost")
+    context.load_cert_chain(certificate, key)
+    context.set_alpn_protocols(["postgresql"])
+    return context
+
+
+@pytest.fixture
+def socket() -> str:
+    admin = make_url(os.environ["ROSTER_TEST_POSTGRES_URL"])
+    return f"{admin.query['host']}/.s.PGSQL.5432"
+
+
+async def ask(seen: Seen, host: str = "localhost", /, **parameters: str | Path) -> None:
+    query = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in parameters.items())
+    url = f"postgresql://postgres@{host}:{seen.port}/postgres?{query}"
+    check_url(parse_url(url))
+    async with opened(url) as database, database.engine.connect() as connection:
+        assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
+
+
+async def refused(seen: Seen, host: str = "localhost", /, **parameters: str | Path) -> None:
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - ssl.SSLError is one, ConnectionError too
+        await ask(seen, host, **parameters)
+    assert is_unreachable(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "plain", "secured"),
+    [
+        ({}, 0, 1),
+        ({"sslmode": "disable"}, 1, 0),
+        ({"sslmode": "allow"}, 1, 0),
+        ({"sslmode": "prefer"}, 0, 1),
+        ({"sslmode": "require"}, 0, 1),
+        ({"ssl": "require"}, 0, 1),
+        ({"ssl": "true"}, 0, 1),
+        ({"requiressl": "1"}, 0, 1),
+        ({"sslmode": "require", "channel_binding": "require"}, 0, 1),
+    ],
+)
+async def test_a_mode_decides_whether_a_server_with_tls_is_asked_for_it(
+    socket: str, server_side: ssl.SSLContext, mode: dict[str, str], plain: int, secured: int
+) -> None:
+    async with front(socket, server_side) as seen:
+        await ask(seen, **mode)
+    assert (seen.plain, len(seen.sessions)) == (plain, secured)
+
+
+async def test_a_mode_decides_whether_a_server_without_tls_is_accepted(socket: str) -> None:
+    async with front(socket, None) as seen:
+        for mode in ("disable", "allow", "prefer"):
+            await ask(seen, sslmode=mode)
+        assert seen.plain == 3
+        await refused(seen, sslmode="require")
+        await refused(seen, requiressl="1")
+        await refused(seen, sslrootcert="system")
+    assert (seen.plain, seen.sessions) == (3, [])
+
+
+async def test_certificates_are_verified_as_the_mode_says(
+    socket: str, server_side: ssl.SSLContext, authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other", "other")
+    async with front(socket, server_side) as seen:
+        await ask(seen, sslmode="verify-full", sslrootcert=authority.root)
+        await ask(seen, "127.0.0.1", sslmode="verify-ca", sslrootcert=authority.root)
+        await ask(seen, "127.0.0.1", sslmode="require", sslrootcert=authority.root)
+        await ask(seen, "127.0.0.1", sslmode="require")
+        await refused(seen, "127.0.0.1", sslmode="verify-full", sslrootcert=authority.root)
+        await refused(seen, sslmode="verify-full", sslrootcert=other.root)
+        await refused(seen, sslmode="verify-ca", sslrootcert=other.root)
+        await refused(seen, sslmode="require", sslrootcert=other.root)
+        await refused(seen, sslrootcert="system")
+    assert seen.plain == 0
+
+
+async def test_the_system_s_certificates_are_trusted_by_name(
+    socket: str,
+    server_side: ssl.SSLContext,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+    async with front(socket, server_side) as seen:
+        await ask(seen, sslrootcert="system")
+        await ask(seen, sslrootcert="system", sslmode="verify-full")
+        await refused(seen, "127.0.0.1", sslrootcert="system")
+    assert [session["version"] for session in seen.sessions] == ["TLSv1.3"] * 2
+
+
+async def test_a_file_in_the_home_folder_is_trusted(
+    socket: str, server_side: ssl.SSLContext, authority: Authority, home: Path
+) -> None:
+    (home / ".postgresql").mkdir()
+    (home / ".postgresql" / "root.crt").write_bytes(authority.root.read_bytes())
+    async with front(socket, server_side) as seen:
+        await ask(seen, sslmode="verify-full")
+        await refused(seen, "127.0.0.1", sslmode="verify-full")
+
+
+@pytest.mark.parametrize("password", ["", PASSWORD])
+@pytest.mark.parametrize("root", ["file", "system", "none"])
+async def test_a_client_shows_its_certificate(
+    socket: str,
+    server_side: ssl.SSLContext,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    password: str,
+    root: str,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+    server_side.verify_mode = ssl.CERT_REQUIRED
+    server_side.load_verify_locations(authority.root)
+    certificate, key, _ = authority.issue("a client", password=password)
+    shown = {"sslcert": certificate, "sslkey": key}
+    if password:
+        shown["sslpassword"] = Path(password)
+    roots: dict[str, dict[str, str | Path]] = {
+        "file": {"sslrootcert": authority.root},
+        "system": {"sslrootcert": "system"},
+    }
+    roots["none"] = {"sslmode": "require"}
+    async with front(socket, server_side) as seen:
+        await ask(seen, **shown, **roots[root])
+        with pytest.raises((OSError, DBAPIError)):  # from TLS 1.3 on it is heard of later
+            await ask(seen, sslmode="require")
+    assert seen.sessions[0]["client"] == "a client"
+
+
+async def test_a_key_that_cannot_be_opened_is_reported_before_the_start(
+    authority: Authority, tmp_path: Path
+) -> None:
+    certificate, key, _ = authority.issue("a client", password=PASSWORD)
+    other, _, _ = authority.issue("another")
+    for shown in (f"sslcert={certificate}&sslkey={key}", f"sslcert={other}&sslkey={key}"):
+        for word in ("", "&sslpassword=s3cr3t"):
+            url = f"postgresql://u@h/d?{shown.replace(' ', '%20')}{word}"
+            code, output = await run("serve", cwd=tmp_path, ROSTER_DATABASE_URL=url)
+            assert code == 1
+            assert output.startswith(
+                "roster: ROSTER_DATABASE_URL: in the database URL sslcert must be a PEM file, with "
+                "its key in sslkey and the password of that in sslpassword\n"
+            )
+
+
+async def test_a_revoked_certificate_is_not_accepted(
+    socket: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+    certificate, key, issued = authority.issue("server", "localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    none, one = authority.revoke(), authority.revoke(issued)
+    async with front(socket, context) as seen:
+        for root in (authority.root, "system"):
+            trusting = {"sslmode": "verify-full", "sslrootcert": root}
+            await ask(seen, **trusting, sslcrl=none)
+            await refused(seen, **trusting, sslcrl=one)
+
+
+@pytest.mark.parametrize("root", ["file", "system"])
+async def test_versions_are_bounded(
+    socket: str,
+    server_side: ssl.SSLContext,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    root: str,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+    certificates = "system" if root == "system" else str(authority.root)
+    trusting = {"sslmode": "verify-full", "sslrootcert": certificates}
+    async with front(socket, server_side) as seen:
+        await ask(seen, **trusting, ssl_max_protocol_version="TLSv1.2")
+        await ask(seen, **trusting, ssl_min_protocol_version="TLSv1.3")
+        server_side.maximum_version = ssl.TLSVersion.TLSv1_2
+        await refused(seen, **trusting, ssl_min_protocol_version="TLSv1.3")
+    assert [session["version"] for session in seen.sessions] == ["TLSv1.2", "TLSv1.3"]
+
+
+@pytest.mark.parametrize("root", ["none", "file", "system"])
+async def test_tls_can_begin_without_a_request(
+    socket: str,
+    server_side: ssl.SSLContext,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    root: str,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+    roots: dict[str, dict[str, str | Path]] = {
+        "none": {"sslmode": "require"},
+        "file": {"sslmode": "verify-full", "sslrootcert": authority.root},
+        "system": {"sslrootcert": "system"},
+    }
+    async with front(socket, server_side, direct=True) as seen:
+        await ask(seen, **roots[root], sslnegotiation="direct")
+    assert [session["protocol"] for session in seen.sessions] == ["postgresql"]
