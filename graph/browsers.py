@@ -69,11 +69,13 @@ class SecurityHeaders:
 class Origins:
     """Who may ask: hosts by which the server is known, and origins whose pages may read it.
 
-    Without `hosts` any Host is right. A page of this server's own is always welcome.
+    Without `hosts` any Host is right; `*.example.com` stands for all names below that. A page of
+    this server's own is always welcome.
     """
 
     def __init__(self, hosts: frozenset[str] | None, origins: frozenset[str]) -> None:
         self._hosts = hosts and frozenset(_name(host) for host in hosts)
+        self._domains = tuple(host[1:] for host in self._hosts or () if host.startswith("*."))
         self._origins = origins
 
     def check_host(self, headers: Mapping[str, str]) -> None:
@@ -82,7 +84,10 @@ class Origins:
         That is how a page reaches a server of its reader's own machine: by pointing its own name
         there.
         """
-        if self._hosts is not None and _name(headers.get("host", "")) not in self._hosts:
+        if self._hosts is None:
+            return
+        name = _name(headers.get("host", ""))
+        if name not in self._hosts and not name.endswith(self._domains):
             raise Refused("WRONG_HOST", "This server is not known by that name.", 421)
 
     def check(self, headers: Mapping[str, str]) -> None:

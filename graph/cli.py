@@ -16,9 +16,10 @@ from uvicorn.supervisors import Multiprocess
 
 from db import migrate as migrations
 from db.engine import Database
-from graph import cli_external_ids, cli_feed, cli_keys, logs
+from graph import cli_external_ids, cli_feed, cli_keys
 from graph.command import (
     CannotStart,
+    begin,
     check_newer,
     console,
     database_name,
@@ -27,8 +28,9 @@ from graph.command import (
     prepare_existing,
     run,
 )
+from graph.environment import WrongSettings
 from graph.http_protocol import HTTPProtocol
-from graph.settings import Mode, Settings, WrongSettings, load
+from graph.settings import Mode, Settings
 from graph.shutdown import SHUTDOWN_MARGIN
 from graph.websocket_protocol import WebSocketProtocol
 from users.retention import erase_due as erase_due_users
@@ -113,8 +115,7 @@ def serve(
     for name, given in (("ROSTER_HOST", host), ("ROSTER_PORT", port)):
         if given is not None:
             os.environ[name] = str(given)
-    settings = load()
-    logs.configure(settings.log_format)
+    settings = begin()
     run(settings, prepare)
     listening = _listen(settings)
     config = _config(settings)
@@ -156,7 +157,7 @@ def _config(settings: Settings) -> uvicorn.Config:
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest revision."""
-    settings = load()
+    settings = begin()
     revision = run(settings, _migrate)
     _limit_idle_transactions(settings)
     console.print(f"{database_name(settings)} is at revision {revision}.")
@@ -175,7 +176,7 @@ def demo(
     users: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many to add.")] = 1000,
 ) -> None:
     """Add believable users, so that there is something to explore."""
-    settings = load()
+    settings = begin()
     run(settings, prepare)
     added = 0
 
@@ -198,8 +199,7 @@ def erase_due() -> None:
 
     For cron. It can run twice at once, and be ended at any time.
     """
-    settings = load()
-    logs.configure(settings.log_format)
+    settings = begin()
     prepare_existing(settings)
     erased = run(settings, _erase_due)
     console.print(f"Erased {erased} users in {database_name(settings)}.")

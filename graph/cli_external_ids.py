@@ -10,8 +10,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.engine import Database
-from graph.command import CannotStart, console, prepare_existing, run
-from graph.settings import load
+from graph.command import CannotStart, begin, console, prepare_existing, run
 from users import former_ids
 from users.former_ids import FormerId, Holder, NothingToRelease
 from users.identity import InvalidValue, external_id_key, reason
@@ -88,7 +87,7 @@ def release(
 
 
 def _in_database(job: Callable[[AsyncSession], Awaitable[T]], *, writes: bool = False) -> T:
-    settings = load()
+    settings = begin()
     prepare_existing(settings)
 
     async def whole(database: Database) -> T:

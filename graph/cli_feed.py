@@ -6,8 +6,7 @@ import typer
 
 from db.engine import Database
 from db.models import REASON_LENGTH
-from graph.command import CannotStart, console, database_name, prepare, run
-from graph.settings import load
+from graph.command import CannotStart, begin, console, database_name, prepare, run
 from users import epochs
 from users.service import now
 
@@ -39,7 +38,7 @@ def renew_epoch(
     """
     if reason is not None and not 0 < len(reason.strip()) <= REASON_LENGTH:
         raise CannotStart(f"a reason has from 1 to {REASON_LENGTH} characters")
-    settings = load()
+    settings = begin()
     run(settings, prepare)
     console.print(f"{database_name(settings)}: {_MEANING}", markup=False)
     if not yes:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from db.engine import Database
-from graph.command import CannotStart, console, prepare, prepare_existing, run
-from graph.settings import Settings, load
+from graph.command import CannotStart, begin, console, prepare, prepare_existing, run
+from graph.settings import Settings
 from users import keys
 from users.keys import ApiKey, InvalidApiKey
 from users.policy import Scope
@@ -31,7 +31,7 @@ def create(
     ] = None,
 ) -> None:
     """Make a key and print it, this once."""
-    settings = load()
+    settings = begin()
     run(settings, prepare)  # also a new database: production's first key comes before its server
     at = now()
     expires_at = None if days is None else at + timedelta(days=days)
@@ -91,7 +91,7 @@ def revoke(key_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 
 
 
 def _ready() -> Settings:
-    settings = load()
+    settings = begin()
     prepare_existing(settings)
     return settings
 

@@ -15,7 +15,9 @@ from db.engine import Database
 from db.errors import is_of_database, message_of
 from db.identity_key import IdentityKeyError
 from db.url import parse_url
-from graph.settings import Settings
+from graph import logs
+from graph.environment import log_notices
+from graph.settings import Mode, Settings, load
 
 log = structlog.get_logger("roster")
 
@@ -27,6 +29,14 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 class CannotStart(Exception):
     """One line for the operator: what is wrong and what to do."""
+
+
+def begin() -> Settings:
+    """Read the settings of a command, and log what its user should know of them."""
+    settings = load()
+    logs.configure(settings.log_format)
+    log_notices(production=settings.mode is Mode.PRODUCTION)
+    return settings
 
 
 async def prepare(database: Database) -> None:

@@ -1,5 +1,6 @@
 """Who issues the tokens that are believed, and how each one's signatures are checked."""
 
+import re
 from ipaddress import ip_address
 from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
@@ -27,6 +28,14 @@ _DEFAULT_SIGNATURES: Final = ("RS256", "ES256", "EdDSA", "PS256")
 _MIN_RSA_BITS: Final = 2048  # RFC 7518 3.3
 # A secret is at least as long as what the hash gives (RFC 7518 3.2): algorithm -> bytes.
 _SECRETS: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
+
+
+class WrongKey(ValueError):
+    """One key of an issuer is wrong, by what the others are; `key` is its name."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class Issuer(BaseModel):
@@ -59,9 +68,14 @@ class Issuer(BaseModel):
     @field_validator("jwks_url")
     @classmethod
     def _read_in_private(cls, url: str | None) -> str | None:
-        if url is not None and not _is_private(url):
+        if url is None:
+            return None
+        if not re.fullmatch(r"[!-~]+", url):
+            raise ValueError("a URL is in ASCII and without white space")
+        if not _is_private(url):
             raise ValueError("keys come over https, or over http from this machine itself")
-        return url
+        scheme, rest = url.split(":", 1)
+        return f"{scheme.lower()}:{rest}"
 
     @field_validator("public_key")
     @classmethod
@@ -71,20 +85,35 @@ class Issuer(BaseModel):
     @model_validator(mode="after")
     def _one_key(self) -> Self:
         if [self.jwks_url, self.public_key, self.secret].count(None) != 2:  # noqa: PLR2004 - of three
-            raise ValueError("an issuer needs exactly one of jwks_url, public_key and secret")
+            raise WrongKey(
+                self._key_given(), "an issuer needs exactly one of jwks_url, public_key and secret"
+            )
         known = SIGNATURES if self.secret is None else tuple(_SECRETS)
         if not set(self.algorithms) <= set(known):
-            raise ValueError(f"the algorithms of this key can be {', '.join(known)}")
+            raise WrongKey("algorithms", f"the algorithms of this key can be {', '.join(known)}")
         if self.secret is not None:
             self._check_secret(self.secret.get_secret_value())
-        elif self.public_key is not None and not self.allowed(self.loaded_key()):
-            raise ValueError("the public_key does not fit the algorithms")
+        elif self.public_key is not None:
+            self._check_public_key()
         return self
+
+    def _key_given(self) -> str:
+        """Name the last of the keys that are set, or the issuer if none is."""
+        names = ("jwks_url", "public_key", "secret")
+        return next((n for n in reversed(names) if getattr(self, n) is not None), "issuer")
+
+    def _check_public_key(self) -> None:
+        try:
+            key = self.loaded_key()
+        except ValueError as error:
+            raise WrongKey("public_key", str(error)) from None
+        if not self.allowed(key):
+            raise WrongKey("public_key", "the public_key does not fit the algorithms")
 
     def _check_secret(self, secret: str) -> None:
         needed = max(_SECRETS[name] for name in self.accepted())
         if len(secret.encode(errors="surrogatepass")) < needed:
-            raise ValueError(f"the secret needs at least {needed} bytes")
+            raise WrongKey("secret", f"the secret needs at least {needed} bytes")
 
     def accepted(self) -> tuple[str, ...]:
         """Name the algorithms that are believed, whatever a token says."""

@@ -1,25 +1,40 @@
-"""Settings: `ROSTER_` in the environment or in `.env`; each stands in the README."""
+"""Settings: `ROSTER_` in the environment or in `.env`; the README describes each.
+
+Every value is parsed into what it means, or rejected with a line that names its variable.
+"""
 
 import json
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from limits import parse
 from pydantic import (
     AliasChoices,
+    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from db.engine import Database
 from db.url import check_url, parse_url
-from graph.issuers import Issuer, is_loopback
+from graph.environment import NAME, Variables, WrongSettings
+from graph.issuers import Issuer, WrongKey, is_loopback
 from graph.limits import Limits
+from graph.origins import parse_host, parse_list, parse_origin
 from graph.trusted import TrustedMode, read_manifest
 from users.identity import UsernameEmails
 
@@ -31,6 +46,17 @@ class Mode(StrEnum):
 
 _SECRET_BYTES = 32
 _LIMITS = Limits()
+_LOWER: Final = BeforeValidator(lambda given: given.lower() if isinstance(given, str) else given)
+_RATE: Final = (
+    "must be one rate such as 6000/minute, of at least 1 per second, minute, hour, day, month or "
+    "year, or off"
+)
+_RATE_FORM: Final = re.compile(
+    r"[0-9]{1,10}\s*(/|per)\s*([1-9][0-9]{0,8})?\s*[a-z]+", re.IGNORECASE
+)
+_MOST_REQUESTS: Final = 10**9
+_LONGEST_WINDOW: Final = 366 * 24 * 3600  # seconds
+_HOST: Final = "must be an IP address or a host name, without a scheme and without a port"
 _DEVELOPMENT: dict[str, Any] = {
     "sockets_per_caller": 10_000,
     "rate_limit": None,
@@ -41,9 +67,11 @@ _DEVELOPMENT: dict[str, Any] = {
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="ROSTER_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ROSTER_", extra="forbid", hide_input_in_errors=True
+    )
 
-    mode: Mode = Mode.DEVELOPMENT
+    mode: Annotated[Mode, _LOWER] = Mode.DEVELOPMENT
     database_url: Annotated[
         str, Field(validation_alias=AliasChoices("ROSTER_DATABASE_URL", "DATABASE_URL"))
     ] = "sqlite:///./roster.db"
@@ -82,13 +110,13 @@ class Settings(BaseSettings):
     max_cost: Annotated[int, Field(ge=1, le=10_000_000)] = _LIMITS.cost
     max_values: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.values
     max_answer_values: Annotated[int, Field(ge=1, le=100_000_000)] = _LIMITS.answer
-    username_emails: UsernameEmails = UsernameEmails.OWN
+    username_emails: Annotated[UsernameEmails, _LOWER] = UsernameEmails.OWN
     introspection: bool = False
-    trusted_documents: TrustedMode = TrustedMode.OFF
+    trusted_documents: Annotated[TrustedMode, _LOWER] = TrustedMode.OFF
     trusted_manifest: Path | None = None
-    allowed_hosts: Annotated[list[str], NoDecode] = []
-    cors_origins: Annotated[list[str], NoDecode] = []
-    log_format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
+    allowed_hosts: list[str] = []
+    cors_origins: list[str] = []
+    log_format: Annotated[Literal["text", "json"], _LOWER] = "text"
     auth_issuer: str | None = None
     auth_audience: str | None = None
     auth_jwks_url: str | None = None
@@ -97,25 +125,25 @@ class Settings(BaseSettings):
     auth_algorithms: str | None = None
     auth_leeway: float | None = None
     auth_services: bool | None = None
-    auth_issuers: Annotated[tuple[Issuer, ...], NoDecode] = ()
+    auth_issuers: tuple[Issuer, ...] = ()
     auth_api_keys: bool = True
     identity_secret: SecretStr | None = None
 
-    @field_validator("host")
     @classmethod
-    def _without_brackets(cls, host: str) -> str:
-        return host.removeprefix("[").removesuffix("]")
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, Variables(settings_cls)
 
     @field_validator("database_url")
     @classmethod
     def _database_can_be_used(cls, url: str) -> str:
         check_url(parse_url(url))
         return url
-
-    @field_validator("identity_secret", "auth_services", mode="before")
-    @classmethod
-    def _empty_is_none(cls, given: object) -> object:
-        return given or None
 
     @field_validator("identity_secret")
     @classmethod
@@ -124,71 +152,88 @@ class Settings(BaseSettings):
             raise ValueError(f"the secret needs at least {_SECRET_BYTES} bytes")
         return secret
 
+    @field_validator("host")
+    @classmethod
+    def _host_is_an_address(cls, host: str) -> str:
+        name = host.removeprefix("[").removesuffix("]").lower()
+        if re.fullmatch(r"[a-z0-9_.-]+", name):
+            return name
+        try:
+            return str(ip_address(name))
+        except ValueError:
+            raise ValueError(_HOST) from None
+
     @field_validator("allowed_hosts", "cors_origins", mode="before")
     @classmethod
-    def _comma_separated(cls, given: object) -> object:
-        if isinstance(given, str):
-            return [part for part in map(str.strip, given.split(",")) if part]
-        return given
+    def _entries_are_parsed(cls, given: object, info: ValidationInfo) -> object:
+        parse = parse_host if info.field_name == "allowed_hosts" else parse_origin
+        if isinstance(given, list):
+            return [parse(entry) for entry in given]
+        return parse_list(given, parse) if isinstance(given, str) else given
 
     @field_validator("rate_limit")
     @classmethod
     def _rate_can_be_read(cls, given: str | None) -> str | None:
-        if not given or given == "off":
+        if given is None or given.lower() == "off":
             return None
-        try:
-            parse(given)
-        except ValueError:
-            raise ValueError("has to be a rate such as 6000/minute, or off") from None
+        _check_rate(given)
         return given
+
+    @field_validator("trusted_manifest")
+    @classmethod
+    def _manifest_can_be_read(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            read_manifest(path)
+        return path
+
+    @field_validator("auth_issuers", mode="before")
+    @classmethod
+    def _issuers_are_a_list(cls, issuers: Any) -> Any:
+        return _parse_issuers(issuers) if isinstance(issuers, str) else issuers
+
+    @field_validator("*", mode="before")  # the last one, which is the first to be run
+    @classmethod
+    def _value_is_clean(cls, given: Any, info: ValidationInfo) -> Any:
+        if not isinstance(given, str):
+            return given
+        field = cls.model_fields[info.field_name or ""]
+        return _clean(given, exact=SecretStr in get_args(field.annotation))
 
     @model_validator(mode="before")
     @classmethod
     def _with_room_for_a_developer(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Give development defaults of its own, where nothing else is said."""
-        if given.get("mode", Mode.DEVELOPMENT) == Mode.DEVELOPMENT:
+        """Use the defaults of development for what is not set."""
+        mode = given.get("mode", Mode.DEVELOPMENT)
+        if isinstance(mode, str) and mode.strip().lower() == Mode.DEVELOPMENT:
             return _DEVELOPMENT | given
         return given
 
     @model_validator(mode="after")
-    def _manifest_is_there(self) -> Self:
+    def _settings_fit_together(self) -> Self:
+        """Raise WrongSettings, which names the variable to change and not the model."""
         if self.trusted_documents is not TrustedMode.OFF and self.trusted_manifest is None:
-            raise ValueError("ROSTER_TRUSTED_DOCUMENTS needs ROSTER_TRUSTED_MANIFEST")
-        self.manifest()
-        return self
-
-    @field_validator("auth_issuers", mode="before")
-    @classmethod
-    def _is_a_list(cls, issuers: Any) -> Any:
-        if not isinstance(issuers, str):
-            return issuers
-        try:
-            match json.loads(issuers):
-                case list(listed):
-                    return listed
-        except (ValueError, RecursionError):
-            pass
-        raise ValueError("this is a JSON list of objects")
-
-    @model_validator(mode="after")
-    def _issuers_are_told_apart(self) -> Self:
-        names = [issuer.issuer for issuer in self.issuers()]
-        if len(set(names)) < len(names):
-            raise ValueError("ROSTER_AUTH_ISSUERS: an issuer stands there twice")
-        return self
-
-    @model_validator(mode="after")
-    def _closed_to_strangers(self) -> Self:
+            raise WrongSettings("ROSTER_TRUSTED_DOCUMENTS: needs ROSTER_TRUSTED_MANIFEST")
         if self.mode is Mode.DEVELOPMENT and not is_loopback(self.host):
-            raise ValueError(
-                f"development mode asks nobody to sign in, so {self.host} must be 127.0.0.1"
+            raise WrongSettings(
+                "ROSTER_HOST: in development mode nobody signs in, so this must be an address of "
+                "this machine alone: 127.0.0.1, ::1 or localhost. ROSTER_MODE=production accepts "
+                "any"
             )
         keys_are_meant = self.auth_api_keys and "auth_api_keys" in self.model_fields_set
         if self.mode is Mode.PRODUCTION and not (self.issuers() or keys_are_meant):
-            raise ValueError(
-                "production needs a way to sign in: ROSTER_AUTH_ISSUER and its key, "
+            raise WrongSettings(
+                "ROSTER_MODE: production needs a way to sign in: ROSTER_AUTH_ISSUER and its key, "
                 "or ROSTER_AUTH_API_KEYS=true for API keys alone"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _issuers_are_told_apart(self) -> Self:
+        names = [issuer.issuer for issuer in self.auth_issuers]
+        if len(set(names)) < len(names):
+            raise WrongSettings("ROSTER_AUTH_ISSUERS: lists the same issuer twice")
+        if len(self.issuers()) > len(names) and self.auth_issuer in names:
+            raise WrongSettings("ROSTER_AUTH_ISSUER: is listed in ROSTER_AUTH_ISSUERS, too")
         return self
 
     def manifest(self) -> dict[str, str]:
@@ -210,7 +255,7 @@ class Settings(BaseSettings):
         )
 
     def issuers(self) -> tuple[Issuer, ...]:
-        """Give every issuer: those of AUTH_ISSUERS, and the one of the settings of its own."""
+        """Return all issuers: those of AUTH_ISSUERS, and the one that has its own settings."""
         names = (
             *("issuer", "audience", "jwks_url", "public_key", "secret"),
             *("algorithms", "leeway", "services"),
@@ -221,7 +266,7 @@ class Settings(BaseSettings):
         try:
             return (*self.auth_issuers, Issuer(**given))
         except ValidationError as error:
-            raise ValueError(_issuer_line(error)) from None
+            raise WrongSettings("\n".join(_issuer_lines(error, list(given)))) from None
 
     def database(self, *, for_requests: bool = True) -> Database:
         return Database(
@@ -236,11 +281,8 @@ class Settings(BaseSettings):
         )
 
 
-class WrongSettings(Exception):
-    """One line for each wrong setting, and never its value: it may hold a password."""
-
-
 def load() -> Settings:
+    """Read the settings from the environment. Raises WrongSettings."""
     try:
         return Settings()
     except ValidationError as error:
@@ -251,14 +293,93 @@ def _bytes(secret: SecretStr) -> bytes:
     return secret.get_secret_value().encode(errors="surrogatepass")
 
 
+def _check_rate(text: str) -> None:
+    """Raise ValueError for what is not one rate: `limits` would take the first of several."""
+    try:
+        rate = parse(text) if _RATE_FORM.fullmatch(text) else None
+    except ValueError:  # there is no such unit
+        rate = None
+    if not rate or not 1 <= rate.amount <= _MOST_REQUESTS or rate.get_expiry() > _LONGEST_WINDOW:
+        raise ValueError(_RATE)
+
+
+def _clean(value: str, *, exact: bool) -> str:
+    """Remove white space around a value; raise ValueError for what was not meant to be in it.
+
+    Of a secret nothing is removed: the result would be another secret.
+    """
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("is not in UTF-8")
+    stripped = value.strip()
+    if exact and stripped != value:
+        raise ValueError("has white space before or after it, such as a line break: remove it")
+    if len(stripped) > 1 and stripped[0] == stripped[-1] and stripped[0] in "\"'":
+        raise ValueError("is in quotation marks, which `docker --env-file` keeps: remove them")
+    return stripped
+
+
+def _parse_issuers(text: str) -> list[Any]:
+    try:
+        match json.loads(text, object_pairs_hook=_without_duplicates):
+            case list(listed):
+                return listed
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"must be a JSON list of objects: no JSON from {where} on") from None
+    except RecursionError:
+        pass
+    raise ValueError("must be a JSON list of objects")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("must be a JSON list of objects, in which each key occurs once")
+    return found
+
+
 def _line(error: object) -> str:
+    """Format an error. pydantic names a field by its own name, or by the alias that is set."""
     assert isinstance(error, dict)
-    name = "_".join(str(part) for part in error["loc"]).upper().removeprefix("ROSTER_")
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"ROSTER_{name}: {message}" if name else message
+    first, *rest = error["loc"]
+    name = first if first.isupper() else f"ROSTER_{first.upper()}"
+    if error["type"] == "extra_forbidden" and not rest:
+        return _unknown(name)
+    return f"{name}{_path(rest, error)}: {_message(error)}"
 
 
-def _issuer_line(error: ValidationError) -> str:
-    """Say what is wrong with the one issuer, by the name of its setting."""
-    first = error.errors()[0]
-    return _line({"loc": ("auth", *(first["loc"] or ("issuer",))), "msg": first["msg"]})
+def _path(keys: list[Any], error: dict[str, Any]) -> str:
+    """Format the place in a JSON value: `[0].secret`."""
+    keys = [key for key in (*keys, *_key(error)) if isinstance(key, int) or NAME.fullmatch(key)]
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+
+
+def _key(error: dict[str, Any]) -> list[str]:
+    """Name the key of an issuer that is wrong because of the others."""
+    cause = error.get("ctx", {}).get("error")
+    return [cause.key] if isinstance(cause, WrongKey) else []
+
+
+def _message(error: dict[str, Any]) -> str:
+    if error["type"] == "bool_parsing":
+        return "Input should be a valid boolean, true or false"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _unknown(name: str) -> str:
+    if not NAME.fullmatch(name):
+        return "a variable has a name that begins with ROSTER_ and is no setting"
+    known = [field_name.upper() for field_name in Settings.model_fields]
+    close = get_close_matches(name.removeprefix("ROSTER_"), known, n=1)
+    hint = f"did you mean ROSTER_{close[0]}?" if close else "the README lists all settings"
+    return f"{name}: there is no such setting; {hint}"
+
+
+def _issuer_lines(error: ValidationError, given: list[str]) -> Iterator[str]:
+    """Say what is wrong with the issuer that has its own settings, by their names."""
+    for found in error.errors():
+        key = str([*found["loc"], *_key(dict(found)), "issuer"][0])
+        message = _message(dict(found))
+        if found["type"] == "missing":
+            message = f"is missing, and ROSTER_AUTH_{given[0].upper()} needs it"
+        yield f"ROSTER_AUTH_{key.upper()}: {message}"

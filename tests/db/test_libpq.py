@@ -188,7 +188,7 @@ async def test_a_password_can_be_written_as_for_libpq(there: Listening, special:
         "postgresql://{role}:s3cr3t",
     ],
 )
-@pytest.mark.parametrize("name", ["ROSTER_DATABASE_URL"])
+@pytest.mark.parametrize("name", ["ROSTER_DATABASE_URL", "DATABASE_URL"])
 async def test_how_to_write_a_password_is_explained_and_the_password_is_not_shown(
     there: Listening, tmp_path: Path, template: str, name: str
 ) -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from graph.settings import Settings, WrongSettings, load
+from graph.environment import WrongSettings
+from graph.settings import Settings, load
 from tests.process import run
 
 
@@ -109,18 +110,32 @@ def test_a_setting_comes_from_the_environment_then_from_the_file(
         ("DATABASE_URL", "mysql://u:s3cret@h/d", "ROSTER_DATABASE_URL: mysql is not a database"),
         ("DATABASE_URL", "s3cret", "ROSTER_DATABASE_URL: the database URL cannot be read"),
         ("MODE", "test", "ROSTER_MODE: Input should be 'development' or 'production'"),
-        ("MODE", "production", "production needs a way to sign in"),
+        ("MODE", "production", "ROSTER_MODE: production needs a way to sign in"),
         ("AUTH_API_KEYS", "s3cret", "ROSTER_AUTH_API_KEYS: Input should be a valid boolean"),
         ("AUTH_SERVICES", "s3cret", "ROSTER_AUTH_SERVICES: Input should be a valid boolean"),
         ("IDENTITY_SECRET", "s3cret", "ROSTER_IDENTITY_SECRET: the secret needs at least 32 bytes"),
-        ("AUTH_ISSUERS", "s3cret", "ROSTER_AUTH_ISSUERS: this is a JSON list of objects"),
-        ("AUTH_ISSUERS", '{"a": "s3cret"}', "ROSTER_AUTH_ISSUERS: this is a JSON list of objects"),
-        ("AUTH_ISSUERS", '["s3cret"]', "ROSTER_AUTH_ISSUERS_0: Input should be a valid dict"),
-        ("RATE_LIMIT", "often", "ROSTER_RATE_LIMIT: has to be a rate such as 6000/minute"),
-        ("TRUSTED_DOCUMENTS", "on", "ROSTER_TRUSTED_DOCUMENTS needs ROSTER_TRUSTED_MANIFEST"),
-        ("TRUSTED_MANIFEST", "/nowhere", "the manifest cannot be read"),
-        ("HOST", "0.0.0.0", "development mode asks nobody to sign in, so 0.0.0.0"),  # noqa: S104 - refused
-        ("HOST", "roster.example", "development mode asks nobody to sign in"),
+        ("AUTH_ISSUERS", "s3cret", "ROSTER_AUTH_ISSUERS: must be a JSON list of objects"),
+        ("AUTH_ISSUERS", '{"a": "s3cret"}', "ROSTER_AUTH_ISSUERS: must be a JSON list of objects"),
+        ("AUTH_ISSUERS", "null", "ROSTER_AUTH_ISSUERS: must be a JSON list of objects"),
+        ("AUTH_ISSUERS", "[" * 100_000, "ROSTER_AUTH_ISSUERS: must be a JSON list of objects"),
+        ("AUTH_ISSUERS", '["s3cret"]', "ROSTER_AUTH_ISSUERS[0]: Input should be a valid dict"),
+        ("RATE_LIMIT", "often", "ROSTER_RATE_LIMIT: must be one rate such as 6000/minute"),
+        ("TRUSTED_DOCUMENTS", "on", "ROSTER_TRUSTED_DOCUMENTS: needs ROSTER_TRUSTED_MANIFEST"),
+        (
+            "TRUSTED_DOCUMENTS",
+            "true",
+            "ROSTER_TRUSTED_DOCUMENTS: Input should be 'off', 'log' or 'o",
+        ),
+        ("TRUSTED_MANIFEST", "/nowhere", "ROSTER_TRUSTED_MANIFEST: the manifest cannot be read"),
+        ("TRUSTED_MANIFEST", "/", "ROSTER_TRUSTED_MANIFEST: the manifest cannot be read"),
+        ("TRUSTED_MANIFEST", "/bin/sh", "ROSTER_TRUSTED_MANIFEST: the manifest is not JSON"),
+        ("LOG_FORMAT", "xml", "ROSTER_LOG_FORMAT: Input should be 'text' or 'json'"),
+        ("HOST", "0.0.0.0", "ROSTER_HOST: in development mode nobody signs in"),  # noqa: S104 - refused
+        ("HOST", "roster.example", "ROSTER_HOST: in development mode nobody signs in"),
+        *(
+            ("HOST", host, "ROSTER_HOST: must be an IP address or a host name")
+            for host in ("http://127.0.0.1", "127.0.0.1:8000", "[::1]:8000", "*", "a b", "::s3cret")
+        ),
     ],
 )
 def test_a_wrong_setting_is_told_in_a_line_without_its_value(
@@ -135,6 +150,125 @@ def test_a_wrong_setting_is_told_in_a_line_without_its_value(
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "written", "meant"),
+    [
+        ("mode", "Production", "production"),
+        ("mode", " PRODUCTION\r\n", "production"),
+        ("log_format", "JSON", "json"),
+        ("port", " 9000 ", 9000),
+        ("port", "9000\r", 9000),
+        ("port", "9_000", 9000),
+        ("host", "LOCALHOST", "localhost"),
+        ("host", "[::1]", "::1"),
+        ("host", "0:0:0:0:0:0:0:1", "::1"),
+        ("pool_timeout", "2.5", 2.5),
+        ("pool_timeout", "1e2", 100),
+        *(("introspection", value, True) for value in ("true", "TRUE", "yes", "On", "1", " y ")),
+        *(("introspection", value, False) for value in ("false", "no", "OFF", "0", "f\n")),
+        *(("rate_limit", value, None) for value in ("off", "OFF", " off ")),
+        ("rate_limit", " 10/minute\n", "10/minute"),
+        ("rate_limit", "10 per minute", "10 per minute"),
+        ("rate_limit", "10/5 MINUTES", "10/5 MINUTES"),
+        ("rate_limit", "1000000/month", "1000000/month"),
+        ("auth_public_key", "", None),
+        ("database_url", " sqlite:///./other.db\n", "sqlite:///./other.db"),
+    ],
+)
+def test_a_value_is_parsed_into_what_it_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, written: str, meant: object
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROSTER_AUTH_API_KEYS", "true")
+    monkeypatch.setenv(f"ROSTER_{name.upper()}", written)
+    assert getattr(load(), name) == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("PORT", ["8000.5", "0x1f", "8,000", "\u0663", "1e3", "-1", "65536", "8000/tcp"]),
+        ("POOL_TIMEOUT", ["30s", "0,5", "\u0663", "nan", "inf", "0", "-1", "1e9"]),
+        ("INTROSPECTION", ["enabled", "2", "ja", "truefalse", "-"]),
+        ("MODE", ["prod", "dev", "production,", "1", "test"]),
+        (
+            "RATE_LIMIT",
+            [
+                "0/minute",
+                "-1/minute",
+                "10",
+                "10/",
+                "/minute",
+                "10/fortnight",
+                "10/0 minutes",
+                "10/minute;5/second",
+                "10/minute, 5/second",
+                "1.5/minute",
+                "10/minutely",
+                "0",
+                "none",
+                "unlimited",
+                "1000000001/minute",
+                "9" * 5000 + "/minute",
+                "10/99999 days",
+                "10/" + "9" * 5000 + " days",
+                "\u0661/minute",
+            ],
+        ),
+        (
+            "DATABASE_URL",
+            ["sqlite:///~/roster.db", "sqlite:////", "postgresql://s3cret:a@b@h/d", "roster.db"],
+        ),
+    ],
+)
+def test_a_value_without_a_meaning_is_rejected_by_the_name_of_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, values: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for value in values:
+        monkeypatch.setenv(f"ROSTER_{name}", value)
+        with pytest.raises(WrongSettings) as caught:
+            load()
+        assert str(caught.value).startswith(f"ROSTER_{name}: "), value
+        assert len(str(caught.value).splitlines()) == 1
+        assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("name", [*Settings.model_fields, "DATABASE_URL"])
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('"s3cret"', "is in quotation marks, which `docker --env-file` keeps: remove them"),
+        ("'s3cret'", "is in quotation marks, which `docker --env-file` keeps: remove them"),
+        ('""', "is in quotation marks, which `docker --env-file` keeps: remove them"),
+        ("s3cret\udcff", "is not in UTF-8"),
+    ],
+)
+def test_every_setting_rejects_what_was_not_meant_to_be_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, written: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    variable = name if name.isupper() else f"ROSTER_{name.upper()}"
+    monkeypatch.setenv(variable, written)
+    with pytest.raises(WrongSettings) as caught:
+        load()
+    assert str(caught.value) == f"{variable}: {said}"
+
+
+@pytest.mark.parametrize("written", ["{}\n", " {}", "{}\r", "{}\u00a0"])
+def test_white_space_around_a_secret_is_neither_kept_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    """As in a Secret of Kubernetes that was made by `echo`: either could be another secret."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROSTER_AUTH_SECRET", written.format("s3cret" * 6))
+    with pytest.raises(WrongSettings) as caught:
+        load()
+    assert str(caught.value) == (
+        "ROSTER_AUTH_SECRET: has white space before or after it, such as a line break: remove it"
+    )
+
+
 ONE = {"ISSUER": "https://id.example", "AUDIENCE": "roster", "SECRET": "s3cret" * 6}
 LISTED = {"issuer": "https://other.example", "audience": "roster", "jwks_url": "https://o.example"}
 
@@ -146,7 +280,7 @@ def test_one_issuer_and_a_list_of_others(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("ROSTER_AUTH_ALGORITHMS", "HS256, HS384")
     with pytest.raises(WrongSettings) as caught:
         load()
-    assert str(caught.value) == "ROSTER_AUTH_ISSUER: the secret needs at least 48 bytes"
+    assert str(caught.value) == "ROSTER_AUTH_SECRET: the secret needs at least 48 bytes"
     monkeypatch.setenv("ROSTER_AUTH_SECRET", "s3cret" * 8)
     monkeypatch.setenv("ROSTER_AUTH_ISSUERS", json.dumps([LISTED | {"leeway": 0}]))
     monkeypatch.setenv("ROSTER_MODE", "production")
@@ -196,14 +330,24 @@ def test_the_secret_of_identities_can_come_from_a_file(
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"AUDIENCE": None}, "ROSTER_AUTH_AUDIENCE: Field required"),
-        ({"ISSUER": None}, "ROSTER_AUTH_ISSUER: Field required"),
+        (
+            {"AUDIENCE": None},
+            "ROSTER_AUTH_AUDIENCE: is missing, and ROSTER_AUTH_ISSUER needs it",
+        ),
+        ({"ISSUER": None}, "ROSTER_AUTH_ISSUER: is missing, and ROSTER_AUTH_AUDIENCE needs it"),
         ({"SECRET": None}, "ROSTER_AUTH_ISSUER: an issuer needs exactly one of"),
-        ({"JWKS_URL": "https://id.example"}, "ROSTER_AUTH_ISSUER: an issuer needs exactly one of"),
-        ({"SECRET": "s3cret"}, "ROSTER_AUTH_ISSUER: the secret needs at least 32 bytes"),
-        ({"ALGORITHMS": "none"}, "ROSTER_AUTH_ISSUER: the algorithms of this key can be HS256"),
-        ({"ALGORITHMS": "RS256"}, "ROSTER_AUTH_ISSUER: the algorithms of this key can be HS256"),
+        ({"JWKS_URL": "https://id.example"}, "ROSTER_AUTH_SECRET: an issuer needs exactly one of"),
+        ({"SECRET": "s3cret"}, "ROSTER_AUTH_SECRET: the secret needs at least 32 bytes"),
+        ({"ALGORITHMS": "none"}, "ROSTER_AUTH_ALGORITHMS: the algorithms of this key can be HS256"),
+        ({"ALGORITHMS": "RS256"}, "ROSTER_AUTH_ALGORITHMS: the algorithms of this key can be HS2"),
+        ({"ALGORITHMS": "s3cret"}, "ROSTER_AUTH_ALGORITHMS: the algorithms of this key can be HS2"),
         ({"LEEWAY": "-1"}, "ROSTER_AUTH_LEEWAY: Input should be greater than or equal to 0"),
+        ({"LEEWAY": "nan"}, "ROSTER_AUTH_LEEWAY: Input should be less than or equal to 300"),
+        ({"LEEWAY": "30s"}, "ROSTER_AUTH_LEEWAY: Input should be a valid number"),
+        *(
+            ({"SECRET": None, "JWKS_URL": url}, "ROSTER_AUTH_JWKS_URL: a URL is in ASCII")
+            for url in ("https://s3cret.example/a b", "https://s3cr\u00e9t.example", "https://a\nb")
+        ),
         *(
             ({"SECRET": None, "JWKS_URL": url}, "ROSTER_AUTH_JWKS_URL: keys come over https")
             for url in (
@@ -217,23 +361,43 @@ def test_the_secret_of_identities_can_come_from_a_file(
         ),
         (
             {"SECRET": None, "JWKS_URL": "https://id.example", "ALGORITHMS": "RS256,HS256"},
-            "ROSTER_AUTH_ISSUER: the algorithms of this key can be RS256",
+            "ROSTER_AUTH_ALGORITHMS: the algorithms of this key can be RS256",
         ),
         (
             {"SECRET": None, "PUBLIC_KEY": "s3cret"},
-            "ROSTER_AUTH_ISSUER: the public_key is no PEM of a public key",
+            "ROSTER_AUTH_PUBLIC_KEY: the public_key is no PEM of a public key",
         ),
         (
             {"ISSUERS": json.dumps([LISTED, LISTED])},
-            "ROSTER_AUTH_ISSUERS: an issuer stands there twice",
+            "ROSTER_AUTH_ISSUERS: lists the same issuer twice",
+        ),
+        (
+            {"ISSUERS": json.dumps([LISTED | {"issuer": ONE["ISSUER"]}])},
+            "ROSTER_AUTH_ISSUER: is listed in ROSTER_AUTH_ISSUERS, too",
         ),
         (
             {"ISSUERS": json.dumps([LISTED | {"jwks_url": "http://s3cret"}])},
-            "ROSTER_AUTH_ISSUERS_0_JWKS_URL: keys come over https",
+            "ROSTER_AUTH_ISSUERS[0].jwks_url: keys come over https",
         ),
         (
             {"ISSUERS": json.dumps([LISTED | {"secrets": "s3cret"}])},
-            "ROSTER_AUTH_ISSUERS_0_SECRETS: Extra inputs are not permitted",
+            "ROSTER_AUTH_ISSUERS[0].secrets: Extra inputs are not permitted",
+        ),
+        (
+            {"ISSUERS": json.dumps([LISTED, {"issuer": "s3cret", "audience": "a", "secret": "b"}])},
+            "ROSTER_AUTH_ISSUERS[1].secret: the secret needs at least 32 bytes",
+        ),
+        (
+            {"ISSUERS": json.dumps([LISTED | {"jwks_url": None, "public_key": "s3cret"}])},
+            "ROSTER_AUTH_ISSUERS[0].public_key: the public_key is no PEM",
+        ),
+        (
+            {"ISSUERS": json.dumps([LISTED])[:-3] + ', "issuer": "s3cret"}]'},
+            "ROSTER_AUTH_ISSUERS: must be a JSON list of objects",
+        ),
+        (
+            {"ISSUERS": '[{"secret": "a", "secret": "s3cret"}]'},
+            "ROSTER_AUTH_ISSUERS: must be a JSON list of objects, in which each key occurs once",
         ),
     ],
 )

@@ -1,0 +1,166 @@
+"""Where settings come from: variables of the environment, then those of `.env` in this folder.
+
+The format of `.env` is python-dotenv's, without its interpolation: a secret can contain `${`.
+pydantic-settings ignores lines that python-dotenv cannot parse, and a file that it cannot open as a
+file. So the file is read here, with python-dotenv's parser, which its documentation does not name.
+"""
+
+import codecs
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from dotenv.parser import Binding, parse_stream
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+log = structlog.get_logger("roster")
+
+_PREFIX: Final = "ROSTER_"
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of a variable, as shells have them
+_FILE: Final = Path(".env")
+# Of the tests and the benchmarks: the server has no use for them, and they can stay set.
+_OF_OTHERS: Final = frozenset({"ROSTER_TEST_POSTGRES_URL", "ROSTER_BENCH_POSTGRES_URL"})
+# What Kubernetes sets in each container for a Service `roster`, or `roster-…`:
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_SERVICE: Final = r"ROSTER(?:_[A-Z0-9_]+)?"
+_PORT: Final = rf"{_SERVICE}_PORT_\d+_(?:TCP|UDP|SCTP)"
+_OF_KUBERNETES: Final = tuple(
+    re.compile(f"{name}={value}")
+    for name, value in (
+        (rf"(?:{_SERVICE}_PORT|{_PORT})", r"(?:tcp|udp|sctp)://.*"),
+        (rf"(?:{_SERVICE}_SERVICE_HOST|{_PORT}_ADDR)", r"[0-9a-f.:]+"),
+        (rf"(?:{_SERVICE}_SERVICE_PORT(?:_[A-Z0-9_]+)?|{_PORT}_PORT)", r"\d{1,5}"),
+        (rf"{_PORT}_PROTO", r"(?:tcp|udp|sctp)"),
+    )
+)
+_OTHERS_MAY_READ: Final = 0o044
+
+
+class WrongSettings(Exception):
+    """One line for each wrong setting, and never its value: it may hold a password."""
+
+
+class Variables(PydanticBaseSettingsSource):
+    """The variables that are set, by field. An empty one is not set.
+
+    A field with aliases has its value under the name that is set, so that errors name that. So has
+    a variable that is no setting; the model rejects it.
+    """
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        aliases = {name for field in settings_cls.model_fields.values() for name in _aliases(field)}
+        self._sources = [
+            _ours(os.environ.items(), aliases),
+            _ours(read_file(_FILE).items(), aliases),
+        ]
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        aliases = _aliases(field)
+        for source in self._sources:
+            for name in aliases or [f"{_PREFIX}{field_name.upper()}"]:
+                if name in source:
+                    return source[name], name if aliases else field_name, False
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        known = set(_OF_OTHERS)
+        for field_name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, field_name)
+            if value is not None:
+                values[key] = value
+            known |= {f"{_PREFIX}{field_name.upper()}", *_aliases(field)}
+        unknown = {n: v for source in self._sources for n, v in source.items() if n not in known}
+        return values | unknown
+
+
+def _aliases(field: FieldInfo) -> list[str]:
+    alias = field.validation_alias
+    return [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else []
+
+
+def _ours(variables: Iterable[tuple[str, str]], aliases: set[str]) -> dict[str, str]:
+    """Return those of our variables that have a value, by their names in upper case."""
+    found: dict[str, str] = {}
+    for name, value in variables:
+        upper = name.upper()
+        if not upper.startswith(_PREFIX) and upper not in aliases:
+            continue
+        if not value.strip() or is_of_kubernetes(upper, value):
+            continue
+        if found.get(upper, value) != value:
+            raise WrongSettings(f"{upper}: set twice, in upper and in lower case")
+        found[upper] = value
+    return found
+
+
+def is_of_kubernetes(name: str, value: str) -> bool:
+    """Return whether Kubernetes sets such a variable for a Service."""
+    return any(pattern.fullmatch(f"{name}={value}") for pattern in _OF_KUBERNETES)
+
+
+def read_file(path: Path) -> Mapping[str, str]:
+    """Read a file of variables; there need be none. Raises WrongSettings with a line."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise WrongSettings(f"{path}: is a link to a file that does not exist") from None
+        return {}
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise WrongSettings(f"{path}: cannot be read: {reason}") from None
+    return dict(parse_file(path, content))
+
+
+def parse_file(path: Path, content: bytes) -> Iterator[tuple[str, str]]:
+    for binding in parse_stream(io.StringIO(_decode(path, content))):
+        key = binding.key or ""
+        # What looks like a name may have the value in it: ROSTER_AUTH_SECRET:c2VjcmV0==
+        is_ours = key.upper().startswith(_PREFIX)
+        if binding.error or (is_ours and not (binding.value is not None and NAME.fullmatch(key))):
+            raise WrongSettings(
+                f"{path}: line {_line(binding)} cannot be read: it must have the form NAME=value; "
+                "a value that begins with a quotation mark must end with one"
+            )
+        if binding.value is not None:
+            yield key, binding.value
+
+
+def _decode(path: Path, content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+        raise WrongSettings(f"{path}: must be saved in UTF-8: it is in UTF-16, or is not text")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise WrongSettings(f"{path}: line {line} must be saved in UTF-8") from None
+
+
+def _line(binding: Binding) -> int:
+    """Return the number of the line with the name: blank lines before it are part of a binding."""
+    [blank] = re.findall(r"\A\s*", binding.original.string)
+    return binding.original.line + len(re.findall(r"\r\n|\n|\r", blank))
+
+
+def log_notices(*, production: bool) -> None:
+    """Log what is no error, and may still surprise: once, so by the command and not by workers."""
+    ignored = sorted(name for name, value in os.environ.items() if is_of_kubernetes(name, value))
+    if ignored:
+        log.info("variables of a Kubernetes Service are ignored", variables=ignored)
+    if production and os.name == "posix" and _is_open_to_others():
+        log.warning("other users can read the file .env: its mode should be 600")
+
+
+def _is_open_to_others() -> bool:
+    try:
+        return bool(_FILE.stat().st_mode & _OTHERS_MAY_READ)
+    except OSError:
+        return False

@@ -1,0 +1,376 @@
+"""Where settings come from: names, the environment, `.env`, and what others put there."""
+
+import asyncio
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from graph.environment import WrongSettings, log_notices, parse_file
+from graph.settings import Settings, load
+from tests.process import free_port, run, start
+
+README = Path(__file__).parents[2] / "README.md"
+NAMES = [f"ROSTER_{name.upper()}" for name in Settings.model_fields]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def line() -> str:
+    """Load wrong settings, and return the one line that says so."""
+    with pytest.raises(WrongSettings) as caught:
+        load()
+    [line] = str(caught.value).splitlines()
+    assert "s3cret" not in line
+    return line
+
+
+def test_every_setting_is_in_the_readme_and_nothing_else_is() -> None:
+    table = re.findall(r"^\| `(ROSTER_[A-Z_]+)` \|", README.read_text(), re.MULTILINE)
+    assert sorted(table) == sorted(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("ROSTER_MOD", "did you mean ROSTER_MODE?"),
+        ("ROSTER_DATABASE", "did you mean ROSTER_DATABASE_URL?"),
+        ("ROSTER_DB_URL", "did you mean ROSTER_DATABASE_URL?"),
+        ("ROSTER_ALLOWED_HOST", "did you mean ROSTER_ALLOWED_HOSTS?"),
+        ("ROSTER_RATELIMIT", "did you mean ROSTER_RATE_LIMIT?"),
+        ("ROSTER_SECRET", "did you mean ROSTER_AUTH_SECRET?"),
+        ("ROSTER_PROT", "did you mean ROSTER_PORT?"),
+        ("ROSTER__MODE", "did you mean ROSTER_MODE?"),
+        ("ROSTER_XYZZY", "the README lists all settings"),
+        ("ROSTER_", "the README lists all settings"),
+        ("roster_mod", "did you mean ROSTER_MODE?"),
+    ],
+)
+@pytest.mark.parametrize("where", ["environment", ".env"])
+def test_a_name_that_is_no_setting_is_rejected(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, hint: str, where: str
+) -> None:
+    if where == ".env":
+        (folder / ".env").write_text(f"{name}=s3cret\n")
+    else:
+        monkeypatch.setenv(name, "s3cret")
+    assert line() == f"{name.upper()}: there is no such setting; {hint}"
+
+
+def test_what_is_no_name_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTER_AUTH_SECRET:s3cret", "x")
+    assert line() == "a variable has a name that begins with ROSTER_ and is no setting"
+    monkeypatch.delenv("ROSTER_AUTH_SECRET:s3cret")
+    monkeypatch.setenv("ROSTER_AUTH_ISSUERS", '[{"secret:s3cret": "x"}]')
+    with pytest.raises(WrongSettings) as caught:
+        load()
+    assert "s3cret" not in str(caught.value)
+    assert "ROSTER_AUTH_ISSUERS[0]: Extra inputs are not permitted" in str(caught.value)
+
+
+def test_every_wrong_setting_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTER_MOD", "production")
+    monkeypatch.setenv("ROSTER_PORT", "http")
+    monkeypatch.setenv("ROSTER_INTROSPECTION", "maybe")
+    with pytest.raises(WrongSettings) as caught:
+        load()
+    assert str(caught.value).splitlines() == [
+        "ROSTER_PORT: Input should be a valid integer, unable to parse string as an integer",
+        "ROSTER_INTROSPECTION: Input should be a valid boolean, true or false",
+        "ROSTER_MOD: there is no such setting; did you mean ROSTER_MODE?",
+    ]
+
+
+@pytest.mark.parametrize("name", ["ROSTER_TEST_POSTGRES_URL", "ROSTER_BENCH_POSTGRES_URL"])
+def test_variables_of_the_tests_may_stay_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "postgresql://h/d")
+    load()
+
+
+def test_other_variables_are_no_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTERPORT", "x")
+    monkeypatch.setenv("MY_ROSTER_PORT", "x")
+    (folder / ".env").write_text("POSTGRES_PASSWORD=x\nPORT=x\n")
+    assert load() == Settings()
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\n", "\r\n", "\t"])
+@pytest.mark.parametrize("mode", ["development", "production"])
+def test_an_empty_variable_is_not_set(
+    monkeypatch: pytest.MonkeyPatch, empty: str, mode: str
+) -> None:
+    """As compose's `${RATE_LIMIT:-}` makes it."""
+    monkeypatch.setenv("ROSTER_MODE", mode)
+    monkeypatch.setenv("ROSTER_AUTH_API_KEYS", "true")
+    without = load()
+    for name in {*NAMES, "DATABASE_URL"} - {"ROSTER_MODE", "ROSTER_AUTH_API_KEYS"}:
+        monkeypatch.setenv(name, empty)
+    assert load() == without
+    assert without.rate_limit == (None if mode == "development" else "6000/minute")
+
+
+def test_an_empty_variable_leaves_the_next_source(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / ".env").write_text("ROSTER_PORT=1234\nROSTER_WORKERS=\n")
+    monkeypatch.setenv("ROSTER_PORT", "")
+    monkeypatch.setenv("ROSTER_DATABASE_URL", "")
+    monkeypatch.setenv("DATABASE_URL", "postgres://h/d")
+    assert (load().port, load().workers, load().database_url) == (1234, 1, "postgres://h/d")
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "line_"),
+    [
+        ("DATABASE_URL", "mysql://s3cret", "DATABASE_URL: mysql is not a database"),
+        ("ROSTER_DATABASE_URL", "mysql://s3cret", "ROSTER_DATABASE_URL: mysql is not a database"),
+        ("database_url", "mysql://s3cret", "DATABASE_URL: mysql is not a database"),
+        ("roster_port", "s3cret", "ROSTER_PORT: Input should be a valid integer"),
+    ],
+)
+@pytest.mark.parametrize("where", ["environment", ".env"])
+def test_the_variable_that_was_set_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, other: str, line_: str, where: str
+) -> None:
+    if where == ".env":
+        (folder / ".env").write_text(f"{name}={other}\n")
+    else:
+        monkeypatch.setenv(name, other)
+    assert line().startswith(line_)
+
+
+def test_a_name_in_upper_and_in_lower_case_is_one_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTER_PORT", "1234")
+    monkeypatch.setenv("roster_port", "1234")
+    assert load().port == 1234
+    monkeypatch.setenv("roster_port", "s3cret")
+    assert line() == "ROSTER_PORT: set twice, in upper and in lower case"
+
+
+def service(name: str, address: str = "10.0.0.7") -> dict[str, str]:
+    """Return what Kubernetes sets for a Service with two ports."""
+    found = {f"{name}_SERVICE_HOST": address, f"{name}_SERVICE_PORT": "8000"}
+    found |= {f"{name}_SERVICE_PORT_HTTP": "8000", f"{name}_SERVICE_PORT_GRAPHQL_DNS": "53"}
+    found[f"{name}_PORT"] = f"tcp://{address}:8000"
+    for number, protocol in ((8000, "tcp"), (53, "udp"), (99, "sctp")):
+        port = f"{name}_PORT_{number}_{protocol.upper()}"
+        found[port] = f"{protocol}://{address}:{number}"
+        found |= {f"{port}_PROTO": protocol, f"{port}_PORT": f"{number}", f"{port}_ADDR": address}
+    return found
+
+
+@pytest.mark.parametrize("name", ["ROSTER", "ROSTER_DB", "ROSTER_2"])
+@pytest.mark.parametrize("address", ["10.0.0.7", "fd00::7"])
+def test_variables_of_kubernetes_are_ignored_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, address: str
+) -> None:
+    variables = service(name, address)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    assert load() == Settings()
+    assert load().port == 8000
+    with capture_logs() as logs:
+        log_notices(production=False)
+    assert logs == [
+        {
+            "event": "variables of a Kubernetes Service are ignored",
+            "log_level": "info",
+            "variables": sorted(variables),
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ROSTER_PORT", "tcp"),
+        ("ROSTER_PORT", "http://10.0.0.7:8000"),
+        ("ROSTER_PORT_8000", "tcp://10.0.0.7:8000"),
+        ("ROSTER_SERVICE_HOST", "s3cret"),
+        ("ROSTER_SERVICE_PORT", "s3cret"),
+        ("ROSTER_SERVICE", "8000"),
+        ("ROSTER_PORT_8000_TCP_ADDR", "s3cret"),
+    ],
+)
+def test_what_kubernetes_does_not_set_is_not_ignored(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert line().startswith(f"{name}: ")
+
+
+def test_a_port_in_the_file_counts_beside_that_of_kubernetes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / ".env").write_text("ROSTER_PORT=9000\n")
+    monkeypatch.setenv("ROSTER_PORT", "tcp://10.0.0.7:8000")
+    assert load().port == 9000
+
+
+SECRET = "s3cret-${HOME}-$HOME-$$-" + "x" * 20
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        f"'{SECRET}'",
+        f'"{SECRET}"',
+        SECRET,
+        f"{SECRET} # a comment",
+        f" {SECRET}\r",
+    ],
+)
+def test_nothing_is_inserted_into_a_value_of_the_file(folder: Path, written: str) -> None:
+    (folder / ".env").write_bytes(
+        b"ROSTER_AUTH_ISSUER=i\nROSTER_AUTH_AUDIENCE=a\nexport ROSTER_AUTH_SECRET="
+        + written.encode()
+    )
+    secret = load().auth_secret
+    assert secret
+    assert secret.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfROSTER_PORT=1234\r\nROSTER_WORKERS=3\r\n",
+        b"ROSTER_PORT=1234\rROSTER_WORKERS=3",
+        "# Schlüssel\n\n  ROSTER_PORT = '1234'\nROSTER_WORKERS=\"3\"   # drei\nX\n".encode(),
+    ],
+)
+def test_a_file_in_utf_8_is_read_however_its_lines_end(folder: Path, content: bytes) -> None:
+    (folder / ".env").write_bytes(content)
+    assert (load().port, load().workers) == (1234, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "ROSTER_PORT=1\n\n# Schl\xfcssel\n".encode("latin-1"),
+            ".env: line 3 must be saved in UTF-8",
+        ),
+        ("ROSTER_PORT=1\n".encode("utf-16"), ".env: must be saved in UTF-8: it is in UTF-16"),
+        ("ROSTER_PORT=1\n".encode("utf-16-le"), ".env: must be saved in UTF-8: it is in UTF-16"),
+        ("ROSTER_PORT=1\n".encode("utf-32"), ".env: must be saved in UTF-8: it is in UTF-16"),
+        (b"SQLite format 3\x00s3cret", ".env: must be saved in UTF-8: it is in UTF-16"),
+        (b"A=1\n\n\nROSTER_AUTH_SECRET='s3cret\nB=2\n", ".env: line 4 cannot be read"),
+        (b'A=1\nROSTER_AUTH_SECRET="s3cret" s3cret\n', ".env: line 2 cannot be read"),
+        (b"ROSTER_PORT: 8000\n", ".env: line 1 cannot be read"),
+        (b"set ROSTER_PORT=8000\n", ".env: line 1 cannot be read"),
+        (b"\n\n=s3cret\n", ".env: line 3 cannot be read"),
+        (b"A=1\n\nROSTER_PORT\n", ".env: line 3 cannot be read"),
+        (b"ROSTER_AUTH_SECRET:s3cret\n", ".env: line 1 cannot be read"),
+        (b"ROSTER_AUTH_SECRET:s3cret==\n", ".env: line 1 cannot be read"),
+        (b"ROSTER_AUTH_SECRET-s3cret=x\n", ".env: line 1 cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_reported_by_its_line(
+    folder: Path, content: bytes, said: str
+) -> None:
+    (folder / ".env").write_bytes(content)
+    assert line().startswith(said)
+
+
+def test_what_is_no_readable_file_is_reported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / ".env").mkdir()
+    assert line() == ".env: cannot be read: Is a directory"
+    (folder / ".env").rmdir()
+    (folder / ".env").symlink_to("nowhere")
+    assert line() == ".env: is a link to a file that does not exist"
+    (folder / ".env").unlink()
+    (folder / ".env").symlink_to(".env")
+    assert line() == ".env: cannot be read: Too many levels of symbolic links"
+
+    def refuse(_: Path) -> bytes:  # the tests may run as a user who can read everything
+        raise PermissionError(13, "Permission denied", "/home/s3cret/.env")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert line() == ".env: cannot be read: Permission denied"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
+def test_a_file_without_permissions_is_reported(folder: Path) -> None:
+    (folder / ".env").touch(mode=0o000)
+    assert line() == ".env: cannot be read: Permission denied"
+
+
+@pytest.mark.parametrize(
+    ("mode", "production", "warns"),
+    [
+        (0o644, True, True),
+        (0o640, True, True),
+        (0o604, True, True),
+        (0o600, True, False),
+        (0o400, True, False),
+        (0o644, False, False),
+        (None, True, False),
+    ],
+)
+def test_a_file_that_others_can_read_is_warned_of_in_production(
+    folder: Path,
+    mode: int | None,
+    production: bool,  # noqa: FBT001 - a parameter of the test
+    warns: bool,  # noqa: FBT001 - as above
+) -> None:
+    if mode is not None:
+        (folder / ".env").touch()
+        (folder / ".env").chmod(mode)
+    with capture_logs() as logs:
+        log_notices(production=production)
+    event = "other users can read the file .env: its mode should be 600"
+    assert logs == ([{"event": event, "log_level": "warning"}] if warns else [])
+
+
+@pytest.mark.parametrize("command", [("serve",), ("migrate",), ("demo",), ("erase-due",)])
+async def test_every_command_reports_a_wrong_file_in_a_line(
+    folder: Path, command: tuple[str, ...]
+) -> None:
+    (folder / ".env").write_bytes("ROSTER_PORT=1 # \xfc\n".encode("latin-1"))
+    output = "roster: .env: line 1 must be saved in UTF-8\n"
+    assert await run(*command, cwd=folder) == (1, output)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_server_logs_its_notices_once(folder: Path, workers: str) -> None:
+    (folder / ".env").write_text("ROSTER_AUTH_API_KEYS=true\n")
+    (folder / ".env").chmod(0o644)
+    variables = {**service("ROSTER"), "ROSTER_MODE": "production", "ROSTER_LOG_FORMAT": "json"}
+    variables |= {"ROSTER_PORT": str(free_port()), "ROSTER_WORKERS": workers}
+    process = await start("serve", cwd=folder, **variables)
+    assert process.stdout
+    output = b""
+    while b"mode" not in output:
+        line = await asyncio.wait_for(process.stdout.readline(), 60)
+        assert line, output.decode()
+        output += line
+    process.terminate()
+    output += (await process.communicate())[0]
+    assert output.count(b"variables of a Kubernetes Service are ignored") == 1
+    assert output.count(b"other users can read the file .env") == 1
+
+
+async def test_a_key_is_printed_alone_beside_notices(folder: Path) -> None:
+    variables: dict[str, Any] = service("ROSTER")
+    code, output = await run("key", "create", "x", "--scope", "users:read", cwd=folder, **variables)
+    assert code == 0
+    notice, _, key = output.splitlines()
+    assert "variables of a Kubernetes Service are ignored" in notice
+    assert key.startswith("roster_")
+
+
+def test_the_file_is_read_by_a_parser_that_says_where_it_fails() -> None:
+    """python-dotenv documents neither its parser nor what it says of an error."""
+    file = parse_file(Path(".env"), b"A=1\n'B\n")
+    assert next(file) == ("A", "1")
+    with pytest.raises(WrongSettings, match=r"^\.env: line 2 cannot be read"):
+        next(file)
