@@ -68,7 +68,7 @@ def test_of_several_hosts_the_one_that_takes_writes_is_meant(
         ("sqlite:///:memory:", "the SQLite URL names no file"),
         ("sqlite:///file::memory:?uri=true", "the SQLite URL names no file"),
         ("postgresql://h:99999/r", "the database URL has a port that is not from 1"),
-        ("postgresql://a:x,b:1/r", "the database URL has a port that is not from 1"),
+        ("postgresql://a:x,b:1/r", "the database URL has a port that is not a number"),
         ("postgresql://h/r?foo=1", "has the parameter foo, which is not supported"),
     ],
 )
