@@ -6,7 +6,7 @@ import typer
 
 from db.engine import Database
 from db.models import REASON_LENGTH
-from graph.command import CannotStart, begin, console, database_name, prepare, run
+from graph.command import CannotStart, begin, console, database_name, prepare_existing, run
 from users import epochs
 from users.service import now
 
@@ -39,7 +39,7 @@ def renew_epoch(
     if reason is not None and not 0 < len(reason.strip()) <= REASON_LENGTH:
         raise CannotStart(f"a reason has from 1 to {REASON_LENGTH} characters")
     settings = begin()
-    run(settings, prepare)
+    prepare_existing(settings)
     console.print(f"{database_name(settings)}: {_MEANING}", markup=False)
     if not yes:
         typer.confirm("Start a new epoch?", abort=True)

@@ -32,10 +32,9 @@ class Anchor(NamedTuple):
 
 def mark_of(event: Any) -> str:
     """Digest a row with the columns of `db.statements.ANCHOR_COLUMNS`."""
-    text = (
-        f"{event.epoch} {event.id} {event.user_id} {event.type} {event.at.isoformat()} "
-        f"{event.version_after}"
-    )
+    # As a timestamp: `isoformat` would take as long as all the rest.
+    at = event.at.timestamp()
+    text = f"{event.epoch} {event.id} {event.user_id} {event.type} {at} {event.version_after}"
     return blake2b(text.encode(), digest_size=_MARK_BYTES).hexdigest()
 
 

@@ -154,15 +154,22 @@ class Settling:
         self._delays.end()
         # All of them have ended: what they have committed can be seen, and the rest never will.
         until, self._gap = self._gap.until, None
-        if not await self._is_there(until):
-            return False  # a failover lost it, and new transactions can commit ids below
-        while rows := await self._pages.between(self.position, until.id):
+        while self.position < until.id:
+            rows = await self._pages.between(self.position, until.id)
+            if not await self._has(rows, until):
+                return False  # a failover lost it, and new transactions can commit ids below
             self._note_erasures(rows)
             self._give(rows)
         return True
 
-    async def _is_there(self, anchor: Anchor) -> bool:
-        return await self._pages.find(anchor.id) == anchor
+    async def _has(self, rows: Sequence[Event], anchor: Anchor) -> bool:
+        """Tell whether the history that a page of rows up to an anchor was read from has it.
+
+        It is looked for later than they were read: a lost event does not come back.
+        """
+        if rows and rows[-1].id == anchor.id:
+            return anchor.is_at(rows[-1])
+        return len(rows) == event_pages.PAGE and await self._pages.find(anchor.id) == anchor
 
     async def _look_for_erasures(self, rows: Sequence[Event]) -> None:
         """Find an erasure that lies behind a full page of events which are not settled yet."""

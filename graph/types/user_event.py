@@ -17,7 +17,7 @@ from graph.errors import InputError, InvalidCursor
 from graph.page import window
 from graph.types.node import Node, PageInfo
 from graph.types.view import Many, One, View, itself
-from users.anchors import Anchor
+from users.anchors import Anchor, mark_of
 
 if TYPE_CHECKING:
     from graph.types.user import User
@@ -30,7 +30,7 @@ _CURSOR = (
 
 
 _id = ids.encoder("UserEvent")
-encode_cursor = cursors.encoder(_ORDER, Anchor.of)
+encode_cursor = cursors.encoder(_ORDER, lambda event: (event.id, mark_of(event)))
 
 
 def decode_cursor(text: str) -> Anchor:

@@ -332,6 +332,33 @@ async def test_a_gap_whose_end_was_lost_does_not_move_the_position_beyond_the_en
 
 
 @overlapping
+@pytest.mark.usefixtures("by_hand")
+@pytest.mark.parametrize("behind", [1, 4, 5])
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_gap_before_several_pages(
+    database: Database, behind: int, *, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_pages, "PAGE", 2)
+    await create(database, "user", 1)
+    async with feeding(database) as feed, feed.following(None, EVERYTHING) as place:
+        held, again = Writer(database, "held"), Writer(database, "again")
+        await held.begin(1)
+        await create(database, "seen", behind)
+        assert await feed.settle() == 1
+        await held.end(commit=False)
+        last = 2 + behind
+        if lost:
+            await lose_events(database, 1)
+            await again.begin(1)
+            await create(database, "new", behind)
+            assert [await feed.settle() for _ in range(2)] == [1, 1]
+            await again.end(commit=True)
+        assert await feed.settle() == last
+        given = list(range(2 if lost else 3, last + 1))
+        assert [row.id for row in await place.read()] == given
+
+
+@overlapping
 async def test_a_position_that_another_process_knows_to_be_settled_is_valid(
     database: Database, other: Database
 ) -> None:
