@@ -139,17 +139,17 @@ def verdict(error: BaseException | None) -> Verdict:
 
 
 def is_unreachable(error: BaseException | None) -> bool:
-    """Tell whether the database, and not the request or a bug, is at fault."""
+    """Return whether the database, and not the request or a bug, is at fault."""
     return verdict(error) is not _BUG
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Tell whether nothing was done, and the same transaction, tried again, may well succeed."""
+    """Return whether nothing was done, and the same transaction, tried again, may well succeed."""
     return verdict(error) is _RETRY
 
 
 def is_read_only(error: BaseException | None) -> bool:
-    """Tell whether the server, or the file, takes no writes: another connection may lead to one."""
+    """Return whether the server or file takes no writes: another connection may lead to one."""
     return any(
         isinstance(cause, ReadOnlyError)
         or _sqlstate(cause) == _READ_ONLY
@@ -159,7 +159,7 @@ def is_read_only(error: BaseException | None) -> bool:
 
 
 def spoils_connection(error: BaseException | None) -> bool:
-    """Tell whether the connection is of no use any more, although it is open."""
+    """Return whether the connection is of no use any more, although it is open."""
     return any(
         _sqlstate(cause) in _UNFIT
         or _primary_code(cause) in _SQLITE_UNFIT
@@ -170,7 +170,7 @@ def spoils_connection(error: BaseException | None) -> bool:
 
 
 def is_of_database(error: BaseException) -> bool:
-    """Tell whether the database raised an error, whatever it means."""
+    """Return whether the database raised an error, whatever it means."""
     return is_unreachable(error) or isinstance(
         error, SQLAlchemyError | sqlite3.Error | PostgresError | InterfaceError
     )
@@ -185,7 +185,7 @@ def message_of(error: BaseException) -> str:
 
 
 def is_unique_violation(error: IntegrityError) -> bool:
-    """Tell a taken unique key from every other broken constraint, by code, never by message."""
+    """Distinguish a taken unique key from other broken constraints, by code and not by message."""
     return any(
         _sqlstate(cause) == _UNIQUE_VIOLATION
         or getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_UNIQUE
@@ -194,7 +194,7 @@ def is_unique_violation(error: IntegrityError) -> bool:
 
 
 def is_known_undone(error: BaseException) -> bool:
-    """Tell of an error in answer to COMMIT whether the transaction was certainly rolled back.
+    """Return, of an error in answer to COMMIT, whether the transaction was certainly rolled back.
 
     The server said so, or COMMIT was never sent. Not where the connection ended with it, nor where
     SQLite could not write: the transaction may be in its log, and be recovered from there.
@@ -210,7 +210,7 @@ def is_known_undone(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error and what it wraps: SQLAlchemy's of its dialect, the dialect's of the driver."""
+    """Yield an error and what it wraps: SQLAlchemy's, its dialect's, the driver's."""
     if error is None:
         return
     yield error
@@ -247,7 +247,7 @@ def _of_sqlstate(state: str, *, is_fatal: bool) -> Verdict:
 
 
 def _is_fatal(error: BaseException) -> bool:
-    """Tell whether the server ended the connection with it."""
+    """Return whether the server ended the connection with it."""
     return _severity(error) in {"FATAL", "PANIC"}
 
 

@@ -50,7 +50,7 @@ class IdentityKey:
         return made
 
     def is_in(self, row: Row[Any]) -> bool:
-        """Tell whether a row that was read has this key."""
+        """Return whether a row that was read has this key."""
         return (self.key, self.verifier) == (row.key, row.secret_verifier)
 
     def digest(self, external_id: str) -> str:

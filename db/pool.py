@@ -226,7 +226,7 @@ class FairPool(AsyncAdaptedQueuePool):
             self.on_discard()
 
     def sort_out(self, lent: PoolProxiedConnection, error: BaseException) -> bool:
-        """Tell whether an error leaves a connection of no use; then it is for the caller to close.
+        """Return whether an error leaves a connection of no use; then the caller closes it.
 
         A server that became read-only takes all connections with it, since another one may have
         taken its place.

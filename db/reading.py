@@ -140,7 +140,7 @@ class Reader:
 
 
 def can_be_read_again(error: Exception) -> bool:
-    """Tell whether a read may well succeed on another connection, or as soon as now."""
+    """Return whether a read may well succeed on another connection, or as soon as now."""
     is_cut = isinstance(error, _Cut) or (
         isinstance(error, DBAPIError) and error.connection_invalidated
     )

@@ -134,7 +134,7 @@ class Fault(Refused):
 
 
 def says_outcome(error: GraphQLError) -> bool:
-    """Tell whether an error says of a write whether it was done."""
+    """Return whether an error says of a write whether it was done."""
     return isinstance(error.original_error, WriteFailed) or "outcome" in (error.extensions or {})
 
 

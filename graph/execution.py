@@ -300,7 +300,7 @@ def _response(result: ExecutionResult, context: Context) -> dict[str, Any]:
 
 
 def _presented(errors: Sequence[GraphQLError], context: Context) -> list[dict[str, Any]]:
-    """Give the first errors as the caller sees them. The first that are ours are in the log.
+    """Return the first errors as the caller sees them. The first that are ours are in the log.
 
     And every error that says of a write whether it was done.
     """

@@ -144,7 +144,7 @@ async def live() -> dict[str, str]:
 
 @health.api_route("/ready", methods=["GET", "HEAD"])
 async def ready(request: Request, response: Response) -> dict[str, Any]:
-    """Tell whether the database answers and takes writes: 200, or 503."""
+    """Return whether the database answers and takes writes: 200, or 503."""
     try:
         await request.app.state.database.ping()
     except Exception as error:

@@ -86,7 +86,7 @@ class Asking:
         return value
 
     async def ask_all(self, caller: Caller, query: str, **variables: Any) -> Any:
-        """Give all fields of an operation that has to succeed."""
+        """Return all fields of an operation that has to succeed."""
         answer = await self.send(caller, query, **variables)
         assert set(answer) == {"data"}, answer
         return answer["data"]

@@ -68,7 +68,7 @@ def _certify(folder: Path) -> None:
 
 
 def _configuration(folder: Path, upstream: int, plain: int, port: int, *changed: str) -> str:
-    """Give the sample with its ports and files replaced, and with every `old=>new` of a test's."""
+    """Return the sample with its ports and files, and every `old=>new` of a test's, replaced."""
     sample = SAMPLE.read_text()
     for replaced in (
         f"listen 80;=>listen 127.0.0.1:{plain};",

@@ -70,7 +70,7 @@ async def ask(url: str, query: str, **variables: Any) -> Any:
 async def stream(
     url: str, query: str = FEED, **variables: Any
 ) -> AsyncIterator[AsyncIterator[str]]:
-    """Give the lines of an event stream, less the ids and those that keep it alive."""
+    """Return the lines of an event stream, less the ids and those that keep it alive."""
 
     async def lines() -> AsyncIterator[str]:
         async for line in response.aiter_lines():

@@ -74,7 +74,7 @@ class EventPages:
         return [Anchor.of(row) for row in await self._reader.select(anchors_after(after))]
 
     async def newest(self) -> tuple[Anchor | None, frozenset[str]]:
-        """Give the last event that can be seen, and who may still commit a lower one."""
+        """Return the last event that can be seen, and who may still commit a lower one."""
         rows = await self._rows(_NEWEST)
         return _only(rows), await self._database.event_writers()
 

@@ -148,7 +148,7 @@ class Feed:
     async def follow(
         self, after: Anchor | int | None, filter: EventFilter
     ) -> AsyncGenerator[Sequence[Event], None]:
-        """Give every event that matches after an event, or from now on, while the feed runs.
+        """Return every event that matches after an event, or from now on, while the feed runs.
 
         They come as many at a time as there are, in order. While the database cannot be reached
         nothing comes; it goes on where it was.
@@ -163,7 +163,7 @@ class Feed:
     async def following(
         self, after: Anchor | int | None, filter: EventFilter
     ) -> AsyncIterator["Place"]:
-        """Give a place behind an event, or at the end, for somebody who follows by themselves.
+        """Return a place behind an event, or at the end, for somebody who follows by themselves.
 
         An anchor is verified when the place is first read; an id alone is not, such as 0 for the
         beginning.

@@ -160,7 +160,7 @@ def external_id_key(raw: str) -> str | None:
 
 
 def part_keys(raw: str) -> list[str]:
-    """Give the forms that a part of a text has in keys.
+    """Return the forms that a part of a text has in keys.
 
     An address's domain is not folded there, and an internationalised one has its Unicode form.
     """

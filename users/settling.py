@@ -163,7 +163,7 @@ class Settling:
         return True
 
     async def _has(self, rows: Sequence[Event], anchor: Anchor) -> bool:
-        """Tell whether the history that a page of rows up to an anchor was read from has it.
+        """Return whether the history that a page of rows up to an anchor was read from has it.
 
         It is looked for later than they were read: a lost event does not come back.
         """

@@ -317,7 +317,7 @@ async def test_a_password_comes_from_its_file(there: Listening, tmp_path: Path) 
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Any]:
-    """Give asyncpg's connection behind one of the engine's."""
+    """Return asyncpg's connection behind one of the engine's."""
     async with opened(url) as database, database.engine.connect() as connection:
         yield (await connection.get_raw_connection()).driver_connection
 

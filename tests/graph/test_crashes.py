@@ -119,7 +119,7 @@ class Socket:
         await self.incoming.put({"type": "websocket.receive", "text": text, "bytes": None})
 
     async def next(self) -> Any:
-        """Give what is sent next: a message, or the code and the reason of a close."""
+        """Return what is sent next: a message, or the code and the reason of a close."""
         message = await asyncio.wait_for(self.outgoing.get(), 20)
         if message["type"] == "websocket.send":
             return json.loads(message["text"])

@@ -85,7 +85,7 @@ async def faulty(url: str, script: str, **settings: Any) -> AsyncIterator[tuple[
 
 
 def failed(answer: dict[str, Any], data: Any) -> dict[str, Any]:
-    """Give the one error of an answer, less its id, which has to be there."""
+    """Return the one error of an answer, less its id, which has to be there."""
     assert answer["data"] == data
     [error] = answer["errors"]
     assert "said to nobody" not in json.dumps(answer)
@@ -95,7 +95,7 @@ def failed(answer: dict[str, Any], data: Any) -> dict[str, Any]:
 
 
 def as_told(field: str, expected: Verdict, outcome: str | None) -> dict[str, Any]:
-    """Give what is told of a field that failed."""
+    """Return what is told of a field that failed."""
     known = {} if outcome is None else {"outcome": outcome}
     if expected is Verdict.BUG:
         return {"message": CRASHED, "path": [field], "code": "INTERNAL_ERROR", **known}
@@ -446,7 +446,7 @@ async def test_a_statement_that_a_pooler_has_lost_is_prepared_again(database_url
 
 
 async def connections(client: Client, how_many: int) -> list[Any]:
-    """Give the driver's connections of a pool."""
+    """Return the driver's connections of a pool."""
     taken = [await client.database.engine.connect() for _ in range(how_many)]
     drivers = [(await one.get_raw_connection()).driver_connection for one in taken]
     for one in taken:
@@ -603,7 +603,7 @@ async def test_a_commit_that_takes_too_long_leaves_it_unknown(database_url: str)
 
 @asynccontextmanager
 async def holding(client: Client) -> AsyncIterator[str]:
-    """Give a mutation's field whose transaction waits for as long as this lasts."""
+    """Return a mutation's field whose transaction waits for as long as this lasts."""
     user = await client.create("held")
     transaction = client.database.transaction
 

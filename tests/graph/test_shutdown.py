@@ -257,7 +257,7 @@ async def test_a_second_ctrl_c_ends_the_grace_period(tmp_path: Path) -> None:
 
 
 def children(pid: int) -> set[int]:
-    """Give the processes that a process has started and that still run."""
+    """Return the processes that a process has started and that still run."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended meanwhile
