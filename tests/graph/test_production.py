@@ -150,9 +150,10 @@ async def closed(connection: ClientConnection) -> tuple[int, str]:
 
 
 async def told(response: httpx.Response) -> list[str]:
-    """Give all the lines of a stream to its end, less those that keep it alive."""
+    """Return the lines of a stream to its end, without ids and those that keep it alive."""
     async with asyncio.timeout(KEEP_ALIVE_SECONDS - 2):
-        return [line async for line in response.aiter_lines() if line and line != ":"]
+        lines = [line async for line in response.aiter_lines()]
+    return [line for line in lines if line and line != ":" and not line.startswith("id: ")]
 
 
 def over(code: str, message: str) -> list[str]:
