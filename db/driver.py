@@ -84,7 +84,7 @@ async def run(
         with write.committing() if write else nullcontext():
             rows = await ask(lent.driver_connection)
     except BaseException as error:
-        closed = pool.is_closed(lent.driver_connection) or pool.sort_out(lent, error)
+        closed = pool.is_closed(lent.driver_connection) or pool.sort_out(error)
         told = _told(error, lent, engine, texts[0], closed=closed)
         if closed or isinstance(error, _UNANSWERED):
             await greenlet_spawn(lent.invalidate, error)

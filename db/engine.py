@@ -225,7 +225,7 @@ class Database:
             try:
                 await check(lent.driver_connection)
             except BaseException as error:
-                if not isinstance(error, Exception) or self._pool.sort_out(lent, error):
+                if not isinstance(error, Exception) or self._pool.sort_out(error):
                     await connection.invalidate(error)
                 raise
 

@@ -24,9 +24,9 @@ from db.errors import is_read_only, spoils_connection
 
 # What was in use so lately is not tried again: that it is closed would have been heard by now.
 _LATELY_SECONDS: Final = 1.0
-# A connection that is younger than this and fails takes no others with it: while a server takes no
-# writes, each write that fails would have all connections made again.
-_YOUNG_SECONDS: Final = 1.0
+# While a server takes no writes, each write that fails would have all connections made again. So
+# they are discarded at most once in so many seconds, and once more after the last failure.
+_DISCARD_SECONDS: Final = 1.0
 _PING_SECONDS: Final = 2.0  # for an answer that costs a server next to nothing
 _CLOSE_SECONDS: Final = 1.0  # for a server to close a connection that it was told to
 _ORIGIN: Final = "origin"
@@ -164,6 +164,8 @@ class FairPool(AsyncAdaptedQueuePool):
         self.on_discard: Callable[[], None] | None = None
         self.progress = 0  # how often a connection came back as it was
         self._generation = 0
+        self._discarded_at = -inf
+        self._discarding: asyncio.TimerHandle | None = None
         self._kept: list[tuple[PoolProxiedConnection, float]] = []
         self._is_disposed = False
 
@@ -225,25 +227,30 @@ class FairPool(AsyncAdaptedQueuePool):
         if self.on_discard:
             self.on_discard()
 
-    def sort_out(self, lent: PoolProxiedConnection, error: BaseException) -> bool:
-        """Return whether an error leaves a connection of no use; then the caller closes it.
+    def sort_out(self, error: BaseException) -> bool:
+        """Return whether an error leaves its connection of no use; then the caller closes that.
 
         A server that became read-only takes all connections with it, since another one may have
         taken its place.
         """
         if is_read_only(error):
-            self._discard_with(lent)
+            self._discard_now_or_soon()
             return True
         return spoils_connection(error)
 
-    def _discard_with(self, lent: PoolProxiedConnection) -> None:
-        """Discard all, if this one was made long enough ago and nobody has done so since."""
-        origin = _origin_of(lent)
-        if origin is None or (
-            origin.generation == self._generation
-            and time.monotonic() - origin.made >= _YOUNG_SECONDS
-        ):
+    def _discard_now_or_soon(self) -> None:
+        wait = self._discarded_at + _DISCARD_SECONDS - time.monotonic()
+        if wait <= 0:
+            self._discarded_at = time.monotonic()
             self.discard()
+        elif self._discarding is None:
+            # Connections that were made since may lead to the same server.
+            self._discarding = asyncio.get_running_loop().call_later(wait, self._discard_at_last)
+
+    def _discard_at_last(self) -> None:
+        self._discarding = None
+        self._discarded_at = time.monotonic()
+        self.discard()
 
     def discard_peers(self, lent: PoolProxiedConnection) -> None:
         """Discard all that were made with this one or before, unless that was done since."""
@@ -293,6 +300,8 @@ class FairPool(AsyncAdaptedQueuePool):
 
     def dispose(self) -> None:
         self._is_disposed = True
+        if self._discarding:
+            self._discarding.cancel()
         self.check_in()
         super().dispose()
 
@@ -394,7 +403,7 @@ def _sort_out(context: ExceptionContext) -> None:
     if connection is None or connection.invalidated or context.is_disconnect:
         return
     pool = cast("FairPool", connection.engine.pool)
-    if pool.sort_out(connection.connection, context.original_exception):
+    if pool.sort_out(context.original_exception):
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
 

@@ -122,7 +122,7 @@ class Reader:
         cut = pool.is_closed(connection.driver_connection)
         if cut and isinstance(error, Exception):
             pool.discard_peers(connection)  # what cut one has likely cut the others
-        spoiled = pool.sort_out(connection, error)
+        spoiled = pool.sort_out(error)
         if cut or spoiled or isinstance(error, asyncio.CancelledError | TimeoutError):
             await greenlet_spawn(connection.invalidate, error)
         elif isinstance(error, Exception):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,8 @@ async def use_all(database: Database) -> None:
 @on_postgres
 @pytest.mark.parametrize("way", [write, add])
 async def test_a_write_that_a_server_refuses_has_all_connections_made_anew(
-    database_url: str, way: Any, monkeypatch: pytest.MonkeyPatch
+    database_url: str, way: Any
 ) -> None:
-    monkeypatch.setattr(pool, "_YOUNG_SECONDS", 0.0)
     async with opened(database_url, pool_size=3) as database:
         old = await become_read_only(database)
         assert len(old) == 3
@@ -65,22 +65,38 @@ async def test_a_write_that_a_server_refuses_has_all_connections_made_anew(
 
 
 @on_postgres
-async def test_a_young_connection_that_is_refused_takes_no_others_with_it(
-    database_url: str,
+async def test_connections_that_are_refused_again_and_again_are_discarded_once_a_second(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a server takes no writes, reads go on with the connections that there are."""
+    """While a server takes no writes, reads go on with the connections that there are.
+
+    And none of these stays when another server takes writes by then.
+    """
+    monkeypatch.setattr(pool, "_DISCARD_SECONDS", 0.1)
     async with opened(database_url, pool_size=3) as database:
-        old = await become_read_only(database)
-        with pytest.raises(DBAPIError):
-            await write(database)
-        assert len(pids(database) & old) == 2
+        taken: Any = database.engine.sync_engine.pool
+        discarded: list[float] = []
+        monkeypatch.setattr(
+            taken, "on_discard", lambda: discarded.append(asyncio.get_running_loop().time())
+        )
+        old: set[int] = set()
+        for _ in range(5):
+            old |= await become_read_only(database)
+            with pytest.raises(DBAPIError):
+                await write(database)
+        assert len(discarded) < 5
+        before = len(discarded)
+        while len(discarded) == before:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        await use_all(database)
+        assert not pids(database) & old
+        assert all(b - a > 0.09 for a, b in pairwise(discarded))
 
 
 @on_postgres
 async def test_readiness_sees_a_server_that_takes_no_writes(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
 ) -> None:
-    monkeypatch.setattr(pool, "_YOUNG_SECONDS", 0.0)
     async with opened(database_url, pool_size=3) as database:
         old = await become_read_only(database)
         with pytest.raises(ConnectionError) as caught:
@@ -102,9 +118,8 @@ async def test_readiness_sees_a_server_that_takes_no_writes(
 
 @on_postgres
 async def test_what_listens_and_what_notifies_leave_the_server_too(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
 ) -> None:
-    monkeypatch.setattr(pool, "_YOUNG_SECONDS", 0.0)
     async with opened(database_url, pool_size=3) as database:
         await database.notify("here")
         beside: Any = database._beside  # noqa: SLF001 - it is nowhere to be seen from outside

@@ -92,7 +92,6 @@ async def test_a_subscription_goes_on_where_it_was_when_the_database_is_back(
         assert (await hear(live))["payload"]["data"]["userEvents"]["userId"] == after
         for sqlstate in ("53100", "57014", "P0001", "cut"):
             await faults.choose(sqlstate)
-            await asyncio.to_thread(lambda: None)
         ids = [await _add(database_url, name) for name in ("one", "two")]
         await faults.choose("")
         heard = [(await hear(live))["payload"]["data"]["userEvents"]["userId"] for _ in ids]
