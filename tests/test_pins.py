@@ -46,6 +46,7 @@ def test_what_is_imported_is_depended_on() -> None:
         "starlette",
         "strawberry",
         "precis_i18n",
+        "dotenv",
         "_typeshed",  # which type checkers bring along
     }
     others |= {"_typeshed"}  # for mypy alone

@@ -103,7 +103,7 @@ async def test_an_odd_key_of_the_issuer_s_refuses_nobody(tmp_path: Path) -> None
                 assert await hear(live) == {"type": "connection_ack"}
             async with server.socket({"authorization": unknown}) as live:
                 assert await closed(live) == (4403, NOT_ACCEPTED)
-            async with server.stream(unknown) as response:
+            async with server.stream(unknown, replay=False) as response:
                 assert response.status_code == 401
         assert keys.asked == 1
 
@@ -145,7 +145,7 @@ async def test_valid_credentials_pass_where_an_address_sends_invalid_ones(
             answer = await server.send(each, COUNT)
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
             assert answer.json() == error("RATE_LIMITED", limited)
-            async with server.stream(each) as response:
+            async with server.stream(each, replay=False) as response:
                 assert response.status_code == 429
             async with server.socket({"authorization": each}) as live:
                 assert await closed(live) == (1013, limited)
