@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.databases import scratch, server
 from benchmarks.sizes import share
-from tests.process import run, serving_process
+from tests.support.process import run, serving_process
 
 ROUNDS = share(5)
 SINGLES = share(200, 16)

@@ -15,7 +15,7 @@ import httpx
 
 from benchmarks.dialects import ALIASES, ROSTER, Dialect, Paths
 from benchmarks.load import CannotMeasure
-from tests.process import free_port
+from tests.support.process import free_port
 
 _BIN = Path(sys.executable).parent
 _START_SECONDS = 60

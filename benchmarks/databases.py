@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 import asyncpg
 from sqlalchemy import make_url
 
-from tests import postgres
+from tests.support import postgres
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from graph import ids
+from graph.api import global_ids
 
 ALIASES: Final = 20
 # Stands in a body for a number that was never used before; as long as what comes in its place.
@@ -79,7 +79,7 @@ class Paths(Dialect):
         return Request("POST", "/users", orjson.dumps(creation(username)))
 
 
-ROSTER: Final = Dialect(lambda key: ids.encode("User", key))
+ROSTER: Final = Dialect(lambda key: global_ids.encode("User", key))
 
 
 def creation(username: str) -> dict[str, str]:

@@ -18,9 +18,9 @@ from websockets.asyncio.client import ClientConnection
 from benchmarks.databases import scratch, server
 from benchmarks.followers import following
 from benchmarks.sizes import share
-from tests.client import CREATE
-from tests.process import processor_seconds, resident, run, serving_process
-from tests.sockets import event, socket, subscribe
+from tests.support.client import CREATE
+from tests.support.process import processor_seconds, resident, run, serving_process
+from tests.support.sockets import event, socket, subscribe
 
 WRITERS = 4
 WRITES = WRITERS * share(100, 2)

@@ -14,7 +14,7 @@ from benchmarks.contenders import PRODUCTION, Running, running
 from benchmarks.dialects import ROSTER, Request
 from benchmarks.load import load
 from benchmarks.sizes import share
-from tests.process import resident, serving_process
+from tests.support.process import resident, serving_process
 
 STARTS: Final = 3
 REQUESTS: Final = share(100_000, 1_000)

@@ -28,11 +28,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from benchmarks.databases import scratch, server
 from benchmarks.people import NEEDLES, populate
 from benchmarks.sizes import share
-from db import migrate
+from db import migrations
 from db.engine import Database
 from db.filters import EventFilter
-from db.listing import Listing, Window
 from db.models import User, UserEvent, UserStatus
+from db.pagination import Listing, Window
 from db.statements import (
     USERS_BY_ID,
     USERS_BY_USERNAME,
@@ -43,12 +43,12 @@ from db.statements import (
     users_count_at_most,
     users_listing,
 )
-from graph.context import Context
-from graph.inputs.comparisons import DateTimeFilter, StringFilter
-from graph.inputs.user_filter import UserFilter, read_filter
-from graph.inputs.users import UserOrder, read_order
-from graph.page import read_page
-from graph.types.enums import OrderDirection, UserOrderField
+from graph.api.context import Context
+from graph.api.inputs.comparisons import DateTimeFilter, StringFilter
+from graph.api.inputs.user_filter import UserFilter, read_filter
+from graph.api.inputs.user_lookup import UserOrder, read_order
+from graph.api.pagination import read_page
+from graph.api.types.enums import OrderDirection, UserOrderField
 from users.key_cache import KeyCache
 
 SIZES = sorted({share(size, 5_000) for size in (10_000, 100_000, 1_000_000)})
@@ -194,7 +194,7 @@ async def measure(database: Database, asked: Sequence[Case]) -> dict[str, float]
 async def measure_size(url: str, people: int, say: Callable[[str], None]) -> dict[str, float]:
     database = Database(url, pool_size=1)
     try:
-        await migrate.upgrade(database)
+        await migrations.upgrade(database)
         began = time.perf_counter()
         await populate(database, people)
         say(f"{people:,} users were made in {time.perf_counter() - began:.0f} s")

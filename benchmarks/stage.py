@@ -8,16 +8,16 @@ from benchmarks.load import CannotMeasure
 from benchmarks.operations import PEOPLE
 from benchmarks.peers import PEERS, install
 from benchmarks.people import populate
-from db import migrate
+from db import migrations
 from db.engine import Database
-from tests.process import run
+from tests.support.process import run
 
 
 async def fill(url: str) -> None:
     """Make the tables and the users."""
     database = Database(url, pool_size=1)
     try:
-        await migrate.upgrade(database)
+        await migrations.upgrade(database)
         await populate(database, PEOPLE)
     finally:
         await database.close()

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from db.outcome import Write
-from db.query import Query
+from db.prepared import Query
 
 if TYPE_CHECKING:
     from db.pool import FairPool

@@ -19,8 +19,8 @@ from db.driver import fetch, insert_both, run
 from db.notifications import SideConnection
 from db.outcome import Outcome, Write
 from db.pool import FairPool
-from db.query import Query
-from db.reading import Reader, can_be_read_again
+from db.prepared import Query
+from db.reader import Reader, can_be_read_again
 from db.statements import ADD_EVENT, ADD_USER, ADD_USER_WITH_EVENT
 from db.url import parse_url
 from db.watchdog import Watchdog

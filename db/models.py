@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy import Enum as EnumColumn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from db.types import Id, Json, UtcDateTime, code_point_text
+from db.column_types import Id, Json, UtcDateTime, code_point_text
 
 USERNAME_LENGTH = 64
 EMAIL_LENGTH = 254  # RFC 5321 4.5.3.1.3, less the angle brackets
@@ -225,7 +225,7 @@ class UserEvent(Model):
 class FeedEpoch(Model):
     """A period in which cursors of events are issued: the newest row is the current one.
 
-    `epoch_id` is random. It is part of the mark of every cursor (`users/anchors.py`).
+    `epoch_id` is random. It is part of the mark of every cursor (`feed/anchors.py`).
     """
 
     __tablename__ = "feed_epochs"

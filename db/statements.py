@@ -32,6 +32,7 @@ from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
+from db.column_types import among, elements_of, member_of
 from db.filters import (
     BEFORE_DELETED,
     DELETED,
@@ -40,7 +41,6 @@ from db.filters import (
     EventFilter,
     UserFilter,
 )
-from db.listing import Listing, Sort, bounds, open_window, term
 from db.models import (
     ActorKind,
     ApiKey,
@@ -54,8 +54,8 @@ from db.models import (
     UserEventType,
     UserStatus,
 )
-from db.query import Query
-from db.types import among, elements_of, member_of
+from db.pagination import Listing, Sort, bounds, open_window, term
+from db.prepared import Query
 
 _USERS = cast("Table", User.__table__)
 _EVENTS = cast("Table", UserEvent.__table__)
@@ -315,7 +315,7 @@ EVENTS_FROM = (
     .limit(bindparam("limit"))
 )
 EVENTS_UNTIL = EVENTS_FROM.where(UserEvent.id <= bindparam("until"))
-# What an anchor is made of: see `users/anchors.py`.
+# What an anchor is made of: see `feed/anchors.py`.
 ANCHOR_COLUMNS = (
     UserEvent.id,
     UserEvent.user_id,

@@ -12,24 +12,25 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from graph import http, logs, signals
-from graph.batches import Batches
-from graph.browsers import CrossOrigin, KnownHosts, Origins, Security, SecurityHeaders
-from graph.callers import Callers
-from graph.documents import Documents
-from graph.door import Door
-from graph.execution import Execution, Seconds
-from graph.gate import Gate
-from graph.live import Live
-from graph.requests import BodyLimits
-from graph.schema import schema
+from feed.feed import Feed
+from graph import logging, signals
+from graph.api.schema import schema
+from graph.auth.authenticator import Callers
+from graph.auth.guard import Gate
+from graph.documents.cache import Documents
+from graph.documents.persisted import TrustedDocuments
+from graph.execution.executor import Execution, Seconds
+from graph.execution.strawberry_types import Views
+from graph.http import middleware
+from graph.http.batching import Batches
+from graph.http.body import BodyLimits
+from graph.http.endpoint import Door
+from graph.http.origins import CrossOrigin, KnownHosts, Origins, Security, SecurityHeaders
+from graph.limits.throttle import Throttle
 from graph.settings import Mode, Settings, load
 from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, stop_with_parent
-from graph.sockets import Limits, Sockets
-from graph.throttle import Throttle
-from graph.trusted import TrustedDocuments
-from graph.views import Views
-from users.feed import Feed
+from graph.streaming.streams import Live
+from graph.websocket.endpoint import Limits, Sockets
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _PATH = "/graphql"
@@ -86,15 +87,15 @@ def create_app(settings: Settings) -> Roster:
         cors = _cors(settings.cors_origins)
         app.door = CrossOrigin(app.door, **cors)
         app.add_middleware(CrossOrigin, **cors)
-    app.add_exception_handler(HTTPException, http.http_error)
-    app.include_router(http.health)
+    app.add_exception_handler(HTTPException, middleware.http_error)
+    app.include_router(middleware.health)
     if development:
-        app.mount("/graphiql", StaticFiles(directory=str(http.GRAPHIQL_FILES)))
+        app.mount("/graphiql", StaticFiles(directory=str(middleware.GRAPHIQL_FILES)))
         app.add_api_route("/", lambda: RedirectResponse("/graphql"))
     app.add_middleware(KnownHosts, origins=origins)
-    app.add_middleware(http.Faults)
-    app.add_middleware(http.Interruption, shutdown=shutdown)
-    app.add_middleware(http.RequestId)
+    app.add_middleware(middleware.Faults)
+    app.add_middleware(middleware.Interruption, shutdown=shutdown)
+    app.add_middleware(middleware.RequestId)
     app.add_middleware(SecurityHeaders, security)
     return app
 
@@ -170,7 +171,7 @@ def _origins(settings: Settings) -> Origins:
 def from_environment() -> Roster:
     """Make the application for a server process, by the settings in its environment."""
     loaded = load()
-    logs.configure(loaded.log_format)
+    logging.configure(loaded.log_format)
     stop_with_parent(loaded.shutdown_timeout + 2 * SHUTDOWN_MARGIN)
     app = create_app(loaded)
     # A sixth of the time went into looking for garbage among what never becomes any: modules, the

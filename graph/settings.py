@@ -31,11 +31,11 @@ from pydantic_settings import (
 
 from db.engine import Database
 from db.url import check_url, parse_url
+from graph.auth.issuers import Issuer, WrongKey, is_loopback
+from graph.documents.limits import Limits
+from graph.documents.persisted import TrustedMode, read_manifest
 from graph.environment import NAME, Variables, WrongSettings
-from graph.issuers import Issuer, WrongKey, is_loopback
-from graph.limits import Limits
-from graph.origins import parse_host, parse_list, parse_origin
-from graph.trusted import TrustedMode, read_manifest
+from graph.protocol.origins import parse_host, parse_list, parse_origin
 from users.identity import UsernameEmails
 
 

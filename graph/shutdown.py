@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final
 
-from graph.requests import Refused
+from graph.protocol.errors import Refused
 
 SEND_AGAIN: Final = "The server is shutting down and did not complete this request. Send it again."
 MAY_BE_DONE: Final = (

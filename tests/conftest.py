@@ -16,12 +16,12 @@ import hypothesis
 import pytest
 from sqlalchemy import event, make_url, text
 
-from db import migrate
+from db import migrations
 from db.engine import Database
 from graph.settings import Settings
-from tests.callers import Asking, asking
-from tests.client import Client, serving
-from tests.postgres import server
+from tests.support.callers import Asking, asking
+from tests.support.client import Client, serving
+from tests.support.postgres import server
 
 # No timing decides a test: neither a slow example nor slow generation is a failure.
 hypothesis.settings.register_profile(
@@ -86,7 +86,7 @@ async def run_in(url: str, *statements: str) -> None:
 def migrated(url: str) -> None:
     async def run() -> None:
         async with opened(url) as database:
-            await migrate.upgrade(database)
+            await migrations.upgrade(database)
 
     asyncio.run(run())
 

@@ -9,13 +9,13 @@ from datetime import datetime
 
 from db.engine import Database
 from db.outcome import Write
-from users.events import Recorder
+from users.changeset import Plan, Stock, row_of
+from users.commands import Answer, Create, Operation, Overtaken
 from users.identity import UsernameEmails
-from users.operations import Answer, Create, Operation, Overtaken
-from users.plan import Plan, Stock, row_of
 from users.policy import Caller, refusal, shown
-from users.request import Request
+from users.recorder import Recorder
 from users.service import now
+from users.validation import Request
 
 
 async def add_at_once(

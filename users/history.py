@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.models import User, UserStatus
 from db.statements import events_until, users_to_read
 from db.time_slices import partitions
-from users.events import RECORDED_FIELDS
-from users.plan import changed
+from users.changeset import changed
+from users.recorder import RECORDED_FIELDS
 
 Version = tuple[int, int]  # a user's id, and their version
 

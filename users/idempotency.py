@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db import models
 from db.models import User, UserStatus
 from db.statements import claim_key
+from users.commands import IdempotencyKey, Refused, Result
 from users.errors import (
     ErrorCode,
     FieldProblem,
@@ -27,9 +28,8 @@ from users.errors import (
     VersionConflict,
     WrongStatus,
 )
-from users.events import Actor
 from users.history import Version, as_of
-from users.operations import IdempotencyKey, Refused, Result
+from users.recorder import Actor
 
 KEY_LENGTH: Final = 255
 LIFETIME: Final = timedelta(hours=24)

@@ -13,17 +13,7 @@ from sqlalchemy import true
 
 from db.filters import Condition, one_of
 from db.models import User
-from users.errors import (
-    ErrorCode,
-    FieldProblem,
-    GeneralProblem,
-    Problem,
-    VersionConflict,
-    WrongStatus,
-)
-from users.events import Actor
-from users.lifecycle import UserAction, UserStatus, next_status
-from users.operations import (
+from users.commands import (
     Create,
     Erase,
     Operation,
@@ -33,6 +23,16 @@ from users.operations import (
     UpsertById,
     UpsertByKey,
 )
+from users.errors import (
+    ErrorCode,
+    FieldProblem,
+    GeneralProblem,
+    Problem,
+    VersionConflict,
+    WrongStatus,
+)
+from users.lifecycle import UserAction, UserStatus, next_status
+from users.recorder import Actor
 
 
 class Scope(StrEnum):

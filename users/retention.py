@@ -10,10 +10,10 @@ from db.engine import Database
 from db.models import ActorKind
 from db.outcome import Write
 from db.statements import due_users, expired_keys
-from users.contention import stands_in_line, until_done
-from users.events import Actor
-from users.operations import Erase
+from users.commands import Erase
 from users.policy import EVERY_SCOPE, Caller
+from users.recorder import Actor
+from users.retry import stands_in_line, until_done
 from users.service import UserService, now
 
 log = structlog.get_logger("roster")

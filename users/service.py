@@ -31,13 +31,8 @@ from db.statements import (
 )
 from db.time_slices import partitions, pause_if_due
 from users import former_ids
-from users.errors import ErrorCode, GeneralProblem, Problem, VersionConflict
-from users.events import Recorder, redacted
-from users.fields import Parsed
-from users.idempotency import Claim, key_problems
-from users.identity import UsernameEmails
-from users.lifecycle import UserAction
-from users.operations import (
+from users.changeset import NO_VERSION, Plan, Stock, kept, row_of
+from users.commands import (
     Answer,
     IdempotencyKey,
     Operation,
@@ -46,9 +41,14 @@ from users.operations import (
     Result,
     Transition,
 )
-from users.plan import NO_VERSION, Plan, Stock, kept, row_of
+from users.errors import ErrorCode, GeneralProblem, Problem, VersionConflict
+from users.fields import Parsed
+from users.idempotency import Claim, key_problems
+from users.identity import UsernameEmails
+from users.lifecycle import UserAction
 from users.policy import NOT_ACTIVE, Caller, acts, refusal, shown
-from users.request import KEY_COLUMNS, Key, Request, parse_all
+from users.recorder import Recorder, redacted
+from users.validation import KEY_COLUMNS, Key, Request, parse_all
 
 MAX_OPERATIONS: Final = 500
 

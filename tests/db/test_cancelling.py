@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, literal, select, text
 
 from db.engine import Database
-from db.query import Query
+from db.prepared import Query
 from tests.conftest import opened, use
 
 ENDLESS = {

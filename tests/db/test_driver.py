@@ -12,8 +12,8 @@ from db.engine import Database
 from db.errors import is_unreachable
 from db.models import ActorKind, UserEventType, UserStatus
 from db.statements import ADD_USERS
-from tests.client import count
 from tests.conftest import opened
+from tests.support.client import count
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 

@@ -4,16 +4,16 @@ from typing import Any
 
 from sqlalchemy import Boolean, DateTime, column, insert, select, table, text
 
+from db.column_types import Json
 from db.engine import Database
 from db.identity_key import load
 from db.models import FormerExternalId
-from db.types import Json
-from graph.callers import Callers
+from graph.auth.authenticator import Callers
 from tests.conftest import opened
 from tests.db.test_migrations import run
 from tests.db.test_models import AT
-from tests.graph.signing import issuer
-from tests.graph.test_callers import bearer, refused
+from tests.graph.auth.test_authenticator import bearer, refused
+from tests.support.signing import issuer
 
 MANY = 1_100  # more than a batch of users
 LATE = 200_000  # an id that is batches of events behind the others

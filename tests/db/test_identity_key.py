@@ -6,15 +6,15 @@ import hmac
 import pytest
 from sqlalchemy import select, text
 
-from db import identity_key, migrate
+from db import identity_key, migrations
 from db.engine import Database
 from db.identity_key import IdentityKeyError
 from db.models import FormerExternalId
-from graph.callers import Callers, SubjectsUnavailable
+from graph.auth.authenticator import Callers, SubjectsUnavailable
 from tests.conftest import opened
 from tests.db.test_models import OTHER, add, user
-from tests.graph.signing import issuer
-from tests.graph.test_callers import bearer, refused
+from tests.graph.auth.test_authenticator import bearer, refused
+from tests.support.signing import issuer
 from users import former_ids
 from users.service import now
 
@@ -52,7 +52,7 @@ async def test_a_digest_needs_the_key_and_then_the_secret(database_url: str) -> 
     inner = hmac.digest(bytes.fromhex(key), "hr-é".encode(), "sha256")
     async with opened(database_url, identity_secret=SECRET) as database:
         assert await digests(database) == [inner.hex()]
-        await migrate.upgrade(database)
+        await migrations.upgrade(database)
         assert await digests(database) == [hmac.digest(SECRET, inner, "sha256").hex()]
 
 
@@ -61,12 +61,12 @@ async def test_a_secret_can_be_added_later(database_url: str) -> None:
     async with opened(database_url, identity_secret=SECRET) as database:
         with pytest.raises(IdentityKeyError, match=NEW):
             await identity_key.check(database)
-        await migrate.upgrade(database)
+        await migrations.upgrade(database)
         await identity_key.check(database)
         after = await digests(database)
         assert len(after) == MANY
         assert set(before).isdisjoint(after)
-        await migrate.upgrade(database)  # which keys nothing twice
+        await migrations.upgrade(database)  # which keys nothing twice
         assert await digests(database) == after
         await record(database, "new")
         callers = Callers(database, [issuer()])
@@ -81,10 +81,14 @@ async def test_another_secret_is_noticed(
 ) -> None:
     await fill(database_url)
     async with opened(database_url, identity_secret=SECRET) as database:
-        await migrate.upgrade(database)
+        await migrations.upgrade(database)
         before = await digests(database)
     async with opened(database_url, identity_secret=secret) as database:
-        for use in (identity_key.check(database), migrate.upgrade(database), record(database, "x")):
+        for use in (
+            identity_key.check(database),
+            migrations.upgrade(database),
+            record(database, "x"),
+        ):
             with pytest.raises(IdentityKeyError, match=message):
                 await use
         assert await digests(database) == before
@@ -111,7 +115,7 @@ async def test_a_server_without_the_secret_admits_users_and_no_services(database
         assert await refused(callers, bearer(sub="old-1")) == "the subject was a user"
         service = await callers.identify(bearer(sub="sync"))
         async with opened(database_url, identity_secret=SECRET) as other:
-            await migrate.upgrade(other)
+            await migrations.upgrade(other)
         for subject in ("old-1", "sync"):
             with pytest.raises(SubjectsUnavailable):
                 await callers.identify(bearer(sub=subject, jti="new"))

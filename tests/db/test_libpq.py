@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url, text
 
-from db import migrate
+from db import migrations
 from db.libpq import IGNORED, connect_options
 from db.url import check_url, parse_url
 from tests.conftest import opened
-from tests.postgres import Server, programs, server
-from tests.process import free_port, run
+from tests.support.postgres import Server, programs, server
+from tests.support.process import free_port, run
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "s3cr3t@T0P/#?%:&=+ [x],\\'\"$HOME${HOME}é"  # noqa: S105 - of the test's own server
@@ -403,7 +403,7 @@ async def test_a_schema_of_its_own_is_migrated_and_served(there: Listening, tmp_
         assert await driver.fetchval("SELECT count(*) FROM app.users") == 5
         assert await driver.fetchval("SELECT to_regclass('public.users')") is None
     async with opened(url) as database:
-        assert await migrate.current(database) == migrate.newest()
+        assert await migrations.current(database) == migrations.newest()
 
 
 async def test_a_socket_needs_no_tls(there: Listening) -> None:
@@ -575,7 +575,7 @@ def test_a_process_without_a_user_name_has_to_be_told_one(monkeypatch: pytest.Mo
 
 
 def test_a_database_with_several_hosts_is_named_without_a_password() -> None:
-    from graph.command import database_name  # noqa: PLC0415
+    from graph.cli.database import database_name  # noqa: PLC0415
     from graph.settings import Settings  # noqa: PLC0415
 
     names = {

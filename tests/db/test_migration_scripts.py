@@ -9,12 +9,12 @@ import asyncpg
 import pytest
 from sqlalchemy import text, update
 
-from db import migrate
+from db import migrations
 from db.models import SchemaCompatibility
-from tests.client import Client
 from tests.conftest import opened
 from tests.db.test_migrations import expected_names, names
-from tests.process import run, serving_process, start, visiting
+from tests.support.client import Client
+from tests.support.process import run, serving_process, start, visiting
 
 postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 ALEMBIC = Path(sys.executable).parent / "alembic"
@@ -39,11 +39,11 @@ async def test_the_script_makes_the_database_that_migrations_make(empty_url: str
     await connection.execute(await script("head"))
     await connection.close()
     async with opened(empty_url) as database:
-        assert await migrate.current(database) == migrate.newest()
+        assert await migrations.current(database) == migrations.newest()
         async with database.engine.connect() as checked:
             assert await checked.run_sync(names) == expected_names("postgresql")
     code, output = await run("migrate", ROSTER_DATABASE_URL=empty_url)
-    assert (code, f"is at revision {migrate.newest()}." in output) == (0, True)
+    assert (code, f"is at revision {migrations.newest()}." in output) == (0, True)
     async with serving_process(None, ROSTER_DATABASE_URL=empty_url) as (_, url), visiting(url) as h:
         created = await h.post("/graphql", json={"query": CREATE})
         assert created.json() == {"data": {"createUser": {"errors": []}}}
@@ -92,7 +92,7 @@ async def test_a_newer_database_is_used_if_it_says_that_it_can_be(
         return
     expected = (
         f"roster: the database belongs to a newer version of Roster: it is at revision {NEWER}, "
-        f"and this version knows revisions up to {migrate.newest()}. Install that version\n"
+        f"and this version knows revisions up to {migrations.newest()}. Install that version\n"
     )
     assert (code, migrated) == (1, expected)
     process = await start("serve", cwd=None, **settings)

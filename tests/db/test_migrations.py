@@ -3,12 +3,12 @@ from pathlib import Path
 from alembic import command
 from sqlalchemy import Connection, inspect, text
 
-from db import migrate
+from db import migrations
 from db.engine import Database
 from db.models import Model
 from tests.conftest import opened
-from tests.cursors import cursor_at, id_at
-from tests.process import start
+from tests.support.cursors import cursor_at, id_at
+from tests.support.process import start
 from users.identity import Email, fold
 
 TABLES = {
@@ -58,7 +58,7 @@ def expected_names(dialect: str) -> dict[str, set[str | None]]:
 
 async def run(database: Database, step: str, *revision: str) -> None:
     def go(connection: Connection) -> None:
-        alembic = migrate.config()
+        alembic = migrations.config()
         alembic.attributes["connection"] = connection
         getattr(command, step)(alembic, *revision)
 
@@ -80,7 +80,7 @@ async def test_up_down_and_up_again(empty_url: str) -> None:
 
 async def test_a_migration_leaves_foreign_keys_as_they_were(tmp_path: Path) -> None:
     async with opened(f"sqlite:///{tmp_path}/a.db", pool_size=1) as database:
-        await migrate.upgrade(database)
+        await migrations.upgrade(database)
         async with database.engine.connect() as connection:
             assert (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar_one() == 1
 
@@ -98,14 +98,14 @@ async def test_migrations_at_once_make_one_database(empty_url: str) -> None:
     ends = [await run.communicate() for run in runs]
     assert [run.returncode for run in runs] == [0] * 4, ends
     async with opened(empty_url) as database:
-        assert await migrate.current(database) == migrate.newest()
+        assert await migrations.current(database) == migrations.newest()
         async with database.engine.connect() as connection:
             assert await connection.run_sync(tables) == TABLES
 
 
 async def test_a_database_that_was_never_migrated_has_no_revision(empty_url: str) -> None:
     async with opened(empty_url) as database:
-        assert await migrate.current(database) is None
+        assert await migrations.current(database) is None
 
 
 async def test_search_finds_those_who_were_there_before_it(empty_url: str) -> None:

@@ -12,13 +12,13 @@ import asyncpg
 import pytest
 from sqlalchemy import Engine, event, make_url, text
 
-from db import migrate, postgres
+from db import migrations, postgres
 from db.errors import is_unreachable
 from db.postgres import Connector
 from tests.conftest import administer, opened, use
 from tests.conftest import postgres as url_of
-from tests.process import run
-from tests.proxy import proxied
+from tests.support.process import run
+from tests.support.proxy import proxied
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -209,7 +209,7 @@ async def migrated(url: str, **settings: Any) -> str:
     code, output = await run("migrate", ROSTER_DATABASE_URL=url, **settings)
     lines = output.splitlines()
     assert code == 0, output
-    assert lines.pop().endswith(f" is at revision {migrate.newest()}.")
+    assert lines.pop().endswith(f" is at revision {migrations.newest()}.")
     return "\n".join(lines)
 
 
@@ -270,7 +270,7 @@ async def test_a_migration_may_be_idle_for_as_long_as_it_takes(empty_url: str) -
 
     try:
         async with opened(empty_url) as database:
-            await migrate.upgrade(database)
+            await migrations.upgrade(database)
             async with database.engine.connect() as connection:
                 after = await connection.execute(text("SHOW idle_in_transaction_session_timeout"))
                 assert after.scalar_one() == "30s"

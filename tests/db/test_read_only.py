@@ -15,10 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from db import pool, sqlite
 from db.engine import Database
 from db.errors import is_read_only, is_unreachable
-from tests.client import count
 from tests.conftest import administer, opened
 from tests.db.test_driver import add
 from tests.db.test_pool import pids
+from tests.support.client import count
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"])
 on_sqlite = pytest.mark.parametrize("dialect", ["sqlite"])

@@ -16,9 +16,9 @@ from db import notifications, pool, postgres, watchdog
 from db.engine import Database
 from db.errors import is_unreachable
 from db.postgres import Connector
-from db.query import Query
+from db.prepared import Query
 from tests.conftest import opened, use
-from tests.proxy import Proxy, proxied
+from tests.support.proxy import Proxy, proxied
 
 pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 PING = "SELECT 1"

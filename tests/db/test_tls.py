@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from db.errors import is_unreachable
 from db.url import check_url, parse_url
 from tests.conftest import opened
-from tests.process import run
-from tests.tls import Authority, Seen, front
+from tests.support.process import run
+from tests.support.tls import Authority, Seen, front
 
 PASSWORD = "s3cr3t pass&word"  # noqa: S105 - of the test's own key
 

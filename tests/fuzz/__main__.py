@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests import process
 from tests.fuzz.run import run
-from tests.postgres import server
+from tests.support import process
+from tests.support.postgres import server
 
 
 def main() -> None:

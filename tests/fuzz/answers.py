@@ -7,7 +7,7 @@ from typing import Any
 # The specification allows 2 seconds to a server of its own; a machine that tests is a busy one.
 SECONDS = 5.0
 FAULTS = {"INTERNAL_ERROR", "DATABASE_UNAVAILABLE"}
-# What only Python or a library writes; tests/graph/test_library_texts.py has more of it.
+# What only Python or a library writes; tests/system/test_library_texts.py has more of it.
 FOREIGN = re.compile(
     r"sys\.set_int|encountered error|Traceback|<class '|object at 0x|not to be None"
 )

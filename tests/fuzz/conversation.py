@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.fuzz.answers import SECONDS, of_errors, of_result, read
 from tests.fuzz.cases import Conversation, Frame, Outcome
-from tests.sockets import PROTOCOL, address, say
+from tests.support.sockets import PROTOCOL, address, say
 
 _PROBE = {"id": "probe", "type": "subscribe", "payload": {"query": "{ __typename }"}}
 _SWALLOWED = 0.2  # seconds; junk may be the beginning of a frame that has no end
@@ -87,7 +87,7 @@ async def converse(url: str, talk: Conversation) -> Outcome:
     try:
         async with connect(
             address(url),
-            subprotocols=[PROTOCOL],  # type: ignore[list-item] # as in tests/sockets.py
+            subprotocols=[PROTOCOL],  # type: ignore[list-item] # as in tests/support/sockets.py
             max_queue=None,
             max_size=None,
             ping_interval=None,

@@ -18,8 +18,8 @@ from tests.fuzz.exchange import exchange
 from tests.fuzz.log import faults as log_faults
 from tests.fuzz.mix import mix
 from tests.fuzz.operations import Known
-from tests.process import resident, serving_process
-from tests.sockets import ask
+from tests.support.process import resident, serving_process
+from tests.support.sockets import ask
 
 _AT_ONCE = 4
 _AGAIN = 5

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from graph.environment import WrongSettings, log_notices, parse_file
 from graph.settings import Settings, load
-from tests.process import free_port, run, start
+from tests.support.process import free_port, run, start
 
 README = Path(__file__).parents[2] / "README.md"
 NAMES = [f"ROSTER_{name.upper()}" for name in Settings.model_fields]

@@ -5,7 +5,7 @@ import pytest
 
 from graph.environment import WrongSettings
 from graph.settings import Settings, load
-from tests.process import run
+from tests.support.process import run
 
 
 def test_the_defaults_are_a_development_server_on_this_machine(

@@ -9,10 +9,7 @@ import pytest
 
 from db.models import ActorKind, User, UserStatus
 from users import policy
-from users.errors import ErrorCode, FieldProblem, GeneralProblem, VersionConflict, WrongStatus
-from users.events import Actor
-from users.lifecycle import UserAction
-from users.operations import (
+from users.commands import (
     Create,
     Erase,
     Operation,
@@ -23,7 +20,10 @@ from users.operations import (
     UpsertById,
     UpsertByKey,
 )
+from users.errors import ErrorCode, FieldProblem, GeneralProblem, VersionConflict, WrongStatus
+from users.lifecycle import UserAction
 from users.policy import EVERY_SCOPE, Caller, Scope
+from users.recorder import Actor
 
 READ, WRITE, ERASE, HISTORY, LINK = (
     Scope.READ,

@@ -11,11 +11,11 @@ from sqlalchemy import select
 from db.engine import Database
 from db.filters import EventFilter
 from db.models import ActorKind, UserEvent
-from users.events import Actor
+from users.commands import Create, Erase, Operation, Retention, Transition, Update
 from users.history import as_of
 from users.lifecycle import UserAction
-from users.operations import Create, Erase, Operation, Retention, Transition, Update
 from users.policy import EVERY_SCOPE, Caller
+from users.recorder import Actor
 from users.service import UserService
 
 CALLER = Caller(Actor(ActorKind.SERVICE, id="import"), EVERY_SCOPE)

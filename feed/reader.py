@@ -1,0 +1,97 @@
+"""The events as they stand in the table, read without opening a transaction."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from db.engine import Database
+from db.filters import EventFilter
+from db.prepared import Query
+from db.statements import (
+    EVENT_BY_ID,
+    EVENTS_BY_ID,
+    EVENTS_FROM,
+    EVENTS_UNTIL,
+    NEWEST_ERASURE,
+    NEWEST_EVENT,
+    anchors_after,
+    events_between,
+)
+from feed.anchors import Anchor, InvalidAnchor, verify
+
+Event = Any  # a row, with the columns of the events' table and the epoch
+
+PAGE: Final = 500  # events, at most, that are read at once
+EVERYTHING: Final = EventFilter()
+# The process's own reads go by the primary key and take milliseconds. One that is not answered is
+# lost with its connection, and all who follow wait for it. A filter can take longer.
+_READ_SECONDS: Final = 3.0
+_FROM: Final = Query(EVENTS_FROM)
+_UNTIL: Final = Query(EVENTS_UNTIL)
+_BY_ID: Final = Query(EVENT_BY_ID)
+_NEWEST: Final = Query(NEWEST_EVENT)
+_NEWEST_ERASURE: Final = Query(NEWEST_ERASURE)
+
+
+class EventPages:
+    """Reads events; each reading takes a connection, and gives it back before it is used."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._reader = database.reader
+
+    async def after(self, anchor: Anchor | None) -> Sequence[Event]:
+        """Return the next events that are visible, whatever is missing between them.
+
+        Raises InvalidAnchor if the event that they are to follow is not there; None is the
+        beginning. The statement reads that event too, so that both are of the same history.
+        """
+        if anchor is None:
+            return await self._rows(_FROM, first=0, limit=PAGE)
+        rows = await self._rows(_FROM, first=anchor.id, limit=PAGE + 1)
+        if not _begins_at(anchor, rows):
+            await self._database.check_primary()
+            rows = await self._rows(_FROM, first=anchor.id, limit=PAGE + 1)
+        if not _begins_at(anchor, rows):
+            raise InvalidAnchor
+        return rows[1:]
+
+    async def check(self, anchor: Anchor) -> None:
+        """Raise InvalidAnchor unless the event exists unchanged."""
+        look_up = self._reader.lookup(EVENTS_BY_ID).load
+        await verify([anchor], look_up, self._database.check_primary)
+
+    async def between(
+        self, after: int, until: int, filter: EventFilter = EVERYTHING
+    ) -> Sequence[Event]:
+        if filter == EVERYTHING:
+            return await self._rows(_UNTIL, first=after + 1, until=until, limit=PAGE)
+        rows: Sequence[Event] = await self._reader.select(
+            events_between(after, until, filter, PAGE)
+        )
+        return rows
+
+    async def anchors(self, after: int) -> Sequence[Anchor]:
+        return [Anchor.of(row) for row in await self._reader.select(anchors_after(after))]
+
+    async def newest(self) -> tuple[Anchor | None, frozenset[str]]:
+        """Return the last event that can be seen, and who may still commit a lower one."""
+        rows = await self._rows(_NEWEST)
+        return _only(rows), await self._database.event_writers()
+
+    async def newest_erasure(self) -> Anchor | None:
+        """Return the last erasure, settled or not."""
+        return _only(await self._rows(_NEWEST_ERASURE))
+
+    async def find(self, id_: int) -> Anchor | None:
+        return _only(await self._rows(_BY_ID, id=id_))
+
+    async def _rows(self, query: Query, **given: Any) -> list[Any]:
+        return await self._reader.rows(query, given, seconds=_READ_SECONDS)
+
+
+def _begins_at(anchor: Anchor, rows: Sequence[Event]) -> bool:
+    return anchor.is_at(rows[0] if rows else None)
+
+
+def _only(rows: Sequence[Any]) -> Anchor | None:
+    return Anchor.of(rows[0]) if rows else None

@@ -1,0 +1,112 @@
+"""All that is held about a person, as one document (GDPR, articles 15 and 20).
+
+It has the schema's names and forms, and every field that the schema gets.
+"""
+
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from functools import lru_cache, partial
+from operator import attrgetter
+from typing import Any, Final
+
+from sqlalchemy import Row, Select
+from strawberry.types import get_object_definition, has_object_definition
+from strawberry.types.base import StrawberryList, StrawberryOptional
+from strawberry.types.field import StrawberryField
+from strawberry.utils.str_converters import to_camel_case
+
+from db.statements import actions_after, history_after
+from db.time_slices import pause_if_due
+from graph.api.context import Context
+from graph.api.scalars import SCALARS, Json
+from graph.api.types.user import User
+from graph.api.types.user_event import UserEvent
+from graph.protocol.json import dump
+from users.former_ids import external_ids_of
+
+# A field's name, how it is read, and how its value is written.
+_Field = tuple[str, Callable[[Any], Any], Callable[[Any], Any]]
+
+_PAGE: Final = 200  # events, of which a user can have any number
+_TOLD_OF_ACTIONS: Final = ("id", "type", "at", "userId")
+
+
+async def document(context: Context, user: Row[Any]) -> Json:
+    """Return a user, what happened to them, and what they did to others: that, and to whom.
+
+    Events are written as JSON, one by one. An event above the watermark has no cursor yet: a client
+    could not follow from it without missing what is committed below.
+    """
+    settled = await context.settled_until()
+
+    def happened(event: UserEvent) -> Any:
+        told: dict[str, Any] = _plain(event)
+        return told if event.record.id <= settled else told | {"cursor": None}
+
+    external_ids: set[str] = set()
+    history: list[bytes] = []
+    async for events in _pages(context, partial(history_after, user.id)):
+        external_ids |= external_ids_of(user, [event.changes for event in events])
+        history += await _written(events, happened)
+    subjects = await context.unreleased(user.id, external_ids)
+    actions: list[bytes] = []
+    async for events in _pages(context, partial(actions_after, user.id, subjects)):
+        actions += await _written(events, _action)
+    return Json({"user": _plain(User.of(user)), "history": history, "actions": actions})
+
+
+async def _pages(
+    context: Context, after: Callable[[int, int], Select[Any]]
+) -> AsyncIterator[Sequence[Row[Any]]]:
+    rows: Sequence[Row[Any]] = await context.rows(after(0, _PAGE))
+    while rows:
+        yield rows
+        rows = await context.rows(after(rows[-1].id, _PAGE))
+
+
+async def _written(events: Sequence[Row[Any]], tell: Callable[[UserEvent], Any]) -> list[bytes]:
+    written = []
+    for event in events:
+        await pause_if_due()
+        written.append(dump(tell(UserEvent.of(event))))
+    return written
+
+
+def _action(event: UserEvent) -> Any:
+    told = _plain(event)
+    return {name: told[name] for name in _TOLD_OF_ACTIONS}
+
+
+def _plain(value: Any) -> Any:
+    """Return objects of the schema as JSON has them, without the fields that are resolved."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return {name: tell(read(value)) for name, read, tell in _held(value.__class__)}
+
+
+@lru_cache
+def _held(type_: Hashable) -> Sequence[_Field]:
+    return tuple(_fields(type_))
+
+
+def _fields(type_: Any) -> Iterator[_Field]:
+    for field in get_object_definition(type_, strict=True).fields:
+        if field.base_resolver is None:
+            name = field.python_name
+            yield to_camel_case(name), attrgetter(name), _writer(field)
+
+
+def _writer(field: StrawberryField) -> Callable[[Any], Any]:
+    type_: Any = field.type
+    while isinstance(type_, StrawberryOptional | StrawberryList):
+        type_ = type_.of_type
+    if has_object_definition(type_):
+        return _plain
+    scalar = next((own for kind, own in SCALARS.items() if kind is type_), None)
+    serialize = None if scalar is None else scalar.serialize
+    if serialize is None:
+        return _as_it_is
+    return lambda value: None if value is None else serialize(value)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

@@ -1,0 +1,226 @@
+"""Top-level errors: what a form cannot fix. Each carries a stable `extensions.code`."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import uuid4
+
+import structlog
+from graphql import (
+    GRAPHQL_MAX_INT,
+    GRAPHQL_MIN_INT,
+    FieldNode,
+    GraphQLError,
+    GraphQLSyntaxError,
+    IntValueNode,
+)
+from strawberry.exceptions import StrawberryInputCoercionError
+
+from db.errors import is_unreachable
+from db.outcome import Outcome
+from graph.protocol.errors import Refused
+
+log = structlog.get_logger("roster")
+
+MAX_ERRORS: Final = 5  # of an answer
+MAX_MESSAGE: Final = 300  # characters of each
+UNREADABLE: Final = "The document cannot be read: a value is too long, or nested too deep."
+_NOT_NONE: Final = " not to be None."
+
+_UNREACHABLE: Final = "The directory's database cannot be reached right now."
+_CRASHED: Final = "Something went wrong on our side."
+_AGAIN: Final = "Try again in a moment."
+# What is known of a write, for people; `extensions.outcome` has it for programs.
+_TOLD: Final[Mapping[Outcome, str]] = {
+    Outcome.NOT_DONE: "This write was not done.",
+    Outcome.UNKNOWN: (
+        "It is not known whether this write was done. Send it again with the same idempotencyKey, "
+        "or read first what is there."
+    ),
+    Outcome.DONE: "This write was done.",
+}
+
+
+class InputError(GraphQLError):
+    """An argument that the schema's types let through and the directory cannot use."""
+
+    def __init__(self, message: str, code: str = "INVALID_ARGUMENT") -> None:
+        super().__init__(message, extensions={"code": code})
+
+
+class InvalidCursor(InputError):
+    """A cursor of an event that this directory does not have, or not any more."""
+
+    def __init__(self) -> None:
+        message = (
+            "This cursor is not valid in this directory, or not any longer. "
+            "Start again from a list, without a cursor."
+        )
+        super().__init__(message, "INVALID_CURSOR")
+
+
+class Forbidden(GraphQLError):
+    """The caller may not read what the field gives."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, extensions={"code": "FORBIDDEN"})
+
+
+class SignedOut(GraphQLError):
+    """The rights that the caller came with have ended."""
+
+    def __init__(self) -> None:
+        message = "You are not signed in any more. Sign in, and come back with your last cursor."
+        super().__init__(message, extensions={"code": "UNAUTHENTICATED"})
+
+
+def client_message(error: GraphQLError) -> str:
+    """Return the message of an error of graphql-core's or Strawberry's, less what is Python's.
+
+    It may quote an exception, whose text is about this server, and calls null None.
+    """
+    cause = error.original_error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    if cause is not None:
+        return _of_unreadable(next(iter(error.nodes or ()), None))
+    if isinstance(error, StrawberryInputCoercionError) and "Maybe[" in error.message:
+        return "Null is not accepted here."
+    without_none = error.message.removesuffix(_NOT_NONE)
+    return error.message if without_none == error.message else f"{without_none} not to be null."
+
+
+def _of_unreadable(node: object) -> str:
+    if isinstance(node, IntValueNode):
+        digits = len(node.value.removeprefix("-"))
+        accepted = f"{GRAPHQL_MIN_INT} to {GRAPHQL_MAX_INT}"
+        return f"This number has {digits} digits; an Int is from {accepted}."
+    return UNREADABLE
+
+
+class TimedOut(GraphQLError):
+    """A write of a mutation took longer than the request may."""
+
+    def __init__(self, seconds: float, outcome: Outcome) -> None:
+        message = f"{took_too_long(seconds)} {_TOLD[outcome]}"
+        super().__init__(message, extensions={"code": "TIMEOUT", "outcome": outcome})
+
+
+class Interrupted(GraphQLError):
+    """The server stopped before a mutation was complete."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        message = f"The server is shutting down and interrupted this request. {_TOLD[outcome]}"
+        super().__init__(message, extensions={"code": "SHUTTING_DOWN", "outcome": outcome})
+
+
+class WriteFailed(Exception):
+    """A write failed by its `__cause__`, and this is known of it."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+class Fault(Refused):
+    """The request failed outside of its fields, and the caller is not at fault."""
+
+    def __init__(self, code: str, message: str, status: int, error_id: str) -> None:
+        super().__init__(code, message, status)
+        self._id = error_id
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        return [{"message": self.message, "extensions": {"code": self.code, "id": self._id}}]
+
+
+def says_outcome(error: GraphQLError) -> bool:
+    """Return whether an error says of a write whether it was done."""
+    return isinstance(error.original_error, WriteFailed) or "outcome" in (error.extensions or {})
+
+
+def took_too_long(seconds: float) -> str:
+    return f"The operation took longer than {seconds:g} seconds and was ended."
+
+
+def fault(error: Exception, request_id: str | None = None) -> Refused:
+    """Return the answer to a request that failed outside of its fields, and log the reason.
+
+    Nothing of the request was executed, or nothing that writes.
+    """
+    if isinstance(error, Refused):
+        return error
+    error_id = uuid4().hex
+    facts = {"error_id": error_id, "request_id": request_id}
+    if is_unreachable(error):
+        _log_outage(error, facts)
+        message = f"{_UNREACHABLE} {_AGAIN}"
+        return Refused("DATABASE_UNAVAILABLE", message, 503, {"retry-after": "5"})
+    log.error("request crashed", exc_info=error, **facts)
+    return Fault("INTERNAL_ERROR", _CRASHED, 500, error_id)
+
+
+def cut(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+
+
+def present(error: GraphQLError, request_id: str | None) -> GraphQLError:
+    """Give the error that the caller sees, and log what they don't.
+
+    A mistake of the caller's keeps its message. Anything else is a fault of ours, of which they
+    learn an id that is in the log, and nothing more.
+    """
+    if error.extensions and "code" in error.extensions:
+        return error
+    if isinstance(error, GraphQLSyntaxError):
+        return _with(error, error.message, "GRAPHQL_PARSE_FAILED")
+    cause = error.original_error
+    # A wrong variable comes as a GraphQLError inside another; one that is null, and may only be
+    # left out, comes when its field is executed, and points at the argument.
+    at_fault = error.path is None or not isinstance(next(iter(error.nodes or ()), None), FieldNode)
+    if isinstance(cause, GraphQLError | None) and at_fault:
+        return _with(error, client_message(error), "GRAPHQL_VALIDATION_FAILED")
+    if error.path is None and isinstance(cause, ValueError | RecursionError):
+        return _with(error, UNREADABLE, "GRAPHQL_VALIDATION_FAILED")
+    return _present_fault(error, request_id)
+
+
+def _present_fault(error: GraphQLError, request_id: str | None) -> GraphQLError:
+    cause: BaseException | None = error.original_error
+    outcome: Outcome | None = None
+    if isinstance(cause, WriteFailed):
+        outcome, cause = cause.outcome, cause.__cause__
+    error_id = uuid4().hex
+    facts = {"error_id": error_id, "request_id": request_id, "path": error.path}
+    facts |= {"outcome": str(outcome)} if outcome else {}
+    if is_unreachable(cause):
+        _log_outage(cause, facts)
+        told = [_UNREACHABLE, *([_TOLD[outcome]] if outcome else ())]
+        told += [_AGAIN] if outcome in {None, Outcome.NOT_DONE} else []
+        return _with(error, " ".join(told), "DATABASE_UNAVAILABLE", error_id, outcome)
+    log.error("operation crashed", exc_info=cause or error, **facts)
+    return _with(error, _CRASHED, "INTERNAL_ERROR", error_id, outcome)
+
+
+def _log_outage(cause: BaseException | None, facts: Mapping[str, Any]) -> None:
+    detail = getattr(cause, "orig", None) or cause
+    log.error("database unreachable", cause=repr(detail), **facts)
+
+
+def _with(
+    error: GraphQLError,
+    message: str,
+    code: str,
+    error_id: str | None = None,
+    outcome: Outcome | None = None,
+) -> GraphQLError:
+    extensions: dict[str, Any] = {"code": code}
+    extensions |= {"id": error_id} if error_id else {}
+    extensions |= {"outcome": outcome} if outcome else {}
+    return GraphQLError(
+        message,
+        nodes=error.nodes,
+        source=error.source,
+        positions=error.positions,
+        path=error.path,
+        extensions=extensions,
+    )

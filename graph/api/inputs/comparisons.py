@@ -1,0 +1,97 @@
+"""What a value in a filter can be compared with."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import datetime
+from operator import ge, gt, le, lt
+from typing import Any
+
+import strawberry
+from sqlalchemy import false, or_
+from sqlalchemy.orm import InstrumentedAttribute
+
+from db.filters import Comparison, Condition, contains, ends_with, none_of, one_of, starts_with
+from graph.api.inputs.bounds import check_length, check_text, storable
+from users.identity import fold, part_keys
+from users.key_cache import KeyCache
+
+Key = Callable[[str], str | None]
+
+# No text of a user is longer; what is longer costs time to fold, and matches nobody.
+MAX_TEXT = 300
+
+
+@strawberry.input(
+    description="What a text has to be, without regard to case and Unicode form; all that is given "
+    "has to hold. A user without the text is never equal to one."
+)
+class StringFilter:
+    eq: str | None = strawberry.field(default=None, description="Exactly this text.")
+    neq: str | None = strawberry.field(default=None, description="Not this text.")
+    in_: list[str] | None = strawberry.field(
+        name="in", default=None, description="One of these texts."
+    )
+    nin: list[str] | None = strawberry.field(default=None, description="None of these texts.")
+    contains: str | None = strawberry.field(
+        default=None, description="This text somewhere in it; every character stands for itself."
+    )
+    starts_with: str | None = strawberry.field(
+        default=None, description="This text at its beginning."
+    )
+    ends_with: str | None = strawberry.field(default=None, description="This text at its end.")
+
+    async def read(
+        self, name: str, column: InstrumentedAttribute[Any], key: Key, keys: KeyCache | None
+    ) -> AsyncIterator[Condition]:
+        """Yield a condition for each comparator; `key` turns a whole text into the column's form.
+
+        Without `keys` the texts are only checked, and nothing matches.
+        """
+        for operator, texts, build in (
+            ("eq", None if self.eq is None else [self.eq], one_of),
+            ("in", self.in_, one_of),
+            ("neq", None if self.neq is None else [self.neq], none_of),
+            ("nin", self.nin, none_of),
+        ):
+            if texts is not None:
+                check_length(f"{name}.{operator}", texts)
+                _check_texts(f"{name}.{operator}", texts)
+                whole = [] if keys is None else [await _whole(keys, key, t) for t in texts]
+                yield build(column, [text for text in whole if storable(text)])
+        for operator, part, match in (
+            ("contains", self.contains, contains),
+            ("startsWith", self.starts_with, starts_with),
+            ("endsWith", self.ends_with, ends_with),
+        ):
+            if part is not None:
+                _check_texts(f"{name}.{operator}", [part])
+                forms = await keys.get(part_keys, part) if keys and storable(part) else ()
+                yield or_(false(), *(match(column, form) for form in forms))
+
+
+async def _whole(keys: KeyCache, key: Key, text: str) -> str:
+    if found := await keys.get(key, text):
+        return found
+    return await keys.get(fold, text)
+
+
+def _check_texts(name: str, texts: Sequence[str]) -> None:
+    for text in texts:
+        check_text(name, text, MAX_TEXT)
+
+
+@strawberry.input(description="Where a moment has to lie; all that is given has to hold.")
+class DateTimeFilter:
+    gt: datetime | None = strawberry.field(default=None, description="After this moment.")
+    gte: datetime | None = strawberry.field(default=None, description="At this moment or after.")
+    lt: datetime | None = strawberry.field(default=None, description="Before this moment.")
+    lte: datetime | None = strawberry.field(default=None, description="At this moment or before.")
+
+    def read(self) -> Iterator[tuple[Comparison, datetime]]:
+        for compare, moment in (
+            (gt, self.gt),
+            (ge, self.gte),
+            (lt, self.lt),
+            (le, self.lte),
+        ):
+            if moment is not None:
+                yield compare, moment

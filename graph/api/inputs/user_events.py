@@ -1,0 +1,41 @@
+"""What selects events."""
+
+import strawberry
+
+from db.filters import EventFilter
+from db.models import UserEventType
+from graph.api.inputs.bounds import check_length, storable
+from graph.api.inputs.comparisons import DateTimeFilter
+from graph.api.inputs.user_lookup import read_user_id
+
+
+@strawberry.input(
+    description="What the listed events have to be; all that is given has to hold. Null and absent "
+    "both ask nothing; an empty list matches none."
+)
+class UserEventFilter:
+    user_id: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="Of one of these users."
+    )
+    type: list[UserEventType] | None = strawberry.field(
+        default=None, description="Of one of these types."
+    )
+    actor_id: list[str] | None = strawberry.field(
+        default=None, description="By one of these actors."
+    )
+    at: DateTimeFilter | None = strawberry.field(default=None, description="When it happened.")
+
+    def read(self) -> EventFilter:
+        """Turn it into what the database is asked; raise InputError for what cannot be meant."""
+        for name, values in (
+            ("userId", self.user_id),
+            ("type", self.type),
+            ("actorId", self.actor_id),
+        ):
+            check_length(name, values)
+        return EventFilter(
+            user_ids=None if self.user_id is None else tuple(map(read_user_id, self.user_id)),
+            types=None if self.type is None else tuple(self.type),
+            actor_ids=None if self.actor_id is None else tuple(filter(storable, self.actor_id)),
+            at=() if self.at is None else tuple(self.at.read()),
+        )

@@ -1,0 +1,169 @@
+"""The filter of a list of users: a tree of conditions, bounded in depth and size."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import strawberry
+from sqlalchemy import and_, false, not_, or_, true
+
+from db.filters import Condition, one_of
+from db.filters import UserFilter as Filter
+from db.models import User, UserStatus
+from db.time_slices import pause_if_due
+from graph.api.errors import InputError
+from graph.api.inputs.bounds import MAX_LIST, check_length, check_text, storable
+from graph.api.inputs.comparisons import DateTimeFilter, StringFilter
+from graph.api.inputs.user_lookup import read_user_id
+from graph.api.scalars import BigInt
+from users.identity import email_key, fold, part_keys, username_key
+from users.key_cache import KeyCache
+
+MAX_DEPTH = 4
+MAX_LEAVES = 50
+MAX_LEVELS = 100
+MAX_SEARCH = 200
+
+
+@strawberry.input(
+    description="What the listed users have to be; all that is given has to hold. Deleted users "
+    "are listed only where some `status` is asked for. Null and absent both ask nothing; an empty "
+    f"list of values matches nobody. A list has at most {MAX_LIST} values, a filter at most "
+    f"{MAX_DEPTH} levels, {MAX_LEVELS} filters in them and {MAX_LEAVES} comparisons."
+)
+class UserFilter:
+    id: list[strawberry.ID] | None = strawberry.field(default=None, description="One of these ids.")
+    database_id: list[BigInt] | None = strawberry.field(
+        default=None, description="One of these ids in the database."
+    )
+    status: list[UserStatus] | None = strawberry.field(
+        default=None, description="One of these statuses."
+    )
+    is_active: bool | None = strawberry.field(
+        default=None, description="Whether the status is `ACTIVE`."
+    )
+    username: StringFilter | None = strawberry.field(default=None, description="The username.")
+    email: StringFilter | None = strawberry.field(default=None, description="The e-mail address.")
+    external_id: StringFilter | None = strawberry.field(
+        default=None, description="Another system's key."
+    )
+    created_at: DateTimeFilter | None = strawberry.field(
+        default=None, description="When the user was added."
+    )
+    updated_at: DateTimeFilter | None = strawberry.field(
+        default=None, description="When the user was last changed."
+    )
+    status_changed_at: DateTimeFilter | None = strawberry.field(
+        default=None, description="Since when the user has their status."
+    )
+    and_: list["UserFilter"] | None = strawberry.field(
+        name="and", default=None, description="All of these hold."
+    )
+    or_: list["UserFilter"] | None = strawberry.field(
+        name="or", default=None, description="At least one of these holds; of none, none does."
+    )
+    not_: "UserFilter | None" = strawberry.field(
+        name="not", default=None, description="This doesn't hold."
+    )
+
+    async def leaves(self, keys: KeyCache | None) -> AsyncIterator[Condition]:
+        """Yield the conditions of this level, without its status and what it combines."""
+        check_length("id", self.id)
+        check_length("databaseId", self.database_id)
+        if self.id is not None:
+            yield one_of(User.id, [read_user_id(text) for text in self.id])
+        if self.database_id is not None:
+            yield one_of(User.id, self.database_id)
+        if self.is_active is not None:
+            yield User.is_active == self.is_active
+        for name, text, searched, key in (
+            ("username", self.username, User.username_key, username_key),
+            ("email", self.email, User.email_key, email_key),
+            ("externalId", self.external_id, User.external_id_key, fold),
+        ):
+            if text is not None:
+                async for condition in text.read(name, searched, key, keys):
+                    yield condition
+        for moment, column in (
+            (self.created_at, User.created_at),
+            (self.updated_at, User.updated_at),
+            (self.status_changed_at, User.status_changed_at),
+        ):
+            if moment is not None:
+                for compare, at in moment.read():
+                    yield compare(column, at)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What is known of a filter while it is read, so that one too big is given up early."""
+
+    keys: KeyCache | None
+    levels: int = 0
+    leaves: int = 0
+    names_status: bool = False
+
+    async def conditions(self, level: UserFilter, depth: int = 1) -> list[Condition]:
+        """Give the conditions of a level and of those below, less its own status."""
+        self.levels += 1
+        if depth > MAX_DEPTH:
+            raise InputError(f"The filter is more than {MAX_DEPTH} levels deep.")
+        if self.levels > MAX_LEVELS:
+            raise InputError(f"The filter combines more than {MAX_LEVELS} filters.")
+        check_length("status", level.status)
+        leaves = [condition async for condition in level.leaves(self.keys)]
+        self.leaves += len(leaves) + (level.status is not None)
+        if self.leaves > MAX_LEAVES:
+            raise InputError(f"The filter has more than {MAX_LEAVES} comparisons.")
+        self.names_status |= level.status is not None
+        await pause_if_due()
+        return [*leaves, *[condition async for condition in self.combined(level, depth + 1)]]
+
+    async def combined(self, level: UserFilter, depth: int) -> AsyncIterator[Condition]:
+        """Give what a level combines of the levels below."""
+        check_length("and", level.and_)
+        check_length("or", level.or_)
+        if level.and_ is not None:
+            yield and_(true(), *[await self.condition(part, depth) for part in level.and_])
+        if level.or_ is not None:
+            yield or_(false(), *[await self.condition(part, depth) for part in level.or_])
+        if level.not_ is not None:
+            yield not_(await self.condition(level.not_, depth))
+
+    async def condition(self, level: UserFilter, depth: int) -> Condition:
+        status = [] if level.status is None else [one_of(User.status, level.status)]
+        return and_(true(), *status, *await self.conditions(level, depth))
+
+
+async def read_filter(
+    given: UserFilter | None, search: str | None, keys: KeyCache | None
+) -> Filter:
+    """Turn it into what the database is asked; raise InputError if it breaks a limit.
+
+    `keys` is None for a caller who cannot read any user: then no key of a text is computed.
+    """
+    wanted = await _read_search(search, keys)
+    if given is None:
+        return Filter(search=wanted)
+    reading = _Reading(keys)
+    conditions = await reading.conditions(given)
+    statuses = _statuses(given, names_status=reading.names_status)
+    return Filter(conditions, statuses, reading.names_status, wanted)
+
+
+def _statuses(given: UserFilter, *, names_status: bool) -> Sequence[UserStatus] | None:
+    """Give the statuses in which users can match, for the index that orders those."""
+    if given.is_active is None:
+        return given.status
+    listed = [s for s in UserStatus if names_status or s is not UserStatus.DELETED]
+    allowed = listed if given.status is None else given.status
+    return [s for s in allowed if (s is UserStatus.ACTIVE) is given.is_active]
+
+
+async def _read_search(text: str | None, keys: KeyCache | None) -> Sequence[str]:
+    """Give the forms of what is searched for; none where a search box is empty."""
+    if text is None or not text.strip():
+        return ()
+    check_text("search", text, MAX_SEARCH)
+    if not storable(text):
+        raise InputError("`search` has a character that no text can have.")
+    return await keys.get(part_keys, text.strip()) if keys else ()

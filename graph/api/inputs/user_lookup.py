@@ -1,0 +1,66 @@
+"""What selects users: one by a key, many by a filter, in an order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import strawberry
+
+from graph.api import global_ids
+from graph.api.errors import InputError
+from graph.api.ordering import Order, order_by
+from graph.api.scalars import BigInt
+from graph.api.types.enums import OrderDirection, UserOrderField
+
+
+@strawberry.input(description="The one key to find a user by.", one_of=True)
+class UserBy:
+    id: strawberry.ID | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="The user's id; a deleted user can be found by it too.",
+    )
+    database_id: BigInt | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="The id in the database; a deleted user can be found by it too.",
+    )
+    username: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="The username, without regard to case and Unicode form.",
+    )
+    email: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="The e-mail address, without regard to case and Unicode form.",
+    )
+    external_id: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="Another system's key, to the letter. In `upsertUser` it requires the scope "
+        "`users:link`, because the new user is given it.",
+    )
+
+    def given(self) -> tuple[str, Any]:
+        """Give the name and the value of the one key; that there is one, GraphQL has seen to."""
+        return next((n, v) for n, v in vars(self).items() if v is not strawberry.UNSET)
+
+
+@strawberry.input(description="One step of an order. The id is always the last, and breaks ties.")
+class UserOrder:
+    field: UserOrderField = strawberry.field(description="What to order by.")
+    direction: OrderDirection = strawberry.field(
+        default=OrderDirection.ASC, description="Which end comes first."
+    )
+
+
+NEWEST_FIRST = UserOrder(field=UserOrderField.CREATED_AT, direction=OrderDirection.DESC)
+
+
+def read_order(steps: Sequence[UserOrder] | None) -> Order:
+    if steps and len(steps) > len(UserOrderField):
+        raise InputError(f"`orderBy` has at most {len(UserOrderField)} steps.")
+    return order_by([(step.field, step.direction) for step in steps or [NEWEST_FIRST]])
+
+
+def read_user_id(text: str) -> int:
+    """Read the id of a user; raise InputError for anything else."""
+    try:
+        return global_ids.decode_user(text)
+    except global_ids.MalformedId as error:
+        raise InputError(str(error), "INVALID_ID") from None

@@ -1,0 +1,97 @@
+"""Pages of an ordered list, from a connection's arguments to its page info."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+import strawberry
+
+from db.pagination import Listing, Window
+from graph.api.context import Context
+from graph.api.cursors import MalformedCursor, Position
+from graph.api.errors import InputError
+
+DEFAULT_PAGE = 20
+MAX_PAGE = 100
+
+First = Annotated[
+    int | None,
+    strawberry.argument(
+        description=f"How many from the front: 0 to {MAX_PAGE}. Without `first` and `last`, "
+        f"{DEFAULT_PAGE}. Not together with `last`."
+    ),
+]
+Last = Annotated[
+    int | None,
+    strawberry.argument(
+        description=f"How many from the back: 0 to {MAX_PAGE}. They come in the list's order. "
+        "Not together with `first`."
+    ),
+]
+After = Annotated[
+    str | None,
+    strawberry.argument(
+        description="Only what comes after this cursor of the list. An empty string is the start."
+    ),
+]
+Before = Annotated[
+    str | None,
+    strawberry.argument(
+        description="Only what comes before this cursor of the list. An empty string is the end."
+    ),
+]
+
+R = TypeVar("R")
+
+
+def window(
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+    decode: Callable[[str], Position],
+) -> Window:
+    """Read a connection's arguments; raise InputError for what cannot be meant."""
+    if first is not None and last is not None:
+        raise InputError("Ask for the `first` or for the `last`, not for both.")
+    for name, count in (("first", first), ("last", last)):
+        if count is not None and not 0 <= count <= MAX_PAGE:
+            raise InputError(f"`{name}` is {count}; it can be from 0 to {MAX_PAGE}.")
+    try:
+        return Window(
+            limit=next((n for n in (first, last) if n is not None), DEFAULT_PAGE),
+            after=decode(after) if after else None,
+            before=decode(before) if before else None,
+            from_end=last is not None,
+        )
+    except MalformedCursor as error:
+        raise InputError(str(error), "INVALID_CURSOR") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[R]):
+    """The rows of a window, in the list's order, and whether the list goes on at either end."""
+
+    rows: Sequence[R]
+    has_next: bool
+    has_previous: bool
+
+
+async def read_page(context: Context, listing: Listing, window: Window) -> Page[Any]:
+    """Read one page of a list, in at most two statements."""
+    near = listing.near_page(window)
+    if near is None:
+        return page(await context.rows(listing.page(window)), window)
+    rows = await context.rows(near)
+    if len(rows) <= window.limit:
+        rows = await context.rows(listing.far_page(window))
+    return page(rows, window)
+
+
+def page(rows: Sequence[Any], window: Window) -> Page[Any]:
+    """Make a page of what a statement for `window` read: one row more means there is more."""
+    more = len(rows) > window.limit
+    kept = rows[: window.limit]
+    if window.from_end:
+        return Page(kept[::-1], has_next=window.before is not None, has_previous=more)
+    return Page(kept, has_next=more, has_previous=window.after is not None)

@@ -1,0 +1,289 @@
+"""The reads."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, cast
+
+import strawberry
+
+from db.filters import EventFilter
+from db.filters import UserFilter as Filter
+from db.pagination import Window
+from db.statements import (
+    events_listing,
+    everybody,
+    user_columns,
+    users_listing,
+)
+from graph.api import global_ids
+from graph.api.context import Context, GraphInfo
+from graph.api.data_export import document
+from graph.api.errors import Forbidden, InputError
+from graph.api.inputs.bounds import MAX_LIST, check_length
+from graph.api.inputs.user_events import UserEventFilter
+from graph.api.inputs.user_filter import MAX_SEARCH, UserFilter, read_filter
+from graph.api.inputs.user_lookup import (
+    NEWEST_FIRST,
+    UserBy,
+    UserOrder,
+    read_order,
+    read_user_id,
+)
+from graph.api.ordering import Order
+from graph.api.pagination import After, Before, First, Last, Page, page, read_page, window
+from graph.api.scalars import Json
+from graph.api.selected_fields import names_below
+from graph.api.types.node import Node
+from graph.api.types.user import User, UserConnection, Users, columns_of
+from graph.api.types.user_event import EventWindow, UserEvent, UserEventConnection
+from graph.compiler import Wanted
+from users import policy
+from users.identity import email_key, external_id_key, username_key
+
+_ROW_FIELDS = frozenset({"edges", "nodes", "pageInfo"})
+
+
+@strawberry.type(
+    description="The reads. A missing user is null, not an error; so is one whom the caller may "
+    "not read. An id that this directory cannot have given is a top-level error `INVALID_ID` here, "
+    "and in mutations a `UserError` with the code `INVALID_FORMAT` and the path of the id."
+)
+class Query:
+    @strawberry.field(description="Any object by its id; null where there is none.")
+    async def node(
+        self,
+        info: GraphInfo,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The object's id.")],
+    ) -> Node | None:
+        return await _node(info.context, id)
+
+    @strawberry.field(
+        description="Objects by their ids, in the order asked for; null where there is none. At "
+        f"most {MAX_LIST}."
+    )
+    async def nodes(
+        self,
+        info: GraphInfo,
+        ids: Annotated[list[strawberry.ID], strawberry.argument(description="The objects' ids.")],
+    ) -> list[Node | None]:
+        check_length("ids", ids)
+        return cast("list[Node | None]", await _nodes(info.context, list(map(_decoded, ids))))
+
+    @strawberry.field(
+        description="The user who asks; null for a service, and for the developer of a development "
+        "server."
+    )
+    def viewer(self, info: GraphInfo) -> User | None:
+        return cast("User | None", _viewer(info.context))
+
+    @strawberry.field(description="A user by their id, deleted or not; null where there is none.")
+    def user(
+        self,
+        info: GraphInfo,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
+    ) -> User | None:
+        return cast("User | None", User.find(info.context, read_user_id(id), _fields(info)))
+
+    @strawberry.field(description="A user by any of their keys; null where there is none.")
+    async def user_by(
+        self,
+        info: GraphInfo,
+        by: Annotated[UserBy, strawberry.argument(description="The one key to find them by.")],
+    ) -> User | None:
+        context = info.context
+        key: int | str | None
+        match by.given():
+            case "id", text:
+                loader, key = context.users_by_id, read_user_id(text)
+            case "database_id", key:
+                loader = context.users_by_id
+            case _ if not policy.can_read_any(context.caller):
+                return None
+            case "username", text:
+                loader, key = context.users_by_username, await context.keys.get(username_key, text)
+            case "email", text:
+                loader, key = context.users_by_email, await context.keys.get(email_key, text)
+            case _, text:
+                loader, key = context.users_by_external_id, external_id_key(text)
+        if key is None:
+            return None
+        if not policy.reads_everybody(context.caller):
+            # Nobody else is looked up: it would take longer where there is somebody to be hidden.
+            asked = _viewer(context)
+            viewer = await asked if asked else None
+            return viewer if viewer and _has(viewer, by, key) else None
+        return User.of_found(await loader.find(key))
+
+    @strawberry.field(
+        description="The users that match a filter, in an order, page by page. Deleted users are "
+        "listed only where the filter asks for their status."
+    )
+    async def users(
+        self,
+        info: GraphInfo,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[
+            UserFilter | None, strawberry.argument(description="What the users have to be.")
+        ] = None,
+        search: Annotated[
+            str | None,
+            strawberry.argument(
+                description="A part of the username, the e-mail address or the display name, "
+                f"without regard to case and Unicode form; at most {MAX_SEARCH} characters, and "
+                "each stands for itself. Blank searches for nothing."
+            ),
+        ] = None,
+        order_by: Annotated[
+            list[UserOrder] | None,
+            strawberry.argument(description="By what to order them; the newest first by default."),
+        ] = [NEWEST_FIRST],  # noqa: B006 - a constant of the schema
+    ) -> UserConnection | None:
+        context = info.context
+        order = read_order(order_by)
+        keys = context.keys if policy.can_read_any(context.caller) else None
+        readable = policy.readable(context.caller)
+        wanted = replace(await read_filter(filter, search, keys), readable=readable)
+        asked = window(first, after, last, before, order.position)
+        found: Page[Any] = Page([], has_next=False, has_previous=False)
+        selected = _fields(info)
+        if selected & _ROW_FIELDS:
+            found = await _read_users(context, wanted, order, asked, columns_of(selected))
+        return UserConnection.of(Users(found, order, wanted))
+
+    @strawberry.field(description="What happened to all users, the earliest first, page by page.")
+    async def user_events(
+        self,
+        info: GraphInfo,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[
+            UserEventFilter | None, strawberry.argument(description="What the events have to be.")
+        ] = None,
+    ) -> UserEventConnection | None:
+        if not policy.reads_history(info.context.caller):
+            raise Forbidden("You may not read everybody's history.")
+        wanted = filter.read() if filter else EventFilter()
+        asked = EventWindow.read(first, after, last, before)
+        settled = await info.context.feed.horizon()
+        listing = events_listing(wanted, settled)
+        found = await read_page(info.context, listing, asked.window)
+        await info.context.verify(asked.anchors)
+        return UserEventConnection.of(found)
+
+    @strawberry.field(
+        description="All that is held about a person, as one document: `user`, `history`, and "
+        "`actions`, which are what they did to others. Null where there is no such user."
+    )
+    async def personal_data(
+        self,
+        info: GraphInfo,
+        user_id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
+    ) -> Json | None:
+        key = read_user_id(user_id)
+        if not policy.reads_history(info.context.caller, key):
+            raise Forbidden("You may not read this user's history.")
+        row = await info.context.users_by_id.find(key)
+        while row is not None:
+            found = await document(info.context, row)
+            before, row = row, await info.context.users_by_id.find(key)
+            if row is not None and row.version == before.version:  # else something happened between
+                return found
+        return None
+
+
+def _fields(info: GraphInfo) -> frozenset[str]:
+    return names_below(info._raw_info)  # noqa: SLF001 - Info offers no raw selection
+
+
+async def _read_users(
+    context: Context, wanted: Filter, order: Order, window: Window, columns: frozenset[str]
+) -> Page[Any]:
+    if not wanted.lists_everybody:
+        listing = users_listing(wanted, order.sorts, user_columns(columns))
+        return await read_page(context, listing, window)
+    query = everybody(
+        order.steps,
+        columns,
+        after=window.after is not None,
+        before=window.before is not None,
+        from_end=window.from_end,
+    )
+    return page(await context.read(query, window.given()), window)
+
+
+def _viewer(context: Context) -> Wanted[int, User | None] | None:
+    user_id = context.caller.user_id
+    return None if user_id is None else User.find(context, user_id)
+
+
+def _has(user: User, by: UserBy, key: int | str) -> bool:
+    """Tell whether a key, as it is looked up, is this user's."""
+    match by.given():
+        case "username", _:
+            return username_key(user.username) == key
+        case "email", _:
+            return email_key(user.email) == key
+        case "external_id", _:
+            return user.external_id == key
+    return bool(user.record.id == key)
+
+
+_NodeKey = tuple[str, int]  # the name of a type, and an id in the database
+
+
+async def _node(context: Context, text: str) -> Node | None:
+    key = _node_key(text)
+    [found] = await _nodes(context, [key])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _decoded(text: str) -> _NodeKey | InputError:
+    try:
+        return _node_key(text)
+    except InputError as error:
+        return error
+
+
+def _node_key(text: str) -> _NodeKey:
+    try:
+        type_name, key = global_ids.decode(text)
+    except global_ids.MalformedId as error:
+        raise InputError(str(error), "INVALID_ID") from None
+    if type_name not in {"User", "UserEvent"}:
+        raise InputError("This is not an id of this directory.", "INVALID_ID")
+    return type_name, key
+
+
+async def _nodes(
+    context: Context, keys: Sequence[_NodeKey | InputError]
+) -> list[Node | Exception | None]:
+    """Find nodes, those of one type by one look-up.
+
+    An exception in the list is its element's error: one invalid id loses no other.
+    """
+    wanted = {key for key in keys if not isinstance(key, InputError)}
+    users = [key for name, key in wanted if name == "User" and policy.reads(context.caller, key)]
+    events = [key for name, key in wanted if name == "UserEvent"]
+    found: dict[_NodeKey, Node | Exception | None] = {}
+    try:
+        rows = await context.users_by_id.load(users) if users else ()
+        found |= {("User", row.id): User.of(row) for row in rows if row}
+        found |= {("UserEvent", event.record.id): event for event in await _events(context, events)}
+    except Exception as error:  # noqa: BLE001 - each element that needs the database has it
+        found |= dict.fromkeys(wanted, error)
+    return [key if isinstance(key, InputError) else found.get(key) for key in keys]
+
+
+async def _events(context: Context, keys: Sequence[int]) -> list[UserEvent]:
+    """Find events that are settled: until then they have no cursor to follow from."""
+    found = await context.events_by_id.load(keys) if keys else ()
+    rows = [row for row in found if row and policy.reads_history(context.caller, row.user_id)]
+    settled = await context.settled_until() if rows else 0
+    return [UserEvent.of(row) for row in rows if row.id <= settled]

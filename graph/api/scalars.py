@@ -1,0 +1,90 @@
+"""The scalars that GraphQL doesn't have, and how each is read and written."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NewType
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.types.scalar import ScalarDefinition
+
+from graph.protocol.json import format_datetime
+
+BigInt = NewType("BigInt", int)
+Json = NewType("Json", dict[str, Any])
+
+_MAX_BIGINT = 2**63 - 1
+# RFC 3339, section 5.6: "T" and "Z" in either case, and an offset that is one of a day's.
+_DATE_TIME: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt]([01]\d:[0-5]\d|2[0-3]:[0-5]\d):([0-5]\d|60)(?:\.(\d+))?"
+    r"([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+)
+
+
+def _as_it_is(value: datetime) -> datetime:
+    """Leave a moment in UTC to whoever writes JSON: `format_datetime` does the same."""
+    if value.__class__ is not datetime or value.tzinfo is not UTC:
+        raise TypeError
+    return value
+
+
+def _read_moment(value: object) -> datetime:
+    found = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None
+    try:
+        if found is not None:
+            return _moment(found)
+    except (ValueError, OverflowError):  # the 31st of February, or a year beyond Python's
+        pass
+    raise GraphQLError("A DateTime is written like 2026-01-31T12:00:00Z, with its offset from UTC.")
+
+
+def _moment(found: re.Match[str]) -> datetime:
+    """Read what `_DATE_TIME` matches. A leap second is the second after it.
+
+    `fromisoformat` accepts this one form in every version of Python, and more others in each.
+    """
+    date, time, second, fraction, offset = found.groups()
+    leap = second == "60"
+    digits = "0" if leap else (fraction or "0")[:6]
+    zone = "+00:00" if offset in "Zz" else offset
+    at = datetime.fromisoformat(f"{date}T{time}:{'59' if leap else second}.{digits:0<6}{zone}")
+    return (at + timedelta(seconds=leap)).astimezone(UTC)
+
+
+def _read_bigint(value: object) -> BigInt:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:  # noqa: PLR2004 - 2**63 has 19 digits
+        value = int(value)
+    if type(value) is int and 0 <= value <= _MAX_BIGINT:
+        return BigInt(value)
+    raise GraphQLError(
+        "A BigInt is a whole number from 0 to 9223372036854775807, as a string of digits."
+    )
+
+
+SCALARS: dict[object, ScalarDefinition] = {
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description="A moment by RFC 3339, in UTC and to the microsecond: `2026-01-31T12:00:00Z`. "
+        "As an input it may have any offset, but has to have one.",
+        specified_by_url="https://scalars.graphql.org/andimarek/date-time",
+        serialize=format_datetime,
+        parse_value=_read_moment,
+    ),
+    Json: strawberry.scalar(
+        name="JSON",
+        description="A JSON document (RFC 8259), whose fields the schema doesn't describe.",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
+    ),
+    BigInt: strawberry.scalar(
+        name="BigInt",
+        description="A whole number of up to 63 bits, as a string of digits, since JSON's numbers "
+        "lose digits beyond 53 bits. As an input a number is taken as well.",
+        serialize=str,
+        parse_value=_read_bigint,
+    ),
+}
+
+# What stands in an answer as it is (`graph/compiler/resolvers.py`), by the scalar's name.
+WRITERS: Final[Mapping[str, Callable[[Any], Any]]] = {"DateTime": _as_it_is}

@@ -1,0 +1,44 @@
+"""What an operation asks for below a field, where that decides which statements run."""
+
+from typing import Any
+
+from graphql import (
+    FieldNode,
+    FragmentSpreadNode,
+    GraphQLResolveInfo,
+    InlineFragmentNode,
+    SelectionSetNode,
+)
+
+from graph.compiler import Nodes
+
+
+def names_below(info: GraphQLResolveInfo[Any]) -> frozenset[str]:
+    """Name the fields that are selected below this one, however deep, through fragments too.
+
+    A field under `@skip` counts as selected: a column too many, never one too few.
+    """
+    nodes = info.field_nodes
+    if not isinstance(nodes, Nodes):
+        return _names_below(info)
+    if nodes.names_below is None:
+        nodes.names_below = _names_below(info)
+    return nodes.names_below
+
+
+def _names_below(info: GraphQLResolveInfo[Any]) -> frozenset[str]:
+    names: set[str] = set()
+    fragments: set[str] = set()
+    left: list[SelectionSetNode | None] = [node.selection_set for node in info.field_nodes]
+    while left:
+        for selection in ((found := left.pop()) and found.selections) or ():
+            match selection:
+                case FieldNode():
+                    names.add(selection.name.value)
+                    left.append(selection.selection_set)
+                case InlineFragmentNode():
+                    left.append(selection.selection_set)
+                case FragmentSpreadNode() if (name := selection.name.value) not in fragments:
+                    fragments.add(name)
+                    left.append(info.fragments[name].selection_set)
+    return frozenset(names)

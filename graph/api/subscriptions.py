@@ -1,0 +1,133 @@
+"""What can be followed live."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Annotated, cast
+
+import strawberry
+from graphql import GraphQLError, located_error
+
+from db.filters import EventFilter
+from db.models import UserStatus
+from feed.anchors import Anchor, InvalidAnchor
+from feed.reader import Event
+from feed.subscription import Place
+from graph.api.context import Context, GraphInfo
+from graph.api.errors import Forbidden, InputError, InvalidCursor, SignedOut
+from graph.api.inputs.user_events import UserEventFilter
+from graph.api.types.user_event import UserEvent, decode_cursor
+from users import policy
+from users.service import now
+
+Locate = Callable[[GraphQLError], GraphQLError]
+Meanwhile = Callable[["Following", Place], Awaitable[None]]
+
+
+class Following:
+    """A subscription to events: the events themselves, those of one moment together.
+
+    `Live` makes results of them. Raises SignedOut when the caller's rights have ended, and
+    InvalidCursor when the database does not have the events (any more) that were given before.
+    """
+
+    def __init__(
+        self, context: Context, after: Anchor | None, wanted: EventFilter, locate: Locate
+    ) -> None:
+        # What is done whenever all that there is has been given.
+        self.meanwhile: Meanwhile = _nothing
+        self._context = context
+        self._after = after
+        self._wanted = wanted
+        self._locate = locate
+        self._status: UserStatus | None = None
+        self._is_switched_off: Callable[[], bool]
+        self.place: Place  # as soon as it is iterated over
+
+    async def __aiter__(self) -> AsyncGenerator[Sequence[Event], None]:
+        feed, user_id = self._context.feed, self._context.caller.user_id
+        with feed.watching(user_id) as self._is_switched_off:
+            self._status = await self._first_status()
+            async with feed.following(self._after, self._wanted) as place:
+                self.place = place
+                while not place.is_over:
+                    if events := await self._read(place):
+                        if not self.has_rights() or not await self.is_still_let_in():
+                            raise SignedOut
+                        yield events
+                    await self.meanwhile(self, place)
+                    await place.news()
+
+    async def _read(self, place: Place) -> Sequence[Event]:
+        try:
+            return await place.read()
+        except InvalidAnchor:
+            raise self._locate(InvalidCursor()) from None
+
+    @property
+    def token(self) -> str | None:
+        return self._context.token
+
+    async def is_still_let_in(self) -> bool:
+        """Tell it of the token: the same for all who have the same."""
+        return await self._context.is_still_let_in()
+
+    def has_rights(self) -> bool:
+        """Tell of the rights that the caller came with whether they hold on."""
+        return not self._is_switched_off() and policy.still(
+            self._context.caller, now(), self._status
+        )
+
+    async def _first_status(self) -> UserStatus | None:
+        """Give the status of the user who asks; from then on the feed tells of it."""
+        user_id = self._context.caller.user_id
+        user = None if user_id is None else await self._context.users_by_id.find(user_id)
+        return user and user.status
+
+
+def _locate(info: GraphInfo, error: GraphQLError) -> GraphQLError:
+    """Locate an error at the field, as one that its resolver raises."""
+    raw = info._raw_info  # noqa: SLF001 - Info offers no nodes of fields
+    return located_error(error, raw.field_nodes, raw.path.as_list())
+
+
+async def _nothing(*_: object) -> None:
+    pass
+
+
+@strawberry.type(
+    description="What can be followed live, over graphql-transport-ws or Server-Sent Events."
+)
+class Subscription:
+    @strawberry.subscription(
+        description="What happens to all users: every event exactly once and in the order of "
+        "`userEvents`. Whoever comes back with the cursor of the last event they have had misses "
+        "none. It ends with an error `UNAUTHENTICATED` when the caller's rights do, and with "
+        "`INVALID_CURSOR` if a restore of the database has lost events: start again from a list."
+    )
+    def user_events(
+        self,
+        info: GraphInfo,
+        after: Annotated[
+            str | None,
+            strawberry.argument(
+                description="The cursor of any event, wherever it was read: what came after it is "
+                "replayed first. An error `INVALID_CURSOR` if the event does not exist (any more), "
+                "and for an empty cursor. Without it the feed begins with what happens from now "
+                "on. Over Server-Sent Events a header `Last-Event-ID` takes precedence, so that an "
+                "EventSource goes on where it was."
+            ),
+        ] = None,
+        filter: Annotated[
+            UserEventFilter | None, strawberry.argument(description="What the events have to be.")
+        ] = None,
+    ) -> AsyncGenerator[UserEvent, None]:
+        if not policy.reads_history(info.context.caller):
+            raise Forbidden("You may not read everybody's history.")
+        wanted = filter.read() if filter else EventFilter()
+        after = info.context.last_event_id or after
+        if after == "":
+            message = "An empty cursor is no place in the feed: leave `after` out to begin now."
+            raise InputError(message, "INVALID_CURSOR")
+        position = None if after is None else decode_cursor(after)
+        following = Following(info.context, position, wanted, partial(_locate, info))
+        return cast("AsyncGenerator[UserEvent, None]", following)

@@ -1,0 +1,223 @@
+"""A user as clients see it, and the connection that a list of users is."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from operator import itemgetter
+from typing import Annotated, Any, Final, Self
+
+import strawberry
+from strawberry.utils.str_converters import to_camel_case
+
+from db.filters import UserFilter
+from db.models import UserStatus
+from db.statements import BRIEF, USER_COLUMNS, users_by_status, users_count, users_count_at_most
+from graph.api import global_ids
+from graph.api.context import Context, GraphInfo
+from graph.api.errors import Forbidden, InputError
+from graph.api.ordering import Order
+from graph.api.pagination import After, Before, First, Last, Page, page
+from graph.api.scalars import BigInt
+from graph.api.types.node import Node, PageInfo
+from graph.api.types.record_view import Many, One, View
+from graph.api.types.user_event import EventWindow, UserEventConnection
+from graph.compiler import Wanted
+from users import policy
+from users.lifecycle import UserAction
+
+MAX_COUNT = 100_000
+
+
+@strawberry.type(description="A person, or whoever else has an account.")
+class User(View, Node):
+    __reads__ = {  # noqa: RUF012 - declared in View
+        "id": lambda record: global_ids.encode_user(record.id),
+        "database_id": "id",
+        **{column.key: column.key for column in USER_COLUMNS if column.key != "id"},
+    }
+
+    database_id: BigInt = strawberry.field(
+        description="The id in the database: for URLs, logs and joins."
+    )
+    username: str = strawberry.field(
+        description="The name to sign in with and to be mentioned by, as it was typed. Unique "
+        "without regard to case and Unicode form among the users that are not deleted."
+    )
+    email: str = strawberry.field(
+        description="The e-mail address, as it was typed. Unique without regard to case and "
+        "Unicode form among the users that are not deleted."
+    )
+    display_name: str | None = strawberry.field(
+        description="What to call the user: one line for people to read, at most 200 characters."
+    )
+    is_active: bool = strawberry.field(description="Whether the status is `ACTIVE`.")
+    status: UserStatus = strawberry.field(description="Where the user stands.")
+    status_reason: str | None = strawberry.field(
+        description="Why the user has this status, in the words of who changed it last."
+    )
+    status_changed_at: datetime = strawberry.field(
+        description="Since when the user has this status."
+    )
+    external_id: str | None = strawberry.field(
+        description="Another system's key for this user (SCIM, HR, an identity provider's `sub`), "
+        "to the letter. Unique among the users that are not deleted. A token with this `sub` signs "
+        "in as this user, whichever issuer it is from."
+    )
+    version: int = strawberry.field(
+        description="How often the user was written: 1 after creation, one more for each change."
+    )
+    created_at: datetime = strawberry.field(description="When the user was added.")
+    updated_at: datetime = strawberry.field(
+        description="When the user was last changed. Later with each version, even if the "
+        "server's clock was set back."
+    )
+    deleted_at: datetime | None = strawberry.field(
+        description="When the user was deleted; null unless the status is `DELETED`."
+    )
+    erase_after: datetime | None = strawberry.field(
+        description="When a deleted user is to be erased: from then on, the next run of "
+        "`roster erase-due` does it. Null for never."
+    )
+    erased_at: datetime | None = strawberry.field(
+        description="When the user was erased: their texts stand for nobody since. Null unless "
+        "they were."
+    )
+
+    @strawberry.field(description="Whether this is the user who asks.")
+    def is_viewer(self, info: GraphInfo) -> bool:
+        return policy.is_self(info.context.caller, self.record.id)
+
+    @strawberry.field(
+        description="What whoever asks may do with this user as they are now, and that would make "
+        "a difference: what to offer."
+    )
+    def viewer_can(self, info: GraphInfo) -> list[UserAction]:
+        erased = self.erased_at is not None
+        return policy.offered(info.context.caller, self.record.id, self.status, erased=erased)
+
+    @strawberry.field(
+        description="What happened to this user, the earliest first. It ends before the first "
+        "event that an open transaction could still precede, so every cursor is safe to follow "
+        "from. An error `FORBIDDEN` unless `viewerCan` contains `VIEW_HISTORY`."
+    )
+    async def history(
+        self,
+        info: GraphInfo,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> UserEventConnection | None:
+        if not policy.reads_history(info.context.caller, self.record.id):
+            raise Forbidden("You may not read this user's history.")
+        asked = EventWindow.read(first, after, last, before)
+        rows = await info.context.history(asked.window).load(self.record.id)
+        await info.context.verify(asked.anchors)
+        return UserEventConnection.of(page(rows, asked.window))
+
+    @classmethod
+    def find(
+        cls, context: Context, user_id: int, fields: frozenset[str] | None = None
+    ) -> Wanted[int, Self | None] | None:
+        """Look a user up, for these fields where they are known.
+
+        None where there is none, and where the caller may not read them.
+        """
+        if not policy.reads(context.caller, user_id):
+            return None
+        brief = fields is not None and _is_brief(fields)
+        loader = context.brief_users_by_id if brief else context.users_by_id
+        return Wanted(loader, user_id, cls.of_found)
+
+
+# What each field reads of the record, by its name in the schema; the id always comes with it.
+_COLUMNS: Final[Mapping[str, Collection[str]]] = {
+    **{to_camel_case(n): {r} for n, r in User.__reads__.items() if isinstance(r, str)},
+    "viewerCan": {"status", "erased_at"},
+}
+
+
+@lru_cache(maxsize=256)
+def columns_of(fields: frozenset[str]) -> frozenset[str]:
+    """Name the columns that fields of users are read from; names of other fields do no harm."""
+    return frozenset(column for field in fields for column in _COLUMNS.get(field, ()))
+
+
+@lru_cache(maxsize=256)
+def _is_brief(fields: frozenset[str]) -> bool:
+    return bool(columns_of(fields) <= BRIEF)
+
+
+@strawberry.type(description="A user in a list of users.")
+class UserEdge(View):
+    """Of a user's record, and the order they stand in."""
+
+    __reads__ = {  # noqa: RUF012 - declared in View
+        "cursor": lambda place: place[1].cursor(place[0]),
+        "node": One(User, itemgetter(0)),
+    }
+
+    cursor: str = strawberry.field(description="The user's place in this order.")
+    node: User = strawberry.field(description="The user.")
+
+
+@strawberry.type(description="How many users are in a status.")
+class UserStatusCount:
+    status: UserStatus = strawberry.field(description="The status.")
+    count: int = strawberry.field(description="How many users have it.")
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """A list of users, as it was asked for, and the page of it that was read."""
+
+    page: Page[Any]
+    order: Order
+    filter: UserFilter
+
+
+@strawberry.type(description="A page of users.")
+class UserConnection(View):
+    __reads__ = {  # noqa: RUF012 - declared in View
+        "edges": Many(UserEdge, lambda users: [(row, users.order) for row in users.page.rows]),
+        "nodes": Many(User, lambda users: users.page.rows),
+        "page_info": One(PageInfo, lambda users: (users.page, users.order.cursor)),
+    }
+
+    edges: list[UserEdge] = strawberry.field(description="The users with their cursors.")
+    nodes: list[User] = strawberry.field(description="The users alone.")
+    page_info: PageInfo = strawberry.field(description="Where this page lies in the list.")
+
+    @strawberry.field(
+        description="How many users the whole list has. Counted only where it is asked for; that "
+        "takes longer the more there are."
+    )
+    async def total_count(self, info: GraphInfo) -> int | None:
+        rows = await info.context.rows(users_count(self.record.filter.where()))
+        return int(rows[0][0])
+
+    @strawberry.field(
+        description="How many users the whole list has, counted up to a limit: for badges such as "
+        "1000+. The cost is bounded by the limit."
+    )
+    async def count_at_most(
+        self,
+        info: GraphInfo,
+        limit: Annotated[
+            int, strawberry.argument(description=f"Where to stop counting: 1 to {MAX_COUNT}.")
+        ] = 1000,
+    ) -> int | None:
+        if not 1 <= limit <= MAX_COUNT:
+            raise InputError(f"`limit` is {limit}; it can be from 1 to {MAX_COUNT}.")
+        rows = await info.context.rows(users_count_at_most(self.record.filter.where(), limit))
+        return int(rows[0][0])
+
+    @strawberry.field(
+        description="How many users there are in each status, deleted ones too, by the same filter "
+        "less its `status`: for the badges of tabs."
+    )
+    async def status_counts(self, info: GraphInfo) -> list[UserStatusCount] | None:
+        rows = await info.context.rows(users_by_status(self.record.filter.where_in_any_status()))
+        counts = {row.status: row.users for row in rows}
+        return [UserStatusCount(status=s, count=counts.get(s, 0)) for s in UserStatus]

@@ -1,0 +1,185 @@
+"""Who comes in: each request and each socket gets its context here, with its caller."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+from math import ceil, inf
+from typing import Any, Final
+
+import structlog
+from starlette.types import Scope
+
+from db.models import ActorKind
+from graph.api.context import Context
+from graph.api.errors import fault
+from graph.auth.authenticator import Callers, SubjectsUnavailable, Unauthenticated
+from graph.auth.tokens import KeysUnavailable
+from graph.limits.client_network import client_network
+from graph.limits.throttle import Throttle
+from graph.protocol.errors import Refused
+from users.policy import EVERY_SCOPE, Caller
+from users.recorder import Actor
+from users.service import now as utc_now
+
+log = structlog.get_logger("roster")
+
+# Nobody signs in to development: whoever reaches the server on this machine is its developer.
+DEVELOPER: Final = Caller(Actor(ActorKind.SYSTEM, label="development"), EVERY_SCOPE)
+_NO_CREDENTIALS: Final = frozenset({"", "bearer", "bearer undefined", "bearer null"})
+UNAUTHORIZED: Final = HTTPStatus.UNAUTHORIZED
+_LONGEST_SLEEP: Final = 30.0  # seconds, after which a changed clock is noticed
+_CHALLENGE: Final = {"www-authenticate": 'Bearer realm="roster"'}
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Lets callers in by their token; without one only into development.
+
+    Whoever stays is looked at again every `watch_seconds`, and when their token ends.
+    """
+
+    throttle: Throttle
+    open: bool
+    watch_seconds: float
+    now: Callable[[], datetime] = utc_now
+
+    async def context(self, scope: Scope, token: str | None) -> Context:
+        """Authenticate a request by its `Authorization`.
+
+        Raises Refused (401) if the credentials are missing or invalid. Of a network with too many
+        invalid ones it raises 429 for these, and checks credentials that it does not know only as
+        long as that costs little.
+        """
+        token = _credentials(token)
+        if token is None:
+            return await self._context(scope, token)
+        network = client_network(scope)
+        limited = not (self.throttle.has_auth_attempts(network) or self.knows(scope, token))
+        if limited:
+            self._check_attempt(scope, token, network)
+        try:
+            return await self._context(scope, token, quiet=limited)
+        except Refused as refused:
+            if refused.status != UNAUTHORIZED:
+                raise
+            self.throttle.record_auth_failure(network)
+            raise _too_many(60) if limited else refused from None
+
+    def knows(self, scope: Scope, token: str | None) -> bool:
+        """Return whether credentials were valid a few minutes ago, and so are checked first."""
+        return token is not None and scope["app"].state.callers.knows(token)
+
+    def _check_attempt(self, scope: Scope, token: str, network: str) -> None:
+        """Raise Refused (429) if unknown credentials are not checked now."""
+        if not scope["app"].state.callers.may_be_valid(token):
+            self.throttle.record_auth_failure(network)
+            raise _too_many(60)
+        if not self.throttle.acquire_extra_check(network):
+            raise _too_many(1)
+
+    async def still(self, scope: Scope, context: Context) -> Context:
+        """Give the context anew, with what the caller may by now."""
+        return await self._context(scope, context.token)
+
+    async def ended(self, scope: Scope, context: Context) -> Refused:
+        """Wait for as long as the caller is let in; give what refuses them then.
+
+        Whether tokens can be checked at all decides nothing: nobody loses a stream by an outage.
+        """
+        # A token ends when the wall clock says so, and lives no longer than it had left here: a
+        # clock that is set back prolongs nothing.
+        end = time.monotonic() + self._seconds_left(context.caller)
+        look = time.monotonic() + self.watch_seconds
+        while (left := min(end - time.monotonic(), self._seconds_left(context.caller))) > 0:
+            await asyncio.sleep(min(left, max(0, look - time.monotonic()), _LONGEST_SLEEP))
+            if time.monotonic() >= look:
+                state = scope["app"].state
+                if refused := await self._refusal(state.callers, context.token, context.caller):
+                    return refused
+                look = time.monotonic() + self.watch_seconds
+        return Refused("UNAUTHENTICATED", "This token has expired.", UNAUTHORIZED)
+
+    async def _context(self, scope: Scope, token: str | None, *, quiet: bool = False) -> Context:
+        state = scope["app"].state
+        caller = await self._caller(state.callers, token, quiet=quiet)
+        address = client_network(scope)
+        request_id = scope["state"]["request_id"]
+        still = partial(self._believes, state.callers, token, caller)
+        return Context(
+            state.database,
+            state.feed,
+            caller,
+            request_id,
+            address,
+            token,
+            still,
+            username_emails=state.username_emails,
+        )
+
+    async def _believes(self, callers: Callers, token: str | None, caller: Caller) -> bool:
+        return await self._refusal(callers, token, caller) is None
+
+    async def _refusal(self, callers: Callers, token: str | None, caller: Caller) -> Refused | None:
+        """Return what refuses the token by now; None if it is accepted, or cannot be checked.
+
+        A token that became another caller is refused: another user can be given its subject.
+        """
+        try:
+            actor = (await self._caller(callers, token)).actor
+        except Refused as refused:
+            return refused if refused.status == UNAUTHORIZED else None
+        if (actor.kind, actor.id) == (caller.actor.kind, caller.actor.id):
+            return None
+        message = "This token belongs to another user or service by now."
+        return Refused("UNAUTHENTICATED", message, UNAUTHORIZED)
+
+    def _seconds_left(self, caller: Caller) -> float:
+        if caller.expires_at is None:
+            return inf
+        return (caller.expires_at - self.now()).total_seconds()
+
+    async def _caller(self, callers: Callers, token: str | None, *, quiet: bool = False) -> Caller:
+        try:
+            caller = await callers.identify(token)
+        except Unauthenticated as error:
+            if not quiet:  # else a flood of tokens is a flood of lines
+                log.info("refused a token", reason=str(error))
+            challenge = {"www-authenticate": 'Bearer realm="roster", error="invalid_token"'}
+            message = "This token is not accepted."
+            raise Refused("UNAUTHENTICATED", message, 401, challenge) from None
+        except (KeysUnavailable, SubjectsUnavailable) as unavailable:
+            message = "Tokens cannot be checked right now. Try again in a moment."
+            retry = {"retry-after": str(max(1, ceil(unavailable.retry_after)))}
+            raise Refused("AUTHENTICATION_UNAVAILABLE", message, 503, retry) from None
+        except Exception as error:  # noqa: BLE001 - it is logged there
+            raise fault(error) from None
+        if caller is None and not self.open:
+            raise Refused("UNAUTHENTICATED", "A bearer token is needed.", 401, _CHALLENGE)
+        return caller or DEVELOPER
+
+
+def token_of(headers: Mapping[str, str], payload: Mapping[str, Any] | None) -> str | None:
+    """Give a socket's `Authorization`, which a browser can only have in `connection_init`."""
+    for name, value in (payload or {}).items():
+        if name.lower() == "authorization" and isinstance(value, str):
+            return value
+    return headers.get("authorization")
+
+
+def _credentials(authorization: str | None) -> str | None:
+    """Return the header, or None if it is what a client without a token sends.
+
+    An auth link that joins "Bearer" with a missing value sends `Bearer undefined`, for example.
+    """
+    if authorization is None or authorization.strip().lower() in _NO_CREDENTIALS:
+        return None
+    return authorization
+
+
+def _too_many(seconds: int) -> Refused:
+    message = "Too many invalid tokens from this address. Try again later."
+    return Refused("RATE_LIMITED", message, 429, {"retry-after": str(seconds)})

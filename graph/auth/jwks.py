@@ -1,0 +1,265 @@
+"""An issuer's published keys (JWKS, RFC 7517): fetched, cached and rotated.
+
+What an issuer sends is external input. It is parsed against what is accepted: a key that is not
+understood is ignored (RFC 7517 section 5), and a response that has no usable key changes nothing.
+"""
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from http import HTTPStatus
+from math import inf
+from typing import Annotated, Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+import structlog
+from jwt import PyJWK
+from pydantic import BaseModel, ConfigDict, Field
+
+from graph.auth.issuers import Issuer, PublicKey, fitting
+
+log = structlog.get_logger("roster")
+
+LIFETIME: Final = 600.0  # seconds after which cached keys are fetched again
+# Seconds from one fetch to the next. Whatever happens, and however many tokens name unknown keys,
+# no three begin within a minute.
+_AFTER_FAILURE: Final = 5.0
+_AFTER_SUCCESS: Final = 30.0
+_MINUTE: Final = 60.0
+_TIMEOUT: Final = 5.0  # of a whole fetch
+_MAX_BYTES: Final = 1024 * 1024
+_KEY_TYPES: Final = ("RSA", "EC", "OKP")
+# Keys of one `kid` that a signature is checked with. Each failed check costs some 50 µs.
+_MAX_CANDIDATES: Final = 4
+# Parameters of public keys (RFC 7518 section 6, RFC 8037 section 2).
+_PARAMETERS: Final = {"kty", "crv", "n", "e", "x", "y"}
+
+
+class KeysUnavailable(Exception):
+    """No key of the issuer is known, so that none of its tokens can be verified.
+
+    `retry_after` is the number of seconds until the next fetch.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("the issuer's keys cannot be fetched")
+        self.retry_after = retry_after
+
+
+class _KeySetError(Exception):
+    """A response that is not used. The message contains nothing that the issuer sent."""
+
+
+class Key(NamedTuple):
+    """A public key, and the algorithms it may be used with."""
+
+    kid: str | None
+    public: PublicKey
+    algorithms: tuple[str, ...]
+
+
+class KeySet:
+    """The usable keys of an issuer.
+
+    `unreadable` are the ids of keys that were not understood, as far as those are readable.
+    """
+
+    def __init__(
+        self, keys: Iterable[Key] = (), unreadable: Collection[str] = (), ignored: int = 0
+    ) -> None:
+        self.keys = tuple(keys)
+        self.ignored = ignored
+        self._unreadable = frozenset(unreadable)
+        self._by_kid: dict[str | None, list[Key]] = {}
+        for key in self.keys:
+            self._by_kid.setdefault(key.kid, []).append(key)
+
+    def candidates(self, kid: str | None, algorithm: str) -> tuple[PublicKey, ...]:
+        """Return the different keys that may have signed a token.
+
+        Without a `kid` there has to be exactly one (OpenID Connect Core 1.0 section 10.1).
+        """
+        found: list[PublicKey] = []
+        for key in self.keys if kid is None else self._by_kid.get(kid, ()):
+            if algorithm in key.algorithms and key.public not in found:
+                found.append(key.public)
+                if len(found) == _MAX_CANDIDATES:
+                    break
+        return () if kid is None and len(found) > 1 else tuple(found)
+
+    def completed_from(self, cached: "KeySet") -> "KeySet":
+        """Return this set with the cached keys that it contains in an unreadable form.
+
+        An issuer revokes a key by leaving it out; a key that is damaged is not revoked.
+        """
+        kept = [
+            key
+            for key in cached.keys
+            if key.kid in self._unreadable and key.kid not in self._by_kid
+        ]
+        return KeySet([*self.keys, *kept], self._unreadable, self.ignored) if kept else self
+
+
+class PublishedKeys:
+    """The keys behind one URL. Concurrent callers wait for the same fetch.
+
+    Whatever is wrong with a response, the cached keys stay valid.
+    """
+
+    def __init__(self, issuer: Issuer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._accepted = issuer.accepted()
+        self._url = issuer.jwks_url or ""
+        self._clock = clock
+        self._cached = KeySet()
+        self._stale_from = self._not_before = clock()
+        self._starts = (-inf, -inf)  # of the last two fetches
+        self._failed = False
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def find(self, kid: str | None, algorithm: str) -> tuple[PublicKey, ...]:
+        """Return the keys that may have signed a token with this `kid`; none if it is unknown.
+
+        An unknown `kid` may be that of a new key, so that the keys are fetched again. Raises
+        `KeysUnavailable` if there are no keys at all.
+        """
+        found = self._cached.candidates(kid, algorithm)
+        if not found or self._clock() >= self._stale_from:
+            await self._refresh(wait=not found or not self._failed)
+            found = self._cached.candidates(kid, algorithm)
+        if not self._cached.keys:
+            raise KeysUnavailable(max(0.0, self._not_before - self._clock()))
+        return found
+
+    async def _refresh(self, *, wait: bool) -> None:
+        if self._fetching is None and self._clock() >= self._not_before:
+            self._starts = (self._starts[1], self._clock())
+            self._fetching = asyncio.create_task(self._fetch())
+        if self._fetching is not None and wait:
+            await asyncio.shield(self._fetching)  # a caller that is cancelled cancels no other
+
+    async def _fetch(self) -> None:
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                body = await _download(self._url)
+            # Thousands of keys take a second to load.
+            fetched = await asyncio.to_thread(parse, body, self._accepted)
+        except Exception as error:  # noqa: BLE001 - of whatever kind: the cached keys stay valid
+            self._failed = True
+            log.warning(
+                "an issuer's keys cannot be fetched",
+                host=urlsplit(self._url).hostname,
+                reason=str(error) if isinstance(error, _KeySetError) else type(error).__name__,
+                old_keys=len(self._cached.keys),
+            )
+        else:
+            self._failed = False
+            self._cached = fetched.completed_from(self._cached)
+            self._stale_from = self._clock() + LIFETIME
+            self._report_ignored(fetched)
+        finally:
+            gap = _AFTER_FAILURE if self._failed else _AFTER_SUCCESS
+            self._not_before = max(self._clock() + gap, self._starts[0] + _MINUTE)
+            self._fetching = None
+
+    def _report_ignored(self, fetched: KeySet) -> None:
+        if fetched.ignored:
+            log.warning(
+                "ignored keys of an issuer that cannot be read",
+                host=urlsplit(self._url).hostname,
+                ignored=fetched.ignored,
+                used=len(fetched.keys),
+            )
+
+
+async def _download(url: str) -> bytes:
+    """Return the body of a 200. Follows no redirect: the settings name the URL that is trusted."""
+    tls = await asyncio.to_thread(ssl.create_default_context)  # reads the system's certificates
+    asked = {"accept": "application/json", "accept-encoding": "identity"}
+    # A URL with http is on this machine, and needs no proxy.
+    trust_env = not url.startswith("http:")
+    async with (
+        httpx.AsyncClient(verify=tls, trust_env=trust_env, timeout=_TIMEOUT) as client,
+        client.stream("GET", url, headers=asked) as response,
+    ):
+        if response.status_code != HTTPStatus.OK:
+            raise _KeySetError(f"status {response.status_code}")
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise _KeySetError("the response is compressed")
+        body = bytearray()
+        async for part in response.aiter_raw():
+            body += part
+            if len(body) > _MAX_BYTES:
+                raise _KeySetError("the response is too long")
+        return bytes(body)
+
+
+def parse(body: bytes, accepted: Collection[str]) -> KeySet:
+    """Read a key set. Raises if none of its keys can be used with an accepted algorithm."""
+    try:
+        # An integer is part of no key that is used here. As a float it may have any size.
+        document = json.loads(body, parse_int=float)
+    except (ValueError, RecursionError):
+        raise _KeySetError("the response is not JSON") from None
+    listed = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise _KeySetError("the response is not a key set")
+    unreadable: list[Any] = []
+    keys = list(_usable(listed, accepted, unreadable))
+    if not keys:
+        raise _KeySetError("the response has no usable key")
+    kids = [jwk.get("kid") for jwk in unreadable if isinstance(jwk, dict)]
+    return KeySet(keys, [kid for kid in kids if isinstance(kid, str)], len(unreadable))
+
+
+def _usable(listed: list[Any], accepted: Collection[str], unreadable: list[Any]) -> Iterator[Key]:
+    """Yield the public keys that verify signatures; those not understood go to `unreadable`."""
+    for jwk in listed:
+        if isinstance(jwk, dict) and jwk.get("kty") not in _KEY_TYPES:
+            continue
+        try:
+            key = _Jwk.model_validate(jwk).key(accepted)
+        except Exception:  # noqa: BLE001 - of whatever kind: one key must not cost the others
+            unreadable.append(jwk)
+        else:
+            if key is not None:
+                yield key
+
+
+_Number = Annotated[str | None, Field(max_length=4096, pattern="^[A-Za-z0-9_+/-]+={0,2}$")]
+
+
+class _Jwk(BaseModel):
+    """A JSON Web Key as far as it matters here. Null stands for an absent member."""
+
+    model_config = ConfigDict(strict=True)
+
+    kty: str
+    kid: str | None = None
+    use: str | None = None
+    key_ops: list[str] | None = None
+    alg: str | None = None
+    d: Any = None
+    crv: str | None = None
+    n: _Number = None
+    e: _Number = None
+    x: _Number = None
+    y: _Number = None
+
+    def key(self, accepted: Collection[str]) -> Key | None:
+        """Return None for a key that is not for verifying. Raises if it cannot be loaded."""
+        if self.d is not None:  # anybody can sign with a private key that is published
+            return None
+        if self.use not in (None, "sig"):
+            return None
+        if self.key_ops is not None and "verify" not in self.key_ops:
+            return None
+        public = PyJWK(self.model_dump(include=_PARAMETERS, exclude_none=True)).key
+        if not isinstance(public, PublicKey):
+            return None
+        algorithms = tuple(
+            name for name in fitting(public) if name in accepted and self.alg in (None, name)
+        )
+        return Key(self.kid, public, algorithms) if algorithms else None

@@ -1,0 +1,106 @@
+"""The commands for API keys: `roster key create`, `list` and `revoke`."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from db.engine import Database
+from graph.cli.database import CannotStart, begin, console, prepare, prepare_existing, run
+from graph.settings import Settings
+from users import api_keys
+from users.api_keys import ApiKey, InvalidApiKey
+from users.policy import Scope
+from users.service import now
+
+app = typer.Typer(
+    help="The API keys by which services sign in.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What the key is for, in 1 to 100 characters.")],
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; name each.")],
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Days until it expires; never by default.")
+    ] = None,
+) -> None:
+    """Make a key and print it, this once."""
+    settings = begin()
+    run(settings, prepare)  # also a new database: production's first key comes before its server
+    at = now()
+    expires_at = None if days is None else at + timedelta(days=days)
+
+    async def add(database: Database) -> tuple[ApiKey, str]:
+        async with database.session() as session, database.transaction(session):
+            return await api_keys.create(session, name, scope, now=at, expires_at=expires_at)
+
+    try:
+        key, text = run(settings, add)
+    except InvalidApiKey as invalid:
+        raise CannotStart(str(invalid)) from None
+    sys.stderr.write(f"Key {key.id}. Keep its text: it is not shown again.\n")
+    sys.stdout.write(f"{text}\n")  # alone, so that a script can put it where it belongs
+
+
+@app.command("list")
+def list_keys() -> None:
+    """List the keys, without their texts."""
+    settings = _ready()
+
+    async def read(database: Database) -> Sequence[ApiKey]:
+        async with database.session() as session:
+            await database.begin_reading(session)
+            return await api_keys.every(session)
+
+    rows = [("id", "name", "scopes", "created", "expires", "last used", "state")]
+    for key in run(settings, read):
+        created, expires = _time(key.created_at), _time(key.expires_at)
+        used = _time(key.last_used_at)
+        scopes = " ".join(sorted(key.scopes))
+        rows.append((str(key.id), key.name, scopes, created, expires, used, _state(key)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        console.print("  ".join(cells).rstrip(), markup=False)
+
+
+@app.command()
+def revoke(key_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)]) -> None:
+    """Revoke a key for ever; servers see it within five seconds."""
+    settings = _ready()
+    at = now()
+
+    async def close(database: Database) -> ApiKey | None:
+        async with database.session() as session, database.transaction(session):
+            return await api_keys.revoke(session, key_id, at)
+
+    key = run(settings, close)
+    if key is None:
+        raise CannotStart(f"there is no key {key_id}: `roster key list` names them")
+    if key.revoked_at != at:
+        was = _time(key.revoked_at)
+        console.print(f"Key {key.id}, {key.name}, was already revoked ({was}).", markup=False)
+        return
+    console.print(f"Revoked key {key.id}, {key.name}.", markup=False)
+
+
+def _ready() -> Settings:
+    settings = begin()
+    prepare_existing(settings)
+    return settings
+
+
+def _state(key: ApiKey) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "open" if key.opens(now()) else "expired"
+
+
+def _time(moment: datetime | None) -> str:
+    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M}Z"

@@ -1,0 +1,142 @@
+"""The commands for former external ids: `roster external-id list`, `show` and `release`."""
+
+import getpass
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Annotated, TypeVar
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.engine import Database
+from graph.cli.database import CannotStart, begin, console, prepare_existing, run
+from users import former_ids
+from users.former_ids import FormerId, Holder, NothingToRelease
+from users.identity import InvalidValue, external_id_key, reason
+from users.service import now
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="The external ids that users gave up: a token with one of them is refused.",
+    no_args_is_help=True,
+)
+_ExternalId = Annotated[
+    str, typer.Argument(metavar="EXTERNAL_ID", help="The `sub` of a token, to the letter.")
+]
+
+
+@app.command("list")
+def list_records(
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many to list.")] = 100,
+) -> None:
+    """List the records, the latest first. They have no ids in clear."""
+    records = _in_database(lambda session: former_ids.latest(session, limit + 1))
+    _print(records[:limit])
+    if len(records) > limit:
+        console.print(f"There are more: --limit shows more than {limit}.")
+
+
+@app.command()
+def show(external_id: _ExternalId) -> None:
+    """Show which users have an external id, or had it."""
+    checked = _checked(external_id)
+
+    async def read(session: AsyncSession) -> tuple[Sequence[Holder], Sequence[FormerId]]:
+        held = await former_ids.holders(session, checked)
+        return held, await former_ids.records_of(session, checked)
+
+    holders, records = _in_database(read)
+    for holder in holders:
+        console.print(f"User {holder.user_id} has it: {holder.status}.")
+    if records:
+        _print(records)
+    elif not holders:
+        console.print("No user has it, and none is known to have had it.")
+
+
+@app.command()
+def release(
+    external_id: _ExternalId,
+    reason: Annotated[str, typer.Option(help="Why, in 1 to 500 characters. It is kept.")],
+) -> None:
+    """Let a token with a former external id be a service again.
+
+    For ids that were given to a user by mistake. Who released it, when and why is kept.
+    """
+    checked, why, by = _checked(external_id), _reason(reason), _operator()
+
+    async def write(session: AsyncSession) -> tuple[Sequence[FormerId], Sequence[Holder]]:
+        done = await former_ids.release(session, checked, by=by, reason=why, at=now())
+        return done, await former_ids.holders(session, checked)
+
+    try:
+        released, deleted = _in_database(write, writes=True)
+    except NothingToRelease as nothing:
+        raise CannotStart(str(nothing)) from None
+    for record in released:
+        console.print(
+            f"Released record {record.id}: user {record.user_id} gave the external id up "
+            f"on {_time(record.recorded_at)}.",
+            markup=False,
+        )
+    console.print("A token with it is a service's from now on, if its issuer may have services.")
+    for holder in deleted:
+        console.print(f"User {holder.user_id} is deleted and has it again if they are restored.")
+
+
+def _in_database(job: Callable[[AsyncSession], Awaitable[T]], *, writes: bool = False) -> T:
+    settings = begin()
+    prepare_existing(settings)
+
+    async def whole(database: Database) -> T:
+        async with database.session() as session:
+            if not writes:
+                await database.begin_reading(session)
+                return await job(session)
+            async with database.transaction(session):
+                return await job(session)
+
+    return run(settings, whole)
+
+
+def _checked(external_id: str) -> str:
+    checked = external_id_key(external_id)
+    if checked is None:
+        raise CannotStart("an external id has 1 to 255 characters, and no control characters")
+    return checked
+
+
+def _reason(text: str) -> str:
+    try:
+        return reason(text)
+    except InvalidValue as invalid:
+        raise CannotStart(f"--reason: {invalid}") from None
+
+
+def _operator() -> str:
+    """Name the user of the operating system: by the process, not by what LOGNAME says."""
+    try:
+        import pwd  # noqa: PLC0415 - Windows has none
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except ImportError:
+        return getpass.getuser()
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def _print(records: Sequence[FormerId]) -> None:
+    rows = [("record", "user", "given up", "released", "by", "reason")]
+    for record in records:
+        told = (_time(record.released_at), record.released_by or "-", record.release_reason or "-")
+        rows.append((str(record.id), str(record.user_id), _time(record.recorded_at), *told))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        console.print("  ".join(cells).rstrip(), markup=False)
+
+
+def _time(moment: datetime | None) -> str:
+    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M}Z"

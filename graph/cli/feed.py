@@ -1,0 +1,54 @@
+"""The command for the change feed: `roster feed renew-epoch`."""
+
+from typing import Annotated
+
+import typer
+
+from db.engine import Database
+from db.models import REASON_LENGTH
+from feed import epochs
+from graph.cli.database import CannotStart, begin, console, database_name, prepare_existing, run
+from users.service import now
+
+app = typer.Typer(help="The feed of changes.", no_args_is_help=True)
+
+_MEANING = (
+    "a new epoch of the feed makes every cursor of an event invalid that was issued before. "
+    "Clients that follow the feed, or read events page by page, get INVALID_CURSOR and have to "
+    "start again from a list. Cursors of user lists stay valid."
+)
+
+
+@app.callback()
+def feed() -> None:
+    """Keep `renew-epoch` a command of its own: Typer would run a single one without its name."""
+
+
+@app.command()
+def renew_epoch(
+    reason: Annotated[
+        str | None, typer.Option(help=f"Why, for the record: at most {REASON_LENGTH} characters.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,  # noqa: FBT002 - Typer makes a flag of it
+) -> None:
+    """Make every cursor of an event invalid, after a restore or failover that lost events.
+
+    Lost events invalidate their own cursors, without this command. Run it if events may be missing
+    below one that still exists, so that clients could keep data of events that never happened.
+    """
+    if reason is not None and not 0 < len(reason.strip()) <= REASON_LENGTH:
+        raise CannotStart(f"a reason has from 1 to {REASON_LENGTH} characters")
+    settings = begin()
+    prepare_existing(settings)
+    console.print(f"{database_name(settings)}: {_MEANING}", markup=False)
+    if not yes:
+        typer.confirm("Start a new epoch?", abort=True)
+
+    async def renew(database: Database) -> int:
+        async with database.session() as session, database.transaction(session):
+            epoch = await epochs.renew(session, now=now(), reason=reason and reason.strip())
+        await database.notify("renew-epoch")  # servers would notice it with their next poll
+        return epoch
+
+    epoch = run(settings, renew)
+    console.print(f"Started epoch {epoch}.")

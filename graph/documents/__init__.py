@@ -1,0 +1,1 @@
+"""Documents: parsed, validated, limited and cached."""

@@ -1,0 +1,312 @@
+"""Documents that may be executed: read, measured and validated once, and kept."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    Lexer,
+    Node,
+    OperationDefinitionNode,
+    OverlappingFieldsCanBeMergedRule,
+    Source,
+    Token,
+    TokenKind,
+    parse,
+    specified_rules,
+    validate,
+)
+from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
+from graphql.validation.validate import ValidationAbortedError
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+
+from graph.api.errors import MAX_ERRORS, client_message, cut
+from graph.compiler import Compiler, Operation
+from graph.compiler.resolvers import Sources
+from graph.documents.analysis import measure
+from graph.documents.limits import LimitExceeded, Limits, exceeded, excesses_of
+from graph.documents.merging import merges
+from graph.documents.metrics import Amounts, Measured, Uses
+from graph.documents.variables import check_variables
+
+# How many documents are kept, and how much they may have together: the tree of a character takes
+# about 65 bytes, and what a field is executed by 1,400.
+KEPT: Final = 500
+KEPT_CHARACTERS: Final = 500_000
+KEPT_FIELDS: Final = 10_000
+# Answers with fewer rows and values take a few milliseconds to make.
+LARGE_COST: Final = 300
+LARGE_ANSWER: Final = 9_000
+# The specification's, and those by which Strawberry sees to its own kinds of input.
+_RULES: Final = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+_RULES_BUT_MERGING: Final = [r for r in _RULES if r is not OverlappingFieldsCanBeMergedRule]
+# graphql-core's own unit, of which it lets a document have fifty times as many: 16 ms of comparing
+# fields of which some conflict. Fields that merge are not compared by it, however many they are.
+overlapping.MAX_COMPLEXITY_BUDGET = 10_000
+_NO_TOKEN: Final = Token(TokenKind.SOF, 0, 0, 0, 0)
+_CONFLICTS: Final = GraphQLError("Too many fields have the same name and may conflict.")
+
+
+class Invalid(Exception):
+    """The request cannot be executed; each of the errors has its `extensions.code`."""
+
+    def __init__(self, errors: Iterable[GraphQLError]) -> None:
+        self.errors = list(errors)[:MAX_ERRORS]
+        super().__init__(self.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A valid document, the operation that is to be executed, and what it costs."""
+
+    document: DocumentNode
+    operation: OperationDefinitionNode
+    compiled: Operation | None
+    """How it is executed; None where graphql-core does it."""
+    cost: int
+    is_large: bool
+    """Whether the answer can have so many values, or rows, that making it takes long."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """A document that is valid, and those of its operations that were asked for, by name."""
+
+    document: DocumentNode
+    measured: Measured
+    operations: dict[str | None, "_Chosen"] = field(default_factory=dict)
+
+    @property
+    def fields(self) -> int:
+        """Fields of all operations, those of a fragment as often as it is spread."""
+        return sum(size.fields for size in self.measured.operations.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """An operation that was asked for."""
+
+    node: OperationDefinitionNode
+    compiled: Operation | None
+    defaults: dict[str, Any]
+    """Of its variables, as nodes."""
+    uses: Uses
+    amounts: Amounts | None
+    """What it costs, where no variable decides on that."""
+
+
+class Documents:
+    """Prepares requests for one schema; for one thread."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        limits: Limits,
+        sources: Sources | None = None,
+        *,
+        introspection: bool = True,
+        suggestions: bool = True,
+        kept: int = KEPT,
+        kept_characters: int = KEPT_CHARACTERS,
+        kept_fields: int = KEPT_FIELDS,
+    ) -> None:
+        self._schema = schema
+        self._limits = limits
+        self._introspection = introspection
+        self.suggestions = suggestions
+        self._kept = kept
+        self._kept_characters = kept_characters
+        self._kept_fields = kept_fields
+        self._compiler = Compiler(schema, sources, hide_suggestions=not suggestions)
+        self._documents: OrderedDict[str, _Known] = OrderedDict()
+        self._characters = 0
+        self._fields = 0
+
+    def knows(self, query: str) -> bool:
+        """Tell whether a document is kept, and so costs next to nothing."""
+        return query in self._documents
+
+    def prepare(
+        self, query: str, operation_name: str | None, variables: dict[str, Any] | None
+    ) -> Prepared:
+        """Give what to execute; raise Invalid with at most five errors."""
+        known = self._document(query)
+        chosen = known.operations.get(operation_name)
+        if chosen is None:
+            chosen = known.operations[operation_name] = self._chosen(known, operation_name)
+        if variables or chosen.uses.defaults:
+            try:
+                check_variables(variables or {}, self._limits, chosen.uses)
+            except LimitExceeded as excess:
+                raise Invalid([excess]) from None
+        amounts = chosen.amounts
+        if amounts is None:
+            given = chosen.defaults | (variables or {})
+            amounts = known.measured.amounts(_name(chosen.node), given)
+        cost, values = amounts
+        if cost > self._limits.cost:
+            message = (
+                f"The operation costs {cost}, by the rows it asks for; "
+                f"it can cost {self._limits.cost}. Ask for smaller pages."
+            )
+            raise Invalid([LimitExceeded("TOO_EXPENSIVE", self._limits.cost, message)])
+        if values > self._limits.answer:
+            message = (
+                f"The answer could have {values} values; it can have {self._limits.answer}. "
+                "Ask for smaller pages or fewer fields."
+            )
+            raise Invalid([LimitExceeded("TOO_EXPENSIVE", self._limits.answer, message)])
+        is_large = cost > LARGE_COST or values > LARGE_ANSWER
+        return Prepared(known.document, chosen.node, chosen.compiled, cost, is_large)
+
+    def _chosen(self, known: _Known, name: str | None) -> _Chosen:
+        node = _operation(known.document, name)
+        compiled = self._compiler.compile(known.document, node)
+        fixed = None if known.measured.varies else known.measured.amounts(_name(node), {})
+        uses = known.measured.uses[_name(node)]
+        return _Chosen(node, compiled, _defaults(node), uses, fixed)
+
+    def _document(self, query: str) -> _Known:
+        found = self._documents.get(query)
+        if found is not None:
+            self._documents.move_to_end(query)
+            return found
+        found = self._documents[query] = self._read(query)
+        self._characters += len(query)
+        self._fields += found.fields
+        while self._is_full():
+            text, oldest = self._documents.popitem(last=False)
+            self._characters -= len(text)
+            self._fields -= oldest.fields
+        return found
+
+    def _is_full(self) -> bool:
+        return (
+            len(self._documents) > self._kept
+            or self._characters > self._kept_characters
+            or self._fields > self._kept_fields
+        )
+
+    def _read(self, query: str) -> _Known:
+        """Parse, measure and validate, in this order: each bounds the work of the next."""
+        document = self._parsed(query)
+        if not _operations(document):
+            raise Invalid([_unresolved("The document has no operation.")])
+        measured = measure(self._schema, document)
+        if measured.introspects and not self._introspection:
+            message = "This server doesn't tell its schema."
+            extensions = {"code": "INTROSPECTION_DISABLED"}
+            raise Invalid([GraphQLError(message, extensions=extensions)])
+        if excesses := list(excesses_of(measured, self._limits)):
+            raise Invalid(excesses)
+        errors = validate(
+            self._schema,
+            document,
+            _RULES_BUT_MERGING if merges(self._schema, document) else _RULES,
+            max_errors=MAX_ERRORS,
+            hide_suggestions=not self.suggestions,
+        )
+        if errors:
+            told = [_CONFLICTS if isinstance(e, ValidationAbortedError) else e for e in errors]
+            raise Invalid(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in told)
+        _forget_tokens(document)
+        return _Known(document, measured)
+
+    def _parsed(self, query: str) -> DocumentNode:
+        limits = self._limits
+        if len(query) > limits.characters:
+            raise Invalid(
+                [exceeded("QUERY_TOO_LONG", limits.characters, "A document", "characters")]
+            )
+        try:
+            return parse(
+                query,
+                max_lexical_tokens=limits.tokens,
+                max_comments=limits.tokens,
+                allow_empty_selection_sets=False,
+            )
+        except GraphQLSyntaxError as error:
+            if _has_more_tokens(query, limits.tokens):
+                excess = exceeded("TOO_MANY_TOKENS", limits.tokens, "A document", "tokens")
+                raise Invalid([excess]) from None
+            raise Invalid([_coded(error, "GRAPHQL_PARSE_FAILED")]) from None
+
+
+def _has_more_tokens(query: str, most: int) -> bool:
+    """Tell whether a text has more tokens, or more comments, before the first that is none.
+
+    The parser says it in a message for people alone.
+    """
+    lexer = Lexer(Source(query))
+    first, words = lexer.token, 0
+    with suppress(GraphQLSyntaxError):
+        while words <= most and lexer.advance().kind is not TokenKind.EOF:
+            words += 1
+    comments, token = 0, first.next
+    while token:
+        comments += token.kind is TokenKind.COMMENT
+        token = token.next
+    return max(words, comments) > most
+
+
+def _forget_tokens(document: DocumentNode) -> None:
+    """Let go of the tokens, which are a third of a tree and hold each other: nobody looks again."""
+    nodes: list[Any] = [document]
+    for node in nodes:
+        if isinstance(node, Node):
+            if node.loc is not None:
+                node.loc.start_token = node.loc.end_token = _NO_TOKEN
+            nodes += [getattr(node, key) for key in node.keys if key != "loc"]
+        elif isinstance(node, tuple):
+            nodes += node
+
+
+def _defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
+    return {
+        definition.variable.name.value: definition.default_value
+        for definition in operation.variable_definitions or ()
+        if definition.default_value
+    }
+
+
+def _name(operation: OperationDefinitionNode) -> str | None:
+    return operation.name.value if operation.name else None
+
+
+def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
+    """Give the operation of a name (GraphQL spec, 6.1, GetOperation); raise Invalid for none."""
+    operations = _operations(document)
+    if name is None:
+        if len(operations) == 1:
+            return operations[0]
+        raise Invalid([_unresolved("There are several operations; name the one to execute.")])
+    for operation in operations:
+        if operation.name and operation.name.value == name:
+            return operation
+    raise Invalid([_unresolved("The document has no operation of this name.")])
+
+
+def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:
+    return [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+
+
+def _unresolved(message: str) -> GraphQLError:
+    return GraphQLError(message, extensions={"code": "OPERATION_RESOLUTION_FAILURE"})
+
+
+def _coded(error: GraphQLError, code: str) -> GraphQLError:
+    """Give the error with a code, its message cut: it repeats what the document says."""
+    return GraphQLError(
+        cut(client_message(error)),
+        error.nodes,
+        error.source,
+        error.positions,
+        extensions={"code": code},
+    )

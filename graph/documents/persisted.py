@@ -1,0 +1,122 @@
+"""Trusted documents: which operations a server takes, known before it starts.
+
+A manifest is the JSON that a frontend's build writes. graphql-codegen's client preset
+(`persisted-documents.json`) and Relay's compiler (`persistConfig.file`) write an object of ids and
+texts; Apollo's `generate-persisted-query-manifest` lists operations with `id` and `body`.
+"""
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from graph.protocol.errors import Refused
+from graph.protocol.request import Request
+
+log = structlog.get_logger("roster")
+
+_APOLLO_FORMAT: Final = "apollo-persisted-query-manifest"
+_HASH_PREFIX: Final = "sha256:"  # of a documentId, by the specification of persisted documents
+
+
+class TrustedMode(StrEnum):
+    OFF = "off"
+    LOG = "log"
+    ON = "on"
+
+
+class TrustedDocuments:
+    """`ON` takes known documents by their id alone; `LOG` takes all, and says which are unknown.
+
+    A document's ids are the manifest's and the SHA-256 of its text, each with or without `sha256:`.
+    """
+
+    def __init__(self, mode: TrustedMode, texts: Mapping[str, str]) -> None:
+        self._mode = mode
+        self._texts = {_digest(text): text for text in texts.values()}
+        self._known = frozenset(self._texts)
+        self._texts |= {_plain(id_): text for id_, text in texts.items()}
+
+    def text(self, request: Request) -> str:
+        """Return the text of a request's document; raise Refused if there is none."""
+        if request.document_id is not None:
+            return self._document(request, request.document_id)
+        known = request.persisted_hash is not None and _plain(request.persisted_hash) in self._texts
+        if request.persisted_hash is not None and (known or request.query is None):
+            return self._persisted(request, request.persisted_hash)
+        assert request.query is not None  # or it would have been no request
+        if self._mode is TrustedMode.ON:
+            message = "Only documents of the manifest are accepted, by their `documentId`."
+            raise Refused("DOCUMENT_NOT_TRUSTED", message, 403)
+        self._note(request.query)
+        return request.query
+
+    def _document(self, request: Request, id_: str) -> str:
+        found = self._texts.get(_plain(id_))
+        if found is None:
+            raise Refused("UNKNOWN_DOCUMENT", "The manifest has no document with this id.")
+        if request.query is not None and request.query != found:
+            raise Refused("BAD_REQUEST", "`query` is not the document that the id names.")
+        return found
+
+    def _persisted(self, request: Request, digest: str) -> str:
+        """Find a document by Apollo's hash.
+
+        Automatic persisted queries register a document when they send it: this server registers
+        none, and says so in the terms in which a client falls back to sending the text.
+        """
+        if self._mode is TrustedMode.ON or _plain(digest) in self._texts:
+            return self._document(request, digest)
+        message = "PersistedQueryNotSupported"
+        raise Refused("PERSISTED_QUERY_NOT_SUPPORTED", message, 200)
+
+    def _note(self, text: str) -> None:
+        if self._mode is TrustedMode.LOG and (digest := _digest(text)) not in self._known:
+            log.info("unknown document", sha256=digest, size=len(text))
+
+
+def _plain(id_: str) -> str:
+    return id_.removeprefix(_HASH_PREFIX)
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class WrongManifest(ValueError):
+    """The manifest cannot be used; the message is a line for the operator."""
+
+
+def read_manifest(path: Path) -> dict[str, str]:
+    """Read a manifest: id -> text. Raises WrongManifest."""
+    try:
+        found = json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise WrongManifest(f"the manifest cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise WrongManifest("the manifest is not JSON") from None
+    documents = _apollo_documents(found) if _is_apollo(found) else found
+    if not isinstance(documents, dict) or not all(isinstance(t, str) for t in documents.values()):
+        raise WrongManifest("the manifest has to be an object of document ids and texts")
+    return documents
+
+
+def _is_apollo(found: Any) -> bool:
+    return isinstance(found, dict) and found.get("format") == _APOLLO_FORMAT
+
+
+def _apollo_documents(manifest: dict[str, Any]) -> dict[str, Any]:
+    if manifest.get("version") != 1 or not isinstance(manifest.get("operations"), list):
+        raise WrongManifest("the manifest has to be version 1 of Apollo's format")
+    documents: dict[str, Any] = {}
+    for operation in manifest["operations"]:
+        match operation:
+            case {"id": str(id_), "body": str(body)}:
+                documents[id_] = body
+            case _:
+                raise WrongManifest("each operation of the manifest needs an `id` and a `body`")
+    return documents

@@ -1,0 +1,1 @@
+"""Executes operations of the schema."""

@@ -1,0 +1,1 @@
+"""GraphQL over HTTP, health checks and GraphiQL."""

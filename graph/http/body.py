@@ -1,0 +1,134 @@
+"""Requests over HTTP: a JSON object in the body of a POST, or the parameters of a GET.
+
+The rules are those of https://graphql.github.io/graphql-over-http/draft/.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from starlette.datastructures import QueryParams
+from starlette.types import Message, Receive, Scope
+
+from graph.http.arriving import Arriving
+from graph.protocol.errors import BadRequest, Refused
+from graph.protocol.json import read_json
+from graph.protocol.request import Request
+
+_UTF_8: Final = frozenset({"utf-8", "utf8"})  # the name, and what many clients write instead
+# What is read of a body that is too large: 8 MiB, within a second.
+_PAST_SIZE: Final = 8 * 2**20
+_PAST_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Bytes of a body at most, and seconds that its sender may take."""
+
+    size: int
+    seconds: float
+
+
+async def read_post(headers: Mapping[str, str], receive: Receive, limits: BodyLimits) -> object:
+    """Give a body's JSON; raise Refused for none, one too large, or one too long in coming."""
+    kind, encoding = headers.get("content-type", ""), headers.get("content-encoding", "identity")
+    wrong = _wrong_type(kind, encoding)
+    if wrong:
+        raise Refused("UNSUPPORTED_MEDIA_TYPE", wrong, 415)
+    length = headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > len(str(limits.size)) or int(length) > limits.size):
+        await _read_past(receive)
+        raise _too_large(limits)
+    return read_json(await _body(receive, limits))
+
+
+def read_get(scope: Scope) -> Request:
+    try:
+        given: dict[str, Any] = dict(QueryParams(scope["query_string"]))
+    except ValueError:  # too many parameters, for instance
+        raise BadRequest("The parameters cannot be read.") from None
+    for name in ("variables", "extensions"):
+        if name in given:
+            given[name] = read_json(given[name].encode("utf-8", "surrogatepass"))
+    return Request.of({name: value for name, value in given.items() if value != ""})
+
+
+@lru_cache(maxsize=16)  # nearly all requests have the same
+def _wrong_type(kind: str, encoding: str) -> str | None:
+    """Say what is wrong with a body's Content-Type and Content-Encoding."""
+    media, _, parameters = kind.partition(";")
+    if media.strip().lower() != "application/json" or _charset(parameters) not in _UTF_8:
+        return "The Content-Type has to be application/json in UTF-8."
+    if encoding.lower() != "identity":
+        return "A body cannot be compressed."
+    return None
+
+
+def _charset(parameters: str) -> str:
+    if not parameters:
+        return "utf-8"
+    named = {
+        name.strip().lower(): value.strip().strip('"').lower()
+        for name, _, value in (p.partition("=") for p in parameters.split(";"))
+    }
+    return named.get("charset", "utf-8")
+
+
+async def _body(receive: Receive, limits: BodyLimits) -> bytes:
+    """Read it all, within its time; most bodies are here with their heads, and need no timer."""
+    arriving = Arriving(receive())
+    first = arriving.message
+    if first is not None and not first.get("more_body", False):
+        return _part(first, 0, limits)
+    try:
+        async with asyncio.timeout(limits.seconds):
+            return await _parts(first or await arriving, receive, limits)
+    except TimeoutError:
+        message = f"The body has to be here within {limits.seconds:g} seconds."
+        raise Refused("BODY_TIMEOUT", message, 408, {"connection": "close"}) from None
+
+
+async def _parts(message: Message, receive: Receive, limits: BodyLimits) -> bytes:
+    body = bytearray()
+    while True:
+        try:
+            body += _part(message, len(body), limits)
+        except Refused:
+            if message.get("more_body", False):
+                await _read_past(receive)
+            raise
+        if not message.get("more_body", False):
+            return bytes(body)
+        message = await receive()
+
+
+async def _read_past(receive: Receive) -> None:
+    """Read on for a moment, and keep nothing.
+
+    A connection that is closed with unread data is reset, which can take the answer along.
+    """
+    left = _PAST_SIZE
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PAST_SECONDS):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                left -= len(message.get("body", b""))
+
+
+def _part(message: Message, before: int, limits: BodyLimits) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise BadRequest("The sender went away.")
+    part: bytes = message.get("body", b"")
+    if before + len(part) > limits.size:
+        raise _too_large(limits)
+    return part
+
+
+def _too_large(limits: BodyLimits) -> Refused:
+    message = f"A body has at most {limits.size} bytes."
+    return Refused("BODY_TOO_LARGE", message, 413, {"connection": "close"})

@@ -1,0 +1,112 @@
+"""GraphQL over Server-Sent Events: one operation a request, by graphql-sse's distinct connections.
+
+https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md has the events.
+"""
+
+import asyncio
+from asyncio import FIRST_COMPLETED
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from itertools import chain, repeat
+from typing import Any, Final
+
+from graphql import OperationType
+
+from graph.api.errors import fault
+from graph.execution.executor import Operation
+from graph.protocol.errors import Refused
+from graph.protocol.json import dump
+from graph.shutdown import Shutdown
+from graph.streaming.chunks import Results
+from graph.streaming.streams import Live
+
+KEEP_ALIVE_SECONDS: Final = 12
+_COMPLETE: Final = b"event: complete\ndata:\n\n"
+_ENDING: Final[set[asyncio.Future[None]]] = set()
+_COME_BACK: Final = b"retry: 1000\n: service restart, come back with your last cursor\n\n"
+
+
+async def events(
+    live: Live,
+    operation: Operation,
+    ended: Callable[[], Awaitable[Refused]],
+    counted: AbstractContextManager[None],
+    shutdown: Shutdown,
+) -> AsyncGenerator[bytes, None]:
+    """Give the stream of an operation's results, kept alive while nothing happens.
+
+    A subscription is `counted` while it lasts, and over as soon as `ended` tells of its caller that
+    they are let in no more.
+    """
+    if operation.type is not OperationType.SUBSCRIPTION:
+        counted = nullcontext()
+    try:
+        with counted:
+            async with aclosing(_events(live, operation, ended, shutdown)) as stream:
+                async for event in stream:
+                    yield event
+    except Exception as error:  # noqa: BLE001 - whatever it is, the stream has an end
+        yield refusal(fault(error, operation.context.request_id))
+
+
+async def _events(
+    live: Live,
+    operation: Operation,
+    ended: Callable[[], Awaitable[Refused]],
+    shutdown: Shutdown,
+) -> AsyncGenerator[bytes, None]:
+    coming = live.results(operation)
+    upcoming = asyncio.ensure_future(_next(coming, shutdown))
+    watch: asyncio.Future[Refused] | None = None
+    if operation.type is OperationType.SUBSCRIPTION:
+        watch = asyncio.ensure_future(ended())
+    try:
+        yield b":\n\n"  # so that the headers go out before anything happens
+        while True:
+            waiting: set[asyncio.Future[Any]] = {upcoming} | ({watch} if watch else set())
+            await asyncio.wait(waiting, timeout=KEEP_ALIVE_SECONDS, return_when=FIRST_COMPLETED)
+            if watch and watch.done():
+                raise watch.result()
+            if not upcoming.done():
+                yield b":\n\n"
+                continue
+            try:
+                results = upcoming.result()
+            except Refused:
+                if not (watch and shutdown.is_over):
+                    raise
+                break  # the subscription goes on elsewhere
+            if results is None:
+                break
+            yield b"".join(map(_event, results.texts, chain(results.cursors, repeat(""))))
+            upcoming = asyncio.ensure_future(_next(coming, shutdown))
+        yield _COME_BACK if watch and operation.context.feed.stopping else _COMPLETE
+    finally:
+        # On its own, for a server cancels again and again whatever it waits for in here.
+        ending = asyncio.ensure_future(_end([upcoming, *([watch] if watch else [])], coming))
+        _ENDING.add(ending)
+        ending.add_done_callback(_ENDING.discard)
+        await asyncio.shield(ending)
+
+
+async def _next(coming: AsyncGenerator[Results, None], shutdown: Shutdown) -> Results | None:
+    with shutdown.interruptible():
+        return await anext(coming, None)
+
+
+def refusal(refused: Refused) -> bytes:
+    """Give the whole stream of an operation that has no result but errors."""
+    return _event(dump({"errors": refused.errors})) + _COMPLETE
+
+
+async def _end(tasks: list[asyncio.Future[Any]], coming: AsyncGenerator[Results, None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await coming.aclose()
+
+
+def _event(result: bytes, cursor: str = "") -> bytes:
+    """Frame a result. An event's cursor is its id, which EventSource sends to come back with."""
+    named = f"id: {cursor}\n".encode() if cursor else b""
+    return b"event: next\ndata: %b\n%b\n" % (result, named)

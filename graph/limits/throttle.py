@@ -1,0 +1,103 @@
+"""How often a caller may ask, what they may hold open, and how many operations run at once."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from limits import parse
+
+from graph.limits.sliding_window import SlidingWindow
+from graph.protocol.errors import Refused
+
+# Credentials not seen before that are checked in a second for a network with too many invalid ones:
+# 50 cost at most 1 % of a process's time, or 50 look-ups by index.
+EXTRA_CHECKS: Final = 50
+
+
+class Throttle:
+    """The limits of one process. A rate such as `6000/minute`; none where it is None."""
+
+    def __init__(self, rate: str | None, operations: int, connections: int) -> None:
+        self._asked = self._wrong = None
+        if rate:
+            item = parse(rate)
+            self._asked, self._wrong = [
+                SlidingWindow(item.amount, item.get_expiry()) for _ in range(2)
+            ]
+            self._policy = f'"caller";q={item.amount};w={item.get_expiry()}'
+        self._extra_checks = SlidingWindow(EXTRA_CHECKS, 1)
+        self._operations = operations
+        self._connections = connections
+        self._running = 0
+        self._open: Counter[str] = Counter()
+        self._waiting: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
+
+    def has_auth_attempts(self, network: str) -> bool:
+        """Return whether a network is below the limit of invalid credentials."""
+        return self._wrong is None or self._wrong.has_room(network)
+
+    def record_auth_failure(self, network: str) -> None:
+        if self._wrong:
+            self._wrong.hit(network)
+
+    def acquire_extra_check(self, network: str) -> bool:
+        """Return whether a network above the limit may have unknown credentials checked."""
+        return self._extra_checks.hit(network).admitted
+
+    def admit(self, caller: str) -> dict[str, str]:
+        """Count one request of a caller; raise Refused where that is one too many.
+
+        Gives what is left, as headers tell it:
+        https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+        """
+        if not self._asked:
+            return {}
+        admitted, left, reset = self._asked.hit(caller)
+        wait = max(1, math.ceil(reset))
+        headers = {"ratelimit-policy": self._policy, "ratelimit": f'"caller";r={left};t={wait}'}
+        if not admitted:
+            retry = headers | {"retry-after": str(wait)}
+            raise Refused("RATE_LIMITED", "Too many requests: wait a moment.", 429, retry)
+        return headers
+
+    @contextmanager
+    def connected(self, caller: str) -> Iterator[None]:
+        """Count a socket or a stream for as long as it is open; raise Refused for one too many."""
+        if self._open[caller] >= self._connections:
+            raise Refused("TOO_MANY_CONNECTIONS", "Too many sockets are open", 429)
+        self._open[caller] += 1
+        try:
+            yield
+        finally:
+            self._open[caller] -= 1
+            if not self._open[caller]:
+                del self._open[caller]
+
+    @contextmanager
+    def waiting(self, address: str, push_out: Callable[[], None]) -> Iterator[None]:
+        """Keep a socket that has not said yet whose it is; one too many pushes out the oldest.
+
+        Whoever means to say it does so at once. So those who don't, keep nobody else out.
+        """
+        if len(self._waiting[address]) >= self._connections:
+            self._waiting[address].pop(0)()
+        self._waiting[address].append(push_out)
+        try:
+            yield
+        finally:
+            with suppress(ValueError):  # it was pushed out
+                self._waiting[address].remove(push_out)
+            if not self._waiting[address]:
+                del self._waiting[address]
+
+    def begin(self) -> None:
+        """Count an operation until its `end`; raise Refused where there are too many."""
+        if self._running >= self._operations:
+            message = "The server is busy: try again in a moment."
+            raise Refused("OVERLOADED", message, 503, {"retry-after": "1"})
+        self._running += 1
+
+    def end(self) -> None:
+        self._running -= 1

@@ -1,0 +1,1 @@
+"""Requests, errors and JSON, shared by all transports."""

@@ -1,0 +1,58 @@
+"""A GraphQL request, as every transport reads it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from graph.protocol.errors import BadRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One operation, as a message or a body asks for it: by its text, or by a document's id.
+
+    `persisted_hash` is the SHA-256 of Apollo's `extensions.persistedQuery`.
+    """
+
+    query: str | None
+    variables: dict[str, Any] | None = None
+    operation_name: str | None = None
+    document_id: str | None = None
+    persisted_hash: str | None = None
+
+    @classmethod
+    def of(cls, given: object) -> "Request":
+        if isinstance(given, list):
+            raise BadRequest("A request is one JSON object: batches are not taken.")
+        if not isinstance(given, dict):
+            raise BadRequest("A request is a JSON object.")
+        query, document_id = _text(given, "query"), _text(given, "documentId")
+        persisted_hash = _persisted_hash(_object(given, "extensions"))
+        if query is None and document_id is None and persisted_hash is None:
+            raise BadRequest("A request needs a `query`, which is a string, or a `documentId`.")
+        variables = _object(given, "variables")
+        # An empty name is none, in every transport: clients send it for anonymous operations.
+        operation_name = _text(given, "operationName") or None
+        return cls(query, variables, operation_name, document_id, persisted_hash)
+
+
+def _text(given: dict[str, Any], name: str) -> str | None:
+    value = given.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise BadRequest(f"`{name}` has to be text.")
+
+
+def _object(given: dict[str, Any], name: str) -> dict[str, Any] | None:
+    value = given.get(name)
+    if value is None or isinstance(value, dict):
+        return value
+    if value == []:  # how PHP writes an empty map
+        return {}
+    raise BadRequest(f"`{name}` has to be an object.")
+
+
+def _persisted_hash(extensions: dict[str, Any] | None) -> str | None:
+    match extensions:
+        case {"persistedQuery": {"sha256Hash": str(digest)}}:
+            return digest
+    return None

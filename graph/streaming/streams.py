@@ -1,0 +1,137 @@
+"""Operations whose answer is a stream of results: over a socket or as Server-Sent Events."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from inspect import isawaitable
+from typing import Any, Final, NamedTuple
+
+from graphql import ExecutionResult, OperationType, create_source_event_stream, located_error
+
+from feed.reader import Event
+from feed.subscription import Place
+from graph.api.subscriptions import Following
+from graph.api.types.user_event import UserEvent, encode_cursor
+from graph.execution.executor import Execution, Operation, formatted, rejected
+from graph.protocol.errors import Refused
+from graph.protocol.json import dump
+from graph.streaming.chunks import Results, portions
+from graph.streaming.fanout import Groups, Write
+
+# How much is kept for the other subscribers who ask the same, and for how many seconds: a result
+# has users "as they are now", so that it must not be much older than its delivery.
+_BATCHES: Final = 100
+_SHARED_SECONDS: Final = 1.0
+MAX_MESSAGE: Final = 32 * 1024 * 1024  # bytes of one answer over a socket or as an event
+_SLICE: Final = 32  # events that are executed before others have a turn
+
+
+class _Shared(NamedTuple):
+    """Results that are being made for every subscriber who asks the same."""
+
+    results: "asyncio.Task[list[Results]]"
+    since: float
+
+
+class Live:
+    """Gives results as they come; of subscribers that ask the same, one executes for all."""
+
+    def __init__(self, execution: Execution, clock: Callable[[], float] = time.monotonic) -> None:
+        self._execution = execution
+        self._clock = clock
+        self._groups = Groups()
+
+    async def results(
+        self, operation: Operation, write: Write | None = None
+    ) -> AsyncGenerator[Results, None]:
+        """Give the results, those of one moment together; raise Refused where there are none.
+
+        Who can `write` without waiting is written to for as long as what is written is taken, and
+        given here only what was not.
+        """
+        if operation.type is not OperationType.SUBSCRIPTION:
+            yield Results([_one_message(await self._execution.run(operation))])
+            return
+        following = await self._following(operation)
+        asked = _key(operation)
+        make = partial(self._results_of, asked, operation)
+        if write:
+            following.meanwhile = partial(self._groups.accompany, asked, make, write)
+        try:
+            async with aclosing(aiter(following)) as batches:
+                async for events in batches:
+                    sent = events[0].id - 1
+                    for results in await make(following.place, events):
+                        if following.place.is_outdated:  # what is left may have been erased
+                            following.place.rewind(sent)
+                            break
+                        yield results
+                        sent = results.ids[-1]
+        except Refused:
+            raise
+        except Exception as error:
+            raise rejected(operation.context, located_error(error, path=[])) from error
+
+    async def _following(self, operation: Operation) -> Following:
+        found: Any = create_source_event_stream(self._execution.executor(operation))
+        source = await found if isawaitable(found) else found
+        if isinstance(source, ExecutionResult):
+            raise rejected(operation.context, *(source.errors or ()))
+        assert isinstance(source, Following)  # as every field of Subscription gives it
+        return source
+
+    async def _results_of(
+        self, asked: bytes, operation: Operation, place: Place, events: Sequence[Event]
+    ) -> list[Results]:
+        """Execute for these events, once for all callers with the same rights who ask the same.
+
+        A replay is executed for its subscriber alone: another's result may have values that were
+        erased since.
+        """
+        if place.is_replaying:
+            return await self._make(operation, events)
+        kept, now = operation.context.feed.derived, self._clock()
+        key = (asked, tuple([event.id for event in events]))
+        shared: _Shared | None = kept.get(key)
+        if shared is None or now - shared.since > _SHARED_SECONDS:
+            shared = _Shared(asyncio.create_task(self._make(operation, events)), now)
+            kept[key] = shared
+            if len(kept) > _BATCHES:
+                del kept[next(iter(kept))]
+        return (
+            shared.results.result()
+            if shared.results.done()
+            else await asyncio.shield(shared.results)
+        )
+
+    async def _make(self, operation: Operation, events: Sequence[Event]) -> list[Results]:
+        texts = []
+        for n, event in enumerate(events, 1):
+            result = await self._execution.execute(operation, UserEvent.of(event))
+            texts.append(formatted(result, operation.context))
+            if n % _SLICE == 0:
+                await asyncio.sleep(0)
+        cursors = [encode_cursor(event) for event in events]
+        return list(portions(texts, [event.id for event in events], cursors))
+
+
+def _one_message(parts: Sequence[bytes]) -> bytes:
+    if len(parts) == 1:
+        return parts[0]
+    if sum(map(len, parts)) > MAX_MESSAGE:
+        message = f"The answer has more than {MAX_MESSAGE} bytes, as much as a message can have. "
+        raise Refused("TOO_EXPENSIVE", message + "Ask for less, or by POST.")
+    return b"".join(parts)
+
+
+def _key(operation: Operation) -> bytes:
+    """Give what has to be the same for two subscribers to be given the same.
+
+    All of the caller that results depend on; until when they may is asked of each by themselves.
+    """
+    caller, request = operation.context.caller, operation.request
+    who = [caller.actor.kind, caller.actor.id, sorted(caller.scopes), caller.user_id]
+    asked = [request.query, request.document_id, request.variables, request.operation_name]
+    return dump([*who, *asked])

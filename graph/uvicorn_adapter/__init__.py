@@ -1,0 +1,1 @@
+"""Extends uvicorn's protocols; the only package that uses its internals."""

@@ -1,0 +1,370 @@
+"""GraphQL over WebSocket: the protocol graphql-transport-ws.
+
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md has the messages and close codes.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import AbstractContextManager, ExitStack, aclosing, nullcontext, suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+from graphql import OperationType
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from graph.api.context import Context
+from graph.api.errors import fault
+from graph.auth.guard import UNAUTHORIZED, Gate, token_of
+from graph.execution.executor import Execution
+from graph.http.origins import Origins
+from graph.limits.client_network import client_network
+from graph.limits.throttle import Throttle
+from graph.protocol.errors import BadRequest, Refused
+from graph.protocol.json import dump, read_json
+from graph.protocol.request import Request
+from graph.shutdown import Shutdown, shutting_down
+from graph.streaming.chunks import Results
+from graph.streaming.streams import Live
+from graph.uvicorn_adapter.websocket import (
+    FAREWELL_SECONDS,
+    FRAMES,
+    LINGER_SECONDS,
+    WebSocketProtocol,
+)
+
+PROTOCOL: Final = "graphql-transport-ws"
+_MAX_REASON: Final = 123  # bytes
+# What a server raises where the other side has closed the socket meanwhile.
+_GONE: Final = (WebSocketDisconnect, OSError, RuntimeError)
+
+
+class Close(IntEnum):
+    """Why a socket is closed; below 4000 by RFC 6455, where a client is to come back."""
+
+    INTERNAL_ERROR = 1011
+    RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_REQUEST = 4400
+    UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
+    NO_SUCH_PROTOCOL = 4406
+    INIT_TIMEOUT = 4408
+    ID_IN_USE = 4409
+    TOO_MANY_INITS = 4429
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds to wait for connection_init and until a message is taken; operations of a socket."""
+
+    init_seconds: float
+    send_seconds: float
+    operations: int
+
+
+class _Closed(Exception):
+    """The socket is to be closed, with a code and a reason."""
+
+    def __init__(self, code: Close, reason: str) -> None:
+        self.code = code
+        # In a control frame, and UTF-8 without halves of surrogate pairs (RFC 6455 5.5.1).
+        self.reason = reason.encode(errors="replace")[:_MAX_REASON].decode(errors="ignore")
+
+
+class _Gone(Exception):
+    """The other side has closed the socket."""
+
+
+class Sockets:
+    """All sockets of this process, as an ASGI application."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        origins: Origins,
+        throttle: Throttle,
+        execution: Execution,
+        live: Live,
+        limits: Limits,
+        shutdown: Shutdown,
+    ) -> None:
+        self.gate = gate
+        self.throttle = throttle
+        self.execution = execution
+        self.live = live
+        self.limits = limits
+        self.shutdown = shutdown
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        websocket = WebSocket(scope, receive, send)
+        try:
+            self._origins.check(websocket.headers)
+        except Refused:
+            await websocket.close()  # which is HTTP's 403, before the handshake
+            return
+        if PROTOCOL not in websocket.scope["subprotocols"]:
+            await websocket.accept()
+            await websocket.close(Close.NO_SUCH_PROTOCOL, f"Subprotocol has to be {PROTOCOL}")
+            return
+        await websocket.accept(PROTOCOL)
+        with ExitStack() as counted:
+            await _Socket(self, websocket, counted).serve()
+
+
+class _Socket:
+    def __init__(self, sockets: Sockets, websocket: WebSocket, counted: ExitStack) -> None:
+        self.sockets = sockets
+        self.live = sockets.live
+        self.limits = sockets.limits
+        self.websocket = websocket
+        self.counted = counted
+        self.unknown = ExitStack()  # left when it says whose it is
+        self.address = client_network(websocket.scope)
+        extensions = websocket.scope.get("extensions", {})
+        self.protocol: WebSocketProtocol | None = extensions.get(FRAMES)
+        if self.protocol:
+            self.protocol.stays_open = True
+        self.context: Context | None = None  # until the caller is known
+        self.watch: asyncio.Task[None] | None = None
+        self.operations: dict[str, asyncio.Task[None]] = {}
+        self.closing: asyncio.Future[_Closed] = asyncio.get_running_loop().create_future()
+
+    async def serve(self) -> None:
+        """Take messages until somebody closes the socket."""
+        reader = asyncio.create_task(self._read())
+        timer = asyncio.get_running_loop().call_later(self.limits.init_seconds, self._too_late)
+        try:
+            ends: set[asyncio.Future[Any]] = {reader, self.closing}
+            with self.sockets.shutdown.announced_to(self._close_when_done):
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            tasks = [reader, *self.operations.values(), *([self.watch] if self.watch else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if self.closing.done():
+            closed = self.closing.result()
+            if self.protocol:
+                # Nothing was sent that a stranger could be behind with.
+                seconds = FAREWELL_SECONDS if self.context else LINGER_SECONDS
+                self.protocol.close_behind(closed.code, closed.reason, seconds)
+                return
+            # A consumer that takes nothing does not take this either.
+            with suppress(TimeoutError, *_GONE):
+                async with asyncio.timeout(self.limits.send_seconds):
+                    await self.websocket.close(closed.code, closed.reason)
+
+    def close(self, code: Close, reason: str) -> None:
+        if not self.closing.done():
+            self.closing.set_result(_Closed(code, reason))
+
+    def _close_when_done(self) -> None:
+        """Close the socket of a server that stops, once all operations are answered."""
+        if self.sockets.shutdown.has_begun and not self.operations:
+            self.close(Close.RESTART, "Service restart: come back with your last cursor")
+
+    def _too_late(self) -> None:
+        if self.context is None:
+            self.close(Close.INIT_TIMEOUT, "Connection initialisation timeout")
+
+    def _make_room(self) -> None:
+        self.close(Close.INIT_TIMEOUT, "Too many sockets wait: initialise the connection at once")
+
+    async def _read(self) -> None:
+        try:
+            with self.unknown:
+                waiting = self.sockets.throttle.waiting(self.address, self._make_room)
+                self.unknown.enter_context(waiting)
+                while self.context is None:
+                    if not await self._next():
+                        return
+            while await self._next():
+                pass
+        except _Closed as closed:
+            self.close(closed.code, closed.reason)
+        except _Gone:
+            return  # while it was answered
+        except Exception as error:  # noqa: BLE001 - each socket is closed with a code
+            refused = fault(error)  # or it is one too many
+            self.close(_code_of(refused), refused.message)
+
+    async def _next(self) -> bool:
+        """Take one message; tell whether there can be another."""
+        try:
+            message = await self.websocket.receive()
+        except _GONE:
+            return False
+        if message["type"] == "websocket.disconnect":
+            return False
+        await self._handle(_message(message.get("text")))
+        return True
+
+    async def _handle(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"type": "connection_init"}:
+                await self._init(message.get("payload"))
+            case {"type": "ping"}:
+                payload = {"payload": message["payload"]} if "payload" in message else {}
+                await self._send(dump({"type": "pong"} | payload))
+            case {"type": "pong"}:
+                pass
+            case {"type": "subscribe", "id": str(id_), "payload": payload} if id_:
+                await self._subscribe(id_, payload)
+            case {"type": "complete", "id": str(id_)}:
+                if task := self.operations.pop(id_, None):
+                    task.cancel()
+                    self._close_when_done()
+            case _:
+                raise _Closed(Close.BAD_REQUEST, "Invalid message")
+
+    async def _init(self, payload: object) -> None:
+        if self.context is not None:
+            raise _Closed(Close.TOO_MANY_INITS, "Too many initialisation requests")
+        if not isinstance(payload, dict | None):
+            raise _Closed(Close.BAD_REQUEST, "The payload has to be an object")
+        self.unknown.close()
+        try:
+            token = token_of(self.websocket.headers, payload)
+            with self._checking(token):
+                context = await self.sockets.gate.context(self.websocket.scope, token)
+        except Refused as refused:
+            raise _Closed(_code_of(refused), refused.message) from None
+        self.counted.enter_context(self.sockets.throttle.connected(context.throttled_as))
+        self.context = context
+        if context.token is not None:
+            self.watch = asyncio.create_task(self._watch(context))
+        await self._send(b'{"type":"connection_ack"}')
+
+    def _checking(self, token: str | None) -> AbstractContextManager[None]:
+        """Bound the checks that run for an address; known credentials do not wait behind others."""
+        if self.sockets.gate.knows(self.websocket.scope, token):
+            return nullcontext()
+        return self.sockets.throttle.connected(f"{self.address} not known yet")
+
+    async def _watch(self, context: Context) -> None:
+        """End every operation, and then the socket, when its caller is let in no more."""
+        refused = await self.sockets.gate.ended(self.websocket.scope, context)
+        for id_, task in list(self.operations.items()):
+            task.cancel()
+            with suppress(_Closed, _Gone):
+                await self._send(dump({"id": id_, "type": "error", "payload": refused.errors}))
+        self.close(Close.UNAUTHORIZED, "Unauthorized: come back with a new token")
+
+    async def _subscribe(self, id_: str, payload: object) -> None:
+        if self.context is None:
+            raise _Closed(Close.UNAUTHORIZED, "Unauthorized")
+        if id_ in self.operations:
+            raise _Closed(Close.ID_IN_USE, f"Subscriber for {id_[:60]} already exists")
+        try:
+            request = Request.of(payload)
+        except BadRequest as error:
+            raise _Closed(Close.BAD_REQUEST, error.message) from None
+        if self.sockets.shutdown.has_begun:
+            errors = shutting_down().errors
+            await self._send(dump({"id": id_, "type": "error", "payload": errors}))
+            return
+        if len(self.operations) >= self.limits.operations:
+            message = f"A socket can have {self.limits.operations} operations at once."
+            told = Refused("TOO_MANY_OPERATIONS", message).errors
+            await self._send(dump({"id": id_, "type": "error", "payload": told}))
+            return
+        self.operations[id_] = asyncio.create_task(self._run(id_, request, self.context))
+
+    async def _run(self, id_: str, request: Request, known: Context) -> None:
+        """Send the results of one operation; however it ends, the socket goes on."""
+        quoted = dump(id_)
+        before = b'{"id":%b,"type":"next","payload":' % quoted
+        last = b'{"id":%b,"type":"complete"}' % quoted
+        try:
+            with self.sockets.shutdown.interruptible():
+                if not await self._execute(id_, request, known, before):
+                    last = b""
+        except (_Closed, _Gone):
+            return
+        except Exception as error:  # noqa: BLE001 - each operation ends with a message
+            errors = fault(error, known.request_id).errors
+            last = dump({"id": id_, "type": "error", "payload": errors})
+        # The id is free before the client can hear of it.
+        if self.operations.get(id_) is asyncio.current_task():
+            del self.operations[id_]
+            if last:
+                with suppress(_Closed, _Gone):
+                    await self._send(last)
+            self._close_when_done()
+
+    async def _execute(self, id_: str, request: Request, known: Context, before: bytes) -> bool:
+        """Send all results. Return False for a subscription that goes on after a restart."""
+        context = await self.sockets.gate.still(self.websocket.scope, known)
+        self.sockets.throttle.admit(context.throttled_as)
+        operation = await self.sockets.execution.prepare(request, context)
+        write = partial(self._write, id_, asyncio.current_task(), before)
+        coming = self.live.results(operation, write if self.protocol else None)
+        subscribes = operation.type is OperationType.SUBSCRIPTION
+        try:
+            async with aclosing(coming):
+                async for results in coming:
+                    await self._send_results(before, results)
+        except asyncio.CancelledError:
+            if not (subscribes and self.sockets.shutdown.is_over):
+                raise
+        return not (subscribes and context.feed.stopping)
+
+    async def _send_results(self, before: bytes, results: Results) -> None:
+        if self.protocol is None:
+            for text in results.texts:
+                await self._send(before + text + b"}")
+            return
+        frames = results.frames(before, b"}")
+        try:
+            while not self.protocol.write_frames(frames):
+                await self._in_time(self.protocol.caught_up())
+        except _GONE:
+            raise _Gone from None
+
+    def _write(
+        self, id_: str, task: asyncio.Task[None] | None, before: bytes, results: Results
+    ) -> bool:
+        """Write to who is not behind, on behalf of an operation that still runs; tell whether."""
+        if self.protocol is None or self.operations.get(id_) is not task:
+            return False
+        try:
+            return self.protocol.write_frames(results.frames(before, b"}"))
+        except _GONE:
+            return False  # which the operation will see
+
+    async def _send(self, message: bytes) -> None:
+        await self._in_time(self.websocket.send_text(message.decode()))
+
+    async def _in_time(self, sending: Awaitable[None]) -> None:
+        try:
+            async with asyncio.timeout(self.limits.send_seconds):
+                await sending
+        except TimeoutError:
+            reason = "Too slow: come back with your last cursor"
+            self.close(Close.TRY_AGAIN_LATER, reason)
+            raise _Closed(Close.TRY_AGAIN_LATER, reason) from None
+        except _GONE:
+            raise _Gone from None
+
+
+def _code_of(refused: Refused) -> Close:
+    if refused.status == UNAUTHORIZED:
+        return Close.FORBIDDEN
+    is_fault = refused.status == HTTPStatus.INTERNAL_SERVER_ERROR
+    return Close.INTERNAL_ERROR if is_fault else Close.TRY_AGAIN_LATER
+
+
+def _message(text: str | None) -> dict[str, Any]:
+    try:
+        message = None if text is None else read_json(text.encode("utf-8", "surrogatepass"))
+    except BadRequest:
+        message = None
+    if not isinstance(message, dict):
+        raise _Closed(Close.BAD_REQUEST, "A message is a JSON object, as text")
+    return message

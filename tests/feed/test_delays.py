@@ -1,0 +1,184 @@
+"""Transactions that are left open: they hold back the feed until somebody ends them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from db import migrations
+from db.engine import Database
+from feed import delays
+from feed.delays import DelayLog
+from tests.conftest import opened
+from tests.feed.test_feed import Follower, creation, eventually, feeding, started, write
+from tests.support.process import run, serving_process, visiting
+from tests.support.sockets import stream
+
+on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+ADD = "mutation ($n: String!) { createUser(input: {username: $n, email: $n}) { user { id } } }"
+INSERT = """INSERT INTO user_events (user_id, type, at, actor_kind, changes, version_after)
+  SELECT id, 'UPDATED', now(), 'system', '[]', 99 FROM users LIMIT 1"""
+
+
+@asynccontextmanager
+async def left_open(database_url: str, name: str = "psql") -> AsyncIterator[asyncpg.Connection]:
+    """Another program inserts an event and does no more."""
+    connection = await asyncpg.connect(
+        database_url, server_settings={"application_name": name}, timeout=20
+    )
+    try:
+        await connection.execute("BEGIN")
+        await connection.execute(INSERT)
+        yield connection
+    finally:
+        connection.terminate()
+
+
+class Held:
+    """A database whose transactions are described by their names."""
+
+    async def describe_event_writers(self, names: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        return [{"pid": name} for name in sorted(names)]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def log() -> Iterator[list[Any]]:
+    with capture_logs() as logs:
+        yield logs
+
+
+async def test_a_delay_is_logged_once_then_sparsely_and_when_it_is_over(log: list[Any]) -> None:
+    clock, held, said = Clock(), Held(), []
+    watch = DelayLog(held, clock)  # type: ignore[arg-type]
+    for tenths in range(1_300):
+        clock.now = 1_000 + tenths / 10
+        await watch.hold({"a", "b"})
+    clock.now = 1_200
+    watch.end()
+    watch.end()
+    said = [(entry["log_level"], entry["event"], entry["seconds"]) for entry in log]
+    held_back = "an open transaction holds back the feed"
+    assert said == [
+        ("warning", held_back, 3.0),
+        ("warning", held_back, 63.0),
+        ("warning", held_back, 123.0),
+        ("info", "the feed is no longer held back", 200.0),
+    ]
+    assert log[0]["transactions"] == [{"pid": "a"}, {"pid": "b"}]
+
+
+async def test_a_short_delay_is_not_logged(log: list[Any]) -> None:
+    clock, held = Clock(), Held()
+    watch = DelayLog(held, clock)  # type: ignore[arg-type]
+    for _ in range(100):  # one after the other, and never the same for long
+        await watch.hold({"a"})
+        clock.now += 2.9
+        watch.end()
+    assert log == []
+
+
+@on_postgres
+async def test_the_log_names_the_process_that_holds_back_the_feed(
+    database_url: str, log: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delays, "_FIRST_SECONDS", 0.0)
+    async with opened(database_url) as database, feeding(database) as feed:
+        follower = Follower(feed)
+        await started(feed, database, follower)
+        async with left_open(database_url, "nightly import") as other:
+            pid = other.get_server_pid()
+            await write(database, creation("bob"))
+            feed.wake()
+            await eventually(lambda: bool(log))
+            [held] = log
+            [transaction] = held["transactions"]
+            assert transaction.pop("seconds") >= 0
+            assert transaction == {
+                "pid": pid,
+                "application_name": "nightly import",
+                "state": "idle in transaction",
+            }
+            assert "INSERT" not in str(held)
+            await other.execute("ROLLBACK")
+        feed.wake()
+        await follower.until(max(follower.ids) + 2)
+        assert [entry["event"] for entry in log] == [
+            "an open transaction holds back the feed",
+            "the feed is no longer held back",
+        ]
+
+
+@on_postgres
+async def test_the_database_ends_what_another_program_leaves_open(database_url: str) -> None:
+    async with opened(database_url) as database, feeding(database) as feed:
+        assert await migrations.limit_idle_transactions(database, 1)
+        follower = Follower(feed)
+        await started(feed, database, follower)
+        async with left_open(database_url) as other:
+            await write(database, creation("bob"))
+            feed.wake()
+            await follower.until(max(follower.ids) + 2)
+            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+                await other.execute("COMMIT")
+
+
+@on_postgres
+async def test_a_process_that_follows_is_held_back_no_longer_than_the_limit(
+    database_url: str,
+) -> None:
+    settings: dict[str, Any] = {
+        "ROSTER_DATABASE_URL": database_url,
+        "ROSTER_IDLE_TRANSACTION_TIMEOUT": "1",
+    }
+    code, output = await run("migrate", **settings)
+    assert code == 0, output
+    async with serving_process(**settings) as (_, url), visiting(url) as http:
+
+        async def ask(query: str, **variables: Any) -> Any:
+            answer = await http.post("/graphql", json={"query": query, "variables": variables})
+            return answer.json()["data"]
+
+        await ask(ADD, n="ada@example.com")
+        page = await ask("{ userEvents(last: 1) { pageInfo { endCursor } } }")
+        last = page["userEvents"]["pageInfo"]["endCursor"]
+        async with stream(url, after=last) as lines, left_open(database_url):
+            assert (await ask(ADD, n="bob@example.com"))["createUser"]["user"]
+            async with asyncio.timeout(60):
+                while "CREATED" not in await anext(lines):
+                    pass
+
+
+@on_postgres
+async def test_a_transaction_of_roster_s_own_that_is_left_open_is_ended(database_url: str) -> None:
+    """As where its process is frozen: others go on, and it is told so when it comes back."""
+    async with (
+        opened(database_url) as database,
+        opened(database_url, idle_transaction_timeout=0.5) as frozen,
+        feeding(database) as feed,
+    ):
+        follower = Follower(feed)
+        await started(feed, database, follower)
+        with pytest.raises(Exception, match="connection") as caught:
+            await leave_open(frozen, database, follower, feed)
+        assert not isinstance(caught.value, TimeoutError)
+        await write(frozen, creation("cleo"))  # which connects again
+
+
+async def leave_open(frozen: Database, database: Database, follower: Follower, feed: Any) -> None:
+    async with frozen.session() as session, frozen.transaction(session):
+        await (await session.connection()).exec_driver_sql(INSERT)
+        await write(database, creation("bob"))
+        feed.wake()
+        await follower.until(max(follower.ids) + 2)

@@ -1,0 +1,441 @@
+"""The feed as a process sees it: no event twice, none left out, whatever writers do meanwhile."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from operator import ge, gt, le, lt
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import event, select, text
+
+from db.engine import Database
+from db.filters import EventFilter
+from db.models import ActorKind, UserEvent, UserEventType
+from feed import feed as feeds
+from feed import reader, subscription
+from feed.anchors import Anchor
+from feed.feed import Feed
+from feed.reader import EVERYTHING
+from feed.watermark import Settling
+from tests.conftest import opened
+from users.commands import Create, Transition, Update
+from users.lifecycle import UserAction
+from users.policy import EVERY_SCOPE, Caller
+from users.recorder import Actor
+from users.service import UserService
+
+ANA = Caller(Actor(ActorKind.USER, id="ana"), EVERY_SCOPE)
+
+
+def creation(name: str) -> Create:
+    return Create(fields={"username": name, "email": f"{name}@example.com"})
+
+
+async def write(database: Database, *operations: Any, caller: Caller = ANA) -> None:
+    async with database.session() as session, database.transaction(session):
+        await UserService(session, caller).carry_out(operations)
+
+
+@asynccontextmanager
+async def feeding(database: Database) -> AsyncIterator[Feed]:
+    feed = Feed(database)
+    try:
+        yield feed
+    finally:
+        await feed.close()
+
+
+class Follower:
+    """Follows in the background, and keeps what it was given."""
+
+    def __init__(
+        self, feed: Feed, after: Anchor | int | None = None, filter: EventFilter = EVERYTHING
+    ) -> None:
+        self.ids: list[int] = []
+        self._came = asyncio.Condition()
+        self.task = asyncio.create_task(self._follow(feed, after, filter))
+
+    async def _follow(self, feed: Feed, after: Anchor | int | None, filter: EventFilter) -> None:
+        async for rows in feed.follow(after, filter):
+            assert rows
+            async with self._came:
+                self.ids += [row.id for row in rows]
+                self._came.notify_all()
+
+    async def until(self, last: int) -> list[int]:
+        """Give all ids, once this one has come."""
+        async with asyncio.timeout(60), self._came:
+            await self._came.wait_for(lambda: last in self.ids)
+        return self.ids
+
+    async def stop(self) -> list[int]:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        return self.ids
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0.001)
+
+
+async def committed(database: Database) -> list[int]:
+    async with database.session() as session:
+        return list(await session.scalars(select(UserEvent.id).order_by(UserEvent.id)))
+
+
+def pages_read(database: Database) -> list[str]:
+    """Note the statements that read whole events, from here on."""
+    read: list[str] = []
+
+    @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("SELECT user_events.") and "user_events.changes" in statement:
+            read.append(statement)
+
+    return read
+
+
+async def started(feed: Feed, database: Database, *followers: Follower) -> None:
+    """See that followers from now on have begun, by events that are for nothing else."""
+    async with asyncio.timeout(60):
+        while not all(follower.ids for follower in followers):
+            await write(database, creation(f"starter-{uuid4()}"))
+            feed.wake()
+            await asyncio.sleep(0.01)  # in which they are given it, or the next one
+    last = (await committed(database))[-1]
+    for follower in followers:
+        await follower.until(last)
+
+
+async def test_what_was_is_replayed_and_what_comes_follows_without_a_seam(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "PAGE", 3)
+    await write(database, *(creation(f"user{n}") for n in range(10)))
+    async with feeding(database) as feed:
+        followers = {after: Follower(feed, after) for after in (0, 4, 10, 12)}
+        for n in range(10, 20):
+            await write(database, creation(f"user{n}"))
+            feed.wake()
+        for after, follower in followers.items():
+            assert await follower.until(20) == list(range(after + 1, 21))
+
+
+async def test_from_now_on_is_not_before(database: Database) -> None:
+    await write(database, creation("ada"))
+    async with feeding(database) as feed:
+        follower = Follower(feed)
+        await started(feed, database, follower)
+        assert 1 not in follower.ids
+
+
+async def test_who_falls_behind_what_is_kept_reads_the_table(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription, "KEPT", 5)
+    monkeypatch.setattr(reader, "PAGE", 4)
+    await write(database, creation("ada"))
+    async with feeding(database) as feed:
+        slow = feed.follow(0, EVERYTHING)
+        ids = [row.id for row in await anext(slow)]
+        quick = Follower(feed, 0)
+        for n in range(30):
+            await write(database, creation(f"user{n}"))
+            feed.wake()
+            if n % 7 == 0:
+                await quick.until(n + 2)
+                if ids[-1] < n + 2:
+                    ids += [row.id for row in await anext(slow)]
+        await quick.until(31)
+        while ids[-1] < 31:
+            ids += [row.id for row in await anext(slow)]
+        await slow.aclose()
+        assert ids == quick.ids == list(range(1, 32))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"user_ids": (2, 3)},
+        {"user_ids": ()},
+        {"types": (UserEventType.UPDATED,)},
+        {"types": (UserEventType.CREATED, UserEventType.DELETED), "user_ids": (1,)},
+        {"actor_ids": ("bob",)},
+        {"at": [(ge, "third")]},
+        {"at": [(gt, "third"), (le, "sixth")]},
+        {"at": [(lt, "third")], "actor_ids": ("ana",)},
+    ],
+)
+async def test_a_filter_is_the_same_in_the_table_and_in_memory(
+    database: Database, wanted: dict[str, Any]
+) -> None:
+    start = datetime(2026, 1, 31, tzinfo=UTC)
+    moments = {"third": start + timedelta(hours=2), "sixth": start + timedelta(hours=5)}
+    given = {"at": tuple((holds, moments[name]) for holds, name in wanted.get("at", []))}
+    asked = EventFilter(**wanted | given)
+
+    async def live_a_life(hours: int, *operations: Any) -> None:
+        for number, operation in enumerate(operations):
+            at = start + timedelta(hours=hours + number)
+            async with database.session() as session, database.transaction(session):
+                caller = ANA if number % 2 else replace(ANA, actor=replace(ANA.actor, id="bob"))
+                service = UserService(session, caller, clock=lambda at=at: at)  # type: ignore[misc]
+                await service.carry_out([operation])
+
+    life = (
+        creation("ada"),
+        creation("bob"),
+        creation("cleo"),
+        Update(user_id=1, fields={"display_name": "A"}),
+        Update(user_id=2, fields={"display_name": "B"}),
+        Transition(action=UserAction.DELETE, user_id=1),
+        Transition(action=UserAction.DELETE, user_id=3),
+    )
+    async with feeding(database) as feed:
+        live = Follower(feed, 0, asked)
+        await live_a_life(0, *life)
+        feed.wake()
+        await Follower(feed, 0).until(7)
+        async with database.session() as session:
+            statement = select(UserEvent.id).where(asked.where(), *asked.when())
+            expected = list(await session.scalars(statement.order_by(UserEvent.id)))
+        later = Follower(feed, 0, asked)
+        for follower in (live, later):
+            if expected:
+                await follower.until(expected[-1])
+            assert await follower.stop() == expected
+
+
+async def test_one_change_is_read_once_however_many_follow(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = pages_read(database)
+
+    async with feeding(database) as feed:
+        followers = [Follower(feed) for _ in range(200)]
+        await started(feed, database, *followers)
+        # SQLite's poll is quicker than what is to be counted.
+        monkeypatch.setattr(feeds, "_POLL_SECONDS", {True: 3600.0, False: 3600.0})
+        feed.wake()
+        await started(feed, database, *followers)
+        pool: Any = database.engine.pool
+        await eventually(lambda: pool.checkedout() == 0)  # the one that reads for all is back
+        read.clear()
+        await write(database, creation("ada"))
+        feed.wake()
+        last = (await committed(database))[-1]
+        for follower in followers:
+            await follower.until(last)
+        assert 1 <= len(read) <= 3  # when it was woken, and perhaps by the poll around it
+
+
+async def test_nothing_is_read_while_nobody_follows(database: Database) -> None:
+    async with feeding(database) as feed:
+        follower = Follower(feed)
+        await started(feed, database, follower)
+        await follower.stop()
+        assert feed._tasks == []  # noqa: SLF001 - that there is none is what is to be shown
+        again = Follower(feed)
+        await started(feed, database, again)
+
+
+# PostgreSQL alone: SQLite has one writer at a time, and its events are in the order of commits.
+overlapping = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+
+
+class Writer:
+    """A transaction that stays open until it is told how to end."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self.database = database
+        self.name = name
+        self.stack = AsyncExitStack()
+
+    async def begin(self, events: int) -> None:
+        session = await self.stack.enter_async_context(self.database.session())
+        await self.stack.enter_async_context(self.database.transaction(session))
+        names = [f"{self.name}x{n}" for n in range(events)]
+        await UserService(session, ANA).carry_out([creation(name) for name in names])
+
+    async def end(self, *, commit: bool) -> None:
+        if commit:
+            await self.stack.aclose()
+            return
+        error = ZeroDivisionError()
+        await self.stack.__aexit__(ZeroDivisionError, error, None)
+
+
+@overlapping
+@pytest.mark.parametrize("seed", range(5))
+async def test_transactions_that_end_in_any_order(database_url: str, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - the same order on every run
+    async with opened(database_url, pool_size=20) as database, feeding(database) as feed:
+        followers = [Follower(feed, 0) for _ in range(3)]
+        running: list[Writer] = []
+        begun = 0
+        while begun < 60 or running:
+            if begun < 60 and len(running) < 8 and chance.random() < 0.6:
+                writer = Writer(database, f"w{seed}n{begun}")
+                await writer.begin(chance.randint(1, 3))
+                running.append(writer)
+                begun += 1
+            elif running:
+                await running.pop(chance.randrange(len(running))).end(commit=chance.random() < 0.7)
+                feed.wake()
+            if chance.random() < 0.1:  # somebody comes in the middle, from the last they have had
+                before = followers.pop(0)
+                ids = list(await before.stop())
+                again = Follower(feed, ids[-1] if ids else 0)
+                again.ids[:] = ids
+                followers.append(again)
+        expected = await committed(database)
+        assert expected != list(range(1, len(expected) + 1))  # some were rolled back
+        for follower in followers:
+            assert await follower.until(expected[-1]) == expected
+
+
+@overlapping
+async def test_an_open_transaction_delays_the_feed_and_holes_nothing(database_url: str) -> None:
+    async with opened(database_url) as database, feeding(database) as feed:
+        follower = Follower(feed)
+        await started(feed, database, follower)
+        held = Writer(database, "held")
+        await held.begin(2)
+        for n in range(5):
+            await write(database, creation(f"user{n}"))
+            feed.wake()
+        late = Follower(feed)  # from now on: not the five that are there already
+        listed = await feed.horizon()
+        assert listed == follower.ids[-1]
+        other = Feed(database)  # a process that starts now
+        try:
+            assert await other.settle() == listed
+            await held.end(commit=True)
+            feed.wake()
+            expected = [i for i in await committed(database) if i >= follower.ids[0]]
+            assert await follower.until(expected[-1]) == expected
+            assert await feed.horizon() == await other.settle() == expected[-1]
+            await write(database, creation("last"))
+            feed.wake()
+            expected = await committed(database)
+            held_back = [listed + 1, listed + 2]
+            last = expected[-1]
+            # The second, if it had not begun yet when the transaction ended.
+            assert await late.until(last) in ([*held_back, last], [last])
+        finally:
+            await other.close()
+
+
+@overlapping
+async def test_what_is_rolled_back_holds_nobody_up(database_url: str) -> None:
+    async with opened(database_url) as database, feeding(database) as feed:
+        follower = Follower(feed, 0)
+        held = Writer(database, "held")
+        await held.begin(3)
+        await write(database, creation("ada"))
+        feed.wake()
+        assert await feed.settle() == 0
+        other = Writer(database, "other")  # which began after the gap was seen
+        await other.begin(1)
+        await held.end(commit=False)
+        assert await follower.until(4) == [4]
+        await other.end(commit=True)
+        assert await follower.until(5) == [4, 5]
+
+
+@overlapping
+async def test_it_goes_on_after_every_connection_was_cut(database_url: str) -> None:
+    async with (
+        opened(database_url) as database,
+        opened(database_url) as administrator,
+        feeding(database) as feed,
+    ):
+        follower = Follower(feed, 0)
+        await write(database, creation("ada"))
+        feed.wake()
+        await follower.until(1)
+        async with administrator.engine.connect() as connection:
+            await connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+        await write(administrator, creation("bob"))
+        await administrator.notify()
+        assert await follower.until(2) == [1, 2]
+
+
+@overlapping
+async def test_another_process_is_heard(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "_POLL_SECONDS", {False: 3600.0})
+    async with (
+        opened(database_url) as here,
+        opened(database_url) as there,
+        feeding(here) as feed,
+        feeding(there) as other,
+    ):
+        follower = Follower(feed, 0)
+        await write(here, creation("ada"))
+        feed.wake()
+        await follower.until(1)
+        for n in range(20):
+            await write(there, creation(f"user{n}"))
+            other.wake()
+            await follower.until(n + 2)
+        assert follower.ids == list(range(1, 22))
+
+
+async def test_what_nobody_follows_is_not_gone_through(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "PAGE", 5)
+    async with feeding(database) as feed:
+        assert await feed.settle() == 0
+        await write(database, *(creation(f"user{n}") for n in range(40)))
+        read = pages_read(database)
+
+        assert await feed.settle() == 40
+        assert len(read) == 2  # a page, and what comes after the last: nothing
+        assert await Follower(feed, 3).until(40) == list(range(4, 41))
+
+
+@overlapping
+async def test_a_feed_that_begins_next_to_a_writer_is_not_held_up_without_a_gap(
+    database_url: str,
+) -> None:
+    async with opened(database_url) as database:
+        await write(database, creation("ada"))
+        held = Writer(database, "held")
+        await held.begin(1)
+        settling = Settling(database, *[lambda *_: None] * 4)
+        assert await settling.advance(followed=True) == 1
+        held_up = [settling.is_held_up]
+        await write(database, creation("bob"))
+        assert await settling.advance(followed=True) == 1
+        held_up.append(settling.is_held_up)  # there is a gap now
+        await held.end(commit=True)
+        assert await settling.advance(followed=True) == 3
+        assert [*held_up, settling.is_held_up] == [False, True, False]
+        assert settling.held_seconds == 0
+
+
+async def test_settling_is_shared_by_those_who_ask_at_the_same_time(database: Database) -> None:
+    async with feeding(database) as feed:
+        await feed.settle()
+        await write(database, creation("ada"))
+        read = pages_read(database)
+        assert await asyncio.gather(*(feed.settle() for _ in range(20))) == [1] * 20
+        assert len(read) == 1
+        await write(database, creation("bob"))
+        assert await feed.settle() == 2

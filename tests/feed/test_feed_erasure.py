@@ -1,0 +1,170 @@
+"""What a user's erasure removes is in no replay, and leaves the memory of every process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from db.engine import Database
+from feed import feed as feeds
+from feed import reader
+from feed.feed import Feed
+from feed.reader import EVERYTHING
+from tests.conftest import opened
+from tests.feed.test_feed import Writer, creation, eventually, feeding, overlapping, write
+from users.commands import Erase, Transition, Update
+from users.lifecycle import UserAction
+
+ADA = 1
+NAMES = ("ada", "Ada Lovelace", "left us")
+
+
+async def live_and_leave(database: Database) -> None:
+    """Create Ada (event 1), rename her (2) and delete her with a reason (3)."""
+    named = Update(user_id=ADA, fields={"display_name": "Ada Lovelace"})
+    deleted = Transition(action=UserAction.DELETE, user_id=ADA, reason="left us")
+    await write(database, creation("ada"))
+    await write(database, named)
+    await write(database, deleted)
+
+
+async def erase(database: Database) -> None:
+    await write(database, Erase(user_id=ADA, confirm_username=None, reason="asked"))
+
+
+def disclosed(rows: Sequence[Any]) -> list[str]:
+    """List which of Ada's values are in these events."""
+    return [name for name in NAMES if any(name in str(tuple(row)) for row in rows)]
+
+
+async def first_rows(feed: Feed, after: int, last: int) -> list[Any]:
+    """Follow from a place until an event, and return all rows."""
+    rows: list[Any] = []
+    async with aclosing(feed.follow(after, EVERYTHING)) as coming:
+        async for some in coming:
+            rows += some
+            if rows[-1].id >= last:
+                return rows
+    return rows
+
+
+@pytest.fixture
+async def other(database_url: str) -> AsyncIterator[Database]:
+    """The same database, as another server process has it."""
+    async with opened(database_url) as database:
+        yield database
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes do not hear of each other's events, by poll or by notification."""
+    monkeypatch.setattr(feeds, "_POLL_SECONDS", {True: 3600.0, False: 3600.0})
+    monkeypatch.setattr(Database, "notify", lambda *_: asyncio.sleep(0))
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_a_replay_after_an_erasure_elsewhere_has_none_of_the_values(
+    database: Database, other: Database
+) -> None:
+    async with feeding(database) as feed:
+        live: list[Any] = []
+        following = asyncio.create_task(_collect(feed, live))
+        await eventually(lambda: feed._followers > 0)  # noqa: SLF001 - it follows from here on
+        await feed.settle()
+        await live_and_leave(database)
+        feed.wake()
+        await eventually(lambda: len(live) == 3)
+        assert disclosed(live) == list(NAMES)  # before: so they are in this process's memory
+        await erase(other)
+        replayed = await first_rows(feed, 0, 3)
+        assert [row.id for row in replayed][:3] == [1, 2, 3]
+        assert disclosed(replayed) == []
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+async def _collect(feed: Feed, into: list[Any]) -> None:
+    async for rows in feed.follow(0, EVERYTHING):
+        into += rows
+
+
+async def test_an_erasure_drops_the_buffers_of_every_process(
+    database: Database, other: Database
+) -> None:
+    async with feeding(database) as feed, feeding(other) as elsewhere:
+        live: dict[Feed, list[Any]] = {feed: [], elsewhere: []}
+        tasks = [asyncio.create_task(_collect(one, rows)) for one, rows in live.items()]
+        await eventually(lambda: all(one._tasks for one in live))  # noqa: SLF001 - they follow
+        await live_and_leave(database)
+        feed.wake()
+        await eventually(lambda: all(len(rows) == 3 for rows in live.values()))
+        for one in live:
+            one.derived["made of these events"] = NAMES
+        await erase(database)
+        feed.wake()
+        await eventually(lambda: all(len(rows) == 4 for rows in live.values()))
+        for one in live:
+            buffered = list(one._recent._events)  # noqa: SLF001 - the memory is what is looked at
+            assert [row.id for row in buffered] == [4]
+            assert disclosed(buffered) == []
+            assert one.derived == {}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_follower_that_was_behind_an_erasure_reads_the_rest_from_the_table(
+    database: Database,
+) -> None:
+    async with feeding(database) as feed, feed.following(None, EVERYTHING) as place:
+        await live_and_leave(database)
+        await feed.settle()
+        read = await place.read()
+        assert disclosed(read) == list(NAMES)
+        before = place.is_outdated
+        await erase(database)
+        await feed.settle()
+        assert (before, place.is_outdated) == (False, True)
+        place.rewind(1)  # the first was sent before
+        again = await place.read()
+        assert ([row.id for row in again], disclosed(again)) == ([2, 3, 4], [])
+        assert place.is_replaying
+        assert not place.is_outdated
+
+
+async def test_nothing_is_kept_while_nobody_follows(database: Database) -> None:
+    async with feeding(database) as feed:
+        async with feed.following(None, EVERYTHING) as place:
+            await live_and_leave(database)
+            await feed.settle()
+            assert len(await place.read()) == 3
+        assert list(feed._recent._events) == []  # noqa: SLF001 - the memory is what is looked at
+
+
+@overlapping
+@pytest.mark.parametrize("page", [500, 2])
+async def test_an_erasure_above_an_open_transaction_drops_the_buffers(
+    database_url: str, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "PAGE", page)
+    async with (
+        opened(database_url) as database,
+        feeding(database) as feed,
+        feed.following(None, EVERYTHING) as place,
+    ):
+        await live_and_leave(database)
+        await feed.settle()
+        held = Writer(database, "held")
+        await held.begin(1)
+        for n in range(3):
+            await write(database, creation(f"user{n}"))
+        assert await feed.settle() == 3
+        before = place.is_outdated
+        await place.read()
+        await erase(database)
+        assert await feed.settle() == 3  # the open transaction still holds it up
+        assert (before, place.is_outdated) == (False, True)
+        assert list(feed._recent._events) == []  # noqa: SLF001 - the memory is what is looked at
+        await held.end(commit=True)

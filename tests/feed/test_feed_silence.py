@@ -1,0 +1,115 @@
+"""News between processes after a network has dropped their connections without a word."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from db import notifications, pool, postgres
+from db.engine import Database
+from feed import feed as feeds
+from feed import reader
+from feed.feed import Feed
+from tests.conftest import opened
+from tests.feed.test_feed import Follower, creation, eventually, feeding, write
+from tests.support.proxy import Proxy, proxied
+
+pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def without_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that news comes by a notification, or never."""
+    monkeypatch.setattr(feeds, "_POLL_SECONDS", {False: 3600.0})
+    monkeypatch.setattr(feeds, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(reader, "_READ_SECONDS", 0.5)
+    monkeypatch.setattr(notifications, "_HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(notifications, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(postgres, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(postgres, "_REST_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "_PING_SECONDS", 0.5)
+
+
+@asynccontextmanager
+async def far_and_near(
+    database_url: str,
+) -> AsyncIterator[tuple[Proxy, Database, Feed, Database, Feed]]:
+    """Two processes, the second of which has a proxy before the database."""
+    async with (
+        opened(database_url) as far,
+        feeding(far) as far_feed,
+        proxied(database_url) as (proxy, near_url),
+        opened(near_url) as near,
+        feeding(near) as near_feed,
+    ):
+        yield proxy, far, far_feed, near, near_feed
+
+
+async def tell(database: Database, feed: Feed, follower: Follower, *numbers: int) -> None:
+    """Have a follower hear of each event before the next one is written."""
+    for number in numbers:
+        await write(database, creation(f"user{number}"))
+        feed.wake()
+        await follower.until(number)
+
+
+@pytest.mark.parametrize("kind", ["silence", "pause"])
+async def test_a_process_listens_again_after_silence(database_url: str, kind: str) -> None:
+    async with far_and_near(database_url) as (proxy, far, far_feed, _, near_feed):
+        follower = Follower(near_feed, 0)
+        await tell(far, far_feed, follower, 1, 2)
+        connected = proxy.accepted
+        getattr(proxy, kind)()
+        await write(far, creation("user3"))
+        far_feed.wake()
+        await eventually(lambda: proxy.accepted >= connected + 2)  # it has tried again
+        assert 3 not in follower.ids
+        proxy.restore()
+        await follower.until(3)
+        await tell(far, far_feed, follower, 4, 5, 6)
+        assert follower.ids == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("kind", ["silence", "pause"])
+async def test_a_process_notifies_again_after_silence(database_url: str, kind: str) -> None:
+    """Of what it wrote meanwhile, too, or at least committed."""
+    async with far_and_near(database_url) as (proxy, far, far_feed, near, near_feed):
+        follower = Follower(far_feed, 0)
+        await tell(near, near_feed, follower, 1, 2)
+        getattr(proxy, kind)()
+        await write(far, creation("user3"))
+        near_feed.wake()  # as where the answer to COMMIT was the last that came through
+        await asyncio.sleep(0)
+        connected = proxy.accepted
+        await eventually(lambda: proxy.accepted >= connected + 2)
+        assert 3 not in follower.ids
+        proxy.restore()
+        await follower.until(3)
+        await tell(near, near_feed, follower, 4, 5, 6)
+        assert follower.ids == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_page_that_is_not_answered_is_read_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The feed reads on a connection that was just used, so that no ping precedes."""
+    monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0)
+    async with far_and_near(database_url) as (proxy, far, far_feed, _, near_feed):
+        follower = Follower(near_feed, 0)
+        await tell(far, far_feed, follower, 1)
+        proxy.silence()
+        proxy.restore()
+        await write(far, creation("user2"))
+        near_feed.wake()
+        await follower.until(2)
+
+
+async def test_a_feed_is_closed_in_silence(database_url: str) -> None:
+    async with far_and_near(database_url) as (proxy, far, far_feed, _, near_feed):
+        follower = Follower(near_feed, 0)
+        await tell(far, far_feed, follower, 1)
+        proxy.silence()
+        near_feed.wake()
+        async with asyncio.timeout(30):
+            await near_feed.close()

@@ -1,0 +1,456 @@
+"""The feed of a process after a restore, or a failover that lost commits: no event is skipped."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import structlog
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from db.engine import Database, StandbyError
+from db.statements import EVENTS_BY_ID
+from feed import epochs, reader
+from feed.anchors import Anchor, InvalidAnchor
+from feed.feed import Feed
+from feed.reader import EVERYTHING
+from tests.conftest import opened
+from tests.feed.test_feed import (
+    Follower,
+    Writer,
+    creation,
+    eventually,
+    feeding,
+    overlapping,
+    write,
+)
+from tests.support.history import lose_events
+from users.commands import Erase, Transition
+from users.lifecycle import UserAction
+from users.service import now
+
+
+async def anchor_at(database: Database, id_: int) -> Anchor:
+    [event] = await database.reader.lookup(EVENTS_BY_ID).load([id_])
+    return Anchor.of(event)
+
+
+async def create(database: Database, name: str, count: int) -> None:
+    for n in range(count):
+        await write(database, creation(f"{name}{n}"))
+
+
+async def renew_epoch(database: Database) -> None:
+    async with database.session() as session, database.transaction(session):
+        await epochs.renew(session, now=now(), reason=None)
+
+
+async def ended(follower: Follower) -> list[int]:
+    """Return what a follower was given before it ended because events were lost."""
+    with pytest.raises(InvalidAnchor):
+        await asyncio.wait_for(follower.task, 60)
+    return follower.ids
+
+
+async def read_after(feed: Feed, after: Anchor | int | None, last: int) -> list[int]:
+    follower = Follower(feed, after)
+    try:
+        return list(await follower.until(last))
+    finally:
+        await follower.stop()
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Any:
+    structlog.reset_defaults()
+    with capture_logs() as entries:
+        yield entries
+
+
+@pytest.fixture
+async def other(database_url: str) -> AsyncIterator[Database]:
+    """The same database, as another server process has it."""
+    async with opened(database_url) as database:
+        yield database
+
+
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Feeds read only when the test has them settle."""
+
+    async def rest(_: Feed) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Feed, "_run", rest)
+    monkeypatch.setattr(Feed, "_listen", rest)
+
+
+async def test_a_live_follower_ends_and_a_valid_position_gets_every_new_event(
+    database: Database, logged: list[dict[str, Any]]
+) -> None:
+    await create(database, "user", 30)
+    at_30, at_20 = await anchor_at(database, 30), await anchor_at(database, 20)
+    async with feeding(database) as feed:
+        live = Follower(feed, at_20)
+        assert await live.until(30) == list(range(21, 31))
+        await lose_events(database, 20)
+        await create(database, "new", 15)
+        feed.wake()
+        assert await ended(live) == list(range(21, 31))
+        assert await ended(Follower(feed, at_30)) == []
+        assert await read_after(feed, at_20, 35) == list(range(21, 36))
+    lost = [entry for entry in logged if "position is gone" in entry["event"]]
+    assert [entry["log_level"] for entry in lost] == ["warning"]
+    assert {key: lost[0][key] for key in ("position", "new_position")} == {
+        "position": 30,
+        "new_position": lost[0]["position"] - lost[0]["ids_back"],
+    }
+
+
+async def test_a_follower_that_waits_ends_without_a_new_event(database: Database) -> None:
+    await create(database, "user", 3)
+    async with feeding(database) as feed:
+        waiting = Follower(feed, await anchor_at(database, 3))
+        await eventually(lambda: bool(feed._tasks))  # noqa: SLF001 - it follows from here on
+        await feed.settle()
+        await lose_events(database, 2)
+        assert await ended(waiting) == []
+
+
+async def test_every_process_ends_its_followers(database: Database, other: Database) -> None:
+    await create(database, "user", 5)
+    async with feeding(database) as one, feeding(other) as two:
+        followers = [Follower(feed, 0) for feed in (one, two)]
+        for follower in followers:
+            assert await follower.until(5) == [1, 2, 3, 4, 5]
+        await lose_events(database, 3)
+        await create(database, "new", 4)
+        for follower in followers:
+            assert await ended(follower) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.usefixtures("by_hand")
+async def test_a_follower_in_the_middle_of_a_replay_ends(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "PAGE", 4)
+    await create(database, "user", 10)
+    async with feeding(database) as feed, feed.following(0, EVERYTHING) as place:
+        assert [row.id for row in await place.read()] == [1, 2, 3, 4]
+        await lose_events(database, 8)
+        await create(database, "new", 5)
+        await feed.settle()
+        with pytest.raises(InvalidAnchor):
+            await place.read()
+
+
+async def test_what_is_made_of_lost_events_is_dropped(database: Database) -> None:
+    await create(database, "user", 3)
+    async with feeding(database) as feed:
+        live = Follower(feed, 0)
+        await live.until(3)
+        feed.derived["made of event 3"] = "user2"
+        await lose_events(database, 2)
+        await ended(live)
+        assert feed.derived == {}
+        assert list(feed._recent._events) == []  # noqa: SLF001 - the memory is what is looked at
+
+
+@pytest.mark.parametrize("left", [0, 1])
+async def test_a_feed_that_lost_all_or_almost_all_begins_again(
+    database: Database, left: int
+) -> None:
+    await create(database, "user", 4)
+    async with feeding(database) as feed:
+        live = Follower(feed, 0)
+        await live.until(4)
+        await lose_events(database, left)
+        await ended(live)
+        assert await feed.settle() == left
+        again = Follower(feed, 0)
+        await create(database, "new", 3)
+        feed.wake()
+        assert await again.until(left + 3) == list(range(1, left + 4))
+
+
+async def test_a_feed_that_began_empty_goes_on_from_the_beginning(database: Database) -> None:
+    async with feeding(database) as feed:
+        assert await feed.settle() == 0
+        live = Follower(feed)
+        await eventually(lambda: feed._followers == 1)  # noqa: SLF001 - it follows from here on
+        await renew_epoch(database)  # which nobody has a cursor of
+        await feed.settle()
+        await create(database, "user", 2)
+        feed.wake()
+        assert await live.until(2) == [1, 2]
+        await lose_events(database, 0)
+        assert await ended(live) == [1, 2]
+
+
+async def test_a_process_that_nobody_follows_begins_again(database: Database) -> None:
+    async with feeding(database) as feed:
+        await create(database, "user", 5)
+        assert await feed.settle() == 5
+        await lose_events(database, 2)
+        assert await feed.settle() == 2
+        await create(database, "new", 6)
+        assert await feed.settle() == 8
+
+
+async def test_a_position_of_no_event_is_invalid(database: Database) -> None:
+    await create(database, "user", 2)
+    first, last = await anchor_at(database, 1), await anchor_at(database, 2)
+    async with feeding(database) as feed:
+        for invalid in (
+            Anchor(3, last.mark),
+            Anchor(2**63 - 1, last.mark),
+            Anchor(1, last.mark),
+            Anchor(2, first.mark),
+            Anchor(2, ""),
+        ):
+            assert await ended(Follower(feed, invalid)) == []
+        assert await read_after(feed, first, 2) == [2]
+
+
+async def test_the_position_at_an_erased_user_s_event_stays_valid(database: Database) -> None:
+    await create(database, "user", 2)
+    await write(database, Transition(action=UserAction.DELETE, user_id=1, reason="left"))
+    anchors = [await anchor_at(database, id_) for id_ in (1, 2, 3)]
+    async with feeding(database) as feed:
+        live = Follower(feed, 0)
+        await live.until(3)
+        await write(database, Erase(user_id=1, confirm_username=None, reason="asked"))
+        feed.wake()
+        assert await live.until(4) == [1, 2, 3, 4]
+        assert [await read_after(feed, anchor, 4) for anchor in anchors] == [
+            [2, 3, 4],
+            [3, 4],
+            [4],
+        ]
+
+
+async def test_a_new_epoch_ends_followers_and_makes_positions_invalid(
+    database: Database, logged: list[dict[str, Any]]
+) -> None:
+    await create(database, "user", 3)
+    before = await anchor_at(database, 2)
+    async with feeding(database) as feed:
+        live = Follower(feed, before)
+        assert await live.until(3) == [3]
+        await renew_epoch(database)
+        feed.wake()
+        assert await ended(live) == [3]
+        assert await ended(Follower(feed, before)) == []
+        after = await anchor_at(database, 2)
+        assert after.mark != before.mark
+        assert await read_after(feed, after, 3) == [3]
+    assert sum("position is gone" in entry["event"] for entry in logged) == 1
+
+
+async def roll_back(database: Database, name: str) -> None:
+    """Use up the id of an event, on PostgreSQL."""
+    held = Writer(database, name)
+    await held.begin(1)
+    await held.end(commit=False)
+
+
+@overlapping
+async def test_ids_that_were_rolled_back_are_no_loss(database: Database) -> None:
+    await create(database, "user", 2)
+    await roll_back(database, "gone")
+    async with feeding(database) as feed:
+        live = Follower(feed, await anchor_at(database, 2))
+        await create(database, "new", 1)
+        await roll_back(database, "lost")
+        await create(database, "newer", 1)
+        feed.wake()
+        assert await live.until(6) == [4, 6]
+        later = Feed(database)
+        assert await later.settle() == 6
+        await later.close()
+
+
+@overlapping
+@pytest.mark.usefixtures("by_hand")
+async def test_lost_events_above_a_gap_are_not_taken_for_those_with_their_ids(
+    database: Database,
+) -> None:
+    """A follower from now on passes over what it could see when it began, but nothing else."""
+    await create(database, "user", 3)
+    async with feeding(database) as feed:
+        await feed.settle()
+        held = Writer(database, "held")
+        await held.begin(1)
+        await create(database, "seen", 3)
+        async with feed.following(None, EVERYTHING) as place:
+            assert await place.read() == []
+            await held.end(commit=False)
+            await lose_events(database, 3)
+            await create(database, "new", 4)
+            await feed.settle()
+            assert [row.id for row in await place.read()] == [4, 5, 6, 7]
+
+
+@overlapping
+async def test_a_gap_whose_end_was_lost_waits_for_new_transactions(database: Database) -> None:
+    """That the transactions of before have ended is no reason to pass over ids of new ones."""
+    await create(database, "user", 3)
+    async with feeding(database) as feed:
+        held = Writer(database, "held")
+        assert await feed.settle() == 3
+        await held.begin(1)
+        await create(database, "seen", 3)
+        assert await feed.settle() == 3
+        await held.end(commit=False)
+        await lose_events(database, 3)
+        again = Writer(database, "again")
+        await again.begin(1)
+        await create(database, "new", 1)
+        assert [await feed.settle() for _ in range(3)] == [3, 3, 3]
+        await again.end(commit=True)
+        assert await feed.settle() == 5
+
+
+@overlapping
+async def test_a_gap_whose_end_was_lost_does_not_move_the_position_beyond_the_end(
+    database: Database,
+) -> None:
+    await create(database, "user", 3)
+    async with feeding(database) as feed:
+        held = Writer(database, "held")
+        assert await feed.settle() == 3
+        await held.begin(1)
+        await create(database, "seen", 3)
+        assert await feed.settle() == 3
+        await held.end(commit=False)
+        await lose_events(database, 3)
+        await create(database, "new", 1)
+        assert await feed.settle() == 4
+        await create(database, "newer", 1)
+        assert await feed.settle() == 5
+
+
+@overlapping
+@pytest.mark.usefixtures("by_hand")
+@pytest.mark.parametrize("behind", [1, 4, 5])
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_gap_before_several_pages(
+    database: Database, behind: int, *, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "PAGE", 2)
+    await create(database, "user", 1)
+    async with feeding(database) as feed, feed.following(None, EVERYTHING) as place:
+        held, again = Writer(database, "held"), Writer(database, "again")
+        await held.begin(1)
+        await create(database, "seen", behind)
+        assert await feed.settle() == 1
+        await held.end(commit=False)
+        last = 2 + behind
+        if lost:
+            await lose_events(database, 1)
+            await again.begin(1)
+            await create(database, "new", behind)
+            assert [await feed.settle() for _ in range(2)] == [1, 1]
+            await again.end(commit=True)
+        assert await feed.settle() == last
+        given = list(range(2 if lost else 3, last + 1))
+        assert [row.id for row in await place.read()] == given
+
+
+@overlapping
+async def test_a_position_that_another_process_knows_to_be_settled_is_valid(
+    database: Database, other: Database
+) -> None:
+    """A process that begins next to a writer may be behind: it must not reject such cursors."""
+    await create(database, "user", 2)
+    async with feeding(database) as ahead, feeding(other) as behind:
+        await roll_back(database, "gone")
+        await create(database, "new", 2)
+        assert await ahead.settle() == 5
+        at_5 = await anchor_at(database, 5)
+        held = Writer(database, "held")
+        await held.begin(1)
+        assert await behind.settle() == 2
+        follower = Follower(behind, at_5)
+        await eventually(lambda: behind._followers == 1)  # noqa: SLF001 - it follows from here on
+        await held.end(commit=True)
+        await create(database, "last", 1)
+        behind.wake()
+        assert await follower.until(7) == [6, 7]
+
+
+@overlapping
+@pytest.mark.usefixtures("by_hand")
+async def test_a_position_above_the_own_watermark_that_is_lost_ends(
+    database: Database, other: Database
+) -> None:
+    await create(database, "user", 2)
+    async with feeding(database) as ahead, feeding(other) as behind:
+        await roll_back(database, "gone")
+        await create(database, "new", 2)
+        assert await ahead.settle() == 5
+        at_5 = await anchor_at(database, 5)
+        held = Writer(database, "held")
+        await held.begin(1)
+        assert await behind.settle() == 2
+        async with behind.following(at_5, EVERYTHING) as place:
+            assert await place.read() == []
+            assert not place.is_plain
+            await held.end(commit=False)
+            await lose_events(database, 2)
+            await create(database, "newer", 1)
+            assert await behind.settle() == 3
+            with pytest.raises(InvalidAnchor):
+                await place.read()
+
+
+@overlapping
+async def test_an_erasure_with_the_id_of_a_lost_one_drops_the_buffers(database: Database) -> None:
+    await create(database, "user", 2)
+    for user_id in (1, 2):
+        await write(database, Transition(action=UserAction.DELETE, user_id=user_id))
+    async with feeding(database) as feed:
+        assert await feed.settle() == 4
+        dropped = []
+        for user_id in (1, 2):
+            held = Writer(database, f"held{user_id}")
+            await held.begin(1)
+            await write(database, Erase(user_id=user_id, confirm_username=None, reason="asked"))
+            assert await feed.settle() == 4
+            dropped.append(feed._recent.generation)  # noqa: SLF001 - the memory is looked at
+            await held.end(commit=False)
+            await lose_events(database, 4)
+        assert dropped[1] == dropped[0] + 1
+
+
+@overlapping
+async def test_a_standby_that_is_behind_ends_nobody(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that answers before it was promoted may not have got an event yet."""
+    await create(database, "user", 3)
+    anchor = await anchor_at(database, 3)
+    async with feeding(database) as feed:
+        live = Follower(feed, anchor)
+        await eventually(lambda: feed._followers == 1)  # noqa: SLF001 - it follows from here on
+        await feed.settle()
+
+        async def standby() -> None:
+            raise StandbyError
+
+        with monkeypatch.context() as behind:
+            behind.setattr(database, "check_primary", standby)
+            async with database.engine.begin() as connection:
+                await connection.execute(text("ALTER TABLE user_events RENAME TO replayed"))
+                await connection.execute(
+                    text("CREATE TABLE user_events AS SELECT * FROM replayed WHERE id < 3")
+                )
+            with pytest.raises(StandbyError):
+                await feed.settle()
+            async with database.engine.begin() as connection:
+                await connection.execute(text("DROP TABLE user_events"))
+                await connection.execute(text("ALTER TABLE replayed RENAME TO user_events"))
+        await create(database, "new", 1)
+        feed.wake()
+        assert await live.until(4) == [4]

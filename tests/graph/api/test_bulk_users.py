@@ -1,0 +1,464 @@
+"""bulkUsers: many operations at once, each answered as if it had come alone and in its turn."""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from tests.support.client import CREATE, ERRORS, USER, Client, count
+
+BULK = f"""mutation ($input: BulkUsersInput!) {{ bulkUsers(input: $input) {{
+  succeeded failed replayed {ERRORS}
+  results {{ index user {{ {USER} }} deletedUserId created changed {ERRORS} }} }} }}"""
+UPSERT = f"""mutation ($input: UpsertUserInput!) {{ upsertUser(input: $input) {{
+  user {{ {USER} }} created changed {ERRORS} }} }}"""
+
+Operation = dict[str, dict[str, Any]]
+
+
+async def bulk(client: Client, *operations: Operation, **more: Any) -> dict[str, Any]:
+    payload: dict[str, Any] = await client.ask(BULK, input={"operations": operations} | more)
+    assert [result["index"] for result in payload["results"]] == list(range(len(operations)))
+    return payload
+
+
+def create(name: str, **fields: Any) -> Operation:
+    return {"create": {"username": name, "email": f"{name}@example.com"} | fields}
+
+
+def codes(payload: dict[str, Any]) -> list[list[tuple[str, list[str]]]]:
+    """Give the errors of each result: the code, and the path below the operation's own."""
+    for result in payload["results"]:
+        own = ["input", "operations", str(result["index"])]
+        assert all(error["path"][:3] == own for error in result["errors"])
+    return [[(e["code"], e["path"][3:]) for e in r["errors"]] for r in payload["results"]]
+
+
+async def test_every_kind_of_operation_in_one_batch(client: Client) -> None:
+    users = {name: await client.create(name) for name in ("upd", "off", "onn", "del", "res")}
+    await client.do("deactivateUser", users["onn"]["id"])
+    await client.do("deleteUser", users["res"]["id"])
+    before = await count(client.database)
+    payload = await bulk(
+        client,
+        create("new", externalId="hr-1"),
+        {"update": {"id": users["upd"]["id"], "displayName": "Updated"}},
+        {"upsert": {"by": {"externalId": "HR-2"}, "username": "two", "email": "two@example.com"}},
+        {"upsert": {"by": {"username": "UPD"}, "externalId": "hr-3"}},
+        {"deactivate": {"id": users["off"]["id"], "reason": "on leave"}},
+        {"reactivate": {"id": users["onn"]["id"]}},
+        {"delete": {"id": users["del"]["id"], "reason": "left"}},
+        {"restore": {"id": users["res"]["id"], "expectedVersion": 2}},
+        {"reactivate": {"id": users["onn"]["id"]}},
+    )
+    assert (payload["succeeded"], payload["failed"], payload["replayed"]) == (9, 0, False)
+    assert payload["errors"] == []
+    assert codes(payload) == [[]] * 9
+    results = payload["results"]
+    assert [r["created"] for r in results] == [True, False, True, *[False] * 6]
+    assert [r["changed"] for r in results] == [True] * 8 + [False]
+    assert [r["deletedUserId"] for r in results] == [
+        users["del"]["id"] if n == 6 else None for n in range(9)
+    ]
+    told = [(r["user"]["username"], r["user"]["status"], r["user"]["version"]) for r in results]
+    assert told == [
+        ("new", "ACTIVE", 1),
+        ("upd", "ACTIVE", 2),
+        ("two", "ACTIVE", 1),
+        ("upd", "ACTIVE", 3),
+        ("off", "DEACTIVATED", 2),
+        ("onn", "ACTIVE", 3),
+        ("del", "DELETED", 2),
+        ("res", "DEACTIVATED", 3),
+        ("onn", "ACTIVE", 3),
+    ]
+    for result in results:
+        user = result["user"]
+        now = await client.ask(f"query ($id: ID!) {{ user(id: $id) {{ {USER} }} }}", id=user["id"])
+        assert now["version"] >= user["version"]
+        if now["version"] == user["version"]:
+            assert now == user
+    assert [e["type"] for e in await client.events(users["upd"]["id"])] == [
+        "CREATED",
+        "UPDATED",
+        "UPDATED",
+    ]
+    assert (await client.events(users["del"]["id"]))[-1]["reason"] == "left"
+    assert await count(client.database) == (before[0] + 2, before[1] + 8)
+
+
+async def test_an_atomic_batch_is_all_or_nothing(client: Client) -> None:
+    ada = await client.create("ada")
+    payload = await bulk(
+        client,
+        create("bob"),
+        create("x"),
+        {"deactivate": {"id": ada["id"]}},
+        {"update": {"id": "VXNlcjo5OQ", "username": "ADA", "email": "no"}},
+    )
+    assert (payload["succeeded"], payload["failed"]) == (0, 4)
+    assert payload["errors"] == [
+        {
+            "__typename": "GenericError",
+            "code": "BATCH_ABORTED",
+            "message": "Nothing was done, because 2 of 4 operations were refused.",
+            "path": ["input", "operations"],
+        }
+    ]
+    assert codes(payload) == [
+        [("BATCH_ABORTED", [])],
+        [("TOO_SHORT", ["create", "username"])],
+        [("BATCH_ABORTED", [])],
+        [
+            ("NOT_FOUND", ["update", "id"]),
+            ("INVALID_FORMAT", ["update", "email"]),
+            ("TAKEN", ["update", "username"]),
+        ],
+    ]
+    for result in payload["results"]:
+        assert (result["user"], result["created"], result["changed"]) == (None, False, False)
+    assert await count(client.database) == (1, 1)
+
+
+async def test_a_partial_batch_does_what_can_be_done(client: Client) -> None:
+    ada = await client.create("ada")
+    operations = (create("bob"), create("x"), {"deactivate": {"id": ada["id"]}})
+    payload = await bulk(client, *operations, mode="PARTIAL")
+    assert (payload["succeeded"], payload["failed"], payload["errors"]) == (2, 1, [])
+    assert codes(payload) == [[], [("TOO_SHORT", ["create", "username"])], []]
+    assert await count(client.database) == (2, 3)
+
+    nothing = await bulk(client, create("x"), create("ADA"), mode="PARTIAL")
+    assert (nothing["succeeded"], nothing["failed"], nothing["errors"]) == (0, 2, [])
+    assert await count(client.database) == (2, 3)
+
+
+@pytest.mark.parametrize("mode", ["ATOMIC", "PARTIAL"])
+async def test_twins_inside_a_batch_are_caught(client: Client, mode: str) -> None:
+    payload = await bulk(
+        client,
+        create("Émile", externalId="1"),
+        create("E\u0301MILE", email="other@example.com"),
+        create("bob", email="ÉMILE@Example.com", externalId="1"),
+        create("eve"),
+        mode=mode,
+    )
+    fine: list[tuple[str, list[str]]] = [("BATCH_ABORTED", [])] if mode == "ATOMIC" else []
+    assert codes(payload) == [
+        fine,
+        [("TAKEN", ["create", "username"])],
+        [("TAKEN", ["create", "email"]), ("TAKEN", ["create", "externalId"])],
+        fine,
+    ]
+    assert await count(client.database) == ((0, 0) if mode == "ATOMIC" else (2, 2))
+
+
+async def test_an_operation_sees_what_those_before_it_have_done(client: Client) -> None:
+    x, y, z = [await client.create(name) for name in ("xxx", "yyy", "zzz")]
+    rename = [
+        # A swap by way of a third name, so that no order of single rows could be written.
+        {"update": {"id": x["id"], "username": "tmp"}},
+        {"update": {"id": y["id"], "username": "xxx"}},
+        {"update": {"id": x["id"], "username": "yyy"}},
+        # A deleted user's name goes to a new one.
+        {"delete": {"id": z["id"]}},
+        create("ZZZ"),
+        {"restore": {"id": z["id"]}},
+        # Whoever was created is found by their key.
+        {"upsert": {"by": {"username": "zzz"}, "displayName": "Z"}},
+        {"upsert": {"by": {"username": "zzz"}, "displayName": "Y", "expectedVersion": 1}},
+        {"update": {"id": x["id"], "displayName": "X", "expectedVersion": 1}},
+        {"update": {"id": x["id"], "displayName": "X", "expectedVersion": 3}},
+    ]
+    payload = await bulk(client, *rename, mode="PARTIAL")
+    assert codes(payload) == [
+        *[[]] * 5,
+        [("TAKEN", ["restore", "username"]), ("TAKEN", ["restore", "email"])],
+        [],
+        [("VERSION_CONFLICT", ["upsert", "expectedVersion"])],
+        [("VERSION_CONFLICT", ["update", "expectedVersion"])],
+        [],
+    ]
+    names = "{ users(orderBy: [{field: USERNAME}]) { nodes { username displayName version } } }"
+    assert (await client.ask(names))["nodes"] == [
+        {"username": "xxx", "displayName": None, "version": 2},
+        {"username": "yyy", "displayName": "X", "version": 4},
+        {"username": "ZZZ", "displayName": "Z", "version": 2},
+    ]
+    changes = [
+        [(c["field"], c["before"], c["after"]) for c in e["changes"]]
+        for e in await client.events(x["id"])
+    ]
+    assert changes[1:] == [
+        [("username", "xxx", "tmp")],
+        [("username", "tmp", "yyy")],
+        [("displayName", None, "X")],
+    ]
+
+
+async def test_a_conflict_inside_a_batch_tells_what_the_batch_changed(client: Client) -> None:
+    ada = await client.create("ada")
+    await client.do("updateUser", ada["id"], externalId="hr-1")
+    query = """mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) { results { errors {
+      ... on VersionConflictError { actualVersion changedFields current { displayName } } } } } }"""
+    payload = await client.ask(
+        query,
+        input={
+            "mode": "PARTIAL",
+            "operations": [
+                {"update": {"id": ada["id"], "displayName": "A"}},
+                {"update": {"id": ada["id"], "username": "eve", "expectedVersion": 1}},
+                {"update": {"id": ada["id"], "username": "eve", "expectedVersion": 2}},
+            ],
+        },
+    )
+    current = {"displayName": "A"}
+    assert [r["errors"] for r in payload["results"]] == [
+        [],
+        [
+            {
+                "actualVersion": 3,
+                "changedFields": ["displayName", "externalId"],
+                "current": current,
+            }
+        ],
+        [{"actualVersion": 3, "changedFields": ["displayName"], "current": current}],
+    ]
+
+
+async def test_what_is_only_to_be_validated_is_not_done(client: Client) -> None:
+    payload = await bulk(
+        client,
+        create("ada", validateOnly=True),
+        create("ada"),
+        create("ADA", validateOnly=True),
+        mode="PARTIAL",
+    )
+    assert codes(payload) == [
+        [],
+        [],
+        [("TAKEN", ["create", "username"]), ("TAKEN", ["create", "email"])],
+    ]
+    assert [r["user"] and r["user"]["username"] for r in payload["results"]] == [None, "ada", None]
+    assert await count(client.database) == (1, 1)
+
+
+async def test_there_is_an_end_to_a_batch(client: Client) -> None:
+    empty = {"succeeded": 0, "failed": 0, "replayed": False, "errors": [], "results": []}
+    assert await bulk(client) == empty
+    payload = await client.ask(BULK, input={"operations": [create("ada")] * 501})
+    assert payload == empty | {
+        "failed": 501,
+        "errors": [
+            {
+                "__typename": "GenericError",
+                "code": "LIMIT_EXCEEDED",
+                "message": "A batch can have 500 operations; this one has 501.",
+                "path": ["input", "operations"],
+            }
+        ],
+    }
+    whole = await bulk(client, *(create(f"user{n}") for n in range(500)))
+    assert (whole["succeeded"], whole["failed"]) == (500, 0)
+    assert await count(client.database) == (500, 500)
+
+
+async def test_a_key_inside_a_batch_is_an_error(client: Client) -> None:
+    answer = await client.send(BULK, input={"operations": [create("ada", idempotencyKey="k")]})
+    assert answer["data"] == {"bulkUsers": None}
+    assert [(e["message"], e["extensions"]) for e in answer["errors"]] == [
+        (
+            "In `bulkUsers` the `idempotencyKey` is the batch's own.",
+            {"code": "INVALID_ARGUMENT"},
+        )
+    ]
+    assert await count(client.database) == (0, 0)
+
+
+async def test_a_batch_runs_as_many_statements_as_two_operations(
+    client: Client, statements: list[str]
+) -> None:
+    users = [(await client.create(f"user{n}"))["id"] for n in range(40)]
+
+    async def ran(*operations: Operation) -> int:
+        statements.clear()
+        assert (await bulk(client, *operations))["failed"] == 0
+        return len([s for s in statements if not s.startswith("BEGIN")])
+
+    for kind, expected in (
+        (lambda n, i: create(f"new{n}-{i}"), 3),
+        (lambda _, i: {"update": {"id": i, "displayName": f"N{random.random()}"}}, 3),  # noqa: S311
+        (lambda n, i: {"update": {"id": i, "username": f"name{n}-{i}".lower()}}, 4),
+        (lambda n, _: {"upsert": {"by": {"username": f"user{n}x"}, "email": f"{n}@x.com"}}, 4),
+        (lambda n, _: {"upsert": {"by": {"email": f"{n}@x.com"}, "displayName": f"U{n}"}}, 4),
+        (lambda _, i: {"deactivate": {"id": i}}, 3),
+        (lambda _, i: {"reactivate": {"id": i}}, 3),
+        (lambda _, i: {"delete": {"id": i}}, 3),
+        (lambda _, i: {"restore": {"id": i}}, 4),
+    ):
+        two = await ran(*(kind(n, users[n]) for n in range(2)))
+        assert two == expected
+        assert await ran(*(kind(n, users[n]) for n in range(2, 40))) == two
+
+
+async def test_batches_at_once_that_want_the_same_names(client: Client) -> None:
+    """Each name has one owner in the end, whoever won it, and nobody is told otherwise."""
+    for n in range(10):
+        names = [f"{n}-user{i}" for i in range(20)]
+        payloads = await asyncio.gather(
+            bulk(client, *map(create, names), mode="PARTIAL"),
+            bulk(client, *map(create, reversed(names)), mode="PARTIAL"),
+            *(client.ask(CREATE, input=create(name)["create"]) for name in names[::5]),
+        )
+        batches, singles = payloads[:2], payloads[2:]
+        told = [r["user"] for b in batches for r in b["results"]] + [s["user"] for s in singles]
+        assert sorted(user["username"] for user in told if user) == sorted(names)
+        errors = [e for b in batches for r in b["results"] for e in r["errors"]]
+        errors += [e for s in singles for e in s["errors"]]
+        assert {e["code"] for e in errors} == {"TAKEN"}
+    assert await count(client.database) == (200, 200)
+
+
+EVERYBODY = f"""{{ users(first: 100, orderBy: [{{field: USERNAME}}, {{field: CREATED_AT}}],
+  filter: {{status: [ACTIVE, DEACTIVATED, DELETED]}}) {{ nodes {{ {USER} history {{ nodes {{
+    type reason versionAfter changes {{ field before after }} }} }} }} }} }}"""
+NAMES = ["ada", "ADA", "bob", "Émile", "E\u0301MILE", "x", "cleo", "dora"]
+
+
+def invent(chance: random.Random, people: int) -> tuple[str, dict[str, Any], int | None]:
+    """Make an operation up: its verb, its fields, and which of the people it is about."""
+    someone = chance.randrange(people + 1)  # the last is nobody
+    seen = {"expectedVersion": chance.randint(1, 3)} if chance.random() < 0.2 else {}
+    fields: dict[str, Any] = {}
+    if chance.random() < 0.6:
+        fields["username"] = chance.choice(NAMES)
+    if chance.random() < 0.6:
+        fields["email"] = f"{chance.choice(NAMES)}@example.com"
+    if chance.random() < 0.3:
+        fields["externalId"] = chance.choice(["1", "2", None])
+    if chance.random() < 0.3:
+        fields["displayName"] = chance.choice(["A", "B", "", None])
+    match chance.choice(["create", "update", "upsert", "deactivate", "delete", "restore"]):
+        case "create":
+            name = chance.choice(NAMES)
+            return "create", {"username": name, "email": f"{name}@example.com"} | fields, None
+        case "update":
+            return "update", fields | seen, someone
+        case "upsert":
+            key = chance.choice(["username", "email", "externalId"])
+            name = chance.choice(NAMES)
+            value = {"username": name, "email": f"{name}@example.com", "externalId": "1"}[key]
+            return "upsert", {"by": {key: value}} | fields | seen, None
+        case "deactivate":
+            return chance.choice(["deactivate", "reactivate"]), {"reason": "why"} | seen, someone
+        case verb:
+            return verb, seen, someone
+
+
+def bare(answer: Any) -> Any:
+    """Leave out what two directories cannot share: ids and times."""
+    match answer:
+        case dict():
+            return {k: bare(v) for k, v in answer.items() if k not in {"id", "deletedAt", "path"}}
+        case list():
+            return [bare(value) for value in answer]
+        case _:
+            return answer
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_batch_does_what_its_operations_do_one_by_one(
+    client: Client, twin: Client, seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - the same operations on every run
+    directories = (client, twin)
+    ids = [
+        [(await each.create(name))["id"] for name in ("ada", "bob", "cleo", "frank")]
+        + ["VXNlcjo5OTk5"]
+        for each in directories
+    ]
+    for _ in range(6):
+        asked = [invent(chance, 4) for _ in range(12)]
+
+        def given(directory: int, operation: tuple[str, dict[str, Any], int | None]) -> Operation:
+            verb, fields, someone = operation
+            return {verb: fields | ({} if someone is None else {"id": ids[directory][someone]})}
+
+        batch = await bulk(client, *(given(0, operation) for operation in asked), mode="PARTIAL")
+        for result, operation in zip(batch["results"], asked, strict=True):
+            [(verb, fields)] = given(1, operation).items()
+            match verb:
+                case "create":
+                    alone = await twin.ask(CREATE, input=fields)
+                case "upsert":
+                    alone = await twin.ask(UPSERT, input=fields)
+                case _:
+                    user_id = fields.pop("id")
+                    alone = await twin.do(f"{verb}User", user_id, **fields)
+            assert bare({name: result[name] for name in alone}) == bare(alone), (verb, fields)
+    lists = [bare(await each.ask(EVERYBODY)) for each in directories]
+    assert lists[0] == lists[1]
+    assert all(
+        [e["versionAfter"] for e in user["history"]["nodes"]] == list(range(1, user["version"] + 1))
+        for user in lists[0]["nodes"]
+    )
+
+
+async def test_a_version_of_who_is_created_in_the_batch(client: Client) -> None:
+    new = {"upsert": {"by": {"username": "ada"}, "email": "ada@example.com"}}
+
+    def again(version: int) -> Operation:
+        given = {"by": {"username": "ada"}, "displayName": "A", "expectedVersion": version}
+        return {"upsert": given}
+
+    refused = await bulk(client, new, again(2))
+    assert codes(refused) == [[("BATCH_ABORTED", [])], [("NOT_FOUND", ["upsert", "by"])]]
+    assert await count(client.database) == (0, 0)
+    done = await bulk(client, new, again(1), again(1), mode="PARTIAL")
+    assert codes(done) == [[], [], [("VERSION_CONFLICT", ["upsert", "expectedVersion"])]]
+    assert done["results"][1]["user"]["version"] == 2
+
+
+async def test_a_conflict_tells_of_whoever_has_the_key_by_then(client: Client) -> None:
+    bob = await client.create("bob")
+    await client.do("updateUser", bob["id"], displayName="Bob")
+    gone = await client.create("cleo")
+    await client.do("deleteUser", gone["id"])
+    cleo = await client.create("cleo", email="c@example.com")
+    await client.do("updateUser", cleo["id"], externalId="1")
+    query = """mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) { results { errors {
+      ... on VersionConflictError { changedFields } } } } }"""
+    operations = [
+        {"update": {"id": bob["id"], "username": "bobby"}},
+        {"upsert": {"by": {"username": "bobby"}, "expectedVersion": 1}},
+        {"upsert": {"by": {"username": "cleo"}, "expectedVersion": 1}},
+        {"delete": {"id": gone["id"]}},
+    ]
+    payload = await client.ask(query, input={"mode": "PARTIAL", "operations": operations})
+    assert [r["errors"] for r in payload["results"]] == [
+        [],
+        [{"changedFields": ["username", "displayName"]}],
+        [{"changedFields": ["externalId"]}],
+        [],
+    ]
+
+
+async def test_a_variable_that_cannot_be_null_is_the_caller_s_mistake(client: Client) -> None:
+    query = """mutation ($o: [UserOperation!]!, $m: BulkMode) {
+      bulkUsers(input: {operations: $o, mode: $m}) { succeeded } }"""
+    answer = await client.send(query, o=[create("ada")], m=None)
+    assert answer["data"] == {"bulkUsers": None}
+    assert [e["extensions"] for e in answer["errors"]] == [{"code": "GRAPHQL_VALIDATION_FAILED"}]
+    assert await count(client.database) == (0, 0)
+
+
+async def test_an_upsert_whose_user_is_deleted_again_and_again(client: Client) -> None:
+    async def sync() -> None:
+        for _ in range(20):
+            given = {"by": {"username": "ada"}, "email": "ada@example.com"}
+            payload = await client.ask(UPSERT, input=given)
+            assert payload["errors"] == []
+            await client.do("deleteUser", payload["user"]["id"])
+
+    await asyncio.gather(*(sync() for _ in range(8)))

@@ -1,0 +1,371 @@
+"""A subject that was a user's external id: it is refused, however the user gave the id up."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from db.engine import Database
+from db.models import ActorKind, FormerExternalId
+from graph.auth.authenticator import Callers, Unauthenticated
+from tests.db.test_models import DELETED, add, user
+from tests.graph.auth.test_authenticator import bearer, refused
+from tests.support.client import ERRORS, Client
+from tests.support.signing import issuer
+from users import former_ids
+from users.commands import Operation, Refused, Transition, Update
+from users.former_ids import NothingToRelease
+from users.lifecycle import UserAction
+from users.policy import EVERY_SCOPE, Caller
+from users.recorder import Actor
+from users.retention import erase_due
+from users.service import UserService, now
+
+WAS_A_USER = "the subject was a user"
+NOT_ACTIVE = "the user is not active"
+ADMIN = Caller(Actor(ActorKind.SYSTEM), EVERY_SCOPE)
+KINDS = {
+    "createUser": "CreateUserInput",
+    "updateUser": "UpdateUserInput",
+    "upsertUser": "UpsertUserInput",
+    "deleteUser": "DeleteUserInput",
+    "restoreUser": "UserTransitionInput",
+    "eraseUser": "EraseUserInput",
+    "bulkUsers": "BulkUsersInput",
+}
+ADA = "VXNlcjox"  # the id of the first user
+EVE = {"username": "eve", "email": "eve@example.com"}
+DELETE = ("deleteUser", {"id": ADA})
+ERASE = ("eraseUser", {"id": ADA, "confirmUsername": "ada", "reason": "On request"})
+Step = tuple[str, dict[str, Any]]
+
+
+def change(external_id: str | None) -> Step:
+    return "updateUser", {"id": ADA, "externalId": external_id}
+
+
+def bulk(*operations: dict[str, Any]) -> Step:
+    return "bulkUsers", {"operations": list(operations)}
+
+
+def relink(*external_ids: str | None) -> Step:
+    return bulk(*({"update": {"id": ADA, "externalId": each}} for each in external_ids))
+
+
+# Every way in which the first user, whose external id is hr-1, gives it up.
+ENDS: dict[str, Sequence[Step]] = {
+    "delete": [DELETE],
+    "erase": [DELETE, ERASE],
+    "erase-due": [("deleteUser", {"id": ADA, "eraseAfter": "2000-01-01T00:00:00Z"})],
+    "change": [change("hr-2")],
+    "change of case": [change("HR-1")],
+    "clear": [change(None)],
+    "change, then erase": [change("hr-2"), DELETE, ERASE],
+    "upsert by id": [("upsertUser", {"by": {"id": ADA}, "externalId": "hr-2"})],
+    "upsert by username": [("upsertUser", {"by": {"username": "ada"}, "externalId": None})],
+    "upsert by it": [("upsertUser", {"by": {"externalId": "hr-1"}, "externalId": "hr-2"})],
+    "bulk delete": [bulk({"delete": {"id": ADA}})],
+    "bulk update": [relink(None)],
+    "bulk there and back and away": [relink("hr-2", "hr-1", "hr-3")],
+    "bulk upsert": [bulk({"upsert": {"by": {"externalId": "hr-1"}, "externalId": "hr-2"}})],
+    "bulk delete, restore, delete": [
+        bulk({"delete": {"id": ADA}}, {"restore": {"id": ADA}}, {"delete": {"id": ADA}})
+    ],
+    "the next user too": [
+        change(None),
+        ("createUser", EVE | {"externalId": "hr-1"}),
+        ("deleteUser", {"id": "VXNlcjoy"}),
+    ],
+    "a user of the same batch": [
+        change(None),
+        bulk(
+            {"create": EVE | {"externalId": "hr-1"}},
+            {"upsert": {"by": {"username": "eve"}, "externalId": None}},
+        ),
+    ],
+}
+
+
+async def take(client: Client, *steps: Step) -> None:
+    for verb, given in steps:
+        results = f"results {{ {ERRORS} }}" if verb == "bulkUsers" else ""
+        query = f"""mutation ($input: {KINDS[verb]}!) {{ {verb}(input: $input) {{
+          {ERRORS} {results} }} }}"""
+        assert (await client.ask(query, input=given))["errors"] == [], (verb, given)
+
+
+async def end(client: Client, name: str) -> None:
+    await take(client, *ENDS[name])
+    if name == "erase-due":
+        assert [n async for n in erase_due(client.database)] == [1]
+
+
+@pytest.fixture
+async def callers(client: Client) -> AsyncIterator[Callers]:
+    callers = Callers(client.database, [issuer()])
+    yield callers
+    await callers.close()
+
+
+@pytest.fixture
+async def ada(client: Client) -> None:
+    assert (await client.create("ada", externalId="hr-1"))["id"] == ADA
+
+
+async def who(callers: Callers, **claims: Any) -> Actor:
+    """Identify a token that was not seen before."""
+    caller = await callers.identify(bearer(jti=str(now()), **claims))
+    assert caller is not None
+    return caller.actor
+
+
+async def carry_out(database: Database, *operations: Operation) -> None:
+    async with database.session() as session, database.transaction(session):
+        await UserService(session, ADMIN).carry_out(operations)
+
+
+async def release(database: Database, external_id: str = "hr-1") -> int:
+    async with database.session() as session, database.transaction(session):
+        given = {"by": "root", "reason": "It is the HR sync's.", "at": now()}
+        return len(await former_ids.release(session, external_id, **given))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.usefixtures("ada")
+async def test_a_former_user_is_not_admitted_as_a_service(
+    client: Client, callers: Callers, name: str
+) -> None:
+    assert await who(callers) == Actor(ActorKind.USER, "1")
+    await end(client, name)
+    assert await refused(callers, bearer(jti="new")) == WAS_A_USER
+    assert await who(callers, sub="hr-10") == Actor(ActorKind.SERVICE, "hr-10")
+    async with client.database.session() as session:
+        rows = (await session.execute(select(FormerExternalId.__table__))).all()
+    assert "hr-" not in str(rows).lower()
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.usefixtures("ada")
+async def test_the_current_holder_takes_precedence_over_former_ones(
+    client: Client, callers: Callers, name: str
+) -> None:
+    await end(client, name)
+    given = {"username": "bob", "email": "bob@example.com", "externalId": "hr-1"}
+    bob = (await client.create(**given))["id"]
+    assert (await who(callers)).kind is ActorKind.USER
+    caller = await callers.identify(bearer(jti="bob"))
+    assert caller is not None
+    viewer = await client.ask("query ($id: ID!) { user(id: $id) { databaseId } }", id=bob)
+    assert str(caller.user_id) == viewer["databaseId"]
+    await client.do("deactivateUser", bob)
+    assert await refused(callers, bearer(jti="deactivated")) == NOT_ACTIVE
+    await client.do("deleteUser", bob)
+    assert await refused(callers, bearer(jti="deleted")) == WAS_A_USER
+
+
+@pytest.mark.usefixtures("ada")
+async def test_a_restored_user_is_the_holder_again(client: Client, callers: Callers) -> None:
+    await take(client, DELETE, ("restoreUser", {"id": ADA}))
+    assert await refused(callers, bearer(jti="restored")) == NOT_ACTIVE
+    await client.do("reactivateUser", ADA)
+    assert await who(callers) == Actor(ActorKind.USER, "1")
+    await take(client, DELETE)
+    assert await refused(callers, bearer(jti="again")) == WAS_A_USER
+
+
+@pytest.mark.usefixtures("ada")
+async def test_one_batch_can_hand_an_external_id_to_a_new_user(
+    client: Client, callers: Callers
+) -> None:
+    await take(client, bulk({"delete": {"id": ADA}}, {"create": EVE | {"externalId": "hr-1"}}))
+    assert await who(callers) == Actor(ActorKind.USER, "2")
+    await take(client, ("deleteUser", {"id": "VXNlcjoy"}))
+    assert await refused(callers, bearer(jti="new")) == WAS_A_USER
+
+
+@pytest.mark.usefixtures("ada")
+async def test_what_is_refused_or_only_validated_records_nothing(
+    client: Client, callers: Callers
+) -> None:
+    given = {"id": ADA, "externalId": "hr-2", "validateOnly": True}
+    await take(client, ("updateUser", given))
+    await client.ask(
+        f"mutation ($input: BulkUsersInput!) {{ bulkUsers(input: $input) {{ {ERRORS} }} }}",
+        input={"operations": [{"delete": {"id": ADA}}, {"delete": {"id": "VXNlcjo5OQ"}}]},
+    )
+    async with client.database.session() as session:
+        assert await session.scalar(select(func.count(FormerExternalId.id))) == 0
+    assert await who(callers) == Actor(ActorKind.USER, "1")
+
+
+@pytest.mark.usefixtures("ada")
+async def test_a_deletion_that_is_rolled_back_records_nothing(
+    client: Client, callers: Callers
+) -> None:
+    async def fail() -> None:
+        async with client.database.session() as session, client.database.transaction(session):
+            deletion = Transition(action=UserAction.DELETE, user_id=1)
+            await UserService(session, ADMIN).carry_out([deletion])
+            raise Refused
+
+    with pytest.raises(Refused):
+        await fail()
+    assert await who(callers) == Actor(ActorKind.USER, "1")
+
+
+@pytest.mark.usefixtures("ada")
+async def test_a_token_that_comes_during_the_deletion_is_the_user_s_or_refused(
+    client: Client, callers: Callers
+) -> None:
+    """Holder and former holder are asked for in one statement: none falls between the two."""
+    database = client.database
+
+    async def ask() -> list[str]:
+        found = []
+        while not done.is_set():
+            try:
+                found.append((await who(callers)).kind.value)
+            except Unauthenticated as refusal:
+                found.append(str(refusal))
+            await asyncio.sleep(0)
+        return found
+
+    done = asyncio.Event()
+    asking = [asyncio.create_task(ask()) for _ in range(3)]
+    for n in range(10):
+        other = "hr-1" if n % 2 else None
+        await carry_out(database, Update(user_id=1, fields={"external_id": other}))
+    await carry_out(database, Transition(action=UserAction.DELETE, user_id=1))
+    done.set()
+    found = {answer for task in asking for answer in await task}
+    assert found <= {"user", WAS_A_USER}
+
+
+@pytest.mark.usefixtures("ada")
+async def test_until_the_deletion_is_committed_the_user_is_let_in(
+    client: Client, callers: Callers
+) -> None:
+    database = client.database
+    async with database.session() as session, database.transaction(session):
+        deletion = Transition(action=UserAction.DELETE, user_id=1)
+        await UserService(session, ADMIN).carry_out([deletion])
+        assert await who(callers) == Actor(ActorKind.USER, "1")
+    assert await refused(callers, bearer(jti="committed")) == WAS_A_USER
+
+
+async def test_a_subject_is_asked_about_in_one_statement(
+    client: Client, callers: Callers, statements: list[str]
+) -> None:
+    await client.create("ada", externalId="hr-1")
+    await who(callers)
+    await client.do("deleteUser", ADA)
+    statements.clear()
+    assert await refused(callers, bearer(jti="former")) == WAS_A_USER
+    assert len(statements) == 1
+    assert await who(callers, sub="sync") == Actor(ActorKind.SERVICE, "sync")
+    assert len(statements) == 2
+
+
+@pytest.mark.parametrize("external_id", ["hr-1", None])
+async def test_a_creation_costs_no_statement_for_former_ids(
+    client: Client, statements: list[str], external_id: str | None
+) -> None:
+    await client.create("ada", externalId=external_id)
+    assert not any("former" in ran or "identity" in ran for ran in statements)
+    statements.clear()
+    await client.do("updateUser", ADA, displayName="Ada", externalId=external_id)
+    await client.do("deactivateUser", ADA)
+    assert not any("former" in ran or "identity" in ran for ran in statements)
+
+
+@pytest.mark.usefixtures("ada")
+async def test_a_released_external_id_is_a_service_s_until_it_is_given_up_again(
+    client: Client, callers: Callers
+) -> None:
+    await take(client, change(None))
+    assert await release(client.database) == 1
+    assert await who(callers) == Actor(ActorKind.SERVICE, "hr-1")
+    await take(client, change("hr-1"))
+    assert await who(callers) == Actor(ActorKind.USER, "1")
+    await take(client, change(None))
+    assert await refused(callers, bearer(jti="again")) == WAS_A_USER
+    assert await release(client.database) == 1
+    assert await who(callers) == Actor(ActorKind.SERVICE, "hr-1")
+
+
+@pytest.mark.usefixtures("ada")
+async def test_an_erasure_leaves_a_release_as_it_is(client: Client, callers: Callers) -> None:
+    await take(client, DELETE)
+    assert await release(client.database) == 1
+    assert await who(callers) == Actor(ActorKind.SERVICE, "hr-1")
+    await take(client, ERASE)
+    assert await who(callers) == Actor(ActorKind.SERVICE, "hr-1")
+
+
+@pytest.mark.usefixtures("ada")
+async def test_a_release_frees_the_id_from_all_who_had_it(client: Client, callers: Callers) -> None:
+    await end(client, "the next user too")
+    assert await release(client.database) == 2
+    assert await who(callers) == Actor(ActorKind.SERVICE, "hr-1")
+
+
+@pytest.mark.usefixtures("ada")
+async def test_there_is_nothing_to_release(client: Client) -> None:
+    database = client.database
+    with pytest.raises(NothingToRelease, match="no user is known to have had this external id"):
+        await release(database, "hr-7")
+    with pytest.raises(NothingToRelease, match="user 1 has this external id"):
+        await release(database)
+    await take(client, DELETE)
+    await release(database)
+    with pytest.raises(NothingToRelease, match=r"record 1 was released on \S+ \S+ by root"):
+        await release(database)
+
+
+async def test_a_deleted_user_without_a_record_can_be_released(
+    database: Database,
+) -> None:
+    """Rows that were written past Roster, or by a version before it recorded anything."""
+    await add(database, user(external_id="hr-1", **DELETED))
+    callers = Callers(database, [issuer()])
+    assert await refused(callers, bearer()) == WAS_A_USER
+    assert await release(database) == 1
+    assert await who(callers) == Actor(ActorKind.SERVICE, "hr-1")
+    await callers.close()
+
+
+async def test_an_erasure_records_what_no_change_has_recorded(
+    client: Client, callers: Callers
+) -> None:
+    await client.create("ada", externalId="hr-1")
+    await take(client, change("hr-2"), DELETE)
+    async with client.database.engine.begin() as connection:
+        await connection.execute(FormerExternalId.__table__.delete())  # type: ignore[attr-defined]
+    await take(client, ERASE)
+    for subject in ("hr-1", "hr-2"):
+        assert await refused(callers, bearer(sub=subject)) == WAS_A_USER
+
+
+async def test_a_link_given_by_mistake_locks_a_service_out_until_it_is_released(
+    client: Client, callers: Callers
+) -> None:
+    await client.create("ada")
+    assert await who(callers, sub="sync") == Actor(ActorKind.SERVICE, "sync")
+    await take(client, change("sync"))
+    assert await who(callers, sub="sync") == Actor(ActorKind.USER, "1")
+    await take(client, change(None))
+    assert await refused(callers, bearer(sub="sync", jti="new")) == WAS_A_USER
+    assert await release(client.database, "sync") == 1
+    assert await who(callers, sub="sync") == Actor(ActorKind.SERVICE, "sync")
+
+
+async def test_external_ids_are_the_same_person_with_every_issuer(client: Client) -> None:
+    await client.create("ada", externalId="hr-1")
+    await take(client, DELETE)
+    other = "https://other.example"
+    callers = Callers(client.database, [issuer(), issuer(issuer=other)])
+    for iss in (issuer().issuer, other):
+        assert await refused(callers, bearer(iss=iss)) == WAS_A_USER
+    await callers.close()

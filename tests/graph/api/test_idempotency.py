@@ -1,0 +1,252 @@
+"""idempotencyKey: a request that is sent again is not done again, and answered as before."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select, text
+
+from db.engine import Database
+from db.models import ActorKind, IdempotencyKey
+from tests.graph.api.test_bulk_users import BULK, Operation, create
+from tests.support.client import ERRORS, USER, Client, count
+from users import commands
+from users.commands import Create, Overtaken, Refused
+from users.policy import EVERY_SCOPE, Caller
+from users.recorder import Actor
+from users.service import UserService
+
+KEYED = f"""mutation ($input: CreateUserInput!) {{ createUser(input: $input) {{
+  user {{ {USER} createdAt updatedAt statusChangedAt }} userEdge {{ cursor }}
+  replayed {ERRORS} }} }}"""
+ADA = {"username": "ada", "email": "ada@example.com", "displayName": "Ada", "idempotencyKey": "k"}
+REUSED = {
+    "__typename": "GenericError",
+    "code": "IDEMPOTENCY_KEY_REUSED",
+    "message": "This key was used for another request. Use a new one.",
+    "path": ["input", "idempotencyKey"],
+}
+
+
+async def test_the_same_request_is_answered_as_before(client: Client) -> None:
+    first = await client.ask(KEYED, input=ADA)
+    assert (first["replayed"], first["errors"]) == (False, [])
+    assert await client.ask(KEYED, input=ADA) == first | {"replayed": True}
+
+    # As before, whatever has become of the user since.
+    user_id = first["user"]["id"]
+    await client.do("updateUser", user_id, username="eve", displayName=None, externalId="hr-1")
+    await client.do("deactivateUser", user_id, reason="on leave")
+    await client.do("deleteUser", user_id)
+    before = await count(client.database)
+    assert await client.ask(KEYED, input=ADA) == first | {"replayed": True}
+    assert await count(client.database) == before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"username": "bob"},
+        {"displayName": None},
+        {"isActive": False},
+        {"externalId": "x"},
+        {"email": "\ud800"},
+    ],
+)
+async def test_another_request_cannot_have_the_key(client: Client, other: dict[str, Any]) -> None:
+    await client.ask(KEYED, input=ADA)
+    payload = await client.ask(KEYED, input=ADA | other)
+    assert payload == {"user": None, "userEdge": None, "replayed": False, "errors": [REUSED]}
+    same = {k: v for k, v in ADA.items() if k != "idempotencyKey"}
+    batch = await client.ask(
+        BULK, input={"operations": [{"create": same}], "idempotencyKey": ADA["idempotencyKey"]}
+    )
+    assert (batch["errors"], batch["results"], batch["failed"]) == ([REUSED], [], 1)
+    assert await count(client.database) == (1, 1)
+
+
+async def test_a_refusal_leaves_its_key_free(client: Client) -> None:
+    wrong = await client.ask(KEYED, input=ADA | {"email": "x"})
+    assert [e["code"] for e in wrong["errors"]] == ["INVALID_FORMAT"]
+    checked = await client.ask(KEYED, input=ADA | {"validateOnly": True})
+    assert checked["errors"] == []
+    right = await client.ask(KEYED, input=ADA)
+    assert (right["replayed"], right["user"]["username"]) == (False, "ada")
+
+
+@pytest.mark.parametrize(("key", "code"), [("", "TOO_SHORT"), ("k" * 256, "TOO_LONG")])
+async def test_a_key_has_1_to_255_characters(client: Client, key: str, code: str) -> None:
+    payload = await client.ask(KEYED, input=ADA | {"idempotencyKey": key, "email": "x"})
+    assert [(e["code"], e["path"]) for e in payload["errors"]] == [
+        ("INVALID_FORMAT", ["input", "email"]),
+        (code, ["input", "idempotencyKey"]),
+    ]
+    batch = await client.ask(BULK, input={"operations": [create("ada")], "idempotencyKey": key})
+    assert [(e["code"], e["path"], e["min"], e["max"]) for e in batch["errors"]] == [
+        (code, ["input", "idempotencyKey"], 1, 255)
+    ]
+    assert [e["code"] for e in batch["results"][0]["errors"]] == ["BATCH_ABORTED"]
+    assert await count(client.database) == (0, 0)
+
+
+@pytest.mark.parametrize("key", ["k" * 255, "\ud800", "\x00", "É 😀"])
+async def test_any_text_can_be_a_key(client: Client, key: str) -> None:
+    told = [await client.ask(KEYED, input=ADA | {"idempotencyKey": key}) for _ in range(2)]
+    assert [payload["replayed"] for payload in told] == [False, True]
+
+
+async def test_the_same_request_at_once_is_done_once(client: Client) -> None:
+    for n in range(20):
+        given = ADA | {
+            "username": f"ada{n}",
+            "email": f"{n}@example.com",
+            "idempotencyKey": f"k{n}",
+        }
+        payloads = await asyncio.gather(*(client.ask(KEYED, input=given) for _ in range(5)))
+        assert sorted(p.pop("replayed") for p in payloads) == [False] + [True] * 4
+        assert payloads == payloads[:1] * 5
+        assert payloads[0]["user"]["username"] == f"ada{n}"
+    assert await count(client.database) == (20, 20)
+
+
+async def test_a_batch_is_answered_as_before_errors_and_all(client: Client) -> None:
+    old = await client.create("old")
+    gone = await client.create("gone")
+    await client.do("deleteUser", gone["id"])
+    batch: list[Operation] = [
+        create("ada"),
+        create("ADA"),
+        {"update": {"id": old["id"], "displayName": "Old", "externalId": "1"}},
+        {"update": {"id": old["id"], "displayName": "Older", "expectedVersion": 1}},
+        {"update": {"id": "VXNlcjo5OQ", "displayName": "Nobody"}},
+        {"deactivate": {"id": gone["id"]}},
+        {"delete": {"id": old["id"], "reason": "left"}},
+        create("zoe", validateOnly=True),
+    ]
+    query = BULK.replace(
+        "... on FieldError",
+        """... on NotFoundError { id } ... on TransitionError { from current { version } }
+        ... on VersionConflictError { actualVersion changedFields current { displayName } }
+        ... on FieldError""",
+    )
+    given = {"operations": batch, "mode": "PARTIAL", "idempotencyKey": "k"}
+    first = await client.ask(query, input=given)
+    assert (first["succeeded"], first["failed"]) == (4, 4)
+    assert first["results"][3]["errors"][0]["current"] == {"displayName": "Old"}
+    before = await count(client.database)
+    await client.do("restoreUser", old["id"])
+    await client.do("updateUser", old["id"], displayName="Newer")
+    again = await client.ask(query, input=given)
+    assert again == first | {"replayed": True}
+    assert await count(client.database) == (before[0], before[1] + 2)
+    other = await client.ask(query, input=given | {"mode": "ATOMIC"})
+    assert (other["errors"], other["results"]) == ([REUSED], [])
+
+
+async def test_another_id_is_another_request_even_where_neither_is_one(client: Client) -> None:
+    def given(user_id: str) -> dict[str, Any]:
+        update = {"update": {"id": user_id, "displayName": "X"}}
+        operations = [create("ada"), update]
+        return {"operations": operations, "mode": "PARTIAL", "idempotencyKey": "k"}
+
+    assert (await client.ask(BULK, input=given("nonsense")))["succeeded"] == 1
+    assert (await client.ask(BULK, input=given("nonsense")))["replayed"] is True
+    assert (await client.ask(BULK, input=given("other")))["errors"] == [REUSED]
+
+
+async def test_a_batch_of_which_nothing_was_done_leaves_its_key_free(client: Client) -> None:
+    given: dict[str, Any] = {"operations": [create("ada"), create("x")], "idempotencyKey": "k"}
+    assert (await client.ask(BULK, input=given))["failed"] == 2
+    mended = given | {"operations": [create("ada"), create("xyz")]}
+    done = await client.ask(BULK, input=mended)
+    assert (done["succeeded"], done["replayed"]) == (2, False)
+    assert (await client.ask(BULK, input=mended))["replayed"] is True
+    assert await count(client.database) == (2, 2)
+
+
+async def test_what_was_not_committed_is_done_again(client: Client) -> None:
+    """The first try ends when all is written but the key's answer."""
+    engine = client.database.engine.sync_engine
+    fails = True
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def fail(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if fails and statement.startswith("UPDATE idempotency_keys"):
+            raise ConnectionResetError
+
+    lost = await client.send(KEYED, input=ADA)
+    assert lost["data"] == {"createUser": None}
+    assert await count(client.database) == (0, 0)
+    fails = False
+    done = await client.ask(KEYED, input=ADA)
+    assert (done["replayed"], done["user"]["version"]) == (False, 1)
+
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+ANA = Actor(ActorKind.USER, id="ana")
+CALLER = Caller(ANA, EVERY_SCOPE)
+
+
+def creation(name: str) -> Create:
+    return Create(fields={"username": name, "email": f"{name}@example.com"})
+
+
+async def done(database: Database, actor: Actor, name: str, at: datetime = NOW) -> bool:
+    async with database.session() as session, database.transaction(session):
+        caller = Caller(actor, EVERY_SCOPE)
+        service = UserService(session, caller, clock=lambda: at)
+        key = commands.IdempotencyKey(text="k", request=name)
+        return (await service.carry_out([creation(name)], key=key)).replayed
+
+
+async def test_keys_are_their_callers(database: Database) -> None:
+    assert await done(database, ANA, "ada") is False
+    for other in (
+        Actor(ActorKind.SERVICE, id="ana"),
+        replace(ANA, id="bob"),
+        replace(ANA, id=None),
+    ):
+        with pytest.raises(Refused, match="username: TAKEN"):
+            await done(database, other, "ada")
+    assert await done(database, replace(ANA, label="Ana"), "ada") is True
+    assert await done(database, replace(ANA, id="bob"), "bob") is False
+    assert await count(database) == (2, 2)
+
+
+async def test_keys_expire_after_a_day(database: Database) -> None:
+    assert await done(database, ANA, "ada") is False
+    day = timedelta(hours=24)
+    assert await done(database, ANA, "ada", NOW + day - timedelta(microseconds=1)) is True
+    assert await done(database, ANA, "bob", NOW + day) is False
+    assert await done(database, ANA, "bob", NOW + day * 2 - timedelta(microseconds=1)) is True
+    assert await count(database) == (2, 2)
+
+
+async def test_what_is_kept_says_nothing_of_anybody(database: Database) -> None:
+    await done(database, ANA, "ada")
+    async with database.engine.connect() as connection:
+        [row] = (await connection.execute(select(IdempotencyKey.__table__))).all()
+        raw = (await connection.execute(text("SELECT * FROM idempotency_keys"))).one()
+    assert row.answer == [{"user": [1, 1], "changed": True, "created": True, "problems": []}]
+    assert "ada" not in str(raw)
+    assert "ana" not in str(raw)
+
+
+@pytest.mark.parametrize("taken", ["ADA", "ada"])
+async def test_who_is_overtaken_rolls_back(database: Database, taken: str) -> None:
+    """Without a look, the index alone tells that a name is taken; the caller tries again."""
+
+    async def overtaken(*asked: commands.Operation) -> None:
+        async with database.session() as session, database.transaction(session):
+            for operation in asked:
+                await UserService(session, CALLER).carry_out([operation], look=False)
+
+    await done(database, ANA, "ada")
+    await done(database, replace(ANA, id="bob"), "bob")
+    rename = commands.Update(user_id=2, fields={"username": taken})
+    for last in (creation(taken), rename):
+        with pytest.raises(Overtaken):
+            await overtaken(creation("eve"), last)
+    assert await count(database) == (2, 2)

@@ -1,0 +1,337 @@
+"""Laws that hold for every list and every life, tried with cases that nobody thought of."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from db import pagination
+from graph.settings import Settings
+from tests.graph.api.test_bulk_users import UPSERT, bulk, create
+from tests.graph.api.test_erase_user import ERASE
+from tests.support.client import CREATE, USER, Client, serving
+
+Law = Callable[[Client], Coroutine[Any, Any, None]]
+
+# Each example asks the same served directory, and leaves it to the next one as it is.
+on_one_directory = settings(
+    max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def hold(url: str, law: Law) -> None:
+    async def run() -> None:
+        async with serving(Settings(database_url=url)) as client:
+            await law(client)
+
+    asyncio.run(run())
+
+
+FIELDS = ("CREATED_AT", "UPDATED_AT", "USERNAME", "EMAIL", "STATUS")
+COLUMNS = ("createdAt", "updatedAt", "username", "email", "status")
+orders = st.lists(
+    st.fixed_dictionaries(
+        {"field": st.sampled_from(FIELDS), "direction": st.sampled_from(["ASC", "DESC"])}
+    ),
+    min_size=1,
+    max_size=3,
+)
+leaves = st.one_of(
+    st.builds(
+        lambda name, op, text: {name: {op: text}},
+        st.sampled_from(["username", "email"]),
+        st.sampled_from(["contains", "startsWith", "endsWith", "neq"]),
+        st.sampled_from(["1", "a", "user", "user-1", "example", "%", "_", "9@"]),
+    ),
+    st.builds(
+        lambda values: {"status": values},
+        st.lists(st.sampled_from(["ACTIVE", "DEACTIVATED", "DELETED"]), max_size=3),
+    ),
+    st.builds(lambda value: {"isActive": value}, st.booleans()),
+)
+filters = st.one_of(
+    st.none(),
+    leaves,
+    st.builds(
+        lambda op, parts: {op: parts},
+        st.sampled_from(["and", "or"]),
+        st.lists(leaves, min_size=1, max_size=3),
+    ),
+    st.builds(lambda part: {"not": part}, leaves),
+)
+lists = st.fixed_dictionaries(
+    {
+        "filter": filters,
+        "search": st.sampled_from([None, None, "1", "user-2", "nobody"]),
+        "orderBy": orders,
+    }
+)
+PAGE = """query ($filter: UserFilter, $search: String, $orderBy: [UserOrder!],
+               $first: Int, $after: String, $last: Int, $before: String) {
+  users(filter: $filter, search: $search, orderBy: $orderBy,
+        first: $first, after: $after, last: $last, before: $before) {
+    nodes { id } totalCount
+    pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
+
+
+async def populate(client: Client, people: int = 60) -> None:
+    await bulk(client, *(create(f"user-{n}", isActive=n % 3 > 0) for n in range(people)))
+    ids = [node["id"] for node in (await client.ask(PAGE, first=100))["nodes"]]
+    await bulk(client, *({"delete": {"id": i}} for i in ids[::5]))
+    await bulk(
+        client, *({"update": {"id": i, "displayName": "X"}} for i in ids[1::7] if i not in ids[::5])
+    )
+
+
+async def pages(
+    client: Client, asked: dict[str, Any], size: int, *, between: Law | None = None
+) -> list[list[str]]:
+    """Page forwards to the end."""
+    visited: list[list[str]] = []
+    after = None
+    while True:
+        page = await client.ask(PAGE, **asked, first=size, after=after)
+        visited.append([node["id"] for node in page["nodes"]])
+        assert page["pageInfo"]["hasPreviousPage"] is (after is not None)
+        if not page["pageInfo"]["hasNextPage"]:
+            return visited
+        after = page["pageInfo"]["endCursor"]
+        if between:
+            await between(client)
+
+
+async def pages_backwards(client: Client, asked: dict[str, Any], size: int) -> list[list[str]]:
+    visited: list[list[str]] = []
+    before = None
+    while True:
+        page = await client.ask(PAGE, **asked, last=size, before=before)
+        visited.append([node["id"] for node in page["nodes"]])
+        assert page["pageInfo"]["hasNextPage"] is (before is not None)
+        if not page["pageInfo"]["hasPreviousPage"]:
+            return visited
+        before = page["pageInfo"]["startCursor"]
+
+
+def flat(visited: list[list[str]]) -> list[str]:
+    return [user_id for page in visited for user_id in page]
+
+
+@pytest.fixture
+def populated_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(
+        pagination, "REACH", 20
+    )  # so that some pages lie within it, and some do not
+    hold(database_url, populate)
+    return database_url
+
+
+@on_one_directory
+@given(asked=lists, size=st.integers(1, 25))
+def test_pages_are_the_whole_list_forwards_and_backwards(
+    populated_url: str, asked: dict[str, Any], size: int
+) -> None:
+    async def law(client: Client) -> None:
+        whole = await client.ask(PAGE, **asked, first=100)
+        expected = [node["id"] for node in whole["nodes"]]
+        assert whole["totalCount"] == len(expected)
+        forwards = await pages(client, asked, size)
+        assert flat(forwards) == expected
+        assert all(len(page) == size for page in forwards[:-1])
+        backwards = await pages_backwards(client, asked, size)
+        assert flat(backwards[::-1]) == expected
+        assert all(len(page) == size for page in backwards[:-1])
+
+    hold(populated_url, law)
+
+
+@on_one_directory
+@given(asked=lists, size=st.integers(1, 25), data=st.data())
+def test_who_is_not_written_to_is_visited_once_while_others_come_and_go(
+    populated_url: str, asked: dict[str, Any], size: int, data: st.DataObject
+) -> None:
+    async def law(client: Client) -> None:
+        everybody = await client.ask(PAGE, first=100, filter={"status": STATUSES})
+        ids = [node["id"] for node in everybody["nodes"]]
+        restless = data.draw(st.sets(st.sampled_from(ids), max_size=10), label="restless")
+        whole = await client.ask(PAGE, **asked, first=100)
+        expected = [node["id"] for node in whole["nodes"] if node["id"] not in restless]
+
+        async def write(client: Client) -> None:
+            verbs = st.sampled_from(["deactivateUser", "deleteUser", "restoreUser", "updateUser"])
+            for user_id in sorted(restless):
+                await client.do(data.draw(verbs), user_id)
+
+        visited = flat(await pages(client, asked, size, between=write))
+        assert [user_id for user_id in visited if user_id not in restless] == expected
+
+    hold(populated_url, law)
+
+
+STATUSES = ["ACTIVE", "DEACTIVATED", "DELETED"]
+NAMES = ["ada", "bob", "cleo", "ADA"]
+some_fields = st.fixed_dictionaries(
+    {},
+    optional={
+        "username": st.sampled_from(NAMES),
+        "email": st.sampled_from([f"{name}@example.com" for name in NAMES]),
+        "displayName": st.sampled_from(["A", "B", None]),
+        "externalId": st.sampled_from(["1", "2", None]),
+    },
+)
+verbs = st.sampled_from(["deactivate", "reactivate", "delete", "restore", "erase"])
+whoever = st.integers(0, 3)
+steps = st.one_of(
+    st.tuples(st.just("create"), st.sampled_from(NAMES), some_fields),
+    st.tuples(st.just("update"), whoever, some_fields),
+    st.tuples(st.just("upsert"), st.sampled_from(NAMES), some_fields),
+    st.tuples(verbs, whoever, st.none()),
+)
+
+
+@dataclass
+class Person:
+    values: dict[str, str | None]
+    status: str = "ACTIVE"
+    version: int = 1
+    erased: bool = False
+
+
+@dataclass
+class Model:
+    """What the verbs mean, in as few words as there are. Values are compared in small letters."""
+
+    people: list[Person] = field(default_factory=list)
+
+    def do(self, verb: str, who: Any, fields: Any) -> bool | None:
+        """Give whether anything changed; None where it is refused."""
+        match verb:
+            case "create":
+                return self.create({"username": who, "email": f"{who}@example.com"} | fields)
+            case "upsert":
+                for person in self.people:
+                    if same(person.values["username"], who) and person.status != "DELETED":
+                        return self.update(person, fields)
+                return self.create({"username": who} | fields)
+            case "update":
+                return self.update(self.people[who], fields)
+            case _:
+                return self.move(self.people[who], verb)
+
+    def create(self, values: dict[str, Any]) -> bool | None:
+        if not values.get("email") or self.taken(values, None):
+            return None
+        self.people.append(Person(dict.fromkeys(FORM) | values))
+        return True
+
+    def update(self, person: Person, fields: dict[str, Any]) -> bool | None:
+        if person.status == "DELETED" or self.taken(fields, person):
+            return None
+        if person.values | fields == person.values:
+            return False
+        person.values |= fields
+        person.version += 1
+        return True
+
+    def move(self, person: Person, verb: str) -> bool | None:
+        to = MOVES[verb].get(person.status)
+        if verb == "erase":
+            if person.status != "DELETED":
+                return None
+            done, person.erased = not person.erased, True
+            person.version += done
+            return done
+        if to is None or (person.erased and verb != "delete"):
+            return None
+        if to == person.status:
+            return False
+        if verb == "restore" and self.taken(person.values, person):
+            return None
+        person.status = to
+        person.version += 1
+        return True
+
+    def taken(self, values: dict[str, Any], by: Person | None) -> bool:
+        others = [p for p in self.people if p is not by and p.status != "DELETED"]
+        unique = {k: v for k, v in values.items() if k != "displayName" and v is not None}
+        return any(same(p.values[k], v) for p in others for k, v in unique.items())
+
+
+FORM = ("username", "email", "displayName", "externalId")
+A, I, D = "ACTIVE", "DEACTIVATED", "DELETED"  # noqa: E741
+MOVES = {
+    "deactivate": {A: I, I: I},
+    "reactivate": {A: A, I: A},
+    "delete": {A: D, I: D, D: D},
+    "restore": {I: I, D: I},
+    "erase": {},
+}
+
+
+def same(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and one.lower() == other.lower()
+
+
+async def ask(client: Client, ids: list[str], verb: str, who: Any, fields: Any) -> bool | None:
+    """Do a step, and give what the model gives."""
+    match verb:
+        case "create":
+            given = {"username": who, "email": f"{who}@example.com"} | fields
+            payload = await client.ask(CREATE, input=given)
+        case "upsert":
+            payload = await client.ask(UPSERT, input={"by": {"username": who}} | fields)
+        case "erase":
+            now = await client.ask(
+                "query ($id: ID!) { user(id: $id) { username version } }", id=ids[who]
+            )
+            given = {"id": ids[who], "confirmUsername": now["username"], "reason": "asked"}
+            payload = await client.ask(ERASE, input=given)
+            after = await client.ask("query ($id: ID!) { user(id: $id) { version } }", id=ids[who])
+            payload["changed"] = after["version"] != now["version"]
+        case _:
+            payload = await client.do(f"{verb}User", ids[who], **(fields or {}))
+    if payload.get("created") or verb == "create":
+        ids += [payload["user"]["id"]] if payload["user"] else []
+    return None if payload["errors"] else payload.get("changed", True)
+
+
+LIFE = f"""query ($id: ID!) {{ user(id: $id) {{ {USER} erasedAt history(first: 100) {{ nodes {{
+  type versionAfter changes {{ field after redacted }} }} }} }} }}"""
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lives=st.lists(steps, max_size=20))
+def test_a_life_leaves_what_the_model_predicts_and_an_event_for_each_change(
+    database_url: str, lives: list[tuple[str, Any, Any]]
+) -> None:
+    async def law(client: Client) -> None:
+        await free(client)
+        model, ids = Model(), list[str]()
+        for verb, who, fields in lives:
+            if isinstance(who, int) and who >= len(ids):
+                continue
+            assert await ask(client, ids, verb, who, fields) is model.do(verb, who, fields)
+        assert len(ids) == len(model.people)
+        for user_id, person in zip(ids, model.people, strict=True):
+            user = await client.ask(LIFE, id=user_id)
+            assert (user["status"], user["version"]) == (person.status, person.version)
+            assert user["isActive"] is (person.status == "ACTIVE")
+            assert (user["erasedAt"] is not None) is person.erased
+            events = user["history"]["nodes"]
+            assert [e["versionAfter"] for e in events] == list(range(1, person.version + 1))
+            told = {c["field"]: c["after"] for e in events for c in e["changes"]}
+            assert told["status"] == user["status"]
+            if not person.erased:
+                assert {name: user[name] for name in FORM} == person.values
+                assert {name: told.get(name) for name in FORM} == person.values
+
+    hold(database_url, law)
+
+
+async def free(client: Client) -> None:
+    """Delete whom the example before has left, so that every name is free again."""
+    left = await client.ask(PAGE, first=100)
+    await bulk(client, *({"delete": {"id": node["id"]}} for node in left["nodes"]))

@@ -1,0 +1,172 @@
+"""The scope `users:link`: who may set or clear an external id, in every way that there is."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from graphql import GraphQLInputObjectType
+
+from graph.api.schema import schema
+from tests.support.callers import SETS, Asking, id_of, linked, service
+from tests.support.client import Client
+from users.policy import EVERY_SCOPE, Caller, Scope
+
+READ, WRITE, LINK = Scope.READ, Scope.WRITE, Scope.LINK
+ME, ADA, GONE, NOBODY = 1, 2, 3, 99
+MISSING = (
+    "Missing scope `users:link`. It is required to set or clear an external id, which decides who "
+    "can sign in as the user."
+)
+OWN = (
+    "The external id is the `sub` of your own token. A caller cannot link a user to their own "
+    "sign-in; another caller with the scope `users:link` can."
+)
+ERRORS = "errors { __typename code message path }"
+BULK = f"""mutation ($input: BulkUsersInput!) {{ bulkUsers(input: $input) {{
+  failed {ERRORS} results {{ {ERRORS} }} }} }}"""
+KINDS = {"create": "CreateUserInput", "update": "UpdateUserInput", "upsert": "UpsertUserInput"}
+EVE = {"username": "eve", "email": "eve@example.com"}
+TRANSACTION = {"BEGIN IMMEDIATE"}
+Way = tuple[str, dict[str, Any], list[str]]
+
+
+def ways(external_id: str | None) -> Iterator[Way]:
+    """Yield each way to set an external id, with its place in the input."""
+    link, place = {"externalId": external_id}, ["externalId"]
+    for key in (ADA, NOBODY):
+        yield "update", {"id": id_of(key)} | link, place
+        yield "update", {"id": id_of(key), "validateOnly": True} | link, place
+        yield "upsert", {"by": {"id": id_of(key)}} | link, place
+        yield "upsert", {"by": {"databaseId": str(key)}} | link, place
+    for by in ({"username": "ada"}, {"email": "ada@example.com"}, {"username": "eve"}):
+        yield "upsert", {"by": by} | EVE | link, place
+    if external_id is not None:
+        yield "create", EVE | link, place
+        yield "create", EVE | link | {"validateOnly": True}, place
+        yield "upsert", {"by": link} | EVE, ["by", "externalId"]
+
+
+def single(verb: str) -> str:
+    return f"mutation ($input: {KINDS[verb]}!) {{ {verb}User(input: $input) {{ {ERRORS} }} }}"
+
+
+def error(message: str, *path: str) -> dict[str, Any]:
+    told = {"__typename": "FieldError", "code": "FORBIDDEN", "message": message}
+    return told | {"path": ["input", *path]}
+
+
+async def errors_of(directory: Asking, caller: Caller, way: Way) -> list[dict[str, Any]]:
+    """Send a write by itself and in a batch; both have to answer the same."""
+    verb, given, _ = way
+    alone = (await directory.ask(caller, single(verb), input=given))["errors"]
+    batch = {"operations": [{verb: given}]}
+    payload = await directory.ask(caller, BULK, input=batch)
+    prefix = ["operations", "0", verb]
+    told = [problem | {"path": ["input", *prefix, *problem["path"][1:]]} for problem in alone]
+    assert payload["results"] == [{"errors": told}]
+    return list(alone)
+
+
+def test_every_input_with_an_external_id_is_tried() -> None:
+    types = schema._schema.type_map.values()  # noqa: SLF001 - as graph.app has it
+    inputs = {
+        t.name for t in types if isinstance(t, GraphQLInputObjectType) and "externalId" in t.fields
+    }
+    assert inputs - {"UserBy", "UserFilter"} == set(KINDS.values())
+
+
+async def test_an_external_id_is_not_set_without_the_scope(
+    directory: Asking, statements: list[str]
+) -> None:
+    before = await directory.everything()
+    statements.clear()
+    for scopes in (s for s in SETS if WRITE in s and LINK not in s):
+        for way in (*ways("hr-1"), *ways(None)):
+            expected = [error(MISSING, *way[2])]
+            assert await errors_of(directory, service(*scopes), way) == expected, way
+    assert (
+        set(statements) <= TRANSACTION
+    )  # so that no refusal can tell whether there is such a user
+    assert await directory.everything() == before
+
+
+async def test_an_external_id_is_set_with_the_scope(directory: Asking) -> None:
+    caller = service(READ, WRITE, LINK)
+    for verb, given, place in ways("hr-1"):
+        if str(NOBODY) in str(given) or given.get("id") == id_of(NOBODY):
+            continue
+        payload = await directory.ask(caller, single(verb), input=given)
+        told = {problem["code"] for problem in payload["errors"]} - {"TAKEN", "NOT_FOUND"}
+        assert told == set(), (verb, given, place)
+    query = 'query { userBy(by: { externalId: "hr-1" }) { username } }'
+    assert await directory.ask(caller, query) is not None
+
+
+async def test_a_caller_links_no_user_to_their_own_sign_in(
+    directory: Asking, statements: list[str]
+) -> None:
+    before = await directory.everything()
+    statements.clear()
+    for caller in (service(*EVERY_SCOPE), linked(ME, *EVERY_SCOPE), linked(ADA, *EVERY_SCOPE)):
+        signed_in = replace(caller, subject="hr-1")
+        for way in ways("hr-1"):
+            assert await errors_of(directory, signed_in, way) == [error(OWN, *way[2])], way
+    assert set(statements) <= TRANSACTION
+    assert await directory.everything() == before
+
+
+async def test_scopes_are_checked_before_the_own_subject(directory: Asking) -> None:
+    signed_in = replace(service(WRITE), subject="hr-1")
+    for way in ways("hr-1"):
+        assert await errors_of(directory, signed_in, way) == [error(MISSING, *way[2])]
+
+
+async def test_in_a_batch_only_the_operation_that_links_is_refused(directory: Asking) -> None:
+    operations = [
+        {"update": {"id": id_of(ADA), "displayName": "Ada"}},
+        {"update": {"id": id_of(ME), "externalId": "hr-1"}},
+    ]
+    given = {"operations": operations, "mode": "PARTIAL"}
+    payload = await directory.ask(service(READ, WRITE), BULK, input=given)
+    assert payload == {
+        "failed": 1,
+        "errors": [],
+        "results": [
+            {"errors": []},
+            {"errors": [error(MISSING, "operations", "1", "update", "externalId")]},
+        ],
+    }
+
+
+RESTORE = f"""mutation ($input: UserTransitionInput!) {{ restoreUser(input: $input) {{
+  changed user {{ status externalId }} {ERRORS} }} }}"""
+
+
+@pytest.fixture
+async def left(client: Client) -> str:
+    """The id of a deleted user with an external id."""
+    user = await client.create("eve", externalId="hr-1")
+    await client.do("deleteUser", user["id"])
+    return str(user["id"])
+
+
+async def test_restoring_takes_no_more_than_writing(directory: Asking, left: str) -> None:
+    caller = replace(service(READ, WRITE), subject="other")
+    payload = await directory.ask(caller, RESTORE, input={"id": left})
+    user = {"status": "DEACTIVATED", "externalId": "hr-1"}
+    assert payload == {"changed": True, "user": user, "errors": []}
+
+
+async def test_a_caller_restores_no_user_who_would_be_themselves(
+    directory: Asking, left: str
+) -> None:
+    before = await directory.everything()
+    caller = replace(service(*EVERY_SCOPE), subject="hr-1")
+    payload = await directory.ask(caller, RESTORE, input={"id": left})
+    assert payload == {"changed": False, "user": None, "errors": [error(OWN, "id")]}
+    operations = [{"restore": {"id": left}}, {"reactivate": {"id": left}}]
+    payload = await directory.ask(caller, BULK, input={"operations": operations})
+    assert payload["results"][0]["errors"] == [error(OWN, "operations", "0", "restore", "id")]
+    assert payload["failed"] == 2
+    assert await directory.everything() == before

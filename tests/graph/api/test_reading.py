@@ -1,0 +1,100 @@
+"""JSON and bodies as they are read, against the plain way to read them."""
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from starlette.types import Message
+
+from graph.http.arriving import Arriving
+from graph.protocol.errors import BadRequest
+from graph.protocol.json import read_json
+
+_NUMBERS = st.integers(-(10**40), 10**40) | st.floats(allow_nan=False) | st.integers(-9, 9)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | _NUMBERS | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+def _plainly(text: bytes) -> object:
+    """Give the value as Python's own reader has it, or None for what is refused."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    try:
+        return [json.loads(text.decode(), parse_constant=refuse)]
+    except ValueError:
+        return None
+
+
+@given(
+    _VALUES.map(lambda value: json.dumps(value).encode())
+    | st.lists(
+        st.sampled_from(
+            [b"[", b"]", b"{", b"}", b'"', b"a", b":", b",", b"1", b"-", b"0", b".", b"e", b" ",
+             b"9" * 18, b"NaN", b"null", b"\\u", b"\\ud83d", b"\\ude00", b"\xef\xbb\xbf", b"\xff"]
+        ),
+        max_size=8,
+    ).map(b"".join)
+)  # fmt: skip
+@example(b"18446744073709551616")
+@example(b"-9223372036854775809")
+@example(b'{"a": 9223372036854775808, "a": [1e400, -0, -0.0]}')
+@example(b'"\\ud800"')
+@example(b"9" * 5_000)
+def test_json_is_what_it_is_to_python(text: bytes) -> None:
+    expected = _plainly(text)
+    try:
+        found: object = [read_json(text)]
+    except BadRequest:
+        found = None
+    assert repr(found) == repr(expected)  # so that 1 is not 1.0, nor 0.0 -0.0
+
+
+@pytest.mark.parametrize(("depth", "deep"), [(50, False), (51, True), (1_000, True), (1_100, True)])
+def test_json_can_be_nested_so_deep(depth: int, deep: bool) -> None:  # noqa: FBT001
+    text = b"[" * depth + b"]" * depth
+    if not deep:
+        assert read_json(text)
+        return
+    with pytest.raises(BadRequest) as refused:
+        read_json(text)
+    # Of what is deeper than any reader goes, nobody knows how deep it is.
+    assert refused.value.code == ("JSON_TOO_DEEP" if depth <= 1_000 else "BAD_REQUEST")
+
+
+async def test_a_message_that_is_here_is_not_waited_for() -> None:
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    assert Arriving(receive()).message == {"type": "http.request"}
+
+
+async def test_a_message_that_is_not_here_is_awaited() -> None:
+    first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    ended: list[str] = []
+
+    async def receive() -> Message:
+        try:
+            await first
+            await asyncio.sleep(0)
+        except GeneratorExit:
+            ended.append("cut off")
+            raise
+        return {"type": "http.request"}
+
+    arriving = Arriving(receive())
+    assert arriving.message is None
+    asyncio.get_running_loop().call_soon(first.set_result, None)
+    assert await arriving == {"type": "http.request"}
+
+    first = asyncio.get_running_loop().create_future()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await Arriving(receive())
+    assert ended == ["cut off"]

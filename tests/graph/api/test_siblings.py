@@ -1,0 +1,47 @@
+"""A root field that fails where null cannot stand ends its siblings, and leaves nothing of them."""
+
+import asyncio
+import gc
+import warnings
+from typing import Any
+
+import pytest
+
+from tests.graph.compiler.ways import of
+from tests.support.client import Client
+
+QUERY = """query ($id: ID!, $ids: [ID!] = []) {
+  a: user(id: $id) { username history { nodes { type } } }
+  users { totalCount nodes { username } }
+  nodes(ids: $ids) { id }
+  b: user(id: $id) { username }
+  userBy(by: { username: "ada" }) { id }
+}"""
+
+
+@pytest.mark.parametrize(
+    ("ids", "code"),
+    # The one is seen before its resolver is called, the other while its siblings read.
+    [(None, "GRAPHQL_VALIDATION_FAILED"), (["x"] * 101, "INVALID_ARGUMENT")],
+    ids=["at once", "in a moment"],
+)
+async def test_nothing_is_left_of_fields_whose_sibling_fails(
+    client: Client, ids: Any, code: str
+) -> None:
+    ada = await client.create("ada")
+    whole = await client.ask(QUERY, id=ada["id"], ids=[ada["id"]])
+    assert whole["nodes"] == [{"id": ada["id"]}]
+    before = asyncio.all_tasks()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        answer = await client.send(QUERY, id=ada["id"], ids=ids)
+        left = asyncio.all_tasks() - before
+        await asyncio.gather(*left, return_exceptions=True)
+        gc.collect()
+    assert answer["data"] is None
+    assert [(e["extensions"]["code"], e["path"]) for e in answer["errors"]] == [(code, ["nodes"])]
+    # Look-ups are shared by operations, and one that nobody waits for gives its connection back.
+    shared = ("_Batch.", "AsyncAdapt_", "Connection._cancel")
+    assert not {of(task) for task in left if not of(task).startswith(shared)}
+    assert not [str(each.message) for each in warned]
+    assert await client.ask(QUERY, id=ada["id"], ids=[ada["id"]]) == whole

@@ -1,0 +1,125 @@
+"""deactivateUser, reactivateUser, deleteUser and restoreUser share their rules and their tests."""
+
+from itertools import product
+
+import pytest
+
+from tests.support.client import Client, count
+
+VERBS = {
+    "deactivateUser": ("DEACTIVATED", "DEACTIVATED"),
+    "reactivateUser": ("REACTIVATED", "ACTIVE"),
+    "deleteUser": ("DELETED", "DELETED"),
+    "restoreUser": ("RESTORED", "DEACTIVATED"),
+}
+# What brings a new user there.
+WAYS = {"ACTIVE": [], "DEACTIVATED": ["deactivateUser"], "DELETED": ["deleteUser"]}
+REFUSED = {
+    ("deactivateUser", "DELETED"): "A deleted user cannot be deactivated. Restore it first.",
+    ("reactivateUser", "DELETED"): "A deleted user cannot be reactivated. Restore it first.",
+    ("restoreUser", "ACTIVE"): "Only a deleted user can be restored.",
+}
+TIMES = "query ($id: ID!) { user(id: $id) { statusChangedAt updatedAt deletedAt createdAt } }"
+
+
+@pytest.mark.parametrize(("verb", "status"), list(product(VERBS, WAYS)))
+async def test_every_verb_in_every_status(client: Client, verb: str, status: str) -> None:
+    user = await client.create("ada")
+    for way in WAYS[status]:
+        user = (await client.do(way, user["id"]))["user"]
+    before, (_, events_before) = (
+        await client.ask(TIMES, id=user["id"]),
+        await count(client.database),
+    )
+    payload = await client.do(verb, user["id"], reason=" because ")
+    after, (_, events_after) = await client.ask(TIMES, id=user["id"]), await count(client.database)
+    event, target = VERBS[verb]
+
+    if message := REFUSED.get((verb, status)):
+        assert payload["user"] is None
+        assert payload["changed"] is False
+        assert payload["errors"] == [
+            {
+                "__typename": "TransitionError",
+                "code": "INVALID_TRANSITION",
+                "message": message,
+                "path": ["input", "id"],
+            }
+        ]
+        assert (after, events_after) == (before, events_before)
+    elif target == status:
+        assert payload == {"user": user, "changed": False, "errors": []}
+        assert (after, events_after) == (before, events_before)
+    else:
+        assert payload["errors"] == []
+        assert payload["changed"] is True
+        assert payload["user"] == user | {
+            "status": target,
+            "isActive": target == "ACTIVE",
+            "statusReason": "because",
+            "version": user["version"] + 1,
+            "deletedAt": after["updatedAt"] if target == "DELETED" else None,
+        }
+        assert after["statusChangedAt"] == after["updatedAt"] > before["updatedAt"]
+        assert after["createdAt"] == before["createdAt"]
+        assert (await client.events(user["id"]))[events_before:] == [
+            {
+                "type": event,
+                "reason": "because",
+                "versionAfter": user["version"] + 1,
+                "changes": [
+                    {"field": "status", "before": status, "after": target},
+                    {"field": "statusReason", "before": None, "after": "because"},
+                ],
+                "actor": {"kind": "system", "id": None, "label": "development"},
+            }
+        ]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_wrong_reason_changes_nothing(client: Client, verb: str) -> None:
+    user = await client.create("ada")
+    for reason, code in (("", "TOO_SHORT"), ("x" * 501, "TOO_LONG"), ("a\x00", "INVALID_FORMAT")):
+        payload = await client.do(verb, user["id"], reason=reason)
+        assert payload["user"] is None
+        assert (code, ["input", "reason"]) in [(e["code"], e["path"]) for e in payload["errors"]]
+    assert await count(client.database) == (1, 1)
+
+
+async def test_a_new_status_without_a_reason_has_none(client: Client) -> None:
+    user = await client.create("ada")
+    await client.do("deactivateUser", user["id"], reason="on leave")
+    payload = await client.do("reactivateUser", user["id"])
+    assert payload["user"] == user | {"version": 3}
+
+
+async def test_deletion_names_the_id_to_take_out_of_lists(client: Client) -> None:
+    user = await client.create("ada")
+    query = """mutation ($id: ID!) { deleteUser(input: {id: $id}) { deletedUserId changed } }"""
+    assert await client.ask(query, id=user["id"]) == {"deletedUserId": user["id"], "changed": True}
+    assert await client.ask(query, id=user["id"]) == {"deletedUserId": user["id"], "changed": False}
+    assert await client.ask(query, id="VXNlcjo5OQ") == {"deletedUserId": None, "changed": False}
+
+
+async def test_restoring_into_taken_names_says_which(client: Client) -> None:
+    user = await client.create("ada", externalId="hr-1")
+    await client.do("deleteUser", user["id"])
+    await client.create("ADA", email="other@example.com", externalId="hr-1")
+    payload = await client.do("restoreUser", user["id"])
+    assert payload["user"] is None
+    assert payload["changed"] is False
+    assert [(e["code"], e["path"]) for e in payload["errors"]] == [
+        ("TAKEN", ["input", "username"]),
+        ("TAKEN", ["input", "externalId"]),
+    ]
+    assert await count(client.database) == (2, 3)
+    status = await client.ask("query ($id: ID!) { user(id: $id) { status } }", id=user["id"])
+    assert status == {"status": "DELETED"}
+
+
+async def test_a_restored_user_has_their_names_again(client: Client) -> None:
+    user = await client.create("ada")
+    await client.do("deleteUser", user["id"])
+    payload = await client.do("restoreUser", user["id"])
+    assert payload["user"] == user | {"status": "DEACTIVATED", "isActive": False, "version": 3}
+    assert await client.ask('{ userBy(by: {username: "ADA"}) { id } }') == {"id": user["id"]}

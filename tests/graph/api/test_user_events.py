@@ -1,0 +1,105 @@
+"""userEvents: what happened to everybody, by a filter, page by page."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.client import Client
+
+EVENTS = """query ($first: Int, $after: String, $last: Int, $before: String,
+                 $filter: UserEventFilter) {
+  userEvents(first: $first, after: $after, last: $last, before: $before, filter: $filter) {
+    edges { cursor node { cursor } }
+    nodes { type versionAfter user { username } at }
+    pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
+
+
+@pytest.fixture
+async def busy(client: Client) -> list[dict[str, Any]]:
+    """Two users whose five events alternate; gives the users."""
+    ada, bob = await client.create("ada"), await client.create("bob")
+    await client.do("updateUser", ada["id"], displayName="Ada")
+    await client.do("deleteUser", bob["id"])
+    await client.do("deactivateUser", ada["id"])
+    return [ada, bob]
+
+
+def told(page: dict[str, Any]) -> list[tuple[str, str]]:
+    assert [e["cursor"] for e in page["edges"]] == [e["node"]["cursor"] for e in page["edges"]]
+    return [(node["user"]["username"], node["type"]) for node in page["nodes"]]
+
+
+ALL = [
+    ("ada", "CREATED"),
+    ("bob", "CREATED"),
+    ("ada", "UPDATED"),
+    ("bob", "DELETED"),
+    ("ada", "DEACTIVATED"),
+]
+
+
+@pytest.mark.usefixtures("busy")
+async def test_everything_that_happened_in_order(client: Client) -> None:
+    assert told(await client.ask(EVENTS)) == ALL
+    forwards, after = [], None
+    while True:
+        page = await client.ask(EVENTS, first=2, after=after)
+        forwards += told(page)
+        after = page["pageInfo"]["endCursor"]
+        if not page["pageInfo"]["hasNextPage"]:
+            break
+    backwards: list[tuple[str, str]] = []
+    before = None
+    while True:
+        page = await client.ask(EVENTS, last=2, before=before)
+        backwards = told(page) + backwards
+        before = page["pageInfo"]["startCursor"]
+        if not page["pageInfo"]["hasPreviousPage"]:
+            break
+    assert forwards == backwards == ALL
+
+
+async def test_a_filter(client: Client, busy: list[dict[str, Any]]) -> None:
+    ada, bob = busy
+    moments = [node["at"] for node in (await client.ask(EVENTS))["nodes"]]
+    cases: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
+        ({}, ALL),
+        ({"userId": None, "type": None, "actorId": None, "at": None}, ALL),
+        ({"userId": [bob["id"]]}, [ALL[1], ALL[3]]),
+        ({"userId": [ada["id"], bob["id"]], "type": ["CREATED"]}, ALL[:2]),
+        ({"userId": []}, []),
+        ({"type": ["DELETED", "UPDATED"]}, ALL[2:4]),
+        ({"actorId": ["nobody", "\x00", "\ud800"]}, []),
+        ({"at": {}}, ALL),
+        ({"at": {"gte": moments[1], "lt": moments[4]}}, ALL[1:4]),
+        ({"at": {"gt": moments[1], "lte": moments[4]}}, ALL[2:]),
+        ({"at": {"gt": "9999-12-31T23:59:59Z"}}, []),
+        ({"at": {"gt": "0001-01-01T00:00:00Z"}}, ALL),
+    ]
+    for wanted, found in cases:
+        assert told(await client.ask(EVENTS, filter=wanted)) == found, wanted
+
+
+async def test_a_cursor_of_a_history_goes_on_here(
+    client: Client, busy: list[dict[str, Any]]
+) -> None:
+    history = await client.ask(
+        "query ($id: ID!) { user(id: $id) { history(first: 1) { nodes { cursor } } } }",
+        id=busy[1]["id"],
+    )
+    cursor = history["history"]["nodes"][0]["cursor"]
+    assert told(await client.ask(EVENTS, after=cursor)) == ALL[2:]
+
+
+async def test_a_wrong_filter_or_window(client: Client) -> None:
+    for arguments, code in (
+        ({"first": -1}, "INVALID_ARGUMENT"),
+        ({"after": "nonsense"}, "INVALID_CURSOR"),
+        ({"filter": {"userId": ["nonsense"]}}, "INVALID_ID"),
+        ({"filter": {"actorId": ["x"] * 101}}, "INVALID_ARGUMENT"),
+    ):
+        answer = await client.send(EVENTS, **arguments)
+        assert answer["data"] == {"userEvents": None}
+        assert [e["extensions"] for e in answer["errors"]] == [{"code": code}]
+    answer = await client.send(EVENTS, filter={"at": {"gt": "yesterday"}})
+    assert [e["extensions"] for e in answer["errors"]] == [{"code": "GRAPHQL_VALIDATION_FAILED"}]

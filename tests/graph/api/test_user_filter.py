@@ -1,0 +1,405 @@
+"""Filters and search: the same users as a small model of them finds, on both databases."""
+
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from db.filters import NOT_DELETED, contains
+from db.models import User, UserStatus
+from db.pagination import Listing, Sort, Window
+from db.statements import USER_COLUMNS, users_listing
+from graph.api.inputs.user_filter import UserFilter, read_filter
+from graph.api.inputs.user_lookup import UserOrder, read_order
+from graph.api.types.enums import OrderDirection, UserOrderField
+from tests.support.client import Client
+from users.identity import fold
+from users.key_cache import KeyCache
+
+IDS = """query ($filter: UserFilter, $search: String, $first: Int = 100, $after: String) {
+  users(filter: $filter, search: $search, orderBy: [{field: CREATED_AT}],
+        first: $first, after: $after) {
+    nodes { databaseId } totalCount pageInfo { hasNextPage endCursor } } }"""
+ALL = """{ users(first: 100, filter: {status: [ACTIVE, DEACTIVATED, DELETED]}) { nodes {
+  databaseId username email displayName externalId status isActive createdAt updatedAt
+  statusChangedAt } } }"""
+
+PEOPLE: list[dict[str, Any]] = [
+    {"username": "Ada", "displayName": "Ada Lovelace", "externalId": "HR-1"},
+    {"username": "Émile", "displayName": "100% Émile", "externalId": "hr_2"},
+    {"username": "emil_e", "displayName": "back\\slash"},
+    {"username": "BOB", "displayName": 'O\'Neill "Bob"', "externalId": "x/y"},
+    {"username": "straße", "email": "weiss@bücher.example"},
+    {
+        "username": "a.b-c",
+        "email": "a.b-c@faß.example",
+        "displayName": "ＦＵＬＬ width",
+        "isActive": False,
+    },
+    {"username": "zoë", "displayName": "Zoë 👩‍💻", "isActive": False, "externalId": "%"},
+    {"username": "gone", "displayName": "Ada Gone", "externalId": "HR-9"},
+]
+
+
+@pytest.fixture
+async def people(client: Client) -> list[dict[str, Any]]:
+    for person in PEOPLE:
+        user = await client.create(
+            person["username"], **{k: v for k, v in person.items() if k != "username"}
+        )
+        if person["username"] == "gone":
+            await client.do("deleteUser", user["id"])
+    users: list[dict[str, Any]] = (await client.ask(ALL))["nodes"]
+    assert len(users) == len(PEOPLE)
+    return users
+
+
+async def found(client: Client, wanted: Any = None, search: str | None = None) -> str:
+    page = await client.ask(IDS, filter=wanted, search=search)
+    assert page["totalCount"] == len(page["nodes"])
+    return "".join(node["databaseId"] for node in page["nodes"])
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        ({"username": {"neq": "ADA"}}, "234567"),
+        ({"username": {"in": ["ada", "e\u0301MILE", "nobody"]}}, "12"),
+        ({"username": {"in": []}}, ""),
+        ({"username": {"nin": ["ada", "bob"]}}, "23567"),
+        ({"username": {"nin": []}}, "1234567"),
+        ({"username": {"contains": "MIL"}}, "23"),
+        ({"username": {"contains": "_"}}, "3"),
+        ({"username": {"contains": "%"}}, ""),
+        ({"username": {"contains": ""}}, "1234567"),
+        ({"username": {"startsWith": "É"}}, "2"),
+        ({"username": {"startsWith": "e"}}, "3"),
+        ({"username": {"endsWith": "E"}}, "235"),
+        ({"username": {"eq": "STRASSE"}}, "5"),
+        ({"username": {"contains": "ss", "startsWith": "str", "neq": "ada"}}, "5"),
+        ({"username": {"contains": "a\x00"}}, ""),
+        ({"username": {"contains": "\ud800"}}, ""),
+        ({"username": {"neq": "\x00"}}, "1234567"),
+        ({"email": {"endsWith": "@EXAMPLE.com"}}, "12347"),
+        ({"email": {"contains": "BÜCHER"}}, "5"),
+        ({"email": {"contains": "faß.EX"}}, "6"),
+        ({"email": {"endsWith": "FAß.example"}}, "6"),
+        ({"email": {"eq": "weiss@xn--bcher-kva.example"}}, "5"),
+        ({"email": {"endsWith": "@xn--bcher-kva.example"}}, "5"),
+        ({"email": {"contains": "@XN--BCHER-KVA."}}, "5"),
+        ({"email": {"startsWith": "weiss@xn--bcher-kva"}}, "5"),
+        ({"externalId": {"eq": "hr-1"}}, "1"),
+        ({"externalId": {"contains": "/"}}, "4"),
+        ({"externalId": {"contains": "%"}}, "7"),
+        ({"externalId": {"startsWith": "hr_"}}, "2"),
+        ({"externalId": {"neq": "hr-1"}}, "234567"),
+        ({"externalId": {"nin": ["hr-1", "x/Y"]}}, "23567"),
+        ({"not": {"externalId": {"eq": "hr-1"}}}, "234567"),
+        ({"not": {"externalId": {"contains": "r"}}}, "34567"),
+        ({"not": {"externalId": {"neq": "hr-1"}}}, "1"),
+        ({"not": {}}, ""),
+        ({"and": []}, "1234567"),
+        ({"or": []}, ""),
+        ({"or": [{}]}, "1234567"),
+        ({"or": [{"username": {"eq": "ada"}}, {"isActive": False}]}, "167"),
+        ({"and": [{"isActive": True}, {"not": {"username": {"eq": "ada"}}}]}, "2345"),
+        ({"status": ["DELETED"]}, "8"),
+        ({"not": {"status": ["ACTIVE"]}}, "678"),
+        ({"or": [{"status": ["DELETED"]}, {"username": {"eq": "ada"}}]}, "18"),
+        ({"and": [{"status": None}]}, "1234567"),
+        ({"createdAt": {"gt": "9999-12-31T00:00:00Z"}}, ""),
+        ({"createdAt": {"gte": "0001-01-01T00:00:00Z", "lt": "9999-01-01T00:00:00Z"}}, "1234567"),
+        ({"updatedAt": {"lte": "2000-01-01T00:00:00+14:00"}}, ""),
+        ({"statusChangedAt": {"gt": "2000-01-01T00:00:00-12:00"}}, "1234567"),
+    ],
+)
+async def test_a_comparison(client: Client, wanted: dict[str, Any], ids: str) -> None:
+    assert await found(client, wanted) == ids
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(
+    ("search", "ids"),
+    [
+        ("ADA", "1"),
+        ("lovelace", "1"),
+        (" e\u0301mile ", "2"),
+        ("full", "6"),
+        ("ｆｕｌｌ", "6"),
+        ("%", "2"),
+        ("0%", "2"),
+        ("_", "3"),
+        ("\\", "3"),
+        ("'", "4"),
+        ('"bob"', "4"),
+        ("/", ""),
+        ("WEIẞ", "5"),
+        ("bücher", "5"),
+        ("example.com", "12347"),
+        ("faß.ex", "6"),
+        ("👩", "7"),
+        ("nobody", ""),
+        ("", "1234567"),
+        ("  ", "1234567"),
+        (None, "1234567"),
+    ],
+)
+async def test_a_search(client: Client, search: str | None, ids: str) -> None:
+    assert await found(client, search=search) == ids
+
+
+@pytest.mark.usefixtures("people")
+async def test_a_search_goes_with_a_filter_and_with_counts(client: Client) -> None:
+    assert await found(client, {"status": ["DELETED", "ACTIVE"]}, "ada") == "18"
+    page = await client.ask(
+        """{ users(search: "ada") { totalCount countAtMost statusCounts { status count } } }"""
+    )
+    assert page == {
+        "totalCount": 1,
+        "countAtMost": 1,
+        "statusCounts": [
+            {"status": "ACTIVE", "count": 1},
+            {"status": "DEACTIVATED", "count": 0},
+            {"status": "DELETED", "count": 1},
+        ],
+    }
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return {} if depth == 1 else {"not": nested(depth - 1)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"filter": nested(5)}, "The filter is more than 4 levels deep."),
+        ({"filter": nested(40)}, "The filter is more than 4 levels deep."),
+        (
+            {"filter": {"or": [{"username": {"eq": "a", "neq": "b"}}] * 26}},
+            "The filter has more than 50 comparisons.",
+        ),
+        ({"filter": {"or": [{}] * 101}}, "`or` has 101 values; a list can have 100."),
+        ({"filter": {"and": [{}] * 101}}, "`and` has 101 values; a list can have 100."),
+        (
+            {"filter": {"not": {"username": {"in": ["a"] * 101}}}},
+            "`username.in` has 101 values; a list can have 100.",
+        ),
+        (
+            {"filter": {"email": {"nin": ["a"] * 101}}},
+            "`email.nin` has 101 values; a list can have 100.",
+        ),
+        (
+            {"filter": {"status": ["ACTIVE"] * 101}},
+            "`status` has 101 values; a list can have 100.",
+        ),
+        (
+            {"filter": {"and": [{"and": [{}] * 50}] * 2}},
+            "The filter combines more than 100 filters.",
+        ),
+        (
+            {"filter": {"and": [{"and": [{"and": [{}] * 15}] * 15}] * 15}},
+            "The filter combines more than 100 filters.",
+        ),
+        *(
+            (
+                {"filter": {"externalId": {name: "a\u0301\u0316" * 50_000}}},
+                f"`externalId.{name}` has 150000 characters; it can have 300.",
+            )
+            for name in ("eq", "neq", "contains", "startsWith", "endsWith")
+        ),
+        (
+            {"filter": {"email": {"in": ["a", "x" * 301]}}},
+            "`email.in` has 301 characters; it can have 300.",
+        ),
+        ({"search": "x" * 201}, "`search` has 201 characters; it can have 200."),
+        ({"search": "a\x00"}, "`search` has a character that no text can have."),
+        ({"search": "\ud800"}, "`search` has a character that no text can have."),
+    ],
+)
+async def test_there_is_an_end_to_filters(
+    client: Client, arguments: dict[str, Any], message: str
+) -> None:
+    answer = await client.send(IDS, **arguments)
+    assert answer["data"] == {"users": None}
+    assert [(e["message"], e["extensions"]) for e in answer["errors"]] == [
+        (message, {"code": "INVALID_ARGUMENT"})
+    ]
+    assert await client.ask(IDS, filter=nested(4)) == await client.ask(IDS, filter={"or": []})
+
+
+# The model: what each comparator means, in Python, on what the API shows of a user.
+Person = dict[str, Any]
+TEXTS = ["ada", "E\u0301", "mil", "_", "%", "hr", "1", "O'", "ß", "example", ".", "x/y", "ZOË"]
+TESTS: dict[str, Callable[[str | None, Any], bool]] = {
+    "eq": lambda value, given: value == fold(given),
+    "neq": lambda value, given: value != fold(given),
+    "in": lambda value, given: value in [fold(g) for g in given],
+    "nin": lambda value, given: value not in [fold(g) for g in given],
+    "contains": lambda value, given: value is not None and fold(given) in value,
+    "startsWith": lambda value, given: value is not None and value.startswith(fold(given)),
+    "endsWith": lambda value, given: value is not None and value.endswith(fold(given)),
+}
+MOMENTS: dict[str, Callable[[datetime, datetime], bool]] = {
+    "gt": lambda value, given: value > given,
+    "gte": lambda value, given: value >= given,
+    "lt": lambda value, given: value < given,
+    "lte": lambda value, given: value <= given,
+}
+
+
+def holds(wanted: dict[str, Any], person: Person) -> bool:
+    for name, given in wanted.items():
+        match name:
+            case "and":
+                held = all(holds(part, person) for part in given)
+            case "or":
+                held = any(holds(part, person) for part in given)
+            case "not":
+                held = not holds(given, person)
+            case "status":
+                held = person["status"] in given
+            case "isActive":
+                held = person["isActive"] is given
+            case "databaseId":
+                held = person["databaseId"] in given
+            case "createdAt" | "updatedAt" | "statusChangedAt":
+                value = datetime.fromisoformat(person[name])
+                held = all(
+                    MOMENTS[op](value, datetime.fromisoformat(at)) for op, at in given.items()
+                )
+            case _:
+                folded = None if person[name] is None else fold(person[name])
+                held = all(TESTS[op](folded, text) for op, text in given.items())
+        if not held:
+            return False
+    return True
+
+
+def invent(chance: random.Random, people: list[Person], depth: int = 1) -> dict[str, Any]:
+    wanted: dict[str, Any] = {}
+    for _ in range(chance.randint(0, 2)):
+        match chance.choice(["text", "text", "status", "isActive", "databaseId", "moment"]):
+            case "text":
+                field = chance.choice(["username", "email", "externalId"])
+                value = chance.choice([p[field] for p in people if p[field]] + TEXTS)
+                op = chance.choice(list(TESTS))
+                wanted[field] = {op: [value] if op in {"in", "nin"} else value}
+            case "status":
+                statuses = ["ACTIVE", "DEACTIVATED", "DELETED"]
+                wanted["status"] = chance.sample(statuses, chance.randint(0, 2))
+            case "isActive":
+                wanted["isActive"] = chance.random() < 0.5
+            case "databaseId":
+                wanted["databaseId"] = [p["databaseId"] for p in chance.sample(people, 3)]
+            case "moment":
+                field = chance.choice(["createdAt", "updatedAt", "statusChangedAt"])
+                wanted[field] = {chance.choice(list(MOMENTS)): chance.choice(people)[field]}
+    if depth < 4 and chance.random() < 0.7:
+        op = chance.choice(["and", "or", "not"])
+        parts = [invent(chance, people, depth + 1) for _ in range(chance.randint(0, 3))]
+        wanted[op] = parts if op != "not" else invent(chance, people, depth + 1)
+    return wanted
+
+
+def names_status(wanted: dict[str, Any]) -> bool:
+    below = [*wanted.get("and", ()), *wanted.get("or", ())]
+    below += [wanted["not"]] if "not" in wanted else []
+    return "status" in wanted or any(names_status(part) for part in below)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_any_filter_finds_whom_the_model_finds_page_by_page(
+    client: Client, people: list[Person], seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - the same filters on every run
+    everybody = sorted(people, key=lambda p: int(p["databaseId"]))
+    for _ in range(40):
+        wanted = invent(chance, people)
+        expected = [
+            p["databaseId"]
+            for p in everybody
+            if holds(wanted, p) and (names_status(wanted) or p["status"] != "DELETED")
+        ]
+        visited: list[str] = []
+        after = None
+        while True:
+            page = await client.ask(IDS, filter=wanted, first=3, after=after)
+            visited += [node["databaseId"] for node in page["nodes"]]
+            assert page["totalCount"] == len(expected), wanted
+            after = page["pageInfo"]["endCursor"]
+            if not page["pageInfo"]["hasNextPage"]:
+                break
+        assert visited == expected, wanted
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_every_order_and_every_search_has_its_index(client: Client) -> None:
+    """PostgreSQL's plans over 20,000 users; the statements are those that the API runs."""
+    async with client.database.engine.begin() as connection:
+        await connection.execute(
+            text("""INSERT INTO users (username, username_key, email, email_key, display_name,
+              display_name_key, is_active, status, status_changed_at, version, created_at,
+              updated_at) SELECT md5(n::text), md5(n::text), md5(n::text) || '@example.com',
+              md5(n::text) || '@example.com', 'Name ' || n, 'name ' || n, n % 5 > 0,
+              CASE WHEN n % 5 > 0 THEN 'ACTIVE' ELSE 'DEACTIVATED' END, now(), 1,
+              now() - n * interval '1 minute', now() - n * interval '1 second'
+              FROM generate_series(1, 20000) n""")
+        )
+    async with client.database.session() as session:
+        await client.database.begin_reading(session)  # in autocommit, which VACUUM needs
+        await session.execute(text("VACUUM ANALYZE users"))
+
+    async def plan(statement: Any) -> str:
+        dialect = client.database.engine.dialect
+        compiled = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+        async with client.database.engine.connect() as connection:
+            lines = await connection.execute(text(f"EXPLAIN {compiled}".replace(":", "\\:")))
+        return "\n".join(line for (line,) in lines)
+
+    def listed(where: Any, order: Sequence[Sort]) -> Any:
+        return Listing(USER_COLUMNS, order, within=where).page(Window(limit=20))
+
+    keys = KeyCache()
+    columns = ("created_at", "updated_at", "username_key", "email_key", "status")
+    for field, column in zip(UserOrderField, columns, strict=True):
+        for direction in OrderDirection:
+            order = read_order([UserOrder(field=field, direction=direction)])
+            found = await plan(listed((await read_filter(None, None, keys)).where(), order.sorts))
+            assert f"ix_users_{column}_id" in found, found
+            assert "Sort" not in found, found
+
+    # The orders of the users in one status, and a walk that doesn't begin among the deleted.
+    for field, column in zip(UserOrderField, columns[:4], strict=False):
+        sorts = read_order([UserOrder(field=field, direction=OrderDirection.DESC)]).sorts
+        tab = await read_filter(UserFilter(status=[UserStatus.DEACTIVATED]), None, keys)
+        found = await plan(users_listing(tab, sorts).page(Window(limit=20)))
+        assert f"ix_users_status_{column}_id" in found, found
+        assert "Sort" not in found, found
+    by_status = read_order(
+        [UserOrder(field=UserOrderField.STATUS, direction=OrderDirection.DESC)]
+    ).sorts
+    found = await plan(
+        users_listing((await read_filter(None, None, keys)), by_status).page(Window(limit=20))
+    )
+    assert "Index Cond: ((status)::text < 'DELETED'::text)" in found, found
+
+    # What lies far is found by its index, however near a planner hopes it to be.
+    by_name = read_order([UserOrder(field=UserOrderField.USERNAME)]).sorts
+    far = users_listing((await read_filter(None, "c4ca4238", keys)), by_name).far_page(
+        Window(limit=20)
+    )
+    found = await plan(far)
+    assert "ix_users_username_key_trgm" in found, found
+    assert "ix_users_username_key_id" not in found, found
+
+    by_id = [Sort(User.id)]
+    found = await plan(listed((await read_filter(None, "c4ca4238", keys)).where(), by_id))
+    for column in ("username_key", "email_key", "display_name_key"):
+        assert f"ix_users_{column}_trgm" in found, found
+    for key in (User.username_key, User.email_key):
+        found = await plan(listed(contains(key, "c4ca4238") & NOT_DELETED, by_id))
+        assert f"ix_users_{key.key}_trgm" in found, found

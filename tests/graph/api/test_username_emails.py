@@ -1,0 +1,95 @@
+"""Usernames that are e-mail addresses: a service may sign people in by either."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from db.models import User
+from graph.settings import Settings
+from tests.support.client import CREATE, Client, count, serving
+from users.identity import UsernameEmails
+
+OWN, ANY, NONE = UsernameEmails
+OTHERS = ("username", "A username that is an e-mail address has to be the user's own.")
+ADDRESS = ("username", "A username cannot be an e-mail address.")
+BOTH = ("email", "The old address is the user's username, too. Change both together.")
+UPSERT = """mutation ($input: UpsertUserInput!) { upsertUser(input: $input) {
+  user { username email } errors { code message path } } }"""
+BULK = """mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) {
+  results { errors { code message path } } } }"""
+
+
+def told(errors: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    assert all(error["code"] == "RESERVED" for error in errors), errors
+    return [(error["path"][-1], error["message"]) for error in errors]
+
+
+@pytest.mark.parametrize(
+    ("mode", "username", "email", "expected"),
+    [
+        (OWN, "ada@example.com", "ada@example.com", []),
+        (OWN, "ADA@Example.COM", "ada@example.com", []),
+        (OWN, "ada@bücher.example", "ada@xn--bcher-kva.example", []),
+        (OWN, "mia@example.com", "ada@example.com", [OTHERS]),
+        (OWN, "ＭＩＡ@example.com", "ada@example.com", [OTHERS]),
+        (OWN, "@ada", "ada@example.com", []),  # no address
+        (OWN, "ada@home", "ada@example.com", []),
+        (ANY, "mia@example.com", "ada@example.com", []),
+        (NONE, "ada@example.com", "ada@example.com", [ADDRESS]),
+        (NONE, "ada@home", "ada@example.com", []),
+    ],
+)
+async def test_a_new_username_that_is_an_address(
+    database_url: str,
+    mode: UsernameEmails,
+    username: str,
+    email: str,
+    expected: list[tuple[str, str]],
+) -> None:
+    given = {"username": username, "email": email}
+    async with serving(Settings(database_url=database_url, username_emails=mode)) as client:
+        tried = await client.ask(CREATE, input=given | {"validateOnly": True})
+        assert told(tried["errors"]) == expected
+        bulk = await client.ask(BULK, input={"operations": [{"create": given}], "mode": "PARTIAL"})
+        assert told(bulk["results"][0]["errors"]) == expected
+        assert await count(client.database) == ((0, 0) if expected else (1, 1))
+        created = await client.ask(CREATE, input=given | {"email": email})
+        if expected:
+            assert told(created["errors"]) == expected
+            upserted = {"by": {"email": email}, "username": username}
+            payload = await client.ask(UPSERT, input=upserted)
+            assert (payload["user"], told(payload["errors"])) == (None, expected)
+            assert await count(client.database) == (0, 0)
+
+
+async def test_a_username_that_is_the_own_address_changes_with_it(client: Client) -> None:
+    user = await client.create("ada@example.com", email="ada@example.com")
+    moved = await client.do("updateUser", user["id"], email="ada@new.example")
+    assert told(moved["errors"]) == [BOTH]
+    renamed = await client.do("updateUser", user["id"], username="mia@example.com")
+    assert told(renamed["errors"]) == [OTHERS]
+    both = {"username": "ada@new.example", "email": "ada@new.example"}
+    assert (await client.do("updateUser", user["id"], **both))["errors"] == []
+    assert (await client.do("updateUser", user["id"], username="ada"))["errors"] == []
+    assert (await client.do("updateUser", user["id"], email="ada@example.com"))["errors"] == []
+
+
+@pytest.mark.parametrize("mode", UsernameEmails)
+async def test_a_username_from_before_the_rule_stays_until_it_is_changed(
+    database_url: str, mode: UsernameEmails
+) -> None:
+    async with serving(Settings(database_url=database_url, username_emails=mode)) as client:
+        user = await client.create("ada")
+        other = {"username": "mia@example.com", "username_key": "mia@example.com"}
+        async with client.database.session() as session, client.database.transaction(session):
+            await session.execute(update(User).values(**other))
+        for fields in (
+            {"displayName": "Ada"},
+            {"email": "ada@new.example"},
+            {"username": "mia@example.com", "displayName": "Ada L."},
+        ):
+            assert (await client.do("updateUser", user["id"], **fields))["errors"] == [], fields
+        changed = await client.do("updateUser", user["id"], username="eve@example.com")
+        assert told(changed["errors"]) == {OWN: [OTHERS], ANY: [], NONE: [ADDRESS]}[mode]
+        assert (await client.do("updateUser", user["id"], username="ada"))["errors"] == []

@@ -1,0 +1,58 @@
+"""validateOnly answers every error that the write would, and changes nothing."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.client import CREATE, Client, count
+
+CREATIONS: list[dict[str, Any]] = [
+    {"username": "grace", "email": "grace@example.com"},
+    {"username": "ADA", "email": "ada@example.com", "externalId": "hr-1"},
+    {"username": "", "email": "ada@example.com"},
+    {"username": "grace", "email": "", "displayName": "x\x00"},
+]
+CHANGES: list[dict[str, Any]] = [
+    {"username": "grace"},
+    {"username": "ada"},
+    {"username": None, "email": "x", "displayName": "", "externalId": "hr-1"},
+    {"displayName": "Bob", "expectedVersion": 7},
+    {},
+]
+
+
+async def test_a_right_creation_is_only_checked(client: Client) -> None:
+    checked = await client.ask(CREATE, input=CREATIONS[0] | {"validateOnly": True})
+    assert checked == {"user": None, "errors": []}
+    assert await count(client.database) == (0, 0)
+    done = await client.ask(CREATE, input=CREATIONS[0])
+    assert (done["user"]["username"], done["errors"]) == ("grace", [])
+
+
+@pytest.mark.parametrize("fields", CREATIONS[1:])
+async def test_a_wrong_creation_is_told_as_the_write_would(
+    client: Client, fields: dict[str, Any]
+) -> None:
+    await client.create("ada", externalId="hr-1")
+    checked = await client.ask(CREATE, input=fields | {"validateOnly": True})
+    assert checked["errors"]
+    assert checked == await client.ask(CREATE, input=fields)
+    assert await count(client.database) == (1, 1)
+
+
+@pytest.mark.parametrize("fields", CHANGES)
+async def test_an_update_is_only_checked(client: Client, fields: dict[str, Any]) -> None:
+    await client.create("ada", externalId="hr-1")
+    bob = await client.create("bob")
+    checked = await client.do("updateUser", bob["id"], validateOnly=True, **fields)
+    assert (checked["user"], checked["changed"]) == (None, False)
+    assert await count(client.database) == (2, 2)
+    now = await client.ask("query ($id: ID!) { user(id: $id) { username version } }", id=bob["id"])
+    assert now == {"username": "bob", "version": 1}
+    done = await client.do("updateUser", bob["id"], **fields)
+    assert done["errors"] == checked["errors"]
+
+
+async def test_an_unknown_user_is_told_too(client: Client) -> None:
+    payload = await client.do("updateUser", "VXNlcjo5OQ", validateOnly=True, username="")
+    assert [e["code"] for e in payload["errors"]] == ["NOT_FOUND", "TOO_SHORT"]

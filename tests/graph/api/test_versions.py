@@ -1,0 +1,85 @@
+"""expectedVersion on every write: who has seen another version is told what has changed."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.client import Client, count
+
+CONFLICT = """mutation ($input: %s!) { %s(input: $input) { user { id } changed errors {
+  __typename code message path ... on VersionConflictError {
+    expectedVersion actualVersion changedFields current { username displayName version } } } } }"""
+INPUTS = {
+    "updateUser": "UpdateUserInput",
+    "deleteUser": "DeleteUserInput",
+    "deactivateUser": "UserTransitionInput",
+    "reactivateUser": "UserTransitionInput",
+    "restoreUser": "UserTransitionInput",
+}
+
+
+def conflict(expected: int, actual: int, changed: list[str], **current: Any) -> dict[str, Any]:
+    return {
+        "__typename": "VersionConflictError",
+        "code": "VERSION_CONFLICT",
+        "message": "Somebody else has changed this user in the meantime.",
+        "path": ["input", "expectedVersion"],
+        "expectedVersion": expected,
+        "actualVersion": actual,
+        "changedFields": changed,
+        "current": {"username": "ada", "displayName": None, "version": actual} | current,
+    }
+
+
+@pytest.mark.parametrize("verb", INPUTS)
+async def test_a_stale_version_writes_nothing_and_brings_what_is_there(
+    client: Client, verb: str
+) -> None:
+    user = await client.create("ada")
+    await client.do("updateUser", user["id"], displayName="Ada")
+    await client.do("updateUser", user["id"], externalId="hr-1", displayName="Lady Ada")
+    if verb == "restoreUser":
+        await client.do("deleteUser", user["id"])
+    if verb == "reactivateUser":
+        await client.do("deactivateUser", user["id"])
+    version, changed = 3, ["displayName", "externalId"]
+    if verb in {"restoreUser", "reactivateUser"}:
+        version, changed = 4, [*changed, "status"]
+    before = await count(client.database)
+    query = CONFLICT % (INPUTS[verb], verb)
+    for expected, since in ((1, changed), (version + 1, []), (0, ["username", "email", *changed])):
+        if expected == 0 and "status" not in since:
+            since = [*since, "status"]  # noqa: PLW2901 - which the creation set
+        payload = await client.ask(query, input={"id": user["id"], "expectedVersion": expected})
+        assert payload == {
+            "user": None,
+            "changed": False,
+            "errors": [conflict(expected, version, since, displayName="Lady Ada")],
+        }
+    assert await count(client.database) == before
+
+
+@pytest.mark.parametrize("verb", ["updateUser", "deactivateUser", "deleteUser"])
+async def test_the_version_that_was_seen_writes(client: Client, verb: str) -> None:
+    user = await client.create("ada")
+    fields = {"displayName": "Ada"} if verb == "updateUser" else {}
+    payload = await client.do(verb, user["id"], expectedVersion=1, **fields)
+    assert (payload["changed"], payload["user"]["version"], payload["errors"]) == (True, 2, [])
+    again = await client.do(verb, user["id"], expectedVersion=1, **fields)
+    assert [e["code"] for e in again["errors"]] == ["VERSION_CONFLICT"]
+    assert await count(client.database) == (1, 2)
+
+
+async def test_a_conflict_stands_beside_the_other_broken_rules(client: Client) -> None:
+    user = await client.create("ada")
+    await client.create("bob")
+    await client.do("deleteUser", user["id"])
+    payload = await client.do(
+        "updateUser", user["id"], username="bob", email="x", expectedVersion=1
+    )
+    assert [(e["__typename"], e["path"]) for e in payload["errors"]] == [
+        ("VersionConflictError", ["input", "expectedVersion"]),
+        ("TransitionError", ["input", "id"]),
+        ("FieldError", ["input", "email"]),
+        ("FieldError", ["input", "username"]),
+    ]

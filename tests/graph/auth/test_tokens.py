@@ -1,0 +1,252 @@
+import base64
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from graph.auth.tokens import Claims, InvalidToken, Tokens
+from tests.support.signing import (
+    EC,
+    ISS,
+    OTHER_RSA,
+    PRIVATE,
+    RSA,
+    SECRET,
+    claims,
+    issuer,
+    pem,
+    token,
+)
+from users.policy import Scope
+
+
+async def refused(given: str, *issuers: Any) -> str:
+    """Give the reason for which a token is refused."""
+    with pytest.raises(InvalidToken) as caught:
+        await Tokens(issuers or [issuer()]).verify(given)
+    return str(caught.value)
+
+
+async def verified(given: str, *issuers: Any) -> Claims:
+    return await Tokens(issuers or [issuer()]).verify(given)
+
+
+@pytest.mark.parametrize("algorithm", PRIVATE)
+async def test_a_good_token_says_who_may_what_until_when(algorithm: str) -> None:
+    key = PRIVATE[algorithm]
+    exp = int(time.time()) + 60
+    given = token(key, algorithm, exp=exp, scope="users:read openid users:fly", name="Ada")
+    assert await verified(given, issuer(public_key=pem(key))) == Claims(
+        subject="hr-1",
+        issuer=ISS,
+        scopes=frozenset({Scope.READ}),
+        expires_at=datetime.fromtimestamp(exp + 30, UTC),
+        label="Ada",
+    )
+
+
+async def test_a_secret_signs_too() -> None:
+    assert (await verified(token(SECRET, "HS256"), issuer(secret=SECRET))).subject == "hr-1"
+    wrong = await refused(token(SECRET + "x", "HS256"), issuer(secret=SECRET))
+    assert wrong == "InvalidSignatureError"
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"exp": None}, "MissingRequiredClaimError"),
+        ({"aud": None}, "MissingRequiredClaimError"),
+        ({"sub": None}, "MissingRequiredClaimError"),
+        ({"aud": "other"}, "InvalidAudienceError"),
+        ({"aud": ["other", "another"]}, "InvalidAudienceError"),
+        ({"aud": {"roster": 1}}, "InvalidAudienceError"),
+        ({"exp": time.time() - 60}, "ExpiredSignatureError"),
+        ({"nbf": time.time() + 86_400}, "ImmatureSignatureError"),
+        ({"iat": time.time() + 86_400}, "ImmatureSignatureError"),
+        ({"iss": "https://else.example"}, "the issuer is unknown"),
+        ({"sub": "x" * 256}, "the subject is no readable text of 1 to 255 characters"),
+        ({"sub": ""}, "the subject is no readable text of 1 to 255 characters"),
+        ({"sub": "a\0b"}, "the subject is no readable text of 1 to 255 characters"),
+        ({"sub": "\ud800"}, "the subject is no readable text of 1 to 255 characters"),
+        ({"sub": 1}, "InvalidSubjectError"),
+        *(
+            ({claim: value}, "a time is not a time")
+            for claim in ("exp", "nbf", "iat")
+            for value in ("9999999999", True, [1], -1, float("nan"), float("inf"), 10**400)
+        ),
+    ],
+)
+async def test_a_wrong_claim_is_refused(changed: dict[str, Any], reason: str) -> None:
+    assert await refused(token(**changed)) == reason
+
+
+@pytest.mark.parametrize("iss", [None, ["https://id.example"]])
+async def test_who_issued_it_is_a_text(iss: Any) -> None:
+    given = {"aud": "roster", "sub": "x", "exp": 2**31} | ({"iss": iss} if iss else {})
+    signing_input = ".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+        for part in ({"alg": "RS256"}, given)
+    )
+    assert await refused(f"{signing_input}.AAAA") == "there is no issuer"
+
+
+async def test_clocks_may_be_off_by_the_leeway() -> None:
+    late: dict[str, Any] = {"exp": time.time() - 20}
+    early: dict[str, Any] = {"nbf": time.time() + 20}
+    for changed in (late, early):
+        assert (await verified(token(**changed))).expires_at > datetime.now(UTC)
+        if "exp" in changed:
+            assert await refused(token(**changed), issuer(leeway=0)) == "ExpiredSignatureError"
+
+
+async def test_the_public_key_is_not_a_secret() -> None:
+    text = pem(RSA).encode()
+    head, body, _ = token().split(".")
+    head = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').decode().rstrip("=")
+    algorithm = jwt.get_algorithm_by_name("HS256")
+    signature = algorithm.sign(f"{head}.{body}".encode(), text)
+    forged = f"{head}.{body}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+    assert await refused(forged) == "the algorithm is not allowed"
+
+
+async def test_the_algorithm_is_one_that_is_allowed_and_fits_the_key() -> None:
+    unsigned = token("", "none")
+    assert await refused(unsigned) == "the algorithm is not allowed"
+    assert await refused(unsigned, issuer(secret=SECRET)) == "the algorithm is not allowed"
+    assert await refused(token(RSA, "RS512")) == "the algorithm is not allowed"
+    assert await refused(token(RSA, "PS256"), issuer(algorithms="RS256")) == (
+        "the algorithm is not allowed"
+    )
+    assert await refused(token(EC, "ES256")) == "there is no such key for the algorithm"
+
+
+async def test_a_key_in_the_token_is_ignored() -> None:
+    own = jwt.algorithms.RSAAlgorithm.to_jwk(OTHER_RSA.public_key(), as_dict=True)
+    headers = {"jwk": own, "jku": "https://evil.example/keys", "x5u": "https://evil.example/x"}
+    assert await refused(token(OTHER_RSA, headers=headers)) == "InvalidSignatureError"
+    assert (await verified(token(headers=headers))).subject == "hr-1"
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"crit": ["exp"], "exp": 1}, "InvalidTokenError"),
+        ({"typ": "logout+jwt"}, "it is of another type"),
+        ({"typ": ["JWT"]}, "it is of another type"),
+    ],
+)
+async def test_a_header_that_changes_the_meaning_is_refused(
+    headers: dict[str, Any], reason: str
+) -> None:
+    assert await refused(token(headers=headers)) == reason
+    assert (await verified(token(headers={"typ": "at+JWT"}))).subject == "hr-1"
+
+
+async def test_not_even_the_extension_that_the_library_knows() -> None:
+    _, body, signature = token().split(".")
+    header = b'{"alg":"RS256","b64":true,"crit":["b64"]}'
+    head = base64.urlsafe_b64encode(header).decode().rstrip("=")
+    assert await refused(f"{head}.{body}.{signature}") == "the header has an extension"
+
+
+async def test_what_is_no_token_at_all() -> None:
+    good = token()
+    head, body, signature = good.split(".")
+    assert await refused("a" * 8193) == "longer than 8 KiB"
+    assert await refused(token(padding="x" * 8192)) == "longer than 8 KiB"
+    for wrong in (
+        "",
+        "x",
+        "..",
+        f"{head}.{body}",
+        f"{head}.{body}.",
+        f"{head}.{body}.!!!!",
+        f"{head}.{body}é.{signature}",
+        f"{good}.{signature}",
+        f"{head}.{base64.urlsafe_b64encode(b'[' * 5000).decode()}.x",
+        "\ud800",
+    ):
+        assert " " not in await refused(wrong)  # the name of an error, and nothing of the token
+
+
+async def test_each_issuer_has_its_own_keys() -> None:
+    other = issuer(issuer="https://other.example", public_key=pem(OTHER_RSA))
+    both = (issuer(), other)
+    assert (await verified(token(), *both)).issuer == ISS
+    theirs = token(OTHER_RSA, iss="https://other.example")
+    assert (await verified(theirs, *both)).issuer == "https://other.example"
+    assert await refused(token(OTHER_RSA), *both) == "InvalidSignatureError"
+
+
+SCOPE_CLAIMS = ["scope", "scp", "permissions"]
+
+
+@pytest.mark.parametrize("claim", SCOPE_CLAIMS)
+@pytest.mark.parametrize(
+    ("value", "scopes"),
+    [
+        (None, set()),
+        ("", set()),
+        ([], set()),
+        ("users:read users:write", {Scope.READ, Scope.WRITE}),
+        ("openid  users:read", {Scope.READ}),
+        ("USERS:READ users:read,users:write", set()),
+        (["users:read"], {Scope.READ}),
+        (["openid", "users:erase", "users:erase"], {Scope.ERASE}),
+        (["", " ", "Read reports", "read users:reads"], set()),
+    ],
+)
+async def test_each_scope_claim_is_a_string_or_a_list(
+    claim: str, value: Any, scopes: set[Scope]
+) -> None:
+    given = claims() | {claim: value}  # null too, which `claims` would leave out
+    assert (await verified(jwt.encode(given, RSA, "RS256"))).scopes == scopes
+
+
+async def test_the_scope_claims_add_up() -> None:
+    given = token(scope="users:read", scp=["users:write"], permissions=["users:history"])
+    assert (await verified(given)).scopes == {Scope.READ, Scope.WRITE, Scope.HISTORY}
+
+
+@pytest.mark.parametrize("claim", SCOPE_CLAIMS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(True, False, 0, 1, 1.5, float("nan"), {}, {"users:read": True}),
+        *([None], [1], ["users:read", 1], [["users:read"]], [{"name": "users:read"}]),
+        *(["users:read users:write"], ["not users:write"], [" users:read"], ["users:read\n"]),
+    ],
+)
+async def test_a_scope_claim_of_another_shape_is_refused_by_its_name(
+    claim: str, value: Any
+) -> None:
+    """Ignored, it would leave a caller without the scopes they have, and with an empty list."""
+    good = {name: "users:history" for name in SCOPE_CLAIMS if name != claim}
+    reason = await refused(token(**good | {claim: value}))
+    assert reason == f"the claim `{claim}` is neither a string nor a list of scope names"
+
+
+@pytest.mark.parametrize(
+    ("given", "label"),
+    [
+        ({}, None),
+        ({"name": " Ada\u202e\0\nL\ud800 ", "preferred_username": "ada"}, "AdaL"),
+        ({"name": "\n", "preferred_username": "ada"}, "ada"),
+        ({"name": ["Ada"]}, None),
+        ({"name": "x" * 201}, "x" * 200),
+    ],
+)
+async def test_a_label_is_a_line_to_show(given: dict[str, Any], label: str | None) -> None:
+    assert (await verified(token(**given))).label == label
+
+
+async def test_a_weak_key_is_refused_in_the_settings() -> None:
+    weak = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
+    with pytest.raises(ValueError, match="RSA from 2048 bits on"):
+        issuer(public_key=pem(weak))
+    with pytest.raises(ValueError, match="does not fit the algorithms"):
+        issuer(algorithms=["ES256"])

@@ -1,0 +1,152 @@
+"""What resolvers can give: values, none, faults; at once, later, in lists of every kind."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from graphql import GraphQLError, GraphQLResolveInfo
+
+from graph.compiler import Wanted
+
+Info: TypeAlias = GraphQLResolveInfo[Any]
+
+
+class Fault(Exception):
+    """What a resolver raises, or gives as it is."""
+
+
+def coded() -> GraphQLError:
+    return GraphQLError("coded", extensions={"code": "CODED", "more": [1]})
+
+
+async def later(value: Any, turns: int = 1) -> Any:
+    """Give a value after some turns of the event loop; raise it where it is marked so."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if isinstance(value, Raised):
+        raise value.error
+    return value
+
+
+class Finds:
+    """Looks up keys that say themselves how what is found is made."""
+
+    def load(self, keys: Sequence[Callable[[], Any]]) -> asyncio.Future[list[Any]]:
+        return asyncio.ensure_future(self._found(keys))
+
+    async def _found(self, keys: Sequence[Callable[[], Any]]) -> list[Any]:
+        return [await later(make()) for make in keys]
+
+
+FINDS = Finds()  # of which all fields of an object ask at once
+
+
+def wanted(make: Callable[[], Any], of: Finds = FINDS) -> Wanted[Any, Any]:
+    return Wanted(of, make, lambda value: value)
+
+
+class Raised:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+Make = Callable[[], Any]
+Kind = Callable[[Make], Any]
+
+# What one value can be, made of a way to make a good one.
+KINDS: dict[str, Kind] = {
+    "good": lambda good: good(),
+    "none": lambda _: None,
+    "fault": lambda _: Fault("given"),
+    "coded": lambda _: coded(),
+    "later": lambda good: later(good()),
+    "laterNone": lambda _: later(None),
+    "laterRaised": lambda _: later(Raised(Fault("raised later"))),
+    "laterFault": lambda _: later(Fault("given later")),
+    "mostlyLater": lambda good: later(good(), turns=3),
+    "wanted": wanted,
+    "wantedNone": lambda _: wanted(lambda: None),
+    # Whoever asks along with what cannot be looked up fails with it.
+    "wantedRaised": lambda _: wanted(lambda: Raised(Fault("not looked up")), Finds()),
+    "wantedFault": lambda _: wanted(lambda: Fault("looked up")),
+    "wantedNotMade": lambda _: Wanted(FINDS, lambda: 1, "not made".index),
+}
+
+
+def raising(_: Make) -> Any:
+    raise Fault("raised")
+
+
+async def raising_later(_: Make) -> Any:
+    raise Fault("raised at the first turn")
+
+
+# What can only happen to a field, and to no element of a list.
+FIELD_KINDS: dict[str, Kind] = {"raising": raising, "raisingLater": raising_later}
+
+
+def _half(elements: list[Any]) -> Iterator[Any]:
+    yield from elements
+    raise Fault("half-way")
+
+
+async def _async(elements: list[Any]) -> AsyncIterator[Any]:
+    for element in elements:
+        await asyncio.sleep(0)
+        yield element
+
+
+async def _half_async(elements: list[Any]) -> AsyncIterator[Any]:
+    for element in elements:
+        yield element
+    raise Fault("half-way, later")
+
+
+class Walked:
+    def __init__(self, elements: list[Any]) -> None:
+        self.elements = elements
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.elements)
+
+
+class NotWalked:
+    def __iter__(self) -> Iterator[Any]:
+        raise Fault("not walked")
+
+
+class WalkedLater:
+    def __init__(self, elements: list[Any]) -> None:
+        self.elements = iter(elements)
+
+    def __aiter__(self) -> "WalkedLater":
+        return self
+
+    async def __anext__(self) -> Any:
+        for element in self.elements:
+            return element
+        raise StopAsyncIteration
+
+
+# What a list can be held in.
+HOLDERS: dict[str, Callable[[list[Any]], Any]] = {
+    "list": lambda elements: elements,
+    "tuple": tuple,
+    "generator": lambda elements: (element for element in elements),
+    "walked": Walked,
+    "halfWay": _half,
+    "async": _async,
+    "walkedLater": WalkedLater,
+    "halfWayAsync": _half_async,
+    "laterList": later,
+    "dictValues": lambda elements: dict(enumerate(elements)).values(),
+}
+# What is no list, or cannot be walked.
+NO_LISTS: dict[str, Callable[[], Any]] = {
+    "notWalked": NotWalked,
+    "text": lambda: "text",
+    "bytes": lambda: b"bytes",
+    "mapping": lambda: {"a": 1},
+    "number": lambda: 1,
+    "object": object,
+}

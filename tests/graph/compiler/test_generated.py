@@ -1,0 +1,38 @@
+"""Operations that nobody thought of, over the zoo."""
+
+import asyncio
+from random import Random
+
+from graphql import parse, validate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis_graphql import nodes, queries
+
+from tests.fuzz.operations import Operation
+from tests.graph.compiler.rewriting import scattered
+from tests.graph.compiler.ways import Asked, same
+from tests.graph.compiler.zoo import zoo
+
+# Few enough that operations are more than one field, and that most of the answer isn't null.
+_KEPT = """name size tags colour absent methodLater broken told toldLater record
+goodText faultText codedText laterText laterRaisedText raisingText raisingTextSure laterNoneTextSure
+faultTextMany laterFaultTextManySure goodItem laterItem mostlyLaterItem goodItemMany laterItemMany
+goodItemSure goodItemManySure faultItemMany goodItemGridSure laterItemSureManySure
+asyncOfGoodItemMany generatorOfLaterItemMany halfWayOfLaterItemMany
+manyAsNamed manyAsPet manyAsThing catAsLegged"""
+KEPT = frozenset(_KEPT.split())
+SCHEMA = zoo(KEPT.__contains__)
+SCALARS = {
+    "Odd": st.integers(-9, 9).map(nodes.Int),
+    "Old": st.sampled_from("abc").map(nodes.String),
+    "Anything": st.booleans().map(nodes.Boolean),
+}
+
+
+@settings(max_examples=40)
+@given(text=queries(SCHEMA, custom_scalars=SCALARS), chance=st.randoms(use_true_random=False))
+def test_generated_operations_give_the_same(text: str, chance: Random) -> None:
+    operation = scattered(Operation(text), SCHEMA, chance)
+    if not validate(SCHEMA, parse(operation.query)):
+        asked = Asked(SCHEMA, operation.query, operation.variables, timing=True, valid=False)
+        asyncio.run(same(asked))

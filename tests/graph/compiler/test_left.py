@@ -1,0 +1,28 @@
+"""What is left to graphql-core: the compiler says so by giving nothing."""
+
+import pytest
+from graphql import build_schema, get_introspection_query, get_operation_ast, parse
+
+from graph.compiler import Compiler
+from tests.graph.compiler.ways import Asked, same
+from tests.graph.compiler.zoo import SCHEMA
+
+INTROSPECTION = {
+    "the schema": get_introspection_query(input_value_deprecation=True),
+    "a type": '{ goodText x: __type(name: "Item") { name fields { type { name } } } }',
+    "no type": '{ __type(name: "Nothing") { name } }',
+    "the schema in a fragment": "{ ...F } fragment F on Query { ... { __schema { description } } }",
+}
+
+
+def test_a_directive_that_is_not_known_is_left_to_graphql_core() -> None:
+    schema = build_schema("directive @other on FIELD type Query { a: Int }")
+    document = parse("{ a @other }")
+    operation = get_operation_ast(document)
+    assert operation
+    assert Compiler(schema).compile(document, operation) is None
+
+
+@pytest.mark.parametrize("text", INTROSPECTION.values(), ids=INTROSPECTION)
+async def test_introspection_is_not(text: str) -> None:
+    assert (await same(Asked(SCHEMA, text))).errors is None

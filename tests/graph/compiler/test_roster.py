@@ -1,0 +1,114 @@
+"""Roster's own schema, executed both ways for the same callers."""
+
+import re
+from functools import cache
+from random import Random
+
+from graphql import parse, validate
+from hypothesis_graphql import Mode, mutations, queries
+
+from graph.api.schema import schema
+from graph.execution.strawberry_types import Views
+from tests.fuzz.operations import SCHEMA as DRAWN
+from tests.fuzz.operations import Known, Operation, drawn, lively
+from tests.graph.api.test_laws import populate
+from tests.graph.compiler.rewriting import scattered
+from tests.graph.compiler.ways import Asked, Seen, by_compiled, by_graphql_core, same, seen
+from tests.support.callers import SETS, Asking, asking, linked, service
+from tests.support.client import USER, Client, count
+from users.policy import EVERY_SCOPE, Caller, Scope
+
+SCHEMA = schema._schema  # noqa: SLF001 - Strawberry has no other way to it
+SOURCES = Views(schema)
+CALLERS = [
+    *[service(*EVERY_SCOPE)] * 4,
+    *[service(*scopes) for scopes in SETS],
+    linked(1),
+    linked(2, Scope.READ, Scope.HISTORY),
+    linked(3, *EVERY_SCOPE),
+]
+# What time decides: moments, and cursors, which have them in them.
+_TIMES = re.compile(
+    r"\d{4}-\d\d-\d\dT[\d:.]+Z|(?<='cursor': ')[^']*|(?<=Cursor': ')[^']*|ey[\w-]{20,}"
+)
+
+
+@cache
+def texts(kind: str) -> list[str]:
+    make = {"query": queries, "mutation": mutations}[kind]
+    return drawn(DRAWN, Mode.POSITIVE, 40, seed=6, make=make)
+
+
+def operations(kind: str, known: Known) -> list[Operation]:
+    """Give what was drawn, with ids and cursors that there are, and again in more words."""
+    chance = Random(6)  # noqa: S311 - the same operations on every run
+    made = []
+    for text in texts(kind):
+        found = lively(Operation(text), DRAWN, known, chance)
+        made += [found, scattered(found, DRAWN, chance)]
+    return [operation for operation in made if not validate(SCHEMA, parse(operation.query))]
+
+
+async def known(client: Client) -> Known:
+    """Fill a directory, and give what is in it."""
+    await populate(client, people=12)
+    ids = [user["id"] for user in (await client.ask("{ users { nodes { id } } }"))["nodes"]]
+    cursors = [
+        edge["cursor"]
+        for name in ("users", "userEvents")
+        for edge in (await client.ask(f"{{ {name}(first: 20) {{ edges {{ cursor }} }} }}"))["edges"]
+    ]
+    return Known(ids, cursors)
+
+
+def asked(asks: Asking, caller: Caller, operation: Operation) -> Asked:
+    return Asked(
+        SCHEMA,
+        operation.query,
+        operation.variables,
+        context=lambda: asks.context(caller),
+        sources=SOURCES,
+        # Look-ups that operations share, and the news of a write.
+        shared=frozenset({"_Batch.run", "Feed._tell"}),
+        valid=False,
+    )
+
+
+async def test_queries_give_the_same(client: Client) -> None:
+    there = await known(client)
+    chance = Random(1)  # noqa: S311 - the same callers on every run
+    async with asking(client.database) as asks:
+        found = [
+            await same(asked(asks, chance.choice(CALLERS), operation))
+            for operation in operations("query", there)
+        ]
+    assert sum(each.errors is None for each in found) > 10
+    assert sum(each.errors is not None for each in found) > 10
+
+
+EVERYTHING = """{ users(first: 100, filter: { status: [ACTIVE, DEACTIVATED, DELETED] }) {
+  nodes { %s erasedAt history { nodes { id type reason versionAfter changes { field before after }
+    actor { kind id label } } } } } }""".replace("%s", USER)
+
+
+def timeless(seen: Seen) -> tuple[str, str]:
+    return _TIMES.sub("-", seen.data), _TIMES.sub("-", repr(seen.errors))
+
+
+async def test_mutations_do_the_same(client: Client, twin: Client) -> None:
+    there = await known(client)
+    await known(twin)
+    chance = Random(1)  # noqa: S311 - the same callers on every run
+    everybody = service(*EVERY_SCOPE)
+    before = await count(client.database)
+    async with asking(client.database) as asks, asking(twin.database) as twin_asks:
+        for operation in operations("mutation", there):
+            caller = chance.choice([everybody, everybody, *CALLERS])
+            expected = await seen(by_graphql_core, asked(asks, caller, operation))
+            found = await seen(by_compiled, asked(twin_asks, caller, operation))
+            assert timeless(found) == timeless(expected), operation
+        whole = Operation(EVERYTHING)
+        expected = await seen(by_graphql_core, asked(asks, everybody, whole))
+        found = await seen(by_graphql_core, asked(twin_asks, everybody, whole))
+        assert timeless(found) == timeless(expected)
+    assert before != await count(client.database) == await count(twin.database)

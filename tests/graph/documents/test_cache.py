@@ -1,0 +1,468 @@
+"""What may be executed, what is refused before it is, and with which words."""
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from graphql import GraphQLError, OperationType, get_introspection_query, parse
+
+from graph.api.schema import schema
+from graph.documents import cache
+from graph.documents.cache import Documents, Invalid
+from graph.documents.limits import LimitExceeded, Limits
+from graph.execution.strawberry_types import Views
+
+SCHEMA = schema._schema  # noqa: SLF001 - Strawberry has no other way to it
+TYPENAME = "{ __typename }"
+
+
+def refused(
+    query: str,
+    name: str | None = None,
+    variables: dict[str, Any] | None = None,
+    **settings: Any,
+) -> list[Any]:
+    """Give the errors as clients see them; none where the document may be executed."""
+    try:
+        Documents(SCHEMA, Limits(), **settings).prepare(query, name, variables)
+    except Invalid as invalid:
+        return [error.formatted for error in invalid.errors]
+    return []
+
+
+def failure(code: str, message: str, line: int = 0, column: int = 0) -> dict[str, Any]:
+    locations = {"locations": [{"line": line, "column": column}]} if line else {}
+    return {"message": message, **locations, "extensions": {"code": code}}
+
+
+def nested(depth: int) -> str:
+    """A query of this depth, whose pages have one row."""
+    names = ("user(id: 1)", *("history(first: 1)", "nodes", "user") * depth)
+    return "{" + "{".join((*names[: depth - 1], "__typename")) + "}" * depth
+
+
+def values(tokens: int) -> str:
+    """A query of this many tokens."""
+    left = (tokens - 23) // 2
+    lists = "1 " * left, "1 " * (tokens - 23 - left)
+    return "{{users(filter:{{id:[{}]databaseId:[{}]}}){{nodes{{id}}}}}}".format(*lists)
+
+
+def fragments(number: int) -> str:
+    spreads = "".join(f"...f{i} " for i in range(number))
+    defined = "".join(f"fragment f{i} on User {{ id }}" for i in range(number))
+    return f"{{ user(id: 1) {{ {spreads} }} }} {defined}"
+
+
+def of_user(selections: str) -> str:
+    return f"{{ user(id: 1) {{ {selections} }} }}"
+
+
+AT = [
+    (20_000, "QUERY_TOO_LONG", "A document", "characters", lambda n: TYPENAME + " " * (n - 14)),
+    (1_000, "TOO_MANY_TOKENS", "A document", "tokens", values),
+    (1_000, "TOO_MANY_TOKENS", "A document", "tokens", lambda n: "#\n" * n + TYPENAME),
+    (1_000, "TOO_MANY_TOKENS", "A document", "tokens", lambda n: TYPENAME + "#\n" * n),
+    (12, "TOO_DEEP", "An operation", "levels of fields", nested),
+    (300, "TOO_MANY_FIELDS", "An operation", "fields", lambda n: of_user("id " * (n - 1))),
+    (
+        15,
+        "TOO_MANY_ALIASES",
+        "An operation",
+        "aliases",
+        lambda n: of_user("".join(f"a{i}: id " for i in range(n))),
+    ),
+    (
+        20,
+        "TOO_MANY_DIRECTIVES",
+        "An operation",
+        "directives",
+        lambda n: of_user("id @skip(if: true) " * n),
+    ),
+    (
+        10,
+        "TOO_MANY_ROOT_FIELDS",
+        "An operation",
+        "root fields",
+        lambda n: "{%s}" % ("__typename " * n),
+    ),
+    (50, "TOO_MANY_FRAGMENTS", "A document", "fragments", fragments),
+    (
+        500,
+        "LIST_TOO_LONG",
+        "A list",
+        "elements",
+        lambda n: "{users(filter:{and:{id:[%s]}}){nodes{id}}}" % ("1 " * n),
+    ),
+    (
+        500,
+        "LIST_TOO_LONG",
+        "A list",
+        "elements",
+        lambda n: "query($i:[ID!]=[%s]){users(filter:{id:$i}){nodes{id}}}" % ("1 " * n),
+    ),
+]
+
+
+@pytest.mark.parametrize(("limit", "code", "whole", "what", "document"), AT)
+def test_as_much_as_a_limit_passes_and_one_more_is_refused(
+    limit: int, code: str, whole: str, what: str, document: Callable[[int], str]
+) -> None:
+    assert refused(document(limit)) == []
+    assert refused(document(limit + 1)) == [
+        {
+            "message": f"{whole} can have at most {limit} {what}.",
+            "extensions": {"code": code, "limit": limit},
+        }
+    ]
+
+
+COST = "query($n: Int) { users(first: 100) { nodes { history(first: $n) { nodes { id } } } } }"
+
+
+def test_cost_is_by_the_variables_of_each_request() -> None:
+    prepared = Documents(SCHEMA, Limits())
+    assert [prepared.prepare(COST, None, {"n": n}).cost for n in (1, 20, 49)] == [200, 2100, 5000]
+    assert prepared.prepare(COST, None, None).cost == 2100
+    assert prepared.prepare(COST.replace("Int)", "Int = 3)"), None, {}).cost == 400
+    with pytest.raises(Invalid) as refusal:
+        prepared.prepare(COST, None, {"n": 50})
+    assert [error.formatted for error in refusal.value.errors] == [
+        {
+            "message": "The operation costs 5100, by the rows it asks for; it can cost 5000. "
+            "Ask for smaller pages.",
+            "extensions": {"code": "TOO_EXPENSIVE", "limit": 5000},
+        }
+    ]
+
+
+def test_lists_in_variables_are_counted_however_deep() -> None:
+    query = "query($f: UserFilter) { users(filter: $f) { nodes { id } } }"
+    assert refused(query, None, {"f": {"and": [{"id": ["x"] * 500}]}}) == []
+    assert refused(query, None, {"f": {"and": [{"id": ["x"] * 501}]}}) == [
+        {
+            "message": "A list can have at most 500 elements.",
+            "extensions": {"code": "LIST_TOO_LONG", "limit": 500},
+        }
+    ]
+    deep: Any = ["x"] * 501
+    for _ in range(5_000):
+        deep = [deep]
+    codes = [error["extensions"]["code"] for error in refused(query, None, {"f": deep})]
+    while isinstance(deep, list) and len(deep) == 1:
+        deep = deep[0]  # Python frees what is nested this deep by recursion else
+    assert codes == ["LIST_TOO_LONG"]
+
+
+FILTERED = "query($f: UserFilter) { users(filter: $f) { nodes { id } } }"
+BULK = "mutation($i: BulkUsersInput!) { bulkUsers(input: $i) { succeeded } }"
+WHOLE = {
+    "username": "ada",
+    "email": "ada@example.com",
+    "displayName": None,
+    "isActive": True,
+    "externalId": "1",
+    "validateOnly": False,
+    "idempotencyKey": None,
+}
+
+
+def too_many_values(whole: str, limit: int) -> list[dict[str, Any]]:
+    message = f"{whole} can have at most {limit} values."
+    return [{"message": message, "extensions": {"code": "TOO_MANY_VALUES", "limit": limit}}]
+
+
+def filters(number: int) -> dict[str, Any]:
+    """Variables with so many filters, none in too long a list: 24 lists and objects around them."""
+    lists: list[list[Any]] = [[{}] * min(500, number - n) for n in range(0, number, 500)]
+    return {"f": {"or": [{"and": each} for each in lists]}}
+
+
+def test_values_in_variables_are_counted_however_they_are_nested() -> None:
+    assert refused(FILTERED, None, filters(6_000 - 27)) == []
+    excess = too_many_values("The variables", 6_000)
+    assert refused(FILTERED, None, filters(6_000 - 26)) == excess
+    assert refused(TYPENAME, None, {"nobody's": [["x"] * 500] * 12}) == excess
+    assert refused(TYPENAME, None, dict.fromkeys(map(str, range(6_000)))) == excess
+    assert refused(TYPENAME, None, dict.fromkeys(map(str, range(5_999)))) == []
+
+
+def test_values_in_a_document_are_counted() -> None:
+    query = "query ($f: UserFilter = {or: [{}, {}]}) { users(filter: $f, first: 1) { totalCount } }"
+    limits = Limits(values=6)
+    Documents(SCHEMA, limits).prepare(query, None, None)
+    with pytest.raises(Invalid) as refusal:
+        Documents(SCHEMA, limits).prepare(query.replace("{}, {}", "{}, {}, {}"), None, None)
+    assert [e.formatted for e in refusal.value.errors] == too_many_values("A document", 6)
+
+
+@pytest.mark.parametrize("number", [1, 500, 1_000])
+def test_a_batch_has_room_for_what_its_operations_can_have(number: int) -> None:
+    operations: list[Any] = [{"create": WHOLE}] * number
+    given = {"i": {"operations": operations, "mode": "ATOMIC"}}
+    assert refused(BULK, None, given) == []
+    operations[0] = {"create": WHOLE | dict.fromkeys(map(str, range(20 * number)))}
+    assert refused(BULK, None, given) == too_many_values("The variables", 20 * number)
+
+
+def test_a_batch_is_no_room_for_anything_else() -> None:
+    hidden = {"operations": [0] * 1_000, "or": filters(6_000)["f"]["or"]}
+    excess = too_many_values("The variables", 6_000)
+    assert refused(FILTERED, None, {"f": hidden}) == excess
+    within: list[Any] = [{"operations": [WHOLE] * 500}] * 500
+    excess = too_many_values("The variables", 20 * 500)
+    assert refused(BULK, None, {"i": {"operations": within}}) == excess
+
+
+def test_several_limits_are_told_at_once() -> None:
+    query = "{{{}}}".format(
+        "".join(f"a{i}: user(id: 1) {{ id @skip(if: true) }}" for i in range(30))
+    )
+    codes = [error["extensions"]["code"] for error in refused(query)]
+    assert codes == ["TOO_MANY_ALIASES", "TOO_MANY_DIRECTIVES", "TOO_MANY_ROOT_FIELDS"]
+
+
+def test_operations_and_fragments_that_nothing_executes_count() -> None:
+    aliases = "".join(f"a{i}: id " for i in range(16))
+    for hidden in (
+        f"query B {of_user(aliases)}",
+        f"fragment F on User {{ {aliases} }}",
+        f"query A {of_user(aliases)} query A {TYPENAME}",
+        f"fragment F on User {{ {aliases} }} fragment F on User {{ id }}",
+        f"fragment F on User {{ id }} fragment F on User {{ {aliases} }}",
+        f"query B {{ user(id: 1) {{ ...F }} }} fragment F on User {{ ... {{ {aliases} }} }}",
+    ):
+        errors = refused(f"query A {TYPENAME} {hidden}", "A")
+        assert [error["extensions"]["code"] for error in errors] == ["TOO_MANY_ALIASES"]
+
+
+OPTIONS = {
+    "specified_by_url": True,
+    "directive_is_repeatable": True,
+    "schema_description": True,
+    "input_value_deprecation": True,
+    "one_of": True,
+}
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS], ids=["short", "whole"])
+def test_the_usual_introspection_passes(options: dict[str, bool]) -> None:
+    assert refused(get_introspection_query(**options)) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ __schema { types { fields { type { fields { name } } } } } }",
+        (
+            "{ __schema { types { ...T } } } fragment T on __Type { possibleTypes { ...F } }"
+            "fragment F on __Type { interfaces { name } }"
+        ),
+    ],
+)
+def test_introspection_goes_no_further_than_tools_do(query: str) -> None:
+    message = "An operation can have at most 2 lists of types within each other."
+    assert refused(query) == [{"message": message, "extensions": {"code": "TOO_DEEP", "limit": 2}}]
+
+
+def test_introspection_has_no_depth() -> None:
+    wrapped = "ofType { " * 20 + "name" + " }" * 20
+    assert refused(f'{{ __type(name: "User") {{ fields {{ type {{ {wrapped} }} }} }} }}') == []
+
+
+def test_introspection_has_the_other_limits() -> None:
+    names = "types { %s }" % ("name " * 300)
+    codes = [error["extensions"]["code"] for error in refused(f"{{ __schema {{ {names} }} }}")]
+    assert codes == ["TOO_MANY_FIELDS"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{ __type(name: "User") { name } }',
+        "{ ... @skip(if: true) { __schema { queryType { name } } } }",
+        "{ ...F } fragment F on Query { a: __schema { queryType { name } } }",
+        get_introspection_query(),
+    ],
+)
+def test_introspection_can_be_off(query: str) -> None:
+    message = "This server doesn't tell its schema."
+    assert refused(query, introspection=False) == [failure("INTROSPECTION_DISABLED", message)]
+    assert refused(query) == []
+    assert refused("{ __typename user(id: 1) { __typename } }", introspection=False) == []
+
+
+INVALID = "Syntax Error: Invalid character"
+NESTED = "Syntax Error: Document is nested too deeply. Parsing aborted."
+
+
+@pytest.mark.parametrize(
+    ("query", "message", "line", "column"),
+    [
+        ("", "Syntax Error: Unexpected <EOF>.", 1, 1),
+        ("," * 20_000, "Syntax Error: Unexpected <EOF>.", 1, 20_001),
+        ("# nothing\n" * 1_000, "Syntax Error: Unexpected <EOF>.", 1_001, 1),
+        ("{ node(\0) }", "Syntax Error: Unexpected character: U+0000.", 1, 8),
+        ("{ \ud800 }", f"{INVALID}: U+D800.", 1, 3),
+        ('{ node(id: "\udfff") }', f"{INVALID} within String: U+DFFF.", 1, 13),
+    ],
+)
+def test_what_is_no_graphql(query: str, message: str, line: int, column: int) -> None:
+    assert refused(query) == [failure("GRAPHQL_PARSE_FAILED", message, line, column)]
+
+
+@pytest.mark.parametrize("query", ["{a" * 400, "{a(x:" + "[" * 900, "{a(x:" + "{x:" * 300])
+def test_no_nesting_overflows_the_stack(query: str) -> None:
+    (error,) = refused(query)
+    assert (error["message"], error["extensions"]) == (NESTED, {"code": "GRAPHQL_PARSE_FAILED"})
+
+
+def test_a_megabyte_of_names_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "parse", None)
+    codes = [error["extensions"]["code"] for error in refused("{" + "name " * 180_000)]
+    assert codes == ["QUERY_TOO_LONG"]
+
+
+@pytest.mark.parametrize(
+    "query", ["\ufeff{ __typename }", '{ node(id: """\n a\n\n  \\""" b""") { id } }']
+)
+def test_byte_order_marks_and_block_strings_pass(query: str) -> None:
+    assert refused(query) == []
+
+
+def test_at_most_five_errors_come_and_none_is_long() -> None:
+    long = "x" * 2_000
+    errors = refused("{" + "".join(f"{long}{i} " for i in range(7)) + "}")
+    cut = f"Cannot query field '{long}"[:299] + "…"
+    assert errors == [failure("GRAPHQL_VALIDATION_FAILED", cut, 1, 2 + i * 2_002) for i in range(5)]
+
+
+def test_conflicts_are_told_but_not_searched_for_without_end() -> None:
+    same = "history(first: 1) { nodes { id actor { kind } } } "
+    other = "history { nodes { id actor { kind } } }"
+    [told] = refused(of_user(same + other))
+    assert told == failure(
+        "GRAPHQL_VALIDATION_FAILED",
+        "Fields 'history' conflict because they have differing arguments. "
+        "Use different aliases on the fields to fetch both if this was intentional.",
+    ) | {"locations": told["locations"]}
+    message = "Too many fields have the same name and may conflict."
+    assert refused(of_user(same * 57 + other)) == [failure("GRAPHQL_VALIDATION_FAILED", message)]
+    assert refused(of_user(same * 58)) == []
+
+
+def test_suggestions_can_be_off() -> None:
+    message = "Cannot query field 'usernam' on type 'User'."
+    query = of_user("usernam")
+    for suggestions, hint in ((True, " Did you mean 'username'?"), (False, "")):
+        told = failure("GRAPHQL_VALIDATION_FAILED", message + hint, 1, 17)
+        assert refused(query, suggestions=suggestions) == [told]
+
+
+TWO = "query A { __typename } mutation B { __typename }"
+AMBIGUOUS = "There are several operations; name the one to execute."
+UNKNOWN = "The document has no operation of this name."
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "message"),
+    [
+        (TWO, None, AMBIGUOUS),
+        (TWO, "C", UNKNOWN),
+        (TYPENAME, "A", UNKNOWN),
+        (TYPENAME, "", UNKNOWN),
+        ("fragment F on User { id }", None, "The document has no operation."),
+        ("type A { b: Int }", None, "The document has no operation."),
+    ],
+)
+def test_there_has_to_be_one_operation(query: str, name: str | None, message: str) -> None:
+    assert refused(query, name) == [failure("OPERATION_RESOLUTION_FAILURE", message)]
+
+
+def test_the_operation_of_the_name_is_given() -> None:
+    prepared = Documents(SCHEMA, Limits()).prepare(TWO, "B", None)
+    assert prepared.operation is prepared.document.definitions[1]
+    assert prepared.operation.operation is OperationType.MUTATION
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give what is parsed from now on."""
+    texts: list[str] = []
+
+    def counted(query: str, **options: Any) -> Any:
+        texts.append(query)
+        return parse(query, **options)
+
+    monkeypatch.setattr(cache, "parse", counted)
+    return texts
+
+
+def test_a_document_is_read_once_and_those_used_last_are_kept(parsed: list[str]) -> None:
+    prepared = Documents(SCHEMA, Limits(), kept=2)
+    a, b, c = "{ a: __typename }", "{ b: __typename }", "{ c: __typename }"
+    first = prepared.prepare(a, None, None)
+    assert prepared.prepare(a, None, {"any": 1}).document is first.document
+    for query in (b, a, c, a, b):
+        prepared.prepare(query, None, None)
+    assert parsed == [a, b, c, b]
+
+
+def test_the_text_of_all_that_is_kept_is_bounded(parsed: list[str]) -> None:
+    prepared = Documents(SCHEMA, Limits(), kept_characters=40)
+    a, b, c = "{ a: __typename }", "{ b: __typename }", "{ c: __typename }"
+    for query in (a, b, a, c, b):
+        prepared.prepare(query, None, None)
+    assert parsed == [a, b, c, b]
+
+
+def test_the_fields_of_all_that_is_kept_are_bounded(parsed: list[str]) -> None:
+    prepared = Documents(SCHEMA, Limits(), kept_fields=5)
+    a, b, c = "{ a: __typename b: __typename }", "{ c: __typename }", "{ ...F } fragment F on Query"
+    c += "{ d: __typename e: __typename f: __typename }"
+    for query in (a, b, a, c, a, b):
+        prepared.prepare(query, None, None)
+    assert parsed == [a, b, c, b]
+
+
+def test_a_document_that_is_let_go_of_is_freed_at_once() -> None:
+    """Nothing of it holds itself: else it stays until the collector looks at what is old."""
+    query = """query ($id: ID!, $all: Boolean!) { ...F
+      users { edges { node { id } } } node(id: $id) { ... on User @include(if: $all) { id } } }
+      fragment F on Query { user(id: $id) { id history { nodes { actor { kind } } } } }"""
+    kept = Documents(SCHEMA, Limits(), Views(schema), kept=1)
+    compiled = kept.prepare(query, None, {}).compiled
+    assert compiled
+    parts: list[weakref.ref[Any]] = [weakref.ref(compiled)]
+    for every in (True, False):
+        variables = compiled.coerce({"id": "VXNlcjox", "all": every})
+        selection = compiled._selection(variables)  # noqa: SLF001 - as an execution has it
+        parts += [weakref.ref(plain) for field in selection.fields if (plain := field.plain)]
+        parts += [weakref.ref(field.nodes) for field in selection.fields]
+    assert len(parts) > 7
+    del compiled, selection, variables, plain
+    gc.disable()
+    try:
+        kept.prepare(TYPENAME, None, None)
+        assert [part() for part in parts] == [None] * len(parts)
+    finally:
+        gc.enable()
+
+
+def test_what_is_invalid_is_not_kept(parsed: list[str]) -> None:
+    prepared = Documents(SCHEMA, Limits())
+    for query in ("{ nothing }", "{ nothing }"):
+        with pytest.raises(Invalid):
+            prepared.prepare(query, None, None)
+    assert parsed == ["{ nothing }"] * 2
+
+
+def test_a_limit_is_an_error_that_graphql_presents() -> None:
+    error = LimitExceeded("TOO_DEEP", 12, "Too deep.")
+    assert isinstance(error, GraphQLError)
+    assert error.formatted == {
+        "message": "Too deep.",
+        "extensions": {"code": "TOO_DEEP", "limit": 12},
+    }

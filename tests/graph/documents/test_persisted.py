@@ -1,0 +1,111 @@
+"""Trusted documents: by their id over every transport, and nothing else where they are on."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from graph.documents.persisted import TrustedMode
+from graph.settings import Settings
+from tests.support.client import Client, serving
+from tests.support.process import run, serving_process
+from tests.support.sockets import hear, say, socket
+
+sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+KNOWN, OTHER = "{ __typename }", "{ users { totalCount } }"
+ANSWER = {"data": {"__typename": "Query"}}
+GRAPHQL = {"accept": "application/graphql-response+json"}
+
+
+def manifest(folder: Path) -> Path:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({"known": KNOWN}))
+    return path
+
+
+async def post(client: Client, **body: Any) -> tuple[int, Any]:
+    response = await client.http.post("/graphql", json=body, headers=GRAPHQL)
+    answer = response.json()
+    if "errors" not in answer:
+        return response.status_code, answer
+    [error] = answer["errors"]
+    assert set(answer) == {"errors"}
+    return response.status_code, error["extensions"]["code"]
+
+
+@sqlite
+@pytest.mark.parametrize("mode", TrustedMode)
+async def test_each_mode_takes_what_it_says(
+    database_url: str, tmp_path: Path, mode: TrustedMode
+) -> None:
+    settings = Settings(
+        database_url=database_url, trusted_documents=mode, trusted_manifest=manifest(tmp_path)
+    )
+    async with serving(settings) as client:
+        with capture_logs() as logs:
+            assert await post(client, documentId="known") == (200, ANSWER)
+            assert await post(client, documentId="known", query=KNOWN) == (200, ANSWER)
+            assert await post(client, documentId="known", query=OTHER) == (400, "BAD_REQUEST")
+            assert await post(client, documentId="other") == (400, "UNKNOWN_DOCUMENT")
+            assert await post(client, documentId="other", query=KNOWN) == (400, "UNKNOWN_DOCUMENT")
+            assert logs == []
+            untrusted = (403, "DOCUMENT_NOT_TRUSTED")
+            on = mode is TrustedMode.ON
+            total = (200, {"data": {"users": {"totalCount": 0}}})
+            assert await post(client, query=KNOWN) == (untrusted if on else (200, ANSWER))
+            assert await post(client, query=OTHER) == (untrusted if on else total)
+        digest = sha256(OTHER.encode()).hexdigest()
+        told = [(log["event"], log["sha256"], log["size"]) for log in logs]
+        assert told == ([("unknown document", digest, 24)] if mode is TrustedMode.LOG else [])
+        got = await client.http.get("/graphql", params={"documentId": "known"})
+        assert got.json() == ANSWER
+        streamed = await client.http.post(
+            "/graphql", json={"documentId": "known"}, headers={"accept": "text/event-stream"}
+        )
+        assert 'data: {"data":{"__typename":"Query"}}\n\nevent: complete' in streamed.text
+
+
+async def test_a_socket_takes_ids_alone(tmp_path: Path) -> None:
+    settings = {
+        "ROSTER_TRUSTED_DOCUMENTS": "on",
+        "ROSTER_TRUSTED_MANIFEST": str(manifest(tmp_path)),
+    }
+    async with serving_process(tmp_path, **settings) as (_, url), socket(url) as live:
+        await say(live, {"id": "1", "type": "subscribe", "payload": {"documentId": "known"}})
+        assert await hear(live) == {"id": "1", "type": "next", "payload": ANSWER}
+        assert await hear(live) == {"id": "1", "type": "complete"}
+        for payload, code in (
+            ({"query": KNOWN}, "DOCUMENT_NOT_TRUSTED"),
+            ({"documentId": "other"}, "UNKNOWN_DOCUMENT"),
+        ):
+            await say(live, {"id": "1", "type": "subscribe", "payload": payload})
+            refused = await hear(live)
+            assert (refused["id"], refused["type"]) == ("1", "error")
+            assert [error["extensions"] for error in refused["payload"]] == [{"code": code}]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, "cannot be read"),
+        (b"{", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"[]", "has to be an object of document ids and texts"),
+        (b'{"a": 1}', "has to be an object of document ids and texts"),
+    ],
+)
+async def test_a_wrong_manifest_stops_the_start_with_a_line(
+    tmp_path: Path, content: bytes | None, line: str
+) -> None:
+    path = tmp_path / "manifest.json"
+    if content is not None:
+        path.write_bytes(content)
+    settings = {"ROSTER_TRUSTED_DOCUMENTS": "on", "ROSTER_TRUSTED_MANIFEST": str(path)}
+    code, output = await run("serve", cwd=tmp_path, **settings)
+    assert code != 0
+    assert line in output
+    assert len(output.strip().splitlines()) == 1, output

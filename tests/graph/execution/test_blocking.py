@@ -1,0 +1,312 @@
+"""No request keeps the others waiting: work is bounded, done once, and pauses.
+
+Nothing here is measured in seconds. What is dear is counted: computations, and the pauses in which
+other requests run. `benchmarks/blocking.py` measures a real server.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+import strawberry
+from graphql import ExecutionResult, located_error
+from structlog.testing import capture_logs
+
+from db import time_slices
+from db.statements import fields_changed_since
+from graph.api import data_export
+from graph.api.context import Context
+from graph.api.errors import InputError
+from graph.api.inputs.bulk import BulkUsersInput, UserOperation
+from graph.api.inputs.mutations import CreateUserInput, UpdateUserInput
+from graph.api.types.enums import BulkMode
+from graph.api.unit_of_work import key_of_request
+from graph.auth.guard import DEVELOPER
+from graph.execution.executor import formatted
+from graph.http import endpoint
+from graph.protocol import json as protocol_json
+from tests.support.callers import Asking, linked, service
+from tests.support.client import Client
+from users.identity import Email, Username
+from users.policy import Scope
+
+HARD = [f"{n}@" + ".".join(["ü"] * 20) for n in range(100)]
+ERROR = {
+    "message": "An operation can have at most 6000 values, those of a variable wherever it is "
+    "used.",
+    "extensions": {"code": "TOO_MANY_VALUES", "limit": 6_000},
+}
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """The usernames and addresses that were parsed, each text with how often it was."""
+    texts: Counter[str] = Counter()
+
+    def counted(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+        def parse_and_count(text: str) -> Any:
+            texts[text] += 1
+            return parse(text)
+
+        return parse_and_count
+
+    for kind in (Email, Username):
+        monkeypatch.setattr(kind, "parse", counted(kind.parse))
+    return texts
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often a computation of each caller would have paused, had it always been due."""
+    counted: Counter[str] = Counter()
+
+    async def count(_: time_slices.TimeSlices) -> None:
+        operation = time_slices.current_operation.get()
+        counted[operation.throttled_as if operation else ""] += 1
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(time_slices.TimeSlices, "is_due", lambda _: True)
+    monkeypatch.setattr(time_slices.TimeSlices, "pause", count)
+    return counted
+
+
+def uses(number: int, fields: int = 1) -> str:
+    filters = ", ".join(["{email: $emails}"] * (number // fields))
+    users = (f"u{n}: users(filter: {{or: [{filters}]}}) {{ totalCount }}" for n in range(fields))
+    return f"query ($emails: StringFilter) {{ {' '.join(users)} }}"
+
+
+async def test_a_key_is_computed_once_however_often_its_variable_is_used(
+    client: Client, computed: Counter[str], pauses: Counter[str]
+) -> None:
+    answer = await client.send(uses(20, fields=2), emails={"in": HARD})
+    assert answer == {"data": {"u0": {"totalCount": 0}, "u1": {"totalCount": 0}}}
+    assert computed == dict.fromkeys(HARD, 1)
+    assert pauses.total() >= len(HARD)
+
+
+async def test_values_count_where_they_are_used(client: Client, computed: Counter[str]) -> None:
+    assert set(await client.send(uses(50), emails={"in": HARD})) == {"data"}
+    assert await client.send(uses(120, fields=10), emails={"in": HARD}) == {"errors": [ERROR]}
+    spread = "query ($emails: StringFilter) { ...A ...A } " + "".join(
+        f"fragment {name} on Query {{ ...{inner} ...{inner} ...{inner} ...{inner} }} "
+        for name, inner in ("AB", "BC", "CD")
+    )
+    spread += "fragment D on Query { users(filter: {email: $emails}) { totalCount } }"
+    assert await client.send(spread, emails={"in": HARD}) == {"errors": [ERROR]}
+    default = ", ".join(['"x"'] * 100)
+    query = uses(120, fields=10).replace("StringFilter", f"StringFilter = {{in: [{default}]}}", 1)
+    assert await client.send(query) == {"errors": [ERROR]}
+    assert set(await client.send(query, emails={"in": HARD[:1]})) == {"data"}
+    assert set(computed) == set(HARD)
+    assert computed.total() == 101  # those of a refused operation are not computed
+
+
+@pytest.mark.parametrize("key", ["email", "username"])
+async def test_nothing_is_computed_for_a_caller_who_can_read_nobody(
+    directory: Asking, computed: Counter[str], key: str
+) -> None:
+    nobody = service(Scope.WRITE)
+    query = f"""query ($text: String!, $filter: StringFilter, $search: String) {{
+      userBy(by: {{{key}: $text}}) {{ id }}
+      users(filter: {{{key}: $filter}}, search: $search) {{ totalCount nodes {{ id }} }} }}"""
+    given: dict[str, Any] = {"text": HARD[0], "filter": {"in": HARD, "contains": "ü"}}
+    given["search"] = "ü"
+    assert await directory.ask_all(nobody, query, **given) == {
+        "userBy": None,
+        "users": {"totalCount": 0, "nodes": []},
+    }
+    assert not computed
+    wrong = given | {"filter": {"in": ["x" * 301]}}
+    answer = await directory.send(nobody, query, **wrong)
+    assert answer["errors"] == [("INVALID_ARGUMENT", ["users"])]
+    await directory.ask_all(linked(1), query, **given)  # who can read Mia
+    assert set(computed) - {"mia", "mia@example.com"} == set(HARD)
+
+
+BULK = """mutation ($input: BulkUsersInput!) {
+  bulkUsers(input: $input) { succeeded replayed errors { code }
+    results { user { username version } errors { code } } } }"""
+KEEP = """mutation ($input: UpdateUserInput!) { updateUser(input: $input) {
+  errors { code ... on VersionConflictError { changedFields } } } }"""
+
+
+def upserts(number: int) -> list[dict[str, Any]]:
+    return [
+        {"upsert": {"by": {"email": HARD[n]}, "username": f"usér{n}", "email": HARD[n]}}
+        for n in range(number)
+    ]
+
+
+async def test_a_batch_parses_each_text_once_and_pauses(
+    client: Client, computed: Counter[str], pauses: Counter[str]
+) -> None:
+    answer = await client.ask(BULK, input={"operations": upserts(50)})
+    assert (answer["succeeded"], answer["errors"]) == (50, [])
+    assert computed == dict.fromkeys([*HARD[:50], *(f"usér{n}" for n in range(50))], 1)
+    assert pauses.total() >= 100  # where they are parsed, and where they are planned
+
+
+async def test_a_batch_that_is_not_allowed_parses_nothing(
+    directory: Asking, computed: Counter[str]
+) -> None:
+    reader = service(Scope.READ)
+    answer = await directory.ask(reader, BULK, input={"operations": upserts(50)})
+    assert answer["results"] == [{"user": None, "errors": [{"code": "FORBIDDEN"}]}] * 50
+    assert not computed
+
+
+async def test_an_idempotency_key_is_of_the_same_text_however_it_is_made() -> None:
+    create = CreateUserInput(username="a", email="ü", display_name=None, external_id='"\\')
+    update = UpdateUserInput(
+        id=strawberry.ID("x"),
+        username=None,
+        email=strawberry.Some(None),
+        display_name=strawberry.Some("\ud800"),
+        external_id=None,
+    )
+    bulk = BulkUsersInput(operations=[UserOperation(create=create), UserOperation(update=update)])
+    empty = BulkUsersInput(operations=[], mode=BulkMode.PARTIAL, idempotency_key="k")
+    given: Any
+    for verb, given in (("createUser", create), ("bulkUsers", bulk), ("bulkUsers", empty)):
+        key = await key_of_request(verb, given, "k")
+        assert key
+        assert key.request == json.dumps([verb, asdict(given)], sort_keys=True, default=repr)
+
+
+async def test_what_many_versions_changed_is_a_row_for_each_field(
+    client: Client, statements: list[str]
+) -> None:
+    user = await client.create("ada")
+    for n in range(30):
+        await client.do("updateUser", user["id"], displayName=f"Ada {n}")
+    await client.do("updateUser", user["id"], externalId="1")
+    stale = {"id": user["id"], "expectedVersion": 2, "displayName": "x"}
+    conflict = {"code": "VERSION_CONFLICT", "changedFields": ["displayName", "externalId"]}
+    assert await client.ask(KEEP, input=stale) == {"errors": [conflict]}
+    async with client.database.session() as session:
+        found = await session.execute(fields_changed_since([1], 2))
+        rows = sorted(tuple(row) for row in found)
+    assert rows == [(1, "displayName", 31), (1, "externalId", 32)]
+    assert not [s for s in statements if "user_events.changes" in s and "GROUP BY" not in s]
+
+
+async def test_a_long_history_is_replayed_and_erased_with_pauses(
+    client: Client, pauses: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_slices, "_ROWS", 1)
+    user = await client.create("ada")
+    for n in range(20):
+        await client.do("updateUser", user["id"], displayName=f"Ada {n}")
+    change = {"operations": [{"update": {"id": user["id"], "username": "eva"}}]}
+    first = await client.ask(BULK, input=change | {"idempotencyKey": "k"})
+    await client.do("updateUser", user["id"], username="ida")
+    before = pauses.total()
+    again = await client.ask(BULK, input=change | {"idempotencyKey": "k"})
+    assert again == first | {"replayed": True}
+    assert again["results"][0]["user"] == {"username": "eva", "version": 22}
+    assert pauses.total() - before >= 21
+    await client.do("deleteUser", user["id"])
+    before = pauses.total()
+    erase = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
+    given = {"id": user["id"], "confirmUsername": "ida", "reason": "asked for"}
+    assert await client.ask(erase, input=given) == {"errors": []}
+    assert pauses.total() - before >= 23
+    events = await client.events(user["id"])
+    changes = [change for event in events for change in event["changes"]]
+    assert {change["after"] for change in changes} <= {None, "ACTIVE", "DELETED"}
+
+
+HISTORIES = """query ($users: Int, $events: Int) { users(first: $users) { nodes {
+  username viewerCan history(first: $events) { nodes {
+    id cursor type at reason userId requestId versionAfter actor { kind id label }
+    changes { field before after redacted } user { username } } } } } }"""
+
+
+async def test_a_large_answer_is_the_same_and_made_with_pauses(
+    client: Client, pauses: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(20):
+        user = await client.create(f"user{n}", displayName="Ä 😀 \"'\\")
+        await client.do("deactivateUser", user["id"])
+    await client.ask(HISTORIES, users=20, events=2)
+    before = pauses.total()
+    small = await client.http.post("/graphql", json=body(HISTORIES, users=20, events=2))
+    assert pauses.total() == before
+    for part in (64 * 1024, 100):
+        monkeypatch.setattr(protocol_json, "_PART", part)
+        monkeypatch.setattr(endpoint, "_WHOLE", 1_000)
+        large = await client.http.post("/graphql", json=body(HISTORIES, users=100, events=5))
+        assert large.content == small.content
+        assert large.headers["content-length"] == str(len(large.content))
+        assert large.headers["content-type"] == "application/json; charset=utf-8"
+        assert large.headers["x-request-id"]
+    assert pauses.total() - before >= 40
+
+
+def body(query: str, **variables: Any) -> dict[str, Any]:
+    return {"query": query, "variables": variables}
+
+
+async def test_an_answer_can_have_so_many_values(client: Client) -> None:
+    changes = " ".join(f"c{n}: changes {{ field before after }}" for n in range(20))
+    query = (
+        f"{{ users(first: 100) {{ nodes {{ history(first: 40) {{ nodes {{ {changes} }} }} }} }} }}"
+    )
+    message = (
+        "The answer could have 2004201 values; it can have 300000. Ask for smaller pages or fewer "
+        "fields."
+    )
+    refused = {"code": "TOO_EXPENSIVE", "limit": 300_000}
+    assert await client.send(query) == {"errors": [{"message": message, "extensions": refused}]}
+    assert set(await client.send(query.replace("40", "5"))) == {"data"}
+
+
+async def test_of_many_errors_the_first_are_told_and_logged(client: Client) -> None:
+    forbidden = [InputError(f"wrong {n}") for n in range(100)]
+    ours = [located_error(RuntimeError(f"fault {n}"), path=[n]) for n in range(100)]
+    context = Context(client.database, client.app.state.feed, DEVELOPER, "test")
+    with capture_logs() as logged:
+        written = formatted(ExecutionResult(None, [*forbidden, *ours]), context)
+    errors = json.loads(written)["errors"]
+    assert [error["message"] for error in errors] == [f"wrong {n}" for n in range(5)]
+    assert [line["event"] for line in logged[:-1]] == ["operation crashed"] * 5
+    assert logged[-1]["event"] == "operation has more errors"
+    assert logged[-1]["count"] == 95
+
+
+async def test_nodes_are_looked_up_together(client: Client, statements: list[str]) -> None:
+    users = [(await client.create(f"user{n}"))["id"] for n in range(5)]
+    events = [
+        (await client.ask("query ($id: ID!) { user(id: $id) { history { nodes { id } } } }", id=u))[
+            "history"
+        ]["nodes"][0]["id"]
+        for u in users
+    ]
+    ids = [*users, "x", *events, *users, "VXNlcjo5OQ", "VGhpbmc6MQ"]
+    statements.clear()
+    answer = await client.send("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids)
+    nodes = [None if id_ in {"x", "VXNlcjo5OQ", "VGhpbmc6MQ"} else {"id": id_} for id_ in ids]
+    assert answer["data"] == {"nodes": nodes}
+    errors = [(e["extensions"]["code"], e["path"]) for e in answer["errors"]]
+    assert errors == [("INVALID_ID", ["nodes", 5]), ("INVALID_ID", ["nodes", 17])]
+    assert len([s for s in statements if "key" in s]) == 2
+
+
+async def test_personal_data_is_read_page_by_page_with_pauses(
+    client: Client, pauses: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = "query ($id: ID!) { personalData(userId: $id) }"
+    user = await client.create("ada")
+    for n in range(10):
+        await client.do("updateUser", user["id"], displayName=f"Ada {n}")
+    whole = await client.ask(query, id=user["id"])
+    monkeypatch.setattr(data_export, "_PAGE", 3)
+    before = pauses.total()
+    assert await client.ask(query, id=user["id"]) == whole
+    assert [event["versionAfter"] for event in whole["history"]] == list(range(1, 12))
+    assert pauses.total() - before >= 11

@@ -1,0 +1,186 @@
+"""What cannot be answered is told clearly, with a code, and nothing of the inside."""
+
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from structlog.testing import capture_logs
+
+from tests.support.client import CREATE, Client, count
+
+
+def codes(answer: dict[str, Any]) -> list[str]:
+    return [e["extensions"]["code"] for e in answer["errors"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("{", "GRAPHQL_PARSE_FAILED"),
+        ("{ users(first: 1 { nodes { id } } }", "GRAPHQL_PARSE_FAILED"),
+        ('{ userBy(by: {username: "\ud800"}) { id } }', "GRAPHQL_PARSE_FAILED"),
+        ('{ userBy(by: {username: "\\uD800"}) { id } }', "GRAPHQL_PARSE_FAILED"),
+        ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ users { nodes } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ userBy(by: {}) { id } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ userBy(by: {username: null}) { id } }", "GRAPHQL_VALIDATION_FAILED"),
+        (f"{{ users(first: {'9' * 5_000}) {{ totalCount }} }}", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ userBy(by: {databaseId: -1}) { id } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ userBy(by: {databaseId: 9223372036854775808}) { id } }", "GRAPHQL_VALIDATION_FAILED"),
+        ('{ userBy(by: {databaseId: "٣"}) { id } }', "GRAPHQL_VALIDATION_FAILED"),
+        ('{ userBy(by: {databaseId: ""}) { id } }', "GRAPHQL_VALIDATION_FAILED"),
+        ("{ userBy(by: {databaseId: true}) { id } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ users(filter: {status: [ERASED]}) { totalCount } }", "GRAPHQL_VALIDATION_FAILED"),
+        (
+            "mutation { createUser(input: {username: 1}) { errors { code } } }",
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+    ],
+)
+async def test_a_document_that_cannot_be_run(client: Client, query: str, code: str) -> None:
+    answer = await client.send(query)
+    assert answer.get("data") is None
+    assert set(codes(answer)) == {code}
+
+
+@pytest.mark.parametrize("value", ["x" * 30, -1, 2**63, "9" * 5_000, "1.0", " 1", True, [1, 2], {}])
+async def test_a_variable_that_is_no_number(client: Client, value: Any) -> None:
+    answer = await client.send(
+        "query ($n: BigInt!) { userBy(by: {databaseId: $n}) { id } }", n=value
+    )
+    assert answer.get("data") is None
+    assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
+
+
+# Every text a client can send into a mutation, and what it gets: a code by field, or acceptance.
+HOSTILE = {
+    "empty": "",
+    "spaces": "   ",
+    "long": "x" * 100_000,
+    "NUL": "ada\x00",
+    "control": "ada\x1b[31m",
+    "newline": "ada\nbob",
+    "bidi override": "ada\u202egnp.exe",
+    "bidi isolate": "ada\u2066x\u2069",
+    "lone surrogate": "ada\ud83d",
+    "reversed pair": "ada\ude00\ud83d",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_hostile_text_in_every_field_is_refused_and_loses_nothing(
+    client: Client, kind: str
+) -> None:
+    text = HOSTILE[kind]
+    user = await client.create("grace", displayName="Grace", externalId="hr-1")
+    fields = {"username": text, "email": text, "displayName": text, "externalId": text}
+    if kind == "spaces":
+        del fields["externalId"]  # kept to the letter, whatever the letters are
+    payloads = [
+        await client.ask(CREATE, input=fields),
+        await client.do("updateUser", user["id"], **fields),
+    ]
+    for payload in payloads:
+        assert payload["user"] is None
+        assert [e["path"][1] for e in payload["errors"]] == list(fields)
+        allowed = {"empty": {"TOO_SHORT"}, "long": {"TOO_LONG"}}.get(
+            kind, {"INVALID_FORMAT", "TOO_SHORT"}
+        )
+        assert {e["code"] for e in payload["errors"]} <= allowed
+    for verb in ("deactivateUser", "deleteUser"):
+        payload = await client.do(verb, user["id"], reason=text)
+        assert [e["path"] for e in payload["errors"]] == [["input", "reason"]]
+    assert await client.ask(
+        "query ($id: ID!) { user(id: $id) { displayName version } }", id=user["id"]
+    ) == {"displayName": "Grace", "version": 1}
+    assert await count(client.database) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["%_\\", "'; DROP TABLE users; --", '"quoted"', "👩‍💻", "&lt;b&gt;", "\u200f", "ﬁ", "ａ"],
+)
+async def test_an_odd_text_is_only_a_text(client: Client, text: str) -> None:
+    user = await client.create("ada", displayName=f"a{text}a", externalId=text)
+    assert (user["displayName"], user["externalId"]) == (f"a{text}a", text)
+    query = "query ($x: String!) { userBy(by: {externalId: $x}) { displayName } }"
+    assert await client.ask(query, x=text) == {"displayName": f"a{text}a"}
+
+
+async def test_a_crash_shows_an_id_that_is_in_the_log_and_nothing_else(client: Client) -> None:
+    user = await client.create("ada")
+
+    @event.listens_for(client.database.engine.sync_engine, "before_cursor_execute")
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("secret /etc/path")
+
+    with capture_logs() as logs:
+        response = await client.http.post(
+            "/graphql",
+            json={"query": f'{{ user(id: "{user["id"]}") {{ id }} }}'},
+            headers={"x-request-id": "req-1"},
+        )
+    event.remove(client.database.engine.sync_engine, "before_cursor_execute", fail)
+    answer = response.json()
+    assert answer["data"] == {"user": None}
+    [error] = answer["errors"]
+    assert error["message"] == "Something went wrong on our side."
+    assert error["path"] == ["user"]
+    assert set(error["extensions"]) == {"code", "id"}
+    assert error["extensions"]["code"] == "INTERNAL_ERROR"
+    for inside in ("secret", "Zero", "sqlite", "asyncpg", "SELECT", ".py"):
+        assert inside not in response.text
+    [entry] = logs
+    assert isinstance(entry["exc_info"], ZeroDivisionError)
+    assert (entry["error_id"], entry["request_id"], entry["path"]) == (
+        error["extensions"]["id"],
+        "req-1",
+        ["user"],
+    )
+    assert await client.ask("{ users { totalCount } }") == {"totalCount": 1}
+
+
+async def test_a_mistake_of_the_callers_is_not_logged(client: Client) -> None:
+    with capture_logs() as logs:
+        await client.send("{ nothing }")
+        await client.send("{ users(first: -1) { totalCount } }")
+        await client.ask(CREATE, input={"username": "", "email": ""})
+    assert logs == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"1",
+        b"null",
+        b"[]",
+        b'[{"query": "{ __typename }"}]',
+        b'"x"',
+        b"9" * 5_000,
+        b"[" * 100_000,
+        b'{"query": 1}',
+        b'{"query": "{ __typename }", "variables": [1]}',
+        b'{"variables": {}}',
+        b'{"query": "{ __typename }", "operationName": 1}',
+    ],
+)
+async def test_a_body_that_is_no_request(client: Client, body: bytes) -> None:
+    response = await client.http.post(
+        "/graphql", content=body, headers={"content-type": "application/json"}
+    )
+    assert response.status_code == 400
+
+
+async def test_a_mutation_is_not_run_by_get(client: Client) -> None:
+    query = (
+        'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { user { id } } }'
+    )
+    response = await client.http.get("/graphql", params={"query": query})
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert await count(client.database) == (0, 0)
+    answer = await client.http.get("/graphql", params={"query": "{ users { totalCount } }"})
+    assert json.loads(answer.content) == {"data": {"users": {"totalCount": 0}}}

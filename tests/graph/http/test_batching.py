@@ -1,0 +1,171 @@
+"""An array of requests in one POST: refused unless it is switched on, and then bounded."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from graph.settings import Settings
+from tests.support.client import CREATE, Client, count, serving
+from tests.support.process import serving_process, visiting
+from tests.support.sockets import hear, say, socket, subscribe
+
+sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+TYPENAME = {"query": "{ __typename }"}
+ANSWER = {"data": {"__typename": "Query"}}
+TOTAL = {"query": "{ users { totalCount } }"}
+FEED = {"query": "subscription { userEvents { id } }"}
+
+
+def created(username: str) -> dict[str, Any]:
+    given = {"username": username, "email": f"{username}@example.com"}
+    return {"query": CREATE, "variables": {"input": given}}
+
+
+def total(number: int) -> dict[str, Any]:
+    return {"data": {"users": {"totalCount": number}}}
+
+
+def refused(code: str, message: str) -> dict[str, Any]:
+    return {"errors": [{"message": message, "extensions": {"code": code}}]}
+
+
+async def post(client: Client, batch: object, **headers: str) -> httpx.Response:
+    return await client.http.post("/graphql", json=batch, headers=headers)
+
+
+def codes(answers: list[Any]) -> list[str | None]:
+    return [e["errors"][0]["extensions"]["code"] if "errors" in e else None for e in answers]
+
+
+@sqlite
+async def test_no_batch_is_taken_unless_that_is_switched_on(client: Client) -> None:
+    for batch in ([], [created("ada")], [TYPENAME, TYPENAME], [[TYPENAME]]):
+        answer = await post(client, batch)
+        assert answer.status_code == 400
+        message = "A request is one JSON object: batches are not taken."
+        assert answer.json() == refused("BAD_REQUEST", message)
+    assert await count(client.database) == (0, 0)
+
+
+async def test_requests_are_answered_in_order_each_after_the_one_before(database_url: str) -> None:
+    async with serving(Settings(database_url=database_url, batch_limit=10)) as client:
+        batch = [
+            TOTAL,
+            created("ada"),
+            TOTAL,
+            created("bob"),
+            created("ADA"),
+            TOTAL,
+            {"query": "query A { __typename } query B { users { totalCount } }"}
+            | {"operationName": "B"},
+        ]
+        for accept in ("*/*", "application/json", "application/graphql-response+json"):
+            answer = await post(client, batch, accept=accept)
+            assert answer.status_code == 200
+            assert answer.headers["content-type"] == "application/json; charset=utf-8"
+            first, ada, second, bob, twin, third, named = answer.json()
+            if accept == "*/*":
+                assert (first, second, third, named) == (total(0), total(1), total(2), total(2))
+                assert ada["data"]["createUser"]["user"]["username"] == "ada"
+                assert bob["data"]["createUser"]["user"]["username"] == "bob"
+            else:
+                assert [first, second, third, named] == [total(2)] * 4
+            assert twin["data"]["createUser"]["user"] is None
+            assert [e["code"] for e in twin["data"]["createUser"]["errors"]] == ["TAKEN"] * 2
+        assert await count(client.database) == (2, 2)
+        # And a single request is what it was.
+        assert (await post(client, TOTAL)).json() == total(2)
+
+
+@sqlite
+async def test_what_is_wrong_with_one_is_told_in_its_place(database_url: str) -> None:
+    settings = Settings(database_url=database_url, batch_limit=12, max_aliases=1)
+    wrong = [
+        (1, "BAD_REQUEST"),
+        (None, "BAD_REQUEST"),
+        ([TYPENAME], "BAD_REQUEST"),
+        ({}, "BAD_REQUEST"),
+        ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
+        ({"query": "{ nothing }"}, "GRAPHQL_VALIDATION_FAILED"),
+        ({"query": "{ a: __typename b: __typename }"}, "TOO_MANY_ALIASES"),
+        ({"query": CREATE, "variables": {"input": 1}}, "GRAPHQL_VALIDATION_FAILED"),
+        ({"documentId": "nobody's"}, "UNKNOWN_DOCUMENT"),
+        (FEED, "SUBSCRIPTION_NOT_STREAMED"),
+    ]
+    async with serving(settings) as client:
+        answer = await post(client, [TYPENAME, *[each for each, _ in wrong], created("ada")])
+        first, *others, last = answer.json()
+        assert (answer.status_code, first) == (200, ANSWER)
+        assert codes(others) == [code for _, code in wrong]
+        assert all(set(each) == {"errors"} for each in others)
+        assert last["data"]["createUser"]["errors"] == []
+        assert await count(client.database) == (1, 1)
+
+
+@sqlite
+async def test_a_batch_is_bounded_itself(database_url: str) -> None:
+    async with serving(Settings(database_url=database_url, batch_limit=2)) as client:
+        long = await post(client, [created("ada"), TYPENAME, TYPENAME])
+        assert long.status_code == 413
+        assert long.json() == refused("BATCH_TOO_LONG", "A batch can have at most 2 requests.")
+        empty = await post(client, [])
+        assert empty.status_code == 400
+        assert empty.json() == refused("BAD_REQUEST", "A batch has one request at least.")
+        streamed = await post(client, [created("ada")], accept="text/event-stream")
+        assert streamed.status_code == 400
+        message = "A batch is answered as application/json, and not by a stream."
+        assert streamed.json() == refused("BAD_REQUEST", message)
+        got = await client.http.get("/graphql", params={"query": json.dumps([TYPENAME])})
+        assert codes([got.json()]) == ["GRAPHQL_PARSE_FAILED"]
+        assert await count(client.database) == (0, 0)
+
+
+@sqlite
+async def test_each_of_a_batch_counts_for_its_caller(database_url: str) -> None:
+    settings = Settings(database_url=database_url, batch_limit=5, rate_limit="6/hour")
+    async with serving(settings) as client:
+        answer = await post(client, [created("ada"), TYPENAME, 1, TYPENAME])
+        assert codes(answer.json()) == [None, None, "BAD_REQUEST", None]
+        assert answer.headers["ratelimit"].startswith('"caller";r=2;')
+        assert "retry-after" not in answer.headers
+        answer = await post(client, [TYPENAME, created("bob"), created("eve"), TYPENAME])
+        assert answer.status_code == 200
+        assert codes(answer.json()) == [None, None, "RATE_LIMITED", "RATE_LIMITED"]
+        assert int(answer.headers["retry-after"]) > 0
+        answer = await post(client, [TYPENAME])
+        assert (answer.status_code, codes([answer.json()])) == (429, ["RATE_LIMITED"])
+        assert await count(client.database) == (2, 2)
+
+
+@sqlite
+async def test_a_batch_without_a_token_does_nothing(database_url: str) -> None:
+    settings = {"ROSTER_BATCH_LIMIT": "5", "ROSTER_MODE": "production"}
+    settings |= {"ROSTER_DATABASE_URL": database_url, "ROSTER_AUTH_API_KEYS": "true"}
+    async with (
+        serving_process(None, **settings) as (_, url),
+        visiting(url) as http,
+    ):
+        answer = await http.post("/graphql", json=[created("ada")])
+        assert answer.status_code == 401
+        message = "A bearer token is needed."
+        assert answer.json() == refused("UNAUTHENTICATED", message)
+
+
+@sqlite
+async def test_there_are_no_batches_over_a_socket(database_url: str) -> None:
+    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_BATCH_LIMIT": "5"}
+    batch = [TYPENAME, TYPENAME]
+    async with serving_process(None, **settings) as (_, url):
+        for junk in (batch, {"id": "1", "type": "subscribe", "payload": batch}):
+            async with socket(url) as live:
+                await say(live, junk)
+                with pytest.raises(ConnectionClosed) as caught:
+                    await hear(live)
+                assert caught.value.rcvd
+                assert caught.value.rcvd.code == 4400
+        async with socket(url) as live:
+            await subscribe(live, "1", "{ __typename }")
+            assert (await hear(live))["payload"] == ANSWER

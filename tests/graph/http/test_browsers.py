@@ -1,0 +1,227 @@
+"""What pages of other sites may not do, and what those of this one may."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.datastructures import Headers
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from graph.http.origins import SECURITY_HEADERS, Origins
+from graph.protocol.errors import Refused
+from graph.settings import Mode, Settings
+from tests.support.client import Client, count, serving
+from tests.support.process import serving_process
+from tests.support.sockets import PROTOCOL, address
+
+sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+CREATE = 'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { user { id } } }'
+OWN = "http://127.0.0.1:8000"
+APP = "https://app.example"
+ASKED = {"query": "{ __typename }"}
+
+
+def code(response: httpx.Response) -> str:
+    [error] = response.json()["errors"]
+    return str(error["extensions"]["code"])
+
+
+@sqlite
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "", OWN + "1", "http://localhost:8000", "http://[", "//"],
+)
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+async def test_a_page_of_another_site_is_refused(client: Client, origin: str, accept: str) -> None:
+    headers = {"origin": origin, "accept": accept, "apollo-require-preflight": "1"}
+    for response in (
+        await client.http.post("/graphql", json={"query": CREATE}, headers=headers),
+        await client.http.get("/graphql", params=ASKED, headers=headers),
+    ):
+        assert (response.status_code, code(response)) == (403, "CROSS_ORIGIN")
+        assert "access-control-allow-origin" not in response.headers
+    assert await count(client.database) == (0, 0)
+
+
+@sqlite
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "nonsense"])
+async def test_a_request_without_a_preflight_is_refused(client: Client, site: str) -> None:
+    headers = {"sec-fetch-site": site}
+    response = await client.http.get("/graphql", params=ASKED, headers=headers)
+    assert (response.status_code, code(response)) == (403, "CSRF_PREVENTION")
+    for name in ("apollo-require-preflight", "x-apollo-operation-name"):
+        asked = await client.http.get("/graphql", params=ASKED, headers=headers | {name: "x"})
+        assert asked.status_code == 200
+        empty = await client.http.get("/graphql", params=ASKED, headers=headers | {name: ""})
+        assert empty.status_code == 403
+
+
+@sqlite
+@pytest.mark.parametrize("site", ["same-origin", "none", None])
+async def test_its_own_page_may_ask(client: Client, site: str | None) -> None:
+    headers = {"origin": OWN} | ({"sec-fetch-site": site} if site else {})
+    assert (await client.http.post("/graphql", json=ASKED, headers=headers)).status_code == 200
+    del headers["origin"]  # as with GET
+    assert (await client.http.get("/graphql", params=ASKED, headers=headers)).status_code == 200
+
+
+@sqlite
+@pytest.mark.parametrize(
+    "host", ["evil.example:8000", "evil.example", "", "127.0.0.1.evil.example", "[::2]:8000"]
+)
+async def test_a_name_that_is_not_this_servers_is_refused(client: Client, host: str) -> None:
+    for headers in ({}, {"accept": "text/html"}):
+        for path in ("/graphql", "/", "/graphiql/style.css"):
+            response = await client.http.get(path, headers={"host": host, **headers})
+            assert (response.status_code, code(response)) == (421, "WRONG_HOST"), path
+    for path in ("/health/live", "/health/ready"):  # a balancer asks by any name
+        assert (await client.http.get(path, headers={"host": host})).status_code == 200
+
+
+@sqlite
+@pytest.mark.parametrize(
+    "host", ["localhost", "LocalHost:1", "127.0.0.1:8000", "[::1]", "[::1]:8000", "localhost.:8000"]
+)
+async def test_this_machine_has_several_names(client: Client, host: str) -> None:
+    headers = {"host": host, "origin": f"http://{host}"}
+    assert (await client.http.post("/graphql", json=ASKED, headers=headers)).status_code == 200
+
+
+@sqlite
+async def test_the_address_it_listens_on_is_a_name_too(database_url: str) -> None:
+    settings = Settings(database_url=database_url, host="127.0.0.2", allowed_hosts=["Roster.test"])
+    async with serving(settings) as client:
+        for host in ("127.0.0.2:8000", "roster.test"):
+            response = await client.http.post("/graphql", json=ASKED, headers={"host": host})
+            assert response.status_code == 200
+
+
+def test_without_names_any_is_right_but_no_page_is_without_a_host() -> None:
+    origins = Origins(None, frozenset({APP}))
+    for given in ({"host": "any"}, {}, {"host": "x", "origin": "https://X"}, {"origin": APP}):
+        origins.check(Headers(given))
+    with pytest.raises(Refused):
+        origins.check(Headers({"origin": "null"}))
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "same"),
+    [
+        ("https://roster.test", "roster.test:443", True),
+        ("https://roster.test:443", "roster.test", True),
+        ("http://roster.test", "ROSTER.test:80", True),
+        ("https://[::1]", "[::1]:443", True),
+        ("https://roster.test:8443", "roster.test:8443", True),
+        ("https://roster.test:8443", "roster.test", False),
+        ("https://roster.test", "roster.test:80", False),
+        ("http://roster.test", "roster.test:443", False),
+        ("https://:443", "", False),
+    ],
+)
+def test_a_port_that_the_scheme_implies_makes_no_difference(
+    origin: str, host: str, *, same: bool
+) -> None:
+    origins = Origins(None, frozenset())
+    if same:
+        origins.check(Headers({"origin": origin, "host": host}))
+        return
+    with pytest.raises(Refused) as caught:
+        origins.check(Headers({"origin": origin, "host": host}))
+    assert caught.value.code == "CROSS_ORIGIN"
+
+
+@sqlite
+async def test_pages_of_an_allowed_origin_may_ask(database_url: str) -> None:
+    settings = Settings(database_url=database_url, cors_origins=[APP])
+    async with serving(settings) as client:
+        preflight = {
+            "origin": APP,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "content-type,authorization",
+        }
+        asked = await client.http.options("/graphql", headers=preflight)
+        assert asked.status_code == 200
+        assert asked.headers["access-control-allow-origin"] == APP
+        assert asked.headers["vary"].startswith("Origin")
+        assert "access-control-allow-credentials" not in asked.headers
+        other = await client.http.options("/graphql", headers=preflight | {"origin": OWN + "1"})
+        assert other.status_code == 400
+        assert "access-control-allow-origin" not in other.headers
+        headers = {"origin": APP, "sec-fetch-site": "cross-site"}
+        for answer in (
+            await client.http.post("/graphql", json=ASKED, headers=headers),
+            await client.http.get("/graphql", params=ASKED, headers=headers),
+        ):
+            assert answer.json() == {"data": {"__typename": "Query"}}
+            assert answer.headers["access-control-allow-origin"] == APP
+            assert answer.headers["vary"] == "Origin"
+            assert "retry-after" in answer.headers["access-control-expose-headers"]
+        wrong = await client.http.post("/graphql", content="x", headers=headers)
+        assert (wrong.status_code, code(wrong)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+        assert wrong.headers["access-control-allow-origin"] == APP  # so that its page can read it
+
+
+@sqlite
+async def test_every_answer_has_the_headers_that_browsers_need(client: Client) -> None:
+    http = client.http
+    answers = {
+        "answer": await http.post("/graphql", json=ASKED),
+        "stream": await http.post("/graphql", json=ASKED, headers={"accept": "text/event-stream"}),
+        "bad": await http.post("/graphql", content="x"),
+        "method": await http.delete("/graphql"),
+        "host": await http.get("/graphql", headers={"host": "evil.example"}),
+        "nothing": await http.get("/nothing"),
+        "redirect": await http.get("/"),
+        "health": await http.get("/health/live"),
+        "health method": await http.post("/health/live"),
+        "page": await http.get("/graphql", headers={"accept": "text/html"}),
+        "file": await http.get("/graphiql/style.css"),
+        "no file": await http.get("/graphiql/../../x"),
+    }
+    for name, answer in answers.items():
+        for header, value in SECURITY_HEADERS.items():
+            own = name == "page" and header == "content-security-policy"
+            assert (answer.headers[header] == value) is not own, (name, header)
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+        assert "strict-transport-security" not in answer.headers
+
+
+@sqlite
+async def test_production_has_no_page_and_wants_https(database_url: str) -> None:
+    settings = Settings(database_url=database_url, mode=Mode.PRODUCTION, auth_api_keys=True)
+    async with serving(settings) as client:
+        page = await client.http.get("/graphql", headers={"accept": "text/html"})
+        assert (page.status_code, code(page)) == (406, "NOT_ACCEPTABLE")
+        for path in ("/", "/graphiql/style.css"):
+            assert (await client.http.get(path)).status_code == 404
+        asked = await client.http.post("/graphql", json=ASKED)
+        assert (asked.status_code, code(asked)) == (401, "UNAUTHENTICATED")
+        for answer in (page, asked):
+            assert answer.headers["strict-transport-security"].startswith("max-age=31536000")
+
+
+async def test_a_socket_is_only_for_pages_that_may_ask(tmp_path: Path) -> None:
+    async with serving_process(tmp_path, ROSTER_CORS_ORIGINS=APP) as (_, url):
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": url.replace("127.0.0.1", "localhost")},
+            {"Sec-Fetch-Site": "cross-site"},
+        ):
+            with pytest.raises(InvalidStatus) as refused:
+                async with connect(
+                    address(url),
+                    additional_headers=headers,
+                    subprotocols=[PROTOCOL],  # type: ignore[list-item]
+                ):
+                    pass
+            assert refused.value.response.status_code == 403
+        for origin in (url, APP):
+            async with connect(
+                address(url),
+                origin=origin,  # type: ignore[arg-type]
+                subprotocols=[PROTOCOL],  # type: ignore[list-item]
+            ) as live:
+                assert live.subprotocol == PROTOCOL

@@ -1,0 +1,327 @@
+"""The door: what is answered in which way, and what is refused, with which code."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from graph.http.endpoint import _SCRIPTS
+from graph.settings import Settings
+from tests.support.client import Client, count, serving
+
+pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+
+JSON = "application/json"
+GRAPHQL = "application/graphql-response+json"
+EVENTS = "text/event-stream"
+CREATE = 'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { user { id } } }'
+TYPENAME = {"query": "{ __typename }"}
+ANSWER = {"data": {"__typename": "Query"}}
+
+
+async def post(client: Client, body: object = None, **headers: str) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(TYPENAME if body is None else body)
+    named = {"content-type": JSON} | {k.replace("_", "-"): v for k, v in headers.items()}
+    return await client.http.post("/graphql", content=content, headers=named)
+
+
+def code(response: httpx.Response) -> str:
+    [error] = response.json()["errors"]
+    assert 0 < len(error["message"]) <= 300
+    return str(error["extensions"]["code"])
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        ("", JSON),
+        ("*/*", JSON),
+        ("application/*", JSON),
+        (GRAPHQL, GRAPHQL),
+        (f"{GRAPHQL}; charset=utf-8, {JSON}; charset=utf-8", GRAPHQL),
+        (f"{JSON}, {GRAPHQL}", JSON),
+        (f"{JSON};q=0.5, {GRAPHQL};q=0.9", GRAPHQL),
+        (f"{JSON};q=0, */*", GRAPHQL),
+        (f"{JSON};q=nan, {GRAPHQL};q=0.1", GRAPHQL),
+        (f"{JSON};q=inf", JSON),
+        (f"garbage, ;;;, {JSON}", JSON),
+        ("TEXT/HTML, */*;q=0.1", JSON),
+        ("image/png", None),
+        (f"{JSON};q=0", None),
+        (f"{JSON};q=nan", None),
+        ("*/*;q=0", None),
+        ("text/html", None),
+        (",", None),
+    ],
+)
+async def test_the_media_type_is_as_the_client_likes_it(
+    client: Client, accept: str, media: str | None
+) -> None:
+    response = await post(client, accept=accept)
+    if media is None:
+        assert (response.status_code, code(response)) == (406, "NOT_ACCEPTABLE")
+        return
+    assert (response.status_code, response.json()) == (200, ANSWER)
+    assert response.headers["content-type"] == f"{media}; charset=utf-8"
+
+
+async def test_several_accept_headers_are_one_list(client: Client) -> None:
+    headers = [("accept", "image/png"), ("accept", GRAPHQL), ("content-type", JSON)]
+    response = await client.http.post("/graphql", json=TYPENAME, headers=httpx.Headers(headers))
+    assert response.headers["content-type"] == f"{GRAPHQL}; charset=utf-8"
+
+
+WRONG = [
+    ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
+    ({"query": "{ nothing }"}, "GRAPHQL_VALIDATION_FAILED"),
+    (
+        {"query": "query ($n: Int!) { users(first: $n) { totalCount } }", "variables": {"n": "x"}},
+        "GRAPHQL_VALIDATION_FAILED",
+    ),
+    ({"query": "{" + " " * 20_000 + "__typename }"}, "QUERY_TOO_LONG"),
+    (
+        {"query": "query A { __typename } query B { __typename }"},
+        "OPERATION_RESOLUTION_FAILURE",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "expected"), WRONG)
+async def test_what_cannot_be_run_is_told_without_data(
+    client: Client, body: object, expected: str
+) -> None:
+    for accept, status in ((GRAPHQL, 400), (JSON, 200), ("*/*", 200)):
+        response = await post(client, body, accept=accept)
+        assert (response.status_code, code(response)) == (status, expected)
+        assert set(response.json()) == {"errors"}
+    stream = await post(client, body, accept=EVENTS)
+    assert (stream.status_code, stream.headers["content-type"]) == (200, f"{EVENTS}; charset=utf-8")
+    first, *rest = [line for line in stream.text.splitlines() if line and line != ":"]
+    assert (first, rest[1:]) == ("event: next", ["event: complete", "data:"])
+    [error] = json.loads(rest[0].removeprefix("data: "))["errors"]
+    assert error["extensions"]["code"] == expected
+
+
+async def test_an_answer_in_part_is_an_answer(client: Client) -> None:
+    body = {"query": "{ __typename users(first: -1) { totalCount } node(id: 1) { id } }"}
+    for media in (GRAPHQL, JSON):
+        response = await post(client, body, accept=media)
+        assert response.status_code == 200
+        assert "data" in response.json()
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (None, 415),
+        ("", 415),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("multipart/form-data; boundary=x", 415),
+        ("application/graphql", 415),
+        ("application/json; charset=utf-16", 415),
+        ("application/json; charset=latin1", 415),
+        ("application/jsonx", 415),
+        ('application/json; charset="UTF-8"', 200),
+        ("APPLICATION/JSON;charset=utf-8;x=y", 200),
+    ],
+)
+async def test_a_body_has_to_say_that_it_is_json(
+    client: Client, kind: str | None, status: int
+) -> None:
+    headers = {} if kind is None else {"content-type": kind}
+    body = json.dumps({"query": CREATE})
+    response = await client.http.post("/graphql", content=body, headers=headers)
+    assert response.status_code == status
+    if status == 415:
+        assert code(response) == "UNSUPPORTED_MEDIA_TYPE"
+    assert await count(client.database) == ((1, 1) if status == 200 else (0, 0))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+async def test_a_compressed_body_is_not_taken(client: Client, encoding: str) -> None:
+    response = await post(client, b"\x1f\x8b", content_encoding=encoding)
+    assert (response.status_code, code(response)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+def nested(depth: int) -> dict[str, Any]:
+    value: Any = {}
+    for _ in range(depth - 3):
+        value = [value]
+    return {"query": "{ __typename }", "variables": {"x": value}}
+
+
+WRONG_TYPES: dict[str, list[Any]] = {
+    "query": [None, 1, True, [], {}, 1.5],
+    "variables": [1, "", "{}", [1], True],
+    "operationName": [1, [], {}, True],
+    "extensions": [1, "", [1], True],
+    "documentId": [1, [], {}, True],
+}
+QUERY = b'"query": "{ __typename }"'
+JUNK = [
+    b"", b" ", b"1", b"null", b"true", b'"x"', b"NaN", b"[]", b"{}", b"{", b'{"query"}',
+    b"9" * 5_000, b"\xff\xfe{", b"\x00", b"[" * 100_000, b'{"a":' * 100_000,
+    json.dumps(TYPENAME).encode("utf-16"), b"\xef\xbb\xbf" + json.dumps(TYPENAME).encode(),
+    json.dumps([TYPENAME]).encode(),
+    b"{" + QUERY + b', "variables": {"x": NaN}}',
+    b"{" + QUERY + b', "variables": {"x": -Infinity}}',
+    b"{" + QUERY + b', "variables": {"x": ' + b"9" * 5_000 + b"}}",
+    b'{"query": "\xff"}', b'{"query": "\xed\xa0\x80"}', b'{"query": "a\nb"}',
+    b"{" + QUERY + b"} x",
+    *(json.dumps({**TYPENAME, n: v}).encode() for n, vs in WRONG_TYPES.items() for v in vs),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", JUNK, ids=lambda body: repr(body[:50]))
+async def test_junk_is_a_bad_request(client: Client, body: bytes) -> None:
+    response = await post(client, body, accept=GRAPHQL)
+    assert (response.status_code, code(response)) == (400, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"query": "{ \ud800 }"}, "GRAPHQL_PARSE_FAILED"),
+        ({"query": "{ \0 }"}, "GRAPHQL_PARSE_FAILED"),
+        ({"query": ""}, "GRAPHQL_PARSE_FAILED"),
+        ({**TYPENAME, "operationName": "\ud800"}, "OPERATION_RESOLUTION_FAILURE"),
+        ({"documentId": "\ud800"}, "UNKNOWN_DOCUMENT"),
+        ({"documentId": ""}, "UNKNOWN_DOCUMENT"),
+        (nested(51), "JSON_TOO_DEEP"),
+    ],
+)
+async def test_what_is_no_junk_is_refused_for_what_it_is(
+    client: Client, body: object, expected: str
+) -> None:
+    response = await post(client, body, accept=GRAPHQL)
+    assert (response.status_code, code(response)) == (400, expected)
+
+
+@pytest.mark.parametrize("id_", ["\ud800", "\0", "", "x" * 10_000, "💥", "VXNlcjox\n"])
+async def test_an_id_of_junk_is_told_of(client: Client, id_: str) -> None:
+    body = {"query": "query ($id: ID!) { user(id: $id) { id } }", "variables": {"id": id_}}
+    response = await post(client, body)
+    assert (response.status_code, code(response)) == (200, "INVALID_ID")
+    assert response.json()["data"] == {"user": None}
+
+
+async def test_what_is_odd_but_right_is_answered(client: Client) -> None:
+    bodies = [
+        nested(50),
+        {**TYPENAME, "variables": None, "operationName": None, "extensions": None},
+        {**TYPENAME, "extensions": {"x": 1}, "unknown": [1]},
+        {**TYPENAME, "variables": {"\ud800": "\ud800"}},
+        b'{"query": "{ nothing }", "query": "{ __typename }"}',
+    ]
+    for body in bodies:
+        response = await post(client, body)
+        assert (response.status_code, response.json()) == (200, ANSWER)
+
+
+async def test_a_get_has_all_that_a_post_has(client: Client) -> None:
+    params = {
+        "query": "query A { __typename } query B($n: Int) { users(first: $n) { totalCount } }",
+        "operationName": "B",
+        "variables": '{"n": 1}',
+        "extensions": "{}",
+    }
+    response = await client.http.get("/graphql", params=params)
+    assert response.json() == {"data": {"users": {"totalCount": 0}}}
+    for wrong in (
+        {}, {"query": ""}, {**params, "variables": "1"}, {**params, "variables": "{"},
+        {**params, "extensions": "[1]"}, {**params, "variables": "[" * 9_000},
+    ):  # fmt: skip
+        response = await client.http.get("/graphql", params=wrong, headers={"accept": GRAPHQL})
+        assert (response.status_code, code(response)) == (400, "BAD_REQUEST"), wrong
+    junk = await client.http.get("/graphql?query=%FF&variables=%ED%A0%80", headers={"accept": JSON})
+    assert junk.status_code < 500
+
+
+@pytest.mark.parametrize("accept", [JSON, GRAPHQL, EVENTS, "*/*"])
+async def test_a_mutation_by_get_does_nothing(client: Client, accept: str) -> None:
+    response = await client.http.get(
+        "/graphql", params={"query": CREATE}, headers={"accept": accept}
+    )
+    assert (response.status_code, code(response)) == (405, "METHOD_NOT_ALLOWED")
+    assert response.headers["allow"] == "POST"
+    assert await count(client.database) == (0, 0)
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "X"])
+async def test_other_methods_are_none(client: Client, method: str) -> None:
+    response = await client.http.request(method, "/graphql", json={"query": CREATE})
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET, POST"
+    if method != "HEAD":  # which has no body
+        assert code(response) == "METHOD_NOT_ALLOWED"
+    assert await count(client.database) == (0, 0)
+
+
+async def test_a_subscription_has_to_be_streamed(client: Client) -> None:
+    body = {"query": "subscription { userEvents { id } }"}
+    response = await post(client, body, accept=GRAPHQL)
+    assert (response.status_code, code(response)) == (400, "SUBSCRIPTION_NOT_STREAMED")
+
+
+async def test_a_body_may_be_as_large_as_the_limit(database_url: str) -> None:
+    settings = Settings(database_url=database_url, body_limit=1024)
+    bare = json.dumps(TYPENAME).encode()
+    async with serving(settings) as client:
+
+        async def parts(body: bytes) -> Any:
+            for at in range(0, len(body), 100):
+                yield body[at : at + 100]
+
+        for size, status in ((1024, 200), (1025, 413)):
+            body = bare + b" " * (size - len(bare))
+            for content in (body, parts(body)):
+                response = await client.http.post(
+                    "/graphql", content=content, headers={"content-type": JSON}
+                )
+                assert response.status_code == status
+                if status == 413:
+                    assert code(response) == "BODY_TOO_LARGE"
+                    assert response.headers["connection"] == "close"
+        for lie in ("9" * 5_000, "1025"):
+            response = await post(client, bare, content_length=lie)
+            assert (response.status_code, code(response)) == (413, "BODY_TOO_LARGE")
+
+
+async def test_errors_are_few_and_short(client: Client) -> None:
+    query = "{" + " ".join(f"{'x' * 2_000}{n}" for n in range(7)) + "}"
+    for body in ({"query": query}, {"query": "{ " + "x" * 10_000 + " }"}):
+        errors = (await post(client, body)).json()["errors"]
+        assert 1 <= len(errors) <= 5
+        assert {len(error["message"]) for error in errors} == {300}
+
+
+async def test_production_tells_nothing_of_its_schema(database_url: str) -> None:
+    async with serving(Settings(database_url=database_url, introspection=False)) as client:
+        asked = await post(client, {"query": "{ __schema { queryType { name } } }"})
+        assert code(asked) == "INTROSPECTION_DISABLED"
+        for query in ("{ user(id: 1) { usernam } }", "{ users(frist: 1) { totalCount } }",
+                      "{ users(orderBy: [{field: CREATEDAT}]) { totalCount } }",
+                      "query ($x: UserFiltr) { __typename }",
+                      "{ users(filter: {usernam: 1}) { totalCount } }"):  # fmt: skip
+            answer = await post(client, {"query": query})
+            assert "Did you mean" not in answer.text, answer.text
+        body = {"query": "query ($f: UserFilter) { users(filter: $f) { totalCount } }"}
+        answer = await post(client, body | {"variables": {"f": {"usernam": {}}}})
+        assert "Did you mean" not in answer.text, answer.text
+
+
+async def test_a_browser_is_shown_the_page_and_nothing_is_executed(client: Client) -> None:
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    response = await client.http.get("/graphql", params={"query": CREATE}, headers=browser)
+    assert (response.status_code, response.headers["content-type"]) == (
+        200,
+        "text/html; charset=utf-8",
+    )
+    assert await count(client.database) == (0, 0)
+    policy = response.headers["content-security-policy"]
+    assert f"script-src 'self' {_SCRIPTS};" in policy
+    assert response.text.count("<script>") == _SCRIPTS.count("sha256-") == 1
+    for sign in (" onload=", " onclick=", "javascript:"):
+        assert sign not in response.text

@@ -1,0 +1,73 @@
+"""The counting of requests, against what `limits` makes of the same ones."""
+
+from random import Random
+from types import SimpleNamespace
+
+import pytest
+from limits import parse
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+from graph.limits.sliding_window import SlidingWindow
+
+
+class Clock:
+    """A clock that only the test moves, in seconds."""
+
+    time = 960_000.0  # where a minute begins
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.mark.parametrize("rate", ["1/second", "5/minute", "7/2 minutes", "100/hour", "0/minute"])
+@pytest.mark.parametrize("seed", range(5))
+async def test_it_counts_as_limits_does(
+    rate: str, seed: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("storage.memory", "strategies"):
+        monkeypatch.setattr(f"limits.aio.{module}.time", SimpleNamespace(time=clock))
+    item = parse(rate)
+    seconds = item.get_expiry()
+    theirs = SlidingWindowCounterRateLimiter(MemoryStorage())
+    ours = SlidingWindow(item.amount, seconds, clock)
+    chance = Random(seed)  # noqa: S311 - the same hits each time
+    refused = 0
+    for _ in range(400):
+        clock.time += (
+            chance.choice([0, 0, 0, 0, 0, 0, 0.01, 0.1, 0.5, 2.5]) * seconds / max(item.amount, 1)
+        )
+        key = chance.choice(["ada", "bob"])
+        assert ours.has_room(key) is await theirs.test(item, key)
+        use = ours.hit(key)
+        assert use.admitted is await theirs.hit(item, key)
+        reset, left = await theirs.get_window_stats(item, key)
+        assert use.left == left
+        assert use.reset == pytest.approx(reset - clock.time, abs=1e-6)
+        refused += not use.admitted
+    assert refused > 0
+
+
+def test_nobody_is_kept_for_longer_than_counts(clock: Clock) -> None:
+    window = SlidingWindow(2, 60, clock)
+    for key in ("ada", "bob"):
+        window.hit(key)
+    assert window.kept == 2
+    clock.time += 60
+    assert [window.hit(key).left for key in ("bob", "cleo", "cleo")] == [0, 1, 0]
+    assert window.kept == 4  # two of them bob's
+    clock.time += 60
+    assert window.has_room("bob")
+    assert window.kept == 2
+    clock.time += 60
+    assert window.has_room("bob")
+    assert window.kept == 0
+    window.hit("bob")
+    clock.time += 121
+    assert window.has_room("bob")
+    assert window.kept == 0

@@ -1,0 +1,344 @@
+"""How often a caller may ask, and how many operations run at once."""
+
+import asyncio
+import json
+from contextlib import ExitStack
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from graph.api import global_ids
+from graph.auth.guard import Gate
+from graph.execution.executor import _Turns
+from graph.http.origins import Origins
+from graph.limits.throttle import Throttle
+from graph.protocol.errors import Refused
+from graph.settings import Settings
+from graph.shutdown import Shutdown
+from graph.websocket.endpoint import PROTOCOL, Limits, Sockets
+from tests.support.client import Client, count, serving
+from tests.support.process import serving_process
+from tests.support.sockets import hear, socket, stream, subscribe
+
+sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) "
+    "SELECT max(n) FROM c",
+    "postgresql": "SELECT pg_sleep(600)",
+}
+USERS = "{ users { totalCount } }"
+CREATE = 'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { user { id } } }'
+EVENTS = {"accept": "text/event-stream"}
+
+
+def code(answer: Any) -> str:
+    [error] = answer["errors"]
+    return str(error["extensions"]["code"])
+
+
+async def post(client: Client, query: str, **headers: str) -> httpx.Response:
+    return await client.http.post("/graphql", json={"query": query}, headers=headers)
+
+
+@sqlite
+async def test_every_answer_tells_what_is_left_and_one_too_many_is_refused(
+    database_url: str,
+) -> None:
+    async with serving(Settings(database_url=database_url, rate_limit="5/hour")) as client:
+        answers = [
+            await post(client, USERS),
+            await post(client, "{", accept="application/graphql-response+json"),
+            await client.http.post("/graphql", content="x"),
+            await client.http.get("/graphql", params={"query": "mutation { __typename }"}),
+            await post(client, USERS, **EVENTS),
+            *[await post(client, USERS, **accept) for accept in ({}, EVENTS)],
+        ]
+        assert [each.status_code for each in answers] == [200, 400, 415, 405, 200, 429, 429]
+        for n, answer in enumerate(answers):
+            assert answer.headers["ratelimit-policy"] == '"caller";q=5;w=3600'
+            left, _, wait = answer.headers["ratelimit"].removeprefix('"caller";r=').partition(";t=")
+            assert (int(left), int(wait) > 0) == (max(0, 4 - n), True)
+            assert ("retry-after" in answer.headers) is (n > 4)
+            if n > 4:
+                assert code(answer.json()) == "RATE_LIMITED"
+                assert answer.headers["retry-after"] == wait
+
+
+async def test_callers_are_counted_each_by_themselves() -> None:
+    throttle = Throttle("1/hour", 1, 1)
+    throttle.admit("ada")
+    throttle.admit("bob")
+    with pytest.raises(Refused):
+        throttle.admit("ada")
+
+
+async def test_a_socket_is_told_that_it_asks_too_often(database_url: str) -> None:
+    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_RATE_LIMIT": "1/hour"}
+    async with serving_process(None, **settings) as (_, url), socket(url) as live:
+        await subscribe(live, "1", USERS)
+        assert [(await hear(live))["type"] for _ in range(2)] == ["next", "complete"]
+        await subscribe(live, "2", USERS)
+        refused = await hear(live)
+        assert (refused["id"], refused["type"]) == ("2", "error")
+        assert refused["payload"][0]["extensions"] == {"code": "RATE_LIMITED"}
+
+
+async def held(client: Client) -> asyncio.Task[httpx.Response]:
+    """Have a query run for as long as its context's database does not answer."""
+    return asyncio.create_task(post(client, USERS))
+
+
+def slow(client: Client, dialect: str, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Make every read endless; give what is set when one has begun."""
+    begun = asyncio.Event()
+    reader, endless = client.database.reader, text(ENDLESS[dialect])
+    select, fetch = reader.select, reader.fetch
+
+    async def select_endlessly(*_: object) -> Any:
+        begun.set()
+        return await select(endless)
+
+    async def fetch_endlessly(driver: Any, *_: object) -> Any:
+        begun.set()
+        return await fetch(driver, ENDLESS[dialect], [])
+
+    monkeypatch.setattr(reader, "select", select_endlessly)
+    monkeypatch.setattr(reader, "fetch", fetch_endlessly)
+    return begun
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        USERS,
+        f'{{ user(id: "{global_ids.encode("User", 1)}") {{ id }} }}',
+        '{ a: userBy(by: {username: "ada"}) { id } }',
+    ],
+    ids=["list", "loader", "key"],
+)
+async def test_a_query_that_takes_too_long_is_ended_whole(
+    database_url: str, dialect: str, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(database_url=database_url, query_timeout=0.2, concurrent_operations=1)
+    async with asyncio.timeout(30), serving(settings) as client:
+        await client.ask(USERS)
+        with monkeypatch.context() as patch:
+            slow(client, dialect, patch)
+            for headers, status in (({}, 504), (EVENTS, 200)):
+                answer = await post(client, query, **headers)
+                assert answer.status_code == status, answer.text
+                assert '"TIMEOUT"' in answer.text
+                assert '"data"' not in answer.text
+        pool: Any = client.database.engine.sync_engine.pool
+        assert pool.checkedout() == 0
+        if dialect == "postgresql":
+            async with client.database.engine.connect() as connection:
+                running = "SELECT count(*) FROM pg_stat_activity WHERE query = :query"
+                found = await connection.execute(text(running), {"query": ENDLESS[dialect]})
+                assert found.scalar_one() == 0
+        assert await client.ask(USERS) == {"totalCount": 0}
+
+
+@sqlite
+async def test_one_operation_too_many_is_refused_until_another_has_ended(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(database_url=database_url, concurrent_operations=1, query_timeout=60)
+    async with serving(settings) as client:
+        for _ in range(2):  # and the count goes down whichever way an operation ends
+            with monkeypatch.context() as patch:
+                begun = slow(client, "sqlite", patch)
+                first = await held(client)
+                await begun.wait()
+                for query in (USERS, CREATE):
+                    refused = await post(client, query)
+                    assert (refused.status_code, code(refused.json())) == (503, "OVERLOADED")
+                    assert refused.headers["retry-after"] == "1"
+                streamed = await post(client, USERS, **EVENTS)
+                [told] = [line for line in streamed.text.splitlines() if line.startswith("data: ")]
+                assert code(json.loads(told.removeprefix("data: "))) == "OVERLOADED"
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
+            assert await client.ask(USERS) == {"totalCount": 0}
+            await client.send("{ users(first: -1) { totalCount } }")
+        assert await count(client.database) == (0, 0)
+
+
+@sqlite
+async def test_wrong_tokens_are_counted_before_they_are_looked_at(database_url: str) -> None:
+    settings = Settings(database_url=database_url, rate_limit="3/hour")
+    wrong = {"authorization": "Bearer roster_wrong"}
+    async with serving(settings) as client:
+        answers = [await post(client, USERS, **wrong) for _ in range(5)]
+        assert [each.status_code for each in answers] == [401, 401, 401, 429, 429]
+        assert code(answers[-1].json()) == "RATE_LIMITED"
+        assert answers[-1].headers["retry-after"] == "60"
+        # Whoever sends none is not they.
+        assert (await post(client, USERS)).status_code == 200
+
+
+async def test_the_newest_of_an_address_pushes_out_the_oldest() -> None:
+    throttle = Throttle(None, 1, 2)
+    out: list[str] = []
+    with ExitStack() as others:
+        with throttle.waiting("a", lambda: out.append("first")):
+            others.enter_context(throttle.waiting("b", lambda: out.append("other")))
+            second = others.enter_context(ExitStack())
+            second.enter_context(throttle.waiting("a", lambda: out.append("second")))
+            assert out == []
+            others.enter_context(throttle.waiting("a", lambda: out.append("third")))
+            assert out == ["first"]
+        second.close()  # it has said whose it is, and leaves room for one
+        others.enter_context(throttle.waiting("a", lambda: out.append("fourth")))
+        assert out == ["first"]
+        others.enter_context(throttle.waiting("a", lambda: out.append("fifth")))
+        assert out == ["first", "third"]
+    for name in ("sixth", "seventh"):  # and whoever has gone is forgotten
+        others.enter_context(throttle.waiting("a", partial(out.append, name)))
+    assert out == ["first", "third"]
+    others.close()
+
+
+async def test_those_whose_token_is_looked_at_are_bounded_and_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody is pushed out while an issuer takes its time, and nobody waits there without end."""
+    looked_at, known = asyncio.Semaphore(0), asyncio.Event()
+
+    async def context(*_: object) -> Any:
+        looked_at.release()
+        await known.wait()
+        raise Refused("UNAUTHENTICATED", "Not you", 401)
+
+    gate = Gate(Throttle(None, 1, 2), open=False, watch_seconds=1)
+    monkeypatch.setattr(Gate, "context", context)
+    none: Any = None
+    origins = Origins(None, frozenset())
+    sockets = Sockets(gate, origins, gate.throttle, none, none, Limits(60, 60, 1), Shutdown(60))
+    init = {"type": "websocket.receive", "text": '{"type":"connection_init"}'}
+
+    async def connect(*says: Any) -> Any:
+        said, sent = asyncio.Queue[Any](), asyncio.Queue[Any]()
+        for message in ({"type": "websocket.connect"}, *says):
+            said.put_nowait(message)
+        scope = {"type": "websocket", "headers": [], "client": ("a", 1)}
+        scope |= {"subprotocols": [PROTOCOL]}
+        serving = asyncio.create_task(sockets(scope, said.get, sent.put))
+        assert (await sent.get())["type"] == "websocket.accept"
+        return serving, sent
+
+    async with asyncio.timeout(60):
+        checked = [await connect(init) for _ in range(2)]
+        for _ in checked:
+            await looked_at.acquire()
+        silent = [await connect() for _ in range(4)]
+        third, told = await connect(init)
+        for serving, sent in silent[:3]:
+            assert (await sent.get())["code"] == 4408
+            await serving
+        assert (await told.get())["code"] == 1013
+        await third
+        known.set()
+        for serving, sent in checked:
+            assert (await sent.get())["code"] == 4403
+            await serving
+        last, heard = silent[3]
+        assert heard.empty()
+        last.cancel()
+        await asyncio.gather(last, return_exceptions=True)
+    with ExitStack() as room:  # which they have left
+        for _ in range(2):
+            room.enter_context(gate.throttle.connected("a not known yet"))
+
+
+async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Known:
+        def knows(self, token: str) -> bool:
+            return token == "known"  # noqa: S105 - of this test
+
+    gate = Gate(Throttle(None, 1, 1), open=False, watch_seconds=1)
+    none: Any = None
+    sockets = Sockets(
+        gate,
+        Origins(None, frozenset()),
+        gate.throttle,
+        none,
+        none,
+        Limits(60, 60, 1),
+        Shutdown(60),
+    )
+    admitted = asyncio.Event()
+
+    async def context(_gate: Gate, _scope: object, token: str) -> Any:
+        assert token == "known"  # noqa: S105 - of this test
+        admitted.set()
+        raise Refused("UNAUTHENTICATED", "Not you", 401)
+
+    monkeypatch.setattr(Gate, "context", context)
+    app = SimpleNamespace(state=SimpleNamespace(callers=Known()))
+
+    async def connect(token: str) -> list[Any]:
+        init = json.dumps({"type": "connection_init", "payload": {"authorization": token}})
+        said = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": init}]
+        scope = {"type": "websocket", "headers": [], "client": ("192.0.2.1", 1), "app": app}
+        heard: list[Any] = []
+
+        async def receive() -> Any:
+            return said.pop(0)
+
+        async def send(message: Any) -> None:
+            heard.append(message)
+
+        await sockets(scope | {"subprotocols": [PROTOCOL]}, receive, send)
+        return heard
+
+    async with asyncio.timeout(60):
+        with gate.throttle.connected("192.0.2.1 not known yet"):  # which is all there may be
+            assert (await connect("unknown"))[-1]["code"] == 1013
+            assert not admitted.is_set()
+            assert (await connect("known"))[-1]["code"] == 4403
+            assert admitted.is_set()
+
+
+async def test_streams_are_counted_as_sockets_are(database_url: str) -> None:
+    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_SOCKETS_PER_CALLER": "2"}
+    async with serving_process(None, **settings) as (_, url), socket(url), stream(url):
+        async with stream(url) as second:
+            lines = [line async for line in second]
+        assert json.loads(lines[1].removeprefix("data: "))["errors"] == [
+            {
+                "message": "Too many sockets are open",
+                "extensions": {"code": "TOO_MANY_CONNECTIONS"},
+            }
+        ]
+        assert lines[2:] == ["event: complete", "data:"]
+        # A query is no stream that is held open.
+        async with stream(url, USERS) as answered:
+            assert [line async for line in answered][2:] == ["event: complete", "data:"]
+
+
+async def test_new_documents_are_read_one_at_a_time_and_fairly() -> None:
+    turns = _Turns()
+    order: list[str] = []
+    together = most = 0
+
+    async def read(caller: str) -> None:
+        nonlocal together, most
+        async with turns.of(caller):
+            together += 1
+            most = max(most, together)
+            order.append(caller)
+            await asyncio.sleep(0)
+            together -= 1
+
+    many = [asyncio.create_task(read("many")) for _ in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.gather(*many, *(asyncio.create_task(read(name)) for name in ("ada", "bob")))
+    assert most == 1
+    assert max(order.index("ada"), order.index("bob")) <= 4

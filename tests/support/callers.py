@@ -1,0 +1,114 @@
+"""Operations on behalf of any caller, past HTTP: whoever signs them in is tested elsewhere."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import combinations
+from typing import Any
+
+from sqlalchemy import select
+
+from db.engine import Database
+from db.models import ActorKind, IdempotencyKey, User, UserEvent
+from feed.feed import Feed
+from graph.api import global_ids
+from graph.api.context import Context
+from graph.api.schema import schema
+from graph.documents.cache import Documents
+from graph.documents.limits import Limits
+from graph.documents.persisted import TrustedDocuments, TrustedMode
+from graph.execution.executor import Execution, Seconds
+from graph.limits.throttle import Throttle
+from graph.protocol.errors import Refused
+from graph.protocol.request import Request
+from graph.shutdown import Shutdown
+from graph.streaming.chunks import Results
+from graph.streaming.streams import Live
+from users.policy import Caller, Scope
+from users.recorder import Actor
+
+EXECUTION = Execution(
+    schema,
+    Documents(schema._schema, Limits(aliases=200)),  # noqa: SLF001 - as graph.app has it
+    TrustedDocuments(TrustedMode.OFF, {}),
+    Throttle(None, 1_000, 1_000),
+    Seconds(60, 60),
+    Shutdown(60),
+)
+SETS = [frozenset(some) for n in range(len(Scope) + 1) for some in combinations(Scope, n)]
+
+
+def service(*scopes: Scope) -> Caller:
+    return Caller(Actor(ActorKind.SERVICE, id="sync", label="Sync"), frozenset(scopes))
+
+
+def linked(user_id: int, *scopes: Scope, expires_at: datetime | None = None) -> Caller:
+    actor = Actor(ActorKind.USER, id=str(user_id), label="Me")
+    return Caller(actor, frozenset(scopes), user_id, expires_at)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Asks one directory as whoever is given."""
+
+    database: Database
+    feed: Feed
+    live: Live  # one for all, as in a server, so that what it shares is tried too
+
+    def context(self, caller: Caller) -> Context:
+        return Context(self.database, self.feed, caller, "test")
+
+    async def send(self, caller: Caller, query: str, **variables: Any) -> dict[str, Any]:
+        """Give the whole answer; of errors their code and path."""
+        context = self.context(caller)
+        try:
+            operation = await EXECUTION.prepare(Request(query, variables), context)
+            answer: dict[str, Any] = json.loads(b"".join(await EXECUTION.run(operation)))
+        except Refused as refused:
+            answer = {"data": None, "errors": refused.errors}
+        errors = [(e["extensions"]["code"], e.get("path")) for e in answer.get("errors", ())]
+        return {"data": answer["data"]} | ({"errors": errors} if errors else {})
+
+    async def follow(
+        self, caller: Caller, query: str, **variables: Any
+    ) -> AsyncGenerator[Results, None]:
+        operation = await EXECUTION.prepare(Request(query, variables), self.context(caller))
+        async with aclosing(self.live.results(operation)) as results:
+            async for some in results:
+                yield some
+
+    async def ask(self, caller: Caller, query: str, **variables: Any) -> Any:
+        """Give the one field of an operation that has to succeed."""
+        answer = await self.send(caller, query, **variables)
+        assert set(answer) == {"data"}, answer
+        [value] = answer["data"].values()
+        return value
+
+    async def ask_all(self, caller: Caller, query: str, **variables: Any) -> Any:
+        """Return all fields of an operation that has to succeed."""
+        answer = await self.send(caller, query, **variables)
+        assert set(answer) == {"data"}, answer
+        return answer["data"]
+
+    async def everything(self) -> list[Sequence[Any]]:
+        """Give all that is kept, which a refused request must not have changed."""
+        async with self.database.engine.connect() as connection:
+            return [
+                (await connection.execute(select(table).order_by(*table.primary_key))).all()
+                for table in (User.__table__, UserEvent.__table__, IdempotencyKey.__table__)
+            ]
+
+
+@asynccontextmanager
+async def asking(database: Database) -> AsyncIterator[Asking]:
+    feed = Feed(database)
+    try:
+        yield Asking(database, feed, Live(EXECUTION))
+    finally:
+        await feed.close()
+
+
+def id_of(key: int) -> str:
+    return global_ids.encode("User", key)

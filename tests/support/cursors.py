@@ -1,0 +1,20 @@
+"""Cursors of events, made and read past the API."""
+
+from db.engine import Database
+from db.statements import EVENTS_BY_ID
+from graph.api.types.user_event import decode_cursor, encode_cursor
+from tests.conftest import opened
+
+
+async def cursor_at(source: Database | str, id_: int) -> str:
+    """Return the cursor of an event, which has to exist."""
+    if isinstance(source, str):
+        async with opened(source) as database:
+            return await cursor_at(database, id_)
+    [event] = await source.reader.lookup(EVENTS_BY_ID).load([id_])
+    assert event is not None
+    return encode_cursor(event)
+
+
+def id_at(cursor: str) -> int:
+    return decode_cursor(cursor).id

@@ -1,0 +1,127 @@
+"""A real nginx with the sample of docs/proxy, in a folder and on ports of its own."""
+
+import asyncio
+import os
+import shutil
+import ssl
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.support.process import free_port
+
+SAMPLE = Path(__file__).parents[2] / "docs" / "proxy" / "nginx.conf"
+_AROUND = """daemon off;
+master_process off;
+pid {folder}/pid;
+error_log stderr;
+events {{ worker_connections 200; }}
+http {{
+{temporary}
+{sample}
+}}
+"""
+_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+@dataclass(frozen=True)
+class Nginx:
+    plain: int  # ports
+    port: int
+    trusting: ssl.SSLContext
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+
+def _certify(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "roster.example.com")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "roster.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (folder / "roster.key").write_bytes(private)
+
+
+def _configuration(folder: Path, upstream: int, plain: int, port: int, *changed: str) -> str:
+    """Return the sample with its ports and files, and every `old=>new` of a test's, replaced."""
+    sample = SAMPLE.read_text()
+    for replaced in (
+        f"listen 80;=>listen 127.0.0.1:{plain};",
+        f"listen 443 ssl;=>listen 127.0.0.1:{port} ssl;",
+        f"server 127.0.0.1:8000;=>server 127.0.0.1:{upstream};",
+        f"/etc/nginx/=>{folder}/",
+        f"/var/log/nginx/=>{folder}/",
+        *changed,
+    ):
+        old, _, new = replaced.partition("=>")
+        assert old in sample, f"the sample has no {old}"
+        sample = sample.replace(old, new)
+    temporary = "\n".join(f"{name}_temp_path {folder}/{name};" for name in _TEMPORARY)
+    return _AROUND.format(folder=folder, temporary=temporary, sample=sample)
+
+
+def _program() -> str:
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+    program = shutil.which("nginx", path=path)
+    if program is None:
+        pytest.fail("The tests of the proxy need nginx (Debian: apt-get install nginx-light).")
+    return program
+
+
+@asynccontextmanager
+async def nginx(folder: Path, upstream: int, *changed: str) -> AsyncIterator[Nginx]:
+    """Run nginx in front of the port `upstream`, with parts of the sample `changed`."""
+    plain, port = free_port(), free_port()
+    _certify(folder)
+    configuration = folder / "nginx.conf"
+    configuration.write_text(_configuration(folder, upstream, plain, port, *changed))
+    process = await asyncio.create_subprocess_exec(
+        _program(), "-p", str(folder), "-c", str(configuration), stdout=PIPE, stderr=STDOUT
+    )
+    trusting = ssl.create_default_context(cafile=str(folder / "roster.crt"))
+    trusting.check_hostname = False
+    try:
+        async with asyncio.timeout(20):
+            while not await _listens(port):
+                assert process.returncode is None, await process.communicate()
+                await asyncio.sleep(0.01)
+        yield Nginx(plain, port, trusting)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True

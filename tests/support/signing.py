@@ -1,0 +1,89 @@
+"""Issuers to test with: keys of every kind, the tokens they sign, and a server of their keys."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import get_default_algorithms
+
+from graph.auth.issuers import Issuer
+
+ISS = "https://id.example"
+RSA, OTHER_RSA = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+EC = ec.generate_private_key(ec.SECP256R1())
+ED = ed25519.Ed25519PrivateKey.generate()
+PRIVATE: dict[str, Any] = {"RS256": RSA, "PS256": RSA, "ES256": EC, "EdDSA": ED}
+SECRET = "a secret that has as many bytes as it needs"  # noqa: S105 - of this test
+
+
+def pem(private: Any) -> str:
+    public = private.public_key()
+    text: bytes = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return text.decode()
+
+
+def claims(**changed: Any) -> dict[str, Any]:
+    """Give good claims, with changes; a claim that is None is left out."""
+    now = int(time.time())
+    given = {"iss": ISS, "aud": "roster", "sub": "hr-1", "exp": now + 600, "iat": now} | changed
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def token(
+    key: Any = RSA, algorithm: str = "RS256", headers: dict[str, Any] | None = None, **changed: Any
+) -> str:
+    return jwt.encode(claims(**changed), key, algorithm, headers)
+
+
+def issuer(**given: Any) -> Issuer:
+    key = {} if {"jwks_url", "secret"} & set(given) else {"public_key": pem(RSA)}
+    return Issuer(**{"issuer": ISS, "audience": "roster"} | key | given)
+
+
+def jwk(private: Any, kid: str | None, algorithm: str = "RS256", **members: Any) -> dict[str, Any]:
+    made: dict[str, Any] = get_default_algorithms()[algorithm].to_jwk(
+        private.public_key(), as_dict=True
+    )
+    made = {k: v for k, v in made.items() if k != "key_ops"}
+    return made | ({"kid": kid} if kid else {}) | members
+
+
+@dataclass
+class KeyServer:
+    """Answers with a key set, and can be told to answer otherwise."""
+
+    url: str = ""
+    keys: list[dict[str, Any]] = field(default_factory=list)
+    asked: int = 0
+    answer: bytes | None = None  # the whole response, where it isn't the keys
+    hold: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+        await self.hold.wait()
+        body = json.dumps({"keys": self.keys}).encode()
+        length = b"content-length: %d\r\n\r\n" % len(body)
+        writer.write(self.answer or b"HTTP/1.1 200 OK\r\nconnection: close\r\n" + length + body)
+        writer.close()
+
+
+@asynccontextmanager
+async def key_server(*keys: dict[str, Any]) -> AsyncIterator[KeyServer]:
+    served = KeyServer(keys=list(keys))
+    served.hold.set()
+    server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
+    served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys"
+    try:
+        yield served
+    finally:
+        served.hold.set()
+        server.close()
+        await server.wait_closed()

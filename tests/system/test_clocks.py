@@ -1,0 +1,146 @@
+"""The wall clock jumps by an hour, and nothing fails, ends early or lasts longer."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import asyncpg
+import pytest
+
+from db.models import ActorKind
+from graph.auth.guard import Gate
+from graph.limits.throttle import Throttle
+from graph.protocol.errors import Refused
+from tests.support.moved_clock import MovedClock
+from tests.support.process import serving_process, visiting
+from tests.support.sockets import event, socket, stream, subscribe
+from tests.system.test_serve import add
+from users.policy import EVERY_SCOPE, Caller
+from users.recorder import Actor
+
+HOUR = timedelta(hours=1)
+
+
+class WallClock:
+    """The real time and what the clock is off."""
+
+    def __init__(self) -> None:
+        self.off = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.off
+
+
+async def end_of(
+    token_lives: timedelta, watch: float, change: Callable[[WallClock], None]
+) -> tuple[Refused, int]:
+    """Return what ends a stream whose clock is changed, and how often its token was checked."""
+    clock, checked = WallClock(), 0
+
+    class Callers:
+        async def identify(self, _: str | None) -> Caller:
+            nonlocal checked
+            checked += 1
+            return caller
+
+    caller = Caller(Actor(ActorKind.SERVICE, id="sync"), EVERY_SCOPE, None, clock() + token_lives)
+    gate = Gate(Throttle(None, 1, 1), open=False, watch_seconds=watch, now=clock)
+    scope = {"app": SimpleNamespace(state=SimpleNamespace(callers=Callers()))}
+    context: Any = SimpleNamespace(caller=caller, token=None)
+    ending = asyncio.create_task(gate.ended(scope, context))
+    await asyncio.sleep(0)
+    assert not ending.done()
+    change(clock)
+    async with asyncio.timeout(20):
+        return await ending, checked
+
+
+@pytest.mark.parametrize("watch", [0.05, 3600])
+async def test_a_clock_set_back_prolongs_no_token(watch: float) -> None:
+    def back(clock: WallClock) -> None:
+        clock.off = -HOUR
+
+    refused, _ = await end_of(timedelta(seconds=0.2), watch, back)
+    assert refused.message == "This token has expired."
+
+
+async def test_a_token_ends_when_the_clock_is_set_past_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("graph.auth.guard._LONGEST_SLEEP", 0.01)
+
+    def forward(clock: WallClock) -> None:
+        clock.off = HOUR
+
+    refused, checked = await end_of(HOUR / 2, 3600, forward)
+    assert refused.message == "This token has expired."
+    assert checked == 0
+
+
+NAMES = {"query": "{ users(first: 5) { nodes { username } } }"}
+ADA = {"users": {"nodes": [{"username": "ada"}]}}
+TOUCH = """mutation ($to: String!) {
+  upsertUser(input: {by: {username: "ada"}, displayName: $to}) {
+    user { updatedAt } errors { code } } }"""
+STOP = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+  WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'users'::regclass AND NOT granted"
+
+
+async def cut_in_the_middle(database_url: str, ask: Callable[..., Any]) -> None:
+    """End the connections of a server while one of them waits for an answer."""
+    other = await asyncpg.connect(database_url)
+    try:
+        await other.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        asked = asyncio.create_task(ask(NAMES))
+        async with asyncio.timeout(20):
+            while not await other.fetchval(WAITING):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+        await other.fetch(STOP)
+        await other.execute("ROLLBACK")
+        assert await asked == ADA
+    finally:
+        await other.close()
+
+
+async def test_nothing_fails_when_the_clock_is_set_after_a_connection_was_cut(
+    database_url: str, dialect: str, tmp_path: Path
+) -> None:
+    clock = MovedClock(tmp_path)
+    async with (
+        serving_process(ROSTER_DATABASE_URL=database_url, **clock.settings) as (_, url),
+        visiting() as http,
+    ):
+
+        async def ask(body: dict[str, Any]) -> Any:
+            answer = await http.post(f"{url}/graphql", json=body)
+            assert set(answer.json()) == {"data"}, answer.text
+            return answer.json()["data"]
+
+        assert (await ask(add("ada")))["createUser"]["errors"] == []
+        last = await ask({"query": "{ userEvents(last: 1) { pageInfo { endCursor } } }"})
+        after = last["userEvents"]["pageInfo"]["endCursor"]
+        times: list[str] = []
+        async with stream(url, after=after) as lines, socket(url) as live:
+            await subscribe(live, after=after)
+            for jump in (0, -3600, 3600, 0, 7200, -7200):
+                if dialect == "postgresql":
+                    await cut_in_the_middle(database_url, ask)
+                clock.move(jump)
+                assert await asyncio.gather(*(ask(NAMES) for _ in range(20))) == [ADA] * 20
+                body = {"query": TOUCH, "variables": {"to": f"Ada {len(times)}"}}
+                payload = (await ask(body))["upsertUser"]
+                assert payload["errors"] == []
+                times.append(payload["user"]["updatedAt"])
+                assert (await http.get(f"{url}/health/ready")).status_code == 200
+                heard = await event(live)
+                async with asyncio.timeout(20):
+                    while heard["cursor"] not in await anext(lines):
+                        pass
+                assert heard["versionAfter"] == len(times) + 1
+        moments = [datetime.fromisoformat(moment) for moment in times]
+        assert moments == sorted(set(moments))
+        assert moments[2] - moments[0] > HOUR / 2  # the clock did move

@@ -1,0 +1,194 @@
+"""Outages as sockets, streams, re-checks, the feed and the commands meet them."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from db.errors import ReadOnlyError, Verdict
+from graph.auth.guard import Gate
+from graph.limits.throttle import Throttle
+from graph.settings import Settings
+from tests.conftest import run_in
+from tests.db.test_errors import SQLSTATES, postgres
+from tests.graph.execution.test_crashes import CRASHED
+from tests.support.client import serving
+from tests.support.faults import Faults, in_reads
+from tests.support.process import run, serving_process
+from tests.support.sockets import hear, socket, stream, subscribe
+from tests.system.test_outages import AGAIN, AWAY, COUNT
+from tests.system.test_production import bearer, closed, production
+
+on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+UNAVAILABLE = f"{AWAY} {AGAIN}"
+
+
+@on_postgres
+async def test_an_outage_closes_no_socket_that_is_open_and_is_told_to_all_others(
+    database_url: str,
+) -> None:
+    async with serving(Settings(database_url=database_url)) as client:
+        await client.create("ada")
+    faults = Faults(database_url)
+    await faults.prepare(in_reads("users"))
+    known = bearer()
+    async with (
+        production(database_url, ROSTER_CALLER_WATCH="0.05") as server,
+        server.socket({"authorization": known}) as live,
+    ):
+        assert await hear(live) == {"type": "connection_ack"}
+        for n, sqlstate in enumerate(
+            ("53100", "57014", "55P03", "58030", "25P02", "40001", "P0001")
+        ):
+            bug = SQLSTATES[sqlstate] is Verdict.BUG
+            code, message = (
+                ("INTERNAL_ERROR", CRASHED) if bug else ("DATABASE_UNAVAILABLE", UNAVAILABLE)
+            )
+            await faults.choose(sqlstate)
+            other = bearer(jti=str(n))
+            async with server.socket({"authorization": other}) as refused:
+                assert await closed(refused) == (1011 if bug else 1013, message)
+            answer = await server.send(other, COUNT)
+            [error] = answer.json()["errors"]
+            assert answer.status_code == (500 if bug else 503)
+            assert (error["message"], error["extensions"]["code"]) == (message, code)
+            async with server.stream(other) as streamed:
+                assert streamed.status_code == (500 if bug else 503)
+                assert streamed.headers["content-type"] == "application/json; charset=utf-8"
+            # Who was let in before is told of the operation that failed, and goes on.
+            await subscribe(live, f"q{n}", COUNT)
+            told = await hear(live)
+            if told["type"] == "next":
+                errors = told["payload"]["errors"]
+                assert (await hear(live))["type"] == "complete"
+            else:
+                errors = told["payload"]
+            assert [e["extensions"]["code"] for e in errors] == [code]
+        await faults.choose("")
+        await subscribe(live, "last", COUNT)
+        assert (await hear(live))["payload"] == {"data": {"users": {"totalCount": 1}}}
+
+
+@on_postgres
+async def test_a_subscription_goes_on_where_it_was_when_the_database_is_back(
+    database_url: str,
+) -> None:
+    """Over a socket and as a stream, whatever the database said meanwhile."""
+    async with serving(Settings(database_url=database_url)) as client:
+        first = await client.create("first")
+    faults = Faults(database_url)
+    await faults.prepare(in_reads("user_events"))
+    async with (
+        serving_process(ROSTER_DATABASE_URL=database_url) as (_, url),
+        socket(url) as live,
+        stream(url) as lines,
+    ):
+        await subscribe(live)
+        after = await asyncio.wait_for(_add(database_url, "before"), 60)
+        assert (await hear(live))["payload"]["data"]["userEvents"]["userId"] == after
+        for sqlstate in ("53100", "57014", "P0001", "cut"):
+            await faults.choose(sqlstate)
+        ids = [await _add(database_url, name) for name in ("one", "two")]
+        await faults.choose("")
+        heard = [(await hear(live))["payload"]["data"]["userEvents"]["userId"] for _ in ids]
+        assert heard == ids
+        seen = []
+        async for line in lines:
+            if line.startswith("data: {"):
+                seen.append(json.loads(line.removeprefix("data: "))["data"]["userEvents"]["userId"])
+            if len(seen) == 3:
+                break
+        assert seen == [after, *ids]
+    assert first["id"] not in seen
+
+
+async def _add(database_url: str, name: str) -> str:
+    """Add a user past the faults: their event is written to the table behind the view."""
+    async with serving(Settings(database_url=database_url)) as client:
+        return str((await client.create(name))["id"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ReadOnlyError(),
+        TimeoutError(),
+        postgres("53100"),
+        postgres("57P01", "FATAL"),
+        postgres("42703"),
+        ZeroDivisionError(),
+    ],
+    ids=repr,
+)
+async def test_nobody_is_thrown_out_because_nobody_can_tell(error: Exception) -> None:
+    asked = 0
+
+    async def identify(_: object) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise error
+        return SimpleNamespace(
+            expires_at=None, actor=SimpleNamespace(kind="service", id="1"), scopes=frozenset()
+        )
+
+    gate = Gate(Throttle(None, 1, 1), open=False, watch_seconds=0.001)
+    state = SimpleNamespace(
+        callers=SimpleNamespace(identify=identify, knows=lambda _: True),
+        database=None,
+        feed=None,
+        username_emails=None,
+    )
+    scope: dict[str, Any] = {
+        "app": SimpleNamespace(state=state),
+        "state": {"request_id": "1"},
+        "client": ("192.0.2.1", 1),
+    }
+    context = await gate.context(scope, "Bearer x")
+    assert await context.is_still_let_in()
+    ended = asyncio.create_task(gate.ended(scope, context))
+    while asked < 5:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
+    assert not ended.done()
+    ended.cancel()
+
+
+COMMANDS = (
+    ("migrate",),
+    ("demo", "--users", "10"),
+    ("erase-due",),
+    ("key", "create", "x", "--scope", "users:read"),
+    ("key", "list"),
+    ("key", "revoke", "1"),
+    ("external-id", "show", "x"),
+    ("serve",),
+)
+
+
+@on_postgres
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+async def test_a_command_says_in_a_line_what_the_database_refuses(
+    database_url: str, command: tuple[str, ...]
+) -> None:
+    name = make_url(database_url).database
+    await run_in(
+        database_url,
+        f"ALTER DATABASE {name} SET statement_timeout = '50ms'",
+        "CREATE TABLE IF NOT EXISTS holder (a int)",
+    )
+
+    holder = await asyncpg.connect(database_url)
+    await holder.execute("SET statement_timeout = 0")
+    async with holder.transaction():
+        tables = "users, user_events, idempotency_keys, api_keys, alembic_version"
+        await holder.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+        code, output = await run(*command, ROSTER_DATABASE_URL=database_url)
+    await holder.close()
+    assert code == 1
+    assert "Traceback" not in output
+    assert output.strip().splitlines()[-1].endswith("canceling statement due to statement timeout")
+    assert output.count("\n") == 1, output

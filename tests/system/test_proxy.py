@@ -1,0 +1,153 @@
+"""The proxy of docs/proxy in front of a server in production, as the two come to their users."""
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import product
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.support.client import CREATE
+from tests.support.nginx import Nginx, nginx
+from tests.support.sockets import PROTOCOL, hear, say, subscribe
+from tests.system.test_production import COUNT, bearer, production
+
+sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+# A sample that passes on whatever is offered, as ours did: the server has to hold by itself.
+PASSES_ALL = "Upgrade $roster_upgrade;=>Upgrade $http_upgrade;"
+CONNECTS = "map $roster_upgrade $roster_connection=>map $http_upgrade $roster_connection"
+SMUGGLED = b"GET /graphql?query={users{totalCount}} HTTP/1.1\r\nx: "
+# Empty lines before a request are skipped: so it does not matter which of many reads ends in them.
+BODIES = [SMUGGLED, b"\r\n" * 300_000 + SMUGGLED]
+UPGRADES = ["h2c", "websocket", "websocket, h2c", "h2c, websocket", "WebSocket", "TLS/1.0"]
+ATTACKS = list(product(UPGRADES, ("POST", "GET"), BODIES))
+
+
+def attack(upgrade: str, body: bytes, *, method: str = "POST") -> bytes:
+    return (
+        f"{method} /graphql HTTP/1.1\r\nhost: roster.example.com\r\n"
+        f"content-type: application/json\r\nconnection: Upgrade\r\nupgrade: {upgrade}\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+async def send(proxy: Nginx, text: bytes) -> tuple[StreamReader, StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port, ssl=proxy.trusting)
+    writer.write(text)
+    return reader, writer
+
+
+async def status(proxy: Nginx, text: bytes) -> int:
+    reader, writer = await send(proxy, text)
+    async with asyncio.timeout(20):
+        line = await reader.readline()
+    writer.transport.abort()
+    return int(line.split(b" ")[1])
+
+
+@pytest.mark.parametrize("changed", [(), (PASSES_ALL, CONNECTS)], ids=["sample", "passes all"])
+async def test_a_client_cannot_put_a_request_before_that_of_another_client(
+    database_url: str, tmp_path: Path, changed: tuple[str, ...]
+) -> None:
+    """The proxy sends all requests over few connections: what is left of one begins the next."""
+    async with (
+        production(database_url) as server,
+        nginx(tmp_path, httpx.URL(server.url).port or 0, *changed) as proxy,
+        httpx.AsyncClient(base_url=proxy.url, verify=proxy.trusting, timeout=20) as victim,
+    ):
+        for number, (upgrade, method, body) in enumerate(ATTACKS):
+            assert await status(proxy, attack(upgrade, body, method=method)) == 401
+            name = f"victim{number}"
+            given = {"username": name, "email": f"{name}@example.com"}
+            answer = await victim.post(
+                "/graphql",
+                json={"query": CREATE, "variables": {"input": given}},
+                headers={"authorization": bearer(sub="admin")},
+            )
+            assert answer.status_code == 200
+            assert answer.json()["data"]["createUser"]["user"]["username"] == name
+        count = {"users": {"totalCount": len(ATTACKS)}}
+        assert await server.ask(bearer(), COUNT) == count
+
+
+@sqlite
+async def test_sockets_go_through_the_proxy(database_url: str, tmp_path: Path) -> None:
+    async with (
+        production(database_url) as server,
+        nginx(tmp_path, httpx.URL(server.url).port or 0) as proxy,
+        connect(
+            f"wss://127.0.0.1:{proxy.port}/graphql",
+            ssl=proxy.trusting,
+            subprotocols=[PROTOCOL],  # type: ignore[list-item] # a NewType of str
+        ) as live,
+    ):
+        await say(live, {"type": "connection_init", "payload": {"authorization": bearer()}})
+        assert await hear(live) == {"type": "connection_ack"}
+        await subscribe(live, query=COUNT)
+        payload = {"data": {"users": {"totalCount": 0}}}
+        assert await hear(live) == {"id": "1", "type": "next", "payload": payload}
+
+
+@asynccontextmanager
+async def recording() -> AsyncIterator[tuple[int, list[dict[str, str]]]]:
+    """Take requests and keep their headers; answer each with 200 and nothing."""
+    kept: list[dict[str, str]] = []
+
+    async def answer(reader: StreamReader, writer: StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            lines = [line.partition(": ") for line in head.decode().lower().split("\r\n")[1:]]
+            kept.append({name: value for name, _, value in lines})
+            await reader.readexactly(int(kept[-1].get("content-length", 0)))
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    async def until_closed(reader: StreamReader, writer: StreamWriter) -> None:
+        try:
+            await answer(reader, writer)
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+    server = await asyncio.start_server(until_closed, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], kept
+
+
+async def test_only_handshakes_of_sockets_are_passed_on_as_upgrades(tmp_path: Path) -> None:
+    async with recording() as (upstream, kept), nginx(tmp_path, upstream) as proxy:
+        for method, upgrade in product(("GET", "POST", "DELETE"), [*UPGRADES, "websocket/13", "x"]):
+            assert await status(proxy, attack(upgrade, b"{}", method=method)) == 200
+            headers = kept.pop()
+            passed = {name: headers.get(name) for name in ("upgrade", "connection")}
+            if method == "GET" and upgrade.lower() == "websocket":
+                assert passed == {"upgrade": "websocket", "connection": "upgrade"}
+            else:
+                assert passed == {"upgrade": None, "connection": None}
+
+
+async def test_the_proxy_redirects_to_its_own_name(tmp_path: Path) -> None:
+    async with recording() as (upstream, kept), nginx(tmp_path, upstream) as proxy:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{proxy.plain}") as http:
+            answer = await http.get("/graphql?query=x", headers={"host": "evil.example"})
+        assert answer.status_code == 301
+        assert answer.headers["location"] == "https://roster.example.com/graphql?query=x"
+        assert kept == []
+
+
+@sqlite
+async def test_a_page_of_the_proxy_on_any_port_is_this_servers_own(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with (
+        production(database_url) as server,
+        nginx(tmp_path, httpx.URL(server.url).port or 0) as proxy,
+        httpx.AsyncClient(verify=proxy.trusting, timeout=20) as http,
+    ):
+        for origin, expected in ((proxy.url, 200), ("https://127.0.0.1:1", 403)):
+            headers = {"authorization": bearer(), "origin": origin}
+            answer = await http.post(
+                f"{proxy.url}/graphql", json={"query": "{ __typename }"}, headers=headers
+            )
+            assert answer.status_code == expected

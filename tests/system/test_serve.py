@@ -1,0 +1,242 @@
+"""The server as its users run it: a process of its own, on a real port, stopped by a signal."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import URL, make_url
+
+from db.migrations import newest
+from graph.cli.main import _config
+from graph.settings import Settings
+from tests.conftest import postgres
+from tests.support.process import MEASURED, free_port, run, serving_process, start, visiting
+
+COUNT = {"query": "{ users { totalCount } }"}
+ADD = {
+    "query": """mutation ($n: String!, $e: String!) {
+      createUser(input: {username: $n, email: $e}) { user { username } errors { code } } }"""
+}
+
+
+def add(name: str, number: int = 0) -> dict[str, Any]:
+    return ADD | {"variables": {"n": name, "e": f"{name}{number}@example.com"}}
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+async def test_a_fresh_folder_is_served_and_a_signal_ends_it_cleanly(
+    tmp_path: Path, stop: signal.Signals
+) -> None:
+    async with serving_process(cwd=tmp_path, **MEASURED) as (process, url), visiting() as http:
+        assert (await http.post(f"{url}/graphql", json=add("ada"))).json() == {
+            "data": {"createUser": {"user": {"username": "ada"}, "errors": []}}
+        }
+        process.send_signal(stop)
+        rest, _ = await asyncio.wait_for(process.communicate(), 20)
+    assert b"Traceback" not in rest
+    assert process.returncode == (0 if stop is signal.SIGINT else -signal.SIGTERM)
+    assert (tmp_path / "roster.db").exists()
+
+
+async def test_it_says_where_it_is_and_on_what(tmp_path: Path) -> None:
+    port = free_port()
+    process = await start("serve", cwd=tmp_path, ROSTER_PORT=str(port))
+    assert process.stdout
+    lines = [(await process.stdout.readline()).decode() for _ in range(4)]
+    process.send_signal(signal.SIGINT)
+    rest, _ = await process.communicate()
+    assert [" ".join(line.split()) for line in lines] == [
+        "Roster is running. Ctrl-C stops it.",
+        f"address http://127.0.0.1:{port}/graphql",
+        f"database SQLite {tmp_path}/roster.db",
+        "mode development (no sign-in, this machine only)",
+    ]
+    assert rest == b"Stopped.\n"
+
+
+async def test_several_processes_serve_one_database(database_url: str) -> None:
+    """Two servers of two workers: of those who want the same name at once, one gets it."""
+    async with (
+        serving_process(ROSTER_DATABASE_URL=database_url, ROSTER_WORKERS="2") as (_, one),
+        serving_process(ROSTER_DATABASE_URL=database_url, ROSTER_WORKERS="2") as (_, other),
+        visiting() as http,
+    ):
+        for n in range(25):
+            answers = await asyncio.gather(
+                *(
+                    http.post(f"{url}/graphql", json=add(f"name{n}", i))
+                    for i, url in enumerate((one, other, one, other))
+                )
+            )
+            payloads = [answer.json()["data"]["createUser"] for answer in answers]
+            assert sum(p["user"] is not None for p in payloads) == 1
+            assert [e["code"] for p in payloads for e in p["errors"]] == ["TAKEN"] * 3
+        answer = await http.post(f"{other}/graphql", json=COUNT)
+        assert answer.json() == {"data": {"users": {"totalCount": 25}}}
+
+
+async def test_what_cannot_be_served_is_told_in_a_line(tmp_path: Path) -> None:
+    async with serving_process(cwd=tmp_path, **MEASURED) as (_, url):
+        port = url.rpartition(":")[2]
+        code, output = await run("serve", cwd=tmp_path, ROSTER_PORT=port)
+    assert code == 1
+    assert output == (
+        f"roster: cannot listen on 127.0.0.1:{port}: Address already in use. "
+        "ROSTER_PORT chooses another port\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate", "demo"])
+async def test_an_unreachable_database_is_told_in_a_line(command: str, tmp_path: Path) -> None:
+    no_database = tmp_path / "text.db"
+    no_database.write_text("not a database, but long enough to be read as one" * 100)
+    nowhere = f"postgresql://ada:s3cret@127.0.0.1:{free_port()}/roster"
+    for url, said in (
+        (nowhere, "roster: cannot use PostgreSQL roster on 127.0.0.1:"),
+        (f"sqlite:///{tmp_path}/no/such/roster.db", "roster: cannot use SQLite "),
+        (f"sqlite:///{no_database}", "file is not a database"),
+        (postgres("nowhere"), 'database "nowhere" does not exist'),
+    ):
+        code, output = await run(command, ROSTER_DATABASE_URL=url)
+        assert code == 1
+        assert output.count("\n") == 1, output
+        assert said in output
+        assert "s3cret" not in output
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_postgresql_is_migrated_on_command_alone(empty_url: str) -> None:
+    for command in ("serve", "demo"):
+        code, output = await run(command, ROSTER_DATABASE_URL=empty_url)
+        assert (code, output) == (
+            1,
+            f"roster: the database is at revision none, not {newest()}: run `roster migrate`\n",
+        )
+    code, output = await run("migrate", ROSTER_DATABASE_URL=empty_url)
+    assert code == 0
+    assert output.endswith(f" is at revision {newest()}.\n")
+    async with (
+        serving_process(DATABASE_URL=empty_url) as (_, url),
+        visiting() as http,
+    ):
+        answer = await http.post(f"{url}/graphql", json=COUNT)
+        assert answer.json() == {"data": {"users": {"totalCount": 0}}}
+
+
+class Wire:
+    """What lies between a server and its database, and can be cut and mended."""
+
+    def __init__(self, far: URL) -> None:
+        self.far = far
+        self.port = free_port()
+        self.server: asyncio.Server | None = None
+        self.open: set[asyncio.StreamWriter] = set()
+
+    async def mend(self) -> None:
+        self.server = await asyncio.start_server(self.carry, "127.0.0.1", self.port)
+
+    async def cut(self) -> None:
+        assert self.server
+        self.server.close()
+        for writer in list(self.open):
+            writer.transport.abort()
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = self.far.host or str(self.far.query["host"]), self.far.port or 5432
+        if host.startswith("/"):
+            far_reader, far_writer = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        else:
+            far_reader, far_writer = await asyncio.open_connection(host, port)
+        self.open |= {writer, far_writer}
+
+        async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            try:
+                while data := await source.read(65_536):
+                    target.write(data)
+                    await target.drain()
+            except OSError:
+                pass
+            finally:
+                target.close()
+                self.open.discard(target)
+
+        await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+
+
+@asynccontextmanager
+async def wired(database_url: str) -> AsyncIterator[tuple[Wire, str]]:
+    url = make_url(database_url)
+    wire = Wire(url)
+    await wire.mend()
+    near = url.set(host="127.0.0.1", port=wire.port, query={})
+    yield wire, near.render_as_string(hide_password=False)
+    await wire.cut()
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_a_database_that_goes_away_is_told_and_comes_back_by_itself(
+    database_url: str,
+) -> None:
+    async with (
+        wired(database_url) as (wire, near),
+        serving_process(ROSTER_DATABASE_URL=near) as (process, url),
+        visiting() as http,
+    ):
+
+        async def ask(body: dict[str, Any]) -> dict[str, Any]:
+            answer = await http.post(f"{url}/graphql", json=body)
+            assert answer.status_code == 200
+            found: dict[str, Any] = answer.json()
+            return found
+
+        assert await ask(COUNT) == {"data": {"users": {"totalCount": 0}}}
+        await wire.cut()
+        away = "The directory's database cannot be reached right now."
+        gone: tuple[tuple[Any, Any, str, str | None], ...] = (
+            (COUNT, {"users": {"totalCount": None}}, f"{away} Try again in a moment.", None),
+            (
+                add("ada"),
+                {"createUser": None},
+                f"{away} This write was not done. Try again in a moment.",
+                "NOT_DONE",
+            ),
+        )
+        for body, data, message, outcome in gone:
+            answer = await ask(body)
+            assert answer["data"] == data
+            [error] = answer["errors"]
+            assert error["message"] == message
+            assert error["extensions"]["code"] == "DATABASE_UNAVAILABLE"
+            assert error["extensions"].get("outcome") == outcome
+            shown = json.dumps(answer)
+            assert not [w for w in ("asyncpg", "127.0.0.1", "refused", "Errno") if w in shown]
+        assert (await http.get(f"{url}/health/ready")).status_code == 503
+        assert (await http.get(f"{url}/health/live")).status_code == 200
+
+        await wire.mend()
+        assert await ask(COUNT) == {"data": {"users": {"totalCount": 0}}}
+        assert (await ask(add("ada")))["data"] == {
+            "createUser": {"user": {"username": "ada"}, "errors": []}
+        }
+        assert (await http.get(f"{url}/health/ready")).status_code == 200
+        process.send_signal(signal.SIGINT)
+        log, _ = await process.communicate()
+    assert log.count(b"database unreachable") == 2
+    assert b"Traceback" not in log
+
+
+async def test_an_idle_connection_is_closed_after_the_time_of_the_settings(tmp_path: Path) -> None:
+    assert _config(Settings()).timeout_keep_alive == 75  # longer than balancers keep one: 60 s
+    async with serving_process(tmp_path, ROSTER_KEEP_ALIVE_TIMEOUT="1") as (_, url):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"GET /health/live HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        async with asyncio.timeout(60):
+            answer = await reader.read()  # until the server closes it
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b'{"status":"ok"}')

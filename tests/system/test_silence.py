@@ -1,0 +1,109 @@
+"""A server whose network to the database drops packets: what its clients are told, and how it ends.
+
+A request waited for 17 to 32 seconds here, a health check for 37, and a server that was stopped for
+more than 100. The limits leave room for a busy machine, and decide nothing else.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.support.process import serving_process, visiting
+from tests.support.proxy import proxied
+from tests.support.sockets import event, socket, stream, subscribe
+from tests.system.test_production import bearer, production
+from tests.system.test_serve import COUNT, add
+
+pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+kinds = pytest.mark.parametrize("kind", ["silence", "pause"])
+SECONDS = 14.0  # a query may take 15, and as long again to be given up
+LAST = {"query": "{ userEvents(last: 1) { pageInfo { endCursor } } }"}
+
+
+async def until(answers: Callable[[], Awaitable[Any]], wanted: Any) -> None:
+    """Ask until the answer is the one that is wanted."""
+    async with asyncio.timeout(60):
+        while await answers() != wanted:  # noqa: ASYNC110 - a server tells nobody when it is ready
+            await asyncio.sleep(0.05)
+
+
+async def created(lines: AsyncIterator[str]) -> str:
+    async with asyncio.timeout(60):
+        while "CREATED" not in (line := await anext(lines)):
+            pass
+    return line
+
+
+@kinds
+async def test_clients_are_told_and_streams_go_on_after_it(database_url: str, kind: str) -> None:
+    async with (
+        proxied(database_url) as (proxy, near),
+        serving_process(ROSTER_DATABASE_URL=near) as (process, url),
+        serving_process(ROSTER_DATABASE_URL=database_url) as (_, other),
+        visiting() as http,
+    ):
+
+        async def ask(body: dict[str, Any], server: str = url) -> Any:
+            answer = (await http.post(f"{server}/graphql", json=body)).json()
+            return [e["extensions"]["code"] for e in answer.get("errors", ())] or answer["data"]
+
+        async def readiness() -> int:
+            return (await http.get(f"{url}/health/ready")).status_code
+
+        async def make(name: str, server: str = other) -> None:
+            user = {"user": {"username": name}, "errors": []}
+            assert await ask(add(name), server) == {"createUser": user}
+
+        await make("ada")
+        after = (await ask(LAST))["userEvents"]["pageInfo"]["endCursor"]
+        assert await asyncio.gather(*(ask(COUNT) for _ in range(20)))
+        async with stream(url, after=after) as lines, socket(url) as live:
+            await subscribe(live, after=after)
+            await make("bob")
+            first, second = await created(lines), await event(live)
+            assert second["cursor"] in first
+            getattr(proxy, kind)()
+            async with asyncio.timeout(SECONDS):
+                asked = [*(ask(COUNT) for _ in range(40)), ask(add("eve"))]
+                assert await asyncio.gather(*asked) == [["DATABASE_UNAVAILABLE"]] * 41
+                assert await readiness() == 503
+            assert (await http.get(f"{url}/health/live")).status_code == 200
+            await make("cleo")
+            proxy.restore()
+            await until(readiness, 200)
+            first, second = await created(lines), await event(live)
+            assert second["cursor"] in first
+            await make("dora", url)
+            first, second = await created(lines), await event(live)
+            assert second["cursor"] in first
+            assert await ask(COUNT) == {"users": {"totalCount": 4}}
+        getattr(proxy, kind)()
+        in_flight = asyncio.create_task(ask(COUNT))
+        async with asyncio.timeout(30):
+            process.send_signal(signal.SIGTERM)
+            log, _ = await process.communicate()
+        await asyncio.gather(in_flight, return_exceptions=True)
+    assert b"Traceback" not in log
+
+
+@kinds
+async def test_signing_in_is_told_too(database_url: str, kind: str) -> None:
+    async with proxied(database_url) as (proxy, near), production(near) as server:
+        key = await server.key()
+        for authorization in (bearer(), key):
+            assert await server.ask(authorization, COUNT["query"]) == {"users": {"totalCount": 0}}
+        getattr(proxy, kind)()
+        for authorization in (bearer(jti="another"), f"{key}", bearer(jti="a third")):
+            async with asyncio.timeout(SECONDS):
+                answer = await server.send(authorization, COUNT["query"])
+            codes = [e["extensions"]["code"] for e in answer.json()["errors"]]
+            assert codes == ["DATABASE_UNAVAILABLE"]
+        proxy.restore()
+
+        async def ask() -> int:
+            return (await server.send(bearer(jti="a fourth"), COUNT["query"])).status_code
+
+        await until(ask, 200)

@@ -1,0 +1,142 @@
+"""A primary that becomes read-only or goes away, and the standby that takes over from it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import asyncpg
+import pytest
+
+from db import migrations
+from feed.reader import EVERYTHING
+from graph.settings import Settings
+from tests.conftest import opened, run_in
+from tests.support.client import CREATE, Client, count, serving
+from tests.support.postgres import Server, programs
+
+COUNT = "{ users { totalCount } }"
+
+
+@contextmanager
+def pair() -> Iterator[tuple[Server, Server]]:
+    """A primary and its standby."""
+    with programs() as installed:
+        one, two = Server(installed, "one"), Server(installed, "two")
+        one.init()
+        one.start()
+        try:
+            asyncio.run(migrated(one.url))
+            two.copy(one, standby=True)
+            two.start()
+            try:
+                yield one, two
+            finally:
+                two.stop("immediate")
+        finally:
+            one.stop("immediate")
+
+
+async def migrated(url: str) -> None:
+    async with opened(url) as database:
+        await migrations.upgrade(database)
+
+
+async def has_caught_up(one: Server, two: Server) -> None:
+    """Wait until the standby has all that the primary has written."""
+    primary, standby = await asyncpg.connect(one.url), await asyncpg.connect(two.url)
+    until = await primary.fetchval("SELECT pg_current_wal_flush_lsn()")
+    while not await standby.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", until):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.01)
+    await primary.close()
+    await standby.close()
+
+
+class Writing:
+    """Creates users one after another, and notes what became of each."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.made: list[str] = []
+        self.outcomes: list[str] = []
+        self.number = 0
+
+    async def write(self) -> bool:
+        self.number += 1
+        name = f"user{self.number}"
+        user = {"username": name, "email": f"{name}@example.com"}
+        answer = await self.client.send(CREATE, input=user)
+        if answer["data"]["createUser"] is not None:
+            self.made.append(name)
+            return True
+        [error] = answer["errors"]
+        assert error["extensions"]["code"] == "DATABASE_UNAVAILABLE", error
+        self.outcomes.append(error["extensions"]["outcome"])
+        return False
+
+    async def until_done(self) -> None:
+        """Write until it succeeds."""
+        async with asyncio.timeout(60):
+            while not await self.write():  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("way", ["read-only", "stopped"])
+def test_writes_go_on_at_the_standby_that_takes_over(way: str) -> None:
+    with pair() as (one, two):
+        asyncio.run(switch_over(one, two, way))
+
+
+async def switch_over(one: Server, two: Server, way: str) -> None:
+    both = f"postgresql://postgres@/postgres?host={one.home},{two.home}"
+    async with serving(Settings(database_url=both, pool_size=5)) as client, follower(client) as ids:
+        writing = Writing(client)
+        for _ in range(3):
+            assert await writing.write()
+        await asyncio.gather(*(client.ask(COUNT) for _ in range(20)))  # so that the pool is full
+        await has_caught_up(one, two)
+        if way == "read-only":
+            await run_in(one.url, "ALTER SYSTEM SET default_transaction_read_only = on")
+            await run_in(one.url, "SELECT pg_reload_conf()")
+            while await writing.write():
+                pass  # until every process of the server has seen it
+        else:
+            await asyncio.to_thread(one.stop)
+        for _ in range(5):
+            assert not await writing.write()
+        ready = await client.http.get("/health/ready")
+        assert ready.status_code == 503
+        assert "NOT_DONE" in writing.outcomes
+        if way == "read-only":
+            assert set(writing.outcomes) == {"NOT_DONE"}
+            await has_caught_up(one, two)
+        await asyncio.to_thread(two.promote)
+        await writing.until_done()
+        assert (await client.http.get("/health/ready")).status_code == 200
+        for _ in range(20):
+            assert await writing.write()
+            assert await client.ask(COUNT) == {"totalCount": len(writing.made)}
+        async with opened(two.url) as database:
+            assert await count(database) == (len(writing.made), len(writing.made))
+        async with asyncio.timeout(30):
+            while len(ids) < len(writing.made):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        assert ids == sorted(set(ids))
+        if way == "stopped":
+            one.start()  # which is stopped at the end
+
+
+@asynccontextmanager
+async def follower(client: Client) -> AsyncIterator[list[int]]:
+    """Give the ids of all events, as somebody hears of them who follows."""
+    ids: list[int] = []
+
+    async def follow() -> None:
+        async for events in client.app.state.feed.follow(0, EVERYTHING):
+            ids.extend(event.id for event in events)
+
+    following = asyncio.create_task(follow())
+    try:
+        yield ids
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
