@@ -22,15 +22,15 @@ from graph.documents.persisted import TrustedDocuments
 from graph.execution.executor import Execution, Seconds
 from graph.execution.strawberry_types import Views
 from graph.http import middleware
-from graph.http.batching import Batches
+from graph.http.batching import BatchExecutor
 from graph.http.body import BodyLimits
-from graph.http.endpoint import Door
+from graph.http.endpoint import GraphQLEndpoint
 from graph.http.origins import CrossOrigin, KnownHosts, Origins, Security, SecurityHeaders
 from graph.limits.throttle import Throttle
 from graph.settings import Mode, Settings, load
 from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, stop_with_parent
-from graph.streaming.streams import Live
-from graph.websocket.endpoint import Limits, Sockets
+from graph.streaming.streams import ResultStreams
+from graph.websocket.endpoint import Limits, WebSocketEndpoint
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _PATH = "/graphql"
@@ -122,10 +122,10 @@ def _add_graphql(
         Seconds(settings.query_timeout, settings.mutation_timeout),
         shutdown,
     )
-    live = Live(execution)
+    live = ResultStreams(execution)
     bodies = BodyLimits(settings.body_limit, settings.body_timeout)
-    batches = Batches(settings.batch_limit, gate, throttle, execution)
-    door = Door(
+    batches = BatchExecutor(settings.batch_limit, gate, throttle, execution)
+    door = GraphQLEndpoint(
         gate,
         origins,
         throttle,
@@ -142,7 +142,7 @@ def _add_graphql(
         send_seconds=settings.send_timeout,
         operations=settings.socket_operations,
     )
-    sockets = Sockets(gate, origins, throttle, execution, live, limits, shutdown)
+    sockets = WebSocketEndpoint(gate, origins, throttle, execution, live, limits, shutdown)
     app.router.routes.append(WebSocketRoute(_PATH, sockets))
     app.router.routes.append(Route(_PATH, door))
     app.door = door

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final
 
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 
 SEND_AGAIN: Final = "The server is shutting down and did not complete this request. Send it again."
 MAY_BE_DONE: Final = (
@@ -27,8 +27,8 @@ SHUTDOWN_MARGIN: Final = 2
 _CLEANUP_SECONDS: Final = 1.0
 
 
-def shutting_down(message: str = SEND_AGAIN) -> Refused:
-    return Refused("SHUTTING_DOWN", message, 503, {"retry-after": "1"})
+def shutting_down(message: str = SEND_AGAIN) -> RequestError:
+    return RequestError("SHUTTING_DOWN", message, 503, {"retry-after": "1"})
 
 
 class Shutdown:
@@ -64,17 +64,17 @@ class Shutdown:
     def interruptible(self) -> "_Interruptible":
         """Run a block that is interrupted at the end of the grace period.
 
-        The block raises Refused then. After that, no block is entered any more.
+        The block raises RequestError then. After that, no block is entered any more.
         """
         return _Interruptible(self)
 
     def check(self) -> None:
-        """Raise Refused after the grace period."""
+        """Raise RequestError after the grace period."""
         if self.is_over:
             raise shutting_down()
 
     def raise_if_interrupted(self, message: str) -> None:
-        """Raise Refused with this message instead of the CancelledError that is being handled.
+        """Raise RequestError with this message instead of the CancelledError that is being handled.
 
         For code inside an interruptible block that knows what the request may have done.
         """

@@ -20,7 +20,7 @@ from graph.api.context import Context
 from graph.api.scalars import SCALARS, Json
 from graph.api.types.user import User
 from graph.api.types.user_event import UserEvent
-from graph.protocol.json import dump
+from graph.protocol.json import dumps
 from users.former_ids import external_ids_of
 
 # A field's name, how it is read, and how its value is written.
@@ -67,7 +67,7 @@ async def _written(events: Sequence[Row[Any]], tell: Callable[[UserEvent], Any])
     written = []
     for event in events:
         await pause_if_due()
-        written.append(dump(tell(UserEvent.of(event))))
+        written.append(dumps(tell(UserEvent.of(event))))
     return written
 
 

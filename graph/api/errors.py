@@ -17,7 +17,7 @@ from strawberry.exceptions import StrawberryInputCoercionError
 
 from db.errors import is_unreachable
 from db.outcome import Outcome
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 
 log = structlog.get_logger("roster")
 
@@ -121,7 +121,7 @@ class WriteFailed(Exception):
         self.outcome = outcome
 
 
-class Fault(Refused):
+class Fault(RequestError):
     """The request failed outside of its fields, and the caller is not at fault."""
 
     def __init__(self, code: str, message: str, status: int, error_id: str) -> None:
@@ -142,24 +142,24 @@ def took_too_long(seconds: float) -> str:
     return f"The operation took longer than {seconds:g} seconds and was ended."
 
 
-def fault(error: Exception, request_id: str | None = None) -> Refused:
+def fault(error: Exception, request_id: str | None = None) -> RequestError:
     """Return the answer to a request that failed outside of its fields, and log the reason.
 
     Nothing of the request was executed, or nothing that writes.
     """
-    if isinstance(error, Refused):
+    if isinstance(error, RequestError):
         return error
     error_id = uuid4().hex
     facts = {"error_id": error_id, "request_id": request_id}
     if is_unreachable(error):
         _log_outage(error, facts)
         message = f"{_UNREACHABLE} {_AGAIN}"
-        return Refused("DATABASE_UNAVAILABLE", message, 503, {"retry-after": "5"})
+        return RequestError("DATABASE_UNAVAILABLE", message, 503, {"retry-after": "5"})
     log.error("request crashed", exc_info=error, **facts)
     return Fault("INTERNAL_ERROR", _CRASHED, 500, error_id)
 
 
-def cut(message: str) -> str:
+def truncate(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
 
 

@@ -20,13 +20,13 @@ from users import policy
 from users.service import now
 
 Locate = Callable[[GraphQLError], GraphQLError]
-Meanwhile = Callable[["Following", Place], Awaitable[None]]
+Meanwhile = Callable[["EventSubscription", Place], Awaitable[None]]
 
 
-class Following:
+class EventSubscription:
     """A subscription to events: the events themselves, those of one moment together.
 
-    `Live` makes results of them. Raises SignedOut when the caller's rights have ended, and
+    `ResultStreams` makes results of them. Raises SignedOut when the caller's rights have ended, and
     InvalidCursor when the database does not have the events (any more) that were given before.
     """
 
@@ -129,5 +129,5 @@ class Subscription:
             message = "An empty cursor is no place in the feed: leave `after` out to begin now."
             raise InputError(message, "INVALID_CURSOR")
         position = None if after is None else decode_cursor(after)
-        following = Following(info.context, position, wanted, partial(_locate, info))
+        following = EventSubscription(info.context, position, wanted, partial(_locate, info))
         return cast("AsyncGenerator[UserEvent, None]", following)

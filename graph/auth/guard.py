@@ -20,7 +20,7 @@ from graph.auth.authenticator import Callers, SubjectsUnavailable, Unauthenticat
 from graph.auth.tokens import KeysUnavailable
 from graph.limits.client_network import client_network
 from graph.limits.throttle import Throttle
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from users.policy import EVERY_SCOPE, Caller
 from users.recorder import Actor
 from users.service import now as utc_now
@@ -50,9 +50,9 @@ class Gate:
     async def context(self, scope: Scope, token: str | None) -> Context:
         """Authenticate a request by its `Authorization`.
 
-        Raises Refused (401) if the credentials are missing or invalid. Of a network with too many
-        invalid ones it raises 429 for these, and checks credentials that it does not know only as
-        long as that costs little.
+        Raises RequestError (401) if the credentials are missing or invalid. Of a network with too
+        many invalid ones it raises 429 for these, and checks credentials that it does not know
+        only as long as that costs little.
         """
         token = _credentials(token)
         if token is None:
@@ -63,7 +63,7 @@ class Gate:
             self._check_attempt(scope, token, network)
         try:
             return await self._context(scope, token, quiet=limited)
-        except Refused as refused:
+        except RequestError as refused:
             if refused.status != UNAUTHORIZED:
                 raise
             self.throttle.record_auth_failure(network)
@@ -74,7 +74,7 @@ class Gate:
         return token is not None and scope["app"].state.callers.knows(token)
 
     def _check_attempt(self, scope: Scope, token: str, network: str) -> None:
-        """Raise Refused (429) if unknown credentials are not checked now."""
+        """Raise RequestError (429) if unknown credentials are not checked now."""
         if not scope["app"].state.callers.may_be_valid(token):
             self.throttle.record_auth_failure(network)
             raise _too_many(60)
@@ -85,7 +85,7 @@ class Gate:
         """Give the context anew, with what the caller may by now."""
         return await self._context(scope, context.token)
 
-    async def ended(self, scope: Scope, context: Context) -> Refused:
+    async def ended(self, scope: Scope, context: Context) -> RequestError:
         """Wait for as long as the caller is let in; give what refuses them then.
 
         Whether tokens can be checked at all decides nothing: nobody loses a stream by an outage.
@@ -101,7 +101,7 @@ class Gate:
                 if refused := await self._refusal(state.callers, context.token, context.caller):
                     return refused
                 look = time.monotonic() + self.watch_seconds
-        return Refused("UNAUTHENTICATED", "This token has expired.", UNAUTHORIZED)
+        return RequestError("UNAUTHENTICATED", "This token has expired.", UNAUTHORIZED)
 
     async def _context(self, scope: Scope, token: str | None, *, quiet: bool = False) -> Context:
         state = scope["app"].state
@@ -123,19 +123,21 @@ class Gate:
     async def _believes(self, callers: Callers, token: str | None, caller: Caller) -> bool:
         return await self._refusal(callers, token, caller) is None
 
-    async def _refusal(self, callers: Callers, token: str | None, caller: Caller) -> Refused | None:
+    async def _refusal(
+        self, callers: Callers, token: str | None, caller: Caller
+    ) -> RequestError | None:
         """Return what refuses the token by now; None if it is accepted, or cannot be checked.
 
         A token that became another caller is refused: another user can be given its subject.
         """
         try:
             actor = (await self._caller(callers, token)).actor
-        except Refused as refused:
+        except RequestError as refused:
             return refused if refused.status == UNAUTHORIZED else None
         if (actor.kind, actor.id) == (caller.actor.kind, caller.actor.id):
             return None
         message = "This token belongs to another user or service by now."
-        return Refused("UNAUTHENTICATED", message, UNAUTHORIZED)
+        return RequestError("UNAUTHENTICATED", message, UNAUTHORIZED)
 
     def _seconds_left(self, caller: Caller) -> float:
         if caller.expires_at is None:
@@ -150,15 +152,15 @@ class Gate:
                 log.info("refused a token", reason=str(error))
             challenge = {"www-authenticate": 'Bearer realm="roster", error="invalid_token"'}
             message = "This token is not accepted."
-            raise Refused("UNAUTHENTICATED", message, 401, challenge) from None
+            raise RequestError("UNAUTHENTICATED", message, 401, challenge) from None
         except (KeysUnavailable, SubjectsUnavailable) as unavailable:
             message = "Tokens cannot be checked right now. Try again in a moment."
             retry = {"retry-after": str(max(1, ceil(unavailable.retry_after)))}
-            raise Refused("AUTHENTICATION_UNAVAILABLE", message, 503, retry) from None
+            raise RequestError("AUTHENTICATION_UNAVAILABLE", message, 503, retry) from None
         except Exception as error:  # noqa: BLE001 - it is logged there
             raise fault(error) from None
         if caller is None and not self.open:
-            raise Refused("UNAUTHENTICATED", "A bearer token is needed.", 401, _CHALLENGE)
+            raise RequestError("UNAUTHENTICATED", "A bearer token is needed.", 401, _CHALLENGE)
         return caller or DEVELOPER
 
 
@@ -180,6 +182,6 @@ def _credentials(authorization: str | None) -> str | None:
     return authorization
 
 
-def _too_many(seconds: int) -> Refused:
+def _too_many(seconds: int) -> RequestError:
     message = "Too many invalid tokens from this address. Try again later."
-    return Refused("RATE_LIMITED", message, 429, {"retry-after": str(seconds)})
+    return RequestError("RATE_LIMITED", message, 429, {"retry-after": str(seconds)})

@@ -27,7 +27,7 @@ from graphql.validation.validate import ValidationAbortedError
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
-from graph.api.errors import MAX_ERRORS, client_message, cut
+from graph.api.errors import MAX_ERRORS, client_message, truncate
 from graph.compiler import Compiler, Operation
 from graph.compiler.resolvers import Sources
 from graph.documents.analysis import measure
@@ -304,7 +304,7 @@ def _unresolved(message: str) -> GraphQLError:
 def _coded(error: GraphQLError, code: str) -> GraphQLError:
     """Give the error with a code, its message cut: it repeats what the document says."""
     return GraphQLError(
-        cut(client_message(error)),
+        truncate(client_message(error)),
         error.nodes,
         error.source,
         error.positions,

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from graph.protocol.request import Request
 
 log = structlog.get_logger("roster")
@@ -42,7 +42,7 @@ class TrustedDocuments:
         self._texts |= {_plain(id_): text for id_, text in texts.items()}
 
     def text(self, request: Request) -> str:
-        """Return the text of a request's document; raise Refused if there is none."""
+        """Return the text of a request's document; raise RequestError if there is none."""
         if request.document_id is not None:
             return self._document(request, request.document_id)
         known = request.persisted_hash is not None and _plain(request.persisted_hash) in self._texts
@@ -51,16 +51,16 @@ class TrustedDocuments:
         assert request.query is not None  # or it would have been no request
         if self._mode is TrustedMode.ON:
             message = "Only documents of the manifest are accepted, by their `documentId`."
-            raise Refused("DOCUMENT_NOT_TRUSTED", message, 403)
+            raise RequestError("DOCUMENT_NOT_TRUSTED", message, 403)
         self._note(request.query)
         return request.query
 
     def _document(self, request: Request, id_: str) -> str:
         found = self._texts.get(_plain(id_))
         if found is None:
-            raise Refused("UNKNOWN_DOCUMENT", "The manifest has no document with this id.")
+            raise RequestError("UNKNOWN_DOCUMENT", "The manifest has no document with this id.")
         if request.query is not None and request.query != found:
-            raise Refused("BAD_REQUEST", "`query` is not the document that the id names.")
+            raise RequestError("BAD_REQUEST", "`query` is not the document that the id names.")
         return found
 
     def _persisted(self, request: Request, digest: str) -> str:
@@ -72,7 +72,7 @@ class TrustedDocuments:
         if self._mode is TrustedMode.ON or _plain(digest) in self._texts:
             return self._document(request, digest)
         message = "PersistedQueryNotSupported"
-        raise Refused("PERSISTED_QUERY_NOT_SUPPORTED", message, 200)
+        raise RequestError("PERSISTED_QUERY_NOT_SUPPORTED", message, 200)
 
     def _note(self, text: str) -> None:
         if self._mode is TrustedMode.LOG and (digest := _digest(text)) not in self._known:

@@ -20,10 +20,10 @@ from graph.api.errors import (
     MAX_ERRORS,
     Interrupted,
     TimedOut,
-    cut,
     present,
     says_outcome,
     took_too_long,
+    truncate,
 )
 from graph.api.schema import Schema
 from graph.compiler import WrongVariables
@@ -31,15 +31,15 @@ from graph.documents.cache import Documents, Invalid, Prepared
 from graph.documents.persisted import TrustedDocuments
 from graph.documents.variable_errors import variable_errors
 from graph.limits.throttle import Throttle
-from graph.protocol.errors import Refused
-from graph.protocol.json import dump, dump_in_parts
+from graph.protocol.errors import RequestError
+from graph.protocol.json import dumps, dumps_in_parts
 from graph.protocol.request import Request
 from graph.shutdown import Shutdown, shutting_down
 
 log = structlog.get_logger("roster")
 
 
-class Rejected(Refused):
+class OperationRejected(RequestError):
     """The operation cannot be executed; `errors` are as the response has them."""
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
@@ -55,7 +55,7 @@ class Rejected(Refused):
         return self._errors
 
 
-class Ended(Refused):
+class OperationEndedError(RequestError):
     """The operation was ended, and there is nothing of it to answer with but errors."""
 
     def __init__(
@@ -134,7 +134,7 @@ class _LargeAnswer:
         self.pause = slices.pause
 
     def render(self, value: Any) -> Any:
-        return dump(value) if isinstance(value, dict | list) else value
+        return dumps(value) if isinstance(value, dict | list) else value
 
 
 class Execution:
@@ -156,7 +156,7 @@ class Execution:
         self._turns = _Turns()
 
     async def prepare(self, request: Request, context: Context) -> Operation:
-        """Read the document and find the operation; raise Refused where that cannot be."""
+        """Read the document and find the operation; raise RequestError where that cannot be."""
         current_operation.set(context)
         text = self._trusted.text(request)
         if self._documents.knows(text):
@@ -174,7 +174,7 @@ class Execution:
     async def execute(self, operation: Operation, root: object = None) -> ExecutionResult:
         """Execute once, an event of a subscription for instance being the root.
 
-        Raises Rejected where the variables are wrong.
+        Raises OperationRejected where the variables are wrong.
         """
         compiled = operation.prepared.compiled
         if compiled is None:
@@ -192,7 +192,7 @@ class Execution:
         return found if isinstance(found, ExecutionResult) else await found
 
     def executor(self, operation: Operation, root: object = None) -> "Executor[Any]":
-        """Coerce the variables; raise Rejected where they are wrong."""
+        """Coerce the variables; raise OperationRejected where they are wrong."""
         name = operation.prepared.operation.name
         built = Executor.build(
             self._schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
@@ -208,7 +208,7 @@ class Execution:
             raise self._wrong_variables(operation)
         return built
 
-    def _wrong_variables(self, operation: Operation) -> Rejected:
+    def _wrong_variables(self, operation: Operation) -> OperationRejected:
         errors = variable_errors(
             self._schema._schema,  # noqa: SLF001 - as above
             operation.prepared.operation,
@@ -251,21 +251,23 @@ class Execution:
             raise _timed_out(context, seconds, reads=reads) from None
 
 
-def rejected(context: Context, *errors: GraphQLError) -> Rejected:
-    return Rejected(_presented(errors, context))
+def rejected(context: Context, *errors: GraphQLError) -> OperationRejected:
+    return OperationRejected(_presented(errors, context))
 
 
-def _timed_out(context: Context, seconds: float, *, reads: bool) -> Refused:
+def _timed_out(context: Context, seconds: float, *, reads: bool) -> RequestError:
     if reads:
-        return Refused("TIMEOUT", took_too_long(seconds), 504)
-    return Ended(_outcomes(context, partial(TimedOut, seconds)), "TIMEOUT", 504)
+        return RequestError("TIMEOUT", took_too_long(seconds), 504)
+    return OperationEndedError(_outcomes(context, partial(TimedOut, seconds)), "TIMEOUT", 504)
 
 
-def _interrupted(context: Context, *, reads: bool) -> Refused:
+def _interrupted(context: Context, *, reads: bool) -> RequestError:
     if reads:
         return shutting_down()
     refused = shutting_down()
-    return Ended(_outcomes(context, Interrupted), refused.code, refused.status, refused.headers)
+    return OperationEndedError(
+        _outcomes(context, Interrupted), refused.code, refused.status, refused.headers
+    )
 
 
 def _outcomes(context: Context, make: Callable[[Outcome], GraphQLError]) -> list[dict[str, Any]]:
@@ -277,21 +279,21 @@ def _outcomes(context: Context, make: Callable[[Outcome], GraphQLError]) -> list
 
 
 def _raise_if_timed_out(result: ExecutionResult, context: Context) -> None:
-    """Raise Ended if every write of a mutation took too long, and nothing else is to be said."""
+    """Raise OperationEndedError if a mutation failed only because all its writes took too long."""
     if not (context.writes and result.errors):
         return
     codes = {(error.extensions or {}).get("code") for error in result.errors}
     if codes == {"TIMEOUT"} and all(value is None for value in (result.data or {}).values()):
-        raise Ended(_presented(result.errors, context), "TIMEOUT", 504)
+        raise OperationEndedError(_presented(result.errors, context), "TIMEOUT", 504)
 
 
 def formatted(result: ExecutionResult, context: Context) -> bytes:
     """Give a response as JSON: errors first, as the specification advises (section 7.1)."""
-    return dump(_response(result, context))
+    return dumps(_response(result, context))
 
 
 async def _formatted_in_parts(result: ExecutionResult, context: Context) -> list[bytes]:
-    return await dump_in_parts(_response(result, context))
+    return await dumps_in_parts(_response(result, context))
 
 
 def _response(result: ExecutionResult, context: Context) -> dict[str, Any]:
@@ -316,4 +318,4 @@ def _presented(errors: Sequence[GraphQLError], context: Context) -> list[dict[st
         present(error, context.request_id)
     if more := len(ours[MAX_ERRORS:]):
         log.error("operation has more errors", count=more, request_id=context.request_id)
-    return [{**error, "message": cut(error["message"])} for error in presented]
+    return [{**error, "message": truncate(error["message"])} for error in presented]

@@ -18,8 +18,8 @@ from graph.api.errors import fault
 from graph.auth.guard import Gate
 from graph.execution.executor import Execution
 from graph.limits.throttle import Throttle
-from graph.protocol.errors import BadRequest, Refused
-from graph.protocol.json import dump
+from graph.protocol.errors import InvalidRequest, RequestError
+from graph.protocol.json import dumps
 from graph.protocol.request import Request
 
 # Bytes that the answers of a batch can have before the next request is refused.
@@ -27,7 +27,7 @@ MAX_BATCH_ANSWER: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Batches:
+class BatchExecutor:
     """Takes batches of at most so many requests; with 0, none."""
 
     most: int
@@ -40,10 +40,10 @@ class Batches:
         if not self.most or not isinstance(given, list):
             return None
         if not given:
-            raise BadRequest("A batch has one request at least.")
+            raise InvalidRequest("A batch has one request at least.")
         if len(given) > self.most:
             message = f"A batch can have at most {self.most} requests."
-            raise Refused("BATCH_TOO_LONG", message, 413)
+            raise RequestError("BATCH_TOO_LONG", message, 413)
         return given
 
     async def answer(
@@ -64,7 +64,7 @@ class Batches:
                 if sum(map(len, parts)) > MAX_BATCH_ANSWER:
                     raise _too_large()
                 quota = self.throttle.admit(context.throttled_as)
-            except Refused as refused:
+            except RequestError as refused:
                 quota = refused.headers or quota
                 parts.append(_refusal(refused))
             else:
@@ -83,14 +83,14 @@ class Batches:
         operation = await self.execution.prepare(request, context)
         if operation.type is OperationType.SUBSCRIPTION:
             message = "A subscription cannot be in a batch."
-            raise BadRequest(message, "SUBSCRIPTION_NOT_STREAMED")
+            raise InvalidRequest(message, "SUBSCRIPTION_NOT_STREAMED")
         return await self.execution.run(operation)
 
 
-def _too_large() -> Refused:
+def _too_large() -> RequestError:
     message = f"The answers of this batch have more than {MAX_BATCH_ANSWER} bytes by now."
-    return Refused("TOO_EXPENSIVE", message)
+    return RequestError("TOO_EXPENSIVE", message)
 
 
-def _refusal(refused: Refused) -> bytes:
-    return dump({"errors": refused.errors})
+def _refusal(refused: RequestError) -> bytes:
+    return dumps({"errors": refused.errors})

@@ -14,7 +14,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Message, Receive, Scope
 
 from graph.http.arriving import Arriving
-from graph.protocol.errors import BadRequest, Refused
+from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import read_json
 from graph.protocol.request import Request
 
@@ -33,11 +33,11 @@ class BodyLimits:
 
 
 async def read_post(headers: Mapping[str, str], receive: Receive, limits: BodyLimits) -> object:
-    """Give a body's JSON; raise Refused for none, one too large, or one too long in coming."""
+    """Give a body's JSON; raise RequestError for none, one too large, or one too long in coming."""
     kind, encoding = headers.get("content-type", ""), headers.get("content-encoding", "identity")
     wrong = _wrong_type(kind, encoding)
     if wrong:
-        raise Refused("UNSUPPORTED_MEDIA_TYPE", wrong, 415)
+        raise RequestError("UNSUPPORTED_MEDIA_TYPE", wrong, 415)
     length = headers.get("content-length", "")
     if length.isdecimal() and (len(length) > len(str(limits.size)) or int(length) > limits.size):
         await _read_past(receive)
@@ -49,7 +49,7 @@ def read_get(scope: Scope) -> Request:
     try:
         given: dict[str, Any] = dict(QueryParams(scope["query_string"]))
     except ValueError:  # too many parameters, for instance
-        raise BadRequest("The parameters cannot be read.") from None
+        raise InvalidRequest("The parameters cannot be read.") from None
     for name in ("variables", "extensions"):
         if name in given:
             given[name] = read_json(given[name].encode("utf-8", "surrogatepass"))
@@ -88,7 +88,7 @@ async def _body(receive: Receive, limits: BodyLimits) -> bytes:
             return await _parts(first or await arriving, receive, limits)
     except TimeoutError:
         message = f"The body has to be here within {limits.seconds:g} seconds."
-        raise Refused("BODY_TIMEOUT", message, 408, {"connection": "close"}) from None
+        raise RequestError("BODY_TIMEOUT", message, 408, {"connection": "close"}) from None
 
 
 async def _parts(message: Message, receive: Receive, limits: BodyLimits) -> bytes:
@@ -96,7 +96,7 @@ async def _parts(message: Message, receive: Receive, limits: BodyLimits) -> byte
     while True:
         try:
             body += _part(message, len(body), limits)
-        except Refused:
+        except RequestError:
             if message.get("more_body", False):
                 await _read_past(receive)
             raise
@@ -122,13 +122,13 @@ async def _read_past(receive: Receive) -> None:
 
 def _part(message: Message, before: int, limits: BodyLimits) -> bytes:
     if message["type"] == "http.disconnect":
-        raise BadRequest("The sender went away.")
+        raise InvalidRequest("The sender went away.")
     part: bytes = message.get("body", b"")
     if before + len(part) > limits.size:
         raise _too_large(limits)
     return part
 
 
-def _too_large(limits: BodyLimits) -> Refused:
+def _too_large(limits: BodyLimits) -> RequestError:
     message = f"A body has at most {limits.size} bytes."
-    return Refused("BODY_TOO_LARGE", message, 413, {"connection": "close"})
+    return RequestError("BODY_TOO_LARGE", message, 413, {"connection": "close"})

@@ -24,17 +24,17 @@ from graph.api.errors import fault
 from graph.auth.guard import Gate
 from graph.execution.executor import Execution
 from graph.http import headers, middleware, negotiation
-from graph.http.batching import Batches
+from graph.http.batching import BatchExecutor
 from graph.http.body import BodyLimits, read_get, read_post
 from graph.http.negotiation import EVENTS, GRAPHQL, HTML, JSON
 from graph.http.origins import Origins, Security
 from graph.http.sse import events, refusal
 from graph.limits.throttle import Throttle
-from graph.protocol.errors import BadRequest, Refused
-from graph.protocol.json import dump
+from graph.protocol.errors import InvalidRequest, RequestError
+from graph.protocol.json import dumps
 from graph.protocol.request import Request
 from graph.shutdown import MAY_BE_DONE, Shutdown, shutting_down
-from graph.streaming.streams import Live
+from graph.streaming.streams import ResultStreams
 from graph.uvicorn_adapter.http import WHOLE, Whole
 
 _PAGE: Final = (files("graph.http") / "graphiql.html").read_text("utf-8")
@@ -83,15 +83,15 @@ class Answer(Response):
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class GraphQLEndpoint:
     """An ASGI application. `graphiql` gives browsers a page instead of an answer."""
 
     gate: Gate
     origins: Origins
     throttle: Throttle
     execution: Execution
-    live: Live
-    batches: Batches
+    live: ResultStreams
+    batches: BatchExecutor
     limits: BodyLimits
     security: Security
     shutdown: Shutdown
@@ -151,7 +151,7 @@ class Door:
                     return await self._batch(scope, batch, media, context, quota)
                 request = Request.of(sent)
             return await self._admitted(scope, request, media, context, quota)
-        except Refused as refused:
+        except RequestError as refused:
             refused.headers = {**quota, **refused.headers}
             raise
 
@@ -174,7 +174,7 @@ class Door:
             return StreamingResponse(stream, media_type=EVENTS, headers=headers)
         if operation.type is OperationType.SUBSCRIPTION:
             message = f"A subscription goes over WebSocket, or by Accept: {EVENTS}."
-            raise BadRequest(message, "SUBSCRIPTION_NOT_STREAMED")
+            raise InvalidRequest(message, "SUBSCRIPTION_NOT_STREAMED")
         return _answer(await self.execution.run(operation), media, quota)
 
     async def _batch(
@@ -186,7 +186,7 @@ class Door:
         quota: Mapping[str, str],
     ) -> Response:
         if media == EVENTS:
-            raise BadRequest(f"A batch is answered as {JSON}, and not by a stream.")
+            raise InvalidRequest(f"A batch is answered as {JSON}, and not by a stream.")
         parts, left = await self.batches.answer(scope, context, batch, quota)
         return _answer(parts, JSON, left)
 
@@ -208,11 +208,11 @@ def _negotiated(accept: str, *, page: bool) -> str:
     media = negotiation.offered(accept, page=page)
     if media is None:
         message = f"There are {GRAPHQL}, {JSON} and {EVENTS}."
-        raise Refused("NOT_ACCEPTABLE", message, 406)
+        raise RequestError("NOT_ACCEPTABLE", message, 406)
     return media
 
 
-def _refusal(refused: Refused, media: str) -> Response:
+def _refusal(refused: RequestError, media: str) -> Response:
     """Tell why not. Old clients take `application/json` to come from GraphQL only with 200.
 
     A stream's client reads nothing but streams: there the errors of GraphQL are its one result, as
@@ -222,8 +222,8 @@ def _refusal(refused: Refused, media: str) -> Response:
         return Response(refusal(refused), media_type=EVENTS, headers=refused.headers)
     media = GRAPHQL if media == GRAPHQL else JSON
     status = HTTPStatus.OK if media == JSON and refused.is_about_graphql else refused.status
-    return Answer(dump({"errors": refused.errors}), status, media, refused.headers)
+    return Answer(dumps({"errors": refused.errors}), status, media, refused.headers)
 
 
-def _not_allowed(methods: str, message: str) -> Refused:
-    return Refused("METHOD_NOT_ALLOWED", message, 405, {"allow": methods})
+def _not_allowed(methods: str, message: str) -> RequestError:
+    return RequestError("METHOD_NOT_ALLOWED", message, 405, {"allow": methods})

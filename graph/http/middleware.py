@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.errors import is_read_only, is_unreachable
 from graph.api.errors import fault
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from graph.shutdown import Shutdown
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -50,7 +50,7 @@ def http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     code, message = _HTTP_ERRORS.get(status, (status.name, f"{status.phrase}."))
-    refused = Refused(code, message, status)
+    refused = RequestError(code, message, status)
     return JSONResponse({"errors": refused.errors}, status, error.headers)
 
 
@@ -95,7 +95,7 @@ class Interruption:
         try:
             with self.shutdown.interruptible():
                 await self.app(scope, receive, send_and_note)
-        except Refused as refused:
+        except RequestError as refused:
             if not is_answered:
                 answer = JSONResponse({"errors": refused.errors}, refused.status, refused.headers)
                 await answer(scope, receive, send)

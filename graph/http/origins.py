@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 
 RawHeader = tuple[bytes, bytes]
 # https://owasp.org/www-project-secure-headers/ has the list and the values.
@@ -79,7 +79,7 @@ class Origins:
         self._origins = origins
 
     def check_host(self, headers: Mapping[str, str]) -> None:
-        """Raise Refused for a wrong Host.
+        """Raise RequestError for a wrong Host.
 
         That is how a page reaches a server of its reader's own machine: by pointing its own name
         there.
@@ -88,23 +88,23 @@ class Origins:
             return
         name = _name(headers.get("host", ""))
         if name not in self._hosts and not name.endswith(self._domains):
-            raise Refused("WRONG_HOST", "This server is not known by that name.", 421)
+            raise RequestError("WRONG_HOST", "This server is not known by that name.", 421)
 
     def check(self, headers: Mapping[str, str]) -> None:
-        """Raise Refused for a wrong Host, and for what another site's page has sent."""
+        """Raise RequestError for a wrong Host, and for what another site's page has sent."""
         self.check_host(headers)
         origin, host = headers.get("origin"), headers.get("host", "")
         if origin is not None and origin not in self._origins and not _same(origin, host):
             message = (
                 "Pages of this origin are not allowed. ROSTER_CORS_ORIGINS lists those that are."
             )
-            raise Refused("CROSS_ORIGIN", message, 403)
+            raise RequestError("CROSS_ORIGIN", message, 403)
         # A browser says so itself where a page elsewhere has made it ask without a preflight.
         elsewhere = headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}
         if elsewhere and origin is None and not any(headers.get(name) for name in _PREFLIGHT):
             names = " or ".join(_PREFLIGHT)
             message = f"A request from another site needs the header {names}."
-            raise Refused("CSRF_PREVENTION", message, 403)
+            raise RequestError("CSRF_PREVENTION", message, 403)
 
 
 class CrossOrigin(CORSMiddleware):
@@ -119,7 +119,7 @@ class CrossOrigin(CORSMiddleware):
             "ROSTER_CORS_ORIGINS does not list this origin, or its pages may not send a request "
             "with this method and these headers."
         )
-        refused = Refused("CROSS_ORIGIN", message, response.status_code)
+        refused = RequestError("CROSS_ORIGIN", message, response.status_code)
         return JSONResponse({"errors": refused.errors}, refused.status, kept)
 
 
@@ -134,7 +134,7 @@ class KnownHosts:
         if scope["type"] == "http" and scope["path"] not in _HEALTH:
             try:
                 self.origins.check_host(Headers(scope=scope))
-            except Refused as refused:
+            except RequestError as refused:
                 answer = JSONResponse({"errors": refused.errors}, refused.status)
                 await answer(scope, receive, send)
                 return

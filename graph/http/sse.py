@@ -14,11 +14,11 @@ from graphql import OperationType
 
 from graph.api.errors import fault
 from graph.execution.executor import Operation
-from graph.protocol.errors import Refused
-from graph.protocol.json import dump
+from graph.protocol.errors import RequestError
+from graph.protocol.json import dumps
 from graph.shutdown import Shutdown
-from graph.streaming.chunks import Results
-from graph.streaming.streams import Live
+from graph.streaming.chunks import ResultBatch
+from graph.streaming.streams import ResultStreams
 
 KEEP_ALIVE_SECONDS: Final = 12
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
@@ -27,9 +27,9 @@ _COME_BACK: Final = b"retry: 1000\n: service restart, come back with your last c
 
 
 async def events(
-    live: Live,
+    live: ResultStreams,
     operation: Operation,
-    ended: Callable[[], Awaitable[Refused]],
+    ended: Callable[[], Awaitable[RequestError]],
     counted: AbstractContextManager[None],
     shutdown: Shutdown,
 ) -> AsyncGenerator[bytes, None]:
@@ -50,14 +50,14 @@ async def events(
 
 
 async def _events(
-    live: Live,
+    live: ResultStreams,
     operation: Operation,
-    ended: Callable[[], Awaitable[Refused]],
+    ended: Callable[[], Awaitable[RequestError]],
     shutdown: Shutdown,
 ) -> AsyncGenerator[bytes, None]:
     coming = live.results(operation)
     upcoming = asyncio.ensure_future(_next(coming, shutdown))
-    watch: asyncio.Future[Refused] | None = None
+    watch: asyncio.Future[RequestError] | None = None
     if operation.type is OperationType.SUBSCRIPTION:
         watch = asyncio.ensure_future(ended())
     try:
@@ -72,7 +72,7 @@ async def _events(
                 continue
             try:
                 results = upcoming.result()
-            except Refused:
+            except RequestError:
                 if not (watch and shutdown.is_over):
                     raise
                 break  # the subscription goes on elsewhere
@@ -89,17 +89,19 @@ async def _events(
         await asyncio.shield(ending)
 
 
-async def _next(coming: AsyncGenerator[Results, None], shutdown: Shutdown) -> Results | None:
+async def _next(
+    coming: AsyncGenerator[ResultBatch, None], shutdown: Shutdown
+) -> ResultBatch | None:
     with shutdown.interruptible():
         return await anext(coming, None)
 
 
-def refusal(refused: Refused) -> bytes:
+def refusal(refused: RequestError) -> bytes:
     """Give the whole stream of an operation that has no result but errors."""
-    return _event(dump({"errors": refused.errors})) + _COMPLETE
+    return _event(dumps({"errors": refused.errors})) + _COMPLETE
 
 
-async def _end(tasks: list[asyncio.Future[Any]], coming: AsyncGenerator[Results, None]) -> None:
+async def _end(tasks: list[asyncio.Future[Any]], coming: AsyncGenerator[ResultBatch, None]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

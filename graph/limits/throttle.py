@@ -9,7 +9,7 @@ from typing import Final
 from limits import parse
 
 from graph.limits.sliding_window import SlidingWindow
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 
 # Credentials not seen before that are checked in a second for a network with too many invalid ones:
 # 50 cost at most 1 % of a process's time, or 50 look-ups by index.
@@ -47,7 +47,7 @@ class Throttle:
         return self._extra_checks.hit(network).admitted
 
     def admit(self, caller: str) -> dict[str, str]:
-        """Count one request of a caller; raise Refused where that is one too many.
+        """Count one request of a caller; raise RequestError where that is one too many.
 
         Gives what is left, as headers tell it:
         https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
@@ -59,14 +59,14 @@ class Throttle:
         headers = {"ratelimit-policy": self._policy, "ratelimit": f'"caller";r={left};t={wait}'}
         if not admitted:
             retry = headers | {"retry-after": str(wait)}
-            raise Refused("RATE_LIMITED", "Too many requests: wait a moment.", 429, retry)
+            raise RequestError("RATE_LIMITED", "Too many requests: wait a moment.", 429, retry)
         return headers
 
     @contextmanager
     def connected(self, caller: str) -> Iterator[None]:
-        """Count a socket or a stream for as long as it is open; raise Refused for one too many."""
+        """Count an open socket or stream. Raises RequestError if there are too many."""
         if self._open[caller] >= self._connections:
-            raise Refused("TOO_MANY_CONNECTIONS", "Too many sockets are open", 429)
+            raise RequestError("TOO_MANY_CONNECTIONS", "Too many sockets are open", 429)
         self._open[caller] += 1
         try:
             yield
@@ -93,10 +93,10 @@ class Throttle:
                 del self._waiting[address]
 
     def begin(self) -> None:
-        """Count an operation until its `end`; raise Refused where there are too many."""
+        """Count an operation until its `end`; raise RequestError where there are too many."""
         if self._running >= self._operations:
             message = "The server is busy: try again in a moment."
-            raise Refused("OVERLOADED", message, 503, {"retry-after": "1"})
+            raise RequestError("OVERLOADED", message, 503, {"retry-after": "1"})
         self._running += 1
 
     def end(self) -> None:

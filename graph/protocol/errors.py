@@ -1,10 +1,17 @@
-"""Errors that end a request before anything of it is executed."""
+"""Errors that end a request before anything of it is executed.
+
+RequestError                    answered with its status, code and headers
+InvalidRequest              not a well-formed GraphQL request
+OperationRejected           invalid document or variables (graph.execution.executor)
+OperationEndedError         interrupted, or out of time (graph.execution.executor)
+Fault                       failed on our side (graph.api.errors)
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 
-class Refused(Exception):
+class RequestError(Exception):
     """The request is answered with an error before anything of it is executed."""
 
     def __init__(
@@ -26,7 +33,7 @@ class Refused(Exception):
         return [{"message": self.message, "extensions": {"code": self.code}}]
 
 
-class BadRequest(Refused):
+class InvalidRequest(RequestError):
     """Not a well-formed GraphQL request; the message says so to people."""
 
     def __init__(self, message: str, code: str = "BAD_REQUEST") -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from db.time_slices import pause_if_due
-from graph.protocol.errors import BadRequest
+from graph.protocol.errors import InvalidRequest
 
 _PART: Final = 64 * 1024  # bytes, about
 _STEP: Final = 200  # values that are written before it is seen whether a pause is due
@@ -31,7 +31,7 @@ def read_json(text: bytes) -> Any:
         if _TOO_BIG in text.translate(_DIGITS):
             value = _read_json(text)
     if text.count(b"[") + text.count(b"{") > JSON_DEPTH and _deeper(value, JSON_DEPTH):
-        raise BadRequest(f"JSON can be nested {JSON_DEPTH} deep here.", "JSON_TOO_DEEP")
+        raise InvalidRequest(f"JSON can be nested {JSON_DEPTH} deep here.", "JSON_TOO_DEEP")
     return value
 
 
@@ -39,7 +39,7 @@ def _read_json(text: bytes) -> Any:
     try:
         return json.loads(text.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError):  # too many digits, too
-        raise BadRequest("The request is not JSON that can be read.") from None
+        raise InvalidRequest("The request is not JSON that can be read.") from None
 
 
 def _deeper(value: object, depth: int) -> bool:
@@ -68,7 +68,7 @@ def format_datetime(value: datetime) -> str:
     )[1:-1].decode()
 
 
-def dump(value: object) -> bytes:
+def dumps(value: object) -> bytes:
     """Write JSON in UTF-8; half a surrogate pair, which has none, as an escape.
 
     A value in `bytes` is JSON already.
@@ -79,7 +79,7 @@ def dump(value: object) -> bytes:
         return json.dumps(value, default=_plain).encode()
 
 
-async def dump_in_parts(value: object) -> list[bytes]:
+async def dumps_in_parts(value: object) -> list[bytes]:
     """Write JSON in parts of at most some size, except for a `bytes` value that is larger."""
     parts: list[bytes] = []
     part = bytearray()
@@ -101,7 +101,7 @@ def _pieces(value: object) -> Iterator[bytes]:
         case dict():
             separator = b"{"
             for name, member in value.items():
-                yield b"%b%b:" % (separator, dump(name))
+                yield b"%b%b:" % (separator, dumps(name))
                 yield from _pieces(member)
                 separator = b","
             yield b"}" if value else b"{}"
@@ -113,7 +113,7 @@ def _pieces(value: object) -> Iterator[bytes]:
                 separator = b","
             yield b"]" if value else b"[]"
         case _:
-            yield dump(value)
+            yield dumps(value)
 
 
 def _as_it_is(value: object) -> orjson.Fragment:

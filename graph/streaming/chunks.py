@@ -9,7 +9,7 @@ from websockets.frames import Frame, Opcode
 _AT_ONCE: Final = 64 * 1024  # bytes, about, before it is seen whether a consumer takes them
 
 
-class Results:
+class ResultBatch:
     """Some results as JSON: what a consumer is sent at once.
 
     Those of events have their `ids`, in order, and their cursors where a stream names them.
@@ -23,12 +23,12 @@ class Results:
         self.cursors = cursors
         self._parts: dict[tuple[int, bytes], list[bytes]] = {}
 
-    def after(self, id_: int) -> "Results":
+    def after(self, id_: int) -> "ResultBatch":
         """Give those of the events behind one."""
         if self.ids[0] > id_:
             return self
         first = bisect_right(self.ids, id_)
-        return Results(self.texts[first:], self.ids[first:], self.cursors[first:])
+        return ResultBatch(self.texts[first:], self.ids[first:], self.cursors[first:])
 
     def frames(self, before: bytes, after: bytes) -> bytes:
         """Give a WebSocket frame for each, within an envelope of the subscriber's own.
@@ -50,11 +50,11 @@ class Results:
 
 def portions(
     texts: Sequence[bytes], ids: Sequence[int], cursors: Sequence[str] = ()
-) -> Iterator[Results]:
+) -> Iterator[ResultBatch]:
     """Part what may be long into what may be sent at once."""
     first = size = 0
     for end, text in enumerate(texts, 1):
         size += len(text)
         if size >= _AT_ONCE or end == len(texts):
-            yield Results(texts[first:end], ids[first:end], cursors[first:end])
+            yield ResultBatch(texts[first:end], ids[first:end], cursors[first:end])
             first, size = end, 0

@@ -14,25 +14,25 @@ from feed.anchors import InvalidAnchor
 from feed.reader import Event
 from feed.subscription import Place
 from graph.api.errors import SignedOut
-from graph.api.subscriptions import Following
-from graph.streaming.chunks import Results
+from graph.api.subscriptions import EventSubscription
+from graph.streaming.chunks import ResultBatch
 
 log = structlog.get_logger("roster")
 
-Make = Callable[[Place, Sequence[Event]], Awaitable[Sequence[Results]]]
-Write = Callable[[Results], bool]  # tells whether they were taken
+Make = Callable[[Place, Sequence[Event]], Awaitable[Sequence[ResultBatch]]]
+Write = Callable[[ResultBatch], bool]  # tells whether they were taken
 
 _SLICE: Final = 16  # sockets that are written to before others have a turn
 
 
-class Groups:
+class FanOut:
     """All groups of this process, each by what its members ask."""
 
     def __init__(self) -> None:
-        self._groups: dict[bytes, _Group] = {}
+        self._groups: dict[bytes, _Topic] = {}
 
     async def accompany(
-        self, asked: bytes, make: Make, write: Write, following: Following, place: Place
+        self, asked: bytes, make: Make, write: Write, following: EventSubscription, place: Place
     ) -> None:
         """Have what comes given to a subscriber, until it is not taken or the feed is over.
 
@@ -43,10 +43,10 @@ class Groups:
             return
         group = self._groups.get(asked)
         if group is None or group.task.done():
-            group = self._groups[asked] = _Group(place.another(), make)
+            group = self._groups[asked] = _Topic(place.another(), make)
         if place.position < group.place.position:
             return
-        member = _Member(following, write, place)
+        member = _Subscriber(following, write, place)
         group.members[member] = None
         try:
             why = await member.leaving
@@ -59,16 +59,16 @@ class Groups:
             raise why
 
 
-class _Member:
+class _Subscriber:
     """Who has been given all that matches, up to their place."""
 
-    def __init__(self, following: Following, write: Write, place: Place) -> None:
+    def __init__(self, following: EventSubscription, write: Write, place: Place) -> None:
         self.following = following
         self.place = place
         self.leaving: asyncio.Future[SignedOut | None] = asyncio.get_running_loop().create_future()
         self._write = write
 
-    def write(self, portions: Sequence[Results]) -> bool:
+    def write(self, portions: Sequence[ResultBatch]) -> bool:
         """Give what is behind their place; tell whether all of it was taken."""
         for results in portions:
             rest = results.after(self.place.position)
@@ -78,10 +78,10 @@ class _Member:
         return True
 
 
-class _Group:
+class _Topic:
     def __init__(self, place: Place, make: Make) -> None:
         self.place = place
-        self.members: dict[_Member, None] = {}  # in the order in which they came
+        self.members: dict[_Subscriber, None] = {}  # in the order in which they came
         self.task = asyncio.create_task(self._run())
         self._given = place.position  # up to where every member has been given all
         self._make = make
@@ -102,7 +102,7 @@ class _Group:
             for member in list(self.members):
                 self._leave(member)
 
-    async def _give(self, members: Sequence[_Member], events: Sequence[Event]) -> None:
+    async def _give(self, members: Sequence[_Subscriber], events: Sequence[Event]) -> None:
         portions = await self._make(self.place, events)
         if self.place.is_outdated:  # a user was erased meanwhile, and these may be their values
             self.place.rewind(self._given)
@@ -121,7 +121,7 @@ class _Group:
             elif not member.write(portions):
                 self._leave(member)
 
-    def _leave(self, member: _Member, why: SignedOut | None = None) -> None:
+    def _leave(self, member: _Subscriber, why: SignedOut | None = None) -> None:
         del self.members[member]
         member.place.position = max(member.place.position, self._given)
         if not member.leaving.done():  # cancelled, and not heard of it yet

@@ -12,13 +12,13 @@ from graphql import ExecutionResult, OperationType, create_source_event_stream, 
 
 from feed.reader import Event
 from feed.subscription import Place
-from graph.api.subscriptions import Following
+from graph.api.subscriptions import EventSubscription
 from graph.api.types.user_event import UserEvent, encode_cursor
 from graph.execution.executor import Execution, Operation, formatted, rejected
-from graph.protocol.errors import Refused
-from graph.protocol.json import dump
-from graph.streaming.chunks import Results, portions
-from graph.streaming.fanout import Groups, Write
+from graph.protocol.errors import RequestError
+from graph.protocol.json import dumps
+from graph.streaming.chunks import ResultBatch, portions
+from graph.streaming.fanout import FanOut, Write
 
 # How much is kept for the other subscribers who ask the same, and for how many seconds: a result
 # has users "as they are now", so that it must not be much older than its delivery.
@@ -31,28 +31,28 @@ _SLICE: Final = 32  # events that are executed before others have a turn
 class _Shared(NamedTuple):
     """Results that are being made for every subscriber who asks the same."""
 
-    results: "asyncio.Task[list[Results]]"
+    results: "asyncio.Task[list[ResultBatch]]"
     since: float
 
 
-class Live:
+class ResultStreams:
     """Gives results as they come; of subscribers that ask the same, one executes for all."""
 
     def __init__(self, execution: Execution, clock: Callable[[], float] = time.monotonic) -> None:
         self._execution = execution
         self._clock = clock
-        self._groups = Groups()
+        self._groups = FanOut()
 
     async def results(
         self, operation: Operation, write: Write | None = None
-    ) -> AsyncGenerator[Results, None]:
-        """Give the results, those of one moment together; raise Refused where there are none.
+    ) -> AsyncGenerator[ResultBatch, None]:
+        """Give the results, those of one moment together; raise RequestError where there are none.
 
         Who can `write` without waiting is written to for as long as what is written is taken, and
         given here only what was not.
         """
         if operation.type is not OperationType.SUBSCRIPTION:
-            yield Results([_one_message(await self._execution.run(operation))])
+            yield ResultBatch([_one_message(await self._execution.run(operation))])
             return
         following = await self._following(operation)
         asked = _key(operation)
@@ -69,22 +69,22 @@ class Live:
                             break
                         yield results
                         sent = results.ids[-1]
-        except Refused:
+        except RequestError:
             raise
         except Exception as error:
             raise rejected(operation.context, located_error(error, path=[])) from error
 
-    async def _following(self, operation: Operation) -> Following:
+    async def _following(self, operation: Operation) -> EventSubscription:
         found: Any = create_source_event_stream(self._execution.executor(operation))
         source = await found if isawaitable(found) else found
         if isinstance(source, ExecutionResult):
             raise rejected(operation.context, *(source.errors or ()))
-        assert isinstance(source, Following)  # as every field of Subscription gives it
+        assert isinstance(source, EventSubscription)  # as every field of Subscription gives it
         return source
 
     async def _results_of(
         self, asked: bytes, operation: Operation, place: Place, events: Sequence[Event]
-    ) -> list[Results]:
+    ) -> list[ResultBatch]:
         """Execute for these events, once for all callers with the same rights who ask the same.
 
         A replay is executed for its subscriber alone: another's result may have values that were
@@ -106,7 +106,7 @@ class Live:
             else await asyncio.shield(shared.results)
         )
 
-    async def _make(self, operation: Operation, events: Sequence[Event]) -> list[Results]:
+    async def _make(self, operation: Operation, events: Sequence[Event]) -> list[ResultBatch]:
         texts = []
         for n, event in enumerate(events, 1):
             result = await self._execution.execute(operation, UserEvent.of(event))
@@ -122,7 +122,7 @@ def _one_message(parts: Sequence[bytes]) -> bytes:
         return parts[0]
     if sum(map(len, parts)) > MAX_MESSAGE:
         message = f"The answer has more than {MAX_MESSAGE} bytes, as much as a message can have. "
-        raise Refused("TOO_EXPENSIVE", message + "Ask for less, or by POST.")
+        raise RequestError("TOO_EXPENSIVE", message + "Ask for less, or by POST.")
     return b"".join(parts)
 
 
@@ -134,4 +134,4 @@ def _key(operation: Operation) -> bytes:
     caller, request = operation.context.caller, operation.request
     who = [caller.actor.kind, caller.actor.id, sorted(caller.scopes), caller.user_id]
     asked = [request.query, request.document_id, request.variables, request.operation_name]
-    return dump([*who, *asked])
+    return dumps([*who, *asked])

@@ -23,12 +23,12 @@ from graph.execution.executor import Execution
 from graph.http.origins import Origins
 from graph.limits.client_network import client_network
 from graph.limits.throttle import Throttle
-from graph.protocol.errors import BadRequest, Refused
-from graph.protocol.json import dump, read_json
+from graph.protocol.errors import InvalidRequest, RequestError
+from graph.protocol.json import dumps, read_json
 from graph.protocol.request import Request
 from graph.shutdown import Shutdown, shutting_down
-from graph.streaming.chunks import Results
-from graph.streaming.streams import Live
+from graph.streaming.chunks import ResultBatch
+from graph.streaming.streams import ResultStreams
 from graph.uvicorn_adapter.websocket import (
     FAREWELL_SECONDS,
     FRAMES,
@@ -79,7 +79,7 @@ class _Gone(Exception):
     """The other side has closed the socket."""
 
 
-class Sockets:
+class WebSocketEndpoint:
     """All sockets of this process, as an ASGI application."""
 
     def __init__(
@@ -88,7 +88,7 @@ class Sockets:
         origins: Origins,
         throttle: Throttle,
         execution: Execution,
-        live: Live,
+        live: ResultStreams,
         limits: Limits,
         shutdown: Shutdown,
     ) -> None:
@@ -104,7 +104,7 @@ class Sockets:
         websocket = WebSocket(scope, receive, send)
         try:
             self._origins.check(websocket.headers)
-        except Refused:
+        except RequestError:
             await websocket.close()  # which is HTTP's 403, before the handshake
             return
         if PROTOCOL not in websocket.scope["subprotocols"]:
@@ -113,11 +113,13 @@ class Sockets:
             return
         await websocket.accept(PROTOCOL)
         with ExitStack() as counted:
-            await _Socket(self, websocket, counted).serve()
+            await _Connection(self, websocket, counted).serve()
 
 
-class _Socket:
-    def __init__(self, sockets: Sockets, websocket: WebSocket, counted: ExitStack) -> None:
+class _Connection:
+    def __init__(
+        self, sockets: WebSocketEndpoint, websocket: WebSocket, counted: ExitStack
+    ) -> None:
         self.sockets = sockets
         self.live = sockets.live
         self.limits = sockets.limits
@@ -211,7 +213,7 @@ class _Socket:
                 await self._init(message.get("payload"))
             case {"type": "ping"}:
                 payload = {"payload": message["payload"]} if "payload" in message else {}
-                await self._send(dump({"type": "pong"} | payload))
+                await self._send(dumps({"type": "pong"} | payload))
             case {"type": "pong"}:
                 pass
             case {"type": "subscribe", "id": str(id_), "payload": payload} if id_:
@@ -233,7 +235,7 @@ class _Socket:
             token = token_of(self.websocket.headers, payload)
             with self._checking(token):
                 context = await self.sockets.gate.context(self.websocket.scope, token)
-        except Refused as refused:
+        except RequestError as refused:
             raise _Closed(_code_of(refused), refused.message) from None
         self.counted.enter_context(self.sockets.throttle.connected(context.throttled_as))
         self.context = context
@@ -253,7 +255,7 @@ class _Socket:
         for id_, task in list(self.operations.items()):
             task.cancel()
             with suppress(_Closed, _Gone):
-                await self._send(dump({"id": id_, "type": "error", "payload": refused.errors}))
+                await self._send(dumps({"id": id_, "type": "error", "payload": refused.errors}))
         self.close(Close.UNAUTHORIZED, "Unauthorized: come back with a new token")
 
     async def _subscribe(self, id_: str, payload: object) -> None:
@@ -263,22 +265,22 @@ class _Socket:
             raise _Closed(Close.ID_IN_USE, f"Subscriber for {id_[:60]} already exists")
         try:
             request = Request.of(payload)
-        except BadRequest as error:
+        except InvalidRequest as error:
             raise _Closed(Close.BAD_REQUEST, error.message) from None
         if self.sockets.shutdown.has_begun:
             errors = shutting_down().errors
-            await self._send(dump({"id": id_, "type": "error", "payload": errors}))
+            await self._send(dumps({"id": id_, "type": "error", "payload": errors}))
             return
         if len(self.operations) >= self.limits.operations:
             message = f"A socket can have {self.limits.operations} operations at once."
-            told = Refused("TOO_MANY_OPERATIONS", message).errors
-            await self._send(dump({"id": id_, "type": "error", "payload": told}))
+            told = RequestError("TOO_MANY_OPERATIONS", message).errors
+            await self._send(dumps({"id": id_, "type": "error", "payload": told}))
             return
         self.operations[id_] = asyncio.create_task(self._run(id_, request, self.context))
 
     async def _run(self, id_: str, request: Request, known: Context) -> None:
         """Send the results of one operation; however it ends, the socket goes on."""
-        quoted = dump(id_)
+        quoted = dumps(id_)
         before = b'{"id":%b,"type":"next","payload":' % quoted
         last = b'{"id":%b,"type":"complete"}' % quoted
         try:
@@ -289,7 +291,7 @@ class _Socket:
             return
         except Exception as error:  # noqa: BLE001 - each operation ends with a message
             errors = fault(error, known.request_id).errors
-            last = dump({"id": id_, "type": "error", "payload": errors})
+            last = dumps({"id": id_, "type": "error", "payload": errors})
         # The id is free before the client can hear of it.
         if self.operations.get(id_) is asyncio.current_task():
             del self.operations[id_]
@@ -315,7 +317,7 @@ class _Socket:
                 raise
         return not (subscribes and context.feed.stopping)
 
-    async def _send_results(self, before: bytes, results: Results) -> None:
+    async def _send_results(self, before: bytes, results: ResultBatch) -> None:
         if self.protocol is None:
             for text in results.texts:
                 await self._send(before + text + b"}")
@@ -328,7 +330,7 @@ class _Socket:
             raise _Gone from None
 
     def _write(
-        self, id_: str, task: asyncio.Task[None] | None, before: bytes, results: Results
+        self, id_: str, task: asyncio.Task[None] | None, before: bytes, results: ResultBatch
     ) -> bool:
         """Write to who is not behind, on behalf of an operation that still runs; tell whether."""
         if self.protocol is None or self.operations.get(id_) is not task:
@@ -353,7 +355,7 @@ class _Socket:
             raise _Gone from None
 
 
-def _code_of(refused: Refused) -> Close:
+def _code_of(refused: RequestError) -> Close:
     if refused.status == UNAUTHORIZED:
         return Close.FORBIDDEN
     is_fault = refused.status == HTTPStatus.INTERNAL_SERVER_ERROR
@@ -363,7 +365,7 @@ def _code_of(refused: Refused) -> Close:
 def _message(text: str | None) -> dict[str, Any]:
     try:
         message = None if text is None else read_json(text.encode("utf-8", "surrogatepass"))
-    except BadRequest:
+    except InvalidRequest:
         message = None
     if not isinstance(message, dict):
         raise _Closed(Close.BAD_REQUEST, "A message is a JSON object, as text")

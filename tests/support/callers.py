@@ -21,11 +21,11 @@ from graph.documents.limits import Limits
 from graph.documents.persisted import TrustedDocuments, TrustedMode
 from graph.execution.executor import Execution, Seconds
 from graph.limits.throttle import Throttle
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from graph.protocol.request import Request
 from graph.shutdown import Shutdown
-from graph.streaming.chunks import Results
-from graph.streaming.streams import Live
+from graph.streaming.chunks import ResultBatch
+from graph.streaming.streams import ResultStreams
 from users.policy import Caller, Scope
 from users.recorder import Actor
 
@@ -55,7 +55,7 @@ class Asking:
 
     database: Database
     feed: Feed
-    live: Live  # one for all, as in a server, so that what it shares is tried too
+    live: ResultStreams  # one for all, as in a server, so that what it shares is tried too
 
     def context(self, caller: Caller) -> Context:
         return Context(self.database, self.feed, caller, "test")
@@ -66,14 +66,14 @@ class Asking:
         try:
             operation = await EXECUTION.prepare(Request(query, variables), context)
             answer: dict[str, Any] = json.loads(b"".join(await EXECUTION.run(operation)))
-        except Refused as refused:
+        except RequestError as refused:
             answer = {"data": None, "errors": refused.errors}
         errors = [(e["extensions"]["code"], e.get("path")) for e in answer.get("errors", ())]
         return {"data": answer["data"]} | ({"errors": errors} if errors else {})
 
     async def follow(
         self, caller: Caller, query: str, **variables: Any
-    ) -> AsyncGenerator[Results, None]:
+    ) -> AsyncGenerator[ResultBatch, None]:
         operation = await EXECUTION.prepare(Request(query, variables), self.context(caller))
         async with aclosing(self.live.results(operation)) as results:
             async for some in results:
@@ -105,7 +105,7 @@ class Asking:
 async def asking(database: Database) -> AsyncIterator[Asking]:
     feed = Feed(database)
     try:
-        yield Asking(database, feed, Live(EXECUTION))
+        yield Asking(database, feed, ResultStreams(EXECUTION))
     finally:
         await feed.close()
 

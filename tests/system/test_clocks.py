@@ -13,7 +13,7 @@ import pytest
 from db.models import ActorKind
 from graph.auth.guard import Gate
 from graph.limits.throttle import Throttle
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from tests.support.moved_clock import MovedClock
 from tests.support.process import serving_process, visiting
 from tests.support.sockets import event, socket, stream, subscribe
@@ -36,7 +36,7 @@ class WallClock:
 
 async def end_of(
     token_lives: timedelta, watch: float, change: Callable[[WallClock], None]
-) -> tuple[Refused, int]:
+) -> tuple[RequestError, int]:
     """Return what ends a stream whose clock is changed, and how often its token was checked."""
     clock, checked = WallClock(), 0
 

@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from graph.shutdown import MAY_BE_DONE, SEND_AGAIN, Shutdown
 from tests.conftest import opened
 from tests.support.client import count
@@ -365,7 +365,7 @@ async def test_an_interrupted_request_says_whether_it_may_have_been_executed() -
                         await asyncio.Event().wait()
                     except asyncio.CancelledError:
                         shutdown.raise_if_interrupted(MAY_BE_DONE)
-            except Refused as refused:
+            except RequestError as refused:
                 await asyncio.sleep(0)  # which is not interrupted
                 return refused.message
         return "not interrupted"
@@ -392,7 +392,7 @@ async def test_a_request_that_does_not_end_when_interrupted_is_interrupted_again
     task = asyncio.create_task(work())
     await began.wait()
     shutdown.begin()
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestError) as caught:
         await task
     assert (caught.value.status, caught.value.code, times) == (503, "SHUTTING_DOWN", [1])
     assert task.cancelling() == 0
@@ -419,7 +419,7 @@ async def test_no_block_is_entered_after_the_grace_period() -> None:
     with shutdown.announced_to(lambda: begun.append(1)):
         assert begun == [1]
     await until(lambda: shutdown.is_over)
-    with pytest.raises(Refused), shutdown.interruptible():
+    with pytest.raises(RequestError), shutdown.interruptible():
         begun.append(2)
     assert begun == [1]
     await shutdown.finish()  # and the application can be started again

@@ -10,7 +10,7 @@ from db.filters import EventFilter
 from db.pagination import Window
 from db.statements import EVENT_COLUMNS, EVENTS_BY_ID, EVENTS_FROM, events_listing, histories
 from graph.api import cursors
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from tests.feed.test_feed import creation, write
 from tests.feed.test_lost_events import renew_epoch
 from tests.graph.streaming.test_fanout import ADMIN, Subscriber, grouped, groups, happen, subscribed
@@ -55,7 +55,7 @@ async def assert_rejected(client: Client, directory: Asking, text: str) -> None:
 
 
 async def assert_follower_rejected(directory: Asking, text: str) -> None:
-    with pytest.raises(Refused) as rejected:
+    with pytest.raises(RequestError) as rejected:
         async with aclosing(directory.follow(ADMIN, FOLLOW, after=text)) as coming:
             await anext(coming)
     assert told({"errors": rejected.value.errors}) == refusal("userEvents")
@@ -167,7 +167,7 @@ async def test_a_cursor_is_not_looked_at_for_callers_without_the_right(directory
                 "data": {"userEvents": None},
                 "errors": [("FORBIDDEN", ["userEvents"])],
             }
-            with pytest.raises(Refused) as rejected:
+            with pytest.raises(RequestError) as rejected:
                 await anext(directory.follow(caller, FOLLOW, after=text))
             assert [e["extensions"]["code"] for e in rejected.value.errors] == ["FORBIDDEN"]
 

@@ -15,7 +15,7 @@ from db.models import UserEvent as Event
 from graph.api import global_ids
 from graph.api.schema import schema
 from graph.api.types.user_event import UserEvent
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from tests.support.callers import SETS, Asking, id_of, linked, service
 from tests.support.cursors import cursor_at
 from users.policy import EVERY_SCOPE, Caller, Scope
@@ -169,7 +169,7 @@ async def read(directory: Asking, name: str, query: str, caller: Caller, key: in
         try:
             async with aclosing(results):
                 first = orjson.loads((await anext(results)).texts[0])
-        except Refused as rejected:
+        except RequestError as rejected:
             return rejected.errors[0]["extensions"]["code"]
         return first["data"]["it"]
     answer = await directory.send(caller, query, **variables_of(query, key))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from graph.http.arriving import Arriving
-from graph.protocol.errors import BadRequest
+from graph.protocol.errors import InvalidRequest
 from graph.protocol.json import read_json
 
 _NUMBERS = st.integers(-(10**40), 10**40) | st.floats(allow_nan=False) | st.integers(-9, 9)
@@ -51,7 +51,7 @@ def test_json_is_what_it_is_to_python(text: bytes) -> None:
     expected = _plainly(text)
     try:
         found: object = [read_json(text)]
-    except BadRequest:
+    except InvalidRequest:
         found = None
     assert repr(found) == repr(expected)  # so that 1 is not 1.0, nor 0.0 -0.0
 
@@ -62,7 +62,7 @@ def test_json_can_be_nested_so_deep(depth: int, deep: bool) -> None:  # noqa: FB
     if not deep:
         assert read_json(text)
         return
-    with pytest.raises(BadRequest) as refused:
+    with pytest.raises(InvalidRequest) as refused:
         read_json(text)
     # Of what is deeper than any reader goes, nobody knows how deep it is.
     assert refused.value.code == ("JSON_TOO_DEEP" if depth <= 1_000 else "BAD_REQUEST")

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from sqlalchemy import event
 
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from tests.support.callers import Asking, id_of, linked, service
 from tests.support.client import Client
 from tests.support.cursors import cursor_at
@@ -288,7 +288,7 @@ async def test_a_feed_ends_with_the_rights_of_who_follows(
     assert await first(directory, caller) == {"viewerCan": ["VIEW_HISTORY"]}
     if end == "time":
         caller = replace(caller, expires_at=expires)
-        with pytest.raises(Refused) as rejected:
+        with pytest.raises(RequestError) as rejected:
             await first(directory, caller)
     else:
         results = directory.follow(caller, FOLLOW, after=await cursor_at(directory.database, 1))
@@ -296,7 +296,7 @@ async def test_a_feed_ends_with_the_rights_of_who_follows(
             await anext(results)
             await client.do(end, id_of(ME))
             directory.feed.wake()
-            with pytest.raises(Refused) as rejected:
+            with pytest.raises(RequestError) as rejected:
                 async for _ in results:
                     pass
     assert [error["extensions"] for error in rejected.value.errors] == [{"code": "UNAUTHENTICATED"}]

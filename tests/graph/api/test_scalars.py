@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from graph.api.scalars import SCALARS, WRITERS, BigInt
-from graph.protocol.json import dump
+from graph.protocol.json import dumps
 from tests.support.client import Client
 
 MOMENT = SCALARS[datetime]
@@ -36,8 +36,8 @@ def test_a_moment_is_written_in_utc_and_read_back(moment: datetime, text: str) -
     except TypeError:
         assert moment.tzinfo is not UTC  # the careful way writes it
     else:
-        assert orjson.loads(dump({"at": left})) == {"at": text}
-        assert json.loads(dump(written | {"at": left})) == written
+        assert orjson.loads(dumps({"at": left})) == {"at": text}
+        assert json.loads(dumps(written | {"at": left})) == written
 
 
 @pytest.mark.parametrize(

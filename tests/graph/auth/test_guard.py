@@ -16,7 +16,7 @@ from graph.auth.guard import Gate
 from graph.auth.tokens import InvalidToken, Tokens
 from graph.limits.sliding_window import SlidingWindow
 from graph.limits.throttle import EXTRA_CHECKS, Throttle
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from tests.db.test_models import add, user
 from tests.graph.auth.test_authenticator import Clock, bearer, new_key, revoke, set_user
 from tests.support.signing import OTHER_RSA, issuer, token
@@ -54,7 +54,7 @@ class Door:
         }
         try:
             await self._gate.context(scope, authorization)
-        except Refused as refused:
+        except RequestError as refused:
             return refused.status
         return 200
 

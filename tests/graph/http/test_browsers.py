@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from graph.http.origins import SECURITY_HEADERS, Origins
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from graph.settings import Mode, Settings
 from tests.support.client import Client, count, serving
 from tests.support.process import serving_process
@@ -102,7 +102,7 @@ def test_without_names_any_is_right_but_no_page_is_without_a_host() -> None:
     origins = Origins(None, frozenset({APP}))
     for given in ({"host": "any"}, {}, {"host": "x", "origin": "https://X"}, {"origin": APP}):
         origins.check(Headers(given))
-    with pytest.raises(Refused):
+    with pytest.raises(RequestError):
         origins.check(Headers({"origin": "null"}))
 
 
@@ -127,7 +127,7 @@ def test_a_port_that_the_scheme_implies_makes_no_difference(
     if same:
         origins.check(Headers({"origin": origin, "host": host}))
         return
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestError) as caught:
         origins.check(Headers({"origin": origin, "host": host}))
     assert caught.value.code == "CROSS_ORIGIN"
 

@@ -16,10 +16,10 @@ from graph.auth.guard import Gate
 from graph.execution.executor import _Turns
 from graph.http.origins import Origins
 from graph.limits.throttle import Throttle
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from graph.settings import Settings
 from graph.shutdown import Shutdown
-from graph.websocket.endpoint import PROTOCOL, Limits, Sockets
+from graph.websocket.endpoint import PROTOCOL, Limits, WebSocketEndpoint
 from tests.support.client import Client, count, serving
 from tests.support.process import serving_process
 from tests.support.sockets import hear, socket, stream, subscribe
@@ -72,7 +72,7 @@ async def test_callers_are_counted_each_by_themselves() -> None:
     throttle = Throttle("1/hour", 1, 1)
     throttle.admit("ada")
     throttle.admit("bob")
-    with pytest.raises(Refused):
+    with pytest.raises(RequestError):
         throttle.admit("ada")
 
 
@@ -212,13 +212,15 @@ async def test_those_whose_token_is_looked_at_are_bounded_and_stay(
     async def context(*_: object) -> Any:
         looked_at.release()
         await known.wait()
-        raise Refused("UNAUTHENTICATED", "Not you", 401)
+        raise RequestError("UNAUTHENTICATED", "Not you", 401)
 
     gate = Gate(Throttle(None, 1, 2), open=False, watch_seconds=1)
     monkeypatch.setattr(Gate, "context", context)
     none: Any = None
     origins = Origins(None, frozenset())
-    sockets = Sockets(gate, origins, gate.throttle, none, none, Limits(60, 60, 1), Shutdown(60))
+    sockets = WebSocketEndpoint(
+        gate, origins, gate.throttle, none, none, Limits(60, 60, 1), Shutdown(60)
+    )
     init = {"type": "websocket.receive", "text": '{"type":"connection_init"}'}
 
     async def connect(*says: Any) -> Any:
@@ -264,7 +266,7 @@ async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
 
     gate = Gate(Throttle(None, 1, 1), open=False, watch_seconds=1)
     none: Any = None
-    sockets = Sockets(
+    sockets = WebSocketEndpoint(
         gate,
         Origins(None, frozenset()),
         gate.throttle,
@@ -278,7 +280,7 @@ async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
     async def context(_gate: Gate, _scope: object, token: str) -> Any:
         assert token == "known"  # noqa: S105 - of this test
         admitted.set()
-        raise Refused("UNAUTHENTICATED", "Not you", 401)
+        raise RequestError("UNAUTHENTICATED", "Not you", 401)
 
     monkeypatch.setattr(Gate, "context", context)
     app = SimpleNamespace(state=SimpleNamespace(callers=Known()))

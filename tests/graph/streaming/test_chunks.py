@@ -11,7 +11,7 @@ from websockets.frames import Frame, Opcode
 
 from graph.app import create_app
 from graph.settings import Settings
-from graph.streaming.chunks import Results, portions
+from graph.streaming.chunks import ResultBatch, portions
 from tests.support.sockets import PROTOCOL
 
 # A frame has one, three or nine bytes before its text, by its length.
@@ -24,7 +24,7 @@ texts = st.lists(
 
 @given(texts, st.lists(st.binary(max_size=12), min_size=1, max_size=4))
 def test_frames_are_those_of_the_library(texts: list[bytes], beginnings: list[bytes]) -> None:
-    results = Results(texts)
+    results = ResultBatch(texts)
     for before in beginnings:
         whole = [Frame(Opcode.TEXT, before + t + b"}").serialize(mask=False) for t in texts]
         assert results.frames(before, b"}") == b"".join(whole)

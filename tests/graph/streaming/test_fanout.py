@@ -16,9 +16,9 @@ from db.models import UserEventType
 from graph.api import subscriptions
 from graph.api.context import Context
 from graph.execution.executor import Execution, Operation
-from graph.protocol.errors import Refused
+from graph.protocol.errors import RequestError
 from graph.protocol.request import Request
-from graph.streaming.chunks import Results
+from graph.streaming.chunks import ResultBatch
 from tests.feed.test_feed import committed, creation, eventually, write
 from tests.support.callers import EXECUTION, Asking, id_of, linked, service
 from tests.support.client import Client
@@ -59,16 +59,16 @@ class Subscriber:
                 async for results in coming:
                     await self.takes.wait()
                     self.alone += self._keep(results)
-        except Refused as refused:
+        except RequestError as refused:
             self.refused = [error["extensions"]["code"] for error in refused.errors]
 
-    def _write(self, results: Results) -> bool:
+    def _write(self, results: ResultBatch) -> bool:
         if not self.takes.is_set():
             return False
         self._keep(results)
         return True
 
-    def _keep(self, results: Results) -> list[int]:
+    def _keep(self, results: ResultBatch) -> list[int]:
         found = [orjson.loads(text)["data"]["userEvents"]["cursor"] for text in results.texts]
         ids = [id_at(text) for text in found]
         self.ids += ids
