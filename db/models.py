@@ -77,14 +77,14 @@ class Model(DeclarativeBase):
     )
 
 
-def _named(enum: type[Enum]) -> EnumColumn:
+def _named(enum: type[Enum], constraint: str) -> EnumColumn:
     """Keep an enum as its name in text, with a check: adding a value stays a plain migration."""
     return EnumColumn(
         enum,
         native_enum=False,
         create_constraint=True,
         length=16,
-        name=enum.__name__.lower(),
+        name=constraint,
         values_callable=lambda values: [value.value for value in values],
     )
 
@@ -112,7 +112,7 @@ class User(Model):
     external_id: Mapped[str | None] = mapped_column(code_point_text(EXTERNAL_ID_LENGTH))
     external_id_key: Mapped[str | None] = mapped_column(code_point_text())
     is_active: Mapped[bool]
-    status: Mapped[UserStatus] = mapped_column(_named(UserStatus))
+    status: Mapped[UserStatus] = mapped_column(_named(UserStatus, "userstatus"))
     status_reason: Mapped[str | None] = mapped_column(code_point_text(REASON_LENGTH))
     status_changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     version: Mapped[int]
@@ -202,9 +202,9 @@ class UserEvent(Model):
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"))
-    type: Mapped[UserEventType] = mapped_column(_named(UserEventType))
+    type: Mapped[UserEventType] = mapped_column(_named(UserEventType, "usereventtype"))
     at: Mapped[datetime] = mapped_column(UtcDateTime)
-    actor_kind: Mapped[ActorKind] = mapped_column(_named(ActorKind))
+    actor_kind: Mapped[ActorKind] = mapped_column(_named(ActorKind, "actorkind"))
     actor_id: Mapped[str | None] = mapped_column(code_point_text(255))
     actor_label: Mapped[str | None] = mapped_column(code_point_text(255))
     reason: Mapped[str | None] = mapped_column(code_point_text(REASON_LENGTH))

@@ -1,4 +1,8 @@
-"""What can be wrong with a request, in the directory's own terms."""
+"""What can be wrong with a request, in the directory's own terms.
+
+`kind` names a class in stored answers (`users/idempotency.py`), which later versions read: it does
+not change when the class is renamed, and neither do the names of the fields.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +40,7 @@ class FieldProblem:
     min: int | None = None
     max: int | None = None
     pattern: str | None = None
+    kind = "FieldProblem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,7 @@ class UnknownUser:
     field: str = "id"
     code = ErrorCode.NOT_FOUND
     message = "There is no such user."
+    kind = "UnknownUser"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,7 @@ class WrongStatus:
     status: UserStatus
     field: str = "id"
     code = ErrorCode.INVALID_TRANSITION
+    kind = "WrongStatus"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +76,7 @@ class VersionConflict:
     field: str = "expected_version"
     code = ErrorCode.VERSION_CONFLICT
     message = "Somebody else has changed this user in the meantime."
+    kind = "VersionConflict"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +86,7 @@ class GeneralProblem:
     code: ErrorCode
     message: str
     field: str = ""
+    kind = "GeneralProblem"
 
 
 Problem = FieldProblem | UnknownUser | WrongStatus | VersionConflict | GeneralProblem

@@ -114,7 +114,7 @@ def _write_problem(problem: Problem) -> dict[str, Any]:
     values = {name: getattr(problem, name) for name in problem.__dataclass_fields__}
     if isinstance(user := values.get("user"), User):
         values["user"] = _version(user)
-    return {"kind": type(problem).__name__, **values}
+    return {"kind": problem.kind, **values}
 
 
 def _version(user: User) -> Version:
@@ -143,16 +143,16 @@ async def _read(session: AsyncSession, answer: Sequence[Mapping[str, Any]]) -> l
 def _read_problem(told: Mapping[str, Any], user: Callable[[Mapping[str, Any]], User]) -> Problem:
     values = {name: value for name, value in told.items() if name != "kind"}
     match told["kind"]:
-        case "FieldProblem":
+        case FieldProblem.kind:
             return FieldProblem(**values | {"code": ErrorCode(told["code"])})
-        case "GeneralProblem":
+        case GeneralProblem.kind:
             return GeneralProblem(**values | {"code": ErrorCode(told["code"])})
-        case "UnknownUser":
+        case UnknownUser.kind:
             return UnknownUser(**values)
-        case "WrongStatus":
+        case WrongStatus.kind:
             status = UserStatus(told["status"])
             return WrongStatus(**values | {"user": user(told), "status": status})
-        case "VersionConflict":
+        case VersionConflict.kind:
             return VersionConflict(**values | {"user": user(told)})
         case kind:
             raise AssertionError(kind)
