@@ -36,7 +36,7 @@ from graph.api.selected_fields import names_below
 from graph.api.types.node import Node
 from graph.api.types.user import User, UserConnection, Users, columns_of
 from graph.api.types.user_event import EventWindow, UserEvent, UserEventConnection
-from graph.compiler import Wanted
+from graph.compiler import Lookup
 from users import policy
 from users.identity import email_key, external_id_key, username_key
 
@@ -216,7 +216,7 @@ async def _read_users(
     return page(await context.read(query, window.given()), window)
 
 
-def _viewer(context: Context) -> Wanted[int, User | None] | None:
+def _viewer(context: Context) -> Lookup[int, User | None] | None:
     user_id = context.caller.user_id
     return None if user_id is None else User.find(context, user_id)
 

@@ -10,7 +10,7 @@ from graphql import (
     SelectionSetNode,
 )
 
-from graph.compiler import Nodes
+from graph.compiler import FieldNodes
 
 
 def names_below(info: GraphQLResolveInfo[Any]) -> frozenset[str]:
@@ -19,7 +19,7 @@ def names_below(info: GraphQLResolveInfo[Any]) -> frozenset[str]:
     A field under `@skip` counts as selected: a column too many, never one too few.
     """
     nodes = info.field_nodes
-    if not isinstance(nodes, Nodes):
+    if not isinstance(nodes, FieldNodes):
         return _names_below(info)
     if nodes.names_below is None:
         nodes.names_below = _names_below(info)

@@ -5,9 +5,29 @@ executor gives, to the letter; `tests/graph/compiler` compares the two.
 """
 
 from graph.compiler.compiler import Compiler
-from graph.compiler.deferred import Wanted
-from graph.compiler.operation import Operation
-from graph.compiler.selections import Nodes
-from graph.compiler.variables import WrongVariables
+from graph.compiler.deferred import Lookup
+from graph.compiler.execution import TimeSlicer
+from graph.compiler.operation import CompiledOperation
+from graph.compiler.resolvers import (
+    Accessor,
+    DefaultResolvers,
+    FastPathFailed,
+    FieldResolver,
+    Resolvers,
+)
+from graph.compiler.selections import FieldNodes
+from graph.compiler.variables import InvalidVariables
 
-__all__ = ["Compiler", "Nodes", "Operation", "Wanted", "WrongVariables"]
+__all__ = [
+    "Accessor",
+    "CompiledOperation",
+    "Compiler",
+    "DefaultResolvers",
+    "FastPathFailed",
+    "FieldNodes",
+    "FieldResolver",
+    "InvalidVariables",
+    "Lookup",
+    "Resolvers",
+    "TimeSlicer",
+]

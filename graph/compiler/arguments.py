@@ -12,7 +12,7 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues, get_argument_values
 
-from graph.compiler.resolvers import Resolver
+from graph.compiler.resolvers import FieldResolver
 from graph.compiler.variables import NONE
 
 Arguments = Callable[[VariableValues], dict[str, Any]]
@@ -22,7 +22,7 @@ _ATOMS: Final = (str, int, float, bool, type(None))
 
 
 def arguments(
-    definition: GraphQLField, node: FieldNode, resolver: Resolver, *, hide_suggestions: bool
+    definition: GraphQLField, node: FieldNode, resolver: FieldResolver, *, hide_suggestions: bool
 ) -> Arguments:
     """Give what makes a field's arguments: once for all where no variable has a part in it."""
     if not definition.args:
@@ -46,7 +46,9 @@ def arguments(
         prepared = prepare(constants)
     except Exception:  # noqa: BLE001 - it is told each time, at its place
         return coerced
-    if not (resolver.shares or all(isinstance(value, _ATOMS) for value in constants.values())):
+    if not (
+        resolver.shares_arguments or all(isinstance(value, _ATOMS) for value in constants.values())
+    ):
         return coerced
     if not variables:
         return lambda _: prepared

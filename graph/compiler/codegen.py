@@ -24,7 +24,7 @@ from graphql import (
 )
 from graphql.pyutils import is_awaitable
 
-from graph.compiler.resolvers import Sources, Unexpected
+from graph.compiler.resolvers import FastPathFailed, Resolvers
 
 if TYPE_CHECKING:
     from graph.compiler.completion import Value
@@ -45,11 +45,11 @@ _BUILT_IN = (GraphQLString, GraphQLID, GraphQLBoolean, GraphQLInt, GraphQLFloat)
 class Code:
     """A function in the making: its variables, and the objects that its lines name."""
 
-    def __init__(self, sources: Sources) -> None:
-        self.sources = sources
+    def __init__(self, resolvers: Resolvers) -> None:
+        self.resolvers = resolvers
         self._variables = 0
         self._names: dict[str, Any] = {
-            "Unexpected": Unexpected,
+            "FastPathFailed": FastPathFailed,
             "Undefined": Undefined,
             "isfinite": isfinite,
         }
@@ -72,7 +72,7 @@ class Code:
 
     def function_of(self, value: "Value", *, records: bool) -> str | None:
         """Make a function of its own of what completes a value; give its name."""
-        inner = Code(self.sources)
+        inner = Code(self.resolvers)
         lines = value.code(inner, "v", records=records)
         return None if lines is None else self.constant(inner.function("v", [*lines, "return v"]))
 
@@ -81,11 +81,11 @@ class Code:
             wrong = _WRONG[type_.name].format(name)
             if not required:
                 wrong = f"({wrong}) and {name} is not None"
-            return [f"if {wrong}: raise Unexpected"]
+            return [f"if {wrong}: raise FastPathFailed"]
         if isinstance(type_, GraphQLEnumType):
             names = self.constant(_names(type_))
             return optional([f"{name} = {names}[{name}]"], name, required=required)
-        if written := self.sources.writer(type_):
+        if written := self.resolvers.serializer(type_):
             lines = [f"{name} = {self.constant(written)}({name})"]
             return optional(lines, name, required=required)
         check, known = map(self.constant, _ordinary())
@@ -94,7 +94,7 @@ class Code:
             [
                 f"if {name}.__class__ not in {known}: {check}({name})",
                 f"{name} = {coerce}({name})",
-                f"if {name} is None or {name} is Undefined: raise Unexpected",
+                f"if {name} is None or {name} is Undefined: raise FastPathFailed",
             ],
             name,
             required=required,
@@ -109,11 +109,11 @@ class Code:
         """
         lines: list[str] = []
         members: list[str] = []
-        own = self.sources.class_of(type_)
+        own = self.resolvers.runtime_class(type_)
         if records:
             pass  # whatever is wrong with it, its reads tell
         elif own is not None:
-            lines.append(f"if {name}.__class__ is not {self.constant(own)}: raise Unexpected")
+            lines.append(f"if {name}.__class__ is not {self.constant(own)}: raise FastPathFailed")
         elif type_.is_type_of:
             return None
         else:
@@ -126,11 +126,11 @@ class Code:
                 continue
             value = self.variable()
             source = name
-            if read is not None and read.of is not None and not records:
-                if read.of not in held:
-                    held[read.of] = self.variable()
-                    lines.append(f"{held[read.of]} = {name}.{read.of}")
-                source = held[read.of]
+            if read is not None and read.base is not None and not records:
+                if read.base not in held:
+                    held[read.base] = self.variable()
+                    lines.append(f"{held[read.base]} = {name}.{read.base}")
+                source = held[read.base]
             completing = self._field(field, source, value, records=records)
             if completing is None:
                 return None
@@ -140,14 +140,14 @@ class Code:
 
     def _field(self, field: "Field", source: str, value: str, *, records: bool) -> list[str] | None:
         read = field.kind.read
-        if read is None or (records and read.of is None):
+        if read is None or (records and read.base is None):
             return None
         if read.records is not None:
             lines = field.value.code(self, value, records=True)
             if lines is not None:
                 return [f"{value} = {self._read(read.records, source)}", *lines]
         lines = field.value.code(self, value)
-        return None if lines is None else [f"{value} = {self._read(read.by, source)}", *lines]
+        return None if lines is None else [f"{value} = {self._read(read.get, source)}", *lines]
 
     def _read(self, by: str | Callable[[Any], Any], source: str) -> str:
         return f"{source}.{by}" if isinstance(by, str) else f"{self.constant(by)}({source})"
@@ -156,7 +156,7 @@ class Code:
 def optional(lines: list[str], name: str, *, required: bool) -> list[str]:
     """Have the lines pass over null, or raise for it where it may not stand."""
     if required:
-        return [f"if {name} is None: raise Unexpected", *lines]
+        return [f"if {name} is None: raise FastPathFailed", *lines]
     return [f"if {name} is not None:", *(f"    {line}" for line in lines)]
 
 
@@ -181,7 +181,7 @@ def _ordinary() -> tuple[Callable[[Any], None], set[type]]:
     def check(value: Any) -> None:
         if value.__class__ not in ordinary:
             if isinstance(value, Exception) or value is Undefined or is_awaitable(value):
-                raise Unexpected
+                raise FastPathFailed
             if not isinstance(value, GeneratorType):  # of which some can be awaited
                 ordinary.add(value.__class__)
 
@@ -189,16 +189,16 @@ def _ordinary() -> tuple[Callable[[Any], None], set[type]]:
 
 
 def plain_object(
-    type_: GraphQLObjectType, fields: Sequence["Field"], sources: Sources
+    type_: GraphQLObjectType, fields: Sequence["Field"], resolvers: Resolvers
 ) -> Plain | None:
     """Make the function that gives all these fields of an object; None where a field resolves."""
-    code = Code(sources)
+    code = Code(resolvers)
     lines = code.object(type_, fields, "s", records=False)
     return None if lines is None else code.function("s", [*lines, "return s"])
 
 
-def plain_field(field: "Field", sources: Sources) -> Plain | None:
+def plain_field(field: "Field", resolvers: Resolvers) -> Plain | None:
     """Make the function that completes whatever a field resolves to, if all below it is plain."""
-    code = Code(sources)
+    code = Code(resolvers)
     lines = field.value.code(code, "v")
     return None if lines is None else code.function("v", [*lines, "return v"])

@@ -16,8 +16,8 @@ from graphql import (
 
 from graph.compiler.coercion import Coercion
 from graph.compiler.execution import Document
-from graph.compiler.operation import Operation
-from graph.compiler.resolvers import DefaultSources, Sources
+from graph.compiler.operation import CompiledOperation
+from graph.compiler.resolvers import DefaultResolvers, Resolvers
 from graph.compiler.selections import Kinds
 
 _KNOWN: Final = frozenset({"skip", "include"})
@@ -29,18 +29,18 @@ class Compiler:
     def __init__(
         self,
         schema: GraphQLSchema,
-        sources: Sources | None = None,
+        resolvers: Resolvers | None = None,
         *,
         hide_suggestions: bool = False,
     ) -> None:
         self._schema = schema
-        self._kinds = Kinds(sources or DefaultSources())
+        self._kinds = Kinds(resolvers or DefaultResolvers())
         self._hide_suggestions = hide_suggestions
         self._coercion = Coercion()
 
     def compile(
         self, document: DocumentNode, operation: OperationDefinitionNode
-    ) -> Operation | None:
+    ) -> CompiledOperation | None:
         """Compile one operation of a document; None for one that graphql-core has to execute.
 
         That is one with a directive that is not known here.
@@ -56,7 +56,7 @@ class Compiler:
         found = Document(
             self._schema, operation, fragments, hide_suggestions=self._hide_suggestions
         )
-        return Operation(found, self._kinds, self._coercion)
+        return CompiledOperation(found, self._kinds, self._coercion)
 
 
 def _is_known(parts: Sequence[ExecutableDefinitionNode]) -> bool:

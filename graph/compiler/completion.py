@@ -127,14 +127,14 @@ class Items(Value):
         pending: list[int],
     ) -> bool:
         """Complete items until it is time to pause; tell whether that was all."""
-        large = place.run.large
+        slicer = place.run.slicer
         try:
             for index, item in enumerate(rest, len(completed)):
                 done = self._item(place, item, Path(path, index, None))
                 if done.__class__ is Later:
                     pending.append(index)
                 completed.append(done)
-                if large is not None and large.is_due():
+                if slicer is not None and slicer.is_due():
                     return False
         except Exception:
             with suppress(Exception):  # the first one is told
@@ -152,10 +152,10 @@ class Items(Value):
         completed: list[Any],
         pending: list[int],
     ) -> list[Any]:
-        assert place.run.large
-        await place.run.large.pause()
+        assert place.run.slicer
+        await place.run.slicer.pause()
         while not self._complete_some(place, rest, path, completed, pending):
-            await place.run.large.pause()
+            await place.run.slicer.pause()
         return await _filled(completed, pending) if pending else completed
 
     def _item(self, place: Place, item: Any, path: Path) -> Any:
@@ -187,7 +187,7 @@ class Items(Value):
             return None
         return optional(
             [
-                f"if {name}.__class__ is not list: raise Unexpected",
+                f"if {name}.__class__ is not list: raise FastPathFailed",
                 f"{name} = [{item}(item) for item in {name}]",
             ],
             name,

@@ -22,7 +22,7 @@ class Asks(Protocol[K]):
         """Ask for what there is of each key, in their order. Never raises."""
 
 
-class Wanted(Generic[K, U]):
+class Lookup(Generic[K, U]):
     """What a resolver gives that is to be looked up: `make` makes it of what is found.
 
     Anybody can await it. Fields of one object that want something of the same `of` ask at once.

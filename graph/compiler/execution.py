@@ -70,7 +70,7 @@ class Document:
         self.hide_suggestions = hide_suggestions
 
 
-class Large(Protocol):
+class TimeSlicer(Protocol):
     """How an answer with many values is made without keeping other operations waiting."""
 
     def is_due(self) -> bool:
@@ -93,8 +93,8 @@ class Run:
         "collected",
         "context",
         "document",
-        "large",
         "root",
+        "slicer",
         "variables",
     )
 
@@ -104,10 +104,10 @@ class Run:
         root: Any,
         context: Any,
         variables: VariableValues,
-        large: Large | None = None,
+        slicer: TimeSlicer | None = None,
     ) -> None:
         self.document = document
-        self.large = large
+        self.slicer = slicer
         self.root = root
         self.context = context
         self.variables = variables

@@ -18,7 +18,7 @@ from graphql.pyutils import AwaitableOrValue
 
 from graph.compiler.coercion import Coercion
 from graph.compiler.deferred import Later
-from graph.compiler.execution import Document, Large, Run
+from graph.compiler.execution import Document, Run, TimeSlicer
 from graph.compiler.selections import Kinds, Plan, Selection
 from graph.compiler.variables import Variables
 
@@ -27,7 +27,7 @@ _PLANS: Final = 4  # kept of one operation
 _CONDITIONS: Final = frozenset({"skip", "include"})
 
 
-class Operation:
+class CompiledOperation:
     """One operation of a document. `execute` can be called as often as there are requests."""
 
     def __init__(self, document: Document, kinds: Kinds, coercion: Coercion) -> None:
@@ -41,7 +41,7 @@ class Operation:
     def coerce(
         self, given: Mapping[str, Any] | None, *, max_errors: int = MAX_COERCION_ERRORS
     ) -> VariableValues:
-        """Coerce a request's variables; raise WrongVariables."""
+        """Coerce a request's variables; raise InvalidVariables."""
         return self._variables.coerce(
             given or {}, max_errors=max_errors, hide_suggestions=self._document.hide_suggestions
         )
@@ -53,20 +53,20 @@ class Operation:
         given: Mapping[str, Any] | None = None,
         *,
         max_errors: int = MAX_COERCION_ERRORS,
-        large: Large | None = None,
+        slicer: TimeSlicer | None = None,
     ) -> AwaitableOrValue[ExecutionResult]:
-        """Give the result, or an awaitable of it. Raises WrongVariables."""
-        return self.run(self.coerce(given, max_errors=max_errors), root, context, large)
+        """Give the result, or an awaitable of it. Raises InvalidVariables."""
+        return self.run(self.coerce(given, max_errors=max_errors), root, context, slicer)
 
     def run(
         self,
         variables: VariableValues,
         root: Any = None,
         context: Any = None,
-        large: Large | None = None,
+        slicer: TimeSlicer | None = None,
     ) -> AwaitableOrValue[ExecutionResult]:
         """Execute with variables that are coerced."""
-        run = Run(self._document, root, context, variables, large)
+        run = Run(self._document, root, context, variables, slicer)
         try:
             selection = self._selection(variables)
             if self._is_serial:

@@ -23,15 +23,15 @@ from graphql.pyutils import Path, is_awaitable
 from graph.compiler.arguments import arguments
 from graph.compiler.codegen import Plain, plain_field, plain_object
 from graph.compiler.completion import ORDINARY, leaf_of, value_of
-from graph.compiler.deferred import Asked, Later, Wanted, together
-from graph.compiler.execution import Document, Large, Place, Run
-from graph.compiler.resolvers import Sources, Unexpected
+from graph.compiler.deferred import Asked, Later, Lookup, together
+from graph.compiler.execution import Document, Place, Run, TimeSlicer
+from graph.compiler.resolvers import FastPathFailed, Resolvers
 
 if TYPE_CHECKING:
     from asyncio import Future
 
 
-class Nodes(list[FieldNode]):
+class FieldNodes(list[FieldNode]):
     """The nodes of a field: the same for all executions, so that what is found in them is kept."""
 
     names_below: frozenset[str] | None = None
@@ -51,20 +51,20 @@ class Kind:
         "reads",
         "resolve",
         "resolver",
-        "sources",
+        "resolvers",
     )
 
     def __init__(
-        self, sources: Sources, parent: GraphQLObjectType, name: str, definition: GraphQLField
+        self, resolvers: Resolvers, parent: GraphQLObjectType, name: str, definition: GraphQLField
     ) -> None:
-        self.sources = sources
+        self.resolvers = resolvers
         self.parent = parent
         self.name = name
         self.definition = definition
-        self.resolver = sources.resolver(definition)
+        self.resolver = resolvers.resolver(definition)
         self.resolve = self.resolver.call
         self.is_async = iscoroutinefunction(self.resolve)
-        self.read = None if definition.args else sources.read(parent, name, definition)
+        self.read = None if definition.args else resolvers.accessor(parent, name, definition)
         self.reads = None if self.read is None else self.read.function()
         self.leaf = leaf_of(definition.type)
 
@@ -72,14 +72,14 @@ class Kind:
 class Kinds:
     """The kinds of field that a schema has, each made when it is first met."""
 
-    def __init__(self, sources: Sources) -> None:
-        self.sources = sources
+    def __init__(self, resolvers: Resolvers) -> None:
+        self.resolvers = resolvers
         self._kinds: dict[tuple[str, str], Kind] = {}
 
     def of(self, parent: GraphQLObjectType, name: str, definition: GraphQLField) -> Kind:
         found = self._kinds.get((parent.name, name))
         if found is None:
-            found = Kind(self.sources, parent, name, definition)
+            found = Kind(self.resolvers, parent, name, definition)
             self._kinds[parent.name, name] = found
         return found
 
@@ -150,7 +150,7 @@ class Selection:
     def __init__(self, plan: Plan, type_: GraphQLObjectType, collected: CollectedFields) -> None:
         self.type = type_
         self.fields: list[Field] = []
-        self._sources = plan.kinds.sources
+        self._sources = plan.kinds.resolvers
         self._is_used = False
         for key, details in collected.grouped_field_set.items():
             name = details[0].node.name.value
@@ -210,7 +210,7 @@ class Wish:
 
     __slots__ = ("place", "wanted")
 
-    def __init__(self, place: Place, wanted: Wanted[Any, Any]) -> None:
+    def __init__(self, place: Place, wanted: Lookup[Any, Any]) -> None:
         self.place = place
         self.wanted = wanted
 
@@ -219,9 +219,9 @@ def _ask(run: Run, wishes: list[Wish], completed: dict[str, Any]) -> Asked:
     """Look up all at once; when it is there, `completed` is filled."""
     asked = wishes[0].wanted.of.load([wish.wanted.key for wish in wishes])
     run.hold_asked(asked)
-    if run.large is None:
+    if run.slicer is None:
         return Asked(asked, _granted, asked, wishes, completed)
-    return Asked(asked, Later, _granted_in_turn, run.large, asked, wishes, completed)
+    return Asked(asked, Later, _granted_in_turn, run.slicer, asked, wishes, completed)
 
 
 def _granted(
@@ -239,10 +239,10 @@ def _granted(
 
 
 async def _granted_in_turn(
-    large: Large, asked: "Future[list[Any]]", wishes: list[Wish], completed: dict[str, Any]
+    slicer: TimeSlicer, asked: "Future[list[Any]]", wishes: list[Wish], completed: dict[str, Any]
 ) -> None:
-    if large.is_due():
-        await large.pause()
+    if slicer.is_due():
+        await slicer.pause()
     if later := _granted(asked, wishes, completed):
         await later
 
@@ -265,7 +265,7 @@ class Field:
         self.kind = kind
         self.key = key
         self.details = details
-        self.nodes = Nodes(detail.node for detail in details)
+        self.nodes = FieldNodes(detail.node for detail in details)
         self.arguments = arguments(
             kind.definition,
             self.nodes[0],
@@ -278,7 +278,7 @@ class Field:
     @cached_property
     def plain(self) -> Plain | None:
         """The function that completes a value at once, if all below it is plain."""
-        return plain_field(self, self.kind.sources)
+        return plain_field(self, self.kind.resolvers)
 
     def execute(self, run: Run, source: Any, path: Path) -> Any:
         """Resolve the field and complete its value; give Later or Wish where that has to wait.
@@ -288,7 +288,7 @@ class Field:
         place, kind = Place(run, self, path), self.kind
         try:
             if kind.reads is not None:
-                with suppress(Unexpected):
+                with suppress(FastPathFailed):
                     return self._given(place, kind.reads(source))
             given = self.arguments(run.variables)
             if kind.is_async:
@@ -298,7 +298,7 @@ class Field:
             return place.failed(error, path, required=self.value.required)
 
     def _given(self, place: Place, value: Any) -> Any:
-        if value.__class__ is Wanted:
+        if value.__class__ is Lookup:
             return Wish(place, value)
         if value.__class__ not in ORDINARY and is_awaitable(value):
             return Later(self._awaited, place, place.run.hold(value))
@@ -308,14 +308,14 @@ class Field:
         )
 
     def _completed(self, place: Place, value: Any) -> Any:
-        large = place.run.large
-        if self._is_used or large is not None:
+        slicer = place.run.slicer
+        if self._is_used or slicer is not None:
             try:
                 if (plain := self.plain) is not None:
                     completed = plain(value)
-                    if large is None or self.kind.leaf:
+                    if slicer is None or self.kind.leaf:
                         return completed
-                    return large.render(completed)
+                    return slicer.render(completed)
             except Exception:  # noqa: BLE001, S110 - whatever it was, the careful way tells
                 pass
         self._is_used = True
@@ -323,12 +323,12 @@ class Field:
 
     async def _resolved(self, place: Place, source: Any, given: Mapping[str, Any]) -> Any:
         try:
-            large = place.run.large
-            if large is not None and large.is_due():
-                await large.pause()
+            slicer = place.run.slicer
+            if slicer is not None and slicer.is_due():
+                await slicer.pause()
             found = await self.kind.resolve(source, place.info, **given)
-            if large is not None and large.is_due():
-                await large.pause()
+            if slicer is not None and slicer.is_due():
+                await slicer.pause()
             completed = self._completed(place, found)
             return await completed if completed.__class__ is Later else completed
         except Exception as error:  # noqa: BLE001 - as above
@@ -348,9 +348,9 @@ class Field:
     async def _awaited(self, place: Place, awaitable: Any) -> Any:
         try:
             found = await awaitable
-            large = place.run.large
-            if large is not None and large.is_due():
-                await large.pause()
+            slicer = place.run.slicer
+            if slicer is not None and slicer.is_due():
+                await slicer.pause()
             completed = self._completed(place, found)
             return await completed if completed.__class__ is Later else completed
         except Exception as error:  # noqa: BLE001 - as above

@@ -27,7 +27,7 @@ from graph.compiler.coercion import Coerce, Coercion, Unfit
 NONE = VariableValues({}, {})
 
 
-class WrongVariables(Exception):
+class InvalidVariables(Exception):
     """The variables do not fit; `errors` are those that graphql-core gives."""
 
     def __init__(self, errors: Sequence[GraphQLError]) -> None:
@@ -57,7 +57,7 @@ class Variables:
     def coerce(
         self, given: Mapping[str, Any], *, max_errors: int, hide_suggestions: bool
     ) -> VariableValues:
-        """Raise WrongVariables where a value does not fit its type."""
+        """Raise InvalidVariables where a value does not fit its type."""
         if not self._definitions:
             return NONE
         if self._simple is not None:
@@ -67,7 +67,7 @@ class Variables:
             self._schema, self._definitions, dict(given), max_errors, hide_suggestions
         )
         if isinstance(values, list):
-            raise WrongVariables(values)
+            raise InvalidVariables(values)
         return values
 
     def _all_simple(self, coercion: Coercion) -> Sequence[_Variable] | None:

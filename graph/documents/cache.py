@@ -28,8 +28,7 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from graph.api.errors import MAX_ERRORS, client_message, truncate
-from graph.compiler import Compiler, Operation
-from graph.compiler.resolvers import Sources
+from graph.compiler import CompiledOperation, Compiler, Resolvers
 from graph.documents.analysis import measure
 from graph.documents.limits import LimitExceeded, Limits, exceeded, excesses_of
 from graph.documents.merging import merges
@@ -68,7 +67,7 @@ class Prepared:
 
     document: DocumentNode
     operation: OperationDefinitionNode
-    compiled: Operation | None
+    compiled: CompiledOperation | None
     """How it is executed; None where graphql-core does it."""
     cost: int
     is_large: bool
@@ -94,7 +93,7 @@ class _Chosen:
     """An operation that was asked for."""
 
     node: OperationDefinitionNode
-    compiled: Operation | None
+    compiled: CompiledOperation | None
     defaults: dict[str, Any]
     """Of its variables, as nodes."""
     uses: Uses
@@ -109,7 +108,7 @@ class Documents:
         self,
         schema: GraphQLSchema,
         limits: Limits,
-        sources: Sources | None = None,
+        resolvers: Resolvers | None = None,
         *,
         introspection: bool = True,
         suggestions: bool = True,
@@ -124,7 +123,7 @@ class Documents:
         self._kept = kept
         self._kept_characters = kept_characters
         self._kept_fields = kept_fields
-        self._compiler = Compiler(schema, sources, hide_suggestions=not suggestions)
+        self._compiler = Compiler(schema, resolvers, hide_suggestions=not suggestions)
         self._documents: OrderedDict[str, _Known] = OrderedDict()
         self._characters = 0
         self._fields = 0

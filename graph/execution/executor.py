@@ -26,7 +26,7 @@ from graph.api.errors import (
     truncate,
 )
 from graph.api.schema import Schema
-from graph.compiler import WrongVariables
+from graph.compiler import InvalidVariables
 from graph.documents.cache import Documents, Invalid, Prepared
 from graph.documents.persisted import TrustedDocuments
 from graph.documents.variable_errors import variable_errors
@@ -185,9 +185,9 @@ class Execution:
         large = _LargeAnswer() if operation.prepared.is_large else None
         try:
             found = compiled.execute(
-                root, operation.context, variables, max_errors=MAX_ERRORS, large=large
+                root, operation.context, variables, max_errors=MAX_ERRORS, slicer=large
             )
-        except WrongVariables:
+        except InvalidVariables:
             raise self._wrong_variables(operation) from None
         return found if isinstance(found, ExecutionResult) else await found
 

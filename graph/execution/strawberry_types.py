@@ -22,7 +22,7 @@ from strawberry.types.fields.resolver import StrawberryResolver
 from graph.api.scalars import WRITERS
 from graph.api.types.record_view import Many, One
 from graph.api.types.record_view import Read as Reading
-from graph.compiler.resolvers import Read, Resolver
+from graph.compiler import Accessor, FieldResolver
 from graph.execution.strawberry_arguments import Conversion
 
 _DEFINITION = "strawberry-definition"
@@ -34,26 +34,26 @@ class Views:
     def __init__(self, schema: strawberry.Schema) -> None:
         self._conversion = Conversion(schema.config, schema.schema_converter.scalar_registry)
 
-    def class_of(self, type_: GraphQLObjectType) -> type | None:
+    def runtime_class(self, type_: GraphQLObjectType) -> type | None:
         definition = type_.extensions.get(_DEFINITION)
         return definition.origin if isinstance(definition, StrawberryObjectDefinition) else None
 
-    def read(self, type_: GraphQLObjectType, name: str, field: GraphQLField) -> Read | None:  # noqa: ARG002 - Strawberry's field knows its own
+    def accessor(self, type_: GraphQLObjectType, name: str, field: GraphQLField) -> Accessor | None:  # noqa: ARG002 - Strawberry's field knows its own
         declared = field.extensions.get(_DEFINITION)
         if not isinstance(declared, StrawberryField) or not declared.is_basic_field:
             return None
         python_name = declared.python_name
-        reads = cast("Mapping[str, Reading]", getattr(self.class_of(type_), "__reads__", {}))
+        reads = cast("Mapping[str, Reading]", getattr(self.runtime_class(type_), "__reads__", {}))
         if python_name not in reads:
-            return Read(python_name)
+            return Accessor(python_name)
         read = reads[python_name]
         records = read.by if isinstance(read, One | Many) else None
-        return Read(read, of="record", records=records)
+        return Accessor(read, base="record", records=records)
 
-    def writer(self, type_: GraphQLLeafType) -> Callable[[Any], Any] | None:
+    def serializer(self, type_: GraphQLLeafType) -> Callable[[Any], Any] | None:
         return WRITERS.get(type_.name)
 
-    def resolver(self, field: GraphQLField) -> Resolver:
+    def resolver(self, field: GraphQLField) -> FieldResolver:
         """Give the method itself, where Strawberry would do nothing more than call it."""
         declared = field.extensions.get(_DEFINITION)
         if (
@@ -63,11 +63,11 @@ class Views:
             or not (called := declared.base_resolver)
             or not (called.self_parameter and called.info_parameter)
         ):
-            return Resolver(field.resolve or default_field_resolver)
+            return FieldResolver(field.resolve or default_field_resolver)
 
         # Inputs are read and never written, so that one of constants does for every request.
         prepare = self._conversion.of(declared.arguments)
-        return Resolver(_method(declared, called), prepare, shares=True)
+        return FieldResolver(_method(declared, called), prepare, shares_arguments=True)
 
 
 def _method(field: StrawberryField, resolver: StrawberryResolver[Any]) -> Callable[..., Any]:

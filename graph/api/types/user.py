@@ -22,7 +22,7 @@ from graph.api.scalars import BigInt
 from graph.api.types.node import Node, PageInfo
 from graph.api.types.record_view import Many, One, View
 from graph.api.types.user_event import EventWindow, UserEventConnection
-from graph.compiler import Wanted
+from graph.compiler import Lookup
 from users import policy
 from users.lifecycle import UserAction
 
@@ -119,7 +119,7 @@ class User(View, Node):
     @classmethod
     def find(
         cls, context: Context, user_id: int, fields: frozenset[str] | None = None
-    ) -> Wanted[int, Self | None] | None:
+    ) -> Lookup[int, Self | None] | None:
         """Look a user up, for these fields where they are known.
 
         None where there is none, and where the caller may not read them.
@@ -128,7 +128,7 @@ class User(View, Node):
             return None
         brief = fields is not None and _is_brief(fields)
         loader = context.brief_users_by_id if brief else context.users_by_id
-        return Wanted(loader, user_id, cls.of_found)
+        return Lookup(loader, user_id, cls.of_found)
 
 
 # What each field reads of the record, by its name in the schema; the id always comes with it.

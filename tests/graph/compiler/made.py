@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from graphql import GraphQLError, GraphQLResolveInfo
 
-from graph.compiler import Wanted
+from graph.compiler import Lookup
 
 Info: TypeAlias = GraphQLResolveInfo[Any]
 
@@ -41,8 +41,8 @@ class Finds:
 FINDS = Finds()  # of which all fields of an object ask at once
 
 
-def wanted(make: Callable[[], Any], of: Finds = FINDS) -> Wanted[Any, Any]:
-    return Wanted(of, make, lambda value: value)
+def wanted(make: Callable[[], Any], of: Finds = FINDS) -> Lookup[Any, Any]:
+    return Lookup(of, make, lambda value: value)
 
 
 class Raised:
@@ -69,7 +69,7 @@ KINDS: dict[str, Kind] = {
     # Whoever asks along with what cannot be looked up fails with it.
     "wantedRaised": lambda _: wanted(lambda: Raised(Fault("not looked up")), Finds()),
     "wantedFault": lambda _: wanted(lambda: Fault("looked up")),
-    "wantedNotMade": lambda _: Wanted(FINDS, lambda: 1, "not made".index),
+    "wantedNotMade": lambda _: Lookup(FINDS, lambda: 1, "not made".index),
 }
 
 

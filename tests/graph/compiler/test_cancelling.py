@@ -24,7 +24,7 @@ from graphql import (
     parse,
 )
 
-from graph.compiler import Wanted
+from graph.compiler import Lookup
 from tests.graph.compiler.made import Fault, Info
 from tests.graph.compiler.ways import Asked, by_compiled
 
@@ -77,8 +77,8 @@ class _Endless:
         return [await _waiting(key, self._info.context) for key in keys]
 
 
-def _want(_: object, info: Info) -> Wanted[str, str]:
-    return Wanted(_Endless(info), _begin(info), lambda name: name)
+def _want(_: object, info: Info) -> Lookup[str, str]:
+    return Lookup(_Endless(info), _begin(info), lambda name: name)
 
 
 def _fail(_: object, info: Info) -> str:

@@ -67,7 +67,7 @@ def asked(asks: Asking, caller: Caller, operation: Operation) -> Asked:
         operation.query,
         operation.variables,
         context=lambda: asks.context(caller),
-        sources=SOURCES,
+        resolvers=SOURCES,
         # Look-ups that operations share, and the news of a write.
         shared=frozenset({"_Batch.run", "Feed._tell"}),
         valid=False,

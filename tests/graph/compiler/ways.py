@@ -22,8 +22,7 @@ from graphql import (
     validate,
 )
 
-from graph.compiler import Compiler, WrongVariables
-from graph.compiler.resolvers import Sources
+from graph.compiler import Compiler, InvalidVariables, Resolvers
 from graph.protocol.json import format_datetime
 
 MAX_ERRORS = 5  # of wrong variables
@@ -39,7 +38,7 @@ class Asked:
     name: str | None = None
     root: Callable[[], Any] = lambda: None
     context: Callable[[], Any] = list
-    sources: Sources | None = None
+    resolvers: Resolvers | None = None
     shared: frozenset[str] = frozenset()  # coroutines that are no operation's own
     suggestions: bool = True
     timing: bool = False  # whether it may decide which errors below a null are told
@@ -143,14 +142,14 @@ def by_compiled(
 ) -> Any:
     found = asked.kept.get("compiled")
     if found is None:
-        compiler = Compiler(asked.schema, asked.sources, hide_suggestions=not asked.suggestions)
+        compiler = Compiler(asked.schema, asked.resolvers, hide_suggestions=not asked.suggestions)
         found = asked.kept["compiled"] = compiler.compile(document, operation)
     assert found is not None, asked.text
     try:
         return found.execute(
-            asked.root(), context, asked.variables, max_errors=MAX_ERRORS, large=large
+            asked.root(), context, asked.variables, max_errors=MAX_ERRORS, slicer=large
         )
-    except WrongVariables as wrong:
+    except InvalidVariables as wrong:
         raise Refused(wrong.errors) from None
 
 
