@@ -10,7 +10,7 @@ MAX_KEYS: Final = 1_000  # of a statement, to which who asks last may add all of
 AT_ONCE: Final = 2  # statements of one look-up
 
 
-class Lookup:
+class KeyLookup:
     """Finds rows by one kind of key, for a whole process. Nothing is kept.
 
     A key that is asked for alone goes out at once. While as many statements run as may, the next

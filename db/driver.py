@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from db.outcome import Write
-from db.prepared import Query
+from db.prepared import PreparedStatement
 
 if TYPE_CHECKING:
     from db.pool import FairPool
@@ -26,7 +26,10 @@ _UNANSWERED: Final = (TimeoutError, asyncio.CancelledError, GeneratorExit, Keybo
 
 
 async def fetch(
-    engine: AsyncEngine, query: Query, given: Mapping[str, Any], write: Write | None = None
+    engine: AsyncEngine,
+    query: PreparedStatement,
+    given: Mapping[str, Any],
+    write: Write | None = None,
 ) -> list[Any]:
     """Run one statement in a transaction of its own, on PostgreSQL, and give its rows."""
     compiled = query.on(engine.dialect)
@@ -36,8 +39,8 @@ async def fetch(
 
 async def insert_both(
     engine: AsyncEngine,
-    first: Query,
-    second: Query,
+    first: PreparedStatement,
+    second: PreparedStatement,
     given: Mapping[str, Any],
     *,
     key: str,
@@ -78,7 +81,7 @@ async def run(
     somebody gave up waiting is thrown away, and the database told to stop, as a session does.
     """
     pool = cast("FairPool", engine.sync_engine.pool)
-    lent = await pool.borrow()
+    lent = await pool.acquire()
     try:
         announce(engine.sync_engine, lent, *texts)
         with write.committing() if write else nullcontext():
@@ -93,7 +96,7 @@ async def run(
         if told is error:
             raise
         raise told from error
-    pool.give_back(lent)
+    pool.release(lent)
     return rows
 
 

@@ -19,7 +19,7 @@ from db.driver import fetch, insert_both, run
 from db.notifications import SideConnection
 from db.outcome import Outcome, Write
 from db.pool import FairPool
-from db.prepared import Query
+from db.prepared import PreparedStatement
 from db.reader import Reader, can_be_read_again
 from db.statements import ADD_EVENT, ADD_USER, ADD_USER_WITH_EVENT
 from db.url import parse_url
@@ -37,8 +37,8 @@ _WRITERS: Final = f"ARRAY(SELECT virtualtransaction FROM pg_locks WHERE {_EVENT_
 _SELECT_WRITERS: Select[Any] = select(  # type: ignore[assignment]  # its columns are read by name
     _STANDBY, literal_column(_WRITERS, ARRAY(String())).label("names")
 )
-_EVENT_WRITERS: Final = Query(_SELECT_WRITERS)
-_IS_STANDBY: Final = Query(select(_STANDBY))
+_EVENT_WRITERS: Final = PreparedStatement(_SELECT_WRITERS)
+_IS_STANDBY: Final = PreparedStatement(select(_STANDBY))
 _EVENT_TRANSACTIONS: Final = text(
     "SELECT pid, application_name, state, "  # noqa: S608 - our own text
     "EXTRACT(epoch FROM clock_timestamp() - xact_start)::float AS seconds "

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
-from db.prepared import Query
+from db.prepared import PreparedStatement
 
 # How many rows of an order are looked at before all that match are looked for instead.
 REACH = 1_000
@@ -81,11 +81,11 @@ class Listing:
         """Select one page, and one row more, which tells whether the list goes on."""
         return self._read(window, self._rows())
 
-    def query(self, *, after: bool, before: bool, from_end: bool) -> Query:
+    def query(self, *, after: bool, before: bool, from_end: bool) -> PreparedStatement:
         """Prepare the pages of all windows that have a bound here or there: see `Window.given`."""
         places = open_window(self.order, after=after, before=before, from_end=from_end)
         rows = self._ordered(places, self._rows())
-        return Query(rows.limit(bindparam("rows", type_=Integer())))
+        return PreparedStatement(rows.limit(bindparam("rows", type_=Integer())))
 
     def near_page(self, window: Window) -> Select[Any] | None:
         """Select what of the page lies within reach; nothing where the list ends before that.

@@ -175,7 +175,7 @@ class FairPool(AsyncAdaptedQueuePool):
         made.max_age, made.on_discard = self.max_age, self.on_discard
         return made
 
-    async def borrow(self) -> PoolProxiedConnection:
+    async def acquire(self) -> PoolProxiedConnection:
         """Take a connection as `connect` does, without a greenlet where none is needed for it.
 
         That would cost as much again.
@@ -185,7 +185,7 @@ class FairPool(AsyncAdaptedQueuePool):
             return lent
         if self.is_exhausted:
             try:
-                given = await self._pool.wait(self._timeout, self.give_back)
+                given = await self._pool.wait(self._timeout, self.release)
             except Empty:
                 message = f"all connections were in use for {self._timeout:g} seconds"
                 raise PoolTimeoutError(message) from None
@@ -207,7 +207,7 @@ class FairPool(AsyncAdaptedQueuePool):
             return True
         return super()._dec_overflow()
 
-    def give_back(self, lent: PoolProxiedConnection) -> None:
+    def release(self, lent: PoolProxiedConnection) -> None:
         """Take back what was borrowed and is as it was."""
         self.progress += 1
         now = time.monotonic()

@@ -13,7 +13,7 @@ Row = tuple[Any, ...]  # with the columns as attributes
 Processor = Callable[[Any], Any]
 
 
-class Query:
+class PreparedStatement:
     """A statement that is run often, with parameters by name; its columns have names too."""
 
     __slots__ = ("_compiled", "statement")

@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
-from db.batched_lookup import Lookup
+from db.batched_lookup import KeyLookup
 from db.driver import announce
 from db.errors import is_passing, spoils_connection
-from db.prepared import Compiled, Query
+from db.prepared import Compiled, PreparedStatement
 from db.time_slices import pause_if_due
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ class Reader:
         self._engine = engine.sync_engine
         self._autocommit = self._engine.execution_options(**autocommit)
         self.fetch = fetch
-        self._lookups: dict[Select[Any], Lookup] = {}
+        self._lookups: dict[Select[Any], KeyLookup] = {}
         event.listen(self._engine, "checkout", self._pass_over_closed)
 
     async def rows(
         self,
-        query: Query,
+        query: PreparedStatement,
         given: Mapping[str, Any] = _NOTHING,
         *,
         seconds: float | None = None,
@@ -77,12 +77,12 @@ class Reader:
                 raise
         return await greenlet_spawn(run)
 
-    def lookup(self, statement: Select[Any]) -> Lookup:
+    def lookup(self, statement: Select[Any]) -> KeyLookup:
         """Give the one look-up of the process that merges all keys of a statement."""
         lookup = self._lookups.get(statement)
         if lookup is None:
-            query = Query(statement)
-            lookup = self._lookups[statement] = Lookup(
+            query = PreparedStatement(statement)
+            lookup = self._lookups[statement] = KeyLookup(
                 lambda keys: self.rows(query, {"keys": keys})
             )
         return lookup
@@ -97,10 +97,10 @@ class Reader:
             await lookup.close()
 
     async def _rows(
-        self, query: Query, given: Mapping[str, Any], seconds: float | None
+        self, query: PreparedStatement, given: Mapping[str, Any], seconds: float | None
     ) -> list[Any]:
         pool = cast("FairPool", self._engine.pool)  # another one after the engine was disposed of
-        connection = await pool.borrow()
+        connection = await pool.acquire()
         try:
             compiled = query.on(self._engine.dialect)
             announce(self._engine, connection, compiled.text)
@@ -110,7 +110,7 @@ class Reader:
         except BaseException as error:
             await self._let_go(pool, connection, error)
             raise
-        pool.give_back(connection)
+        pool.release(connection)
         if len(found) <= _ROWS:
             return compiled.rows(found)
         return await _in_slices(compiled, found)

@@ -1,4 +1,4 @@
-"""Turns at the one connection of an operation."""
+"""SessionLock at the one connection of an operation."""
 
 import asyncio
 from collections import deque
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Turns:
+class SessionLock:
     """Lets one at a time be alone, or any number share a turn, never both.
 
     Whoever shares goes first: they come together, and one statement answers them all.

@@ -55,7 +55,7 @@ from db.models import (
     UserStatus,
 )
 from db.pagination import Listing, Sort, bounds, open_window, term
-from db.prepared import Query
+from db.prepared import PreparedStatement
 
 _USERS = cast("Table", User.__table__)
 _EVENTS = cast("Table", UserEvent.__table__)
@@ -121,7 +121,7 @@ def everybody(
     after: bool,
     before: bool,
     from_end: bool,
-) -> Query:
+) -> PreparedStatement:
     """Prepare a list of all users: by columns, each with whether it descends."""
     sorts = [Sort(getattr(User, name), descending) for name, descending in order]
     listing = users_listing(UserFilter(), sorts, user_columns(columns))
@@ -186,18 +186,18 @@ FREE_KEYS = (
 )
 ADD_EVENTS = insert(_EVENTS)
 _ADD_USER = ADD_USERS.values(_EVERY_COLUMN)
-ADD_USER = Query(_ADD_USER)
+ADD_USER = PreparedStatement(_ADD_USER)
 _OF_EVENT = {
     c.key: bindparam(f"event_{c.key}", type_=c.type)
     for c in _EVENTS.c
     if c is not _EVENTS.c.id and c is not _EVENTS.c.user_id
 }
-ADD_EVENT = Query(insert(_EVENTS).values(user_id=bindparam("user_id"), **_OF_EVENT))
+ADD_EVENT = PreparedStatement(insert(_EVENTS).values(user_id=bindparam("user_id"), **_OF_EVENT))
 _ADDED = _ADD_USER.cte("added")
 # A user and their event in one statement, for PostgreSQL alone: both are written, or, where a
 # unique value is taken, neither is, and no row comes back. Whoever runs it holds the lock on the
 # table of events from before the event's id is given out until after the commit, as ever.
-ADD_USER_WITH_EVENT = Query(
+ADD_USER_WITH_EVENT = PreparedStatement(
     insert(_EVENTS)
     .from_select(["user_id", *_OF_EVENT], select(_ADDED.c.id, *_OF_EVENT.values()))
     .returning(UserEvent.user_id)
@@ -366,7 +366,7 @@ def links_of(user_ids: Collection[int]) -> Select[int, int, list[Change]]:
 
 
 @lru_cache(maxsize=_KEPT)
-def histories(*, after: bool, before: bool, from_end: bool) -> Query:
+def histories(*, after: bool, before: bool, from_end: bool) -> PreparedStatement:
     """Prepare the same window, and one row more, of the histories of several users.
 
     They are `user_ids`, and end at the watermark `until`; the rest of the parameters are the
@@ -380,7 +380,7 @@ def histories(*, after: bool, before: bool, from_end: bool) -> Query:
         partition_by=UserEvent.user_id, order_by=[term(s) for s in order]
     )
     numbered = select(UserEvent.id, position.label("position")).where(within).subquery()
-    return Query(
+    return PreparedStatement(
         select(*EVENT_COLUMNS)
         .join(numbered, numbered.c.id == UserEvent.id)
         .where(numbered.c.position <= bindparam("rows", type_=Integer()))

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from db.engine import Database
 from db.filters import EventFilter
-from db.prepared import Query
+from db.prepared import PreparedStatement
 from db.statements import (
     EVENT_BY_ID,
     EVENTS_BY_ID,
@@ -25,11 +25,11 @@ EVERYTHING: Final = EventFilter()
 # The process's own reads go by the primary key and take milliseconds. One that is not answered is
 # lost with its connection, and all who follow wait for it. A filter can take longer.
 _READ_SECONDS: Final = 3.0
-_FROM: Final = Query(EVENTS_FROM)
-_UNTIL: Final = Query(EVENTS_UNTIL)
-_BY_ID: Final = Query(EVENT_BY_ID)
-_NEWEST: Final = Query(NEWEST_EVENT)
-_NEWEST_ERASURE: Final = Query(NEWEST_ERASURE)
+_FROM: Final = PreparedStatement(EVENTS_FROM)
+_UNTIL: Final = PreparedStatement(EVENTS_UNTIL)
+_BY_ID: Final = PreparedStatement(EVENT_BY_ID)
+_NEWEST: Final = PreparedStatement(NEWEST_EVENT)
+_NEWEST_ERASURE: Final = PreparedStatement(NEWEST_ERASURE)
 
 
 class EventPages:
@@ -85,7 +85,7 @@ class EventPages:
     async def find(self, id_: int) -> Anchor | None:
         return _only(await self._rows(_BY_ID, id=id_))
 
-    async def _rows(self, query: Query, **given: Any) -> list[Any]:
+    async def _rows(self, query: PreparedStatement, **given: Any) -> list[Any]:
         return await self._reader.rows(query, given, seconds=_READ_SECONDS)
 
 

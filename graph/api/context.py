@@ -13,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from strawberry import Info
 from strawberry.dataloader import DataLoader
 
-from db.batched_lookup import Lookup
+from db.batched_lookup import KeyLookup
 from db.engine import Database
 from db.outcome import Write
 from db.pagination import Window
-from db.prepared import Query
-from db.session_lock import Turns
+from db.prepared import PreparedStatement
+from db.session_lock import SessionLock
 from db.statements import (
     BRIEF_USERS_BY_ID,
     EVENTS_BY_ID,
@@ -55,7 +55,7 @@ class Loader:
 
     __slots__ = ("_lookup", "_turns")
 
-    def __init__(self, lookup: Lookup, turns: Turns) -> None:
+    def __init__(self, lookup: KeyLookup, turns: SessionLock) -> None:
         self._lookup = lookup
         self._turns = turns
 
@@ -110,7 +110,7 @@ class Context:
         self.writes: dict[str, Write] = {}  # of a mutation, by the names of its fields
         self._database = database
         self._username_emails = username_emails
-        self._turns = Turns()
+        self._turns = SessionLock()
         self._by_id: Loader | None = None
         self._brief_by_id: Loader | None = None
         self._histories: dict[Window, DataLoader[int, Rows]] = {}
@@ -197,7 +197,7 @@ class Context:
             rows: Rows = await self._database.reader.select(statement, given or {})
             return rows
 
-    async def read(self, query: Query, given: Mapping[str, Any]) -> Rows:
+    async def read(self, query: PreparedStatement, given: Mapping[str, Any]) -> Rows:
         """Read by a prepared statement."""
         async with self._turns.alone():
             return await self._database.reader.rows(query, given)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from db import batched_lookup
-from db.batched_lookup import AT_ONCE, Lookup
+from db.batched_lookup import AT_ONCE, KeyLookup
 
 Row = namedtuple("Row", "key value")  # noqa: PYI024 - a row as reads give it
 
@@ -50,7 +50,7 @@ async def turns(count: int = 3) -> None:
         await asyncio.sleep(0)
 
 
-async def busy(found: Lookup, table: Table) -> list[asyncio.Future[Any]]:
+async def busy(found: KeyLookup, table: Table) -> list[asyncio.Future[Any]]:
     """Have as many statements run as may."""
     asked = []
     for n in range(AT_ONCE):
@@ -63,7 +63,7 @@ async def busy(found: Lookup, table: Table) -> list[asyncio.Future[Any]]:
 async def test_all_who_ask_at_once_are_one_statement() -> None:
     table = Table()
     table.answering.set()
-    found = Lookup(table.read)
+    found = KeyLookup(table.read)
     rows = await asyncio.gather(*(found.load([key]) for key in (3, 1, 3, 99)))
     assert values(rows) == ["value 3", "value 1", "value 3", None]
     assert table.asked == [[3, 1, 99]]
@@ -71,7 +71,7 @@ async def test_all_who_ask_at_once_are_one_statement() -> None:
 
 async def test_whoever_asks_alone_does_not_wait() -> None:
     table = Table()
-    found = Lookup(table.read)
+    found = KeyLookup(table.read)
     asking = found.load([1])
     await turns()
     assert table.asked == [[1]]
@@ -81,7 +81,7 @@ async def test_whoever_asks_alone_does_not_wait() -> None:
 
 async def test_what_comes_while_statements_run_is_the_next_one() -> None:
     table = Table()
-    found = Lookup(table.read)
+    found = KeyLookup(table.read)
     first = await busy(found, table)
     later = []
     for key in (5, 6, 5, 0):  # 0 is being asked for already, and is asked for anew
@@ -104,7 +104,7 @@ async def test_what_comes_while_statements_run_is_the_next_one() -> None:
 async def test_whoever_asks_for_several_gets_them_in_their_order() -> None:
     table = Table()
     table.answering.set()
-    found = Lookup(table.read)
+    found = KeyLookup(table.read)
     rows = await asyncio.gather(found.load([3, 99, 3]), found.load([1, 3]), found.load([]))
     assert [values([some]) for some in rows] == [
         ["value 3", None, "value 3"],
@@ -118,7 +118,7 @@ async def test_a_statement_has_so_many_keys_and_no_more(monkeypatch: pytest.Monk
     monkeypatch.setattr(batched_lookup, "MAX_KEYS", 3)
     table = Table()
     table.answering.set()
-    found = Lookup(table.read)
+    found = KeyLookup(table.read)
     rows = await asyncio.gather(*(found.load([key]) for key in range(8)))
     assert values(rows) == [f"value {n}" for n in range(8)]
     assert table.asked == [[0, 1, 2], [3, 4, 5], [6, 7]]
@@ -126,7 +126,7 @@ async def test_a_statement_has_so_many_keys_and_no_more(monkeypatch: pytest.Monk
 
 async def test_whoever_leaves_takes_nobody_along() -> None:
     table = Table()
-    found = Lookup(table.read)
+    found = KeyLookup(table.read)
     leaving, staying = (found.load([1]) for _ in range(2))
     await turns()
     leaving.cancel()
@@ -139,7 +139,7 @@ async def test_whoever_leaves_takes_nobody_along() -> None:
 
 async def test_a_statement_that_nobody_waits_for_is_ended() -> None:
     table = Table()
-    found = Lookup(table.read)
+    found = KeyLookup(table.read)
     leaving = [found.load([key]) for key in (1, 2)]
     await turns()
     leaving[0].cancel()
@@ -154,7 +154,7 @@ async def test_a_statement_that_nobody_waits_for_is_ended() -> None:
 
 async def test_whoever_leaves_before_the_statement_is_not_asked_for() -> None:
     table = Table()
-    found = Lookup(table.read)
+    found = KeyLookup(table.read)
     first = await busy(found, table)
     leaving, staying = (found.load([key]) for key in (7, 8))
     await turns()
@@ -170,7 +170,7 @@ async def test_an_error_is_everybody_s_and_ends_with_its_statement() -> None:
     table = Table()
     table.fails = ZeroDivisionError()
     table.answering.set()
-    found = Lookup(table.read)
+    found = KeyLookup(table.read)
     ends = await asyncio.gather(*(found.load([key]) for key in (1, 2)), return_exceptions=True)
     assert ends == [table.fails] * 2
     table.fails = None
@@ -179,7 +179,7 @@ async def test_an_error_is_everybody_s_and_ends_with_its_statement() -> None:
 
 async def test_closing_ends_what_runs() -> None:
     table = Table()
-    found = Lookup(table.read)
+    found = KeyLookup(table.read)
     asking = found.load([1])
     await turns()
     await found.close()

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, literal, select, text
 
 from db.engine import Database
-from db.prepared import Query
+from db.prepared import PreparedStatement
 from tests.conftest import opened, use
 
 ENDLESS = {
@@ -87,7 +87,7 @@ async def listen(database: Database) -> None:
         await asyncio.sleep(0)
 
 
-ONE = Query(select(literal(1).label("one")))
+ONE = PreparedStatement(select(literal(1).label("one")))
 WAYS: dict[str, Callable[[Database], Awaitable[Any]]] = {
     "read": read,
     "write": write,

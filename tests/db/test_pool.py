@@ -25,11 +25,11 @@ def checked_out(database: Database) -> int:
 async def borrowed(database: Database) -> AsyncIterator[Any]:
     """As statements that the driver runs take a connection."""
     taken: Any = database.engine.sync_engine.pool
-    lent = await taken.borrow()
+    lent = await taken.acquire()
     try:
         yield lent
     finally:
-        taken.give_back(lent)
+        taken.release(lent)
 
 
 def connection(database: Database) -> AbstractAsyncContextManager[Any]:
@@ -186,10 +186,10 @@ async def test_who_waits_to_borrow_is_lent_it_as_it_is(database_url: str) -> Non
 async def test_nothing_is_kept_for_a_pool_that_is_gone(database_url: str) -> None:
     async with opened(database_url, pool_size=1) as database:
         gone: Any = database.engine.sync_engine.pool
-        lent = await gone.borrow()
+        lent = await gone.acquire()
         driver = lent.driver_connection
         await database.engine.dispose()
-        gone.give_back(lent)
+        gone.release(lent)
         assert gone.is_closed(driver) or database.is_sqlite
         assert not lent.is_valid
         await use(database)

@@ -14,7 +14,7 @@ from db.errors import is_unreachable
 from db.filters import UserFilter
 from db.models import ActorKind, User, UserEvent, UserEventType, UserStatus
 from db.pagination import Sort, Window
-from db.prepared import Query
+from db.prepared import PreparedStatement
 from db.statements import (
     EVENTS_BY_ID,
     USERS_BY_EXTERNAL_ID,
@@ -35,7 +35,7 @@ ENDED = {
     "sqlite": ENDLESS["sqlite"].replace("tell()", "1"),
     "postgresql": "SELECT pg_sleep(601)",
 }
-ONE = Query(select(literal_column("1").label("one")))
+ONE = PreparedStatement(select(literal_column("1").label("one")))
 
 
 def user(number: int, **columns: Any) -> User:
@@ -98,7 +98,7 @@ async def filled(database: Database) -> Database:
 async def test_prepared_reads_give_what_sqlalchemy_does(
     filled: Database, statement: Any, keys: list[Any], found: list[int]
 ) -> None:
-    rows = sorted(await filled.reader.rows(Query(statement), {"keys": keys}))
+    rows = sorted(await filled.reader.rows(PreparedStatement(statement), {"keys": keys}))
     by_session = sorted(await filled.reader.select(statement, {"keys": keys}))
     assert [row.id for row in rows] == found
     assert [row._fields for row in rows] == [row._fields for row in by_session]
@@ -108,7 +108,7 @@ async def test_prepared_reads_give_what_sqlalchemy_does(
 
 
 async def test_a_row_has_its_columns_as_attributes(filled: Database) -> None:
-    [row] = await filled.reader.rows(Query(USERS_BY_ID), {"keys": [1]})
+    [row] = await filled.reader.rows(PreparedStatement(USERS_BY_ID), {"keys": [1]})
     assert (row.username, row.status, row.created_at) == (ODD, UserStatus.ACTIVE, AT)
     assert (row.is_active, row.deleted_at, row.status_changed_at) == (True, None, WHOLE)
     assert row.created_at.tzinfo is UTC
@@ -252,7 +252,7 @@ async def test_a_read_whose_connection_is_cut_is_tried_once_more(
 
 
 async def test_an_error_of_a_statement_gives_the_connection_back(database: Database) -> None:
-    wrong = Query(select(literal_column("nothing").label("one")))
+    wrong = PreparedStatement(select(literal_column("nothing").label("one")))
     for _ in range(20):
         with pytest.raises(Exception, match="nothing") as caught:
             await database.reader.rows(wrong)

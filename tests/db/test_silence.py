@@ -16,13 +16,13 @@ from db import notifications, pool, postgres, watchdog
 from db.engine import Database
 from db.errors import is_unreachable
 from db.postgres import Connector
-from db.prepared import Query
+from db.prepared import PreparedStatement
 from tests.conftest import opened, use
 from tests.support.proxy import Proxy, proxied
 
 pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 PING = "SELECT 1"
-ONE = Query(select(literal_column("1").label("one")))
+ONE = PreparedStatement(select(literal_column("1").label("one")))
 
 
 @pytest.fixture(autouse=True)
