@@ -17,10 +17,10 @@ from graph import logging, signals
 from graph.api.schema import schema
 from graph.auth.authenticator import Callers
 from graph.auth.guard import Gate
-from graph.documents.cache import Documents
-from graph.documents.persisted import TrustedDocuments
-from graph.execution.executor import Execution, Seconds
-from graph.execution.strawberry_types import Views
+from graph.documents.cache import DocumentCache
+from graph.documents.persisted import PersistedDocuments
+from graph.execution.executor import OperationExecutor, OperationTimeouts
+from graph.execution.strawberry_types import StrawberryResolvers
 from graph.http import middleware
 from graph.http.batching import BatchExecutor
 from graph.http.body import BodyLimits
@@ -108,18 +108,18 @@ def _add_graphql(
         settings.rate_limit, settings.concurrent_operations, settings.sockets_per_caller
     )
     gate = Gate(throttle, open=development, watch_seconds=settings.caller_watch)
-    execution = Execution(
+    execution = OperationExecutor(
         schema,
-        Documents(
+        DocumentCache(
             schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
             settings.document_limits(),
-            Views(schema),
+            StrawberryResolvers(schema),
             introspection=settings.introspection,
             suggestions=settings.introspection,
         ),
-        TrustedDocuments(settings.trusted_documents, settings.manifest()),
+        PersistedDocuments(settings.trusted_documents, settings.manifest()),
         throttle,
-        Seconds(settings.query_timeout, settings.mutation_timeout),
+        OperationTimeouts(settings.query_timeout, settings.mutation_timeout),
         shutdown,
     )
     live = ResultStreams(execution)

@@ -33,7 +33,7 @@ from db.engine import Database
 from db.url import check_url, parse_url
 from graph.auth.issuers import Issuer, WrongKey, is_loopback
 from graph.documents.limits import Limits
-from graph.documents.persisted import TrustedMode, read_manifest
+from graph.documents.persisted import PersistedMode, read_manifest
 from graph.environment import NAME, Variables, WrongSettings
 from graph.protocol.origins import parse_host, parse_list, parse_origin
 from users.identity import UsernameEmails
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     max_answer_values: Annotated[int, Field(ge=1, le=100_000_000)] = _LIMITS.answer
     username_emails: Annotated[UsernameEmails, _LOWER] = UsernameEmails.OWN
     introspection: bool = False
-    trusted_documents: Annotated[TrustedMode, _LOWER] = TrustedMode.OFF
+    trusted_documents: Annotated[PersistedMode, _LOWER] = PersistedMode.OFF
     trusted_manifest: Path | None = None
     allowed_hosts: list[str] = []
     cors_origins: list[str] = []
@@ -211,7 +211,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Self:
         """Raise WrongSettings, which names the variable to change and not the model."""
-        if self.trusted_documents is not TrustedMode.OFF and self.trusted_manifest is None:
+        if self.trusted_documents is not PersistedMode.OFF and self.trusted_manifest is None:
             raise WrongSettings("ROSTER_TRUSTED_DOCUMENTS: needs ROSTER_TRUSTED_MANIFEST")
         if self.mode is Mode.DEVELOPMENT and not is_loopback(self.host):
             raise WrongSettings(

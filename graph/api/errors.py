@@ -163,7 +163,7 @@ def truncate(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
 
 
-def present(error: GraphQLError, request_id: str | None) -> GraphQLError:
+def mask_error(error: GraphQLError, request_id: str | None) -> GraphQLError:
     """Give the error that the caller sees, and log what they don't.
 
     A mistake of the caller's keeps its message. Anything else is a fault of ours, of which they
@@ -181,10 +181,10 @@ def present(error: GraphQLError, request_id: str | None) -> GraphQLError:
         return _with(error, client_message(error), "GRAPHQL_VALIDATION_FAILED")
     if error.path is None and isinstance(cause, ValueError | RecursionError):
         return _with(error, UNREADABLE, "GRAPHQL_VALIDATION_FAILED")
-    return _present_fault(error, request_id)
+    return _mask_fault(error, request_id)
 
 
-def _present_fault(error: GraphQLError, request_id: str | None) -> GraphQLError:
+def _mask_fault(error: GraphQLError, request_id: str | None) -> GraphQLError:
     cause: BaseException | None = error.original_error
     outcome: Outcome | None = None
     if isinstance(cause, WriteFailed):

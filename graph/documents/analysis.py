@@ -29,8 +29,8 @@ from graphql import (
     is_composite_type,
 )
 
-from graph.documents.cost import Rows, items, price, repeats, rows
-from graph.documents.metrics import MOST, Cost, Measured, Size, Step, Uses
+from graph.documents.cost import RowCount, field_cost, is_per_row, items, requested_rows
+from graph.documents.metrics import MOST, Cost, SelectionMetrics, Size, Step, Uses
 
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
 # Lists of `__Schema` and `__Type` below which there are types again.
@@ -50,9 +50,9 @@ class _Place:
     """Those of a whole definition."""
 
 
-def measure(schema: GraphQLSchema, document: DocumentNode) -> Measured:
+def analyze(schema: GraphQLSchema, document: DocumentNode) -> SelectionMetrics:
     """Measure every operation and fragment, in time linear in the document's text."""
-    return _Pass(schema, document).measured()
+    return _Pass(schema, document).metrics()
 
 
 class _Pass:
@@ -79,7 +79,7 @@ class _Pass:
                     if self._fragments.setdefault(node.name.value, places) is not places:
                         self._repeated.append(places)
 
-    def measured(self) -> Measured:
+    def metrics(self) -> SelectionMetrics:
         for name in _inmost_first(self._fragments):
             size = self._sizes[name] = self._close(self._fragments[name])
             self._uses[name] = self._used(self._fragments[name])
@@ -88,7 +88,7 @@ class _Pass:
         roots = [self._close(places) for places in self._operations]
         repeated = [self._close(places) for places in self._repeated]
         names = list(map(_name, self._operations))
-        return Measured(
+        return SelectionMetrics(
             operations=dict(zip(names, roots, strict=True)),
             uses=dict(zip(names, map(self._used, self._operations), strict=True)),
             sizes=(*roots, *self._sizes.values(), *repeated),
@@ -202,13 +202,13 @@ class _Pass:
             lists = 1 + size.introspection_lists
             total.introspection_lists = max(total.introspection_lists, lists)
         cost = self._cost(place, above, node)
-        (total.each if repeats(above.type, name) else total.once).add(cost)
+        (total.each if is_per_row(above.type, name) else total.once).add(cost)
 
     def _cost(self, place: _Place, above: _Place, node: FieldNode) -> Cost:
-        asked, once, each = rows(place.definition, node), place.size.once, place.size.each
+        asked, once, each = requested_rows(place.definition, node), place.size.once, place.size.each
         if asked is None:
             root = above.type in self._roots() and not node.name.value.startswith("__")
-            once.fixed += 1 if root else price(above.type, place.definition)
+            once.fixed += 1 if root else field_cost(above.type, place.definition)
             once.add(self._times(1, each))
             some = items(self._schema, above.type, node.name.value, place.definition)
             once.values = min(MOST, some * once.values)
@@ -226,7 +226,7 @@ class _Pass:
     def _roots(self) -> tuple[GraphQLNamedType | None, ...]:
         return self._schema.query_type, self._schema.mutation_type, self._schema.subscription_type
 
-    def _times(self, number: Rows | int, cost: Cost) -> Cost:
+    def _times(self, number: RowCount | int, cost: Cost) -> Cost:
         if isinstance(number, int):
             if number == 1:
                 return cost

@@ -29,10 +29,10 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from graph.api.errors import MAX_ERRORS, client_message, truncate
 from graph.compiler import CompiledOperation, Compiler, Resolvers
-from graph.documents.analysis import measure
+from graph.documents.analysis import analyze
 from graph.documents.limits import LimitExceeded, Limits, exceeded, excesses_of
 from graph.documents.merging import merges
-from graph.documents.metrics import Amounts, Measured, Uses
+from graph.documents.metrics import Amounts, SelectionMetrics, Uses
 from graph.documents.variables import check_variables
 
 # How many documents are kept, and how much they may have together: the tree of a character takes
@@ -53,7 +53,7 @@ _NO_TOKEN: Final = Token(TokenKind.SOF, 0, 0, 0, 0)
 _CONFLICTS: Final = GraphQLError("Too many fields have the same name and may conflict.")
 
 
-class Invalid(Exception):
+class InvalidDocument(Exception):
     """The request cannot be executed; each of the errors has its `extensions.code`."""
 
     def __init__(self, errors: Iterable[GraphQLError]) -> None:
@@ -62,7 +62,7 @@ class Invalid(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedDocument:
     """A valid document, the operation that is to be executed, and what it costs."""
 
     document: DocumentNode
@@ -79,13 +79,13 @@ class _Known:
     """A document that is valid, and those of its operations that were asked for, by name."""
 
     document: DocumentNode
-    measured: Measured
+    metrics: SelectionMetrics
     operations: dict[str | None, "_Chosen"] = field(default_factory=dict)
 
     @property
     def fields(self) -> int:
         """Fields of all operations, those of a fragment as often as it is spread."""
-        return sum(size.fields for size in self.measured.operations.values())
+        return sum(size.fields for size in self.metrics.operations.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class _Chosen:
     """What it costs, where no variable decides on that."""
 
 
-class Documents:
+class DocumentCache:
     """Prepares requests for one schema; for one thread."""
 
     def __init__(
@@ -134,8 +134,8 @@ class Documents:
 
     def prepare(
         self, query: str, operation_name: str | None, variables: dict[str, Any] | None
-    ) -> Prepared:
-        """Give what to execute; raise Invalid with at most five errors."""
+    ) -> PreparedDocument:
+        """Give what to execute; raise InvalidDocument with at most five errors."""
         known = self._document(query)
         chosen = known.operations.get(operation_name)
         if chosen is None:
@@ -144,32 +144,32 @@ class Documents:
             try:
                 check_variables(variables or {}, self._limits, chosen.uses)
             except LimitExceeded as excess:
-                raise Invalid([excess]) from None
+                raise InvalidDocument([excess]) from None
         amounts = chosen.amounts
         if amounts is None:
             given = chosen.defaults | (variables or {})
-            amounts = known.measured.amounts(_name(chosen.node), given)
+            amounts = known.metrics.amounts(_name(chosen.node), given)
         cost, values = amounts
         if cost > self._limits.cost:
             message = (
                 f"The operation costs {cost}, by the rows it asks for; "
                 f"it can cost {self._limits.cost}. Ask for smaller pages."
             )
-            raise Invalid([LimitExceeded("TOO_EXPENSIVE", self._limits.cost, message)])
+            raise InvalidDocument([LimitExceeded("TOO_EXPENSIVE", self._limits.cost, message)])
         if values > self._limits.answer:
             message = (
                 f"The answer could have {values} values; it can have {self._limits.answer}. "
                 "Ask for smaller pages or fewer fields."
             )
-            raise Invalid([LimitExceeded("TOO_EXPENSIVE", self._limits.answer, message)])
+            raise InvalidDocument([LimitExceeded("TOO_EXPENSIVE", self._limits.answer, message)])
         is_large = cost > LARGE_COST or values > LARGE_ANSWER
-        return Prepared(known.document, chosen.node, chosen.compiled, cost, is_large)
+        return PreparedDocument(known.document, chosen.node, chosen.compiled, cost, is_large)
 
     def _chosen(self, known: _Known, name: str | None) -> _Chosen:
         node = _operation(known.document, name)
         compiled = self._compiler.compile(known.document, node)
-        fixed = None if known.measured.varies else known.measured.amounts(_name(node), {})
-        uses = known.measured.uses[_name(node)]
+        fixed = None if known.metrics.varies else known.metrics.amounts(_name(node), {})
+        uses = known.metrics.uses[_name(node)]
         return _Chosen(node, compiled, _defaults(node), uses, fixed)
 
     def _document(self, query: str) -> _Known:
@@ -197,14 +197,14 @@ class Documents:
         """Parse, measure and validate, in this order: each bounds the work of the next."""
         document = self._parsed(query)
         if not _operations(document):
-            raise Invalid([_unresolved("The document has no operation.")])
-        measured = measure(self._schema, document)
-        if measured.introspects and not self._introspection:
+            raise InvalidDocument([_unresolved("The document has no operation.")])
+        metrics = analyze(self._schema, document)
+        if metrics.introspects and not self._introspection:
             message = "This server doesn't tell its schema."
             extensions = {"code": "INTROSPECTION_DISABLED"}
-            raise Invalid([GraphQLError(message, extensions=extensions)])
-        if excesses := list(excesses_of(measured, self._limits)):
-            raise Invalid(excesses)
+            raise InvalidDocument([GraphQLError(message, extensions=extensions)])
+        if excesses := list(excesses_of(metrics, self._limits)):
+            raise InvalidDocument(excesses)
         errors = validate(
             self._schema,
             document,
@@ -214,14 +214,14 @@ class Documents:
         )
         if errors:
             told = [_CONFLICTS if isinstance(e, ValidationAbortedError) else e for e in errors]
-            raise Invalid(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in told)
+            raise InvalidDocument(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in told)
         _forget_tokens(document)
-        return _Known(document, measured)
+        return _Known(document, metrics)
 
     def _parsed(self, query: str) -> DocumentNode:
         limits = self._limits
         if len(query) > limits.characters:
-            raise Invalid(
+            raise InvalidDocument(
                 [exceeded("QUERY_TOO_LONG", limits.characters, "A document", "characters")]
             )
         try:
@@ -234,8 +234,8 @@ class Documents:
         except GraphQLSyntaxError as error:
             if _has_more_tokens(query, limits.tokens):
                 excess = exceeded("TOO_MANY_TOKENS", limits.tokens, "A document", "tokens")
-                raise Invalid([excess]) from None
-            raise Invalid([_coded(error, "GRAPHQL_PARSE_FAILED")]) from None
+                raise InvalidDocument([excess]) from None
+            raise InvalidDocument([_coded(error, "GRAPHQL_PARSE_FAILED")]) from None
 
 
 def _has_more_tokens(query: str, most: int) -> bool:
@@ -280,16 +280,18 @@ def _name(operation: OperationDefinitionNode) -> str | None:
 
 
 def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
-    """Give the operation of a name (GraphQL spec, 6.1, GetOperation); raise Invalid for none."""
+    """GetOperation of the GraphQL spec (6.1). Raises InvalidDocument if there is none."""
     operations = _operations(document)
     if name is None:
         if len(operations) == 1:
             return operations[0]
-        raise Invalid([_unresolved("There are several operations; name the one to execute.")])
+        raise InvalidDocument(
+            [_unresolved("There are several operations; name the one to execute.")]
+        )
     for operation in operations:
         if operation.name and operation.name.value == name:
             return operation
-    raise Invalid([_unresolved("The document has no operation of this name.")])
+    raise InvalidDocument([_unresolved("The document has no operation of this name.")])
 
 
 def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:

@@ -48,7 +48,7 @@ Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowCount:
     """The arguments that say how many rows there can be."""
 
     values: tuple[ValueNode, ...]
@@ -92,23 +92,23 @@ class Rows:
         return max(0, min(count, self.most))
 
 
-def rows(field: GraphQLField | None, node: FieldNode) -> Rows | None:
+def requested_rows(field: GraphQLField | None, node: FieldNode) -> RowCount | None:
     """Give how many rows a field asks for; None for one that is no list of rows."""
     if field is None:
         return None
     given = {argument.name.value: argument.value for argument in node.arguments or ()}
     if "first" in field.args:
         asked = tuple(given[name] for name in ("first", "last") if name in given)
-        return Rows(asked, DEFAULT_PAGE, MAX_PAGE)
+        return RowCount(asked, DEFAULT_PAGE, MAX_PAGE)
     if "ids" in field.args:
-        return Rows(_of(given, "ids"), 0, MAX_IDS, whole=True)
+        return RowCount(_of(given, "ids"), 0, MAX_IDS, whole=True)
     taken = field.args.get("input")
     if taken and "operations" in getattr(get_named_type(taken.type), "fields", ()):
-        return Rows(_of(given, "input"), 0, MAX_OPERATIONS, "operations")
+        return RowCount(_of(given, "input"), 0, MAX_OPERATIONS, "operations")
     return None
 
 
-def repeats(parent: GraphQLNamedType | None, name: str) -> bool:
+def is_per_row(parent: GraphQLNamedType | None, name: str) -> bool:
     """Tell whether a field comes with each row of the field above it."""
     if parent is None:
         return False
@@ -117,7 +117,7 @@ def repeats(parent: GraphQLNamedType | None, name: str) -> bool:
     return parent.name == "BulkUsersPayload" and name == "results"
 
 
-def price(parent: GraphQLNamedType | None, field: GraphQLField | None) -> int:
+def field_cost(parent: GraphQLNamedType | None, field: GraphQLField | None) -> int:
     """Give what a field below the root costs that asks for no rows."""
     if parent is None or field is None or is_non_null_type(field.type):
         return 0
@@ -130,7 +130,7 @@ def items(
     schema: GraphQLSchema, parent: GraphQLNamedType | None, name: str, field: GraphQLField | None
 ) -> int:
     """Return how many items a list has, about; 1 if the rows above say it, or it is no list."""
-    if field is None or repeats(parent, name):
+    if field is None or is_per_row(parent, name):
         return 1
     if get_named_type(field.type).name == "JSON":
         return JSON_VALUES

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from graphql import GraphQLError
 
 if TYPE_CHECKING:  # half the schema, which no command but the server needs
-    from graph.documents.metrics import Measured
+    from graph.documents.metrics import SelectionMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ def exceeded(code: str, limit: int, whole: str, what: str) -> LimitExceeded:
     return LimitExceeded(code, limit, f"{whole} can have at most {limit} {what}.")
 
 
-def excesses_of(measured: "Measured", limits: Limits) -> Iterator[LimitExceeded]:
+def excesses_of(metrics: "SelectionMetrics", limits: Limits) -> Iterator[LimitExceeded]:
     """Give an error for each limit that the document exceeds, except those that take variables.
 
     Operations that are not asked for count too, and fragments that nothing spreads: the validation
     looks at them all.
     """
-    sizes = measured.sizes
+    sizes = metrics.sizes
     for code, limit, number, what in (
         ("TOO_DEEP", limits.depth, max(size.depth for size in sizes), "levels of fields"),
         (
@@ -82,15 +82,15 @@ def excesses_of(measured: "Measured", limits: Limits) -> Iterator[LimitExceeded]
             max(size.directives for size in sizes),
             "directives",
         ),
-        ("TOO_MANY_ROOT_FIELDS", limits.root_fields, measured.root_fields, "root fields"),
+        ("TOO_MANY_ROOT_FIELDS", limits.root_fields, metrics.root_fields, "root fields"),
     ):
         if number > limit:
             yield exceeded(code, limit, "An operation", what)
-    if measured.fragments > limits.fragments:
+    if metrics.fragments > limits.fragments:
         yield exceeded("TOO_MANY_FRAGMENTS", limits.fragments, "A document", "fragments")
-    if measured.values > limits.values:
+    if metrics.values > limits.values:
         yield exceeded("TOO_MANY_VALUES", limits.values, "A document", "values")
-    if max(uses.values for uses in measured.uses.values()) > limits.values:
+    if max(uses.values for uses in metrics.uses.values()) > limits.values:
         yield exceeded("TOO_MANY_VALUES", limits.values, "An operation", "values")
-    if measured.longest_list > limits.list_length:
+    if metrics.longest_list > limits.list_length:
         yield exceeded("LIST_TOO_LONG", limits.list_length, "A list", "elements")

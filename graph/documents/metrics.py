@@ -1,10 +1,10 @@
-"""Sizes of documents, as `graph.measure` finds them."""
+"""Sizes of documents, as `analysis` finds them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from graph.documents.cost import Rows, Values
+from graph.documents.cost import RowCount, Values
 
 # Where counting stops: sums stay small integers, however often fragments double.
 MOST: Final = 1_000_000_000
@@ -14,7 +14,7 @@ MOST: Final = 1_000_000_000
 class Step:
     """Rows that take the variables to know: each costs `fixed`, and what the steps before do."""
 
-    rows: Rows | int
+    rows: RowCount | int
     fixed: int
     parts: tuple[int, ...]
     values: int
@@ -101,7 +101,7 @@ class Amounts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class SelectionMetrics:
     """What the limits are about; of a document that has one operation at least."""
 
     operations: Mapping[str | None, Size]

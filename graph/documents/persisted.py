@@ -23,19 +23,19 @@ _APOLLO_FORMAT: Final = "apollo-persisted-query-manifest"
 _HASH_PREFIX: Final = "sha256:"  # of a documentId, by the specification of persisted documents
 
 
-class TrustedMode(StrEnum):
+class PersistedMode(StrEnum):
     OFF = "off"
     LOG = "log"
     ON = "on"
 
 
-class TrustedDocuments:
+class PersistedDocuments:
     """`ON` takes known documents by their id alone; `LOG` takes all, and says which are unknown.
 
     A document's ids are the manifest's and the SHA-256 of its text, each with or without `sha256:`.
     """
 
-    def __init__(self, mode: TrustedMode, texts: Mapping[str, str]) -> None:
+    def __init__(self, mode: PersistedMode, texts: Mapping[str, str]) -> None:
         self._mode = mode
         self._texts = {_digest(text): text for text in texts.values()}
         self._known = frozenset(self._texts)
@@ -49,7 +49,7 @@ class TrustedDocuments:
         if request.persisted_hash is not None and (known or request.query is None):
             return self._persisted(request, request.persisted_hash)
         assert request.query is not None  # or it would have been no request
-        if self._mode is TrustedMode.ON:
+        if self._mode is PersistedMode.ON:
             message = "Only documents of the manifest are accepted, by their `documentId`."
             raise RequestError("DOCUMENT_NOT_TRUSTED", message, 403)
         self._note(request.query)
@@ -69,13 +69,13 @@ class TrustedDocuments:
         Automatic persisted queries register a document when they send it: this server registers
         none, and says so in the terms in which a client falls back to sending the text.
         """
-        if self._mode is TrustedMode.ON or _plain(digest) in self._texts:
+        if self._mode is PersistedMode.ON or _plain(digest) in self._texts:
             return self._document(request, digest)
         message = "PersistedQueryNotSupported"
         raise RequestError("PERSISTED_QUERY_NOT_SUPPORTED", message, 200)
 
     def _note(self, text: str) -> None:
-        if self._mode is TrustedMode.LOG and (digest := _digest(text)) not in self._known:
+        if self._mode is PersistedMode.LOG and (digest := _digest(text)) not in self._known:
             log.info("unknown document", sha256=digest, size=len(text))
 
 
@@ -87,21 +87,21 @@ def _digest(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class WrongManifest(ValueError):
+class InvalidManifest(ValueError):
     """The manifest cannot be used; the message is a line for the operator."""
 
 
 def read_manifest(path: Path) -> dict[str, str]:
-    """Read a manifest: id -> text. Raises WrongManifest."""
+    """Read a manifest: id -> text. Raises InvalidManifest."""
     try:
         found = json.loads(path.read_text("utf-8-sig"))
     except OSError as error:
-        raise WrongManifest(f"the manifest cannot be read: {error.strerror}") from None
+        raise InvalidManifest(f"the manifest cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
-        raise WrongManifest("the manifest is not JSON") from None
+        raise InvalidManifest("the manifest is not JSON") from None
     documents = _apollo_documents(found) if _is_apollo(found) else found
     if not isinstance(documents, dict) or not all(isinstance(t, str) for t in documents.values()):
-        raise WrongManifest("the manifest has to be an object of document ids and texts")
+        raise InvalidManifest("the manifest has to be an object of document ids and texts")
     return documents
 
 
@@ -111,12 +111,12 @@ def _is_apollo(found: Any) -> bool:
 
 def _apollo_documents(manifest: dict[str, Any]) -> dict[str, Any]:
     if manifest.get("version") != 1 or not isinstance(manifest.get("operations"), list):
-        raise WrongManifest("the manifest has to be version 1 of Apollo's format")
+        raise InvalidManifest("the manifest has to be version 1 of Apollo's format")
     documents: dict[str, Any] = {}
     for operation in manifest["operations"]:
         match operation:
             case {"id": str(id_), "body": str(body)}:
                 documents[id_] = body
             case _:
-                raise WrongManifest("each operation of the manifest needs an `id` and a `body`")
+                raise InvalidManifest("each operation of the manifest needs an `id` and a `body`")
     return documents

@@ -1,14 +1,11 @@
 """From a request to its result: the one path for HTTP, WebSocket and Server-Sent Events."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 import structlog
 from graphql import ExecutionResult, Executor, GraphQLError, OperationType, located_error
@@ -20,15 +17,16 @@ from graph.api.errors import (
     MAX_ERRORS,
     Interrupted,
     TimedOut,
-    present,
+    mask_error,
     says_outcome,
     took_too_long,
     truncate,
 )
 from graph.api.schema import Schema
 from graph.compiler import InvalidVariables
-from graph.documents.cache import Documents, Invalid, Prepared
-from graph.documents.persisted import TrustedDocuments
+from graph.documents.cache import DocumentCache, InvalidDocument, PreparedDocument
+from graph.documents.persisted import PersistedDocuments
+from graph.documents.queue import FairQueue
 from graph.documents.variable_errors import variable_errors
 from graph.limits.throttle import Throttle
 from graph.protocol.errors import RequestError
@@ -74,7 +72,7 @@ class OperationEndedError(RequestError):
 
 
 @dataclass(frozen=True, slots=True)
-class Seconds:
+class OperationTimeouts:
     """How long an operation may take."""
 
     query: float
@@ -86,7 +84,7 @@ class Operation:
     """One operation that can be executed, and for whom."""
 
     request: Request
-    prepared: Prepared
+    prepared: PreparedDocument
     context: Context
 
     @property
@@ -94,35 +92,8 @@ class Operation:
         return self.prepared.operation.operation
 
 
-# What is left to others after a document was read: a part of the time, where that was long.
-_REST: Final = 0.1
-_LONG: Final = 0.005  # seconds
 # What a mutation may take beyond its time, for a write that was ended to let go of its connection.
 _LAST_SECONDS: Final = 1.0
-
-
-class _Turns:
-    """Has new documents read one at a time, with room for others between, and fairly.
-
-    A hostile one takes up to 50 ms of the process. Whoever sends many waits for their own, others
-    for one of each caller's at most, and known documents for none.
-    """
-
-    def __init__(self) -> None:
-        self._reading = asyncio.Lock()
-        self._callers: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    @asynccontextmanager
-    async def of(self, caller: str) -> AsyncIterator[None]:
-        own = self._callers.setdefault(caller, asyncio.Lock())
-        async with own, self._reading:
-            began = time.monotonic()
-            try:
-                yield
-            finally:
-                took = time.monotonic() - began
-                # A request goes through the loop several times until it is answered.
-                await asyncio.sleep(took * _REST if took > _LONG else 0)
 
 
 class _LargeAnswer:
@@ -137,14 +108,14 @@ class _LargeAnswer:
         return dumps(value) if isinstance(value, dict | list) else value
 
 
-class Execution:
+class OperationExecutor:
     def __init__(
         self,
         schema: Schema,
-        documents: Documents,
-        trusted: TrustedDocuments,
+        documents: DocumentCache,
+        trusted: PersistedDocuments,
         throttle: Throttle,
-        seconds: Seconds,
+        seconds: OperationTimeouts,
         shutdown: Shutdown,
     ) -> None:
         self._schema = schema
@@ -153,7 +124,7 @@ class Execution:
         self._throttle = throttle
         self._seconds = seconds
         self._shutdown = shutdown
-        self._turns = _Turns()
+        self._queue = FairQueue()
 
     async def prepare(self, request: Request, context: Context) -> Operation:
         """Read the document and find the operation; raise RequestError where that cannot be."""
@@ -161,13 +132,13 @@ class Execution:
         text = self._trusted.text(request)
         if self._documents.knows(text):
             return self._prepare(text, request, context)
-        async with self._turns.of(context.throttled_as):
+        async with self._queue.turn(context.throttled_as):
             return self._prepare(text, request, context)
 
     def _prepare(self, text: str, request: Request, context: Context) -> Operation:
         try:
             prepared = self._documents.prepare(text, request.operation_name, request.variables)
-        except Invalid as invalid:
+        except InvalidDocument as invalid:
             raise rejected(context, *invalid.errors) from None
         return Operation(request, prepared, context)
 
@@ -308,14 +279,14 @@ def _presented(errors: Sequence[GraphQLError], context: Context) -> list[dict[st
     And every error that says of a write whether it was done.
     """
     shown = [*errors[:MAX_ERRORS], *filter(says_outcome, errors[MAX_ERRORS:])]
-    presented = [present(error, context.request_id).formatted for error in shown]
+    presented = [mask_error(error, context.request_id).formatted for error in shown]
     ours = [
         error
         for error in errors[MAX_ERRORS:]
         if not (says_outcome(error) or (error.extensions or {}).get("code"))
     ]
     for error in ours[:MAX_ERRORS]:
-        present(error, context.request_id)
+        mask_error(error, context.request_id)
     if more := len(ours[MAX_ERRORS:]):
         log.error("operation has more errors", count=more, request_id=context.request_id)
     return [{**error, "message": truncate(error["message"])} for error in presented]

@@ -25,7 +25,7 @@ from strawberry.types.lazy_type import LazyType
 Convert = Callable[[Any], Any]
 
 
-class Conversion:
+class ArgumentConverter:
     """Makes what converts coerced values, and keeps that of input types."""
 
     def __init__(self, config: StrawberryConfig, scalars: Mapping[Any, Any]) -> None:

@@ -1,6 +1,6 @@
 """What the compiled execution may know of Strawberry's types: how their fields are had.
 
-A type that is a view of a record says so by `__reads__` (`graph/api/types/record_view.py`).
+A type that is a view of a record says so by `fields_from` (`graph/api/types/record_view.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -20,19 +20,19 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
 
 from graph.api.scalars import WRITERS
-from graph.api.types.record_view import Many, One
+from graph.api.types.record_view import Nested, NestedList
 from graph.api.types.record_view import Read as Reading
 from graph.compiler import Accessor, FieldResolver
-from graph.execution.strawberry_arguments import Conversion
+from graph.execution.strawberry_arguments import ArgumentConverter
 
 _DEFINITION = "strawberry-definition"
 
 
-class Views:
+class StrawberryResolvers:
     """The types of a schema, and those of them that are views of records."""
 
     def __init__(self, schema: strawberry.Schema) -> None:
-        self._conversion = Conversion(schema.config, schema.schema_converter.scalar_registry)
+        self._conversion = ArgumentConverter(schema.config, schema.schema_converter.scalar_registry)
 
     def runtime_class(self, type_: GraphQLObjectType) -> type | None:
         definition = type_.extensions.get(_DEFINITION)
@@ -43,11 +43,11 @@ class Views:
         if not isinstance(declared, StrawberryField) or not declared.is_basic_field:
             return None
         python_name = declared.python_name
-        reads = cast("Mapping[str, Reading]", getattr(self.runtime_class(type_), "__reads__", {}))
+        reads = cast("Mapping[str, Reading]", getattr(self.runtime_class(type_), "fields_from", {}))
         if python_name not in reads:
             return Accessor(python_name)
         read = reads[python_name]
-        records = read.by if isinstance(read, One | Many) else None
+        records = read.by if isinstance(read, Nested | NestedList) else None
         return Accessor(read, base="record", records=records)
 
     def serializer(self, type_: GraphQLLeafType) -> Callable[[Any], Any] | None:

@@ -16,7 +16,7 @@ from starlette.types import Scope
 from graph.api.context import Context
 from graph.api.errors import fault
 from graph.auth.guard import Gate
-from graph.execution.executor import Execution
+from graph.execution.executor import OperationExecutor
 from graph.limits.throttle import Throttle
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import dumps
@@ -33,7 +33,7 @@ class BatchExecutor:
     most: int
     gate: Gate
     throttle: Throttle
-    execution: Execution
+    execution: OperationExecutor
 
     def of(self, given: object) -> Sequence[object] | None:
         """Give the requests of a batch; None for what is none, or is not taken for one."""

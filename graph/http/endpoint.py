@@ -22,7 +22,7 @@ from db.time_slices import pause_if_due
 from graph.api.context import Context
 from graph.api.errors import fault
 from graph.auth.guard import Gate
-from graph.execution.executor import Execution
+from graph.execution.executor import OperationExecutor
 from graph.http import headers, middleware, negotiation
 from graph.http.batching import BatchExecutor
 from graph.http.body import BodyLimits, read_get, read_post
@@ -89,7 +89,7 @@ class GraphQLEndpoint:
     gate: Gate
     origins: Origins
     throttle: Throttle
-    execution: Execution
+    execution: OperationExecutor
     live: ResultStreams
     batches: BatchExecutor
     limits: BodyLimits

@@ -14,7 +14,7 @@ from feed.reader import Event
 from feed.subscription import Place
 from graph.api.subscriptions import EventSubscription
 from graph.api.types.user_event import UserEvent, encode_cursor
-from graph.execution.executor import Execution, Operation, formatted, rejected
+from graph.execution.executor import Operation, OperationExecutor, formatted, rejected
 from graph.protocol.errors import RequestError
 from graph.protocol.json import dumps
 from graph.streaming.chunks import ResultBatch, portions
@@ -38,7 +38,9 @@ class _Shared(NamedTuple):
 class ResultStreams:
     """Gives results as they come; of subscribers that ask the same, one executes for all."""
 
-    def __init__(self, execution: Execution, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, execution: OperationExecutor, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._execution = execution
         self._clock = clock
         self._groups = FanOut()

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from graph.api.context import Context
 from graph.api.errors import fault
 from graph.auth.guard import UNAUTHORIZED, Gate, token_of
-from graph.execution.executor import Execution
+from graph.execution.executor import OperationExecutor
 from graph.http.origins import Origins
 from graph.limits.client_network import client_network
 from graph.limits.throttle import Throttle
@@ -87,7 +87,7 @@ class WebSocketEndpoint:
         gate: Gate,
         origins: Origins,
         throttle: Throttle,
-        execution: Execution,
+        execution: OperationExecutor,
         live: ResultStreams,
         limits: Limits,
         shutdown: Shutdown,

@@ -16,10 +16,10 @@ from feed.feed import Feed
 from graph.api import global_ids
 from graph.api.context import Context
 from graph.api.schema import schema
-from graph.documents.cache import Documents
+from graph.documents.cache import DocumentCache
 from graph.documents.limits import Limits
-from graph.documents.persisted import TrustedDocuments, TrustedMode
-from graph.execution.executor import Execution, Seconds
+from graph.documents.persisted import PersistedDocuments, PersistedMode
+from graph.execution.executor import OperationExecutor, OperationTimeouts
 from graph.limits.throttle import Throttle
 from graph.protocol.errors import RequestError
 from graph.protocol.request import Request
@@ -29,12 +29,12 @@ from graph.streaming.streams import ResultStreams
 from users.policy import Caller, Scope
 from users.recorder import Actor
 
-EXECUTION = Execution(
+EXECUTION = OperationExecutor(
     schema,
-    Documents(schema._schema, Limits(aliases=200)),  # noqa: SLF001 - as graph.app has it
-    TrustedDocuments(TrustedMode.OFF, {}),
+    DocumentCache(schema._schema, Limits(aliases=200)),  # noqa: SLF001 - as graph.app has it
+    PersistedDocuments(PersistedMode.OFF, {}),
     Throttle(None, 1_000, 1_000),
-    Seconds(60, 60),
+    OperationTimeouts(60, 60),
     Shutdown(60),
 )
 SETS = [frozenset(some) for n in range(len(Scope) + 1) for some in combinations(Scope, n)]

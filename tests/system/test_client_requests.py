@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from graph.documents.persisted import TrustedMode
+from graph.documents.persisted import PersistedMode
 from graph.settings import Mode, Settings
 from tests.support.client import Client, serving
 from tests.support.process import serving_process
@@ -53,7 +53,7 @@ def answer(found: Any) -> Any:
 
 @asynccontextmanager
 async def with_manifest(
-    folder: Path, url: str, mode: TrustedMode, manifest: object
+    folder: Path, url: str, mode: PersistedMode, manifest: object
 ) -> AsyncIterator[Client]:
     path = folder / "manifest.json"
     path.write_text(json.dumps(manifest))
@@ -123,7 +123,7 @@ async def test_a_document_of_a_manifest_is_found_by_each_of_its_ids(
     database_url: str, tmp_path: Path, kind: str, way: Ask
 ) -> None:
     ids = [HASH, f"sha256:{HASH}", *(["d0c1"] if kind == "Relay" else [])]
-    async with with_manifest(tmp_path, database_url, TrustedMode.ON, MANIFESTS[kind]) as client:
+    async with with_manifest(tmp_path, database_url, PersistedMode.ON, MANIFESTS[kind]) as client:
         for id_ in ids:
             assert await way(client.http, {"documentId": id_}) == ANSWER, id_
         assert await way(client.http, {"extensions": PERSISTED}) == ANSWER

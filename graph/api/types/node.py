@@ -2,7 +2,7 @@
 
 import strawberry
 
-from graph.api.types.record_view import View
+from graph.api.types.record_view import RecordView
 
 
 @strawberry.interface(description="An object that can be fetched again by its id.")
@@ -13,10 +13,10 @@ class Node:
 
 
 @strawberry.type(description="Where a page lies in its list.")
-class PageInfo(View):
+class PageInfo(RecordView):
     """Of a page, and what gives a row's cursor."""
 
-    __reads__ = {  # noqa: RUF012 - declared in View
+    fields_from = {  # noqa: RUF012 - declared in RecordView
         "has_next_page": lambda place: place[0].has_next,
         "has_previous_page": lambda place: place[0].has_previous,
         "start_cursor": lambda place: place[1](place[0].rows[0]) if place[0].rows else None,

@@ -11,39 +11,39 @@ def itself(record: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class One:
+class Nested:
     """An object that a view has: the view of the record that `by` gives."""
 
-    view: "type[View]"
+    view: "type[RecordView]"
     by: Callable[[Any], Any]
 
-    def __call__(self, record: Any) -> "View | None":
+    def __call__(self, record: Any) -> "RecordView | None":
         return self.view.of_found(self.by(record))
 
 
 @dataclass(frozen=True, slots=True)
-class Many:
+class NestedList:
     """A list of objects that a view has: the views of the records that `by` gives in a list."""
 
-    view: "type[View]"
+    view: "type[RecordView]"
     by: Callable[[Any], list[Any]]
 
-    def __call__(self, record: Any) -> "list[View]":
+    def __call__(self, record: Any) -> "list[RecordView]":
         return list(map(self.view.of, self.by(record)))
 
 
-Read = str | Callable[[Any], Any] | One | Many
+Read = str | Callable[[Any], Any] | Nested | NestedList
 
 
-class View:
+class RecordView:
     """A type of the schema over one record: a row, an entity, or whatever has the attributes.
 
-    `__reads__` tells for each field by its name in Python what it is of the record: the attribute
+    `fields_from` tells for each field by its name in Python what it is of the record: the attribute
     of that name, or what a function makes of it, or views of records that a function gives. A page
     of rows costs nothing but what is read.
     """
 
-    __reads__: ClassVar[Mapping[str, Read]]
+    fields_from: ClassVar[Mapping[str, Read]]
     record: Any
 
     @classmethod
@@ -57,7 +57,7 @@ class View:
         return None if record is None else cls.of(record)
 
     def __getattr__(self, name: str) -> Any:
-        read = self.__reads__.get(name)
+        read = self.fields_from.get(name)
         if read is None:
             raise AttributeError(name, name=name, obj=self)
         return getattr(self.record, read) if isinstance(read, str) else read(self.record)

@@ -20,7 +20,7 @@ from graph.api.ordering import Order
 from graph.api.pagination import After, Before, First, Last, Page, page
 from graph.api.scalars import BigInt
 from graph.api.types.node import Node, PageInfo
-from graph.api.types.record_view import Many, One, View
+from graph.api.types.record_view import Nested, NestedList, RecordView
 from graph.api.types.user_event import EventWindow, UserEventConnection
 from graph.compiler import Lookup
 from users import policy
@@ -30,8 +30,8 @@ MAX_COUNT = 100_000
 
 
 @strawberry.type(description="A person, or whoever else has an account.")
-class User(View, Node):
-    __reads__ = {  # noqa: RUF012 - declared in View
+class User(RecordView, Node):
+    fields_from = {  # noqa: RUF012 - declared in RecordView
         "id": lambda record: global_ids.encode_user(record.id),
         "database_id": "id",
         **{column.key: column.key for column in USER_COLUMNS if column.key != "id"},
@@ -133,7 +133,7 @@ class User(View, Node):
 
 # What each field reads of the record, by its name in the schema; the id always comes with it.
 _COLUMNS: Final[Mapping[str, Collection[str]]] = {
-    **{to_camel_case(n): {r} for n, r in User.__reads__.items() if isinstance(r, str)},
+    **{to_camel_case(n): {r} for n, r in User.fields_from.items() if isinstance(r, str)},
     "viewerCan": {"status", "erased_at"},
 }
 
@@ -150,12 +150,12 @@ def _is_brief(fields: frozenset[str]) -> bool:
 
 
 @strawberry.type(description="A user in a list of users.")
-class UserEdge(View):
+class UserEdge(RecordView):
     """Of a user's record, and the order they stand in."""
 
-    __reads__ = {  # noqa: RUF012 - declared in View
+    fields_from = {  # noqa: RUF012 - declared in RecordView
         "cursor": lambda place: place[1].cursor(place[0]),
-        "node": One(User, itemgetter(0)),
+        "node": Nested(User, itemgetter(0)),
     }
 
     cursor: str = strawberry.field(description="The user's place in this order.")
@@ -178,11 +178,13 @@ class Users:
 
 
 @strawberry.type(description="A page of users.")
-class UserConnection(View):
-    __reads__ = {  # noqa: RUF012 - declared in View
-        "edges": Many(UserEdge, lambda users: [(row, users.order) for row in users.page.rows]),
-        "nodes": Many(User, lambda users: users.page.rows),
-        "page_info": One(PageInfo, lambda users: (users.page, users.order.cursor)),
+class UserConnection(RecordView):
+    fields_from = {  # noqa: RUF012 - declared in RecordView
+        "edges": NestedList(
+            UserEdge, lambda users: [(row, users.order) for row in users.page.rows]
+        ),
+        "nodes": NestedList(User, lambda users: users.page.rows),
+        "page_info": Nested(PageInfo, lambda users: (users.page, users.order.cursor)),
     }
 
     edges: list[UserEdge] = strawberry.field(description="The users with their cursors.")

@@ -16,7 +16,7 @@ from graph.api.context import GraphInfo
 from graph.api.errors import InputError, InvalidCursor
 from graph.api.pagination import window
 from graph.api.types.node import Node, PageInfo
-from graph.api.types.record_view import Many, One, View, itself
+from graph.api.types.record_view import Nested, NestedList, RecordView, itself
 
 if TYPE_CHECKING:
     from graph.api.types.user import User
@@ -63,10 +63,10 @@ class EventWindow:
 
 
 @strawberry.type(description="Who changed something, as they were known at that moment.")
-class Actor(View):
+class Actor(RecordView):
     """Of the event."""
 
-    __reads__ = {  # noqa: RUF012 - declared in View
+    fields_from = {  # noqa: RUF012 - declared in RecordView
         "kind": lambda event: event.actor_kind.value,
         "id": "actor_id",
         "label": "actor_label",
@@ -78,10 +78,10 @@ class Actor(View):
 
 
 @strawberry.type(description="One field of one change.")
-class FieldChange(View):
+class FieldChange(RecordView):
     """Of what an event keeps of a change."""
 
-    __reads__ = {  # noqa: RUF012 - declared in View
+    fields_from = {  # noqa: RUF012 - declared in RecordView
         "field": itemgetter("field"),
         "before": itemgetter("before"),
         "after": itemgetter("after"),
@@ -97,17 +97,17 @@ class FieldChange(View):
 
 
 @strawberry.type(description="One change of one user. Each write leaves exactly one.")
-class UserEvent(View, Node):
-    __reads__ = {  # noqa: RUF012 - declared in View
+class UserEvent(RecordView, Node):
+    fields_from = {  # noqa: RUF012 - declared in RecordView
         "id": lambda event: _id(event.id),
         "cursor": encode_cursor,
         "type": "type",
         "user_id": lambda event: global_ids.encode_user(event.user_id),
         "at": "at",
-        "actor": One(Actor, itself),
+        "actor": Nested(Actor, itself),
         "reason": "reason",
         "request_id": "request_id",
-        "changes": Many(FieldChange, attrgetter("changes")),
+        "changes": NestedList(FieldChange, attrgetter("changes")),
         "version_after": "version_after",
     }
 
@@ -141,19 +141,19 @@ class UserEvent(View, Node):
 
 
 @strawberry.type(description="An event in a list of events.")
-class UserEventEdge(View):
-    __reads__ = {"cursor": encode_cursor, "node": One(UserEvent, itself)}  # noqa: RUF012 - declared in View
+class UserEventEdge(RecordView):
+    fields_from = {"cursor": encode_cursor, "node": Nested(UserEvent, itself)}  # noqa: RUF012 - declared in RecordView
 
     cursor: str = strawberry.field(description=_CURSOR)
     node: UserEvent = strawberry.field(description="The event.")
 
 
 @strawberry.type(description="A page of events, the earliest first.")
-class UserEventConnection(View):
-    __reads__ = {  # noqa: RUF012 - declared in View
-        "edges": Many(UserEventEdge, attrgetter("rows")),
-        "nodes": Many(UserEvent, attrgetter("rows")),
-        "page_info": One(PageInfo, lambda page: (page, encode_cursor)),
+class UserEventConnection(RecordView):
+    fields_from = {  # noqa: RUF012 - declared in RecordView
+        "edges": NestedList(UserEventEdge, attrgetter("rows")),
+        "nodes": NestedList(UserEvent, attrgetter("rows")),
+        "page_info": Nested(PageInfo, lambda page: (page, encode_cursor)),
     }
 
     edges: list[UserEventEdge] = strawberry.field(description="The events with their cursors.")

@@ -8,7 +8,7 @@ from graphql import parse, validate
 from hypothesis_graphql import Mode, mutations, queries
 
 from graph.api.schema import schema
-from graph.execution.strawberry_types import Views
+from graph.execution.strawberry_types import StrawberryResolvers
 from tests.fuzz.operations import SCHEMA as DRAWN
 from tests.fuzz.operations import Known, Operation, drawn, lively
 from tests.graph.api.test_laws import populate
@@ -19,7 +19,7 @@ from tests.support.client import USER, Client, count
 from users.policy import EVERY_SCOPE, Caller, Scope
 
 SCHEMA = schema._schema  # noqa: SLF001 - Strawberry has no other way to it
-SOURCES = Views(schema)
+SOURCES = StrawberryResolvers(schema)
 CALLERS = [
     *[service(*EVERY_SCOPE)] * 4,
     *[service(*scopes) for scopes in SETS],

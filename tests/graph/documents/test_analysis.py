@@ -1,4 +1,4 @@
-"""The measure of a document, beside what one finds who expands all its fragments."""
+"""The size of a document, beside what one finds who expands all its fragments."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph.api.schema import schema
-from graph.documents.analysis import measure
-from graph.documents.metrics import MOST, Measured
+from graph.documents.analysis import analyze
+from graph.documents.metrics import MOST, SelectionMetrics
 
 SCHEMA = schema._schema  # noqa: SLF001 - Strawberry has no other way to it
 
 
-def measured(text: str) -> Measured:
-    return measure(SCHEMA, parse(text))
+def metrics(text: str) -> SelectionMetrics:
+    return analyze(SCHEMA, parse(text))
 
 
 def selected(text: str) -> int:
@@ -34,7 +34,7 @@ def selected(text: str) -> int:
 
 
 def cost(text: str, **variables: Any) -> int:
-    return measured(text).amounts(None, variables).cost
+    return metrics(text).amounts(None, variables).cost
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def doubling(number: int, inmost: str) -> str:
 def test_doubling_fragments_are_visited_once(number: int) -> None:
     inmost = "{ a: id @skip(if: true) history(first: $n) { __typename } }"
     query = "query($n: Int)" + doubling(number, inmost)
-    found = measured(query)
+    found = metrics(query)
     assert found.visits == 2 + 2 * number + 3
     size = found.operations[None]
     assert size.fields == min(MOST, 1 + 3 * 2**number)
@@ -161,7 +161,7 @@ def test_doubling_fragments_are_visited_once(number: int) -> None:
 )
 def test_what_is_invalid_comes_to_an_end(fragments: str) -> None:
     query = f"{{ user(id: 1) {{ ...A }} }} {fragments}"
-    found = measured(query)
+    found = metrics(query)
     assert found.visits == selected(query)
     assert validate(SCHEMA, parse(query))
 
@@ -181,11 +181,11 @@ def test_what_is_invalid_comes_to_an_end(fragments: str) -> None:
     ],
 )
 def test_no_mistake_is_too_wrong_to_be_measured(query: str) -> None:
-    assert measured(query).amounts(None, {}).cost >= 0
+    assert metrics(query).amounts(None, {}).cost >= 0
 
 
 def test_everything_counts_wherever_it_stands() -> None:
-    size = measured(
+    size = metrics(
         "query($a: Boolean! @x) @y {"
         "a: user(id: 1) @skip(if: $a) { ...F @include(if: $a) ... @z { b: id } } ...Q }"
         "fragment F on User @w { c: id @v history { nodes { d: id } } }"
@@ -207,7 +207,7 @@ def test_lists_are_found_wherever_they_stand() -> None:
             f"{{ id }} fragment F on User @x(a: {value}) {{ id }}",
             f"{{ ...F @x(a: {value}) }}",
         ):
-            assert measured(query).longest_list == 3
+            assert metrics(query).longest_list == 3
 
 
 @dataclass(frozen=True)
@@ -332,7 +332,7 @@ def test_the_measure_is_that_of_the_expanded_document(document: Document, n: int
         f"fragment F{index} on {NAMED[index % 4]} {{ {written(parts)} }}"
         for index, parts in enumerate(document[1:])
     )
-    found = measured(text)
+    found = metrics(text)
     size = found.operations[None]
     assert (size.fields, size.aliases, size.depth) == sizes(document[0], document)
     assert size.directives == directives(document[0], document)

@@ -10,9 +10,9 @@ from graphql import GraphQLError, OperationType, get_introspection_query, parse
 
 from graph.api.schema import schema
 from graph.documents import cache
-from graph.documents.cache import Documents, Invalid
+from graph.documents.cache import DocumentCache, InvalidDocument
 from graph.documents.limits import LimitExceeded, Limits
-from graph.execution.strawberry_types import Views
+from graph.execution.strawberry_types import StrawberryResolvers
 
 SCHEMA = schema._schema  # noqa: SLF001 - Strawberry has no other way to it
 TYPENAME = "{ __typename }"
@@ -26,8 +26,8 @@ def refused(
 ) -> list[Any]:
     """Give the errors as clients see them; none where the document may be executed."""
     try:
-        Documents(SCHEMA, Limits(), **settings).prepare(query, name, variables)
-    except Invalid as invalid:
+        DocumentCache(SCHEMA, Limits(), **settings).prepare(query, name, variables)
+    except InvalidDocument as invalid:
         return [error.formatted for error in invalid.errors]
     return []
 
@@ -123,11 +123,11 @@ COST = "query($n: Int) { users(first: 100) { nodes { history(first: $n) { nodes 
 
 
 def test_cost_is_by_the_variables_of_each_request() -> None:
-    prepared = Documents(SCHEMA, Limits())
+    prepared = DocumentCache(SCHEMA, Limits())
     assert [prepared.prepare(COST, None, {"n": n}).cost for n in (1, 20, 49)] == [200, 2100, 5000]
     assert prepared.prepare(COST, None, None).cost == 2100
     assert prepared.prepare(COST.replace("Int)", "Int = 3)"), None, {}).cost == 400
-    with pytest.raises(Invalid) as refusal:
+    with pytest.raises(InvalidDocument) as refusal:
         prepared.prepare(COST, None, {"n": 50})
     assert [error.formatted for error in refusal.value.errors] == [
         {
@@ -192,9 +192,9 @@ def test_values_in_variables_are_counted_however_they_are_nested() -> None:
 def test_values_in_a_document_are_counted() -> None:
     query = "query ($f: UserFilter = {or: [{}, {}]}) { users(filter: $f, first: 1) { totalCount } }"
     limits = Limits(values=6)
-    Documents(SCHEMA, limits).prepare(query, None, None)
-    with pytest.raises(Invalid) as refusal:
-        Documents(SCHEMA, limits).prepare(query.replace("{}, {}", "{}, {}, {}"), None, None)
+    DocumentCache(SCHEMA, limits).prepare(query, None, None)
+    with pytest.raises(InvalidDocument) as refusal:
+        DocumentCache(SCHEMA, limits).prepare(query.replace("{}, {}", "{}, {}, {}"), None, None)
     assert [e.formatted for e in refusal.value.errors] == too_many_values("A document", 6)
 
 
@@ -382,7 +382,7 @@ def test_there_has_to_be_one_operation(query: str, name: str | None, message: st
 
 
 def test_the_operation_of_the_name_is_given() -> None:
-    prepared = Documents(SCHEMA, Limits()).prepare(TWO, "B", None)
+    prepared = DocumentCache(SCHEMA, Limits()).prepare(TWO, "B", None)
     assert prepared.operation is prepared.document.definitions[1]
     assert prepared.operation.operation is OperationType.MUTATION
 
@@ -401,7 +401,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_document_is_read_once_and_those_used_last_are_kept(parsed: list[str]) -> None:
-    prepared = Documents(SCHEMA, Limits(), kept=2)
+    prepared = DocumentCache(SCHEMA, Limits(), kept=2)
     a, b, c = "{ a: __typename }", "{ b: __typename }", "{ c: __typename }"
     first = prepared.prepare(a, None, None)
     assert prepared.prepare(a, None, {"any": 1}).document is first.document
@@ -411,7 +411,7 @@ def test_a_document_is_read_once_and_those_used_last_are_kept(parsed: list[str])
 
 
 def test_the_text_of_all_that_is_kept_is_bounded(parsed: list[str]) -> None:
-    prepared = Documents(SCHEMA, Limits(), kept_characters=40)
+    prepared = DocumentCache(SCHEMA, Limits(), kept_characters=40)
     a, b, c = "{ a: __typename }", "{ b: __typename }", "{ c: __typename }"
     for query in (a, b, a, c, b):
         prepared.prepare(query, None, None)
@@ -419,7 +419,7 @@ def test_the_text_of_all_that_is_kept_is_bounded(parsed: list[str]) -> None:
 
 
 def test_the_fields_of_all_that_is_kept_are_bounded(parsed: list[str]) -> None:
-    prepared = Documents(SCHEMA, Limits(), kept_fields=5)
+    prepared = DocumentCache(SCHEMA, Limits(), kept_fields=5)
     a, b, c = "{ a: __typename b: __typename }", "{ c: __typename }", "{ ...F } fragment F on Query"
     c += "{ d: __typename e: __typename f: __typename }"
     for query in (a, b, a, c, a, b):
@@ -432,7 +432,7 @@ def test_a_document_that_is_let_go_of_is_freed_at_once() -> None:
     query = """query ($id: ID!, $all: Boolean!) { ...F
       users { edges { node { id } } } node(id: $id) { ... on User @include(if: $all) { id } } }
       fragment F on Query { user(id: $id) { id history { nodes { actor { kind } } } } }"""
-    kept = Documents(SCHEMA, Limits(), Views(schema), kept=1)
+    kept = DocumentCache(SCHEMA, Limits(), StrawberryResolvers(schema), kept=1)
     compiled = kept.prepare(query, None, {}).compiled
     assert compiled
     parts: list[weakref.ref[Any]] = [weakref.ref(compiled)]
@@ -452,9 +452,9 @@ def test_a_document_that_is_let_go_of_is_freed_at_once() -> None:
 
 
 def test_what_is_invalid_is_not_kept(parsed: list[str]) -> None:
-    prepared = Documents(SCHEMA, Limits())
+    prepared = DocumentCache(SCHEMA, Limits())
     for query in ("{ nothing }", "{ nothing }"):
-        with pytest.raises(Invalid):
+        with pytest.raises(InvalidDocument):
             prepared.prepare(query, None, None)
     assert parsed == ["{ nothing }"] * 2
 

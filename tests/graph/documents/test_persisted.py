@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from graph.documents.persisted import TrustedMode
+from graph.documents.persisted import PersistedMode
 from graph.settings import Settings
 from tests.support.client import Client, serving
 from tests.support.process import run, serving_process
@@ -37,9 +37,9 @@ async def post(client: Client, **body: Any) -> tuple[int, Any]:
 
 
 @sqlite
-@pytest.mark.parametrize("mode", TrustedMode)
+@pytest.mark.parametrize("mode", PersistedMode)
 async def test_each_mode_takes_what_it_says(
-    database_url: str, tmp_path: Path, mode: TrustedMode
+    database_url: str, tmp_path: Path, mode: PersistedMode
 ) -> None:
     settings = Settings(
         database_url=database_url, trusted_documents=mode, trusted_manifest=manifest(tmp_path)
@@ -53,13 +53,13 @@ async def test_each_mode_takes_what_it_says(
             assert await post(client, documentId="other", query=KNOWN) == (400, "UNKNOWN_DOCUMENT")
             assert logs == []
             untrusted = (403, "DOCUMENT_NOT_TRUSTED")
-            on = mode is TrustedMode.ON
+            on = mode is PersistedMode.ON
             total = (200, {"data": {"users": {"totalCount": 0}}})
             assert await post(client, query=KNOWN) == (untrusted if on else (200, ANSWER))
             assert await post(client, query=OTHER) == (untrusted if on else total)
         digest = sha256(OTHER.encode()).hexdigest()
         told = [(log["event"], log["sha256"], log["size"]) for log in logs]
-        assert told == ([("unknown document", digest, 24)] if mode is TrustedMode.LOG else [])
+        assert told == ([("unknown document", digest, 24)] if mode is PersistedMode.LOG else [])
         got = await client.http.get("/graphql", params={"documentId": "known"})
         assert got.json() == ANSWER
         streamed = await client.http.post(

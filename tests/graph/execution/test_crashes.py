@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from graph.auth.guard import Gate
-from graph.execution.executor import Execution
+from graph.execution.executor import OperationExecutor
 from graph.settings import Settings
 from tests.support.client import Client, count, serving
 
@@ -36,7 +36,7 @@ def told(errors: list[dict[str, Any]], logs: list[Any]) -> None:
 
 
 def crashing_places() -> dict[str, tuple[type, str]]:
-    return {"gate": (Gate, "_context"), "preparation": (Execution, "prepare")}
+    return {"gate": (Gate, "_context"), "preparation": (OperationExecutor, "prepare")}
 
 
 @pytest.mark.parametrize("place", ["gate", "preparation", "execution"])
@@ -46,7 +46,7 @@ def crashing_places() -> dict[str, tuple[type, str]]:
 async def test_a_crash_of_a_request_is_json_with_an_id(
     client: Client, accept: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind, name = {**crashing_places(), "execution": (Execution, "run")}[place]
+    kind, name = {**crashing_places(), "execution": (OperationExecutor, "run")}[place]
     monkeypatch.setattr(kind, name, crash)
     headers = {"accept": accept, "x-request-id": "req-1"}
     with capture_logs() as logs:
@@ -71,14 +71,14 @@ async def test_a_crash_in_a_batch_leaves_the_other_requests_their_answers(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(Settings(database_url=database_url, batch_limit=5)) as client:
-        prepare = Execution.prepare
+        prepare = OperationExecutor.prepare
 
-        async def crash_on_one(execution: Execution, request: Any, context: Any) -> Any:
+        async def crash_on_one(execution: OperationExecutor, request: Any, context: Any) -> Any:
             if "crash" in request.query:
                 crash()
             return await prepare(execution, request, context)
 
-        monkeypatch.setattr(Execution, "prepare", crash_on_one)
+        monkeypatch.setattr(OperationExecutor, "prepare", crash_on_one)
         create = (
             'mutation { createUser(input: {username: "ada", email: "a@b.example"}) '
             "{ user { username } } }"
@@ -182,7 +182,7 @@ async def test_a_crash_of_an_operation_ends_it_and_leaves_the_socket(
     client: Client, place: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A RuntimeError is also what a server raises for a socket that is gone."""
-    kind, name = {**crashing_places(), "execution": (Execution, "run")}[place]
+    kind, name = {**crashing_places(), "execution": (OperationExecutor, "run")}[place]
 
     def fail(*_: object, **__: object) -> Any:
         raise error("secret /etc/path")

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from graph.api import global_ids
 from graph.auth.guard import Gate
-from graph.execution.executor import _Turns
+from graph.documents.queue import FairQueue
 from graph.http.origins import Origins
 from graph.limits.throttle import Throttle
 from graph.protocol.errors import RequestError
@@ -326,13 +326,13 @@ async def test_streams_are_counted_as_sockets_are(database_url: str) -> None:
 
 
 async def test_new_documents_are_read_one_at_a_time_and_fairly() -> None:
-    turns = _Turns()
+    turns = FairQueue()
     order: list[str] = []
     together = most = 0
 
     async def read(caller: str) -> None:
         nonlocal together, most
-        async with turns.of(caller):
+        async with turns.turn(caller):
             together += 1
             most = max(most, together)
             order.append(caller)

@@ -15,7 +15,7 @@ from graphql import ExecutionResult
 from db.models import UserEventType
 from graph.api import subscriptions
 from graph.api.context import Context
-from graph.execution.executor import Execution, Operation
+from graph.execution.executor import Operation, OperationExecutor
 from graph.protocol.errors import RequestError
 from graph.protocol.request import Request
 from graph.streaming.chunks import ResultBatch
@@ -128,19 +128,19 @@ async def subscribed(*subscribers: Subscriber) -> AsyncIterator[None]:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[asyncio.Event, asyncio.Event]]:
     """Hold up executions: what is set when there is one, and what lets it go on."""
-    execute = Execution.execute
+    execute = OperationExecutor.execute
 
     def hold() -> tuple[asyncio.Event, asyncio.Event]:
         reached, released = asyncio.Event(), asyncio.Event()
 
         async def slowly(
-            self: Execution, operation: Operation, root: object = None
+            self: OperationExecutor, operation: Operation, root: object = None
         ) -> ExecutionResult:
             reached.set()
             await released.wait()
             return await execute(self, operation, root)
 
-        monkeypatch.setattr(Execution, "execute", slowly)
+        monkeypatch.setattr(OperationExecutor, "execute", slowly)
         return reached, released
 
     return hold
@@ -150,13 +150,15 @@ async def test_many_are_one_group_and_each_event_is_executed_once(
     directory: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executed: list[object] = []
-    execute = Execution.execute
+    execute = OperationExecutor.execute
 
-    async def noted(self: Execution, operation: Operation, root: object = None) -> ExecutionResult:
+    async def noted(
+        self: OperationExecutor, operation: Operation, root: object = None
+    ) -> ExecutionResult:
         executed.append(root)
         return await execute(self, operation, root)
 
-    monkeypatch.setattr(Execution, "execute", noted)
+    monkeypatch.setattr(OperationExecutor, "execute", noted)
     crowd = [Subscriber(directory, ADMIN).begin() for _ in range(100)]
     async with subscribed(*crowd):
         await grouped(directory, 100)
