@@ -178,7 +178,7 @@ def _unknown(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", name):
         return "the database URL has a parameter that is not supported"
     close = get_close_matches(name.lower(), _KNOWN, n=1)
-    hint = f"did you mean {close[0]}?" if close else "the README lists those that are"
+    hint = f"did you mean {close[0]}?" if close else "docs/operations.md lists those that are"
     return f"the database URL has the parameter {name}, which is not supported: {hint}"
 
 

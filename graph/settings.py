@@ -1,4 +1,4 @@
-"""Settings: `ROSTER_` in the environment or in `.env`; the README describes each.
+"""Settings: `ROSTER_` in the environment or in `.env`; docs/operations.md describes each.
 
 Every value is parsed into what it means, or rejected with a line that names its variable.
 """
@@ -371,7 +371,7 @@ def _unknown(name: str) -> str:
         return "a variable has a name that begins with ROSTER_ and is no setting"
     known = [field_name.upper() for field_name in Settings.model_fields]
     close = get_close_matches(name.removeprefix("ROSTER_"), known, n=1)
-    hint = f"did you mean ROSTER_{close[0]}?" if close else "the README lists all settings"
+    hint = f"did you mean ROSTER_{close[0]}?" if close else "docs/operations.md lists all settings"
     return f"{name}: there is no such setting; {hint}"
 
 

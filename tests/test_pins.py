@@ -137,7 +137,13 @@ def test_the_image_is_built_of_the_packages_alone() -> None:
     copied = re.findall(r"^COPY (\w+) (\w+)$", (folder / "Dockerfile").read_text(), re.MULTILINE)
     assert copied == [(package, package) for package in packages]
     let_through = (folder / "Dockerfile.dockerignore").read_text().splitlines()
-    files = ["requirements.lock", "pyproject.toml", "README.md", "docs/container/pins.py"]
+    files = [
+        "requirements.lock",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "docs/container/pins.py",
+    ]
     assert let_through[1] == "*"
     assert let_through[2:-1] == [f"!{name}" for name in [*files, *packages]]
 

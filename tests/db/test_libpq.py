@@ -299,7 +299,7 @@ def test_a_parameter_that_cannot_be_honoured_is_rejected_by_its_name(query: str,
 
 @pytest.mark.parametrize("name", IGNORED)
 def test_parameters_without_an_effect_are_listed_in_the_readme(name: str) -> None:
-    assert f"`{name}`" in (ROOT / "README.md").read_text()
+    assert f"`{name}`" in (ROOT / "docs" / "operations.md").read_text()
 
 
 async def test_a_password_comes_from_its_file(there: Listening, tmp_path: Path) -> None:
