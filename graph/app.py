@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from feed.feed import Feed
 from graph import logging, signals
 from graph.api.schema import schema
-from graph.auth.authenticator import Callers
-from graph.auth.guard import Gate
+from graph.auth.authenticator import Authenticator
+from graph.auth.guard import Guard
 from graph.documents.cache import DocumentCache
 from graph.documents.persisted import PersistedDocuments
 from graph.execution.executor import OperationExecutor, OperationTimeouts
@@ -26,7 +26,7 @@ from graph.http.batching import BatchExecutor
 from graph.http.body import BodyLimits
 from graph.http.endpoint import GraphQLEndpoint
 from graph.http.origins import CrossOrigin, KnownHosts, Origins, Security, SecurityHeaders
-from graph.limits.throttle import Throttle
+from graph.limits.throttle import RateLimiter
 from graph.settings import Mode, Settings, load
 from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, stop_with_parent
 from graph.streaming.streams import ResultStreams
@@ -61,7 +61,7 @@ def create_app(settings: Settings) -> Roster:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.database = database = settings.database()
         database.watch()
-        app.state.callers = callers = Callers(
+        app.state.authenticator = authenticator = Authenticator(
             database, settings.issuers(), api_keys=settings.auth_api_keys
         )
         app.state.feed = feed = Feed(database)
@@ -75,7 +75,7 @@ def create_app(settings: Settings) -> Roster:
         finally:
             await shutdown.finish()
             await feed.close()
-            await callers.close()
+            await authenticator.close()
             await database.close()
 
     # A redirect to a path with a slash would name the host that the request names.
@@ -104,10 +104,10 @@ def _add_graphql(
     app: Roster, settings: Settings, origins: Origins, security: Security, shutdown: Shutdown
 ) -> None:
     development = settings.mode is Mode.DEVELOPMENT
-    throttle = Throttle(
+    rate_limiter = RateLimiter(
         settings.rate_limit, settings.concurrent_operations, settings.sockets_per_caller
     )
-    gate = Gate(throttle, open=development, watch_seconds=settings.caller_watch)
+    guard = Guard(rate_limiter, allow_anonymous=development, recheck_seconds=settings.caller_watch)
     execution = OperationExecutor(
         schema,
         DocumentCache(
@@ -118,17 +118,17 @@ def _add_graphql(
             suggestions=settings.introspection,
         ),
         PersistedDocuments(settings.trusted_documents, settings.manifest()),
-        throttle,
+        rate_limiter,
         OperationTimeouts(settings.query_timeout, settings.mutation_timeout),
         shutdown,
     )
     live = ResultStreams(execution)
     bodies = BodyLimits(settings.body_limit, settings.body_timeout)
-    batches = BatchExecutor(settings.batch_limit, gate, throttle, execution)
+    batches = BatchExecutor(settings.batch_limit, guard, rate_limiter, execution)
     door = GraphQLEndpoint(
-        gate,
+        guard,
         origins,
-        throttle,
+        rate_limiter,
         execution,
         live,
         batches,
@@ -142,7 +142,7 @@ def _add_graphql(
         send_seconds=settings.send_timeout,
         operations=settings.socket_operations,
     )
-    sockets = WebSocketEndpoint(gate, origins, throttle, execution, live, limits, shutdown)
+    sockets = WebSocketEndpoint(guard, origins, rate_limiter, execution, live, limits, shutdown)
     app.router.routes.append(WebSocketRoute(_PATH, sockets))
     app.router.routes.append(Route(_PATH, door))
     app.door = door

@@ -42,7 +42,7 @@ _OF_KUBERNETES: Final = tuple(
 _OTHERS_MAY_READ: Final = 0o044
 
 
-class WrongSettings(Exception):
+class InvalidSettings(Exception):
     """One line for each wrong setting, and never its value: it may hold a password."""
 
 
@@ -96,7 +96,7 @@ def _ours(variables: Iterable[tuple[str, str]], aliases: set[str]) -> dict[str, 
         if not value.strip() or is_of_kubernetes(upper, value):
             continue
         if found.get(upper, value) != value:
-            raise WrongSettings(f"{upper}: set twice, in upper and in lower case")
+            raise InvalidSettings(f"{upper}: set twice, in upper and in lower case")
         found[upper] = value
     return found
 
@@ -107,16 +107,16 @@ def is_of_kubernetes(name: str, value: str) -> bool:
 
 
 def read_file(path: Path) -> Mapping[str, str]:
-    """Read a file of variables; there need be none. Raises WrongSettings with a line."""
+    """Read a file of variables; there need be none. Raises InvalidSettings with a line."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         if path.is_symlink():
-            raise WrongSettings(f"{path}: is a link to a file that does not exist") from None
+            raise InvalidSettings(f"{path}: is a link to a file that does not exist") from None
         return {}
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-        raise WrongSettings(f"{path}: cannot be read: {reason}") from None
+        raise InvalidSettings(f"{path}: cannot be read: {reason}") from None
     return dict(parse_file(path, content))
 
 
@@ -126,7 +126,7 @@ def parse_file(path: Path, content: bytes) -> Iterator[tuple[str, str]]:
         # What looks like a name may have the value in it: ROSTER_AUTH_SECRET:c2VjcmV0==
         is_ours = key.upper().startswith(_PREFIX)
         if binding.error or (is_ours and not (binding.value is not None and NAME.fullmatch(key))):
-            raise WrongSettings(
+            raise InvalidSettings(
                 f"{path}: line {_line(binding)} cannot be read: it must have the form NAME=value; "
                 "a value that begins with a quotation mark must end with one"
             )
@@ -136,12 +136,12 @@ def parse_file(path: Path, content: bytes) -> Iterator[tuple[str, str]]:
 
 def _decode(path: Path, content: bytes) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
-        raise WrongSettings(f"{path}: must be saved in UTF-8: it is in UTF-16, or is not text")
+        raise InvalidSettings(f"{path}: must be saved in UTF-8: it is in UTF-16, or is not text")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise WrongSettings(f"{path}: line {line} must be saved in UTF-8") from None
+        raise InvalidSettings(f"{path}: line {line} must be saved in UTF-8") from None
 
 
 def _line(binding: Binding) -> int:

@@ -31,10 +31,10 @@ from pydantic_settings import (
 
 from db.engine import Database
 from db.url import check_url, parse_url
-from graph.auth.issuers import Issuer, WrongKey, is_loopback
+from graph.auth.issuers import InvalidIssuerField, Issuer, is_loopback
 from graph.documents.limits import Limits
 from graph.documents.persisted import PersistedMode, read_manifest
-from graph.environment import NAME, Variables, WrongSettings
+from graph.environment import NAME, InvalidSettings, Variables
 from graph.protocol.origins import parse_host, parse_list, parse_origin
 from users.identity import UsernameEmails
 
@@ -210,18 +210,18 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Self:
-        """Raise WrongSettings, which names the variable to change and not the model."""
+        """Raise InvalidSettings, which names the variable to change and not the model."""
         if self.trusted_documents is not PersistedMode.OFF and self.trusted_manifest is None:
-            raise WrongSettings("ROSTER_TRUSTED_DOCUMENTS: needs ROSTER_TRUSTED_MANIFEST")
+            raise InvalidSettings("ROSTER_TRUSTED_DOCUMENTS: needs ROSTER_TRUSTED_MANIFEST")
         if self.mode is Mode.DEVELOPMENT and not is_loopback(self.host):
-            raise WrongSettings(
+            raise InvalidSettings(
                 "ROSTER_HOST: in development mode nobody signs in, so this must be an address of "
                 "this machine alone: 127.0.0.1, ::1 or localhost. ROSTER_MODE=production accepts "
                 "any"
             )
         keys_are_meant = self.auth_api_keys and "auth_api_keys" in self.model_fields_set
         if self.mode is Mode.PRODUCTION and not (self.issuers() or keys_are_meant):
-            raise WrongSettings(
+            raise InvalidSettings(
                 "ROSTER_MODE: production needs a way to sign in: ROSTER_AUTH_ISSUER and its key, "
                 "or ROSTER_AUTH_API_KEYS=true for API keys alone"
             )
@@ -231,9 +231,9 @@ class Settings(BaseSettings):
     def _issuers_are_told_apart(self) -> Self:
         names = [issuer.issuer for issuer in self.auth_issuers]
         if len(set(names)) < len(names):
-            raise WrongSettings("ROSTER_AUTH_ISSUERS: lists the same issuer twice")
+            raise InvalidSettings("ROSTER_AUTH_ISSUERS: lists the same issuer twice")
         if len(self.issuers()) > len(names) and self.auth_issuer in names:
-            raise WrongSettings("ROSTER_AUTH_ISSUER: is listed in ROSTER_AUTH_ISSUERS, too")
+            raise InvalidSettings("ROSTER_AUTH_ISSUER: is listed in ROSTER_AUTH_ISSUERS, too")
         return self
 
     def manifest(self) -> dict[str, str]:
@@ -266,7 +266,7 @@ class Settings(BaseSettings):
         try:
             return (*self.auth_issuers, Issuer(**given))
         except ValidationError as error:
-            raise WrongSettings("\n".join(_issuer_lines(error, list(given)))) from None
+            raise InvalidSettings("\n".join(_issuer_lines(error, list(given)))) from None
 
     def database(self, *, for_requests: bool = True) -> Database:
         return Database(
@@ -282,11 +282,11 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """Read the settings from the environment. Raises WrongSettings."""
+    """Read the settings from the environment. Raises InvalidSettings."""
     try:
         return Settings()
     except ValidationError as error:
-        raise WrongSettings("\n".join(_line(e) for e in error.errors())) from None
+        raise InvalidSettings("\n".join(_line(e) for e in error.errors())) from None
 
 
 def _bytes(secret: SecretStr) -> bytes:
@@ -357,7 +357,7 @@ def _path(keys: list[Any], error: dict[str, Any]) -> str:
 def _key(error: dict[str, Any]) -> list[str]:
     """Name the key of an issuer that is wrong because of the others."""
     cause = error.get("ctx", {}).get("error")
-    return [cause.key] if isinstance(cause, WrongKey) else []
+    return [cause.key] if isinstance(cause, InvalidIssuerField) else []
 
 
 def _message(error: dict[str, Any]) -> str:

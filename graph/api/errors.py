@@ -65,7 +65,7 @@ class Forbidden(GraphQLError):
         super().__init__(message, extensions={"code": "FORBIDDEN"})
 
 
-class SignedOut(GraphQLError):
+class SessionEnded(GraphQLError):
     """The rights that the caller came with have ended."""
 
     def __init__(self) -> None:

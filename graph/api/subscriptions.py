@@ -13,7 +13,7 @@ from feed.anchors import Anchor, InvalidAnchor
 from feed.reader import Event
 from feed.subscription import Place
 from graph.api.context import Context, GraphInfo
-from graph.api.errors import Forbidden, InputError, InvalidCursor, SignedOut
+from graph.api.errors import Forbidden, InputError, InvalidCursor, SessionEnded
 from graph.api.inputs.user_events import UserEventFilter
 from graph.api.types.user_event import UserEvent, decode_cursor
 from users import policy
@@ -26,7 +26,7 @@ Meanwhile = Callable[["EventSubscription", Place], Awaitable[None]]
 class EventSubscription:
     """A subscription to events: the events themselves, those of one moment together.
 
-    `ResultStreams` makes results of them. Raises SignedOut when the caller's rights have ended, and
+    `ResultStreams` makes results of them. Raises SessionEnded when the caller's rights end, and
     InvalidCursor when the database does not have the events (any more) that were given before.
     """
 
@@ -52,7 +52,7 @@ class EventSubscription:
                 while not place.is_over:
                     if events := await self._read(place):
                         if not self.has_rights() or not await self.is_still_let_in():
-                            raise SignedOut
+                            raise SessionEnded
                         yield events
                     await self.meanwhile(self, place)
                     await place.news()

@@ -20,7 +20,7 @@ from db.identity_key import IdentityKey, IdentityKeyError
 from db.models import ActorKind, UserStatus
 from db.statements import SIGN_IN
 from graph.auth.issuers import Issuer
-from graph.auth.tokens import Claims, InvalidToken, Tokens
+from graph.auth.tokens import Claims, InvalidToken, TokenVerifier
 from users import api_keys
 from users.api_keys import ApiKey
 from users.policy import Caller
@@ -31,24 +31,24 @@ log = structlog.get_logger("roster")
 
 T = TypeVar("T")
 
-KEPT_SECONDS: Final = 5.0  # so that whoever is switched off is out within as long
+CACHE_SECONDS: Final = 5.0  # so that whoever is switched off is out within as long
 # Seconds for which credentials that were valid are checked before others, and for which those that
 # were not are not checked again beyond the limit of invalid ones.
 KNOWN_SECONDS: Final = 300.0
-REFUSED_SECONDS: Final = 10.0
+REJECTED_SECONDS: Final = 10.0
 # Nothing else limits how long a request waits to be let in, nor how long the process waits to end.
 SEARCH_SECONDS: Final = 10.0
 NOTE_SECONDS: Final = 5.0
-MAX_KEPT: Final = 10_000
+MAX_CACHED: Final = 10_000
 # RFC 6750 2.1 with RFC 9110 11.1: the scheme in any case, one space or more, a b64token.
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
 
 
-class Unauthenticated(Exception):
+class InvalidCredentials(Exception):
     """Credentials that are not believed. The reason is for the log, and names nobody."""
 
 
-class _Known(NamedTuple):
+class _CachedCaller(NamedTuple):
     """A caller whose credentials were valid, and until when that counts."""
 
     caller: Caller
@@ -56,7 +56,7 @@ class _Known(NamedTuple):
     known_until: float
 
 
-class SubjectsUnavailable(Exception):
+class SubjectsUnavailableError(Exception):
     """Nobody can be told from a former user: the process lacks the secret of the database.
 
     It has to be restarted with ROSTER_IDENTITY_SECRET. `retry_after` is seconds.
@@ -65,7 +65,7 @@ class SubjectsUnavailable(Exception):
     retry_after: Final = 60
 
 
-class Callers:
+class Authenticator:
     """Tells who is calling, by a token of an issuer's or by an API key.
 
     What it found out is kept for some seconds, by the digest of the credentials; that somebody was
@@ -82,39 +82,39 @@ class Callers:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._database = database
-        self._tokens = Tokens(issuers)
+        self._verifier = TokenVerifier(issuers)
         self._api_keys = api_keys
         self._clock = clock
         self._now = now
-        self._kept: dict[bytes, _Known] = {}
-        self._refused: dict[bytes, float] = {}
+        self._cache: dict[bytes, _CachedCaller] = {}
+        self._rejected: dict[bytes, float] = {}
         self._searches: dict[bytes, asyncio.Task[Caller]] = {}
         self._notes: dict[int, asyncio.Task[None]] = {}
         self._identity_key: IdentityKey | None = None
 
-    async def identify(self, authorization: str | None) -> Caller | None:
+    async def authenticate(self, authorization: str | None) -> Caller | None:
         """Give whoever sends this header; None for who sends none.
 
-        Raises `Unauthenticated`, `KeysUnavailable` where an issuer's keys can't be had,
-        `SubjectsUnavailable`, and whatever the database raises when it is not to be had.
+        Raises `InvalidCredentials`, `KeysUnavailableError` where an issuer's keys can't be had,
+        `SubjectsUnavailableError`, and whatever the database raises when it is not to be had.
         """
         if authorization is None:
             return None
         found = _BEARER.fullmatch(authorization)
         if found is None:
-            raise Unauthenticated("the header has no bearer token")
+            raise InvalidCredentials("the header has no bearer token")
         digest = _digest(found[1])
-        if caller := self._recall(digest):
+        if caller := self._cached(digest):
             return caller
-        return await self._found_by(digest, found[1])
+        return await self._search_once(digest, found[1])
 
-    def knows(self, authorization: str) -> bool:
+    def is_known(self, authorization: str) -> bool:
         """Return whether these credentials were valid within the last minutes, and never since not.
 
         That they have expired since makes no difference: then they are refused once.
         """
         found = _BEARER.fullmatch(authorization)
-        known = found and self._kept.get(_digest(found[1]))
+        known = found and self._cache.get(_digest(found[1]))
         return bool(known and self._clock() < known.known_until)
 
     def may_be_valid(self, authorization: str) -> bool:
@@ -123,18 +123,18 @@ class Callers:
         Costs a small part of such a check, and changes nothing.
         """
         found = _BEARER.fullmatch(authorization)
-        if found is None or self._clock() < self._refused.get(_digest(found[1]), 0.0):
+        if found is None or self._clock() < self._rejected.get(_digest(found[1]), 0.0):
             return False
         if found[1].startswith(api_keys.PREFIX):
             return self._api_keys
-        return self._tokens.is_plausible(found[1])
+        return self._verifier.is_plausible(found[1])
 
     async def close(self) -> None:
         """Wait for what is still being read and written."""
         await asyncio.gather(*self._searches.values(), return_exceptions=True)
         await asyncio.gather(*self._notes.values())
 
-    async def _found_by(self, digest: bytes, text: str) -> Caller:
+    async def _search_once(self, digest: bytes, text: str) -> Caller:
         """Look once for all who send the same at a time: what is kept ends for all of them at once.
 
         Whoever is cancelled meanwhile leaves the search to the others.
@@ -151,10 +151,10 @@ class Callers:
             return
         error = search.exception()
         if error is None:
-            self._keep(digest, search.result())
-        elif isinstance(error, Unauthenticated):
-            self._kept.pop(digest, None)
-            _remember(self._refused, digest, self._clock() + REFUSED_SECONDS)
+            self._store(digest, search.result())
+        elif isinstance(error, InvalidCredentials):
+            self._cache.pop(digest, None)
+            _remember(self._rejected, digest, self._clock() + REJECTED_SECONDS)
 
     async def _search(self, text: str) -> Caller:
         async with asyncio.timeout(SEARCH_SECONDS):
@@ -164,18 +164,18 @@ class Callers:
         if self._identity_key is None:  # once in a process, whichever credentials come first
             await self._load_identity_key()
         if text.startswith(api_keys.PREFIX):
-            return await self._service(text)
+            return await self._api_key_caller(text)
         try:
-            claims = await self._tokens.verify(text)
+            claims = await self._verifier.verify(text)
         except InvalidToken as invalid:
-            raise Unauthenticated(str(invalid)) from None
-        return await self._person(claims)
+            raise InvalidCredentials(str(invalid)) from None
+        return await self._token_caller(claims)
 
     async def _load_identity_key(self) -> None:
         with suppress(IdentityKeyError):  # `_sign_in` reports it, to those whom it concerns
             self._identity_key = await self._database.read(identity_key.load)
 
-    async def _person(self, claims: Claims) -> Caller:
+    async def _token_caller(self, claims: Claims) -> Caller:
         """Find the user that a token's subject is linked to; without one it is a service.
 
         A subject that was a user's external id is neither: a person who is deleted, or even erased,
@@ -185,12 +185,14 @@ class Callers:
         user_id: int | None = found.user_id
         if user_id is not None:
             if found.status is not UserStatus.ACTIVE:
-                raise Unauthenticated("the user is not active")
+                raise InvalidCredentials("the user is not active")
             actor = Actor(ActorKind.USER, str(user_id), claims.label)
         elif found.was_a_user:
-            raise Unauthenticated("the subject was a user")
+            raise InvalidCredentials("the subject was a user")
         elif not claims.services:
-            raise Unauthenticated("the subject is no user, and the issuer's services are refused")
+            raise InvalidCredentials(
+                "the subject is no user, and the issuer's services are refused"
+            )
         else:
             actor = Actor(ActorKind.SERVICE, claims.subject, claims.label)
         return Caller(actor, claims.scopes, user_id, claims.expires_at, claims.subject)
@@ -208,7 +210,7 @@ class Callers:
                 self._identity_key = IdentityKey.of(found.key, found.secret_verifier, secret)
             except IdentityKeyError as error:
                 log.error("no service can sign in", reason=str(error))  # noqa: TRY400 - it is known
-                raise SubjectsUnavailable from None
+                raise SubjectsUnavailableError from None
             found = await self._read_subject(session, subject)
         return found
 
@@ -218,14 +220,14 @@ class Callers:
         found: Row[Any] = (await session.execute(SIGN_IN, parameters)).one()
         return found
 
-    async def _service(self, text: str) -> Caller:
+    async def _api_key_caller(self, text: str) -> Caller:
         if not self._api_keys:
-            raise Unauthenticated("API keys are not accepted")
+            raise InvalidCredentials("API keys are not accepted")
         key = await self._database.read(partial(api_keys.find, text=text))
         if key is None:
-            raise Unauthenticated("there is no such API key")
+            raise InvalidCredentials("there is no such API key")
         if not key.opens(self._now()):
-            raise Unauthenticated("the API key is revoked or has expired")
+            raise InvalidCredentials("the API key is revoked or has expired")
         self._note_use(key)
         actor = Actor(ActorKind.SERVICE, f"key-{key.id}", key.name)  # no issuer's subject, that is
         return Caller(actor, key.scopes, expires_at=key.expires_at)
@@ -249,17 +251,17 @@ class Callers:
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             log.warning("the use of an API key was not noted", reason=type(error).__name__)
 
-    def _recall(self, digest: bytes) -> Caller | None:
-        known = self._kept.get(digest)
+    def _cached(self, digest: bytes) -> Caller | None:
+        known = self._cache.get(digest)
         return known.caller if known and self._clock() < known.fresh_until else None
 
-    def _keep(self, digest: bytes, caller: Caller) -> None:
+    def _store(self, digest: bytes, caller: Caller) -> None:
         """Keep a caller for some seconds, and never longer than their credentials live."""
-        seconds = KEPT_SECONDS
+        seconds = CACHE_SECONDS
         if caller.expires_at is not None:
             seconds = min(seconds, (caller.expires_at - self._now()).total_seconds())
         now = self._clock()
-        _remember(self._kept, digest, _Known(caller, now + seconds, now + KNOWN_SECONDS))
+        _remember(self._cache, digest, _CachedCaller(caller, now + seconds, now + KNOWN_SECONDS))
 
 
 def _digest(credentials: str) -> bytes:
@@ -269,6 +271,6 @@ def _digest(credentials: str) -> bytes:
 def _remember(memory: dict[bytes, T], digest: bytes, value: T) -> None:
     """Add to a memory of bounded size, from which the oldest goes."""
     memory.pop(digest, None)
-    if len(memory) >= MAX_KEPT:
+    if len(memory) >= MAX_CACHED:
         del memory[next(iter(memory))]
     memory[digest] = value

@@ -16,10 +16,10 @@ from starlette.types import Scope
 from db.models import ActorKind
 from graph.api.context import Context
 from graph.api.errors import fault
-from graph.auth.authenticator import Callers, SubjectsUnavailable, Unauthenticated
-from graph.auth.tokens import KeysUnavailable
+from graph.auth.authenticator import Authenticator, InvalidCredentials, SubjectsUnavailableError
+from graph.auth.tokens import KeysUnavailableError
 from graph.limits.client_network import client_network
-from graph.limits.throttle import Throttle
+from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import RequestError
 from users.policy import EVERY_SCOPE, Caller
 from users.recorder import Actor
@@ -36,18 +36,18 @@ _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="roster"'}
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class Guard:
     """Lets callers in by their token; without one only into development.
 
-    Whoever stays is looked at again every `watch_seconds`, and when their token ends.
+    Whoever stays is looked at again every `recheck_seconds`, and when their token ends.
     """
 
-    throttle: Throttle
-    open: bool
-    watch_seconds: float
+    rate_limiter: RateLimiter
+    allow_anonymous: bool
+    recheck_seconds: float
     now: Callable[[], datetime] = utc_now
 
-    async def context(self, scope: Scope, token: str | None) -> Context:
+    async def authenticate(self, scope: Scope, token: str | None) -> Context:
         """Authenticate a request by its `Authorization`.
 
         Raises RequestError (401) if the credentials are missing or invalid. Of a network with too
@@ -58,7 +58,9 @@ class Gate:
         if token is None:
             return await self._context(scope, token)
         network = client_network(scope)
-        limited = not (self.throttle.has_auth_attempts(network) or self.knows(scope, token))
+        limited = not (
+            self.rate_limiter.check_auth_attempts(network) or self.is_known(scope, token)
+        )
         if limited:
             self._check_attempt(scope, token, network)
         try:
@@ -66,26 +68,26 @@ class Gate:
         except RequestError as refused:
             if refused.status != UNAUTHORIZED:
                 raise
-            self.throttle.record_auth_failure(network)
+            self.rate_limiter.record_auth_failure(network)
             raise _too_many(60) if limited else refused from None
 
-    def knows(self, scope: Scope, token: str | None) -> bool:
+    def is_known(self, scope: Scope, token: str | None) -> bool:
         """Return whether credentials were valid a few minutes ago, and so are checked first."""
-        return token is not None and scope["app"].state.callers.knows(token)
+        return token is not None and scope["app"].state.authenticator.is_known(token)
 
     def _check_attempt(self, scope: Scope, token: str, network: str) -> None:
         """Raise RequestError (429) if unknown credentials are not checked now."""
-        if not scope["app"].state.callers.may_be_valid(token):
-            self.throttle.record_auth_failure(network)
+        if not scope["app"].state.authenticator.may_be_valid(token):
+            self.rate_limiter.record_auth_failure(network)
             raise _too_many(60)
-        if not self.throttle.acquire_extra_check(network):
+        if not self.rate_limiter.acquire_extra_check(network):
             raise _too_many(1)
 
-    async def still(self, scope: Scope, context: Context) -> Context:
+    async def reauthenticate(self, scope: Scope, context: Context) -> Context:
         """Give the context anew, with what the caller may by now."""
         return await self._context(scope, context.token)
 
-    async def ended(self, scope: Scope, context: Context) -> RequestError:
+    async def wait_until_rejected(self, scope: Scope, context: Context) -> RequestError:
         """Wait for as long as the caller is let in; give what refuses them then.
 
         Whether tokens can be checked at all decides nothing: nobody loses a stream by an outage.
@@ -93,22 +95,24 @@ class Gate:
         # A token ends when the wall clock says so, and lives no longer than it had left here: a
         # clock that is set back prolongs nothing.
         end = time.monotonic() + self._seconds_left(context.caller)
-        look = time.monotonic() + self.watch_seconds
+        look = time.monotonic() + self.recheck_seconds
         while (left := min(end - time.monotonic(), self._seconds_left(context.caller))) > 0:
             await asyncio.sleep(min(left, max(0, look - time.monotonic()), _LONGEST_SLEEP))
             if time.monotonic() >= look:
                 state = scope["app"].state
-                if refused := await self._refusal(state.callers, context.token, context.caller):
+                if refused := await self._rejection(
+                    state.authenticator, context.token, context.caller
+                ):
                     return refused
-                look = time.monotonic() + self.watch_seconds
+                look = time.monotonic() + self.recheck_seconds
         return RequestError("UNAUTHENTICATED", "This token has expired.", UNAUTHORIZED)
 
     async def _context(self, scope: Scope, token: str | None, *, quiet: bool = False) -> Context:
         state = scope["app"].state
-        caller = await self._caller(state.callers, token, quiet=quiet)
+        caller = await self._caller(state.authenticator, token, quiet=quiet)
         address = client_network(scope)
         request_id = scope["state"]["request_id"]
-        still = partial(self._believes, state.callers, token, caller)
+        still = partial(self._is_accepted, state.authenticator, token, caller)
         return Context(
             state.database,
             state.feed,
@@ -120,18 +124,20 @@ class Gate:
             username_emails=state.username_emails,
         )
 
-    async def _believes(self, callers: Callers, token: str | None, caller: Caller) -> bool:
-        return await self._refusal(callers, token, caller) is None
+    async def _is_accepted(
+        self, authenticator: Authenticator, token: str | None, caller: Caller
+    ) -> bool:
+        return await self._rejection(authenticator, token, caller) is None
 
-    async def _refusal(
-        self, callers: Callers, token: str | None, caller: Caller
+    async def _rejection(
+        self, authenticator: Authenticator, token: str | None, caller: Caller
     ) -> RequestError | None:
         """Return what refuses the token by now; None if it is accepted, or cannot be checked.
 
         A token that became another caller is refused: another user can be given its subject.
         """
         try:
-            actor = (await self._caller(callers, token)).actor
+            actor = (await self._caller(authenticator, token)).actor
         except RequestError as refused:
             return refused if refused.status == UNAUTHORIZED else None
         if (actor.kind, actor.id) == (caller.actor.kind, caller.actor.id):
@@ -144,22 +150,24 @@ class Gate:
             return inf
         return (caller.expires_at - self.now()).total_seconds()
 
-    async def _caller(self, callers: Callers, token: str | None, *, quiet: bool = False) -> Caller:
+    async def _caller(
+        self, authenticator: Authenticator, token: str | None, *, quiet: bool = False
+    ) -> Caller:
         try:
-            caller = await callers.identify(token)
-        except Unauthenticated as error:
+            caller = await authenticator.authenticate(token)
+        except InvalidCredentials as error:
             if not quiet:  # else a flood of tokens is a flood of lines
                 log.info("refused a token", reason=str(error))
             challenge = {"www-authenticate": 'Bearer realm="roster", error="invalid_token"'}
             message = "This token is not accepted."
             raise RequestError("UNAUTHENTICATED", message, 401, challenge) from None
-        except (KeysUnavailable, SubjectsUnavailable) as unavailable:
+        except (KeysUnavailableError, SubjectsUnavailableError) as unavailable:
             message = "Tokens cannot be checked right now. Try again in a moment."
             retry = {"retry-after": str(max(1, ceil(unavailable.retry_after)))}
             raise RequestError("AUTHENTICATION_UNAVAILABLE", message, 503, retry) from None
         except Exception as error:  # noqa: BLE001 - it is logged there
             raise fault(error) from None
-        if caller is None and not self.open:
+        if caller is None and not self.allow_anonymous:
             raise RequestError("UNAUTHENTICATED", "A bearer token is needed.", 401, _CHALLENGE)
         return caller or DEVELOPER
 

@@ -30,7 +30,7 @@ _MIN_RSA_BITS: Final = 2048  # RFC 7518 3.3
 _SECRETS: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 
 
-class WrongKey(ValueError):
+class InvalidIssuerField(ValueError):
     """One key of an issuer is wrong, by what the others are; `key` is its name."""
 
     def __init__(self, key: str, message: str) -> None:
@@ -85,12 +85,14 @@ class Issuer(BaseModel):
     @model_validator(mode="after")
     def _one_key(self) -> Self:
         if [self.jwks_url, self.public_key, self.secret].count(None) != 2:  # noqa: PLR2004 - of three
-            raise WrongKey(
+            raise InvalidIssuerField(
                 self._key_given(), "an issuer needs exactly one of jwks_url, public_key and secret"
             )
         known = SIGNATURES if self.secret is None else tuple(_SECRETS)
         if not set(self.algorithms) <= set(known):
-            raise WrongKey("algorithms", f"the algorithms of this key can be {', '.join(known)}")
+            raise InvalidIssuerField(
+                "algorithms", f"the algorithms of this key can be {', '.join(known)}"
+            )
         if self.secret is not None:
             self._check_secret(self.secret.get_secret_value())
         elif self.public_key is not None:
@@ -106,14 +108,14 @@ class Issuer(BaseModel):
         try:
             key = self.loaded_key()
         except ValueError as error:
-            raise WrongKey("public_key", str(error)) from None
+            raise InvalidIssuerField("public_key", str(error)) from None
         if not self.allowed(key):
-            raise WrongKey("public_key", "the public_key does not fit the algorithms")
+            raise InvalidIssuerField("public_key", "the public_key does not fit the algorithms")
 
     def _check_secret(self, secret: str) -> None:
         needed = max(_SECRETS[name] for name in self.accepted())
         if len(secret.encode(errors="surrogatepass")) < needed:
-            raise WrongKey("secret", f"the secret needs at least {needed} bytes")
+            raise InvalidIssuerField("secret", f"the secret needs at least {needed} bytes")
 
     def accepted(self) -> tuple[str, ...]:
         """Name the algorithms that are believed, whatever a token says."""

@@ -38,7 +38,7 @@ _MAX_CANDIDATES: Final = 4
 _PARAMETERS: Final = {"kty", "crv", "n", "e", "x", "y"}
 
 
-class KeysUnavailable(Exception):
+class KeysUnavailableError(Exception):
     """No key of the issuer is known, so that none of its tokens can be verified.
 
     `retry_after` is the number of seconds until the next fetch.
@@ -103,7 +103,7 @@ class KeySet:
         return KeySet([*self.keys, *kept], self._unreadable, self.ignored) if kept else self
 
 
-class PublishedKeys:
+class JwksCache:
     """The keys behind one URL. Concurrent callers wait for the same fetch.
 
     Whatever is wrong with a response, the cached keys stay valid.
@@ -123,14 +123,14 @@ class PublishedKeys:
         """Return the keys that may have signed a token with this `kid`; none if it is unknown.
 
         An unknown `kid` may be that of a new key, so that the keys are fetched again. Raises
-        `KeysUnavailable` if there are no keys at all.
+        `KeysUnavailableError` if there are no keys at all.
         """
         found = self._cached.candidates(kid, algorithm)
         if not found or self._clock() >= self._stale_from:
             await self._refresh(wait=not found or not self._failed)
             found = self._cached.candidates(kid, algorithm)
         if not self._cached.keys:
-            raise KeysUnavailable(max(0.0, self._not_before - self._clock()))
+            raise KeysUnavailableError(max(0.0, self._not_before - self._clock()))
         return found
 
     async def _refresh(self, *, wait: bool) -> None:

@@ -1,4 +1,4 @@
-"""Tokens: JWTs (RFC 7519) that others issue and this server believes, after RFC 8725."""
+"""TokenVerifier: JWTs (RFC 7519) that others issue and this server believes, after RFC 8725."""
 
 import time
 import unicodedata
@@ -14,12 +14,12 @@ import orjson
 from jwt.exceptions import InvalidSignatureError
 
 from graph.auth.issuers import Issuer, PublicKey
-from graph.auth.jwks import KeysUnavailable, PublishedKeys
+from graph.auth.jwks import JwksCache, KeysUnavailableError
 from users.api_keys import known_scopes
 from users.identity import external_id_key
 from users.policy import EVERY_SCOPE, Scope
 
-__all__ = ["Claims", "InvalidToken", "KeysUnavailable", "Tokens"]
+__all__ = ["Claims", "InvalidToken", "KeysUnavailableError", "TokenVerifier"]
 
 MAX_BYTES: Final = 8 * 1024
 LABEL_LENGTH: Final = 200
@@ -51,20 +51,20 @@ class Claims:
     services: bool = True
 
 
-class Tokens:
+class TokenVerifier:
     """Verifies tokens of some issuers."""
 
     def __init__(self, issuers: Sequence[Issuer]) -> None:
-        self._issuers = {issuer.issuer: _Signatures(issuer) for issuer in issuers}
+        self._issuers = {issuer.issuer: _SignatureVerifier(issuer) for issuer in issuers}
 
     async def verify(self, token: str) -> Claims:
         """Return what a token says.
 
-        Raises `InvalidToken`, or `KeysUnavailable` if the signature cannot be checked.
+        Raises `InvalidToken`, or `KeysUnavailableError` if the signature cannot be checked.
         """
         try:
             return await self._verify(token)
-        except (InvalidToken, KeysUnavailable):
+        except (InvalidToken, KeysUnavailableError):
             raise
         except Exception as error:  # noqa: BLE001 - a token is external input, and so is what it raises
             # The message may quote the token.
@@ -106,12 +106,12 @@ class Tokens:
         )
 
 
-class _Signatures:
+class _SignatureVerifier:
     """Checks that an issuer signed a token, and that it did so for us and for now."""
 
     def __init__(self, issuer: Issuer) -> None:
         self.issuer = issuer
-        self._published = PublishedKeys(issuer) if issuer.jwks_url is not None else None
+        self._published = JwksCache(issuer) if issuer.jwks_url is not None else None
         self._public = issuer.loaded_key() if issuer.public_key is not None else None
 
     async def verify(self, token: str, header: Mapping[str, Any]) -> dict[str, Any]:

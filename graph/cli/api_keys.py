@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from db.engine import Database
-from graph.cli.database import CannotStart, begin, console, prepare, prepare_existing, run
+from graph.cli.database import CliError, begin, console, prepare, prepare_existing, run
 from graph.settings import Settings
 from users import api_keys
 from users.api_keys import ApiKey, InvalidApiKey
@@ -43,7 +43,7 @@ def create(
     try:
         key, text = run(settings, add)
     except InvalidApiKey as invalid:
-        raise CannotStart(str(invalid)) from None
+        raise CliError(str(invalid)) from None
     sys.stderr.write(f"Key {key.id}. Keep its text: it is not shown again.\n")
     sys.stdout.write(f"{text}\n")  # alone, so that a script can put it where it belongs
 
@@ -82,7 +82,7 @@ def revoke(key_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 
 
     key = run(settings, close)
     if key is None:
-        raise CannotStart(f"there is no key {key_id}: `roster key list` names them")
+        raise CliError(f"there is no key {key_id}: `roster key list` names them")
     if key.revoked_at != at:
         was = _time(key.revoked_at)
         console.print(f"Key {key.id}, {key.name}, was already revoked ({was}).", markup=False)

@@ -26,7 +26,7 @@ console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-class CannotStart(Exception):
+class CliError(Exception):
     """One line for the operator: what is wrong and what to do."""
 
 
@@ -47,7 +47,7 @@ async def prepare(database: Database) -> None:
         await migrations.upgrade(database)
         return
     elif found != wanted:
-        raise CannotStart(
+        raise CliError(
             f"the database is at revision {found or 'none'}, not {wanted}: run `roster migrate`"
         )
     await identity_key.check(database)
@@ -57,7 +57,7 @@ async def check_newer(database: Database, found: str | None) -> None:
     """Check that a newer version's database can be used by this version too."""
     oldest = await migrations.min_compatible(database)
     if oldest is None or not migrations.is_known(oldest):
-        raise CannotStart(
+        raise CliError(
             f"the database belongs to a newer version of Roster: it is at revision {found}, and "
             f"this version knows revisions up to {migrations.newest()}. Install that version"
         )
@@ -72,7 +72,7 @@ def prepare_existing(settings: Settings) -> None:
     """
     url = parse_url(settings.database_url)
     if url.get_backend_name() == "sqlite" and not _has_data(Path(url.database or "")):
-        raise CannotStart(
+        raise CliError(
             f"there is no directory in {database_name(settings)}: ROSTER_DATABASE_URL names it"
         )
     run(settings, prepare)
@@ -99,12 +99,12 @@ def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
         database.check_file()
         return asyncio.run(whole())
     except IdentityKeyError as error:
-        raise CannotStart(str(error)) from None
+        raise CliError(str(error)) from None
     except Exception as error:
         if not (is_of_database(error) or isinstance(error, CommandError)):
             raise
         detail = message_of(error)
-        raise CannotStart(f"cannot use {database_name(settings)}: {detail}") from None
+        raise CliError(f"cannot use {database_name(settings)}: {detail}") from None
 
 
 def database_name(settings: Settings) -> str:

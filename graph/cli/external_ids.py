@@ -10,7 +10,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.engine import Database
-from graph.cli.database import CannotStart, begin, console, prepare_existing, run
+from graph.cli.database import CliError, begin, console, prepare_existing, run
 from users import former_ids
 from users.former_ids import FormerId, Holder, NothingToRelease
 from users.identity import InvalidValue, external_id_key, reason
@@ -74,7 +74,7 @@ def release(
     try:
         released, deleted = _in_database(write, writes=True)
     except NothingToRelease as nothing:
-        raise CannotStart(str(nothing)) from None
+        raise CliError(str(nothing)) from None
     for record in released:
         console.print(
             f"Released record {record.id}: user {record.user_id} gave the external id up "
@@ -104,7 +104,7 @@ def _in_database(job: Callable[[AsyncSession], Awaitable[T]], *, writes: bool = 
 def _checked(external_id: str) -> str:
     checked = external_id_key(external_id)
     if checked is None:
-        raise CannotStart("an external id has 1 to 255 characters, and no control characters")
+        raise CliError("an external id has 1 to 255 characters, and no control characters")
     return checked
 
 
@@ -112,7 +112,7 @@ def _reason(text: str) -> str:
     try:
         return reason(text)
     except InvalidValue as invalid:
-        raise CannotStart(f"--reason: {invalid}") from None
+        raise CliError(f"--reason: {invalid}") from None
 
 
 def _operator() -> str:

@@ -7,7 +7,7 @@ import typer
 from db.engine import Database
 from db.models import REASON_LENGTH
 from feed import epochs
-from graph.cli.database import CannotStart, begin, console, database_name, prepare_existing, run
+from graph.cli.database import CliError, begin, console, database_name, prepare_existing, run
 from users.service import now
 
 app = typer.Typer(help="The feed of changes.", no_args_is_help=True)
@@ -37,7 +37,7 @@ def renew_epoch(
     below one that still exists, so that clients could keep data of events that never happened.
     """
     if reason is not None and not 0 < len(reason.strip()) <= REASON_LENGTH:
-        raise CannotStart(f"a reason has from 1 to {REASON_LENGTH} characters")
+        raise CliError(f"a reason has from 1 to {REASON_LENGTH} characters")
     settings = begin()
     prepare_existing(settings)
     console.print(f"{database_name(settings)}: {_MEANING}", markup=False)

@@ -18,7 +18,7 @@ from db import migrations
 from db.engine import Database
 from graph.cli import api_keys, external_ids, feed
 from graph.cli.database import (
-    CannotStart,
+    CliError,
     begin,
     check_newer,
     console,
@@ -28,7 +28,7 @@ from graph.cli.database import (
     prepare_existing,
     run,
 )
-from graph.environment import WrongSettings
+from graph.environment import InvalidSettings
 from graph.settings import Mode, Settings
 from graph.shutdown import SHUTDOWN_MARGIN
 from graph.uvicorn_adapter.http import HTTPProtocol
@@ -77,7 +77,7 @@ def main() -> None:
     """Run a command; what its user can mend is a line on standard error, and exit code 1."""
     try:
         app()
-    except (CannotStart, WrongSettings) as error:
+    except (CliError, InvalidSettings) as error:
         errors.print(f"roster: {error}", style="red", markup=False)
         sys.exit(1)
 
@@ -257,7 +257,7 @@ def _listen(settings: Settings) -> socket.socket:
             host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (socket.gaierror, UnicodeError):
-        raise CannotStart(
+        raise CliError(
             f"ROSTER_HOST: {settings.host} is neither an address nor a name of this machine"
         ) from None
     family, *_, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
@@ -266,7 +266,7 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
         hint = "ROSTER_PORT chooses another port" if error.errno in _PORT_ERRORS else _OTHER_HOST
-        raise CannotStart(
+        raise CliError(
             f"cannot listen on {_netloc(settings)}: {os.strerror(error.errno or 0)}. {hint}"
         ) from None
 

@@ -28,7 +28,7 @@ from graph.documents.cache import DocumentCache, InvalidDocument, PreparedDocume
 from graph.documents.persisted import PersistedDocuments
 from graph.documents.queue import FairQueue
 from graph.documents.variable_errors import variable_errors
-from graph.limits.throttle import Throttle
+from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import RequestError
 from graph.protocol.json import dumps, dumps_in_parts
 from graph.protocol.request import Request
@@ -114,14 +114,14 @@ class OperationExecutor:
         schema: Schema,
         documents: DocumentCache,
         trusted: PersistedDocuments,
-        throttle: Throttle,
+        rate_limiter: RateLimiter,
         seconds: OperationTimeouts,
         shutdown: Shutdown,
     ) -> None:
         self._schema = schema
         self._documents = documents
         self._trusted = trusted
-        self._throttle = throttle
+        self._rate_limiter = rate_limiter
         self._seconds = seconds
         self._shutdown = shutdown
         self._queue = FairQueue()
@@ -201,7 +201,7 @@ class OperationExecutor:
             deadline += _LAST_SECONDS
         try:
             self._shutdown.check()
-            self._throttle.begin()
+            self._rate_limiter.begin_operation()
             try:
                 async with asyncio.timeout_at(deadline):
                     result = await self.execute(operation)
@@ -212,7 +212,7 @@ class OperationExecutor:
                 await context.end()
                 raise
             finally:
-                self._throttle.end()
+                self._rate_limiter.end_operation()
             return [formatted(result, context)]
         except asyncio.CancelledError:
             if self._shutdown.has_interrupted():

@@ -15,9 +15,9 @@ from starlette.types import Scope
 
 from graph.api.context import Context
 from graph.api.errors import fault
-from graph.auth.guard import Gate
+from graph.auth.guard import Guard
 from graph.execution.executor import OperationExecutor
-from graph.limits.throttle import Throttle
+from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import dumps
 from graph.protocol.request import Request
@@ -31,8 +31,8 @@ class BatchExecutor:
     """Takes batches of at most so many requests; with 0, none."""
 
     most: int
-    gate: Gate
-    throttle: Throttle
+    guard: Guard
+    rate_limiter: RateLimiter
     execution: OperationExecutor
 
     def of(self, given: object) -> Sequence[object] | None:
@@ -63,10 +63,10 @@ class BatchExecutor:
             try:
                 if sum(map(len, parts)) > MAX_BATCH_ANSWER:
                     raise _too_large()
-                quota = self.throttle.admit(context.throttled_as)
+                quota = self.rate_limiter.acquire(context.throttled_as)
             except RequestError as refused:
                 quota = refused.headers or quota
-                parts.append(_refusal(refused))
+                parts.append(_rejection(refused))
             else:
                 parts += await self._answer(scope, context, given)
         return [*parts, b"]"], quota
@@ -75,11 +75,11 @@ class BatchExecutor:
         try:
             return await self._execute(scope, known, given)
         except Exception as error:  # noqa: BLE001 - the other requests have answers of their own
-            return [_refusal(fault(error, known.request_id))]
+            return [_rejection(fault(error, known.request_id))]
 
     async def _execute(self, scope: Scope, known: Context, given: object) -> Sequence[bytes]:
         request = Request.of(given)
-        context = await self.gate.still(scope, known)
+        context = await self.guard.reauthenticate(scope, known)
         operation = await self.execution.prepare(request, context)
         if operation.type is OperationType.SUBSCRIPTION:
             message = "A subscription cannot be in a batch."
@@ -92,5 +92,5 @@ def _too_large() -> RequestError:
     return RequestError("TOO_EXPENSIVE", message)
 
 
-def _refusal(refused: RequestError) -> bytes:
+def _rejection(refused: RequestError) -> bytes:
     return dumps({"errors": refused.errors})

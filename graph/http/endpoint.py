@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from db.time_slices import pause_if_due
 from graph.api.context import Context
 from graph.api.errors import fault
-from graph.auth.guard import Gate
+from graph.auth.guard import Guard
 from graph.execution.executor import OperationExecutor
 from graph.http import headers, middleware, negotiation
 from graph.http.batching import BatchExecutor
@@ -29,7 +29,7 @@ from graph.http.body import BodyLimits, read_get, read_post
 from graph.http.negotiation import EVENTS, GRAPHQL, HTML, JSON
 from graph.http.origins import Origins, Security
 from graph.http.sse import events, refusal
-from graph.limits.throttle import Throttle
+from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import dumps
 from graph.protocol.request import Request
@@ -86,9 +86,9 @@ class Answer(Response):
 class GraphQLEndpoint:
     """An ASGI application. `graphiql` gives browsers a page instead of an answer."""
 
-    gate: Gate
+    guard: Guard
     origins: Origins
-    throttle: Throttle
+    rate_limiter: RateLimiter
     execution: OperationExecutor
     live: ResultStreams
     batches: BatchExecutor
@@ -104,7 +104,7 @@ class GraphQLEndpoint:
             response = await self._answer(scope, receive, given)
         except CancelledError:  # the server does not wait for the end of the grace period
             await self._send(
-                _refusal(shutting_down(MAY_BE_DONE), JSON), scope, receive, send, request_id
+                _rejection(shutting_down(MAY_BE_DONE), JSON), scope, receive, send, request_id
             )
             raise
         await self._send(response, scope, receive, send, request_id)
@@ -131,17 +131,17 @@ class GraphQLEndpoint:
             with self.shutdown.interruptible():
                 return await self._respond(scope, receive, given, media)
         except Exception as error:  # noqa: BLE001 - each request has an answer that can be read
-            return _refusal(fault(error, scope["state"]["request_id"]), media)
+            return _rejection(fault(error, scope["state"]["request_id"]), media)
 
     async def _respond(
         self, scope: Scope, receive: Receive, given: Mapping[str, str], media: str
     ) -> Response:
         if scope["method"] not in {"GET", "POST"}:
             raise _not_allowed("GET, POST", "Requests are sent by GET or POST.")
-        context = await self.gate.context(scope, given.get("authorization"))
+        context = await self.guard.authenticate(scope, given.get("authorization"))
         if media == EVENTS:
             context.last_event_id = given.get("last-event-id") or None
-        quota = self.throttle.admit(context.throttled_as)
+        quota = self.rate_limiter.acquire(context.throttled_as)
         try:
             if scope["method"] == "GET":
                 request = read_get(scope)
@@ -167,8 +167,8 @@ class GraphQLEndpoint:
         if scope["method"] == "GET" and operation.type is OperationType.MUTATION:
             raise _not_allowed("POST", "A mutation has to be sent by POST.")
         if media == EVENTS:
-            ended = partial(self.gate.ended, scope, context)
-            counted = self.throttle.connected(context.throttled_as)
+            ended = partial(self.guard.wait_until_rejected, scope, context)
+            counted = self.rate_limiter.connection_slot(context.throttled_as)
             stream = events(self.live, operation, ended, counted, self.shutdown)
             headers = {"x-accel-buffering": "no", **quota}
             return StreamingResponse(stream, media_type=EVENTS, headers=headers)
@@ -212,7 +212,7 @@ def _negotiated(accept: str, *, page: bool) -> str:
     return media
 
 
-def _refusal(refused: RequestError, media: str) -> Response:
+def _rejection(refused: RequestError, media: str) -> Response:
     """Tell why not. Old clients take `application/json` to come from GraphQL only with 200.
 
     A stream's client reads nothing but streams: there the errors of GraphQL are its one result, as

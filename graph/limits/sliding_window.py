@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
-class Use(NamedTuple):
+class Quota(NamedTuple):
     """Whether a request is admitted, how many more would be, and seconds until more are again."""
 
     admitted: bool
@@ -46,7 +46,7 @@ class SlidingWindow:
         before, count = self._before.get(key, 0), self._counts.get(key, 0)
         return int(before * rest / self._seconds + count) < self._amount
 
-    def hit(self, key: str) -> Use:
+    def hit(self, key: str) -> Quota:
         """Count one, where that is not one too many."""
         rest = self._rest()
         before, count = self._before.get(key, 0), self._counts.get(key, 0)
@@ -59,7 +59,7 @@ class SlidingWindow:
         if before:
             until_less = rest % (self._seconds / before)
             reset = min(reset, until_less) if count else until_less
-        return Use(admitted, max(0, self._amount - used), reset)
+        return Quota(admitted, max(0, self._amount - used), reset)
 
     def _rest(self) -> float:
         """Turn to the window that it is now; give the seconds that are left of it."""

@@ -16,7 +16,7 @@ from graph.protocol.errors import RequestError
 EXTRA_CHECKS: Final = 50
 
 
-class Throttle:
+class RateLimiter:
     """The limits of one process. A rate such as `6000/minute`; none where it is None."""
 
     def __init__(self, rate: str | None, operations: int, connections: int) -> None:
@@ -34,7 +34,7 @@ class Throttle:
         self._open: Counter[str] = Counter()
         self._waiting: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
 
-    def has_auth_attempts(self, network: str) -> bool:
+    def check_auth_attempts(self, network: str) -> bool:
         """Return whether a network is below the limit of invalid credentials."""
         return self._wrong is None or self._wrong.has_room(network)
 
@@ -46,7 +46,7 @@ class Throttle:
         """Return whether a network above the limit may have unknown credentials checked."""
         return self._extra_checks.hit(network).admitted
 
-    def admit(self, caller: str) -> dict[str, str]:
+    def acquire(self, caller: str) -> dict[str, str]:
         """Count one request of a caller; raise RequestError where that is one too many.
 
         Gives what is left, as headers tell it:
@@ -63,7 +63,7 @@ class Throttle:
         return headers
 
     @contextmanager
-    def connected(self, caller: str) -> Iterator[None]:
+    def connection_slot(self, caller: str) -> Iterator[None]:
         """Count an open socket or stream. Raises RequestError if there are too many."""
         if self._open[caller] >= self._connections:
             raise RequestError("TOO_MANY_CONNECTIONS", "Too many sockets are open", 429)
@@ -76,7 +76,7 @@ class Throttle:
                 del self._open[caller]
 
     @contextmanager
-    def waiting(self, address: str, push_out: Callable[[], None]) -> Iterator[None]:
+    def handshake_slot(self, address: str, push_out: Callable[[], None]) -> Iterator[None]:
         """Keep a socket that has not said yet whose it is; one too many pushes out the oldest.
 
         Whoever means to say it does so at once. So those who don't, keep nobody else out.
@@ -92,12 +92,12 @@ class Throttle:
             if not self._waiting[address]:
                 del self._waiting[address]
 
-    def begin(self) -> None:
-        """Count an operation until its `end`; raise RequestError where there are too many."""
+    def begin_operation(self) -> None:
+        """Count an operation until `end_operation`; raise RequestError where there are too many."""
         if self._running >= self._operations:
             message = "The server is busy: try again in a moment."
             raise RequestError("OVERLOADED", message, 503, {"retry-after": "1"})
         self._running += 1
 
-    def end(self) -> None:
+    def end_operation(self) -> None:
         self._running -= 1

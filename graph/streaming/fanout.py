@@ -13,7 +13,7 @@ import structlog
 from feed.anchors import InvalidAnchor
 from feed.reader import Event
 from feed.subscription import Place
-from graph.api.errors import SignedOut
+from graph.api.errors import SessionEnded
 from graph.api.subscriptions import EventSubscription
 from graph.streaming.chunks import ResultBatch
 
@@ -37,7 +37,7 @@ class FanOut:
         """Have what comes given to a subscriber, until it is not taken or the feed is over.
 
         Leaves their place behind what they were given, and returns at once where they have to catch
-        up first. Raises SignedOut when their rights end.
+        up first. Raises SessionEnded when their rights end.
         """
         if not place.is_plain:
             return
@@ -65,7 +65,9 @@ class _Subscriber:
     def __init__(self, following: EventSubscription, write: Write, place: Place) -> None:
         self.following = following
         self.place = place
-        self.leaving: asyncio.Future[SignedOut | None] = asyncio.get_running_loop().create_future()
+        self.leaving: asyncio.Future[SessionEnded | None] = (
+            asyncio.get_running_loop().create_future()
+        )
         self._write = write
 
     def write(self, portions: Sequence[ResultBatch]) -> bool:
@@ -117,11 +119,11 @@ class _Topic:
             if member not in self.members:
                 continue
             if not (let_in[member.following.token] and member.following.has_rights()):
-                self._leave(member, SignedOut())
+                self._leave(member, SessionEnded())
             elif not member.write(portions):
                 self._leave(member)
 
-    def _leave(self, member: _Subscriber, why: SignedOut | None = None) -> None:
+    def _leave(self, member: _Subscriber, why: SessionEnded | None = None) -> None:
         del self.members[member]
         member.place.position = max(member.place.position, self._given)
         if not member.leaving.done():  # cancelled, and not heard of it yet

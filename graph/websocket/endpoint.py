@@ -18,11 +18,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graph.api.context import Context
 from graph.api.errors import fault
-from graph.auth.guard import UNAUTHORIZED, Gate, token_of
+from graph.auth.guard import UNAUTHORIZED, Guard, token_of
 from graph.execution.executor import OperationExecutor
 from graph.http.origins import Origins
 from graph.limits.client_network import client_network
-from graph.limits.throttle import Throttle
+from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import dumps, read_json
 from graph.protocol.request import Request
@@ -84,16 +84,16 @@ class WebSocketEndpoint:
 
     def __init__(
         self,
-        gate: Gate,
+        guard: Guard,
         origins: Origins,
-        throttle: Throttle,
+        rate_limiter: RateLimiter,
         execution: OperationExecutor,
         live: ResultStreams,
         limits: Limits,
         shutdown: Shutdown,
     ) -> None:
-        self.gate = gate
-        self.throttle = throttle
+        self.guard = guard
+        self.rate_limiter = rate_limiter
         self.execution = execution
         self.live = live
         self.limits = limits
@@ -181,7 +181,7 @@ class _Connection:
     async def _read(self) -> None:
         try:
             with self.unknown:
-                waiting = self.sockets.throttle.waiting(self.address, self._make_room)
+                waiting = self.sockets.rate_limiter.handshake_slot(self.address, self._make_room)
                 self.unknown.enter_context(waiting)
                 while self.context is None:
                     if not await self._next():
@@ -234,10 +234,10 @@ class _Connection:
         try:
             token = token_of(self.websocket.headers, payload)
             with self._checking(token):
-                context = await self.sockets.gate.context(self.websocket.scope, token)
+                context = await self.sockets.guard.authenticate(self.websocket.scope, token)
         except RequestError as refused:
             raise _Closed(_code_of(refused), refused.message) from None
-        self.counted.enter_context(self.sockets.throttle.connected(context.throttled_as))
+        self.counted.enter_context(self.sockets.rate_limiter.connection_slot(context.throttled_as))
         self.context = context
         if context.token is not None:
             self.watch = asyncio.create_task(self._watch(context))
@@ -245,13 +245,13 @@ class _Connection:
 
     def _checking(self, token: str | None) -> AbstractContextManager[None]:
         """Bound the checks that run for an address; known credentials do not wait behind others."""
-        if self.sockets.gate.knows(self.websocket.scope, token):
+        if self.sockets.guard.is_known(self.websocket.scope, token):
             return nullcontext()
-        return self.sockets.throttle.connected(f"{self.address} not known yet")
+        return self.sockets.rate_limiter.connection_slot(f"{self.address} not known yet")
 
     async def _watch(self, context: Context) -> None:
         """End every operation, and then the socket, when its caller is let in no more."""
-        refused = await self.sockets.gate.ended(self.websocket.scope, context)
+        refused = await self.sockets.guard.wait_until_rejected(self.websocket.scope, context)
         for id_, task in list(self.operations.items()):
             task.cancel()
             with suppress(_Closed, _Gone):
@@ -302,8 +302,8 @@ class _Connection:
 
     async def _execute(self, id_: str, request: Request, known: Context, before: bytes) -> bool:
         """Send all results. Return False for a subscription that goes on after a restart."""
-        context = await self.sockets.gate.still(self.websocket.scope, known)
-        self.sockets.throttle.admit(context.throttled_as)
+        context = await self.sockets.guard.reauthenticate(self.websocket.scope, known)
+        self.sockets.rate_limiter.acquire(context.throttled_as)
         operation = await self.sockets.execution.prepare(request, context)
         write = partial(self._write, id_, asyncio.current_task(), before)
         coming = self.live.results(operation, write if self.protocol else None)

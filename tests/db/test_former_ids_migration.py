@@ -8,7 +8,7 @@ from db.column_types import Json
 from db.engine import Database
 from db.identity_key import load
 from db.models import FormerExternalId
-from graph.auth.authenticator import Callers
+from graph.auth.authenticator import Authenticator
 from tests.conftest import opened
 from tests.db.test_migrations import run
 from tests.db.test_models import AT
@@ -105,14 +105,14 @@ async def test_former_users_are_found_in_rows_and_events(empty_url: str) -> None
         await fill(database)
         await run(database, "upgrade", "head")
         assert await records(database) == await expected(database)
-        callers = Callers(database, [issuer()])
+        authenticator = Authenticator(database, [issuer()])
         for subject in ("first-1", "given-2", "now-4", "hr-5", f"gone-{5 + MANY}"):
-            assert await refused(callers, bearer(sub=subject)) == "the subject was a user"
+            assert await refused(authenticator, bearer(sub=subject)) == "the subject was a user"
         for subject, user_id in (("now-1", 1), ("HR-5", 5), ("sync", None)):
-            caller = await callers.identify(bearer(sub=subject))
+            caller = await authenticator.authenticate(bearer(sub=subject))
             assert caller is not None
             assert caller.user_id == user_id
-        await callers.close()
+        await authenticator.close()
 
 
 async def test_a_later_upgrade_finds_them_again_with_another_key(empty_url: str) -> None:

@@ -10,7 +10,7 @@ from db import identity_key, migrations
 from db.engine import Database
 from db.identity_key import IdentityKeyError
 from db.models import FormerExternalId
-from graph.auth.authenticator import Callers, SubjectsUnavailable
+from graph.auth.authenticator import Authenticator, SubjectsUnavailableError
 from tests.conftest import opened
 from tests.db.test_models import OTHER, add, user
 from tests.graph.auth.test_authenticator import bearer, refused
@@ -69,10 +69,10 @@ async def test_a_secret_can_be_added_later(database_url: str) -> None:
         await migrations.upgrade(database)  # which keys nothing twice
         assert await digests(database) == after
         await record(database, "new")
-        callers = Callers(database, [issuer()])
+        authenticator = Authenticator(database, [issuer()])
         for subject in ("old-0", f"old-{MANY - 1}", "new"):
-            assert await refused(callers, bearer(sub=subject)) == "the subject was a user"
-        await callers.close()
+            assert await refused(authenticator, bearer(sub=subject)) == "the subject was a user"
+        await authenticator.close()
 
 
 @pytest.mark.parametrize(("secret", "message"), [(None, MISSING), (WRONG, DIFFERENT)])
@@ -111,19 +111,19 @@ async def test_a_server_without_the_secret_admits_users_and_no_services(database
     """It still runs when `roster migrate` has added the secret: it can tell nobody's past."""
     await fill(database_url)
     async with opened(database_url) as database:
-        callers = Callers(database, [issuer()])
-        assert await refused(callers, bearer(sub="old-1")) == "the subject was a user"
-        service = await callers.identify(bearer(sub="sync"))
+        authenticator = Authenticator(database, [issuer()])
+        assert await refused(authenticator, bearer(sub="old-1")) == "the subject was a user"
+        service = await authenticator.authenticate(bearer(sub="sync"))
         async with opened(database_url, identity_secret=SECRET) as other:
             await migrations.upgrade(other)
         for subject in ("old-1", "sync"):
-            with pytest.raises(SubjectsUnavailable):
-                await callers.identify(bearer(sub=subject, jti="new"))
-        caller = await callers.identify(bearer(jti="new"))
+            with pytest.raises(SubjectsUnavailableError):
+                await authenticator.authenticate(bearer(sub=subject, jti="new"))
+        caller = await authenticator.authenticate(bearer(jti="new"))
         assert caller is not None
         assert caller.user_id == 1
         assert service is not None
-        await callers.close()
+        await authenticator.close()
 
 
 async def test_a_server_notices_that_the_key_is_another(database_url: str) -> None:
@@ -131,13 +131,13 @@ async def test_a_server_notices_that_the_key_is_another(database_url: str) -> No
     key = "UPDATE identity_keys SET key = '" + "ab" * 32 + "'"
     async with opened(database_url) as database:
         await add(database, user(), user(external_id="hr-2", **OTHER))
-        callers = Callers(database, [issuer()])
-        assert await callers.identify(bearer()) is not None
+        authenticator = Authenticator(database, [issuer()])
+        assert await authenticator.authenticate(bearer()) is not None
         async with database.engine.begin() as connection:
             await connection.execute(text(key))
         await record(database, "hr-1")
-        assert await refused(callers, bearer(jti="new")) == "the subject was a user"
-        await callers.close()
+        assert await refused(authenticator, bearer(jti="new")) == "the subject was a user"
+        await authenticator.close()
 
 
 async def test_a_record_waits_for_the_digests_to_be_keyed(database_url: str, dialect: str) -> None:

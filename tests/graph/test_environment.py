@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from graph.environment import WrongSettings, log_notices, parse_file
+from graph.environment import InvalidSettings, log_notices, parse_file
 from graph.settings import Settings, load
 from tests.support.process import free_port, run, start
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def line() -> str:
     """Load wrong settings, and return the one line that says so."""
-    with pytest.raises(WrongSettings) as caught:
+    with pytest.raises(InvalidSettings) as caught:
         load()
     [line] = str(caught.value).splitlines()
     assert "s3cret" not in line
@@ -69,7 +69,7 @@ def test_what_is_no_name_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert line() == "a variable has a name that begins with ROSTER_ and is no setting"
     monkeypatch.delenv("ROSTER_AUTH_SECRET:s3cret")
     monkeypatch.setenv("ROSTER_AUTH_ISSUERS", '[{"secret:s3cret": "x"}]')
-    with pytest.raises(WrongSettings) as caught:
+    with pytest.raises(InvalidSettings) as caught:
         load()
     assert "s3cret" not in str(caught.value)
     assert "ROSTER_AUTH_ISSUERS[0]: Extra inputs are not permitted" in str(caught.value)
@@ -79,7 +79,7 @@ def test_every_wrong_setting_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("ROSTER_MOD", "production")
     monkeypatch.setenv("ROSTER_PORT", "http")
     monkeypatch.setenv("ROSTER_INTROSPECTION", "maybe")
-    with pytest.raises(WrongSettings) as caught:
+    with pytest.raises(InvalidSettings) as caught:
         load()
     assert str(caught.value).splitlines() == [
         "ROSTER_PORT: Input should be a valid integer, unable to parse string as an integer",
@@ -372,5 +372,5 @@ def test_the_file_is_read_by_a_parser_that_says_where_it_fails() -> None:
     """python-dotenv documents neither its parser nor what it says of an error."""
     file = parse_file(Path(".env"), b"A=1\n'B\n")
     assert next(file) == ("A", "1")
-    with pytest.raises(WrongSettings, match=r"^\.env: line 2 cannot be read"):
+    with pytest.raises(InvalidSettings, match=r"^\.env: line 2 cannot be read"):
         next(file)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from graph.environment import WrongSettings
+from graph.environment import InvalidSettings
 from graph.settings import Settings, load
 from tests.support.process import run
 
@@ -143,7 +143,7 @@ def test_a_wrong_setting_is_told_in_a_line_without_its_value(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(f"ROSTER_{name}", value)
-    with pytest.raises(WrongSettings) as caught:
+    with pytest.raises(InvalidSettings) as caught:
         load()
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
@@ -227,7 +227,7 @@ def test_a_value_without_a_meaning_is_rejected_by_the_name_of_its_variable(
     monkeypatch.chdir(tmp_path)
     for value in values:
         monkeypatch.setenv(f"ROSTER_{name}", value)
-        with pytest.raises(WrongSettings) as caught:
+        with pytest.raises(InvalidSettings) as caught:
             load()
         assert str(caught.value).startswith(f"ROSTER_{name}: "), value
         assert len(str(caught.value).splitlines()) == 1
@@ -250,7 +250,7 @@ def test_every_setting_rejects_what_was_not_meant_to_be_in_it(
     monkeypatch.chdir(tmp_path)
     variable = name if name.isupper() else f"ROSTER_{name.upper()}"
     monkeypatch.setenv(variable, written)
-    with pytest.raises(WrongSettings) as caught:
+    with pytest.raises(InvalidSettings) as caught:
         load()
     assert str(caught.value) == f"{variable}: {said}"
 
@@ -262,7 +262,7 @@ def test_white_space_around_a_secret_is_neither_kept_nor_removed(
     """As in a Secret of Kubernetes that was made by `echo`: either could be another secret."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ROSTER_AUTH_SECRET", written.format("s3cret" * 6))
-    with pytest.raises(WrongSettings) as caught:
+    with pytest.raises(InvalidSettings) as caught:
         load()
     assert str(caught.value) == (
         "ROSTER_AUTH_SECRET: has white space before or after it, such as a line break: remove it"
@@ -278,7 +278,7 @@ def test_one_issuer_and_a_list_of_others(tmp_path: Path, monkeypatch: pytest.Mon
     for name, value in ONE.items():
         monkeypatch.setenv(f"ROSTER_AUTH_{name}", value)
     monkeypatch.setenv("ROSTER_AUTH_ALGORITHMS", "HS256, HS384")
-    with pytest.raises(WrongSettings) as caught:
+    with pytest.raises(InvalidSettings) as caught:
         load()
     assert str(caught.value) == "ROSTER_AUTH_SECRET: the secret needs at least 48 bytes"
     monkeypatch.setenv("ROSTER_AUTH_SECRET", "s3cret" * 8)
@@ -408,7 +408,7 @@ def test_a_wrong_issuer_is_told_in_a_line_without_its_value(
     for name, value in (ONE | changed).items():
         if value is not None:
             monkeypatch.setenv(f"ROSTER_AUTH_{name}", value)
-    with pytest.raises(WrongSettings) as caught:
+    with pytest.raises(InvalidSettings) as caught:
         load()
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
@@ -426,7 +426,7 @@ def test_production_without_an_issuer_needs_api_keys_to_be_meant(
     if starts:
         assert load().issuers() == ()
         return
-    with pytest.raises(WrongSettings, match="production needs a way to sign in"):
+    with pytest.raises(InvalidSettings, match="production needs a way to sign in"):
         load()
 
 

@@ -20,7 +20,7 @@ from graph.documents.cache import DocumentCache
 from graph.documents.limits import Limits
 from graph.documents.persisted import PersistedDocuments, PersistedMode
 from graph.execution.executor import OperationExecutor, OperationTimeouts
-from graph.limits.throttle import Throttle
+from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import RequestError
 from graph.protocol.request import Request
 from graph.shutdown import Shutdown
@@ -33,7 +33,7 @@ EXECUTION = OperationExecutor(
     schema,
     DocumentCache(schema._schema, Limits(aliases=200)),  # noqa: SLF001 - as graph.app has it
     PersistedDocuments(PersistedMode.OFF, {}),
-    Throttle(None, 1_000, 1_000),
+    RateLimiter(None, 1_000, 1_000),
     OperationTimeouts(60, 60),
     Shutdown(60),
 )

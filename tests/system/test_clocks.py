@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from db.models import ActorKind
-from graph.auth.guard import Gate
-from graph.limits.throttle import Throttle
+from graph.auth.guard import Guard
+from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import RequestError
 from tests.support.moved_clock import MovedClock
 from tests.support.process import serving_process, visiting
@@ -40,17 +40,17 @@ async def end_of(
     """Return what ends a stream whose clock is changed, and how often its token was checked."""
     clock, checked = WallClock(), 0
 
-    class Callers:
-        async def identify(self, _: str | None) -> Caller:
+    class Authenticator:
+        async def authenticate(self, _: str | None) -> Caller:
             nonlocal checked
             checked += 1
             return caller
 
     caller = Caller(Actor(ActorKind.SERVICE, id="sync"), EVERY_SCOPE, None, clock() + token_lives)
-    gate = Gate(Throttle(None, 1, 1), open=False, watch_seconds=watch, now=clock)
-    scope = {"app": SimpleNamespace(state=SimpleNamespace(callers=Callers()))}
+    guard = Guard(RateLimiter(None, 1, 1), allow_anonymous=False, recheck_seconds=watch, now=clock)
+    scope = {"app": SimpleNamespace(state=SimpleNamespace(authenticator=Authenticator()))}
     context: Any = SimpleNamespace(caller=caller, token=None)
-    ending = asyncio.create_task(gate.ended(scope, context))
+    ending = asyncio.create_task(guard.wait_until_rejected(scope, context))
     await asyncio.sleep(0)
     assert not ending.done()
     change(clock)

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import make_url
 
 from db.errors import ReadOnlyError, Verdict
-from graph.auth.guard import Gate
-from graph.limits.throttle import Throttle
+from graph.auth.guard import Guard
+from graph.limits.throttle import RateLimiter
 from graph.settings import Settings
 from tests.conftest import run_in
 from tests.db.test_errors import SQLSTATES, postgres
@@ -136,9 +136,9 @@ async def test_nobody_is_thrown_out_because_nobody_can_tell(error: Exception) ->
             expires_at=None, actor=SimpleNamespace(kind="service", id="1"), scopes=frozenset()
         )
 
-    gate = Gate(Throttle(None, 1, 1), open=False, watch_seconds=0.001)
+    guard = Guard(RateLimiter(None, 1, 1), allow_anonymous=False, recheck_seconds=0.001)
     state = SimpleNamespace(
-        callers=SimpleNamespace(identify=identify, knows=lambda _: True),
+        authenticator=SimpleNamespace(authenticate=identify, is_known=lambda _: True),
         database=None,
         feed=None,
         username_emails=None,
@@ -148,9 +148,9 @@ async def test_nobody_is_thrown_out_because_nobody_can_tell(error: Exception) ->
         "state": {"request_id": "1"},
         "client": ("192.0.2.1", 1),
     }
-    context = await gate.context(scope, "Bearer x")
+    context = await guard.authenticate(scope, "Bearer x")
     assert await context.is_still_let_in()
-    ended = asyncio.create_task(gate.ended(scope, context))
+    ended = asyncio.create_task(guard.wait_until_rejected(scope, context))
     while asked < 5:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0)
     assert not ended.done()

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from db.engine import Database
 from db.models import ActorKind, FormerExternalId
-from graph.auth.authenticator import Callers, Unauthenticated
+from graph.auth.authenticator import Authenticator, InvalidCredentials
 from tests.db.test_models import DELETED, add, user
 from tests.graph.auth.test_authenticator import bearer, refused
 from tests.support.client import ERRORS, Client
@@ -103,10 +103,10 @@ async def end(client: Client, name: str) -> None:
 
 
 @pytest.fixture
-async def callers(client: Client) -> AsyncIterator[Callers]:
-    callers = Callers(client.database, [issuer()])
-    yield callers
-    await callers.close()
+async def authenticator(client: Client) -> AsyncIterator[Authenticator]:
+    authenticator = Authenticator(client.database, [issuer()])
+    yield authenticator
+    await authenticator.close()
 
 
 @pytest.fixture
@@ -114,9 +114,9 @@ async def ada(client: Client) -> None:
     assert (await client.create("ada", externalId="hr-1"))["id"] == ADA
 
 
-async def who(callers: Callers, **claims: Any) -> Actor:
+async def who(authenticator: Authenticator, **claims: Any) -> Actor:
     """Identify a token that was not seen before."""
-    caller = await callers.identify(bearer(jti=str(now()), **claims))
+    caller = await authenticator.authenticate(bearer(jti=str(now()), **claims))
     assert caller is not None
     return caller.actor
 
@@ -135,12 +135,12 @@ async def release(database: Database, external_id: str = "hr-1") -> int:
 @pytest.mark.parametrize("name", ENDS)
 @pytest.mark.usefixtures("ada")
 async def test_a_former_user_is_not_admitted_as_a_service(
-    client: Client, callers: Callers, name: str
+    client: Client, authenticator: Authenticator, name: str
 ) -> None:
-    assert await who(callers) == Actor(ActorKind.USER, "1")
+    assert await who(authenticator) == Actor(ActorKind.USER, "1")
     await end(client, name)
-    assert await refused(callers, bearer(jti="new")) == WAS_A_USER
-    assert await who(callers, sub="hr-10") == Actor(ActorKind.SERVICE, "hr-10")
+    assert await refused(authenticator, bearer(jti="new")) == WAS_A_USER
+    assert await who(authenticator, sub="hr-10") == Actor(ActorKind.SERVICE, "hr-10")
     async with client.database.session() as session:
         rows = (await session.execute(select(FormerExternalId.__table__))).all()
     assert "hr-" not in str(rows).lower()
@@ -149,45 +149,47 @@ async def test_a_former_user_is_not_admitted_as_a_service(
 @pytest.mark.parametrize("name", ENDS)
 @pytest.mark.usefixtures("ada")
 async def test_the_current_holder_takes_precedence_over_former_ones(
-    client: Client, callers: Callers, name: str
+    client: Client, authenticator: Authenticator, name: str
 ) -> None:
     await end(client, name)
     given = {"username": "bob", "email": "bob@example.com", "externalId": "hr-1"}
     bob = (await client.create(**given))["id"]
-    assert (await who(callers)).kind is ActorKind.USER
-    caller = await callers.identify(bearer(jti="bob"))
+    assert (await who(authenticator)).kind is ActorKind.USER
+    caller = await authenticator.authenticate(bearer(jti="bob"))
     assert caller is not None
     viewer = await client.ask("query ($id: ID!) { user(id: $id) { databaseId } }", id=bob)
     assert str(caller.user_id) == viewer["databaseId"]
     await client.do("deactivateUser", bob)
-    assert await refused(callers, bearer(jti="deactivated")) == NOT_ACTIVE
+    assert await refused(authenticator, bearer(jti="deactivated")) == NOT_ACTIVE
     await client.do("deleteUser", bob)
-    assert await refused(callers, bearer(jti="deleted")) == WAS_A_USER
+    assert await refused(authenticator, bearer(jti="deleted")) == WAS_A_USER
 
 
 @pytest.mark.usefixtures("ada")
-async def test_a_restored_user_is_the_holder_again(client: Client, callers: Callers) -> None:
+async def test_a_restored_user_is_the_holder_again(
+    client: Client, authenticator: Authenticator
+) -> None:
     await take(client, DELETE, ("restoreUser", {"id": ADA}))
-    assert await refused(callers, bearer(jti="restored")) == NOT_ACTIVE
+    assert await refused(authenticator, bearer(jti="restored")) == NOT_ACTIVE
     await client.do("reactivateUser", ADA)
-    assert await who(callers) == Actor(ActorKind.USER, "1")
+    assert await who(authenticator) == Actor(ActorKind.USER, "1")
     await take(client, DELETE)
-    assert await refused(callers, bearer(jti="again")) == WAS_A_USER
+    assert await refused(authenticator, bearer(jti="again")) == WAS_A_USER
 
 
 @pytest.mark.usefixtures("ada")
 async def test_one_batch_can_hand_an_external_id_to_a_new_user(
-    client: Client, callers: Callers
+    client: Client, authenticator: Authenticator
 ) -> None:
     await take(client, bulk({"delete": {"id": ADA}}, {"create": EVE | {"externalId": "hr-1"}}))
-    assert await who(callers) == Actor(ActorKind.USER, "2")
+    assert await who(authenticator) == Actor(ActorKind.USER, "2")
     await take(client, ("deleteUser", {"id": "VXNlcjoy"}))
-    assert await refused(callers, bearer(jti="new")) == WAS_A_USER
+    assert await refused(authenticator, bearer(jti="new")) == WAS_A_USER
 
 
 @pytest.mark.usefixtures("ada")
 async def test_what_is_refused_or_only_validated_records_nothing(
-    client: Client, callers: Callers
+    client: Client, authenticator: Authenticator
 ) -> None:
     given = {"id": ADA, "externalId": "hr-2", "validateOnly": True}
     await take(client, ("updateUser", given))
@@ -197,12 +199,12 @@ async def test_what_is_refused_or_only_validated_records_nothing(
     )
     async with client.database.session() as session:
         assert await session.scalar(select(func.count(FormerExternalId.id))) == 0
-    assert await who(callers) == Actor(ActorKind.USER, "1")
+    assert await who(authenticator) == Actor(ActorKind.USER, "1")
 
 
 @pytest.mark.usefixtures("ada")
 async def test_a_deletion_that_is_rolled_back_records_nothing(
-    client: Client, callers: Callers
+    client: Client, authenticator: Authenticator
 ) -> None:
     async def fail() -> None:
         async with client.database.session() as session, client.database.transaction(session):
@@ -212,12 +214,12 @@ async def test_a_deletion_that_is_rolled_back_records_nothing(
 
     with pytest.raises(Refused):
         await fail()
-    assert await who(callers) == Actor(ActorKind.USER, "1")
+    assert await who(authenticator) == Actor(ActorKind.USER, "1")
 
 
 @pytest.mark.usefixtures("ada")
 async def test_a_token_that_comes_during_the_deletion_is_the_user_s_or_refused(
-    client: Client, callers: Callers
+    client: Client, authenticator: Authenticator
 ) -> None:
     """Holder and former holder are asked for in one statement: none falls between the two."""
     database = client.database
@@ -226,8 +228,8 @@ async def test_a_token_that_comes_during_the_deletion_is_the_user_s_or_refused(
         found = []
         while not done.is_set():
             try:
-                found.append((await who(callers)).kind.value)
-            except Unauthenticated as refusal:
+                found.append((await who(authenticator)).kind.value)
+            except InvalidCredentials as refusal:
                 found.append(str(refusal))
             await asyncio.sleep(0)
         return found
@@ -245,26 +247,26 @@ async def test_a_token_that_comes_during_the_deletion_is_the_user_s_or_refused(
 
 @pytest.mark.usefixtures("ada")
 async def test_until_the_deletion_is_committed_the_user_is_let_in(
-    client: Client, callers: Callers
+    client: Client, authenticator: Authenticator
 ) -> None:
     database = client.database
     async with database.session() as session, database.transaction(session):
         deletion = Transition(action=UserAction.DELETE, user_id=1)
         await UserService(session, ADMIN).carry_out([deletion])
-        assert await who(callers) == Actor(ActorKind.USER, "1")
-    assert await refused(callers, bearer(jti="committed")) == WAS_A_USER
+        assert await who(authenticator) == Actor(ActorKind.USER, "1")
+    assert await refused(authenticator, bearer(jti="committed")) == WAS_A_USER
 
 
 async def test_a_subject_is_asked_about_in_one_statement(
-    client: Client, callers: Callers, statements: list[str]
+    client: Client, authenticator: Authenticator, statements: list[str]
 ) -> None:
     await client.create("ada", externalId="hr-1")
-    await who(callers)
+    await who(authenticator)
     await client.do("deleteUser", ADA)
     statements.clear()
-    assert await refused(callers, bearer(jti="former")) == WAS_A_USER
+    assert await refused(authenticator, bearer(jti="former")) == WAS_A_USER
     assert len(statements) == 1
-    assert await who(callers, sub="sync") == Actor(ActorKind.SERVICE, "sync")
+    assert await who(authenticator, sub="sync") == Actor(ActorKind.SERVICE, "sync")
     assert len(statements) == 2
 
 
@@ -282,33 +284,37 @@ async def test_a_creation_costs_no_statement_for_former_ids(
 
 @pytest.mark.usefixtures("ada")
 async def test_a_released_external_id_is_a_service_s_until_it_is_given_up_again(
-    client: Client, callers: Callers
+    client: Client, authenticator: Authenticator
 ) -> None:
     await take(client, change(None))
     assert await release(client.database) == 1
-    assert await who(callers) == Actor(ActorKind.SERVICE, "hr-1")
+    assert await who(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
     await take(client, change("hr-1"))
-    assert await who(callers) == Actor(ActorKind.USER, "1")
+    assert await who(authenticator) == Actor(ActorKind.USER, "1")
     await take(client, change(None))
-    assert await refused(callers, bearer(jti="again")) == WAS_A_USER
+    assert await refused(authenticator, bearer(jti="again")) == WAS_A_USER
     assert await release(client.database) == 1
-    assert await who(callers) == Actor(ActorKind.SERVICE, "hr-1")
+    assert await who(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
 
 
 @pytest.mark.usefixtures("ada")
-async def test_an_erasure_leaves_a_release_as_it_is(client: Client, callers: Callers) -> None:
+async def test_an_erasure_leaves_a_release_as_it_is(
+    client: Client, authenticator: Authenticator
+) -> None:
     await take(client, DELETE)
     assert await release(client.database) == 1
-    assert await who(callers) == Actor(ActorKind.SERVICE, "hr-1")
+    assert await who(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
     await take(client, ERASE)
-    assert await who(callers) == Actor(ActorKind.SERVICE, "hr-1")
+    assert await who(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
 
 
 @pytest.mark.usefixtures("ada")
-async def test_a_release_frees_the_id_from_all_who_had_it(client: Client, callers: Callers) -> None:
+async def test_a_release_frees_the_id_from_all_who_had_it(
+    client: Client, authenticator: Authenticator
+) -> None:
     await end(client, "the next user too")
     assert await release(client.database) == 2
-    assert await who(callers) == Actor(ActorKind.SERVICE, "hr-1")
+    assert await who(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
 
 
 @pytest.mark.usefixtures("ada")
@@ -329,15 +335,15 @@ async def test_a_deleted_user_without_a_record_can_be_released(
 ) -> None:
     """Rows that were written past Roster, or by a version before it recorded anything."""
     await add(database, user(external_id="hr-1", **DELETED))
-    callers = Callers(database, [issuer()])
-    assert await refused(callers, bearer()) == WAS_A_USER
+    authenticator = Authenticator(database, [issuer()])
+    assert await refused(authenticator, bearer()) == WAS_A_USER
     assert await release(database) == 1
-    assert await who(callers) == Actor(ActorKind.SERVICE, "hr-1")
-    await callers.close()
+    assert await who(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
+    await authenticator.close()
 
 
 async def test_an_erasure_records_what_no_change_has_recorded(
-    client: Client, callers: Callers
+    client: Client, authenticator: Authenticator
 ) -> None:
     await client.create("ada", externalId="hr-1")
     await take(client, change("hr-2"), DELETE)
@@ -345,27 +351,27 @@ async def test_an_erasure_records_what_no_change_has_recorded(
         await connection.execute(FormerExternalId.__table__.delete())  # type: ignore[attr-defined]
     await take(client, ERASE)
     for subject in ("hr-1", "hr-2"):
-        assert await refused(callers, bearer(sub=subject)) == WAS_A_USER
+        assert await refused(authenticator, bearer(sub=subject)) == WAS_A_USER
 
 
 async def test_a_link_given_by_mistake_locks_a_service_out_until_it_is_released(
-    client: Client, callers: Callers
+    client: Client, authenticator: Authenticator
 ) -> None:
     await client.create("ada")
-    assert await who(callers, sub="sync") == Actor(ActorKind.SERVICE, "sync")
+    assert await who(authenticator, sub="sync") == Actor(ActorKind.SERVICE, "sync")
     await take(client, change("sync"))
-    assert await who(callers, sub="sync") == Actor(ActorKind.USER, "1")
+    assert await who(authenticator, sub="sync") == Actor(ActorKind.USER, "1")
     await take(client, change(None))
-    assert await refused(callers, bearer(sub="sync", jti="new")) == WAS_A_USER
+    assert await refused(authenticator, bearer(sub="sync", jti="new")) == WAS_A_USER
     assert await release(client.database, "sync") == 1
-    assert await who(callers, sub="sync") == Actor(ActorKind.SERVICE, "sync")
+    assert await who(authenticator, sub="sync") == Actor(ActorKind.SERVICE, "sync")
 
 
 async def test_external_ids_are_the_same_person_with_every_issuer(client: Client) -> None:
     await client.create("ada", externalId="hr-1")
     await take(client, DELETE)
     other = "https://other.example"
-    callers = Callers(client.database, [issuer(), issuer(issuer=other)])
+    authenticator = Authenticator(client.database, [issuer(), issuer(issuer=other)])
     for iss in (issuer().issuer, other):
-        assert await refused(callers, bearer(iss=iss)) == WAS_A_USER
-    await callers.close()
+        assert await refused(authenticator, bearer(iss=iss)) == WAS_A_USER
+    await authenticator.close()

@@ -11,11 +11,11 @@ from structlog.testing import capture_logs
 
 from db.engine import Database
 from db.models import UserStatus
-from graph.auth.authenticator import KNOWN_SECONDS, Callers
-from graph.auth.guard import Gate
-from graph.auth.tokens import InvalidToken, Tokens
+from graph.auth.authenticator import KNOWN_SECONDS, Authenticator
+from graph.auth.guard import Guard
+from graph.auth.tokens import InvalidToken, TokenVerifier
 from graph.limits.sliding_window import SlidingWindow
-from graph.limits.throttle import EXTRA_CHECKS, Throttle
+from graph.limits.throttle import EXTRA_CHECKS, RateLimiter
 from graph.protocol.errors import RequestError
 from tests.db.test_models import add, user
 from tests.graph.auth.test_authenticator import Clock, bearer, new_key, revoke, set_user
@@ -35,15 +35,15 @@ INVALID = {
 
 
 class Door:
-    """Asks the gate, as requests from some address do."""
+    """Asks the guard, as requests from some address do."""
 
     def __init__(self, database: Database) -> None:
         self.clock = Clock()
-        self.throttle = Throttle(f"{LIMIT}/hour", 1, 1)
-        self.callers = Callers(database, [issuer()], clock=self.clock)
-        self._gate = Gate(self.throttle, open=False, watch_seconds=1)
+        self.rate_limiter = RateLimiter(f"{LIMIT}/hour", 1, 1)
+        self.authenticator = Authenticator(database, [issuer()], clock=self.clock)
+        self._guard = Guard(self.rate_limiter, allow_anonymous=False, recheck_seconds=1)
         self._state = SimpleNamespace(
-            database=database, feed=None, callers=self.callers, username_emails=None
+            database=database, feed=None, authenticator=self.authenticator, username_emails=None
         )
 
     async def ask(self, authorization: str | None, host: str = "192.0.2.1") -> int:
@@ -53,7 +53,7 @@ class Door:
             "client": (host, 1),
         }
         try:
-            await self._gate.context(scope, authorization)
+            await self._guard.authenticate(scope, authorization)
         except RequestError as refused:
             return refused.status
         return 200
@@ -67,9 +67,9 @@ class Door:
 async def door(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
     door = Door(database)
     extra = SlidingWindow(EXTRA_CHECKS, 1, door.clock)
-    monkeypatch.setattr(door.throttle, "_extra_checks", extra)
+    monkeypatch.setattr(door.rate_limiter, "_extra_checks", extra)
     yield door
-    await door.callers.close()
+    await door.authenticator.close()
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def test_known_credentials_are_still_checked_every_five_seconds(
     of_user, of_key = bearer(), f"Bearer {text}"
     assert [await door.ask(each) for each in (of_user, of_key)] == [200, 200]
     await door.exhaust()
-    await door.callers.close()
+    await door.authenticator.close()
     ran.clear()
     for _ in range(3):
         door.clock.time += 5
@@ -128,11 +128,11 @@ async def test_credentials_are_not_known_for_ever(door: Door) -> None:
     known = bearer()
     assert await door.ask(known) == 200
     await door.exhaust()
-    assert door.callers.knows(known)
-    assert not door.callers.knows(bearer(jti="another"))
-    assert not door.callers.knows("Basic x")
+    assert door.authenticator.is_known(known)
+    assert not door.authenticator.is_known(bearer(jti="another"))
+    assert not door.authenticator.is_known("Basic x")
     door.clock.time += KNOWN_SECONDS
-    assert not door.callers.knows(known)
+    assert not door.authenticator.is_known(known)
 
 
 async def test_a_token_that_expires_is_refused_as_such_and_not_as_one_too_many(
@@ -147,8 +147,8 @@ async def test_a_token_that_expires_is_refused_as_such_and_not_as_one_too_many(
         async def expired(*_: object) -> None:
             raise InvalidToken("ExpiredSignatureError")
 
-        patch.setattr(Tokens, "verify", expired)
-        patch.setattr(Tokens, "is_plausible", lambda *_: False)
+        patch.setattr(TokenVerifier, "verify", expired)
+        patch.setattr(TokenVerifier, "is_plausible", lambda *_: False)
         assert [await door.ask(known) for _ in range(2)] == [401, 429]
 
 
@@ -163,13 +163,13 @@ async def test_what_only_a_full_check_can_tell_is_checked_only_so_often(
         for n in range(3 * EXTRA_CHECKS)
     ]
     checked: list[object] = []
-    find = Callers._find  # noqa: SLF001 - what costs something
+    find = Authenticator._find  # noqa: SLF001 - what costs something
 
-    async def note(callers: Callers, text: str) -> Any:
+    async def note(authenticator: Authenticator, text: str) -> Any:
         checked.append(text)
-        return await find(callers, text)
+        return await find(authenticator, text)
 
-    monkeypatch.setattr(Callers, "_find", note)
+    monkeypatch.setattr(Authenticator, "_find", note)
     with capture_logs() as logs:
         assert {await door.ask(each) for each in made} == {429}
         assert len(checked) == EXTRA_CHECKS
@@ -222,7 +222,7 @@ async def test_networks_are_counted_each_by_themselves(door: Door) -> None:
 async def test_any_text_may_be_valid_or_not(door: Door) -> None:
     for claims in ("[]", "1", "null", '{"iss":[]}', '{"iss":"https://id.example","aud":1}', "{"):
         payload = base64.urlsafe_b64encode(claims.encode()).decode().rstrip("=")
-        assert not door.callers.may_be_valid(f"Bearer e30.{payload}.AAAA")
+        assert not door.authenticator.may_be_valid(f"Bearer e30.{payload}.AAAA")
     for text in ("", "Bearer", "Bearer ..", "Bearer a.b.c", "Bearer é", "Bearer \ud800", "\0"):
-        assert not door.callers.may_be_valid(text)
-        assert not door.callers.knows(text)
+        assert not door.authenticator.may_be_valid(text)
+        assert not door.authenticator.is_known(text)

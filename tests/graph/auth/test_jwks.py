@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 
-from graph.auth.jwks import KeysUnavailable, PublishedKeys
-from graph.auth.tokens import InvalidToken, Tokens
+from graph.auth.jwks import JwksCache, KeysUnavailableError
+from graph.auth.tokens import InvalidToken, TokenVerifier
 from tests.support.signing import (
     EC,
     ED,
@@ -41,7 +41,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(PublishedKeys.__init__, "__defaults__", (clock,))
+    monkeypatch.setattr(JwksCache.__init__, "__defaults__", (clock,))
     return clock
 
 
@@ -52,18 +52,20 @@ async def server() -> AsyncIterator[KeyServer]:
 
 
 @pytest.fixture
-def tokens(server: KeyServer, clock: Clock) -> Tokens:
+def tokens(server: KeyServer, clock: Clock) -> TokenVerifier:
     assert clock
-    return Tokens([issuer(jwks_url=server.url)])
+    return TokenVerifier([issuer(jwks_url=server.url)])
 
 
-async def refused(tokens: Tokens, given: str) -> str:
+async def refused(tokens: TokenVerifier, given: str) -> str:
     with pytest.raises(InvalidToken) as caught:
         await tokens.verify(given)
     return str(caught.value)
 
 
-async def test_keys_are_fetched_once_for_all_who_wait(server: KeyServer, tokens: Tokens) -> None:
+async def test_keys_are_fetched_once_for_all_who_wait(
+    server: KeyServer, tokens: TokenVerifier
+) -> None:
     server.hold.clear()
     waiting = [asyncio.create_task(tokens.verify(token(headers=OLD))) for _ in range(20)]
     await asyncio.sleep(0)  # until they wait
@@ -75,7 +77,7 @@ async def test_keys_are_fetched_once_for_all_who_wait(server: KeyServer, tokens:
 
 
 async def test_a_new_key_is_fetched_and_the_old_one_goes(
-    server: KeyServer, tokens: Tokens, clock: Clock
+    server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
     await tokens.verify(token(headers=OLD))
     server.keys = [jwk(OTHER_RSA, "new")]
@@ -86,7 +88,7 @@ async def test_a_new_key_is_fetched_and_the_old_one_goes(
 
 
 async def test_keys_are_asked_for_again_after_ten_minutes(
-    server: KeyServer, tokens: Tokens, clock: Clock
+    server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
     await tokens.verify(token(headers=OLD))
     server.keys = [jwk(OTHER_RSA, "new")]
@@ -99,7 +101,7 @@ async def test_keys_are_asked_for_again_after_ten_minutes(
 
 
 async def test_a_flood_of_unknown_keys_does_not_reach_the_issuer(
-    server: KeyServer, tokens: Tokens, clock: Clock
+    server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
     await tokens.verify(token(headers=OLD))
     for round_ in (1, 2):
@@ -124,12 +126,12 @@ async def test_a_flood_of_unknown_keys_does_not_reach_the_issuer(
     ],
 )
 async def test_old_keys_go_on_where_no_new_ones_come(
-    server: KeyServer, tokens: Tokens, clock: Clock, answer: bytes
+    server: KeyServer, tokens: TokenVerifier, clock: Clock, answer: bytes
 ) -> None:
     server.answer = answer
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(KeysUnavailableError):
         await tokens.verify(token(headers=OLD))
-    with pytest.raises(KeysUnavailable):  # at once, without another fetch
+    with pytest.raises(KeysUnavailableError):  # at once, without another fetch
         await tokens.verify(token(headers=OLD))
     assert server.asked == 1
     server.answer = None
@@ -171,7 +173,7 @@ ODD_KEYS: dict[str, Any] = {
 
 @pytest.mark.parametrize("odd", ODD_KEYS.values(), ids=ODD_KEYS)
 async def test_an_odd_key_costs_no_other(
-    server: KeyServer, tokens: Tokens, clock: Clock, odd: Any
+    server: KeyServer, tokens: TokenVerifier, clock: Clock, odd: Any
 ) -> None:
     for keys in ([odd, GOOD], [GOOD, odd]):
         server.keys = keys
@@ -219,7 +221,7 @@ UNUSABLE = {
 
 @pytest.mark.parametrize("unusable", UNUSABLE.values(), ids=UNUSABLE)
 async def test_cached_keys_stay_valid_whatever_is_published(
-    server: KeyServer, tokens: Tokens, clock: Clock, unusable: bytes
+    server: KeyServer, tokens: TokenVerifier, clock: Clock, unusable: bytes
 ) -> None:
     await tokens.verify(token(headers=OLD))
     server.answer = unusable
@@ -257,7 +259,7 @@ USABLE = {
 
 @pytest.mark.parametrize("usable", USABLE.values(), ids=USABLE)
 async def test_a_key_is_found_in_an_unusual_response(
-    server: KeyServer, tokens: Tokens, usable: bytes
+    server: KeyServer, tokens: TokenVerifier, usable: bytes
 ) -> None:
     server.answer = usable
     assert (await tokens.verify(token(headers=OLD))).subject == "hr-1"
@@ -292,8 +294,8 @@ async def test_a_response_without_end_is_given_up(
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, asyncio.timeout(60):
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys"
-        tokens = Tokens([issuer(jwks_url=url)])
-        with pytest.raises(KeysUnavailable):
+        tokens = TokenVerifier([issuer(jwks_url=url)])
+        with pytest.raises(KeysUnavailableError):
             await tokens.verify(token(headers=OLD))
         await ended.wait()  # nothing of the fetch is left
         endless = False
@@ -304,7 +306,7 @@ async def test_a_response_without_end_is_given_up(
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("works", [False, True])
 async def test_the_issuer_is_asked_twice_a_minute_at_most(
-    server: KeyServer, tokens: Tokens, clock: Clock, *, cached: bool, works: bool
+    server: KeyServer, tokens: TokenVerifier, clock: Clock, *, cached: bool, works: bool
 ) -> None:
     if cached:
         await tokens.verify(token(headers=OLD))
@@ -314,7 +316,7 @@ async def test_the_issuer_is_asked_twice_a_minute_at_most(
     for n in range(5 * 60):
         before = server.asked
         for kid in ("old", f"unknown {n}"):
-            with suppress(InvalidToken, KeysUnavailable):
+            with suppress(InvalidToken, KeysUnavailableError):
                 await tokens.verify(token(headers={"kid": kid}))
         asked += [clock.time] * (server.asked - before)
         clock.time += 1
@@ -323,12 +325,12 @@ async def test_the_issuer_is_asked_twice_a_minute_at_most(
 
 
 async def test_a_caller_is_told_when_the_issuer_is_asked_next(
-    server: KeyServer, tokens: Tokens, clock: Clock
+    server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
     server.answer = answer(b"{}")
     waits = []
     for _ in range(4):
-        with pytest.raises(KeysUnavailable) as caught:
+        with pytest.raises(KeysUnavailableError) as caught:
             await tokens.verify(token(headers=OLD))
         waits.append(caught.value.retry_after)
         clock.time += caught.value.retry_after
@@ -337,7 +339,7 @@ async def test_a_caller_is_told_when_the_issuer_is_asked_next(
 
 
 async def test_a_key_that_is_damaged_stays_and_one_left_out_goes(
-    server: KeyServer, tokens: Tokens, clock: Clock
+    server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
     await tokens.verify(token(headers=OLD))
     new = jwk(OTHER_RSA, "new")
@@ -355,7 +357,9 @@ async def test_a_key_that_is_damaged_stays_and_one_left_out_goes(
         await refused(tokens, token(headers=OLD))
 
 
-async def test_several_keys_of_one_name(server: KeyServer, tokens: Tokens, clock: Clock) -> None:
+async def test_several_keys_of_one_name(
+    server: KeyServer, tokens: TokenVerifier, clock: Clock
+) -> None:
     """Equal ones are one key; of different ones each may have signed."""
     server.keys = [GOOD, GOOD, GOOD | {"alg": "RS256", "x5t": "AAAA"}]
     assert (await tokens.verify(token(headers=OLD))).subject == "hr-1"
@@ -370,7 +374,7 @@ async def test_several_keys_of_one_name(server: KeyServer, tokens: Tokens, clock
 
 
 async def test_no_more_than_four_keys_of_a_name_are_tried(
-    server: KeyServer, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+    server: KeyServer, tokens: TokenVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.keys = [jwk(rsa.generate_private_key(65537, 2048), "old") for _ in range(6)]
     tried: list[object] = []
@@ -386,7 +390,7 @@ async def test_no_more_than_four_keys_of_a_name_are_tried(
 
 
 async def test_the_log_of_a_fetch_has_nothing_of_the_issuer_s(
-    server: KeyServer, tokens: Tokens, clock: Clock
+    server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
     secret = "s3cret-7f"  # noqa: S105 - of this test
     with capture_logs() as logs:
@@ -408,38 +412,40 @@ async def test_the_log_of_a_fetch_has_nothing_of_the_issuer_s(
     assert secret not in str(logs)
 
 
-async def test_a_redirect_is_not_followed(tokens: Tokens, server: KeyServer) -> None:
+async def test_a_redirect_is_not_followed(tokens: TokenVerifier, server: KeyServer) -> None:
     async with key_server(jwk(RSA, "old")) as other:
         head = f"HTTP/1.1 302 Elsewhere\r\nlocation: {other.url}\r\ncontent-length: 0\r\n\r\n"
         server.answer = head.encode()
-        with pytest.raises(KeysUnavailable):
+        with pytest.raises(KeysUnavailableError):
             await tokens.verify(token(headers=OLD))
         assert other.asked == 0
 
 
 async def test_a_slow_issuer_is_not_waited_for(
-    server: KeyServer, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+    server: KeyServer, tokens: TokenVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.auth.jwks._TIMEOUT", 0.05)
     server.hold.clear()
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(KeysUnavailableError):
         await tokens.verify(token(headers=OLD))
 
 
 async def test_nobody_there_is_not_a_bad_token(clock: Clock) -> None:
     assert clock
-    tokens = Tokens([issuer(jwks_url="http://127.0.0.1:1/keys")])
-    with pytest.raises(KeysUnavailable):
+    tokens = TokenVerifier([issuer(jwks_url="http://127.0.0.1:1/keys")])
+    with pytest.raises(KeysUnavailableError):
         await tokens.verify(token(headers=OLD))
 
 
-async def test_what_is_refused_anyway_fetches_nothing(server: KeyServer, tokens: Tokens) -> None:
+async def test_what_is_refused_anyway_fetches_nothing(
+    server: KeyServer, tokens: TokenVerifier
+) -> None:
     for given in (token("", "none"), token("x" * 32, "HS256"), token(iss="https://x.example")):
         await refused(tokens, given)
     assert server.asked == 0
 
 
-async def test_only_keys_that_sign_are_used(server: KeyServer, tokens: Tokens) -> None:
+async def test_only_keys_that_sign_are_used(server: KeyServer, tokens: TokenVerifier) -> None:
     server.keys = [
         {"kty": "oct", "k": "c2VjcmV0" * 8, "kid": "shared"},
         jwk(RSA, "encrypts", use="enc"),
@@ -462,7 +468,7 @@ async def test_only_keys_that_sign_are_used(server: KeyServer, tokens: Tokens) -
 
 
 async def test_without_a_name_the_only_key_is_meant(server: KeyServer, clock: Clock) -> None:
-    tokens = Tokens([issuer(jwks_url=server.url)])
+    tokens = TokenVerifier([issuer(jwks_url=server.url)])
     assert (await tokens.verify(token())).subject == "hr-1"
     server.keys = [jwk(RSA, "old"), jwk(OTHER_RSA, "new")]
     clock.time += 600
@@ -473,7 +479,7 @@ async def test_the_key_of_another_issuer_is_not_this_one_s(server: KeyServer, cl
     assert clock
     async with key_server(jwk(OTHER_RSA, "theirs")) as other:
         theirs = issuer(issuer="https://other.example", jwks_url=other.url)
-        tokens = Tokens([issuer(jwks_url=server.url), theirs])
+        tokens = TokenVerifier([issuer(jwks_url=server.url), theirs])
         good = token(OTHER_RSA, headers={"kid": "theirs"}, iss="https://other.example")
         assert (await tokens.verify(good)).issuer == "https://other.example"
         forged = token(OTHER_RSA, headers={"kid": "theirs"})

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.auth.jwks import Key, parse
-from graph.auth.tokens import InvalidToken, Tokens
+from graph.auth.tokens import InvalidToken, TokenVerifier
 from tests.support.signing import EC, RSA, claims, issuer, jwk, key_server
 
 # What JSON can say, and what Python's reader accepts besides: NaN, Infinity, lone surrogates.
@@ -43,7 +43,7 @@ def signed(header: object, payload: object) -> str:
     return f"{text.decode()}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
 
 
-async def verify(tokens: Tokens, text: str) -> None:
+async def verify(tokens: TokenVerifier, text: str) -> None:
     reason = "none"
     try:
         await tokens.verify(text)
@@ -62,14 +62,14 @@ async def test_whatever_is_signed_is_valid_or_invalid(header: Any, payload: Any)
         header = {"alg": "RS256", "kid": "known"} | header
     if isinstance(payload, dict):
         payload = claims() | payload
-    await verify(Tokens([issuer()]), signed(header, payload))
+    await verify(TokenVerifier([issuer()]), signed(header, payload))
 
 
 @given(st.dictionaries(st.sampled_from(HEADERS), ANYTHING, max_size=2))
 @settings(max_examples=20)
 async def test_a_published_key_is_looked_up_by_any_header(header: dict[str, Any]) -> None:
     async with key_server(jwk(RSA, "known")) as server:
-        tokens = Tokens([issuer(jwks_url=server.url)])
+        tokens = TokenVerifier([issuer(jwks_url=server.url)])
         await verify(tokens, signed({"alg": "RS256", "kid": "known"} | header, claims()))
         assert (await tokens.verify(signed({"alg": "RS256", "kid": "known"}, claims()))).subject
 
@@ -77,7 +77,7 @@ async def test_a_published_key_is_looked_up_by_any_header(header: dict[str, Any]
 @given(ANY_TEXT | st.text(".eyJh-_=", max_size=40))
 async def test_no_other_text_is_valid(text: str) -> None:
     with pytest.raises(InvalidToken):
-        await Tokens([issuer()]).verify(text)
+        await TokenVerifier([issuer()]).verify(text)
 
 
 @given(

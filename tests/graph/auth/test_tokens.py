@@ -8,7 +8,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from graph.auth.tokens import Claims, InvalidToken, Tokens
+from graph.auth.tokens import Claims, InvalidToken, TokenVerifier
 from tests.support.signing import (
     EC,
     ISS,
@@ -27,12 +27,12 @@ from users.policy import Scope
 async def refused(given: str, *issuers: Any) -> str:
     """Give the reason for which a token is refused."""
     with pytest.raises(InvalidToken) as caught:
-        await Tokens(issuers or [issuer()]).verify(given)
+        await TokenVerifier(issuers or [issuer()]).verify(given)
     return str(caught.value)
 
 
 async def verified(given: str, *issuers: Any) -> Claims:
-    return await Tokens(issuers or [issuer()]).verify(given)
+    return await TokenVerifier(issuers or [issuer()]).verify(given)
 
 
 @pytest.mark.parametrize("algorithm", PRIVATE)

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from db.models import FormerExternalId
-from graph.auth.authenticator import Callers
+from graph.auth.authenticator import Authenticator
 from tests.conftest import opened
 from tests.db.test_models import AT, DELETED, OTHER, add, user
 from tests.graph.auth.test_authenticator import bearer
@@ -66,11 +66,11 @@ User 2 is deleted and has it again if they are restored.
         async with database.session() as session:
             rows = (await session.execute(select(FormerExternalId.__table__))).all()
         assert [(row.released_by, row.release_reason) for row in rows] == [(name, REASON[1])] * 2
-        callers = Callers(database, [issuer()])
-        caller = await callers.identify(bearer())
+        authenticator = Authenticator(database, [issuer()])
+        caller = await authenticator.authenticate(bearer())
         assert caller is not None
         assert caller.user_id is None
-        await callers.close()
+        await authenticator.close()
 
 
 async def test_what_cannot_be_released_is_told_in_a_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from graph.auth.guard import Gate
+from graph.auth.guard import Guard
 from graph.execution.executor import OperationExecutor
 from graph.settings import Settings
 from tests.support.client import Client, count, serving
@@ -36,7 +36,7 @@ def told(errors: list[dict[str, Any]], logs: list[Any]) -> None:
 
 
 def crashing_places() -> dict[str, tuple[type, str]]:
-    return {"gate": (Gate, "_context"), "preparation": (OperationExecutor, "prepare")}
+    return {"gate": (Guard, "_context"), "preparation": (OperationExecutor, "prepare")}
 
 
 @pytest.mark.parametrize("place", ["gate", "preparation", "execution"])
@@ -155,7 +155,7 @@ async def connected(client: Client) -> AsyncIterator[Socket]:
 async def test_a_crash_of_a_socket_closes_it_with_a_code(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Gate, "context", crash)
+    monkeypatch.setattr(Guard, "authenticate", crash)
     with capture_logs() as logs:
         async with connected(client) as socket:
             assert (await asyncio.wait_for(socket.outgoing.get(), 20))["type"] == "websocket.accept"

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import text
 
 from graph.api import global_ids
-from graph.auth.guard import Gate
+from graph.auth.guard import Guard
 from graph.documents.queue import FairQueue
 from graph.http.origins import Origins
-from graph.limits.throttle import Throttle
+from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import RequestError
 from graph.settings import Settings
 from graph.shutdown import Shutdown
@@ -69,11 +69,11 @@ async def test_every_answer_tells_what_is_left_and_one_too_many_is_refused(
 
 
 async def test_callers_are_counted_each_by_themselves() -> None:
-    throttle = Throttle("1/hour", 1, 1)
-    throttle.admit("ada")
-    throttle.admit("bob")
+    rate_limiter = RateLimiter("1/hour", 1, 1)
+    rate_limiter.acquire("ada")
+    rate_limiter.acquire("bob")
     with pytest.raises(RequestError):
-        throttle.admit("ada")
+        rate_limiter.acquire("ada")
 
 
 async def test_a_socket_is_told_that_it_asks_too_often(database_url: str) -> None:
@@ -182,23 +182,23 @@ async def test_wrong_tokens_are_counted_before_they_are_looked_at(database_url: 
 
 
 async def test_the_newest_of_an_address_pushes_out_the_oldest() -> None:
-    throttle = Throttle(None, 1, 2)
+    rate_limiter = RateLimiter(None, 1, 2)
     out: list[str] = []
     with ExitStack() as others:
-        with throttle.waiting("a", lambda: out.append("first")):
-            others.enter_context(throttle.waiting("b", lambda: out.append("other")))
+        with rate_limiter.handshake_slot("a", lambda: out.append("first")):
+            others.enter_context(rate_limiter.handshake_slot("b", lambda: out.append("other")))
             second = others.enter_context(ExitStack())
-            second.enter_context(throttle.waiting("a", lambda: out.append("second")))
+            second.enter_context(rate_limiter.handshake_slot("a", lambda: out.append("second")))
             assert out == []
-            others.enter_context(throttle.waiting("a", lambda: out.append("third")))
+            others.enter_context(rate_limiter.handshake_slot("a", lambda: out.append("third")))
             assert out == ["first"]
         second.close()  # it has said whose it is, and leaves room for one
-        others.enter_context(throttle.waiting("a", lambda: out.append("fourth")))
+        others.enter_context(rate_limiter.handshake_slot("a", lambda: out.append("fourth")))
         assert out == ["first"]
-        others.enter_context(throttle.waiting("a", lambda: out.append("fifth")))
+        others.enter_context(rate_limiter.handshake_slot("a", lambda: out.append("fifth")))
         assert out == ["first", "third"]
     for name in ("sixth", "seventh"):  # and whoever has gone is forgotten
-        others.enter_context(throttle.waiting("a", partial(out.append, name)))
+        others.enter_context(rate_limiter.handshake_slot("a", partial(out.append, name)))
     assert out == ["first", "third"]
     others.close()
 
@@ -214,12 +214,12 @@ async def test_those_whose_token_is_looked_at_are_bounded_and_stay(
         await known.wait()
         raise RequestError("UNAUTHENTICATED", "Not you", 401)
 
-    gate = Gate(Throttle(None, 1, 2), open=False, watch_seconds=1)
-    monkeypatch.setattr(Gate, "context", context)
+    guard = Guard(RateLimiter(None, 1, 2), allow_anonymous=False, recheck_seconds=1)
+    monkeypatch.setattr(Guard, "authenticate", context)
     none: Any = None
     origins = Origins(None, frozenset())
     sockets = WebSocketEndpoint(
-        gate, origins, gate.throttle, none, none, Limits(60, 60, 1), Shutdown(60)
+        guard, origins, guard.rate_limiter, none, none, Limits(60, 60, 1), Shutdown(60)
     )
     init = {"type": "websocket.receive", "text": '{"type":"connection_init"}'}
 
@@ -254,22 +254,22 @@ async def test_those_whose_token_is_looked_at_are_bounded_and_stay(
         await asyncio.gather(last, return_exceptions=True)
     with ExitStack() as room:  # which they have left
         for _ in range(2):
-            room.enter_context(gate.throttle.connected("a not known yet"))
+            room.enter_context(guard.rate_limiter.connection_slot("a not known yet"))
 
 
 async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Known:
-        def knows(self, token: str) -> bool:
+        def is_known(self, token: str) -> bool:
             return token == "known"  # noqa: S105 - of this test
 
-    gate = Gate(Throttle(None, 1, 1), open=False, watch_seconds=1)
+    guard = Guard(RateLimiter(None, 1, 1), allow_anonymous=False, recheck_seconds=1)
     none: Any = None
     sockets = WebSocketEndpoint(
-        gate,
+        guard,
         Origins(None, frozenset()),
-        gate.throttle,
+        guard.rate_limiter,
         none,
         none,
         Limits(60, 60, 1),
@@ -277,13 +277,13 @@ async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
     )
     admitted = asyncio.Event()
 
-    async def context(_gate: Gate, _scope: object, token: str) -> Any:
+    async def context(_guard: Guard, _scope: object, token: str) -> Any:
         assert token == "known"  # noqa: S105 - of this test
         admitted.set()
         raise RequestError("UNAUTHENTICATED", "Not you", 401)
 
-    monkeypatch.setattr(Gate, "context", context)
-    app = SimpleNamespace(state=SimpleNamespace(callers=Known()))
+    monkeypatch.setattr(Guard, "authenticate", context)
+    app = SimpleNamespace(state=SimpleNamespace(authenticator=Known()))
 
     async def connect(token: str) -> list[Any]:
         init = json.dumps({"type": "connection_init", "payload": {"authorization": token}})
@@ -301,7 +301,9 @@ async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
         return heard
 
     async with asyncio.timeout(60):
-        with gate.throttle.connected("192.0.2.1 not known yet"):  # which is all there may be
+        with guard.rate_limiter.connection_slot(
+            "192.0.2.1 not known yet"
+        ):  # which is all there may be
             assert (await connect("unknown"))[-1]["code"] == 1013
             assert not admitted.is_set()
             assert (await connect("known"))[-1]["code"] == 4403

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from graph.environment import WrongSettings
+from graph.environment import InvalidSettings
 from graph.settings import Settings, load
 from tests.support.client import serving
 
@@ -16,7 +16,7 @@ ANSWER = {"data": {"__typename": "Query"}}
 
 def wrong(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
     monkeypatch.setenv(name, value)
-    with pytest.raises(WrongSettings) as caught:
+    with pytest.raises(InvalidSettings) as caught:
         load()
     [line] = str(caught.value).splitlines()
     assert "s3cret" not in line
