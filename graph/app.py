@@ -14,13 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feed.feed import Feed
 from graph import logging, signals
-from graph.api.schema import schema
 from graph.auth.authenticator import Authenticator
 from graph.auth.guard import Guard
-from graph.documents.cache import DocumentCache
-from graph.documents.persisted import PersistedDocuments
-from graph.execution.executor import OperationExecutor, OperationTimeouts
-from graph.execution.strawberry_types import StrawberryResolvers
+from graph.execution.schema import build_schema
 from graph.http import middleware
 from graph.http.batching import BatchExecutor
 from graph.http.body import BodyLimits
@@ -108,28 +104,15 @@ def _add_graphql(
         settings.rate_limit, settings.concurrent_operations, settings.sockets_per_caller
     )
     guard = Guard(rate_limiter, allow_anonymous=development, recheck_seconds=settings.caller_watch)
-    execution = OperationExecutor(
-        schema,
-        DocumentCache(
-            schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
-            settings.document_limits(),
-            StrawberryResolvers(schema),
-            introspection=settings.introspection,
-            suggestions=settings.introspection,
-        ),
-        PersistedDocuments(settings.trusted_documents, settings.manifest()),
-        rate_limiter,
-        OperationTimeouts(settings.query_timeout, settings.mutation_timeout),
-        shutdown,
-    )
-    live = ResultStreams(execution)
+    schema = build_schema(settings, rate_limiter, shutdown)
+    live = ResultStreams()
     bodies = BodyLimits(settings.body_limit, settings.body_timeout)
-    batches = BatchExecutor(settings.batch_limit, guard, rate_limiter, execution)
+    batches = BatchExecutor(settings.batch_limit, guard, rate_limiter, schema)
     door = GraphQLEndpoint(
         guard,
         origins,
         rate_limiter,
-        execution,
+        schema,
         live,
         batches,
         bodies,
@@ -142,7 +125,7 @@ def _add_graphql(
         send_seconds=settings.send_timeout,
         operations=settings.socket_operations,
     )
-    sockets = WebSocketEndpoint(guard, origins, rate_limiter, execution, live, limits, shutdown)
+    sockets = WebSocketEndpoint(guard, origins, rate_limiter, schema, live, limits, shutdown)
     app.router.routes.append(WebSocketRoute(_PATH, sockets))
     app.router.routes.append(Route(_PATH, door))
     app.door = door

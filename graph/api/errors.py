@@ -8,9 +8,7 @@ import structlog
 from graphql import (
     GRAPHQL_MAX_INT,
     GRAPHQL_MIN_INT,
-    FieldNode,
     GraphQLError,
-    GraphQLSyntaxError,
     IntValueNode,
 )
 from strawberry.exceptions import StrawberryInputCoercionError
@@ -26,11 +24,11 @@ MAX_MESSAGE: Final = 300  # characters of each
 UNREADABLE: Final = "The document cannot be read: a value is too long, or nested too deep."
 _NOT_NONE: Final = " not to be None."
 
-_UNREACHABLE: Final = "The directory's database cannot be reached right now."
-_CRASHED: Final = "Something went wrong on our side."
-_AGAIN: Final = "Try again in a moment."
+UNREACHABLE: Final = "The directory's database cannot be reached right now."
+CRASHED: Final = "Something went wrong on our side."
+TRY_AGAIN: Final = "Try again in a moment."
 # What is known of a write, for people; `extensions.outcome` has it for programs.
-_TOLD: Final[Mapping[Outcome, str]] = {
+OUTCOMES: Final[Mapping[Outcome, str]] = {
     Outcome.NOT_DONE: "This write was not done.",
     Outcome.UNKNOWN: (
         "It is not known whether this write was done. Send it again with the same idempotencyKey, "
@@ -101,7 +99,7 @@ class TimedOut(GraphQLError):
     """A write of a mutation took longer than the request may."""
 
     def __init__(self, seconds: float, outcome: Outcome) -> None:
-        message = f"{took_too_long(seconds)} {_TOLD[outcome]}"
+        message = f"{took_too_long(seconds)} {OUTCOMES[outcome]}"
         super().__init__(message, extensions={"code": "TIMEOUT", "outcome": outcome})
 
 
@@ -109,7 +107,7 @@ class Interrupted(GraphQLError):
     """The server stopped before a mutation was complete."""
 
     def __init__(self, outcome: Outcome) -> None:
-        message = f"The server is shutting down and interrupted this request. {_TOLD[outcome]}"
+        message = f"The server is shutting down and interrupted this request. {OUTCOMES[outcome]}"
         super().__init__(message, extensions={"code": "SHUTTING_DOWN", "outcome": outcome})
 
 
@@ -152,75 +150,17 @@ def fault(error: Exception, request_id: str | None = None) -> RequestError:
     error_id = uuid4().hex
     facts = {"error_id": error_id, "request_id": request_id}
     if is_unreachable(error):
-        _log_outage(error, facts)
-        message = f"{_UNREACHABLE} {_AGAIN}"
+        log_outage(error, facts)
+        message = f"{UNREACHABLE} {TRY_AGAIN}"
         return RequestError("DATABASE_UNAVAILABLE", message, 503, {"retry-after": "5"})
     log.error("request crashed", exc_info=error, **facts)
-    return Fault("INTERNAL_ERROR", _CRASHED, 500, error_id)
+    return Fault("INTERNAL_ERROR", CRASHED, 500, error_id)
 
 
 def truncate(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
 
 
-def mask_error(error: GraphQLError, request_id: str | None) -> GraphQLError:
-    """Give the error that the caller sees, and log what they don't.
-
-    A mistake of the caller's keeps its message. Anything else is a fault of ours, of which they
-    learn an id that is in the log, and nothing more.
-    """
-    if error.extensions and "code" in error.extensions:
-        return error
-    if isinstance(error, GraphQLSyntaxError):
-        return _with(error, error.message, "GRAPHQL_PARSE_FAILED")
-    cause = error.original_error
-    # A wrong variable comes as a GraphQLError inside another; one that is null, and may only be
-    # left out, comes when its field is executed, and points at the argument.
-    at_fault = error.path is None or not isinstance(next(iter(error.nodes or ()), None), FieldNode)
-    if isinstance(cause, GraphQLError | None) and at_fault:
-        return _with(error, client_message(error), "GRAPHQL_VALIDATION_FAILED")
-    if error.path is None and isinstance(cause, ValueError | RecursionError):
-        return _with(error, UNREADABLE, "GRAPHQL_VALIDATION_FAILED")
-    return _mask_fault(error, request_id)
-
-
-def _mask_fault(error: GraphQLError, request_id: str | None) -> GraphQLError:
-    cause: BaseException | None = error.original_error
-    outcome: Outcome | None = None
-    if isinstance(cause, WriteFailed):
-        outcome, cause = cause.outcome, cause.__cause__
-    error_id = uuid4().hex
-    facts = {"error_id": error_id, "request_id": request_id, "path": error.path}
-    facts |= {"outcome": str(outcome)} if outcome else {}
-    if is_unreachable(cause):
-        _log_outage(cause, facts)
-        told = [_UNREACHABLE, *([_TOLD[outcome]] if outcome else ())]
-        told += [_AGAIN] if outcome in {None, Outcome.NOT_DONE} else []
-        return _with(error, " ".join(told), "DATABASE_UNAVAILABLE", error_id, outcome)
-    log.error("operation crashed", exc_info=cause or error, **facts)
-    return _with(error, _CRASHED, "INTERNAL_ERROR", error_id, outcome)
-
-
-def _log_outage(cause: BaseException | None, facts: Mapping[str, Any]) -> None:
+def log_outage(cause: BaseException | None, facts: Mapping[str, Any]) -> None:
     detail = getattr(cause, "orig", None) or cause
     log.error("database unreachable", cause=repr(detail), **facts)
-
-
-def _with(
-    error: GraphQLError,
-    message: str,
-    code: str,
-    error_id: str | None = None,
-    outcome: Outcome | None = None,
-) -> GraphQLError:
-    extensions: dict[str, Any] = {"code": code}
-    extensions |= {"id": error_id} if error_id else {}
-    extensions |= {"outcome": outcome} if outcome else {}
-    return GraphQLError(
-        message,
-        nodes=error.nodes,
-        source=error.source,
-        positions=error.positions,
-        path=error.path,
-        extensions=extensions,
-    )

@@ -37,6 +37,7 @@ from graph.api.types.node import Node
 from graph.api.types.user import User, UserConnection, Users, columns_of
 from graph.api.types.user_event import EventWindow, UserEvent, UserEventConnection
 from graph.compiler import Lookup
+from graph.strawberry_adapter import raw_info
 from users import policy
 from users.identity import email_key, external_id_key, username_key
 
@@ -197,7 +198,7 @@ class Query:
 
 
 def _fields(info: GraphInfo) -> frozenset[str]:
-    return names_below(info._raw_info)  # noqa: SLF001 - Info offers no raw selection
+    return names_below(raw_info(info))
 
 
 async def _read_users(

@@ -1,9 +1,8 @@
-"""The table of contents: what the API is made of."""
+"""The declarations that the API is made of. `graph/execution/schema.py` builds the schema."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
-import strawberry
 from graphql import (
     GraphQLArgument,
     GraphQLInputField,
@@ -27,26 +26,46 @@ from graph.api.types.user_error import (
     VersionConflictError,
 )
 from graph.api.types.user_event import UserEvent
+from graph.strawberry_adapter import type_declaration
+
+DECLARATIONS: Final[dict[str, Any]] = {
+    "query": Query,
+    "mutation": Mutation,
+    "subscription": Subscription,
+    "types": [
+        UserEvent,
+        FieldError,
+        NotFoundError,
+        TransitionError,
+        VersionConflictError,
+        GenericError,
+    ],
+}
+DESCRIPTION: Final = "A user directory: find, change and follow users."
 
 
-class Schema(strawberry.Schema):
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
-        # Strawberry's own resolver fails for a type within a list or a non-null one.
-        introspected: Any = self._schema.type_map["__Type"]
-        introspected.fields["isOneOf"].resolve = _is_one_of
-        self._schema.description = "A user directory: find, change and follow users."
-        for place in _inputs(self._schema):
-            if place.default_value is None:
-                # Python's default for an argument that may be left out; clients need no `= null`.
-                place.default_value = Undefined
+def config(*, suggestions: bool) -> StrawberryConfig:
+    return StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=not suggestions)
+
+
+def complete(schema: GraphQLSchema) -> None:
+    """Add to the schema that Strawberry has made what cannot be declared."""
+    schema.description = DESCRIPTION
+    # Strawberry's own resolver fails for a type within a list or a non-null one.
+    introspected: Any = schema.type_map["__Type"]
+    introspected.fields["isOneOf"].resolve = _is_one_of
+    for place in _inputs(schema):
+        if place.default_value is None:
+            # Python's default for an argument that may be left out; clients need no `= null`.
+            place.default_value = Undefined
 
 
 def _is_one_of(type_: GraphQLType, _: object) -> bool | None:
-    """Answer `__Type.isOneOf` (GraphQL spec, section 4.2): null for what is no input object."""
+    """Resolve `__Type.isOneOf` (GraphQL spec, section 4.2): null unless it is an input object."""
     if not isinstance(type_, GraphQLInputObjectType):
         return None
-    return bool(type_.extensions["strawberry-definition"].is_one_of)
+    declared = type_declaration(type_)
+    return bool(declared and declared.is_one_of)
 
 
 def _inputs(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputField]:
@@ -57,19 +76,3 @@ def _inputs(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputFie
             case GraphQLObjectType():
                 for field in type_.fields.values():
                     yield from field.args.values()
-
-
-schema = Schema(
-    query=Query,
-    mutation=Mutation,
-    subscription=Subscription,
-    types=[
-        UserEvent,
-        FieldError,
-        NotFoundError,
-        TransitionError,
-        VersionConflictError,
-        GenericError,
-    ],
-    config=StrawberryConfig(scalar_map=SCALARS),
-)

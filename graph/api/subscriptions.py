@@ -1,6 +1,7 @@
 """What can be followed live."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Annotated, cast
 
@@ -16,6 +17,7 @@ from graph.api.context import Context, GraphInfo
 from graph.api.errors import Forbidden, InputError, InvalidCursor, SessionEnded
 from graph.api.inputs.user_events import UserEventFilter
 from graph.api.types.user_event import UserEvent, decode_cursor
+from graph.strawberry_adapter import raw_info
 from users import policy
 from users.service import now
 
@@ -43,7 +45,13 @@ class EventSubscription:
         self._is_switched_off: Callable[[], bool]
         self.place: Place  # as soon as it is iterated over
 
-    async def __aiter__(self) -> AsyncGenerator[Sequence[Event], None]:
+    async def __aiter__(self) -> AsyncGenerator[UserEvent, None]:
+        async with aclosing(self.batches()) as batches:
+            async for events in batches:
+                for event in events:
+                    yield UserEvent.of(event)
+
+    async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
         feed, user_id = self._context.feed, self._context.caller.user_id
         with feed.watching(user_id) as self._is_switched_off:
             self._status = await self._first_status()
@@ -86,7 +94,7 @@ class EventSubscription:
 
 def _locate(info: GraphInfo, error: GraphQLError) -> GraphQLError:
     """Locate an error at the field, as one that its resolver raises."""
-    raw = info._raw_info  # noqa: SLF001 - Info offers no nodes of fields
+    raw = raw_info(info)
     return located_error(error, raw.field_nodes, raw.path.as_list())
 
 

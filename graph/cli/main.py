@@ -208,9 +208,9 @@ def erase_due() -> None:
 @app.command()
 def schema() -> None:
     """Print the GraphQL schema."""
-    from graph.api.schema import schema as ours  # noqa: PLC0415 - the other commands do without it
+    from graph.execution.schema import Schema  # noqa: PLC0415 - the other commands do without it
 
-    print(ours.as_str())  # noqa: T201 - it goes into a file
+    print(Schema().as_str())  # noqa: T201 - it goes into a file
 
 
 def _limit_idle_transactions(settings: Settings) -> None:

@@ -24,8 +24,6 @@ from graphql import (
 )
 from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
 from graphql.validation.validate import ValidationAbortedError
-from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
-from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from graph.api.errors import MAX_ERRORS, client_message, truncate
 from graph.compiler import CompiledOperation, Compiler, Resolvers
@@ -34,6 +32,7 @@ from graph.documents.limits import LimitExceeded, Limits, exceeded, excesses_of
 from graph.documents.merging import merges
 from graph.documents.metrics import Amounts, SelectionMetrics, Uses
 from graph.documents.variables import check_variables
+from graph.strawberry_adapter import VALIDATION_RULES
 
 # How many documents are kept, and how much they may have together: the tree of a character takes
 # about 65 bytes, and what a field is executed by 1,400.
@@ -44,7 +43,7 @@ KEPT_FIELDS: Final = 10_000
 LARGE_COST: Final = 300
 LARGE_ANSWER: Final = 9_000
 # The specification's, and those by which Strawberry sees to its own kinds of input.
-_RULES: Final = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+_RULES: Final = (*specified_rules, *VALIDATION_RULES)
 _RULES_BUT_MERGING: Final = [r for r in _RULES if r is not OverlappingFieldsCanBeMergedRule]
 # graphql-core's own unit, of which it lets a document have fifty times as many: 16 ms of comparing
 # fields of which some conflict. Fields that merge are not compared by it, however many they are.
@@ -59,6 +58,10 @@ class InvalidDocument(Exception):
     def __init__(self, errors: Iterable[GraphQLError]) -> None:
         self.errors = list(errors)[:MAX_ERRORS]
         super().__init__(self.errors)
+
+    @property
+    def codes(self) -> set[str]:
+        return {(error.extensions or {})["code"] for error in self.errors}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,17 @@ class DocumentCache:
         self, query: str, operation_name: str | None, variables: dict[str, Any] | None
     ) -> PreparedDocument:
         """Give what to execute; raise InvalidDocument with at most five errors."""
-        known = self._document(query)
+        return self._prepare(self._document(query), operation_name, variables)
+
+    def check(
+        self, document: DocumentNode, operation_name: str | None, variables: dict[str, Any] | None
+    ) -> None:
+        """Check a document that was parsed elsewhere. Raises InvalidDocument."""
+        self._prepare(self._checked(document), operation_name, variables)
+
+    def _prepare(
+        self, known: "_Known", operation_name: str | None, variables: dict[str, Any] | None
+    ) -> PreparedDocument:
         chosen = known.operations.get(operation_name)
         if chosen is None:
             chosen = known.operations[operation_name] = self._chosen(known, operation_name)
@@ -195,7 +208,11 @@ class DocumentCache:
 
     def _read(self, query: str) -> _Known:
         """Parse, measure and validate, in this order: each bounds the work of the next."""
-        document = self._parsed(query)
+        known = self._checked(self._parsed(query))
+        _forget_tokens(known.document)
+        return known
+
+    def _checked(self, document: DocumentNode) -> _Known:
         if not _operations(document):
             raise InvalidDocument([_unresolved("The document has no operation.")])
         metrics = analyze(self._schema, document)
@@ -215,7 +232,6 @@ class DocumentCache:
         if errors:
             told = [_CONFLICTS if isinstance(e, ValidationAbortedError) else e for e in errors]
             raise InvalidDocument(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in told)
-        _forget_tokens(document)
         return _Known(document, metrics)
 
     def _parsed(self, query: str) -> DocumentNode:

@@ -1,99 +1,133 @@
-"""From a request to its result: the one path for HTTP, WebSocket and Server-Sent Events."""
+"""From a request to its result: the one path for every transport, and for `Schema.execute`."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass, field
 from inspect import isawaitable
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, Protocol, TypeVar
 
-import structlog
-from graphql import ExecutionResult, Executor, GraphQLError, OperationType, located_error
+import strawberry
+from graphql import (
+    ExecutionResult,
+    Executor,
+    GraphQLError,
+    GraphQLSchema,
+    OperationType,
+    create_source_event_stream,
+)
+from strawberry.types import ExecutionResult as StrawberryResult
+from strawberry.types.graphql import OperationType as StrawberryOperationType
 
-from db.outcome import Outcome
 from db.time_slices import current_operation, time_slices
 from graph.api.context import Context, TimeLimit
-from graph.api.errors import (
-    MAX_ERRORS,
-    Interrupted,
-    TimedOut,
-    mask_error,
-    says_outcome,
-    took_too_long,
-    truncate,
-)
-from graph.api.schema import Schema
+from graph.api.errors import MAX_ERRORS
 from graph.compiler import InvalidVariables
 from graph.documents.cache import DocumentCache, InvalidDocument, PreparedDocument
-from graph.documents.persisted import PersistedDocuments
+from graph.documents.limits import Limits
+from graph.documents.persisted import PersistedDocuments, PersistedMode
 from graph.documents.queue import FairQueue
 from graph.documents.variable_errors import variable_errors
+from graph.execution.errors import (
+    OperationRejected,
+    formatted,
+    formatted_in_parts,
+    interrupted,
+    raise_if_timed_out,
+    timed_out,
+)
+from graph.execution.strawberry_types import StrawberryResolvers
 from graph.limits.throttle import RateLimiter
-from graph.protocol.errors import RequestError
-from graph.protocol.json import dumps, dumps_in_parts
+from graph.protocol.json import dumps
 from graph.protocol.request import Request
-from graph.shutdown import Shutdown, shutting_down
+from graph.shutdown import Shutdown
+from graph.strawberry_adapter import core_schema
 
-log = structlog.get_logger("roster")
-
-
-class OperationRejected(RequestError):
-    """The operation cannot be executed; `errors` are as the response has them."""
-
-    def __init__(self, errors: list[dict[str, Any]]) -> None:
-        super().__init__(errors[0]["extensions"]["code"], errors[0]["message"])
-        self._errors = errors
-
-    @property
-    def is_about_graphql(self) -> bool:
-        return True
-
-    @property
-    def errors(self) -> list[dict[str, Any]]:
-        return self._errors
-
-
-class OperationEndedError(RequestError):
-    """The operation was ended, and there is nothing of it to answer with but errors."""
-
-    def __init__(
-        self,
-        errors: list[dict[str, Any]],
-        code: str,
-        status: int,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(code, errors[0]["message"], status, headers)
-        self._errors = errors
-
-    @property
-    def errors(self) -> list[dict[str, Any]]:
-        return self._errors
+T = TypeVar("T")
+# What a mutation may take beyond its time, for a write that was ended to let go of its connection.
+_LAST_SECONDS: Final = 1.0
+_SHUTDOWN_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class OperationTimeouts:
-    """How long an operation may take."""
+    """Seconds that an operation may take."""
 
-    query: float
-    mutation: float
+    query: float = inf
+    mutation: float = inf
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionOptions:
+    """How a schema executes operations. Without any: with the default limits of documents."""
+
+    limits: Limits = field(default_factory=Limits)
+    introspection: bool = True
+    """Also decides whether error messages suggest names of fields and arguments."""
+    persisted: PersistedDocuments = field(
+        default_factory=lambda: PersistedDocuments(PersistedMode.OFF, {})
+    )
+    timeouts: OperationTimeouts = field(default_factory=OperationTimeouts)
+    rate_limiter: RateLimiter = field(default_factory=lambda: RateLimiter(None, 1_000, 1_000))
+    shutdown: Shutdown = field(default_factory=lambda: Shutdown(_SHUTDOWN_SECONDS))
+    serializers: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    """Functions that write custom scalars faster than `serialize`, by the scalars' names."""
+    shares_arguments: bool = False
+    """Whether no resolver changes its arguments, so that constant ones can be converted once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation that can be executed, and for whom."""
+    """A prepared operation. A transport checks its type, then runs it or subscribes to it."""
 
+    executor: "OperationExecutor"
     request: Request
+    text: str
     prepared: PreparedDocument
-    context: Context
+    context: Any
+    root: Any = None
+    extensions: dict[str, Any] | None = None
+    """Those of the request."""
+    allowed: Iterable[StrawberryOperationType] | None = None
+    """The types of operations that the caller of `Schema.execute` accepts."""
 
     @property
     def type(self) -> OperationType:
         return self.prepared.operation.operation
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it is compiled; Strawberry executes it if it is not."""
+        return not (
+            self.prepared.compiled is None or self.executor.is_delegating or self.extensions
+        )
 
-# What a mutation may take beyond its time, for a write that was ended to let go of its connection.
-_LAST_SECONDS: Final = 1.0
+    def run(self) -> Awaitable[Sequence[bytes]]:
+        """Execute a query or a mutation within its time. Returns the response as JSON, in parts."""
+        return self.executor.run(self)
+
+    def execute(self, root: object = None) -> Awaitable[ExecutionResult]:
+        """Execute once, without a time limit; `root` is an event of a subscription."""
+        return self.executor.execute(self, root)
+
+    def subscribe(self) -> Awaitable[AsyncIterable[Any]]:
+        """Return the source of a compiled subscription's events. Raises OperationRejected."""
+        return self.executor.subscribe(self)
+
+    def stream(self) -> AsyncIterator[StrawberryResult]:
+        """Return the results of a subscription that Strawberry executes."""
+        return self.executor.strawberry.stream(self)
+
+    def formatted(self, result: ExecutionResult | StrawberryResult) -> bytes:
+        return formatted(result, self.context)
 
 
 class _LargeAnswer:
@@ -108,50 +142,81 @@ class _LargeAnswer:
         return dumps(value) if isinstance(value, dict | list) else value
 
 
+class StrawberryExecution(Protocol):
+    """Strawberry's own execution of an operation, with the extensions of the schema."""
+
+    def execute(self, operation: Operation) -> Awaitable[StrawberryResult]: ...
+
+    def stream(self, operation: Operation) -> AsyncIterator[StrawberryResult]: ...
+
+
 class OperationExecutor:
     def __init__(
         self,
-        schema: Schema,
-        documents: DocumentCache,
-        trusted: PersistedDocuments,
-        rate_limiter: RateLimiter,
-        seconds: OperationTimeouts,
-        shutdown: Shutdown,
+        schema: strawberry.Schema,
+        options: ExecutionOptions,
+        strawberry_execution: StrawberryExecution,
+        *,
+        is_delegating: bool = False,
+        on_errors: Callable[[Operation, ExecutionResult], None] | None = None,
     ) -> None:
-        self._schema = schema
-        self._documents = documents
-        self._trusted = trusted
-        self._rate_limiter = rate_limiter
-        self._seconds = seconds
-        self._shutdown = shutdown
+        """Compile operations; with `is_delegating`, have Strawberry execute all of them.
+
+        `on_errors` is called for each result of a compiled operation that has errors.
+        """
+        self.schema: GraphQLSchema = core_schema(schema)
+        self.is_delegating = is_delegating
+        self.documents = DocumentCache(
+            self.schema,
+            options.limits,
+            StrawberryResolvers(schema, options.serializers, shares=options.shares_arguments),
+            introspection=options.introspection,
+            suggestions=options.introspection and not schema.config.disable_field_suggestions,
+        )
+        self.strawberry = strawberry_execution
+        self._on_errors = on_errors
+        self._persisted = options.persisted
+        self._rate_limiter = options.rate_limiter
+        self._timeouts = options.timeouts
+        self._shutdown = options.shutdown
         self._queue = FairQueue()
 
-    async def prepare(self, request: Request, context: Context) -> Operation:
-        """Read the document and find the operation; raise RequestError where that cannot be."""
-        current_operation.set(context)
-        text = self._trusted.text(request)
-        if self._documents.knows(text):
-            return self._prepare(text, request, context)
-        async with self._queue.turn(context.throttled_as):
-            return self._prepare(text, request, context)
+    def text(self, request: Request) -> str:
+        """Return a request's document. Raises RequestError if it is unknown or not accepted."""
+        return self._persisted.text(request)
 
-    def _prepare(self, text: str, request: Request, context: Context) -> Operation:
+    async def prepare(
+        self,
+        request: Request,
+        context: Any,
+        root: Any = None,
+        extensions: dict[str, Any] | None = None,
+        allowed: Iterable[StrawberryOperationType] | None = None,
+    ) -> Operation:
+        """Look the document up, or parse and check it in the queue.
+
+        Raises OperationRejected, or another RequestError for an unknown persisted document.
+        """
+        current_operation.set(context)
+        text = self._persisted.text(request)
+        if self.documents.knows(text):
+            prepared = self._prepared(text, request, context)
+        else:
+            async with self._queue.turn(getattr(context, "throttled_as", "")):
+                prepared = self._prepared(text, request, context)
+        return Operation(self, request, text, prepared, context, root, extensions, allowed)
+
+    def _prepared(self, text: str, request: Request, context: Any) -> PreparedDocument:
         try:
-            prepared = self._documents.prepare(text, request.operation_name, request.variables)
+            return self.documents.prepare(text, request.operation_name, request.variables)
         except InvalidDocument as invalid:
-            raise rejected(context, *invalid.errors) from None
-        return Operation(request, prepared, context)
+            raise OperationRejected(invalid.errors, context) from None
 
     async def execute(self, operation: Operation, root: object = None) -> ExecutionResult:
-        """Execute once, an event of a subscription for instance being the root.
-
-        Raises OperationRejected where the variables are wrong.
-        """
+        """Execute once. Raises OperationRejected if the variables are invalid."""
         compiled = operation.prepared.compiled
-        if compiled is None:
-            told: Any = self.executor(operation, root).execute_operation()
-            result: ExecutionResult = await told if isawaitable(told) else told
-            return result
+        if compiled is None or not operation.is_compiled:
+            return _core_result(await self.strawberry.execute(operation))
         variables = operation.request.variables
         large = _LargeAnswer() if operation.prepared.is_large else None
         try:
@@ -159,134 +224,90 @@ class OperationExecutor:
                 root, operation.context, variables, max_errors=MAX_ERRORS, slicer=large
             )
         except InvalidVariables:
-            raise self._wrong_variables(operation) from None
-        return found if isinstance(found, ExecutionResult) else await found
+            raise self._invalid_variables(operation) from None
+        result = found if isinstance(found, ExecutionResult) else await found
+        if result.errors and self._on_errors:
+            self._on_errors(operation, result)
+        return result
 
-    def executor(self, operation: Operation, root: object = None) -> "Executor[Any]":
-        """Coerce the variables; raise OperationRejected where they are wrong."""
+    async def subscribe(self, operation: Operation) -> AsyncIterable[Any]:
+        """Resolve the field of a subscription; it gives the events."""
         name = operation.prepared.operation.name
-        built = Executor.build(
-            self._schema._schema,  # noqa: SLF001 - Strawberry has no other way to it
+        executor: Any = Executor.build(
+            self.schema,
             operation.prepared.document,
-            root_value=root,
+            root_value=operation.root,
             context_value=operation.context,
             raw_variable_values=operation.request.variables,
             operation_name=name.value if name else None,
             max_coercion_errors=MAX_ERRORS,
-            hide_suggestions=not self._documents.suggestions,
+            hide_suggestions=not self.documents.suggestions,
         )
-        if isinstance(built, list):
-            raise self._wrong_variables(operation)
-        return built
+        if isinstance(executor, list):
+            raise self._invalid_variables(operation)
+        found: Any = create_source_event_stream(executor)
+        source: Any = await found if isawaitable(found) else found
+        if isinstance(source, ExecutionResult):
+            raise OperationRejected(source.errors or (), operation.context)
+        events: AsyncIterable[Any] = source
+        return events
 
-    def _wrong_variables(self, operation: Operation) -> OperationRejected:
+    def _invalid_variables(self, operation: Operation) -> OperationRejected:
         errors = variable_errors(
-            self._schema._schema,  # noqa: SLF001 - as above
+            self.schema,
             operation.prepared.operation,
             operation.request.variables or {},
             max_errors=MAX_ERRORS,
-            hide_suggestions=not self._documents.suggestions,
+            hide_suggestions=not self.documents.suggestions,
         )
-        return rejected(operation.context, *errors)
+        return OperationRejected(errors, operation.context)
 
     async def run(self, operation: Operation) -> Sequence[bytes]:
-        """Execute a query or a mutation, within its time; give the response as JSON, in parts."""
-        reads = operation.type is OperationType.QUERY
-        seconds = self._seconds.query if reads else self._seconds.mutation
+        return await self.limited(operation, self._respond)
+
+    async def _respond(self, operation: Operation) -> Sequence[bytes]:
         context = operation.context
+        result = await self.execute(operation, operation.root)
+        if isinstance(context, Context):
+            raise_if_timed_out(result, context)
+        if operation.prepared.is_large:
+            return await formatted_in_parts(result, context)
+        return [formatted(result, context)]
+
+    async def limited(self, operation: Operation, work: Callable[[Operation], Awaitable[T]]) -> T:
+        """Execute within the operation's time, as one of the operations that run concurrently.
+
+        Raises RequestError if the time is over, too many operations run, or the server stops.
+        """
+        reads = operation.type is OperationType.QUERY
+        seconds = self._timeouts.query if reads else self._timeouts.mutation
+        context = operation.context if isinstance(operation.context, Context) else None
         deadline = asyncio.get_running_loop().time() + seconds
         if not reads:
-            # Each write is ended at this time, and says what is known of it.
-            context.limit = TimeLimit(seconds, deadline)
+            if context:
+                # Each write is ended at this time, and says what is known of it.
+                context.limit = TimeLimit(seconds, deadline)
             deadline += _LAST_SECONDS
         try:
             self._shutdown.check()
             self._rate_limiter.begin_operation()
             try:
-                async with asyncio.timeout_at(deadline):
-                    result = await self.execute(operation)
-                    _raise_if_timed_out(result, context)
-                    if operation.prepared.is_large:
-                        return await _formatted_in_parts(result, context)
+                async with asyncio.timeout_at(None if deadline == inf else deadline):
+                    return await work(operation)
             except BaseException:
-                await context.end()
+                if context:
+                    await context.end()
                 raise
             finally:
                 self._rate_limiter.end_operation()
-            return [formatted(result, context)]
         except asyncio.CancelledError:
             if self._shutdown.has_interrupted():
-                raise _interrupted(context, reads=reads) from None
+                raise interrupted(context, reads=reads) from None
             raise
         except TimeoutError:
-            raise _timed_out(context, seconds, reads=reads) from None
+            raise timed_out(context, seconds, reads=reads) from None
 
 
-def rejected(context: Context, *errors: GraphQLError) -> OperationRejected:
-    return OperationRejected(_presented(errors, context))
-
-
-def _timed_out(context: Context, seconds: float, *, reads: bool) -> RequestError:
-    if reads:
-        return RequestError("TIMEOUT", took_too_long(seconds), 504)
-    return OperationEndedError(_outcomes(context, partial(TimedOut, seconds)), "TIMEOUT", 504)
-
-
-def _interrupted(context: Context, *, reads: bool) -> RequestError:
-    if reads:
-        return shutting_down()
-    refused = shutting_down()
-    return OperationEndedError(
-        _outcomes(context, Interrupted), refused.code, refused.status, refused.headers
-    )
-
-
-def _outcomes(context: Context, make: Callable[[Outcome], GraphQLError]) -> list[dict[str, Any]]:
-    """Say what is known of each write of an operation that has no answer any more."""
-    errors = [
-        located_error(make(write.outcome), path=[name]) for name, write in context.writes.items()
-    ]
-    return _presented(errors or [make(Outcome.NOT_DONE)], context)
-
-
-def _raise_if_timed_out(result: ExecutionResult, context: Context) -> None:
-    """Raise OperationEndedError if a mutation failed only because all its writes took too long."""
-    if not (context.writes and result.errors):
-        return
-    codes = {(error.extensions or {}).get("code") for error in result.errors}
-    if codes == {"TIMEOUT"} and all(value is None for value in (result.data or {}).values()):
-        raise OperationEndedError(_presented(result.errors, context), "TIMEOUT", 504)
-
-
-def formatted(result: ExecutionResult, context: Context) -> bytes:
-    """Give a response as JSON: errors first, as the specification advises (section 7.1)."""
-    return dumps(_response(result, context))
-
-
-async def _formatted_in_parts(result: ExecutionResult, context: Context) -> list[bytes]:
-    return await dumps_in_parts(_response(result, context))
-
-
-def _response(result: ExecutionResult, context: Context) -> dict[str, Any]:
-    if not result.errors:
-        return {"data": result.data}
-    return {"errors": _presented(result.errors, context), "data": result.data}
-
-
-def _presented(errors: Sequence[GraphQLError], context: Context) -> list[dict[str, Any]]:
-    """Return the first errors as the caller sees them. The first that are ours are in the log.
-
-    And every error that says of a write whether it was done.
-    """
-    shown = [*errors[:MAX_ERRORS], *filter(says_outcome, errors[MAX_ERRORS:])]
-    presented = [mask_error(error, context.request_id).formatted for error in shown]
-    ours = [
-        error
-        for error in errors[MAX_ERRORS:]
-        if not (says_outcome(error) or (error.extensions or {}).get("code"))
-    ]
-    for error in ours[:MAX_ERRORS]:
-        mask_error(error, context.request_id)
-    if more := len(ours[MAX_ERRORS:]):
-        log.error("operation has more errors", count=more, request_id=context.request_id)
-    return [{**error, "message": truncate(error["message"])} for error in presented]
+def _core_result(result: StrawberryResult) -> ExecutionResult:
+    errors: list[GraphQLError] | None = result.errors
+    return ExecutionResult(result.data, errors, result.extensions or None)

@@ -1,7 +1,8 @@
 """Arguments as Strawberry's resolvers take them: closures that do what its `convert_argument` does.
 
-That looks at the type of every value of every request anew; here it is looked at once. Input types
-that build themselves (`from_input`), and Strawberry's own global ids, are not among Roster's.
+`convert_argument` inspects the type of every value of every request; here each type is inspected
+once. Fields with global ids of Relay or with input types that build themselves (`from_input`) are
+left to Strawberry.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from functools import partial
 from typing import Any, cast
 
 from strawberry import Some
+from strawberry.relay import GlobalID
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.arguments import StrawberryArgument, convert_argument
 from strawberry.types.base import (
@@ -25,6 +27,10 @@ from strawberry.types.lazy_type import LazyType
 Convert = Callable[[Any], Any]
 
 
+class _UnsupportedTypeError(Exception):
+    """Strawberry converts values of this type in a way of its own."""
+
+
 class ArgumentConverter:
     """Makes what converts coerced values, and keeps that of input types."""
 
@@ -33,10 +39,13 @@ class ArgumentConverter:
         self._scalars = scalars
         self._inputs: dict[type, Convert] = {}
 
-    def of(self, arguments: list[StrawberryArgument]) -> Convert:
-        """Give what converts the arguments of a field, by their names."""
+    def of(self, arguments: list[StrawberryArgument]) -> Convert | None:
+        """Return what converts a field's arguments, by their names; None if Strawberry has to."""
         name_of = self._config.name_converter.from_argument
-        named = {name_of(a): (a.python_name, self._of(a.type)) for a in arguments}
+        try:
+            named = {name_of(a): (a.python_name, self._of(a.type)) for a in arguments}
+        except _UnsupportedTypeError:
+            return None
 
         if all(name == python and how is None for name, (python, how) in named.items()):
             return lambda given: given
@@ -62,6 +71,8 @@ class ArgumentConverter:
             return self._of(type_.resolve_type())
         if has_object_definition(type_):
             return self._input(cast("type", type_))
+        if type_ is GlobalID:
+            raise _UnsupportedTypeError
         return None  # a scalar, or an enum, which graphql-core has converted
 
     def _maybe(self, type_: StrawberryMaybe) -> Convert:
@@ -80,14 +91,24 @@ class ArgumentConverter:
                 return self._inputs[type_](value)
 
             self._inputs[type_] = met_again
-            found = self._inputs[type_] = self._made(type_)
+            try:
+                found = self._inputs[type_] = self._made(type_)
+            except _UnsupportedTypeError:
+                del self._inputs[type_]
+                raise
         return found
 
     def _made(self, type_: type) -> Convert:
         definition: StrawberryObjectDefinition = type_.__strawberry_definition__  # type: ignore[attr-defined]
+        if definition.from_input is not None:
+            raise _UnsupportedTypeError
         name_of = self._config.name_converter.from_field
         fields = [
-            (name_of(field), field.python_name, self._of(field.resolve_type()))
+            (
+                name_of(field),
+                field.python_name,
+                self._of(field.resolve_type(type_definition=definition)),
+            )
             for field in definition.fields
         ]
         left_out = {

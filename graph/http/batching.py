@@ -16,7 +16,7 @@ from starlette.types import Scope
 from graph.api.context import Context
 from graph.api.errors import fault
 from graph.auth.guard import Guard
-from graph.execution.executor import OperationExecutor
+from graph.execution.schema import Schema
 from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import dumps
@@ -33,7 +33,7 @@ class BatchExecutor:
     most: int
     guard: Guard
     rate_limiter: RateLimiter
-    execution: OperationExecutor
+    schema: Schema
 
     def of(self, given: object) -> Sequence[object] | None:
         """Give the requests of a batch; None for what is none, or is not taken for one."""
@@ -80,11 +80,11 @@ class BatchExecutor:
     async def _execute(self, scope: Scope, known: Context, given: object) -> Sequence[bytes]:
         request = Request.of(given)
         context = await self.guard.reauthenticate(scope, known)
-        operation = await self.execution.prepare(request, context)
+        operation = await self.schema.prepare(request, context)
         if operation.type is OperationType.SUBSCRIPTION:
             message = "A subscription cannot be in a batch."
             raise InvalidRequest(message, "SUBSCRIPTION_NOT_STREAMED")
-        return await self.execution.run(operation)
+        return await operation.run()
 
 
 def _too_large() -> RequestError:

@@ -22,7 +22,7 @@ from db.time_slices import pause_if_due
 from graph.api.context import Context
 from graph.api.errors import fault
 from graph.auth.guard import Guard
-from graph.execution.executor import OperationExecutor
+from graph.execution.schema import Schema
 from graph.http import headers, middleware, negotiation
 from graph.http.batching import BatchExecutor
 from graph.http.body import BodyLimits, read_get, read_post
@@ -89,7 +89,7 @@ class GraphQLEndpoint:
     guard: Guard
     origins: Origins
     rate_limiter: RateLimiter
-    execution: OperationExecutor
+    schema: Schema
     live: ResultStreams
     batches: BatchExecutor
     limits: BodyLimits
@@ -163,7 +163,7 @@ class GraphQLEndpoint:
         context: Context,
         quota: Mapping[str, str],
     ) -> Response:
-        operation = await self.execution.prepare(request, context)
+        operation = await self.schema.prepare(request, context)
         if scope["method"] == "GET" and operation.type is OperationType.MUTATION:
             raise _not_allowed("POST", "A mutation has to be sent by POST.")
         if media == EVENTS:
@@ -175,7 +175,7 @@ class GraphQLEndpoint:
         if operation.type is OperationType.SUBSCRIPTION:
             message = f"A subscription goes over WebSocket, or by Accept: {EVENTS}."
             raise InvalidRequest(message, "SUBSCRIPTION_NOT_STREAMED")
-        return _answer(await self.execution.run(operation), media, quota)
+        return _answer(await operation.run(), media, quota)
 
     async def _batch(
         self,

@@ -5,16 +5,16 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
-from inspect import isawaitable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from graphql import ExecutionResult, OperationType, create_source_event_stream, located_error
+from graphql import OperationType, located_error
 
 from feed.reader import Event
 from feed.subscription import Place
 from graph.api.subscriptions import EventSubscription
 from graph.api.types.user_event import UserEvent, encode_cursor
-from graph.execution.executor import Operation, OperationExecutor, formatted, rejected
+from graph.execution.errors import OperationRejected
+from graph.execution.executor import Operation
 from graph.protocol.errors import RequestError
 from graph.protocol.json import dumps
 from graph.streaming.chunks import ResultBatch, portions
@@ -38,10 +38,7 @@ class _Shared(NamedTuple):
 class ResultStreams:
     """Gives results as they come; of subscribers that ask the same, one executes for all."""
 
-    def __init__(
-        self, execution: OperationExecutor, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._execution = execution
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._groups = FanOut()
 
@@ -54,15 +51,19 @@ class ResultStreams:
         given here only what was not.
         """
         if operation.type is not OperationType.SUBSCRIPTION:
-            yield ResultBatch([_one_message(await self._execution.run(operation))])
+            yield ResultBatch([_one_message(await operation.run())])
             return
-        following = await self._following(operation)
+        if not operation.is_compiled:
+            async for result in operation.stream():
+                yield ResultBatch([operation.formatted(result)])
+            return
+        following = await _subscribe(operation)
         asked = _key(operation)
         make = partial(self._results_of, asked, operation)
         if write:
             following.meanwhile = partial(self._groups.accompany, asked, make, write)
         try:
-            async with aclosing(aiter(following)) as batches:
+            async with aclosing(following.batches()) as batches:
                 async for events in batches:
                     sent = events[0].id - 1
                     for results in await make(following.place, events):
@@ -74,15 +75,7 @@ class ResultStreams:
         except RequestError:
             raise
         except Exception as error:
-            raise rejected(operation.context, located_error(error, path=[])) from error
-
-    async def _following(self, operation: Operation) -> EventSubscription:
-        found: Any = create_source_event_stream(self._execution.executor(operation))
-        source = await found if isawaitable(found) else found
-        if isinstance(source, ExecutionResult):
-            raise rejected(operation.context, *(source.errors or ()))
-        assert isinstance(source, EventSubscription)  # as every field of Subscription gives it
-        return source
+            raise OperationRejected([located_error(error, path=[])], operation.context) from error
 
     async def _results_of(
         self, asked: bytes, operation: Operation, place: Place, events: Sequence[Event]
@@ -111,12 +104,18 @@ class ResultStreams:
     async def _make(self, operation: Operation, events: Sequence[Event]) -> list[ResultBatch]:
         texts = []
         for n, event in enumerate(events, 1):
-            result = await self._execution.execute(operation, UserEvent.of(event))
-            texts.append(formatted(result, operation.context))
+            result = await operation.execute(UserEvent.of(event))
+            texts.append(operation.formatted(result))
             if n % _SLICE == 0:
                 await asyncio.sleep(0)
         cursors = [encode_cursor(event) for event in events]
         return list(portions(texts, [event.id for event in events], cursors))
+
+
+async def _subscribe(operation: Operation) -> EventSubscription:
+    source = await operation.subscribe()
+    assert isinstance(source, EventSubscription)  # every field of Subscription returns one
+    return source
 
 
 def _one_message(parts: Sequence[bytes]) -> bytes:

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from graph.api.context import Context
 from graph.api.errors import fault
 from graph.auth.guard import UNAUTHORIZED, Guard, token_of
-from graph.execution.executor import OperationExecutor
+from graph.execution.schema import Schema
 from graph.http.origins import Origins
 from graph.limits.client_network import client_network
 from graph.limits.throttle import RateLimiter
@@ -87,14 +87,14 @@ class WebSocketEndpoint:
         guard: Guard,
         origins: Origins,
         rate_limiter: RateLimiter,
-        execution: OperationExecutor,
+        schema: Schema,
         live: ResultStreams,
         limits: Limits,
         shutdown: Shutdown,
     ) -> None:
         self.guard = guard
         self.rate_limiter = rate_limiter
-        self.execution = execution
+        self.schema = schema
         self.live = live
         self.limits = limits
         self.shutdown = shutdown
@@ -304,7 +304,7 @@ class _Connection:
         """Send all results. Return False for a subscription that goes on after a restart."""
         context = await self.sockets.guard.reauthenticate(self.websocket.scope, known)
         self.sockets.rate_limiter.acquire(context.throttled_as)
-        operation = await self.sockets.execution.prepare(request, context)
+        operation = await self.sockets.schema.prepare(request, context)
         write = partial(self._write, id_, asyncio.current_task(), before)
         coming = self.live.results(operation, write if self.protocol else None)
         subscribes = operation.type is OperationType.SUBSCRIPTION

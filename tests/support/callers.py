@@ -15,28 +15,14 @@ from db.models import ActorKind, IdempotencyKey, User, UserEvent
 from feed.feed import Feed
 from graph.api import global_ids
 from graph.api.context import Context
-from graph.api.schema import schema
-from graph.documents.cache import DocumentCache
-from graph.documents.limits import Limits
-from graph.documents.persisted import PersistedDocuments, PersistedMode
-from graph.execution.executor import OperationExecutor, OperationTimeouts
-from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import RequestError
 from graph.protocol.request import Request
-from graph.shutdown import Shutdown
 from graph.streaming.chunks import ResultBatch
 from graph.streaming.streams import ResultStreams
+from tests.support.schema import SCHEMA
 from users.policy import Caller, Scope
 from users.recorder import Actor
 
-EXECUTION = OperationExecutor(
-    schema,
-    DocumentCache(schema._schema, Limits(aliases=200)),  # noqa: SLF001 - as graph.app has it
-    PersistedDocuments(PersistedMode.OFF, {}),
-    RateLimiter(None, 1_000, 1_000),
-    OperationTimeouts(60, 60),
-    Shutdown(60),
-)
 SETS = [frozenset(some) for n in range(len(Scope) + 1) for some in combinations(Scope, n)]
 
 
@@ -64,8 +50,8 @@ class Asking:
         """Give the whole answer; of errors their code and path."""
         context = self.context(caller)
         try:
-            operation = await EXECUTION.prepare(Request(query, variables), context)
-            answer: dict[str, Any] = json.loads(b"".join(await EXECUTION.run(operation)))
+            operation = await SCHEMA.prepare(Request(query, variables), context)
+            answer: dict[str, Any] = json.loads(b"".join(await operation.run()))
         except RequestError as refused:
             answer = {"data": None, "errors": refused.errors}
         errors = [(e["extensions"]["code"], e.get("path")) for e in answer.get("errors", ())]
@@ -74,7 +60,7 @@ class Asking:
     async def follow(
         self, caller: Caller, query: str, **variables: Any
     ) -> AsyncGenerator[ResultBatch, None]:
-        operation = await EXECUTION.prepare(Request(query, variables), self.context(caller))
+        operation = await SCHEMA.prepare(Request(query, variables), self.context(caller))
         async with aclosing(self.live.results(operation)) as results:
             async for some in results:
                 yield some
@@ -105,7 +91,7 @@ class Asking:
 async def asking(database: Database) -> AsyncIterator[Asking]:
     feed = Feed(database)
     try:
-        yield Asking(database, feed, ResultStreams(EXECUTION))
+        yield Asking(database, feed, ResultStreams())
     finally:
         await feed.close()
 

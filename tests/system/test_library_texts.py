@@ -17,12 +17,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from graph.api.errors import MAX_ERRORS, MAX_MESSAGE, client_message
-from graph.api.schema import schema
 from graph.documents.variable_errors import variable_errors
 from graph.settings import Settings
 from tests.graph.websocket.test_closing import MASK, opened
 from tests.support.client import serving
 from tests.support.process import serving_process, visiting
+from tests.support.schema import CORE
 from tests.support.sockets import hear, say, socket, subscribe
 
 # Of Python's own texts, of the libraries' that are used, and Python's notation of values.
@@ -290,7 +290,7 @@ def test_variables_are_described_as_wrong_where_they_are(
     """graphql-core decides whether they fit; what we say of them finds the same places."""
     document: Any = parse(taking(type_))
     [operation] = document.definitions
-    core = schema._schema  # noqa: SLF001 - as graph.app has it
+    core = CORE
     found = get_variable_values(core, operation.variable_definitions, variables, MAX_ERRORS)
     described = variable_errors(
         core, operation, variables, max_errors=MAX_ERRORS, hide_suggestions=False

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from graphql import GraphQLInputObjectType
 
-from graph.api.schema import schema
 from tests.support.callers import SETS, Asking, id_of, linked, service
 from tests.support.client import Client
+from tests.support.schema import CORE
 from users.policy import EVERY_SCOPE, Caller, Scope
 
 READ, WRITE, LINK = Scope.READ, Scope.WRITE, Scope.LINK
@@ -69,7 +69,7 @@ async def errors_of(directory: Asking, caller: Caller, way: Way) -> list[dict[st
 
 
 def test_every_input_with_an_external_id_is_tried() -> None:
-    types = schema._schema.type_map.values()  # noqa: SLF001 - as graph.app has it
+    types = CORE.type_map.values()
     inputs = {
         t.name for t in types if isinstance(t, GraphQLInputObjectType) and "externalId" in t.fields
     }

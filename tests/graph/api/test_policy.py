@@ -13,11 +13,11 @@ from strawberry.types.base import StrawberryObjectDefinition
 
 from db.models import UserEvent as Event
 from graph.api import global_ids
-from graph.api.schema import schema
 from graph.api.types.user_event import UserEvent
 from graph.protocol.errors import RequestError
 from tests.support.callers import SETS, Asking, id_of, linked, service
 from tests.support.cursors import cursor_at
+from tests.support.schema import CORE, SCHEMA
 from users.policy import EVERY_SCOPE, Caller, Scope
 
 READ, WRITE, ERASE, HISTORY = Scope.READ, Scope.WRITE, Scope.ERASE, Scope.HISTORY
@@ -147,12 +147,12 @@ RULES: dict[str, Read | Write | None] = {
 def resolved() -> set[str]:
     """Name every field that more than an attribute answers."""
     found = set()
-    for name in schema._schema.type_map:  # noqa: SLF001 - Strawberry shows no other way
-        definition = schema.get_type_by_name(name)
+    for name in CORE.type_map:
+        definition = SCHEMA.get_type_by_name(name)
         if isinstance(definition, StrawberryObjectDefinition) and not definition.is_input:
             for one in definition.fields:
                 if one.base_resolver is not None:
-                    found.add(f"{name}.{schema.config.name_converter.get_graphql_name(one)}")
+                    found.add(f"{name}.{SCHEMA.config.name_converter.get_graphql_name(one)}")
     return found
 
 
@@ -197,7 +197,7 @@ async def of_event(directory: Asking, query: str, caller: Caller, key: int) -> A
         row = (await connection.execute(found)).first()
     assert row
     made = execute(
-        schema._schema,  # noqa: SLF001 - Strawberry shows no other way
+        CORE,
         parse(query),
         root_value=UserEvent.of(row),
         context_value=directory.context(caller),

@@ -11,19 +11,19 @@ from graphql import (
     is_specified_scalar_type,
 )
 
-from graph.api.schema import schema
+from tests.support.schema import CORE, SCHEMA
 
 PRINTED = Path(__file__).parents[3] / "schema.graphql"
 
 
 def test_the_committed_schema_is_the_code_s() -> None:
-    assert PRINTED.read_text() == schema.as_str() + "\n", "stale: run `make schema`"
+    assert PRINTED.read_text() == SCHEMA.as_str() + "\n", "stale: run `make schema`"
 
 
 def elements() -> Iterator[tuple[str, str | None]]:
     """Name every element that a reader of the schema meets, with its description."""
-    yield "schema", schema._schema.description  # noqa: SLF001 - Strawberry shows no other way
-    for type_ in schema._schema.type_map.values():  # noqa: SLF001 - Strawberry shows no other way
+    yield "schema", CORE.description
+    for type_ in CORE.type_map.values():
         if is_introspection_type(type_) or is_specified_scalar_type(type_):
             continue
         yield type_.name, type_.description

@@ -7,7 +7,6 @@ from random import Random
 from graphql import parse, validate
 from hypothesis_graphql import Mode, mutations, queries
 
-from graph.api.schema import schema
 from graph.execution.strawberry_types import StrawberryResolvers
 from tests.fuzz.operations import SCHEMA as DRAWN
 from tests.fuzz.operations import Known, Operation, drawn, lively
@@ -16,10 +15,10 @@ from tests.graph.compiler.rewriting import scattered
 from tests.graph.compiler.ways import Asked, Seen, by_compiled, by_graphql_core, same, seen
 from tests.support.callers import SETS, Asking, asking, linked, service
 from tests.support.client import USER, Client, count
+from tests.support.schema import CORE, SCHEMA
 from users.policy import EVERY_SCOPE, Caller, Scope
 
-SCHEMA = schema._schema  # noqa: SLF001 - Strawberry has no other way to it
-SOURCES = StrawberryResolvers(schema)
+SOURCES = StrawberryResolvers(SCHEMA)
 CALLERS = [
     *[service(*EVERY_SCOPE)] * 4,
     *[service(*scopes) for scopes in SETS],
@@ -46,7 +45,7 @@ def operations(kind: str, known: Known) -> list[Operation]:
     for text in texts(kind):
         found = lively(Operation(text), DRAWN, known, chance)
         made += [found, scattered(found, DRAWN, chance)]
-    return [operation for operation in made if not validate(SCHEMA, parse(operation.query))]
+    return [operation for operation in made if not validate(CORE, parse(operation.query))]
 
 
 async def known(client: Client) -> Known:
@@ -63,7 +62,7 @@ async def known(client: Client) -> Known:
 
 def asked(asks: Asking, caller: Caller, operation: Operation) -> Asked:
     return Asked(
-        SCHEMA,
+        CORE,
         operation.query,
         operation.variables,
         context=lambda: asks.context(caller),

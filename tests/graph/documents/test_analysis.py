@@ -9,15 +9,13 @@ from graphql import Node, SelectionNode, Visitor, parse, validate, visit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.api.schema import schema
 from graph.documents.analysis import analyze
 from graph.documents.metrics import MOST, SelectionMetrics
-
-SCHEMA = schema._schema  # noqa: SLF001 - Strawberry has no other way to it
+from tests.support.schema import CORE
 
 
 def metrics(text: str) -> SelectionMetrics:
-    return analyze(SCHEMA, parse(text))
+    return analyze(CORE, parse(text))
 
 
 def selected(text: str) -> int:
@@ -163,7 +161,7 @@ def test_what_is_invalid_comes_to_an_end(fragments: str) -> None:
     query = f"{{ user(id: 1) {{ ...A }} }} {fragments}"
     found = metrics(query)
     assert found.visits == selected(query)
-    assert validate(SCHEMA, parse(query))
+    assert validate(CORE, parse(query))
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from graphql import GraphQLError, OperationType, get_introspection_query, parse
 
-from graph.api.schema import schema
 from graph.documents import cache
 from graph.documents.cache import DocumentCache, InvalidDocument
 from graph.documents.limits import LimitExceeded, Limits
 from graph.execution.strawberry_types import StrawberryResolvers
+from tests.support.schema import CORE, SCHEMA
 
-SCHEMA = schema._schema  # noqa: SLF001 - Strawberry has no other way to it
 TYPENAME = "{ __typename }"
 
 
@@ -26,7 +25,7 @@ def refused(
 ) -> list[Any]:
     """Give the errors as clients see them; none where the document may be executed."""
     try:
-        DocumentCache(SCHEMA, Limits(), **settings).prepare(query, name, variables)
+        DocumentCache(CORE, Limits(), **settings).prepare(query, name, variables)
     except InvalidDocument as invalid:
         return [error.formatted for error in invalid.errors]
     return []
@@ -123,7 +122,7 @@ COST = "query($n: Int) { users(first: 100) { nodes { history(first: $n) { nodes 
 
 
 def test_cost_is_by_the_variables_of_each_request() -> None:
-    prepared = DocumentCache(SCHEMA, Limits())
+    prepared = DocumentCache(CORE, Limits())
     assert [prepared.prepare(COST, None, {"n": n}).cost for n in (1, 20, 49)] == [200, 2100, 5000]
     assert prepared.prepare(COST, None, None).cost == 2100
     assert prepared.prepare(COST.replace("Int)", "Int = 3)"), None, {}).cost == 400
@@ -192,9 +191,9 @@ def test_values_in_variables_are_counted_however_they_are_nested() -> None:
 def test_values_in_a_document_are_counted() -> None:
     query = "query ($f: UserFilter = {or: [{}, {}]}) { users(filter: $f, first: 1) { totalCount } }"
     limits = Limits(values=6)
-    DocumentCache(SCHEMA, limits).prepare(query, None, None)
+    DocumentCache(CORE, limits).prepare(query, None, None)
     with pytest.raises(InvalidDocument) as refusal:
-        DocumentCache(SCHEMA, limits).prepare(query.replace("{}, {}", "{}, {}, {}"), None, None)
+        DocumentCache(CORE, limits).prepare(query.replace("{}, {}", "{}, {}, {}"), None, None)
     assert [e.formatted for e in refusal.value.errors] == too_many_values("A document", 6)
 
 
@@ -382,7 +381,7 @@ def test_there_has_to_be_one_operation(query: str, name: str | None, message: st
 
 
 def test_the_operation_of_the_name_is_given() -> None:
-    prepared = DocumentCache(SCHEMA, Limits()).prepare(TWO, "B", None)
+    prepared = DocumentCache(CORE, Limits()).prepare(TWO, "B", None)
     assert prepared.operation is prepared.document.definitions[1]
     assert prepared.operation.operation is OperationType.MUTATION
 
@@ -401,7 +400,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_document_is_read_once_and_those_used_last_are_kept(parsed: list[str]) -> None:
-    prepared = DocumentCache(SCHEMA, Limits(), kept=2)
+    prepared = DocumentCache(CORE, Limits(), kept=2)
     a, b, c = "{ a: __typename }", "{ b: __typename }", "{ c: __typename }"
     first = prepared.prepare(a, None, None)
     assert prepared.prepare(a, None, {"any": 1}).document is first.document
@@ -411,7 +410,7 @@ def test_a_document_is_read_once_and_those_used_last_are_kept(parsed: list[str])
 
 
 def test_the_text_of_all_that_is_kept_is_bounded(parsed: list[str]) -> None:
-    prepared = DocumentCache(SCHEMA, Limits(), kept_characters=40)
+    prepared = DocumentCache(CORE, Limits(), kept_characters=40)
     a, b, c = "{ a: __typename }", "{ b: __typename }", "{ c: __typename }"
     for query in (a, b, a, c, b):
         prepared.prepare(query, None, None)
@@ -419,7 +418,7 @@ def test_the_text_of_all_that_is_kept_is_bounded(parsed: list[str]) -> None:
 
 
 def test_the_fields_of_all_that_is_kept_are_bounded(parsed: list[str]) -> None:
-    prepared = DocumentCache(SCHEMA, Limits(), kept_fields=5)
+    prepared = DocumentCache(CORE, Limits(), kept_fields=5)
     a, b, c = "{ a: __typename b: __typename }", "{ c: __typename }", "{ ...F } fragment F on Query"
     c += "{ d: __typename e: __typename f: __typename }"
     for query in (a, b, a, c, a, b):
@@ -432,7 +431,7 @@ def test_a_document_that_is_let_go_of_is_freed_at_once() -> None:
     query = """query ($id: ID!, $all: Boolean!) { ...F
       users { edges { node { id } } } node(id: $id) { ... on User @include(if: $all) { id } } }
       fragment F on Query { user(id: $id) { id history { nodes { actor { kind } } } } }"""
-    kept = DocumentCache(SCHEMA, Limits(), StrawberryResolvers(schema), kept=1)
+    kept = DocumentCache(CORE, Limits(), StrawberryResolvers(SCHEMA), kept=1)
     compiled = kept.prepare(query, None, {}).compiled
     assert compiled
     parts: list[weakref.ref[Any]] = [weakref.ref(compiled)]
@@ -452,7 +451,7 @@ def test_a_document_that_is_let_go_of_is_freed_at_once() -> None:
 
 
 def test_what_is_invalid_is_not_kept(parsed: list[str]) -> None:
-    prepared = DocumentCache(SCHEMA, Limits())
+    prepared = DocumentCache(CORE, Limits())
     for query in ("{ nothing }", "{ nothing }"):
         with pytest.raises(InvalidDocument):
             prepared.prepare(query, None, None)

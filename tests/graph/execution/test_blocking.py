@@ -26,7 +26,7 @@ from graph.api.inputs.mutations import CreateUserInput, UpdateUserInput
 from graph.api.types.enums import BulkMode
 from graph.api.unit_of_work import key_of_request
 from graph.auth.guard import DEVELOPER
-from graph.execution.executor import formatted
+from graph.execution.errors import formatted
 from graph.http import endpoint
 from graph.protocol import json as protocol_json
 from tests.support.callers import Asking, linked, service

@@ -20,9 +20,10 @@ from graph.protocol.errors import RequestError
 from graph.protocol.request import Request
 from graph.streaming.chunks import ResultBatch
 from tests.feed.test_feed import committed, creation, eventually, write
-from tests.support.callers import EXECUTION, Asking, id_of, linked, service
+from tests.support.callers import Asking, id_of, linked, service
 from tests.support.client import Client
 from tests.support.cursors import cursor_at, id_at
+from tests.support.schema import SCHEMA
 from users.commands import Update
 from users.policy import EVERY_SCOPE, Caller
 
@@ -53,7 +54,7 @@ class Subscriber:
         return self
 
     async def _run(self, variables: dict[str, Any]) -> None:
-        operation = await EXECUTION.prepare(Request(FEED, variables), self._context)
+        operation = await SCHEMA.prepare(Request(FEED, variables), self._context)
         try:
             async with aclosing(self._directory.live.results(operation, self._write)) as coming:
                 async for results in coming:

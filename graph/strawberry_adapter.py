@@ -1,0 +1,86 @@
+"""The only module that uses what Strawberry does not document.
+
+| internal | used for |
+|---|---|
+| `Schema._schema` | the compiler, validation and analysis work on graphql-core's schema |
+| `Info._raw_info` | the selection below a field, and its location for errors |
+| `extensions["strawberry-definition"]` | what a field or a type was declared as |
+| `StrawberryGraphQLCoreExecutionContext` | whether a schema has another context class |
+| `_raw_info.operation_extensions` | the field that Strawberry adds to graphql-core's info |
+| two validation rules | validation outside of Strawberry's own execution |
+
+`tests/graph/test_strawberry_adapter.py` fails if one of them changes.
+"""
+
+from typing import Any, NamedTuple, cast
+
+import strawberry
+from graphql import GraphQLField, GraphQLNamedType, GraphQLResolveInfo, GraphQLSchema
+from strawberry import Info
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+from strawberry.types.base import StrawberryObjectDefinition
+from strawberry.types.field import StrawberryField
+
+# What Strawberry checks in addition to the specification: its own kinds of input.
+VALIDATION_RULES = (MaybeNullValidationRule, OneOfInputValidationRule)
+
+# What a schema has as its `execution_context_class` unless another is given.
+STRAWBERRY_EXECUTION_CONTEXT = StrawberryGraphQLCoreExecutionContext
+
+_DEFINITION = "strawberry-definition"
+
+
+def core_schema(schema: strawberry.Schema) -> GraphQLSchema:
+    return schema._schema  # noqa: SLF001 - see above
+
+
+def raw_info(info: Info[Any, Any]) -> GraphQLResolveInfo[Any]:
+    return info._raw_info  # noqa: SLF001 - see above
+
+
+def field_declaration(field: GraphQLField) -> StrawberryField | None:
+    declared = field.extensions.get(_DEFINITION)
+    return declared if isinstance(declared, StrawberryField) else None
+
+
+def type_declaration(type_: GraphQLNamedType) -> StrawberryObjectDefinition | None:
+    """Return the declaration of an object, an interface or an input object."""
+    declared = type_.extensions.get(_DEFINITION)
+    return declared if isinstance(declared, StrawberryObjectDefinition) else None
+
+
+class CompiledInfo(Info[Any, Any]):
+    """The info of a compiled operation, which has no `extensions` of the request."""
+
+    @property
+    def input_extensions(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", None)
+
+
+class _ResolveInfo(NamedTuple):
+    """graphql-core's info with the field that Strawberry's resolvers read in addition."""
+
+    field_name: Any
+    field_nodes: Any
+    return_type: Any
+    parent_type: Any
+    path: Any
+    schema: Any
+    fragments: Any
+    root_value: Any
+    operation: Any
+    variable_values: Any
+    context: Any
+    is_awaitable: Any
+    abort_signal: Any
+    async_helpers: Any
+    operation_extensions: Any = None
+
+
+def strawberry_info(info: GraphQLResolveInfo[Any]) -> GraphQLResolveInfo[Any]:
+    """Return the info as Strawberry's executor passes it: with plain variables."""
+    given = _ResolveInfo(*info)
+    variables = getattr(given.variable_values, "coerced", given.variable_values)
+    return cast("GraphQLResolveInfo[Any]", given._replace(variable_values=variables))
