@@ -1,4 +1,4 @@
-"""Places in the feed that are tied to an event, and hold while that event exists unchanged.
+"""Anchors: positions in the feed that are valid while their event exists unchanged.
 
 An id alone does not name an event: after a restore or a failover that lost commits, a database
 issues the same ids again. So an anchor also has a mark, a digest of the feed's epoch and of the
@@ -26,7 +26,7 @@ class Anchor(NamedTuple):
     def of(cls, event: Any) -> Self:
         return cls(event.id, mark_of(event))
 
-    def is_at(self, event: Any | None) -> bool:
+    def matches(self, event: Any | None) -> bool:
         return event is not None and self == Anchor.of(event)
 
 
@@ -46,12 +46,12 @@ async def verify(
     If one is missing, `check_primary` raises on a standby, which may not have it yet.
     """
     ids = [anchor.id for anchor in anchors]
-    if _hold(anchors, await load(ids)):
+    if _all_exist(anchors, await load(ids)):
         return
     await check_primary()
-    if not _hold(anchors, await load(ids)):
+    if not _all_exist(anchors, await load(ids)):
         raise InvalidAnchor
 
 
-def _hold(anchors: Sequence[Anchor], events: Sequence[Any]) -> bool:
-    return all(anchor.is_at(event) for anchor, event in zip(anchors, events, strict=True))
+def _all_exist(anchors: Sequence[Anchor], events: Sequence[Any]) -> bool:
+    return all(anchor.matches(event) for anchor, event in zip(anchors, events, strict=True))

@@ -1,4 +1,4 @@
-"""The events as they stand in the table, read without opening a transaction."""
+"""Reads of the events table, in autocommit."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -20,10 +20,10 @@ from feed.anchors import Anchor, InvalidAnchor, verify
 
 Event = Any  # a row, with the columns of the events' table and the epoch
 
-PAGE: Final = 500  # events, at most, that are read at once
-EVERYTHING: Final = EventFilter()
-# The process's own reads go by the primary key and take milliseconds. One that is not answered is
-# lost with its connection, and all who follow wait for it. A filter can take longer.
+PAGE_SIZE: Final = 500  # events
+ALL_EVENTS: Final = EventFilter()
+# Unfiltered reads use the primary key and take milliseconds, and all subscribers wait for them. One
+# without an answer was lost with its connection. A filter can take longer.
 _READ_SECONDS: Final = 3.0
 _FROM: Final = PreparedStatement(EVENTS_FROM)
 _UNTIL: Final = PreparedStatement(EVENTS_UNTIL)
@@ -32,8 +32,8 @@ _NEWEST: Final = PreparedStatement(NEWEST_EVENT)
 _NEWEST_ERASURE: Final = PreparedStatement(NEWEST_ERASURE)
 
 
-class EventPages:
-    """Reads events; each reading takes a connection, and gives it back before it is used."""
+class EventReader:
+    """Reads events. Each read releases its connection before it returns."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -46,27 +46,27 @@ class EventPages:
         beginning. The statement reads that event too, so that both are of the same history.
         """
         if anchor is None:
-            return await self._rows(_FROM, first=0, limit=PAGE)
-        rows = await self._rows(_FROM, first=anchor.id, limit=PAGE + 1)
-        if not _begins_at(anchor, rows):
+            return await self._fetch(_FROM, first=0, limit=PAGE_SIZE)
+        rows = await self._fetch(_FROM, first=anchor.id, limit=PAGE_SIZE + 1)
+        if not _starts_at(anchor, rows):
             await self._database.check_primary()
-            rows = await self._rows(_FROM, first=anchor.id, limit=PAGE + 1)
-        if not _begins_at(anchor, rows):
+            rows = await self._fetch(_FROM, first=anchor.id, limit=PAGE_SIZE + 1)
+        if not _starts_at(anchor, rows):
             raise InvalidAnchor
         return rows[1:]
 
     async def check(self, anchor: Anchor) -> None:
         """Raise InvalidAnchor unless the event exists unchanged."""
-        look_up = self._reader.lookup(EVENTS_BY_ID).load
-        await verify([anchor], look_up, self._database.check_primary)
+        load = self._reader.lookup(EVENTS_BY_ID).load
+        await verify([anchor], load, self._database.check_primary)
 
     async def between(
-        self, after: int, until: int, filter: EventFilter = EVERYTHING
+        self, after: int, until: int, filter: EventFilter = ALL_EVENTS
     ) -> Sequence[Event]:
-        if filter == EVERYTHING:
-            return await self._rows(_UNTIL, first=after + 1, until=until, limit=PAGE)
+        if filter == ALL_EVENTS:
+            return await self._fetch(_UNTIL, first=after + 1, until=until, limit=PAGE_SIZE)
         rows: Sequence[Event] = await self._reader.select(
-            events_between(after, until, filter, PAGE)
+            events_between(after, until, filter, PAGE_SIZE)
         )
         return rows
 
@@ -75,22 +75,22 @@ class EventPages:
 
     async def newest(self) -> tuple[Anchor | None, frozenset[str]]:
         """Return the last event that can be seen, and who may still commit a lower one."""
-        rows = await self._rows(_NEWEST)
+        rows = await self._fetch(_NEWEST)
         return _only(rows), await self._database.event_writers()
 
     async def newest_erasure(self) -> Anchor | None:
         """Return the last erasure, settled or not."""
-        return _only(await self._rows(_NEWEST_ERASURE))
+        return _only(await self._fetch(_NEWEST_ERASURE))
 
     async def find(self, id_: int) -> Anchor | None:
-        return _only(await self._rows(_BY_ID, id=id_))
+        return _only(await self._fetch(_BY_ID, id=id_))
 
-    async def _rows(self, query: PreparedStatement, **given: Any) -> list[Any]:
+    async def _fetch(self, query: PreparedStatement, **given: Any) -> list[Any]:
         return await self._reader.rows(query, given, seconds=_READ_SECONDS)
 
 
-def _begins_at(anchor: Anchor, rows: Sequence[Event]) -> bool:
-    return anchor.is_at(rows[0] if rows else None)
+def _starts_at(anchor: Anchor, rows: Sequence[Event]) -> bool:
+    return anchor.matches(rows[0] if rows else None)
 
 
 def _only(rows: Sequence[Any]) -> Anchor | None:

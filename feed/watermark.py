@@ -1,11 +1,11 @@
-"""Up to where events are settled: nothing can appear below any more.
+"""The watermark: the id at and below which no event can appear any more.
 
-An id is given out before its transaction ends, so that a lower one can appear after a higher one.
-What is settled has no such gap below it: either all ids up to there have appeared, or all who
-could still commit the missing ones are gone.
+An id is assigned before its transaction ends, so that a lower id can appear after a higher one. An
+event is settled if there is no such gap below it: either all ids up to it have appeared, or all
+transactions that could commit the missing ones have ended.
 
-The position is an event, and each read verifies that it is still there. If the database was
-restored or lost commits in a failover, reading begins again at the new end.
+The position is an event, and each read verifies that it still exists. If the database was restored
+or lost commits in a failover, reading begins again at the new end.
 """
 
 import time
@@ -20,8 +20,8 @@ from db.engine import Database
 from db.models import UserEventType
 from feed import reader
 from feed.anchors import Anchor, InvalidAnchor
-from feed.delays import DelayLog
-from feed.reader import Event, EventPages
+from feed.delay_log import DelayLog
+from feed.reader import Event, EventReader
 
 log = structlog.get_logger("roster")
 
@@ -30,168 +30,169 @@ _WINDOW: Final = 100_000  # how far back a gap is looked for when the feed begin
 
 @dataclass(frozen=True, slots=True)
 class _Gap:
-    """Ids below `until` are missing, and these transactions were running when that was seen."""
+    """Ids below `until` are missing; these transactions were open when the gap was found."""
 
     until: Anchor
     writers: frozenset[str]
     since: float = field(default_factory=time.monotonic)
 
 
-class Settling:
-    """Reads events in order and gives them on as they are settled; nobody may do so twice at once.
+class WatermarkTracker:
+    """Reads events in order and passes them on when they are settled. Calls must not overlap.
 
-    `keep` is given events and the id up to which all are settled then; `skip` an id, where what
-    is below was left unread. `erased` is called as soon as an erasure can be seen, settled or not,
-    before `keep`; `lost` when the event at the position is gone, before `skip`.
+    `on_events` receives events and the new watermark. `on_skip` receives the new watermark if the
+    events below it were not read. `on_erasure` is called as soon as an erasure is visible, settled
+    or not, before `on_events`. `on_loss` is called if the event at the position is gone, before
+    `on_skip`.
     """
 
     def __init__(
         self,
         database: Database,
-        keep: Callable[[Sequence[Event], int], None],
-        skip: Callable[[int], None],
-        erased: Callable[[], None],
-        lost: Callable[[], None],
+        on_events: Callable[[Sequence[Event], int], None],
+        on_skip: Callable[[int], None],
+        on_erasure: Callable[[], None],
+        on_loss: Callable[[], None],
     ) -> None:
         self.position: int | None = None  # until it has begun
         self._anchor: Anchor | None = None  # the event at the position; None is the beginning
         self._lost_at: Anchor | None = None  # the position before, while a new one is looked for
         self._database = database
-        self._pages = EventPages(database)
+        self._events = EventReader(database)
         self._delays = DelayLog(database)
         self._gap: _Gap | None = None
-        self._keep = keep
-        self._skip = skip
-        self._erased = erased
-        self._lost = lost
-        self._erasures: set[Anchor] = set()  # above the position, that `erased` was called for
+        self._on_events = on_events
+        self._on_skip = on_skip
+        self._on_erasure = on_erasure
+        self._on_loss = on_loss
+        self._erasures: set[Anchor] = set()  # above the position, that are reported
 
     @property
-    def is_held_up(self) -> bool:
+    def is_blocked(self) -> bool:
         """Whether ids above the position are missing that may still be committed."""
         position = self.position
         return position is not None and self._gap is not None and self._gap.until.id > position
 
     @property
-    def held_seconds(self) -> float:
-        """How long the present gap has held up the feed; 0 without one."""
-        return time.monotonic() - self._gap.since if self._gap and self.is_held_up else 0.0
+    def blocked_seconds(self) -> float:
+        """How long the current gap has blocked the watermark; 0 without one."""
+        return time.monotonic() - self._gap.since if self._gap and self.is_blocked else 0.0
 
     async def advance(self, *, followed: bool) -> int:
-        """Read what is new, and give the id up to which all is settled.
+        """Read new events and return the watermark.
 
-        What nobody follows is left unread, where that is possible.
+        Without subscribers, events are skipped unread if possible.
         """
         try:
             return await self._advance(followed=followed)
         except InvalidAnchor:
-            self._forget_history()
+            self._reset()
         return await self._advance(followed=followed)
 
     async def _advance(self, *, followed: bool) -> int:
         if self.position is None:
-            await self._begin()
+            await self._start()
         assert self.position is not None
-        while rows := await self._pages.after(self._anchor):
-            self._note_erasures(rows)
-            whole = len(rows) if self._database.is_sqlite else _without_a_gap(self.position, rows)
-            if whole:
-                self._give(rows[:whole])
-            if whole < len(rows):
+        while rows := await self._events.after(self._anchor):
+            self._report_erasures(rows)
+            settled = len(rows) if self._database.is_sqlite else _count_gapless(self.position, rows)
+            if settled:
+                self._emit(rows[:settled])
+            if settled < len(rows):
                 if not await self._close_gap(rows):
-                    await self._look_for_erasures(rows)
+                    await self._find_newest_erasure(rows)
                     return self.position
-            elif len(rows) < reader.PAGE:
+            elif len(rows) < reader.PAGE_SIZE:
                 break
             elif not followed:
-                await self._pass_over()
-        self._delays.end()
+                await self._skip_unread()
+        self._delays.unblocked()
         return self.position
 
-    async def _begin(self) -> None:
-        last, writers = await self._pages.newest()
+    async def _start(self) -> None:
+        last, writers = await self._events.newest()
         if last and writers:
             self._gap = _Gap(last, writers)
-            last = await self._below_the_first_gap(last)
+            last = await self._event_below_first_gap(last)
         if self._lost_at:
             _log_loss(self._lost_at, last)
             self._lost_at = None
-        self._pass_to(last)
+        self._skip_to(last)
 
-    def _forget_history(self) -> None:
-        """Begin again at the end, because the event at the position is gone."""
+    def _reset(self) -> None:
+        """Start again at the end, because the event at the position is gone."""
         self._lost_at = self._anchor
         self.position = self._anchor = self._gap = None
         self._erasures.clear()
-        self._delays.end()
-        self._lost()
+        self._delays.unblocked()
+        self._on_loss()
 
-    async def _below_the_first_gap(self, last: Anchor) -> Anchor | None:
-        """Find the event before the first missing id, which somebody may be about to commit."""
+    async def _event_below_first_gap(self, last: Anchor) -> Anchor | None:
+        """Find the event before the first missing id, which may still be committed."""
         first = max(0, last.id - _WINDOW)
-        ids = [anchor.id for anchor in await self._pages.anchors(first) if anchor.id <= last.id]
+        ids = [anchor.id for anchor in await self._events.anchors(first) if anchor.id <= last.id]
         if first == 0:
             ids.insert(0, 0)
         low = next((low for low, high in pairwise(ids) if high > low + 1), last.id)
-        return await self._pages.find(low) if low else None
+        return await self._events.find(low) if low else None
 
-    async def _pass_over(self) -> None:
-        """Leave unread what nobody follows, unless somebody is writing: then it is gone through."""
-        last, writers = await self._pages.newest()
+    async def _skip_unread(self) -> None:
+        """Skip to the newest event, unless a transaction is open that may commit an earlier one."""
+        last, writers = await self._events.newest()
         if not writers:
             self._gap = None
-            self._pass_to(last)
+            self._skip_to(last)
 
     async def _close_gap(self, rows: Sequence[Event]) -> bool:
-        """Pass over missing ids, if nobody is left who could commit them; tell whether it did."""
+        """Skip missing ids if no transaction can commit them any more. Return whether it did."""
         assert self.position is not None
         writers = await self._database.event_writers()
         if self._gap is None or self._gap.until.id <= self.position:
             self._gap = _Gap(Anchor.of(rows[-1]), writers)
         if holding := self._gap.writers & writers:
-            await self._delays.hold(holding)
+            await self._delays.blocked(holding)
             return False
-        self._delays.end()
-        # All of them have ended: what they have committed can be seen, and the rest never will.
+        self._delays.unblocked()
+        # All have ended: what they committed is visible, and the other ids will never appear.
         until, self._gap = self._gap.until, None
         while self.position < until.id:
-            rows = await self._pages.between(self.position, until.id)
-            if not await self._has(rows, until):
-                return False  # a failover lost it, and new transactions can commit ids below
-            self._note_erasures(rows)
-            self._give(rows)
+            rows = await self._events.between(self.position, until.id)
+            if not await self._exists(rows, until):
+                return False  # lost in a failover: new transactions can commit ids below
+            self._report_erasures(rows)
+            self._emit(rows)
         return True
 
-    async def _has(self, rows: Sequence[Event], anchor: Anchor) -> bool:
-        """Return whether the history that a page of rows up to an anchor was read from has it.
+    async def _exists(self, rows: Sequence[Event], anchor: Anchor) -> bool:
+        """Return whether the anchor exists in the history that a page of rows was read from.
 
-        It is looked for later than they were read: a lost event does not come back.
+        It is read after the rows: a lost event does not come back.
         """
         if rows and rows[-1].id == anchor.id:
-            return anchor.is_at(rows[-1])
-        return len(rows) == reader.PAGE and await self._pages.find(anchor.id) == anchor
+            return anchor.matches(rows[-1])
+        return len(rows) == reader.PAGE_SIZE and await self._events.find(anchor.id) == anchor
 
-    async def _look_for_erasures(self, rows: Sequence[Event]) -> None:
-        """Find an erasure that lies behind a full page of events which are not settled yet."""
-        if len(rows) == reader.PAGE and (newest := await self._pages.newest_erasure()):
-            self._note({newest})
+    async def _find_newest_erasure(self, rows: Sequence[Event]) -> None:
+        """Find an erasure after a full page of events that are not settled yet."""
+        if len(rows) == reader.PAGE_SIZE and (newest := await self._events.newest_erasure()):
+            self._report({newest})
 
-    def _note_erasures(self, rows: Sequence[Event]) -> None:
-        self._note({Anchor.of(row) for row in rows if row.type is UserEventType.ERASED})
+    def _report_erasures(self, rows: Sequence[Event]) -> None:
+        self._report({Anchor.of(row) for row in rows if row.type is UserEventType.ERASED})
 
-    def _note(self, erasures: set[Anchor]) -> None:
+    def _report(self, erasures: set[Anchor]) -> None:
         new = {erasure for erasure in erasures if erasure.id > (self.position or 0)}
         if new - self._erasures:
             self._erasures |= new
-            self._erased()
+            self._on_erasure()
 
-    def _give(self, rows: Sequence[Event]) -> None:
+    def _emit(self, rows: Sequence[Event]) -> None:
         self._move_to(Anchor.of(rows[-1]))
-        self._keep(rows, rows[-1].id)
+        self._on_events(rows, rows[-1].id)
 
-    def _pass_to(self, anchor: Anchor | None) -> None:
+    def _skip_to(self, anchor: Anchor | None) -> None:
         self._move_to(anchor)
-        self._skip(anchor.id if anchor else 0)
+        self._on_skip(anchor.id if anchor else 0)
 
     def _move_to(self, anchor: Anchor | None) -> None:
         self._anchor = anchor
@@ -210,8 +211,8 @@ def _log_loss(before: Anchor, now: Anchor | None) -> None:
     )
 
 
-def _without_a_gap(settled: int, rows: Sequence[Event]) -> int:
-    """Count the rows whose ids follow one another from `settled` on."""
+def _count_gapless(position: int, rows: Sequence[Event]) -> int:
+    """Count the leading rows whose ids are consecutive from `position` on."""
     return sum(
-        1 for _ in takewhile(lambda pair: pair[1].id == pair[0], enumerate(rows, settled + 1))
+        1 for _ in takewhile(lambda pair: pair[1].id == pair[0], enumerate(rows, position + 1))
     )

@@ -226,7 +226,7 @@ class Context:
         Events above it can be seen already, but a lower one may still be committed. A client that
         follows from a cursor above the watermark would miss that one.
         """
-        settled = await self.feed.horizon()
+        settled = await self.feed.watermark()
         return MAX_EVENT_ID if settled is None else settled
 
     async def verify(self, anchors: Sequence[Anchor]) -> None:

@@ -170,7 +170,7 @@ class Query:
             raise Forbidden("You may not read everybody's history.")
         wanted = filter.read() if filter else EventFilter()
         asked = EventWindow.read(first, after, last, before)
-        settled = await info.context.feed.horizon()
+        settled = await info.context.feed.watermark()
         listing = events_listing(wanted, settled)
         found = await read_page(info.context, listing, asked.window)
         await info.context.verify(asked.anchors)

@@ -12,7 +12,7 @@ from db.filters import EventFilter
 from db.models import UserStatus
 from feed.anchors import Anchor, InvalidAnchor
 from feed.reader import Event
-from feed.subscription import Place
+from feed.subscription import FeedPosition
 from graph.api.context import Context, GraphInfo
 from graph.api.errors import Forbidden, InputError, InvalidCursor, SessionEnded
 from graph.api.inputs.user_events import UserEventFilter
@@ -22,7 +22,7 @@ from users import policy
 from users.service import now
 
 Locate = Callable[[GraphQLError], GraphQLError]
-Meanwhile = Callable[["EventSubscription", Place], Awaitable[None]]
+Meanwhile = Callable[["EventSubscription", FeedPosition], Awaitable[None]]
 
 
 class EventSubscription:
@@ -43,7 +43,7 @@ class EventSubscription:
         self._locate = locate
         self._status: UserStatus | None = None
         self._is_switched_off: Callable[[], bool]
-        self.place: Place  # as soon as it is iterated over
+        self.place: FeedPosition  # as soon as it is iterated over
 
     async def __aiter__(self) -> AsyncGenerator[UserEvent, None]:
         async with aclosing(self.batches()) as batches:
@@ -53,19 +53,19 @@ class EventSubscription:
 
     async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
         feed, user_id = self._context.feed, self._context.caller.user_id
-        with feed.watching(user_id) as self._is_switched_off:
+        with feed.watch_deactivation(user_id) as self._is_switched_off:
             self._status = await self._first_status()
-            async with feed.following(self._after, self._wanted) as place:
+            async with feed.subscribe(self._after, self._wanted) as place:
                 self.place = place
-                while not place.is_over:
+                while not place.is_closed:
                     if events := await self._read(place):
                         if not self.has_rights() or not await self.is_still_let_in():
                             raise SessionEnded
                         yield events
                     await self.meanwhile(self, place)
-                    await place.news()
+                    await place.wait()
 
-    async def _read(self, place: Place) -> Sequence[Event]:
+    async def _read(self, place: FeedPosition) -> Sequence[Event]:
         try:
             return await place.read()
         except InvalidAnchor:

@@ -80,7 +80,7 @@ async def _events(
                 break
             yield b"".join(map(_event, results.texts, chain(results.cursors, repeat(""))))
             upcoming = asyncio.ensure_future(_next(coming, shutdown))
-        yield _COME_BACK if watch and operation.context.feed.stopping else _COMPLETE
+        yield _COME_BACK if watch and operation.context.feed.is_stopping else _COMPLETE
     finally:
         # On its own, for a server cancels again and again whatever it waits for in here.
         ending = asyncio.ensure_future(_end([upcoming, *([watch] if watch else [])], coming))

@@ -12,14 +12,14 @@ import structlog
 
 from feed.anchors import InvalidAnchor
 from feed.reader import Event
-from feed.subscription import Place
+from feed.subscription import FeedPosition
 from graph.api.errors import SessionEnded
 from graph.api.subscriptions import EventSubscription
 from graph.streaming.chunks import ResultBatch
 
 log = structlog.get_logger("roster")
 
-Make = Callable[[Place, Sequence[Event]], Awaitable[Sequence[ResultBatch]]]
+Make = Callable[[FeedPosition, Sequence[Event]], Awaitable[Sequence[ResultBatch]]]
 Write = Callable[[ResultBatch], bool]  # tells whether they were taken
 
 _SLICE: Final = 16  # sockets that are written to before others have a turn
@@ -32,18 +32,23 @@ class FanOut:
         self._groups: dict[bytes, _Topic] = {}
 
     async def accompany(
-        self, asked: bytes, make: Make, write: Write, following: EventSubscription, place: Place
+        self,
+        asked: bytes,
+        make: Make,
+        write: Write,
+        following: EventSubscription,
+        place: FeedPosition,
     ) -> None:
         """Have what comes given to a subscriber, until it is not taken or the feed is over.
 
         Leaves their place behind what they were given, and returns at once where they have to catch
         up first. Raises SessionEnded when their rights end.
         """
-        if not place.is_plain:
+        if not place.is_shareable:
             return
         group = self._groups.get(asked)
         if group is None or group.task.done():
-            group = self._groups[asked] = _Topic(place.another(), make)
+            group = self._groups[asked] = _Topic(place.copy(), make)
         if place.position < group.place.position:
             return
         member = _Subscriber(following, write, place)
@@ -62,7 +67,7 @@ class FanOut:
 class _Subscriber:
     """Who has been given all that matches, up to their place."""
 
-    def __init__(self, following: EventSubscription, write: Write, place: Place) -> None:
+    def __init__(self, following: EventSubscription, write: Write, place: FeedPosition) -> None:
         self.following = following
         self.place = place
         self.leaving: asyncio.Future[SessionEnded | None] = (
@@ -81,7 +86,7 @@ class _Subscriber:
 
 
 class _Topic:
-    def __init__(self, place: Place, make: Make) -> None:
+    def __init__(self, place: FeedPosition, make: Make) -> None:
         self.place = place
         self.members: dict[_Subscriber, None] = {}  # in the order in which they came
         self.task = asyncio.create_task(self._run())
@@ -90,12 +95,12 @@ class _Topic:
 
     async def _run(self) -> None:
         try:
-            while not self.place.is_over:
+            while not self.place.is_closed:
                 if events := await self.place.read():
                     # Who comes from here on has had these: nothing was awaited since.
                     await self._give(list(self.members), events)
                 self._given = self.place.position
-                await self.place.news()
+                await self.place.wait()
         except InvalidAnchor:
             pass  # of which each member's own place tells, too
         except Exception:
@@ -106,7 +111,7 @@ class _Topic:
 
     async def _give(self, members: Sequence[_Subscriber], events: Sequence[Event]) -> None:
         portions = await self._make(self.place, events)
-        if self.place.is_outdated:  # a user was erased meanwhile, and these may be their values
+        if self.place.is_stale:  # a user was erased meanwhile, and these may be their values
             self.place.rewind(self._given)
             return
         let_in: dict[str | None, bool] = {}

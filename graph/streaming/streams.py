@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from graphql import OperationType, located_error
 
 from feed.reader import Event
-from feed.subscription import Place
+from feed.subscription import FeedPosition
 from graph.api.subscriptions import EventSubscription
 from graph.api.types.user_event import UserEvent, encode_cursor
 from graph.execution.errors import OperationRejected
@@ -67,7 +67,7 @@ class ResultStreams:
                 async for events in batches:
                     sent = events[0].id - 1
                     for results in await make(following.place, events):
-                        if following.place.is_outdated:  # what is left may have been erased
+                        if following.place.is_stale:  # what is left may have been erased
                             following.place.rewind(sent)
                             break
                         yield results
@@ -78,7 +78,7 @@ class ResultStreams:
             raise OperationRejected([located_error(error, path=[])], operation.context) from error
 
     async def _results_of(
-        self, asked: bytes, operation: Operation, place: Place, events: Sequence[Event]
+        self, asked: bytes, operation: Operation, place: FeedPosition, events: Sequence[Event]
     ) -> list[ResultBatch]:
         """Execute for these events, once for all callers with the same rights who ask the same.
 

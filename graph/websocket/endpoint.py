@@ -315,7 +315,7 @@ class _Connection:
         except asyncio.CancelledError:
             if not (subscribes and self.sockets.shutdown.is_over):
                 raise
-        return not (subscribes and context.feed.stopping)
+        return not (subscribes and context.feed.is_stopping)
 
     async def _send_results(self, before: bytes, results: ResultBatch) -> None:
         if self.protocol is None:

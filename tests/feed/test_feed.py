@@ -16,12 +16,12 @@ from sqlalchemy import event, select, text
 from db.engine import Database
 from db.filters import EventFilter
 from db.models import ActorKind, UserEvent, UserEventType
+from feed import buffer, reader
 from feed import feed as feeds
-from feed import reader, subscription
 from feed.anchors import Anchor
 from feed.feed import Feed
-from feed.reader import EVERYTHING
-from feed.watermark import Settling
+from feed.reader import ALL_EVENTS
+from feed.watermark import WatermarkTracker
 from tests.conftest import opened
 from users.commands import Create, Transition, Update
 from users.lifecycle import UserAction
@@ -54,7 +54,7 @@ class Follower:
     """Follows in the background, and keeps what it was given."""
 
     def __init__(
-        self, feed: Feed, after: Anchor | int | None = None, filter: EventFilter = EVERYTHING
+        self, feed: Feed, after: Anchor | int | None = None, filter: EventFilter = ALL_EVENTS
     ) -> None:
         self.ids: list[int] = []
         self._came = asyncio.Condition()
@@ -119,7 +119,7 @@ async def started(feed: Feed, database: Database, *followers: Follower) -> None:
 async def test_what_was_is_replayed_and_what_comes_follows_without_a_seam(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "PAGE", 3)
+    monkeypatch.setattr(reader, "PAGE_SIZE", 3)
     await write(database, *(creation(f"user{n}") for n in range(10)))
     async with feeding(database) as feed:
         followers = {after: Follower(feed, after) for after in (0, 4, 10, 12)}
@@ -141,11 +141,11 @@ async def test_from_now_on_is_not_before(database: Database) -> None:
 async def test_who_falls_behind_what_is_kept_reads_the_table(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscription, "KEPT", 5)
-    monkeypatch.setattr(reader, "PAGE", 4)
+    monkeypatch.setattr(buffer, "BUFFER_SIZE", 5)
+    monkeypatch.setattr(reader, "PAGE_SIZE", 4)
     await write(database, creation("ada"))
     async with feeding(database) as feed:
-        slow = feed.follow(0, EVERYTHING)
+        slow = feed.follow(0, ALL_EVENTS)
         ids = [row.id for row in await anext(slow)]
         quick = Follower(feed, 0)
         for n in range(30):
@@ -315,16 +315,16 @@ async def test_an_open_transaction_delays_the_feed_and_holes_nothing(database_ur
             await write(database, creation(f"user{n}"))
             feed.wake()
         late = Follower(feed)  # from now on: not the five that are there already
-        listed = await feed.horizon()
+        listed = await feed.watermark()
         assert listed == follower.ids[-1]
         other = Feed(database)  # a process that starts now
         try:
-            assert await other.settle() == listed
+            assert await other.poll() == listed
             await held.end(commit=True)
             feed.wake()
             expected = [i for i in await committed(database) if i >= follower.ids[0]]
             assert await follower.until(expected[-1]) == expected
-            assert await feed.horizon() == await other.settle() == expected[-1]
+            assert await feed.watermark() == await other.poll() == expected[-1]
             await write(database, creation("last"))
             feed.wake()
             expected = await committed(database)
@@ -344,7 +344,7 @@ async def test_what_is_rolled_back_holds_nobody_up(database_url: str) -> None:
         await held.begin(3)
         await write(database, creation("ada"))
         feed.wake()
-        assert await feed.settle() == 0
+        assert await feed.poll() == 0
         other = Writer(database, "other")  # which began after the gap was seen
         await other.begin(1)
         await held.end(commit=False)
@@ -399,13 +399,13 @@ async def test_another_process_is_heard(database_url: str, monkeypatch: pytest.M
 async def test_what_nobody_follows_is_not_gone_through(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "PAGE", 5)
+    monkeypatch.setattr(reader, "PAGE_SIZE", 5)
     async with feeding(database) as feed:
-        assert await feed.settle() == 0
+        assert await feed.poll() == 0
         await write(database, *(creation(f"user{n}") for n in range(40)))
         read = pages_read(database)
 
-        assert await feed.settle() == 40
+        assert await feed.poll() == 40
         assert len(read) == 2  # a page, and what comes after the last: nothing
         assert await Follower(feed, 3).until(40) == list(range(4, 41))
 
@@ -418,24 +418,24 @@ async def test_a_feed_that_begins_next_to_a_writer_is_not_held_up_without_a_gap(
         await write(database, creation("ada"))
         held = Writer(database, "held")
         await held.begin(1)
-        settling = Settling(database, *[lambda *_: None] * 4)
-        assert await settling.advance(followed=True) == 1
-        held_up = [settling.is_held_up]
+        tracker = WatermarkTracker(database, *[lambda *_: None] * 4)
+        assert await tracker.advance(followed=True) == 1
+        held_up = [tracker.is_blocked]
         await write(database, creation("bob"))
-        assert await settling.advance(followed=True) == 1
-        held_up.append(settling.is_held_up)  # there is a gap now
+        assert await tracker.advance(followed=True) == 1
+        held_up.append(tracker.is_blocked)  # there is a gap now
         await held.end(commit=True)
-        assert await settling.advance(followed=True) == 3
-        assert [*held_up, settling.is_held_up] == [False, True, False]
-        assert settling.held_seconds == 0
+        assert await tracker.advance(followed=True) == 3
+        assert [*held_up, tracker.is_blocked] == [False, True, False]
+        assert tracker.blocked_seconds == 0
 
 
 async def test_settling_is_shared_by_those_who_ask_at_the_same_time(database: Database) -> None:
     async with feeding(database) as feed:
-        await feed.settle()
+        await feed.poll()
         await write(database, creation("ada"))
         read = pages_read(database)
-        assert await asyncio.gather(*(feed.settle() for _ in range(20))) == [1] * 20
+        assert await asyncio.gather(*(feed.poll() for _ in range(20))) == [1] * 20
         assert len(read) == 1
         await write(database, creation("bob"))
-        assert await feed.settle() == 2
+        assert await feed.poll() == 2

@@ -11,7 +11,7 @@ from db.engine import Database
 from feed import feed as feeds
 from feed import reader
 from feed.feed import Feed
-from feed.reader import EVERYTHING
+from feed.reader import ALL_EVENTS
 from tests.conftest import opened
 from tests.feed.test_feed import Writer, creation, eventually, feeding, overlapping, write
 from users.commands import Erase, Transition, Update
@@ -42,7 +42,7 @@ def disclosed(rows: Sequence[Any]) -> list[str]:
 async def first_rows(feed: Feed, after: int, last: int) -> list[Any]:
     """Follow from a place until an event, and return all rows."""
     rows: list[Any] = []
-    async with aclosing(feed.follow(after, EVERYTHING)) as coming:
+    async with aclosing(feed.follow(after, ALL_EVENTS)) as coming:
         async for some in coming:
             rows += some
             if rows[-1].id >= last:
@@ -71,8 +71,8 @@ async def test_a_replay_after_an_erasure_elsewhere_has_none_of_the_values(
     async with feeding(database) as feed:
         live: list[Any] = []
         following = asyncio.create_task(_collect(feed, live))
-        await eventually(lambda: feed._followers > 0)  # noqa: SLF001 - it follows from here on
-        await feed.settle()
+        await eventually(lambda: feed._subscribers > 0)  # noqa: SLF001 - it follows from here on
+        await feed.poll()
         await live_and_leave(database)
         feed.wake()
         await eventually(lambda: len(live) == 3)
@@ -86,7 +86,7 @@ async def test_a_replay_after_an_erasure_elsewhere_has_none_of_the_values(
 
 
 async def _collect(feed: Feed, into: list[Any]) -> None:
-    async for rows in feed.follow(0, EVERYTHING):
+    async for rows in feed.follow(0, ALL_EVENTS):
         into += rows
 
 
@@ -106,7 +106,7 @@ async def test_an_erasure_drops_the_buffers_of_every_process(
         feed.wake()
         await eventually(lambda: all(len(rows) == 4 for rows in live.values()))
         for one in live:
-            buffered = list(one._recent._events)  # noqa: SLF001 - the memory is what is looked at
+            buffered = list(one._buffer._events)  # noqa: SLF001 - the memory is what is looked at
             assert [row.id for row in buffered] == [4]
             assert disclosed(buffered) == []
             assert one.derived == {}
@@ -118,29 +118,29 @@ async def test_an_erasure_drops_the_buffers_of_every_process(
 async def test_a_follower_that_was_behind_an_erasure_reads_the_rest_from_the_table(
     database: Database,
 ) -> None:
-    async with feeding(database) as feed, feed.following(None, EVERYTHING) as place:
+    async with feeding(database) as feed, feed.subscribe(None, ALL_EVENTS) as place:
         await live_and_leave(database)
-        await feed.settle()
+        await feed.poll()
         read = await place.read()
         assert disclosed(read) == list(NAMES)
-        before = place.is_outdated
+        before = place.is_stale
         await erase(database)
-        await feed.settle()
-        assert (before, place.is_outdated) == (False, True)
+        await feed.poll()
+        assert (before, place.is_stale) == (False, True)
         place.rewind(1)  # the first was sent before
         again = await place.read()
         assert ([row.id for row in again], disclosed(again)) == ([2, 3, 4], [])
         assert place.is_replaying
-        assert not place.is_outdated
+        assert not place.is_stale
 
 
 async def test_nothing_is_kept_while_nobody_follows(database: Database) -> None:
     async with feeding(database) as feed:
-        async with feed.following(None, EVERYTHING) as place:
+        async with feed.subscribe(None, ALL_EVENTS) as place:
             await live_and_leave(database)
-            await feed.settle()
+            await feed.poll()
             assert len(await place.read()) == 3
-        assert list(feed._recent._events) == []  # noqa: SLF001 - the memory is what is looked at
+        assert list(feed._buffer._events) == []  # noqa: SLF001 - the memory is what is looked at
 
 
 @overlapping
@@ -148,23 +148,23 @@ async def test_nothing_is_kept_while_nobody_follows(database: Database) -> None:
 async def test_an_erasure_above_an_open_transaction_drops_the_buffers(
     database_url: str, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "PAGE", page)
+    monkeypatch.setattr(reader, "PAGE_SIZE", page)
     async with (
         opened(database_url) as database,
         feeding(database) as feed,
-        feed.following(None, EVERYTHING) as place,
+        feed.subscribe(None, ALL_EVENTS) as place,
     ):
         await live_and_leave(database)
-        await feed.settle()
+        await feed.poll()
         held = Writer(database, "held")
         await held.begin(1)
         for n in range(3):
             await write(database, creation(f"user{n}"))
-        assert await feed.settle() == 3
-        before = place.is_outdated
+        assert await feed.poll() == 3
+        before = place.is_stale
         await place.read()
         await erase(database)
-        assert await feed.settle() == 3  # the open transaction still holds it up
-        assert (before, place.is_outdated) == (False, True)
-        assert list(feed._recent._events) == []  # noqa: SLF001 - the memory is what is looked at
+        assert await feed.poll() == 3  # the open transaction still holds it up
+        assert (before, place.is_stale) == (False, True)
+        assert list(feed._buffer._events) == []  # noqa: SLF001 - the memory is what is looked at
         await held.end(commit=True)

@@ -14,7 +14,7 @@ from db.statements import EVENTS_BY_ID
 from feed import epochs, reader
 from feed.anchors import Anchor, InvalidAnchor
 from feed.feed import Feed
-from feed.reader import EVERYTHING
+from feed.reader import ALL_EVENTS
 from tests.conftest import opened
 from tests.feed.test_feed import (
     Follower,
@@ -82,8 +82,8 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     async def rest(_: Feed) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(Feed, "_run", rest)
-    monkeypatch.setattr(Feed, "_listen", rest)
+    monkeypatch.setattr(Feed, "_poll_loop", rest)
+    monkeypatch.setattr(Feed, "_listen_loop", rest)
 
 
 async def test_a_live_follower_ends_and_a_valid_position_gets_every_new_event(
@@ -113,7 +113,7 @@ async def test_a_follower_that_waits_ends_without_a_new_event(database: Database
     async with feeding(database) as feed:
         waiting = Follower(feed, await anchor_at(database, 3))
         await eventually(lambda: bool(feed._tasks))  # noqa: SLF001 - it follows from here on
-        await feed.settle()
+        await feed.poll()
         await lose_events(database, 2)
         assert await ended(waiting) == []
 
@@ -134,13 +134,13 @@ async def test_every_process_ends_its_followers(database: Database, other: Datab
 async def test_a_follower_in_the_middle_of_a_replay_ends(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "PAGE", 4)
+    monkeypatch.setattr(reader, "PAGE_SIZE", 4)
     await create(database, "user", 10)
-    async with feeding(database) as feed, feed.following(0, EVERYTHING) as place:
+    async with feeding(database) as feed, feed.subscribe(0, ALL_EVENTS) as place:
         assert [row.id for row in await place.read()] == [1, 2, 3, 4]
         await lose_events(database, 8)
         await create(database, "new", 5)
-        await feed.settle()
+        await feed.poll()
         with pytest.raises(InvalidAnchor):
             await place.read()
 
@@ -154,7 +154,7 @@ async def test_what_is_made_of_lost_events_is_dropped(database: Database) -> Non
         await lose_events(database, 2)
         await ended(live)
         assert feed.derived == {}
-        assert list(feed._recent._events) == []  # noqa: SLF001 - the memory is what is looked at
+        assert list(feed._buffer._events) == []  # noqa: SLF001 - the memory is what is looked at
 
 
 @pytest.mark.parametrize("left", [0, 1])
@@ -167,7 +167,7 @@ async def test_a_feed_that_lost_all_or_almost_all_begins_again(
         await live.until(4)
         await lose_events(database, left)
         await ended(live)
-        assert await feed.settle() == left
+        assert await feed.poll() == left
         again = Follower(feed, 0)
         await create(database, "new", 3)
         feed.wake()
@@ -176,11 +176,11 @@ async def test_a_feed_that_lost_all_or_almost_all_begins_again(
 
 async def test_a_feed_that_began_empty_goes_on_from_the_beginning(database: Database) -> None:
     async with feeding(database) as feed:
-        assert await feed.settle() == 0
+        assert await feed.poll() == 0
         live = Follower(feed)
-        await eventually(lambda: feed._followers == 1)  # noqa: SLF001 - it follows from here on
+        await eventually(lambda: feed._subscribers == 1)  # noqa: SLF001 - it follows from here on
         await renew_epoch(database)  # which nobody has a cursor of
-        await feed.settle()
+        await feed.poll()
         await create(database, "user", 2)
         feed.wake()
         assert await live.until(2) == [1, 2]
@@ -191,11 +191,11 @@ async def test_a_feed_that_began_empty_goes_on_from_the_beginning(database: Data
 async def test_a_process_that_nobody_follows_begins_again(database: Database) -> None:
     async with feeding(database) as feed:
         await create(database, "user", 5)
-        assert await feed.settle() == 5
+        assert await feed.poll() == 5
         await lose_events(database, 2)
-        assert await feed.settle() == 2
+        assert await feed.poll() == 2
         await create(database, "new", 6)
-        assert await feed.settle() == 8
+        assert await feed.poll() == 8
 
 
 async def test_a_position_of_no_event_is_invalid(database: Database) -> None:
@@ -267,7 +267,7 @@ async def test_ids_that_were_rolled_back_are_no_loss(database: Database) -> None
         feed.wake()
         assert await live.until(6) == [4, 6]
         later = Feed(database)
-        assert await later.settle() == 6
+        assert await later.poll() == 6
         await later.close()
 
 
@@ -279,16 +279,16 @@ async def test_lost_events_above_a_gap_are_not_taken_for_those_with_their_ids(
     """A follower from now on passes over what it could see when it began, but nothing else."""
     await create(database, "user", 3)
     async with feeding(database) as feed:
-        await feed.settle()
+        await feed.poll()
         held = Writer(database, "held")
         await held.begin(1)
         await create(database, "seen", 3)
-        async with feed.following(None, EVERYTHING) as place:
+        async with feed.subscribe(None, ALL_EVENTS) as place:
             assert await place.read() == []
             await held.end(commit=False)
             await lose_events(database, 3)
             await create(database, "new", 4)
-            await feed.settle()
+            await feed.poll()
             assert [row.id for row in await place.read()] == [4, 5, 6, 7]
 
 
@@ -298,18 +298,18 @@ async def test_a_gap_whose_end_was_lost_waits_for_new_transactions(database: Dat
     await create(database, "user", 3)
     async with feeding(database) as feed:
         held = Writer(database, "held")
-        assert await feed.settle() == 3
+        assert await feed.poll() == 3
         await held.begin(1)
         await create(database, "seen", 3)
-        assert await feed.settle() == 3
+        assert await feed.poll() == 3
         await held.end(commit=False)
         await lose_events(database, 3)
         again = Writer(database, "again")
         await again.begin(1)
         await create(database, "new", 1)
-        assert [await feed.settle() for _ in range(3)] == [3, 3, 3]
+        assert [await feed.poll() for _ in range(3)] == [3, 3, 3]
         await again.end(commit=True)
-        assert await feed.settle() == 5
+        assert await feed.poll() == 5
 
 
 @overlapping
@@ -319,16 +319,16 @@ async def test_a_gap_whose_end_was_lost_does_not_move_the_position_beyond_the_en
     await create(database, "user", 3)
     async with feeding(database) as feed:
         held = Writer(database, "held")
-        assert await feed.settle() == 3
+        assert await feed.poll() == 3
         await held.begin(1)
         await create(database, "seen", 3)
-        assert await feed.settle() == 3
+        assert await feed.poll() == 3
         await held.end(commit=False)
         await lose_events(database, 3)
         await create(database, "new", 1)
-        assert await feed.settle() == 4
+        assert await feed.poll() == 4
         await create(database, "newer", 1)
-        assert await feed.settle() == 5
+        assert await feed.poll() == 5
 
 
 @overlapping
@@ -338,22 +338,22 @@ async def test_a_gap_whose_end_was_lost_does_not_move_the_position_beyond_the_en
 async def test_a_gap_before_several_pages(
     database: Database, behind: int, *, lost: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "PAGE", 2)
+    monkeypatch.setattr(reader, "PAGE_SIZE", 2)
     await create(database, "user", 1)
-    async with feeding(database) as feed, feed.following(None, EVERYTHING) as place:
+    async with feeding(database) as feed, feed.subscribe(None, ALL_EVENTS) as place:
         held, again = Writer(database, "held"), Writer(database, "again")
         await held.begin(1)
         await create(database, "seen", behind)
-        assert await feed.settle() == 1
+        assert await feed.poll() == 1
         await held.end(commit=False)
         last = 2 + behind
         if lost:
             await lose_events(database, 1)
             await again.begin(1)
             await create(database, "new", behind)
-            assert [await feed.settle() for _ in range(2)] == [1, 1]
+            assert [await feed.poll() for _ in range(2)] == [1, 1]
             await again.end(commit=True)
-        assert await feed.settle() == last
+        assert await feed.poll() == last
         given = list(range(2 if lost else 3, last + 1))
         assert [row.id for row in await place.read()] == given
 
@@ -367,13 +367,13 @@ async def test_a_position_that_another_process_knows_to_be_settled_is_valid(
     async with feeding(database) as ahead, feeding(other) as behind:
         await roll_back(database, "gone")
         await create(database, "new", 2)
-        assert await ahead.settle() == 5
+        assert await ahead.poll() == 5
         at_5 = await anchor_at(database, 5)
         held = Writer(database, "held")
         await held.begin(1)
-        assert await behind.settle() == 2
+        assert await behind.poll() == 2
         follower = Follower(behind, at_5)
-        await eventually(lambda: behind._followers == 1)  # noqa: SLF001 - it follows from here on
+        await eventually(lambda: behind._subscribers == 1)  # noqa: SLF001 - it follows from here on
         await held.end(commit=True)
         await create(database, "last", 1)
         behind.wake()
@@ -389,18 +389,18 @@ async def test_a_position_above_the_own_watermark_that_is_lost_ends(
     async with feeding(database) as ahead, feeding(other) as behind:
         await roll_back(database, "gone")
         await create(database, "new", 2)
-        assert await ahead.settle() == 5
+        assert await ahead.poll() == 5
         at_5 = await anchor_at(database, 5)
         held = Writer(database, "held")
         await held.begin(1)
-        assert await behind.settle() == 2
-        async with behind.following(at_5, EVERYTHING) as place:
+        assert await behind.poll() == 2
+        async with behind.subscribe(at_5, ALL_EVENTS) as place:
             assert await place.read() == []
-            assert not place.is_plain
+            assert not place.is_shareable
             await held.end(commit=False)
             await lose_events(database, 2)
             await create(database, "newer", 1)
-            assert await behind.settle() == 3
+            assert await behind.poll() == 3
             with pytest.raises(InvalidAnchor):
                 await place.read()
 
@@ -411,14 +411,14 @@ async def test_an_erasure_with_the_id_of_a_lost_one_drops_the_buffers(database: 
     for user_id in (1, 2):
         await write(database, Transition(action=UserAction.DELETE, user_id=user_id))
     async with feeding(database) as feed:
-        assert await feed.settle() == 4
+        assert await feed.poll() == 4
         dropped = []
         for user_id in (1, 2):
             held = Writer(database, f"held{user_id}")
             await held.begin(1)
             await write(database, Erase(user_id=user_id, confirm_username=None, reason="asked"))
-            assert await feed.settle() == 4
-            dropped.append(feed._recent.generation)  # noqa: SLF001 - the memory is looked at
+            assert await feed.poll() == 4
+            dropped.append(feed._buffer.generation)  # noqa: SLF001 - the memory is looked at
             await held.end(commit=False)
             await lose_events(database, 4)
         assert dropped[1] == dropped[0] + 1
@@ -433,8 +433,8 @@ async def test_a_standby_that_is_behind_ends_nobody(
     anchor = await anchor_at(database, 3)
     async with feeding(database) as feed:
         live = Follower(feed, anchor)
-        await eventually(lambda: feed._followers == 1)  # noqa: SLF001 - it follows from here on
-        await feed.settle()
+        await eventually(lambda: feed._subscribers == 1)  # noqa: SLF001 - it follows from here on
+        await feed.poll()
 
         async def standby() -> None:
             raise StandbyError
@@ -447,7 +447,7 @@ async def test_a_standby_that_is_behind_ends_nobody(
                     text("CREATE TABLE user_events AS SELECT * FROM replayed WHERE id < 3")
                 )
             with pytest.raises(StandbyError):
-                await feed.settle()
+                await feed.poll()
             async with database.engine.begin() as connection:
                 await connection.execute(text("DROP TABLE user_events"))
                 await connection.execute(text("ALTER TABLE replayed RENAME TO user_events"))

@@ -125,7 +125,7 @@ async def test_a_batch_on_its_way_during_an_erasure_is_read_again(
             texts += [text.decode() for text in results.texts]
             if len(texts) == 1:
                 await erase(directory.database)
-                await directory.feed.settle()  # as by a wake-up
+                await directory.feed.poll()  # as by a wake-up
             if len(texts) == 6:
                 break
     events = [json.loads(text)["data"]["userEvents"] for text in texts]

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from db import migrations
-from feed.reader import EVERYTHING
+from feed.reader import ALL_EVENTS
 from graph.settings import Settings
 from tests.conftest import opened, run_in
 from tests.support.client import CREATE, Client, count, serving
@@ -131,7 +131,7 @@ async def follower(client: Client) -> AsyncIterator[list[int]]:
     ids: list[int] = []
 
     async def follow() -> None:
-        async for events in client.app.state.feed.follow(0, EVERYTHING):
+        async for events in client.app.state.feed.follow(0, ALL_EVENTS):
             ids.extend(event.id for event in events)
 
     following = asyncio.create_task(follow())

@@ -57,7 +57,7 @@ async def test_paging_forwards_and_backwards(client: Client, renamed: dict[str, 
 
 @pytest.mark.usefixtures("renamed")
 async def test_many_histories_are_one_statement(client: Client, statements: list[str]) -> None:
-    await client.app.state.feed.horizon()  # which costs more the first time
+    await client.app.state.feed.watermark()  # which costs more the first time
     statements.clear()
     answer = await client.ask("""{
       users(orderBy: [{field: USERNAME}]) { nodes {

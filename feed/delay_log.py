@@ -1,4 +1,4 @@
-"""What the log says of transactions that hold back the feed."""
+"""Logs transactions that hold back the feed."""
 
 import time
 from collections.abc import Callable, Collection
@@ -10,7 +10,7 @@ from db.engine import Database
 
 log = structlog.get_logger("roster")
 
-_FIRST_SECONDS: Final = 3.0  # until it is worth a line: longer than transactions of ours take
+_FIRST_SECONDS: Final = 3.0  # before the first line: longer than our own transactions take
 _AGAIN_SECONDS: Final = 60.0
 
 
@@ -27,8 +27,7 @@ class DelayLog:
         self._next = 0.0
         self._is_logged = False
 
-    async def hold(self, transactions: Collection[str]) -> None:
-        """Note that these transactions hold back the feed."""
+    async def blocked(self, transactions: Collection[str]) -> None:
         now = self._clock()
         if self._since is None:
             self._since, self._next = now, now + _FIRST_SECONDS
@@ -41,7 +40,7 @@ class DelayLog:
             transactions=await self._database.describe_event_writers(transactions),
         )
 
-    def end(self) -> None:
+    def unblocked(self) -> None:
         if self._since is not None and self._is_logged:
             seconds = round(self._clock() - self._since, 1)
             log.info("the feed is no longer held back", seconds=seconds)

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from db import migrations
 from db.engine import Database
-from feed import delays
-from feed.delays import DelayLog
+from feed import delay_log
+from feed.delay_log import DelayLog
 from tests.conftest import opened
 from tests.feed.test_feed import Follower, creation, eventually, feeding, started, write
 from tests.support.process import run, serving_process, visiting
@@ -64,10 +64,10 @@ async def test_a_delay_is_logged_once_then_sparsely_and_when_it_is_over(log: lis
     watch = DelayLog(held, clock)  # type: ignore[arg-type]
     for tenths in range(1_300):
         clock.now = 1_000 + tenths / 10
-        await watch.hold({"a", "b"})
+        await watch.blocked({"a", "b"})
     clock.now = 1_200
-    watch.end()
-    watch.end()
+    watch.unblocked()
+    watch.unblocked()
     said = [(entry["log_level"], entry["event"], entry["seconds"]) for entry in log]
     held_back = "an open transaction holds back the feed"
     assert said == [
@@ -83,9 +83,9 @@ async def test_a_short_delay_is_not_logged(log: list[Any]) -> None:
     clock, held = Clock(), Held()
     watch = DelayLog(held, clock)  # type: ignore[arg-type]
     for _ in range(100):  # one after the other, and never the same for long
-        await watch.hold({"a"})
+        await watch.blocked({"a"})
         clock.now += 2.9
-        watch.end()
+        watch.unblocked()
     assert log == []
 
 
@@ -93,7 +93,7 @@ async def test_a_short_delay_is_not_logged(log: list[Any]) -> None:
 async def test_the_log_names_the_process_that_holds_back_the_feed(
     database_url: str, log: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delays, "_FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(delay_log, "_FIRST_SECONDS", 0.0)
     async with opened(database_url) as database, feeding(database) as feed:
         follower = Follower(feed)
         await started(feed, database, follower)
