@@ -10,7 +10,7 @@ from asyncio import Task
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Final
 
 from graph.protocol.errors import RequestError
@@ -25,6 +25,7 @@ SHUTDOWN_MARGIN: Final = 2
 # For what was interrupted to end its transactions. It is interrupted again after that: a statement
 # of SQLite's that waits for the lock of another process cannot be.
 _CLEANUP_SECONDS: Final = 1.0
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def shutting_down(message: str = SEND_AGAIN) -> RequestError:
@@ -61,12 +62,12 @@ class Shutdown:
         finally:
             self._listeners.discard(listener)
 
-    def interruptible(self) -> "_Interruptible":
+    def interruptible(self) -> "Interruptible":
         """Run a block that is interrupted at the end of the grace period.
 
         The block raises RequestError then. After that, no block is entered any more.
         """
-        return _Interruptible(self)
+        return Interruptible(self)
 
     def check(self) -> None:
         """Raise RequestError after the grace period."""
@@ -102,7 +103,7 @@ class Shutdown:
             asyncio.get_running_loop().call_later(_CLEANUP_SECONDS, self.interrupt)
 
 
-class _Interruptible:
+class Interruptible:
     """A class, because a generator costs three times as much, for every request."""
 
     __slots__ = ("_is_outermost", "_shutdown", "_task")
@@ -120,15 +121,19 @@ class _Interruptible:
         self._is_outermost = task not in shutdown.running
         shutdown.running.add(task)
 
+    def leave(self) -> None:
+        """Do not interrupt the rest of the block."""
+        if self._is_outermost:
+            self._shutdown.running.discard(self._task)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.leave()
         shutdown, task = self._shutdown, self._task
-        if self._is_outermost:
-            shutdown.running.discard(task)
         if times := shutdown.interrupted.pop(task, 0):
             for _ in range(times):
                 task.uncancel()
@@ -154,3 +159,37 @@ def stop_with_parent(seconds: float) -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True, name="parent").start()
+
+
+@contextmanager
+def before_shutdown(stop: Callable[[], None], interrupt: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` at the first signal, and `interrupt` at a Ctrl-C after it.
+
+    The server's own handlers run as well. A server waits for its answers to end before it tells the
+    application anything, and a stream has no end of its own. At the second Ctrl-C it waits no more.
+    """
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    is_stopping = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal is_stopping
+        forced = is_stopping and number == signal.SIGINT
+        is_stopping = True
+        loop.call_soon_threadsafe(interrupt if forced else stop)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    served = [number for number, handler in before.items() if callable(handler)]
+    for number in served:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in served:
+            signal.signal(number, before[number])

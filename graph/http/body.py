@@ -13,7 +13,6 @@ from typing import Any, Final
 from starlette.datastructures import QueryParams
 from starlette.types import Message, Receive, Scope
 
-from graph.http.arriving import Arriving
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import read_json
 from graph.protocol.request import Request
@@ -78,22 +77,18 @@ def _charset(parameters: str) -> str:
 
 
 async def _body(receive: Receive, limits: BodyLimits) -> bytes:
-    """Read it all, within its time; most bodies are here with their heads, and need no timer."""
-    arriving = Arriving(receive())
-    first = arriving.message
-    if first is not None and not first.get("more_body", False):
-        return _part(first, 0, limits)
     try:
         async with asyncio.timeout(limits.seconds):
-            return await _parts(first or await arriving, receive, limits)
+            return await _parts(receive, limits)
     except TimeoutError:
         message = f"The body has to be here within {limits.seconds:g} seconds."
         raise RequestError("BODY_TIMEOUT", message, 408, {"connection": "close"}) from None
 
 
-async def _parts(message: Message, receive: Receive, limits: BodyLimits) -> bytes:
+async def _parts(receive: Receive, limits: BodyLimits) -> bytes:
     body = bytearray()
     while True:
+        message = await receive()
         try:
             body += _part(message, len(body), limits)
         except RequestError:
@@ -102,7 +97,6 @@ async def _parts(message: Message, receive: Receive, limits: BodyLimits) -> byte
             raise
         if not message.get("more_body", False):
             return bytes(body)
-        message = await receive()
 
 
 async def _read_past(receive: Receive) -> None:

@@ -1,41 +1,25 @@
-"""The HTTP around GraphQL: request ids, health, and GraphiQL's files."""
+"""What every request has around it, in one ASGI middleware."""
 
 import os
 import re
+from asyncio import CancelledError
 from contextlib import suppress
 from http import HTTPStatus
-from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
-from fastapi import APIRouter, Request, Response
-from starlette.datastructures import Headers, MutableHeaders
+from fastapi import Request, Response
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db.errors import is_read_only, is_unreachable
 from graph.api.errors import fault
+from graph.http import headers, health
+from graph.http.origins import Origins, SecurityHeaders
+from graph.http.responses import plain_error_response
 from graph.protocol.errors import RequestError
-from graph.shutdown import Shutdown
+from graph.shutdown import MAY_BE_DONE, Shutdown, shutting_down
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# The package holds GraphiQL's published bundles and nothing that runs here; ADR 1.
-GRAPHIQL_FILES = files("graphene_django_graphiql_static") / (
-    "static/graphene_django_graphiql_static"
-)
-
-
-def name(scope: Scope, given: str) -> str:
-    """Name a request: by its `X-Request-Id` where that is a plain one, else by a new one."""
-    state = scope.setdefault("state", {})
-    if "request_id" not in state:
-        state["request_id"] = (
-            given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
-        )
-    request_id: str = state["request_id"]
-    return request_id
-
-
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_INTERNAL_ERROR: Final = 1011  # RFC 6455, section 7.4.1
 _HTTP_ERRORS: Final = {
     HTTPStatus.NOT_FOUND: ("NOT_FOUND", "There is nothing at this path."),
     HTTPStatus.METHOD_NOT_ALLOWED: (
@@ -45,112 +29,100 @@ _HTTP_ERRORS: Final = {
 }
 
 
-def http_error(_: Request, error: Exception) -> Response:
-    """Answer what Starlette's router refuses, in the form of all other errors."""
-    assert isinstance(error, HTTPException)
-    status = HTTPStatus(error.status_code)
-    code, message = _HTTP_ERRORS.get(status, (status.name, f"{status.phrase}."))
-    refused = RequestError(code, message, status)
-    return JSONResponse({"errors": refused.errors}, status, error.headers)
+class CommonMiddleware:
+    """Handles what all paths have in common.
 
+    - names the request, by its `X-Request-Id` or by a new id, and its response
+    - answers 421 to a wrong Host, except for health checks, which come by any address
+    - adds the security headers to each response
+    - answers 503 if the grace period of a shutdown ends before the response has begun
+    - answers what crashes, unless the application has a handler for `Exception` or 500
 
-class RequestId:
-    """Names each request, and its answer after it."""
+    Middleware that is added later sees its responses too.
+    """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(
+        self, app: ASGIApp, origins: Origins, security: SecurityHeaders, shutdown: Shutdown
+    ) -> None:
         self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in {"http", "websocket"}:
-            await self.app(scope, receive, send)
-            return
-        request_id = name(scope, Headers(scope=scope).get("x-request-id", ""))
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
-            await send(message)
-
-        await self.app(scope, receive, send_with_id)
-
-
-class Interruption:
-    """Answers 503 to requests that outlive the grace period of a server that stops."""
-
-    def __init__(self, app: ASGIApp, shutdown: Shutdown) -> None:
-        self.app = app
+        self.origins = origins
+        self.security = security
         self.shutdown = shutdown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
             await self.app(scope, receive, send)
-            return
-        is_answered = False
 
-        async def send_and_note(message: Message) -> None:
-            nonlocal is_answered
-            is_answered = True
-            await send(message)
-
-        try:
-            with self.shutdown.interruptible():
-                await self.app(scope, receive, send_and_note)
-        except RequestError as refused:
-            if not is_answered:
-                answer = JSONResponse({"errors": refused.errors}, refused.status, refused.headers)
-                await answer(scope, receive, send)
-
-
-class Faults:
-    """Answers what fails in a way that nobody has thought of: by JSON, or by closing the socket."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in {"http", "websocket"}:
-            await self.app(scope, receive, send)
-            return
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = headers.read(scope)
+        request_id = _set_request_id(scope, given)
+        until_begun = self.shutdown.interruptible()
         is_begun = False
 
-        async def send_and_note(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal is_begun
-            is_begun = True
+            if message["type"] == "http.response.start":
+                is_begun = True
+                until_begun.leave()
+                message["headers"] = self.security.added_to(message["headers"], request_id)
             await send(message)
 
         try:
-            await self.app(scope, receive, send_and_note)
-        except Exception as error:
-            refused = fault(error, scope.get("state", {}).get("request_id"))
-            if scope["type"] == "websocket":
-                with suppress(OSError, RuntimeError):  # it is closed already
-                    await send({"type": "websocket.close", "code": 1011, "reason": refused.message})
-            elif is_begun:
-                raise  # so that the server cuts the connection: the client sees that it has no end
-            else:
-                answer = {"errors": refused.errors}
-                response = JSONResponse(answer, refused.status, headers=refused.headers)
-                await response(scope, receive, send)
-
-
-health = APIRouter(prefix="/health")
-
-
-@health.api_route("/live", methods=["GET", "HEAD"])
-async def live() -> dict[str, str]:
-    """Tell that the process runs."""
-    return {"status": "ok"}
-
-
-@health.api_route("/ready", methods=["GET", "HEAD"])
-async def ready(request: Request, response: Response) -> dict[str, Any]:
-    """Return whether the database answers and takes writes: 200, or 503."""
-    try:
-        await request.app.state.database.ping()
-    except Exception as error:
-        if not is_unreachable(error):
+            with until_begun:
+                if not _is_health_check(scope):
+                    self.origins.check_host(given)
+                await self.app(scope, receive, send_with_headers)
+        except CancelledError:  # the server does not wait for the end of the grace period
+            if not is_begun:
+                response = plain_error_response(shutting_down(MAY_BE_DONE))
+                await response(scope, receive, send_with_headers)
             raise
-        response.status_code = 503
-        reason = "read-only" if is_read_only(error) else "unreachable"
-        return {"status": "unavailable", "database": reason}
-    return {"status": "ok", "database": "ok"}
+        except Exception as error:
+            # A response that has begun has no end then: the server closes the connection.
+            if is_begun or _is_for_the_application(scope, error):
+                raise
+            response = plain_error_response(fault(error, request_id))
+            await response(scope, receive, send_with_headers)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = _set_request_id(scope, headers.read(scope))
+        try:
+            await self.app(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - it is logged there
+            reason = fault(error, request_id).message
+            with suppress(OSError, RuntimeError):  # it is closed already
+                await send({"type": "websocket.close", "code": _INTERNAL_ERROR, "reason": reason})
+
+
+def _set_request_id(scope: Scope, given: dict[str, str]) -> str:
+    asked = given.get("x-request-id", "")
+    request_id = asked if asked and _REQUEST_ID.fullmatch(asked) else os.urandom(16).hex()
+    scope.setdefault("state", {})["request_id"] = request_id
+    return request_id
+
+
+def _is_health_check(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) in health.PATHS
+
+
+def _is_for_the_application(scope: Scope, error: Exception) -> bool:
+    if isinstance(error, RequestError):
+        return False
+    handlers = scope["app"].exception_handlers
+    return Exception in handlers or HTTPStatus.INTERNAL_SERVER_ERROR in handlers
+
+
+def http_error(_: Request, error: Exception) -> Response:
+    """Return what the router refuses in the form of all other errors."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    code, message = _HTTP_ERRORS.get(status, (status.name, f"{status.phrase}."))
+    found = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if "allow" in found:  # which FastAPI makes of a set
+        found["allow"] = ", ".join(sorted(found["allow"].split(", ")))
+    return plain_error_response(RequestError(code, message, status, found))

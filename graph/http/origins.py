@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import Response
 
+from graph.http.responses import plain_error_response
 from graph.protocol.errors import RequestError
 
 RawHeader = tuple[bytes, bytes]
 # https://owasp.org/www-project-secure-headers/ has the list and the values.
-SECURITY_HEADERS: Final[Mapping[str, str]] = {
+SECURITY_HEADERS: Final = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'; "
     "base-uri 'none'; form-action 'none'",
@@ -30,40 +30,26 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 }
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _HSTS: Final = "max-age=31536000; includeSubDomains"
-_HEALTH: Final = frozenset({"/health/live", "/health/ready"})
 # Either makes a browser ask before it sends a request from another site; Apollo Router's names.
 _PREFLIGHT: Final = ("apollo-require-preflight", "x-apollo-operation-name")
 
 
-class Security:
-    """The headers themselves; with `transport` also that it is to be asked by HTTPS alone."""
-
-    def __init__(self, *, transport: bool) -> None:
-        given = dict(SECURITY_HEADERS) | ({"strict-transport-security": _HSTS} if transport else {})
-        self._headers = [(name.encode(), value.encode()) for name, value in given.items()]
-        self.lines = b"".join(b"%b: %b\r\n" % header for header in self._headers)
-
-    def added_to(self, own: Iterable[RawHeader]) -> list[RawHeader]:
-        """Give an answer's own headers, and those that it has not."""
-        own = list(own)
-        names = {name.lower() for name, _ in own}
-        return own + [header for header in self._headers if header[0] not in names]
-
-
 class SecurityHeaders:
-    """Adds them to every answer."""
+    """The headers that every response has, and its request's id."""
 
-    def __init__(self, app: ASGIApp, security: Security) -> None:
-        self.app = app
-        self.security = security
+    def __init__(self, *, https_only: bool) -> None:
+        given = SECURITY_HEADERS | ({"strict-transport-security": _HSTS} if https_only else {})
+        self._headers = [(name.encode(), value.encode()) for name, value in given.items()]
+        self._names = frozenset([*(name for name, _ in self._headers), b"x-request-id"])
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = self.security.added_to(message["headers"])
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+    def added_to(self, own: Iterable[RawHeader], request_id: str) -> list[RawHeader]:
+        """Return a response's own headers, and those of these that it does not have."""
+        own, named = list(own), (b"x-request-id", request_id.encode())
+        names = {name.lower() for name, _ in own}
+        if names.isdisjoint(self._names):
+            return [*own, named, *self._headers]
+        kept = [header for header in own if header[0].lower() != b"x-request-id"]
+        return [*kept, named, *(header for header in self._headers if header[0] not in names)]
 
 
 class Origins:
@@ -93,6 +79,9 @@ class Origins:
     def check(self, headers: Mapping[str, str]) -> None:
         """Raise RequestError for a wrong Host, and for what another site's page has sent."""
         self.check_host(headers)
+        self.check_origin(headers)
+
+    def check_origin(self, headers: Mapping[str, str]) -> None:
         origin, host = headers.get("origin"), headers.get("host", "")
         if origin is not None and origin not in self._origins and not _same(origin, host):
             message = (
@@ -120,25 +109,8 @@ class CrossOrigin(CORSMiddleware):
             "with this method and these headers."
         )
         refused = RequestError("CROSS_ORIGIN", message, response.status_code)
-        return JSONResponse({"errors": refused.errors}, refused.status, kept)
-
-
-class KnownHosts:
-    """Refuses a wrong Host on every path but health, which a balancer asks for by any address."""
-
-    def __init__(self, app: ASGIApp, origins: Origins) -> None:
-        self.app = app
-        self.origins = origins
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in _HEALTH:
-            try:
-                self.origins.check_host(Headers(scope=scope))
-            except RequestError as refused:
-                answer = JSONResponse({"errors": refused.errors}, refused.status)
-                await answer(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        refused.headers = kept
+        return plain_error_response(refused)
 
 
 @lru_cache(maxsize=16)  # nearly all requests have the same

@@ -9,22 +9,13 @@ waits for its answer and would take this one for it.
 
 How long the head of a request can be: its parser takes headers for as long as somebody sends them,
 and keeps them all.
-
-A whole response in one write: ASGI's messages look at each header again in every response, and the
-dozen that are always the same cost more than the rest of it.
 """
 
 from asyncio import BaseTransport
-from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from starlette.types import Send
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from graph.uvicorn_adapter.request_head import (
     MalformedRequest,
@@ -34,9 +25,6 @@ from graph.uvicorn_adapter.request_head import (
 )
 from graph.uvicorn_adapter.websocket import WebSocketProtocol
 
-# An extension of ASGI: whoever knows it finds a `Whole` there.
-WHOLE: Final = "roster.http.whole"
-_OK: Final = STATUS_LINE[HTTPStatus.OK]
 # Beyond what comes with the first read, which is bounded itself. A token has 8 KiB at most.
 MAX_HEAD: Final = 64 * 1024
 _TOO_LONG: Final = f"Headers and trailers must not exceed {MAX_HEAD} bytes."
@@ -132,8 +120,6 @@ class HTTPProtocol(HttpToolsProtocol):
             self._responding = self.cycle
         if self._is_stopping:
             self.cycle.keep_alive = False
-        scope: Any = self.scope
-        scope["extensions"] = {WHOLE: Whole(self.cycle)}
         self.headers = []  # trailers, which are no headers of the request (RFC 9110, 6.5.1)
 
     def on_body(self, body: bytes) -> None:
@@ -190,39 +176,3 @@ def _disconnect(cycle: RequestResponseCycle) -> None:
     if not cycle.response_complete:
         cycle.disconnected = True
         cycle.message_event.set()
-
-
-class Whole:
-    """Writes the response to one request."""
-
-    __slots__ = ("_cycle",)
-
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
-
-    def write(
-        self, send: Send, headers: list[tuple[bytes, bytes]], more: bytes, body: bytes
-    ) -> bool:
-        """Answer 200, with headers that are known to be right; `more` of them are ready as lines.
-
-        Tells whether it did. Where `send` is not uvicorn's own, somebody wants to see the messages;
-        and what is rare is left to uvicorn: a slow reader, a closed connection, a body not to send.
-        """
-        cycle = self._cycle
-        if (
-            send != cycle.send
-            or cycle.response_started
-            or cycle.disconnected
-            or cycle.access_log
-            or cycle.flow.write_paused
-            or not cycle.keep_alive
-            or cycle.scope["method"] == "HEAD"
-        ):
-            return False
-        lines = [b"%b: %b\r\n" % header for header in cycle.default_headers + headers]
-        cycle.transport.write(b"".join([_OK, *lines, more, b"\r\n", body]))
-        cycle.response_started = cycle.response_complete = True
-        cycle.waiting_for_100_continue = False
-        cycle.message_event.set()
-        cycle.on_response()
-        return True

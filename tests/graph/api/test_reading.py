@@ -1,14 +1,11 @@
 """JSON and bodies as they are read, against the plain way to read them."""
 
-import asyncio
 import json
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from starlette.types import Message
 
-from graph.http.arriving import Arriving
 from graph.protocol.errors import InvalidRequest
 from graph.protocol.json import read_json
 
@@ -66,35 +63,3 @@ def test_json_can_be_nested_so_deep(depth: int, deep: bool) -> None:  # noqa: FB
         read_json(text)
     # Of what is deeper than any reader goes, nobody knows how deep it is.
     assert refused.value.code == ("JSON_TOO_DEEP" if depth <= 1_000 else "BAD_REQUEST")
-
-
-async def test_a_message_that_is_here_is_not_waited_for() -> None:
-    async def receive() -> Message:
-        return {"type": "http.request"}
-
-    assert Arriving(receive()).message == {"type": "http.request"}
-
-
-async def test_a_message_that_is_not_here_is_awaited() -> None:
-    first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    ended: list[str] = []
-
-    async def receive() -> Message:
-        try:
-            await first
-            await asyncio.sleep(0)
-        except GeneratorExit:
-            ended.append("cut off")
-            raise
-        return {"type": "http.request"}
-
-    arriving = Arriving(receive())
-    assert arriving.message is None
-    asyncio.get_running_loop().call_soon(first.set_result, None)
-    assert await arriving == {"type": "http.request"}
-
-    first = asyncio.get_running_loop().create_future()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0):
-            await Arriving(receive())
-    assert ended == ["cut off"]

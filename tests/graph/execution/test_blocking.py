@@ -27,7 +27,7 @@ from graph.api.types.enums import BulkMode
 from graph.api.unit_of_work import key_of_request
 from graph.auth.guard import DEVELOPER
 from graph.execution.errors import formatted
-from graph.http import endpoint
+from graph.http import responses
 from graph.protocol import json as protocol_json
 from tests.support.callers import Asking, linked, service
 from tests.support.client import Client
@@ -239,7 +239,7 @@ async def test_a_large_answer_is_the_same_and_made_with_pauses(
     assert pauses.total() == before
     for part in (64 * 1024, 100):
         monkeypatch.setattr(protocol_json, "_PART", part)
-        monkeypatch.setattr(endpoint, "_WHOLE", 1_000)
+        monkeypatch.setattr(responses, "_MAX_WHOLE", 1_000)
         large = await client.http.post("/graphql", json=body(HISTORIES, users=100, events=5))
         assert large.content == small.content
         assert large.headers["content-length"] == str(len(large.content))

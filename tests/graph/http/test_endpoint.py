@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from graph.http.endpoint import _SCRIPTS
+from graph.http.graphiql import _SCRIPTS
 from graph.settings import Settings
 from tests.support.client import Client, count, serving
 

@@ -1,0 +1,39 @@
+"""Health checks, for balancers and orchestrators."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from db.engine import Database
+from db.errors import is_read_only, is_unreachable
+
+PATHS: Final = frozenset({"/health/live", "/health/ready"})
+
+router: Final = APIRouter(prefix="/health")
+
+
+def get_database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+@router.api_route("/live", methods=["GET", "HEAD"])
+async def live() -> dict[str, str]:
+    """Return that the process runs."""
+    return {"status": "ok"}
+
+
+@router.api_route("/ready", methods=["GET", "HEAD"])
+async def ready(
+    response: Response, database: Annotated[Database, Depends(get_database)]
+) -> dict[str, Any]:
+    """Return whether the database answers and takes writes: 200, or 503."""
+    try:
+        await database.ping()
+    except Exception as error:
+        if not is_unreachable(error):
+            raise
+        response.status_code = 503
+        reason = "read-only" if is_read_only(error) else "unreachable"
+        return {"status": "unavailable", "database": reason}
+    return {"status": "ok", "database": "ok"}

@@ -1,0 +1,68 @@
+"""Responses to GraphQL requests, and errors in GraphQL's form."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Final
+
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from db.time_slices import pause_if_due
+from graph.http.negotiation import EVENTS, GRAPHQL, JSON
+from graph.http.sse import refusal
+from graph.protocol.errors import RequestError
+from graph.protocol.json import dumps
+
+_MAX_WHOLE: Final = 1024 * 1024  # bytes that are sent in one ASGI message
+
+
+class GraphQLResponse(Response):
+    """A complete body. Encodes its few headers itself, in half of the time of `Response`."""
+
+    def __init__(self, body: bytes, status: int, media: str, headers: Mapping[str, str]) -> None:
+        self.body = body
+        self.status_code = status
+        self.background = None
+        self.raw_headers = [
+            (b"content-type", _utf_8(media).encode()),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        for name, value in headers.items():
+            self.raw_headers.append((name.encode(), value.encode()))
+
+
+def result_response(parts: Sequence[bytes], media: str, headers: Mapping[str, str]) -> Response:
+    """Return a response of status 200; a large one is sent in parts, with pauses in between."""
+    length = sum(map(len, parts))
+    if length <= _MAX_WHOLE:
+        body = b"".join(parts) if len(parts) > 1 else parts[0]
+        return GraphQLResponse(body, HTTPStatus.OK, media, headers)
+    own = {"content-length": str(length), "content-type": _utf_8(media)}
+    return StreamingResponse(_in_turn(parts), headers={**own, **headers})
+
+
+def error_response(refused: RequestError, media: str) -> Response:
+    """Return the response to a request that failed before its result.
+
+    Old clients take `application/json` to come from GraphQL only if its status is 200. A client of
+    a stream reads nothing but streams: there the errors are its one result, as in graphql-sse.
+    """
+    if media == EVENTS and refused.is_about_graphql:
+        return Response(refusal(refused), media_type=EVENTS, headers=refused.headers)
+    media = GRAPHQL if media == GRAPHQL else JSON
+    status = HTTPStatus.OK if media == JSON and refused.is_about_graphql else refused.status
+    return GraphQLResponse(dumps({"errors": refused.errors}), status, media, refused.headers)
+
+
+def plain_error_response(refused: RequestError) -> Response:
+    """Return the response to a request that is not, or not yet, known to be for GraphQL."""
+    return JSONResponse({"errors": refused.errors}, refused.status, refused.headers)
+
+
+def _utf_8(media: str) -> str:
+    return f"{media}; charset=utf-8"
+
+
+async def _in_turn(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        await pause_if_due()
+        yield part
