@@ -22,9 +22,9 @@ from graph.http.endpoint import GraphQLEndpoint
 from graph.http.graphiql import add_graphiql
 from graph.http.middleware import CommonMiddleware, http_error
 from graph.http.origins import CrossOrigin, Origins, SecurityHeaders
+from graph.http.shortcut import GraphQLShortcut
 from graph.limits.throttle import RateLimiter
 from graph.settings import Mode, Settings, load
-from graph.shortcut import GraphQLShortcut
 from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, before_shutdown, stop_with_parent
 from graph.streaming.streams import ResultStreams
 from graph.websocket.endpoint import Limits, WebSocketEndpoint
