@@ -9,40 +9,40 @@ from datetime import datetime
 
 from db.engine import Database
 from db.outcome import Write
-from users.changeset import Plan, Stock, row_of
-from users.commands import Answer, Create, Operation, Overtaken
+from users.changeset import ChangeSet, Snapshot, row_of
+from users.clock import now
+from users.commands import Command, CommandResults, Create, UniquenessRace
 from users.identity import UsernameEmails
-from users.policy import Caller, refusal, shown
+from users.policy import Caller, authorize, redact_result
 from users.recorder import Recorder
-from users.service import now
-from users.validation import Request
+from users.validation import ParsedCommand
 
 
 async def add_at_once(
     database: Database,
     caller: Caller,
-    operation: Operation,
+    command: Command,
     request_id: str | None = None,
     write: Write | None = None,
     clock: Callable[[], datetime] = now,
     username_emails: UsernameEmails = UsernameEmails.OWN,
-) -> Answer | None:
+) -> CommandResults | None:
     """Create the user; None, with nothing done, where that takes the service or is refused.
 
-    Raises `Overtaken`, with nothing done, where a unique value is taken.
+    Raises `UniquenessRace`, with nothing done, where a unique value is taken.
     """
-    if not isinstance(operation, Create) or operation.validate_only:
+    if not isinstance(command, Create) or command.validate_only:
         return None
-    if caller.user_id is not None or refusal(caller, operation):
+    if caller.user_id is not None or authorize(caller, command):
         return None
     recorder = Recorder(caller.actor, request_id)
-    plan = Plan(Stock({}), recorder, username_emails=username_emails)
-    result = plan.do(Request.of(operation), clock())
+    change_set = ChangeSet(Snapshot({}), recorder, username_emails=username_emails)
+    result = change_set.apply(ParsedCommand.of(command), clock())
     if result.user is None:
         return None
-    [event] = plan.events
+    [event] = change_set.events
     user_id = await database.add(row_of(result.user), event, write)
     if user_id is None:
-        raise Overtaken
+        raise UniquenessRace
     result.user.id = user_id
-    return Answer([shown(caller, result)])
+    return CommandResults([redact_result(caller, result)])

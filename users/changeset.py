@@ -14,30 +14,30 @@ from typing import Any, Final, cast
 from db.models import User, UserEventType, UserStatus
 from users import identity
 from users.commands import (
+    CommandResult,
     Create,
     Erase,
-    Overtaken,
-    Result,
     Transition,
+    UniquenessRace,
     Update,
     UpsertById,
     UpsertByKey,
 )
 from users.errors import (
     ErrorCode,
-    FieldProblem,
-    Problem,
-    UnknownUser,
+    FieldViolation,
+    InvalidTransition,
+    RuleViolation,
+    UserNotFound,
     VersionConflict,
-    WrongStatus,
 )
-from users.fields import Columns, Parsed, UserFields, parse_fields
+from users.fields import Columns, ParseCache, UserFields, parse_fields
 from users.former_ids import Former, given_up
 from users.identity import UsernameEmails
 from users.lifecycle import EVENT_OF, UserAction, next_status
 from users.policy import OWN_SUBJECT
 from users.recorder import RECORDED_FIELDS, Event, Recorder
-from users.validation import KEY_COLUMNS, Key, Request
+from users.validation import KEY_COLUMNS, Key, ParsedCommand
 
 COLUMNS: Final = tuple(column.key for column in User.__table__.columns)
 _WRITTEN: Final = tuple(column for column in COLUMNS if column != "id")
@@ -57,15 +57,15 @@ _WRONG_STATUS = {
     UserAction.ERASE: "Only a deleted user can be erased. Delete it first.",
 }
 _ERASED = "An erased user is gone for good."
-_USERNAME_IS_EMAIL = FieldProblem(
+_USERNAME_IS_EMAIL = FieldViolation(
     code=ErrorCode.RESERVED, message="A username cannot be an e-mail address.", field="username"
 )
-_USERNAME_IS_OTHER_EMAIL = FieldProblem(
+_USERNAME_IS_OTHER_EMAIL = FieldViolation(
     code=ErrorCode.RESERVED,
     message="A username that is an e-mail address has to be the user's own.",
     field="username",
 )
-_EMAIL_IS_USERNAME = FieldProblem(
+_EMAIL_IS_USERNAME = FieldViolation(
     code=ErrorCode.RESERVED,
     message="The old address is the user's username, too. Change both together.",
     field="email",
@@ -81,7 +81,7 @@ _ERASED_COLUMNS = (
 )
 
 NO_VERSION: Final = (
-    FieldProblem(
+    FieldViolation(
         code=ErrorCode.NOT_FOUND,
         message="There is no such user, and so no version of it.",
         field="by",
@@ -90,7 +90,7 @@ NO_VERSION: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
+class Snapshot:
     """What is known when the planning begins.
 
     `users` are those whom the requests name, locked; `holders` has who holds a wanted unique
@@ -103,41 +103,41 @@ class Stock:
     changes: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
 
-class _Refusal(Exception):
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = problems
+class _ViolationsError(Exception):
+    def __init__(self, violations: Sequence[RuleViolation]) -> None:
+        self.violations = violations
 
 
-class Plan:
+class ChangeSet:
     """What is to be written. A user that is yet to be inserted has a negative id.
 
     `subject` is the `sub` of the caller's token, which no user can be given by a restoration.
-    What was `parsed` before is not parsed again.
+    What was `cache` before is not parsed again.
     """
 
     def __init__(
         self,
-        stock: Stock,
+        snapshot: Snapshot,
         recorder: Recorder,
         subject: str | None = None,
-        parsed: Parsed | None = None,
+        cache: ParseCache | None = None,
         username_emails: UsernameEmails = UsernameEmails.OWN,
     ) -> None:
-        self.stock = stock
-        self.users = dict(stock.users)
+        self.snapshot = snapshot
+        self.users = dict(snapshot.users)
         self.events: list[Event] = []
         self.drafts: list[User] = []
         self.erased: list[int] = []
         self.former: list[Former] = []
         self._recorder = recorder
         self._subject = subject
-        self._parsed = parsed
+        self._cache = cache
         self._username_emails = username_emails
         self._new_ids = count(-1, -1)
-        self._owners = dict(stock.holders)
-        self._owners |= {key: user.id for user in stock.users.values() for key in held(user)}
+        self._owners = dict(snapshot.holders)
+        self._owners |= {key: user.id for user in snapshot.users.values() for key in held(user)}
         self._changes: dict[int, dict[str, int]] = defaultdict(dict)
-        for user_id, changes in stock.changes.items():
+        for user_id, changes in snapshot.changes.items():
             self._changes[user_id] = dict(changes)
 
     @property
@@ -146,44 +146,46 @@ class Plan:
 
     @property
     def updated(self) -> list[User]:
-        return [user for i, user in self.users.items() if i > 0 and user is not self.stock.users[i]]
+        return [
+            user for i, user in self.users.items() if i > 0 and user is not self.snapshot.users[i]
+        ]
 
     def vacating(self) -> Iterator[User]:
         """Give the users that have to let go of a value before another can be given it."""
         for user in self.updated:
-            before = held(self.stock.users[user.id])
+            before = held(self.snapshot.users[user.id])
             if any(self._owners.get(key, user.id) != user.id for key in before):
                 yield user
 
-    def do(self, request: Request, at: datetime) -> Result:
+    def apply(self, parsed: ParsedCommand, at: datetime) -> CommandResult:
         """Plan one operation, or tell all the rules that it breaks and plan nothing."""
         try:
-            match request.operation:
+            match parsed.command:
                 case Create() as create:
-                    return self._create(request, create, at)
+                    return self._create(parsed, create, at)
                 case Update() as update:
-                    return self._update(request, update.user_id, at)
+                    return self._update(parsed, update.user_id, at)
                 case UpsertById() as upsert:
-                    return self._upsert_by_id(request, upsert, at)
+                    return self._upsert_by_id(parsed, upsert, at)
                 case UpsertByKey() as upsert:
-                    return self._upsert_by_key(request, upsert, at)
+                    return self._upsert_by_key(parsed, upsert, at)
                 case Transition() as transition:
-                    return self._move(request, transition, at)
+                    return self._transition(parsed, transition, at)
                 case Erase() as erase:
-                    return self._erase(request, erase, at)
-        except _Refusal as refusal:
-            return Result(problems=refusal.problems)
+                    return self._erase(parsed, erase, at)
+        except _ViolationsError as error:
+            return CommandResult(violations=error.violations)
 
-    def _create(self, request: Request, create: Create, at: datetime) -> Result:
-        problems = [
-            *request.problems,
-            *self._taken(request.columns),
-            *self._mistakable(request.columns, None),
+    def _create(self, parsed: ParsedCommand, create: Create, at: datetime) -> CommandResult:
+        violations = [
+            *parsed.violations,
+            *self._taken(parsed.columns),
+            *self._mistakable(parsed.columns, None),
         ]
-        if problems:
-            raise _Refusal(problems)
-        if request.validate_only:
-            return Result()
+        if violations:
+            raise _ViolationsError(violations)
+        if parsed.validate_only:
+            return CommandResult()
         birth = {
             "id": next(self._new_ids),
             "is_active": create.is_active,
@@ -193,88 +195,96 @@ class Plan:
             "created_at": at,
             "updated_at": at,
         }
-        user = User.having(_BLANK | request.columns | birth)
-        self._keep(UserEventType.CREATED, None, user)
-        return Result(user, changed=True, created=True)
+        user = User.having(_BLANK | parsed.columns | birth)
+        self._record(UserEventType.CREATED, None, user)
+        return CommandResult(user, changed=True, created=True)
 
-    def _update(self, request: Request, user_id: int | None, at: datetime) -> Result:
-        user, problems = self._find(user_id, UserAction.UPDATE, request.expected_version)
-        problems += [*request.problems, *self._taken(request.columns, user_id)]
-        problems += self._mistakable(request.columns, user)
-        if user is None or problems:
-            raise _Refusal(problems)
-        if request.validate_only:
-            return Result()
-        return self._write(user, UserAction.UPDATE, request.columns, at)
+    def _update(self, parsed: ParsedCommand, user_id: int | None, at: datetime) -> CommandResult:
+        user, violations = self._find(user_id, UserAction.UPDATE, parsed.expected_version)
+        violations += [*parsed.violations, *self._taken(parsed.columns, user_id)]
+        violations += self._mistakable(parsed.columns, user)
+        if user is None or violations:
+            raise _ViolationsError(violations)
+        if parsed.validate_only:
+            return CommandResult()
+        return self._write(user, UserAction.UPDATE, parsed.columns, at)
 
-    def _upsert_by_id(self, request: Request, upsert: UpsertById, at: datetime) -> Result:
+    def _upsert_by_id(
+        self, parsed: ParsedCommand, upsert: UpsertById, at: datetime
+    ) -> CommandResult:
         try:
-            return self._update(request, upsert.user_id, at)
-        except _Refusal as refusal:
-            raise _Refusal(_placed(refusal.problems, "id", f"by.{upsert.by}")) from None
+            return self._update(parsed, upsert.user_id, at)
+        except _ViolationsError as error:
+            raise _ViolationsError(_placed(error.violations, "id", f"by.{upsert.by}")) from None
 
-    def _upsert_by_key(self, request: Request, upsert: UpsertByKey, at: datetime) -> Result:
-        user_id = request.by and self._owners.get(request.by)
+    def _upsert_by_key(
+        self, parsed: ParsedCommand, upsert: UpsertByKey, at: datetime
+    ) -> CommandResult:
+        user_id = parsed.by and self._owners.get(parsed.by)
         if user_id is not None:
             if user_id not in self.users:
-                raise Overtaken  # they came between the lock and the look
-            return self._update(request, user_id, at)
+                raise UniquenessRace  # they came between the lock and the look
+            return self._update(parsed, user_id, at)
         if upsert.expected_version is not None:
-            raise _Refusal(NO_VERSION)
+            raise _ViolationsError(NO_VERSION)
         whole = {"username": None, "email": None, upsert.by: upsert.value} | upsert.fields
         create = Create(fields=cast("UserFields", whole))
         try:
-            return self._create(Request.of(create, self._parsed), create, at)
-        except _Refusal as refusal:
+            return self._create(ParsedCommand.of(create, self._cache), create, at)
+        except _ViolationsError as error:
             if upsert.by in upsert.fields:
                 raise
-            raise _Refusal(_placed(refusal.problems, upsert.by, f"by.{upsert.by}")) from None
+            raise _ViolationsError(
+                _placed(error.violations, upsert.by, f"by.{upsert.by}")
+            ) from None
 
-    def _move(self, request: Request, transition: Transition, at: datetime) -> Result:
+    def _transition(
+        self, parsed: ParsedCommand, transition: Transition, at: datetime
+    ) -> CommandResult:
         action = transition.action
-        user, problems = self._find(transition.user_id, action, transition.expected_version)
-        problems += request.problems
-        if user is None or problems:
-            raise _Refusal(problems)
+        user, violations = self._find(transition.user_id, action, transition.expected_version)
+        violations += parsed.violations
+        if user is None or violations:
+            raise _ViolationsError(violations)
         at = time_after(user, at)
         status, retention = next_status(user.status, action), transition.retention
         if status is user.status:
             if retention is None or user.status is not UserStatus.DELETED or user.erased_at:
-                return Result(user)
+                return CommandResult(user)
             columns: Columns = {"erase_after": retention.erase_after}
-            return self._write(user, UserAction.UPDATE, columns, at, request.reason)
-        if action is UserAction.RESTORE and (problems := self._unrestorable(user)):
-            raise _Refusal(problems)
+            return self._write(user, UserAction.UPDATE, columns, at, parsed.reason)
+        if action is UserAction.RESTORE and (violations := self._unrestorable(user)):
+            raise _ViolationsError(violations)
         columns = {
             "status": status,
             "is_active": status is UserStatus.ACTIVE,
-            "status_reason": request.reason,
+            "status_reason": parsed.reason,
             "status_changed_at": at,
             "deleted_at": at if status is UserStatus.DELETED else None,
             "erase_after": retention and retention.erase_after,
         }
-        return self._write(user, action, columns, at, request.reason)
+        return self._write(user, action, columns, at, parsed.reason)
 
-    def _unrestorable(self, user: User) -> list[Problem]:
-        problems: list[Problem] = [*self._taken(dict(kept(user)), user.id)]
+    def _unrestorable(self, user: User) -> list[RuleViolation]:
+        violations: list[RuleViolation] = [*self._taken(dict(kept(user)), user.id)]
         if user.external_id is not None and user.external_id == self._subject:
-            problems.append(replace(OWN_SUBJECT, field="id"))
-        return problems
+            violations.append(replace(OWN_SUBJECT, field="id"))
+        return violations
 
-    def _erase(self, request: Request, erase: Erase, at: datetime) -> Result:
-        user, problems = self._find(erase.user_id, UserAction.ERASE, erase.expected_version)
-        problems += request.problems
+    def _erase(self, parsed: ParsedCommand, erase: Erase, at: datetime) -> CommandResult:
+        user, violations = self._find(erase.user_id, UserAction.ERASE, erase.expected_version)
+        violations += parsed.violations
         if user and not user.erased_at and not _confirmed(erase, user):
             message = "This is not the user's username."
-            problems.append(
-                FieldProblem(
+            violations.append(
+                FieldViolation(
                     code=ErrorCode.INVALID_FORMAT, message=message, field="confirm_username"
                 )
             )
-        if user is None or problems:
-            raise _Refusal(problems)
+        if user is None or violations:
+            raise _ViolationsError(violations)
         if user.erased_at:
-            return Result(user)
+            return CommandResult(user)
         at = time_after(user, at)
         username, email = identity.erased_name(user.id), identity.erased_email(user.id)
         columns = dict.fromkeys(_ERASED_COLUMNS) | {
@@ -285,41 +295,43 @@ class Plan:
             "erased_at": at,
         }
         self.erased.append(user.id)
-        return self._write(user, UserAction.ERASE, columns, at, request.reason)
+        return self._write(user, UserAction.ERASE, columns, at, parsed.reason)
 
     def _find(
         self, user_id: int | None, action: UserAction, expected_version: int | None
-    ) -> tuple[User | None, list[Problem]]:
+    ) -> tuple[User | None, list[RuleViolation]]:
         """Find a user for a write, and all that stands against doing `action` to it."""
         if user_id is None:
             message = "This is not the id of a user."
-            return None, [FieldProblem(code=ErrorCode.INVALID_FORMAT, message=message, field="id")]
+            return None, [
+                FieldViolation(code=ErrorCode.INVALID_FORMAT, message=message, field="id")
+            ]
         user = self.users.get(user_id)
         if user is None:
-            return None, [UnknownUser(user_id=user_id)]
-        problems: list[Problem] = []
+            return None, [UserNotFound(user_id=user_id)]
+        violations: list[RuleViolation] = []
         if expected_version is not None and expected_version != user.version:
-            problems.append(self._conflict(user, expected_version))
+            violations.append(self._conflict(user, expected_version))
         erased = user.erased_at is not None
         if next_status(user.status, action, erased=erased) is None:
             message = _ERASED if erased else _WRONG_STATUS[action]
-            problems.append(WrongStatus(message=message, user=user, status=user.status))
-        return user, problems
+            violations.append(InvalidTransition(message=message, user=user, status=user.status))
+        return user, violations
 
     def _conflict(self, user: User, expected: int) -> VersionConflict:
         changed = self._changes[user.id]
         ordered = [name for name in RECORDED_FIELDS.values() if changed.get(name, 0) > expected]
         return VersionConflict(user=user, expected=expected, changed_fields=ordered)
 
-    def _taken(self, columns: Columns, except_id: int | None = None) -> list[FieldProblem]:
+    def _taken(self, columns: Columns, except_id: int | None = None) -> list[FieldViolation]:
         """List every unique value among `columns` that is known to be another user's."""
         return [
-            FieldProblem(code=ErrorCode.TAKEN, message=_TAKEN[name], field=name)
+            FieldViolation(code=ErrorCode.TAKEN, message=_TAKEN[name], field=name)
             for name, column in KEY_COLUMNS.items()
             if self._owners.get((column, columns.get(column) or ""), except_id) != except_id
         ]
 
-    def _mistakable(self, columns: Columns, user: User | None) -> list[FieldProblem]:
+    def _mistakable(self, columns: Columns, user: User | None) -> list[FieldViolation]:
         """List what would make a username an e-mail address that it may not be.
 
         A user who has such a username already keeps it until one of the two is changed.
@@ -345,7 +357,7 @@ class Plan:
         """Return the key of the e-mail address that a username is; None if it is none."""
         if not username or "@" not in username:
             return None
-        columns, _ = parse_fields({"email": username}, self._parsed)
+        columns, _ = parse_fields({"email": username}, self._cache)
         address: str | None = columns.get("email_key")
         return address
 
@@ -356,15 +368,15 @@ class Plan:
         columns: Columns,
         at: datetime,
         reason: str | None = None,
-    ) -> Result:
+    ) -> CommandResult:
         if all(getattr(user, name) == value for name, value in columns.items()):
-            return Result(user)
+            return CommandResult(user)
         times = {"version": user.version + 1, "updated_at": time_after(user, at)}
         written = changed(user, columns | times)
-        self._keep(EVENT_OF[action], user, written, reason)
-        return Result(written, changed=True)
+        self._record(EVENT_OF[action], user, written, reason)
+        return CommandResult(written, changed=True)
 
-    def _keep(
+    def _record(
         self, type: UserEventType, before: User | None, after: User, reason: str | None = None
     ) -> None:
         # What an erasure takes is recorded with all that the history has (`former_ids.close`).
@@ -419,5 +431,5 @@ def row_of(user: User) -> dict[str, Any]:
     return {column: columns[column] for column in _WRITTEN}
 
 
-def _placed(problems: Iterable[Problem], field: str, place: str) -> list[Problem]:
-    return [replace(p, field=place) if p.field == field else p for p in problems]
+def _placed(violations: Iterable[RuleViolation], field: str, place: str) -> list[RuleViolation]:
+    return [replace(p, field=place) if p.field == field else p for p in violations]

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from db.models import User
-from users.errors import Problem
+from users.errors import RuleViolation
 from users.fields import UserFields
 from users.lifecycle import UserAction
 
@@ -89,11 +89,11 @@ class IdempotencyKey:
     request: str
 
 
-Operation = Create | Update | UpsertById | UpsertByKey | Transition | Erase
+Command = Create | Update | UpsertById | UpsertByKey | Transition | Erase
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CommandResult:
     """The user after an operation, or the rules that it broke.
 
     `user` is None where it was refused, or only validated. `changed` is false where the user was
@@ -103,29 +103,31 @@ class Result:
     user: User | None = None
     changed: bool = False
     created: bool = False
-    problems: Sequence[Problem] = ()
+    violations: Sequence[RuleViolation] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandResults:
     """One result for each operation; `replayed` where they are those of an earlier request."""
 
-    results: Sequence[Result]
+    results: Sequence[CommandResult]
     replayed: bool = False
 
 
-class Refused(Exception):
+class CommandsRejected(Exception):
     """Nothing is to be kept of what was asked.
 
-    `results` tell why, one for each operation; `problems` are of the request as a whole.
+    `results` tell why, one for each operation; `violations` are of the request as a whole.
     """
 
-    def __init__(self, results: Sequence[Result] = (), problems: Sequence[Problem] = ()) -> None:
-        told = [*problems, *(p for result in results for p in result.problems)]
+    def __init__(
+        self, results: Sequence[CommandResult] = (), violations: Sequence[RuleViolation] = ()
+    ) -> None:
+        told = [*violations, *(p for result in results for p in result.violations)]
         super().__init__(", ".join(f"{p.field}: {p.code}" for p in told))
         self.results = results
-        self.problems = problems
+        self.violations = violations
 
 
-class Overtaken(Exception):
+class UniquenessRace(Exception):
     """Somebody else took a unique value meanwhile: roll back, look, and do it all again."""

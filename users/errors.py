@@ -28,7 +28,7 @@ class ErrorCode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FieldProblem:
+class FieldViolation:
     """A value that cannot be taken, with the bounds it broke, in characters.
 
     `pattern` is a regular expression (ECMA 262) that all right values match, some wrong too.
@@ -44,7 +44,7 @@ class FieldProblem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnknownUser:
+class UserNotFound:
     """No user has this id."""
 
     user_id: int
@@ -55,7 +55,7 @@ class UnknownUser:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WrongStatus:
+class InvalidTransition:
     """The user is in a status from which the action doesn't lead anywhere."""
 
     message: str
@@ -80,7 +80,7 @@ class VersionConflict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GeneralProblem:
+class GeneralViolation:
     """What the code and the message say all of."""
 
     code: ErrorCode
@@ -89,4 +89,6 @@ class GeneralProblem:
     kind = "GeneralProblem"
 
 
-Problem = FieldProblem | UnknownUser | WrongStatus | VersionConflict | GeneralProblem
+RuleViolation = (
+    FieldViolation | UserNotFound | InvalidTransition | VersionConflict | GeneralViolation
+)

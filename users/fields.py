@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, cast
 
 from users import identity
-from users.errors import ErrorCode, FieldProblem
+from users.errors import ErrorCode, FieldViolation
 from users.identity import Email, InvalidValue, Username
 
 Columns = dict[str, Any]
@@ -50,58 +50,58 @@ _REQUIRED = ("username", "email")
 
 
 # What fields with their texts came to. A batch keeps it, so that no text is parsed twice.
-Parsed = dict[tuple[str, str], Columns | FieldProblem]
+ParseCache = dict[tuple[str, str], Columns | FieldViolation]
 
 
 def parse_fields(
-    fields: UserFields, parsed: Parsed | None = None
-) -> tuple[Columns, list[FieldProblem]]:
+    fields: UserFields, cache: ParseCache | None = None
+) -> tuple[Columns, list[FieldViolation]]:
     """Turn fields into column values, and tell what is wrong with those that aren't there."""
     columns: Columns = {}
-    problems: list[FieldProblem] = []
+    violations: list[FieldViolation] = []
     given = cast("Mapping[str, str | None]", fields)
     for name, parse in _PARSERS.items():
         if name not in given:
             continue
         raw = given[name]
         if raw is not None:
-            problems += _collect(parse, raw, columns, parsed, name)
+            violations += _collect(parse, raw, columns, cache, name)
         elif name in _REQUIRED:
             message = "A user cannot be without this."
-            problems.append(FieldProblem(code=ErrorCode.REQUIRED, message=message, field=name))
+            violations.append(FieldViolation(code=ErrorCode.REQUIRED, message=message, field=name))
         else:
             columns |= {name: None, f"{name}_key": None}
-    return columns, problems
+    return columns, violations
 
 
-def parse_reason(raw: str | None) -> tuple[str | None, list[FieldProblem]]:
+def parse_reason(raw: str | None) -> tuple[str | None, list[FieldViolation]]:
     columns: Columns = {}
     if raw is None:
         return None, []
-    problems = _collect(lambda text: {"reason": identity.reason(text)}, raw, columns)
-    return columns.get("reason"), problems
+    violations = _collect(lambda text: {"reason": identity.reason(text)}, raw, columns)
+    return columns.get("reason"), violations
 
 
 def _collect(
     parse: Callable[[str], Columns],
     raw: str,
     into: Columns,
-    parsed: Parsed | None = None,
+    cache: ParseCache | None = None,
     name: str = "",
-) -> list[FieldProblem]:
-    found = None if parsed is None else parsed.get((name, raw))
+) -> list[FieldViolation]:
+    found = None if cache is None else cache.get((name, raw))
     if found is None:
         found = _parse(parse, raw)
-        if parsed is not None:
-            parsed[name, raw] = found
-    if isinstance(found, FieldProblem):
+        if cache is not None:
+            cache[name, raw] = found
+    if isinstance(found, FieldViolation):
         return [found]
     into |= found
     return []
 
 
-def _parse(parse: Callable[[str], Columns], raw: str) -> Columns | FieldProblem:
+def _parse(parse: Callable[[str], Columns], raw: str) -> Columns | FieldViolation:
     try:
         return parse(raw)
     except InvalidValue as error:
-        return error.problem
+        return error.violation

@@ -143,7 +143,7 @@ class FormerId:
         return cls(**columns)
 
 
-class NothingToRelease(Exception):
+class NothingToReleaseError(Exception):
     """An external id that no token is refused for. The text says why, and does not name the id."""
 
 
@@ -166,11 +166,11 @@ async def release(
 ) -> list[FormerId]:
     """Let a subject be a service again; the records that are released are returned.
 
-    Raises NothingToRelease.
+    Raises NothingToReleaseError.
     """
     having = await holders(session, external_id)
     if current := [holder for holder in having if holder.status is not UserStatus.DELETED]:
-        raise NothingToRelease(
+        raise NothingToReleaseError(
             f"there is nothing to release: user {current[0].user_id} has this external id, and a "
             "token with it signs in as this user"
         )
@@ -183,7 +183,7 @@ async def release(
     released = [FormerId.of(row) for row in await session.execute(statement)]
     if not released:
         earlier = await records_of(session, external_id)
-        raise NothingToRelease(_nothing(earlier))
+        raise NothingToReleaseError(_nothing(earlier))
     return sorted(released, key=lambda record: record.id)
 
 

@@ -18,15 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db import models
 from db.models import User, UserStatus
 from db.statements import claim_key
-from users.commands import IdempotencyKey, Refused, Result
+from users.commands import CommandResult, CommandsRejected, IdempotencyKey
 from users.errors import (
     ErrorCode,
-    FieldProblem,
-    GeneralProblem,
-    Problem,
-    UnknownUser,
+    FieldViolation,
+    GeneralViolation,
+    InvalidTransition,
+    RuleViolation,
+    UserNotFound,
     VersionConflict,
-    WrongStatus,
 )
 from users.history import Version, as_of
 from users.recorder import Actor
@@ -34,20 +34,20 @@ from users.recorder import Actor
 KEY_LENGTH: Final = 255
 LIFETIME: Final = timedelta(hours=24)
 
-_REUSED = GeneralProblem(
+_REUSED = GeneralViolation(
     code=ErrorCode.IDEMPOTENCY_KEY_REUSED,
     message="This key was used for another request. Use a new one.",
     field="idempotency_key",
 )
 
 
-def key_problems(key: IdempotencyKey | None) -> list[FieldProblem]:
+def key_problems(key: IdempotencyKey | None) -> list[FieldViolation]:
     if key is None or 1 <= len(key.text) <= KEY_LENGTH:
         return []
     code = ErrorCode.TOO_LONG if key.text else ErrorCode.TOO_SHORT
     message = f"A key has 1 to {KEY_LENGTH} characters."
     return [
-        FieldProblem(code=code, message=message, field="idempotency_key", min=1, max=KEY_LENGTH)
+        FieldViolation(code=code, message=message, field="idempotency_key", min=1, max=KEY_LENGTH)
     ]
 
 
@@ -78,10 +78,10 @@ class Claim:
             hmac.digest(secret, key.request.encode(errors="surrogatepass"), "sha256").hex(),
         )
 
-    async def take(self, now: datetime) -> Sequence[Result] | None:
+    async def take(self, now: datetime) -> Sequence[CommandResult] | None:
         """Claim the key, or give what it was answered.
 
-        Raises `Refused` where it was used for another input.
+        Raises `CommandsRejected` where it was used for another input.
         """
         claim = claim_key(self.digest, self.fingerprint, now=now, until=now + LIFETIME)
         if (await self.session.execute(claim)).scalar_one_or_none() is not None:
@@ -90,10 +90,10 @@ class Claim:
         columns = select(kept.fingerprint, kept.answer).where(kept.digest == self.digest)
         found = (await self.session.execute(columns)).one()
         if found.fingerprint != self.fingerprint:
-            raise Refused(problems=[_REUSED])
+            raise CommandsRejected(violations=[_REUSED])
         return await _read(self.session, found.answer)
 
-    async def keep(self, results: Sequence[Result]) -> None:
+    async def keep(self, results: Sequence[CommandResult]) -> None:
         kept = models.IdempotencyKey
         answer = [_write(result) for result in results]
         await self.session.execute(
@@ -101,28 +101,28 @@ class Claim:
         )
 
 
-def _write(result: Result) -> dict[str, Any]:
+def _write(result: CommandResult) -> dict[str, Any]:
     return {
         "user": result.user and _version(result.user),
         "changed": result.changed,
         "created": result.created,
-        "problems": [_write_problem(problem) for problem in result.problems],
+        "problems": [_write_problem(violation) for violation in result.violations],
     }
 
 
-def _write_problem(problem: Problem) -> dict[str, Any]:
-    values = {name: getattr(problem, name) for name in problem.__dataclass_fields__}
+def _write_problem(violation: RuleViolation) -> dict[str, Any]:
+    values = {name: getattr(violation, name) for name in violation.__dataclass_fields__}
     if isinstance(user := values.get("user"), User):
         values["user"] = _version(user)
-    return {"kind": problem.kind, **values}
+    return {"kind": violation.kind, **values}
 
 
 def _version(user: User) -> Version:
     return user.id, user.version
 
 
-async def _read(session: AsyncSession, answer: Sequence[Mapping[str, Any]]) -> list[Result]:
-    told = [*answer, *(problem for result in answer for problem in result["problems"])]
+async def _read(session: AsyncSession, answer: Sequence[Mapping[str, Any]]) -> list[CommandResult]:
+    told = [*answer, *(violation for result in answer for violation in result["problems"])]
     versions: set[Version] = {(i, v) for i, v in (t["user"] for t in told if t.get("user"))}
     users = await as_of(session, versions)
 
@@ -130,28 +130,30 @@ async def _read(session: AsyncSession, answer: Sequence[Mapping[str, Any]]) -> l
         return users[tuple(named["user"])]
 
     return [
-        Result(
+        CommandResult(
             user=user(result) if result["user"] else None,
             changed=result["changed"],
             created=result["created"],
-            problems=[_read_problem(problem, user) for problem in result["problems"]],
+            violations=[_read_problem(violation, user) for violation in result["problems"]],
         )
         for result in answer
     ]
 
 
-def _read_problem(told: Mapping[str, Any], user: Callable[[Mapping[str, Any]], User]) -> Problem:
+def _read_problem(
+    told: Mapping[str, Any], user: Callable[[Mapping[str, Any]], User]
+) -> RuleViolation:
     values = {name: value for name, value in told.items() if name != "kind"}
     match told["kind"]:
-        case FieldProblem.kind:
-            return FieldProblem(**values | {"code": ErrorCode(told["code"])})
-        case GeneralProblem.kind:
-            return GeneralProblem(**values | {"code": ErrorCode(told["code"])})
-        case UnknownUser.kind:
-            return UnknownUser(**values)
-        case WrongStatus.kind:
+        case FieldViolation.kind:
+            return FieldViolation(**values | {"code": ErrorCode(told["code"])})
+        case GeneralViolation.kind:
+            return GeneralViolation(**values | {"code": ErrorCode(told["code"])})
+        case UserNotFound.kind:
+            return UserNotFound(**values)
+        case InvalidTransition.kind:
             status = UserStatus(told["status"])
-            return WrongStatus(**values | {"user": user(told), "status": status})
+            return InvalidTransition(**values | {"user": user(told), "status": status})
         case VersionConflict.kind:
             return VersionConflict(**values | {"user": user(told)})
         case kind:

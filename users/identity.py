@@ -29,7 +29,7 @@ from db.models import (
     USERNAME_LENGTH,
 )
 from users import plain
-from users.errors import ErrorCode, FieldProblem
+from users.errors import ErrorCode, FieldViolation
 
 USERNAME_MIN_LENGTH: Final = 3
 USERNAME_PATTERN: Final = r"^\S+$"
@@ -64,7 +64,7 @@ class UsernameEmails(StrEnum):
 
 
 class InvalidValue(ValueError):
-    """A value that breaks a rule; `problem` says which."""
+    """A value that breaks a rule; `violation` says which."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class InvalidValue(ValueError):
         pattern: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.problem = FieldProblem(
+        self.violation = FieldViolation(
             code=code, message=message, field=field, min=min, max=max, pattern=pattern
         )
 

@@ -10,11 +10,12 @@ from db.engine import Database
 from db.models import ActorKind
 from db.outcome import Write
 from db.statements import due_users, expired_keys
+from users.clock import now
 from users.commands import Erase
 from users.policy import EVERY_SCOPE, Caller
 from users.recorder import Actor
-from users.retry import stands_in_line, until_done
-from users.service import UserService, now
+from users.retry import must_queue, retry_transaction
+from users.service import UserService
 
 log = structlog.get_logger("roster")
 
@@ -30,16 +31,16 @@ async def erase_due(database: Database, clock: Callable[[], datetime] = now) -> 
     """
 
     async def erase(number: int) -> int:
-        in_line = stands_in_line(number)
+        in_line = must_queue(number)
         async with database.session() as session, database.transaction(session, in_line=in_line):
             ids = (await session.scalars(due_users(clock(), _BATCH))).all()
             if ids:
-                await UserService(session, RETENTION, clock=clock).carry_out(
+                await UserService(session, RETENTION, clock=clock).execute(
                     [Erase(user_id=i, confirm_username=None, reason=_REASON) for i in ids]
                 )
             return len(ids)
 
-    while erased := await until_done(erase, Write()):
+    while erased := await retry_transaction(erase, Write()):
         yield erased
     async with database.session() as session, database.transaction(session):
         await session.execute(expired_keys(clock()))

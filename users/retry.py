@@ -5,14 +5,14 @@ from typing import Final, TypeVar
 
 from db.errors import is_passing, is_read_only
 from db.outcome import Outcome, Write
-from users.commands import Overtaken
+from users.commands import UniquenessRace
 
 ATTEMPTS: Final = 20
 
 T = TypeVar("T")
 
 
-def stands_in_line(number: int) -> bool:
+def must_queue(number: int) -> bool:
     """Tell whether a try is to wait for the others who were overtaken too.
 
     Where many write the same, who only tries again is overtaken again, and somebody loses
@@ -21,7 +21,7 @@ def stands_in_line(number: int) -> bool:
     return number > 1
 
 
-async def until_done(attempt: Callable[[int], Awaitable[T]], write: Write) -> T:
+async def retry_transaction(attempt: Callable[[int], Awaitable[T]], write: Write) -> T:
     """Run a whole transaction, given the number of the try; raise what ends the last one.
 
     It is tried again only where the database says that nothing was done. A server that takes no
@@ -31,7 +31,7 @@ async def until_done(attempt: Callable[[int], Awaitable[T]], write: Write) -> T:
     for number in range(1, ATTEMPTS):
         try:
             return await attempt(number)
-        except Overtaken:
+        except UniquenessRace:
             pass
         except Exception as error:
             renews = not is_renewed and is_read_only(error)

@@ -16,11 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.engine import Database
 from db.models import ActorKind, User
 from db.statements import users_count
-from users.commands import Create, Operation, Refused, StatusAction, Transition, Update
+from users.clock import now
+from users.commands import Command, CommandsRejected, Create, StatusAction, Transition, Update
 from users.lifecycle import UserAction
 from users.policy import EVERY_SCOPE, Caller
 from users.recorder import Actor
-from users.service import MAX_OPERATIONS, UserService, now
+from users.service import MAX_OPERATIONS, UserService
 
 _LOCALES = ["en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "pl_PL", "pt_BR", "sv_SE", "tr_TR"]
 _DOMAINS = ["example.com", "example.net", "example.org"]
@@ -72,7 +73,7 @@ class _Happening:
     def needs_id(self) -> bool:
         return self.new_name is not None or self.action is not None
 
-    def operation(self) -> Operation:
+    def command(self) -> Command:
         user_id = self.person.user_id
         if self.new_name is not None:
             return Update(user_id=user_id, fields={"display_name": self.new_name})
@@ -117,10 +118,10 @@ async def _write(session: AsyncSession, batch: Sequence[_Happening]) -> None:
         moments = (happening.at for happening in batch)
         service = UserService(session, _DEMO, clock=moments.__next__)
         try:
-            answer = await service.carry_out([happening.operation() for happening in batch])
-        except Refused as refused:
+            answer = await service.execute([happening.command() for happening in batch])
+        except CommandsRejected as refused:
             for happening, result in zip(batch, refused.results, strict=True):
-                happening.person.number += bool(result.problems)
+                happening.person.number += bool(result.violations)
         else:
             break
     for happening, result in zip(batch, answer.results, strict=True):

@@ -6,7 +6,7 @@ are named, one looks for taken values, and one each inserts users, updates users
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Row
@@ -31,30 +31,27 @@ from db.statements import (
 )
 from db.time_slices import partitions, pause_if_due
 from users import former_ids
-from users.changeset import NO_VERSION, Plan, Stock, kept, row_of
+from users.changeset import NO_VERSION, ChangeSet, Snapshot, kept, row_of
+from users.clock import now
 from users.commands import (
-    Answer,
+    Command,
+    CommandResult,
+    CommandResults,
+    CommandsRejected,
     IdempotencyKey,
-    Operation,
-    Overtaken,
-    Refused,
-    Result,
     Transition,
+    UniquenessRace,
 )
-from users.errors import ErrorCode, GeneralProblem, Problem, VersionConflict
-from users.fields import Parsed
+from users.errors import ErrorCode, GeneralViolation, RuleViolation, VersionConflict
+from users.fields import ParseCache
 from users.idempotency import Claim, key_problems
 from users.identity import UsernameEmails
 from users.lifecycle import UserAction
-from users.policy import NOT_ACTIVE, Caller, acts, refusal, shown
+from users.policy import NOT_ACTIVE, Caller, authorize, can_write, redact_result
 from users.recorder import Recorder, redacted
-from users.validation import KEY_COLUMNS, Key, Request, parse_all
+from users.validation import KEY_COLUMNS, Key, ParsedCommand, parse_commands
 
 MAX_OPERATIONS: Final = 500
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,114 +68,118 @@ class UserService:
     clock: Callable[[], datetime] = now
     username_emails: UsernameEmails = UsernameEmails.OWN
 
-    async def carry_out(
+    async def execute(
         self,
-        operations: Sequence[Operation],
+        commands: Sequence[Command],
         *,
         atomic: bool = True,
         key: IdempotencyKey | None = None,
-        look: bool = True,
-        parsed: Parsed | None = None,
-    ) -> Answer:
-        """Do all the operations in their order, each on what those before it left.
+        check_taken: bool = True,
+        cache: ParseCache | None = None,
+    ) -> CommandResults:
+        """Execute commands in order, each on the result of those before it.
 
-        Raises `Refused` where one is refused and `atomic` says that nothing is to be done then, or
-        where all are; the caller rolls back. Raises `Overtaken` where a unique value was taken
-        after the look: the caller rolls back and does it again, with `look`. Without it nobody
-        looks first whether values are free, which saves a statement where they mostly are.
+        Raises CommandsRejected if all are rejected, or with `atomic` if any is. Raises
+        UniquenessRace if a unique value was taken after it was checked. The caller rolls back in
+        both cases, and after a race tries again with `check_taken`. Without it only the unique
+        indexes decide, which saves a statement if the values are free.
 
-        What is done under a key is done once: for 24 hours its caller gets the first answer again,
-        with the users as they were then. A refusal is not kept.
+        A `key` makes the commands idempotent: for 24 hours its caller gets the first answer again,
+        with the users as they were then. A rejection is not stored.
 
-        What the caller may not do is refused first, before anything is looked up for it; and all
-        is, where they are a user who isn't active by the time they are locked.
-
-        What was `parsed` before is not parsed again.
+        Commands that the caller is not authorized for are rejected before anything is read. If the
+        caller is a user who is not active when they are locked, all are.
         """
-        parsed = {} if parsed is None else parsed
-        if len(operations) > MAX_OPERATIONS:
-            raise Refused(problems=[_too_many(operations)])
-        denied = [refusal(self.caller, operation) for operation in operations]
+        cache = {} if cache is None else cache
+        if len(commands) > MAX_OPERATIONS:
+            raise CommandsRejected(violations=[_too_many(commands)])
+        denied = [authorize(self.caller, command) for command in commands]
         if denied and all(denied):
-            raise Refused(_beside(denied, []))
-        allowed = [o for o, no in zip(operations, denied, strict=True) if no is None]
-        requests = await parse_all(allowed, parsed)
-        problems = key_problems(key)
+            raise CommandsRejected(_merge_results(denied, []))
+        allowed = [o for o, no in zip(commands, denied, strict=True) if no is None]
+        batch = await parse_commands(allowed, cache)
+        violations = key_problems(key)
         claim = None
-        if key and not problems and _claims(requests, hopeless=atomic and any(denied)):
+        if key and not violations and _needs_claim(batch, hopeless=atomic and any(denied)):
             claim = Claim.of(self.session, self.caller.actor, key)
             if (earlier := await claim.take(self.clock())) is not None:
                 return await self._replay(earlier, denied)
-        plan, planned = await self._plan(requests, parsed, look=look)
-        results = _beside(denied, planned)
-        refused = [bool(result.problems) for result in results]
-        if problems or (refused and (all(refused) or (atomic and any(refused)))):
-            raise Refused([shown(self.caller, r) for r in _of_nobody_new(results)], problems)
-        await self._write(plan)
+        change_set, computed = await self._compute(batch, cache, check_taken=check_taken)
+        results = _merge_results(denied, computed)
+        refused = [bool(result.violations) for result in results]
+        if violations or (refused and (all(refused) or (atomic and any(refused)))):
+            raise CommandsRejected(
+                [redact_result(self.caller, r) for r in _hide_uncreated(results)], violations
+            )
+        await self._write(change_set)
         if claim:
             await claim.keep(results)
-        return Answer([shown(self.caller, result) for result in results])
+        return CommandResults([redact_result(self.caller, result) for result in results])
 
-    async def _replay(self, earlier: Sequence[Result], denied: Sequence[Problem | None]) -> Answer:
+    async def _replay(
+        self, earlier: Sequence[CommandResult], denied: Sequence[RuleViolation | None]
+    ) -> CommandResults:
         """Answer as before, less what the caller may no longer do."""
-        stock = await self._lock([])
-        if not self._acts(stock):
-            raise Refused([_denied(NOT_ACTIVE)] * len(earlier))
+        snapshot = await self._lock([])
+        if not self._is_caller_active(snapshot):
+            raise CommandsRejected([_denied(NOT_ACTIVE)] * len(earlier))
         told = zip(earlier, denied, strict=True)
         results = [before if no is None else _denied(no) for before, no in told]
-        return Answer([shown(self.caller, result) for result in results], replayed=True)
+        return CommandResults(
+            [redact_result(self.caller, result) for result in results], replayed=True
+        )
 
-    async def _plan(
-        self, requests: Sequence[Request], parsed: Parsed, *, look: bool
-    ) -> tuple[Plan, Sequence[Result]]:
-        stock = await self._lock(requests)
-        if not self._acts(stock):
-            return self._plan_of(Stock({}), parsed), [_denied(NOT_ACTIVE)] * len(requests)
-        moments = [self.clock() for _ in requests]
-        look = look or any(request.validate_only for request in requests)
+    async def _compute(
+        self, batch: Sequence[ParsedCommand], cache: ParseCache, *, check_taken: bool
+    ) -> tuple[ChangeSet, Sequence[CommandResult]]:
+        snapshot = await self._lock(batch)
+        if not self._is_caller_active(snapshot):
+            return self._change_set(Snapshot({}), cache), [_denied(NOT_ACTIVE)] * len(batch)
+        moments = [self.clock() for _ in batch]
+        check_taken = check_taken or any(parsed.validate_only for parsed in batch)
         while True:
-            if look:
-                stock = replace(stock, holders=await self._look(requests, stock))
-            plan = self._plan_of(stock, parsed)
+            if check_taken:
+                snapshot = replace(snapshot, holders=await self._find_holders(batch, snapshot))
+            change_set = self._change_set(snapshot, cache)
             results = []
-            for asked in zip(requests, moments, strict=True):
+            for asked in zip(batch, moments, strict=True):
                 await pause_if_due()
-                results.append(plan.do(*asked))
-            if look or not any(result.problems for result in results):
-                return plan, results
-            look = True  # to name what is taken beside the other problems
+                results.append(change_set.apply(*asked))
+            if check_taken or not any(result.violations for result in results):
+                return change_set, results
+            check_taken = True  # to name what is taken beside the other problems
 
-    def _plan_of(self, stock: Stock, parsed: Parsed) -> Plan:
+    def _change_set(self, snapshot: Snapshot, cache: ParseCache) -> ChangeSet:
         recorder = Recorder(self.caller.actor, self.request_id)
-        return Plan(stock, recorder, self.caller.subject, parsed, self.username_emails)
+        return ChangeSet(snapshot, recorder, self.caller.subject, cache, self.username_emails)
 
-    def _acts(self, stock: Stock) -> bool:
-        user = stock.users.get(self.caller.user_id or 0)
-        return acts(self.caller, user.status if user else None)
+    def _is_caller_active(self, snapshot: Snapshot) -> bool:
+        user = snapshot.users.get(self.caller.user_id or 0)
+        return can_write(self.caller, user.status if user else None)
 
-    async def _lock(self, requests: Sequence[Request]) -> Stock:
+    async def _lock(self, batch: Sequence[ParsedCommand]) -> Snapshot:
         """Lock and read the users that the requests name, by id or by a unique value.
 
         And the user who asks: nobody can take away their right until what they did is committed.
         All in one statement, in the order of ids: who is named and who asks never wait crosswise.
         """
         own = set() if self.caller.user_id is None else {self.caller.user_id}
-        ids = {request.user_id for request in requests if request.user_id is not None}
-        keys = [request.by for request in requests if request.by is not None]
+        ids = {parsed.user_id for parsed in batch if parsed.user_id is not None}
+        keys = [parsed.by for parsed in batch if parsed.by is not None]
         if not ids and not keys:
             if not own:
-                return Stock({})
+                return Snapshot({})
             held = await self.session.execute(users_to_hold(own))
-            return Stock({row.id: User.of(row) for row in held})
-        found = await self.session.execute(users_to_write(ids | own, _by_column(keys)))
+            return Snapshot({row.id: User.of(row) for row in held})
+        found = await self.session.execute(users_to_write(ids | own, _group_by_column(keys)))
         users = {row.id: User.of(row) for row in found}
-        return Stock(users, changes=await self._changes(requests, users))
+        return Snapshot(users, changes=await self._changes_since(batch, users))
 
-    async def _changes(
-        self, requests: Sequence[Request], users: dict[int, User]
+    async def _changes_since(
+        self, batch: Sequence[ParsedCommand], users: dict[int, User]
     ) -> dict[int, dict[str, int]]:
         """Read which fields were changed since the versions that the requests have seen."""
-        seen = [version for r in requests if (version := r.expected_version) is not None]
+        seen = [version for r in batch if (version := r.expected_version) is not None]
         first = min(seen, default=None)
         if first is None:
             return {}
@@ -190,20 +191,24 @@ class UserService:
                 changes[row.user_id][row.field] = row.version
         return changes
 
-    async def _look(self, requests: Sequence[Request], stock: Stock) -> dict[Key, int]:
+    async def _find_holders(
+        self, batch: Sequence[ParsedCommand], snapshot: Snapshot
+    ) -> dict[Key, int]:
         """Find out who holds the unique values that the requests want to give."""
         wanted: set[Key] = set()
-        for request in requests:
-            columns = ((c, request.columns.get(c)) for c in KEY_COLUMNS.values())
+        for parsed in batch:
+            columns = ((c, parsed.columns.get(c)) for c in KEY_COLUMNS.values())
             wanted |= {(column, value) for column, value in columns if value is not None}
-            wanted |= {request.by} if request.by else set()
-            match request.operation:
+            wanted |= {parsed.by} if parsed.by else set()
+            match parsed.command:
                 case Transition(action=UserAction.RESTORE, user_id=int(user_id)):
-                    wanted |= set(kept(stock.users[user_id])) if user_id in stock.users else set()
+                    wanted |= (
+                        set(kept(snapshot.users[user_id])) if user_id in snapshot.users else set()
+                    )
         if not wanted:
             return {}
         await pause_if_due()
-        found = await self.session.execute(key_holders(_by_column(wanted)))
+        found = await self.session.execute(key_holders(_group_by_column(wanted)))
         return {
             (column, value): row.id
             for row in found
@@ -211,49 +216,53 @@ class UserService:
             if (value := row._mapping[column]) is not None  # noqa: SLF001 - its public name
         }
 
-    async def _write(self, plan: Plan) -> None:
+    async def _write(self, change_set: ChangeSet) -> None:
         await pause_if_due()
         try:
             if vacating := [
-                {"row_id": user.id, "nobody": f" {user.id}"} for user in plan.vacating()
+                {"row_id": user.id, "nobody": f" {user.id}"} for user in change_set.vacating()
             ]:
                 await self.session.execute(FREE_KEYS, vacating)
-            if updated := [row_of(user) | {"row_id": user.id} for user in plan.updated]:
+            if updated := [row_of(user) | {"row_id": user.id} for user in change_set.updated]:
                 await self.session.execute(UPDATE_USERS, updated)
         except IntegrityError as error:
             if is_unique_violation(error):
-                raise Overtaken from None
+                raise UniquenessRace from None
             raise
-        await self._insert(plan)
-        if plan.former:
-            await former_ids.record(self.session, plan.former)
-        if plan.erased:
-            await self._redact(plan)
-        if plan.events:
+        await self._insert(change_set)
+        if change_set.former:
+            await former_ids.record(self.session, change_set.former)
+        if change_set.erased:
+            await self._redact(change_set)
+        if change_set.events:
             await pause_if_due()
-            await self.session.execute(ADD_EVENTS, plan.events)
+            await self.session.execute(ADD_EVENTS, change_set.events)
 
-    async def _insert(self, plan: Plan) -> None:
+    async def _insert(self, change_set: ChangeSet) -> None:
         """Insert the new users, and give them the ids that the database chose."""
-        if not plan.created:
+        if not change_set.created:
             return
         await pause_if_due()
-        added = await self.session.execute(ADD_USERS, [row_of(user) for user in plan.created])
+        added = await self.session.execute(ADD_USERS, [row_of(user) for user in change_set.created])
         ids = {row.username_key: row.id for row in added}
-        if len(ids) < len(plan.created):
-            raise Overtaken
-        new_ids = {user.id: ids[user.username_key] for user in plan.created}
-        for user in plan.drafts:
+        if len(ids) < len(change_set.created):
+            raise UniquenessRace
+        new_ids = {user.id: ids[user.username_key] for user in change_set.created}
+        for user in change_set.drafts:
             user.id = new_ids[user.id]
-        for event in plan.events:
+        for event in change_set.events:
             event["user_id"] = new_ids.get(event["user_id"], event["user_id"])
-        plan.former = [(new_ids.get(user_id, user_id), *rest) for user_id, *rest in plan.former]
+        change_set.former = [
+            (new_ids.get(user_id, user_id), *rest) for user_id, *rest in change_set.former
+        ]
 
-    async def _redact(self, plan: Plan) -> None:
+    async def _redact(self, change_set: ChangeSet) -> None:
         """Take what is personal out of the histories of users, and their names as actors."""
-        ids = set(plan.erased)
-        at = plan.users[plan.erased[0]].updated_at
-        users = [plan.stock.users[user_id] for user_id in ids & plan.stock.users.keys()]
+        ids = set(change_set.erased)
+        at = change_set.users[change_set.erased[0]].updated_at
+        users = [
+            change_set.snapshot.users[user_id] for user_id in ids & change_set.snapshot.users.keys()
+        ]
         subjects = await former_ids.close(self.session, users, at)
         async for rows in partitions(await self.session.execute(traces_of(ids, subjects))):
             if acted := list(_acted_as_service(rows, subjects)):
@@ -277,37 +286,39 @@ def _acted_as_service(
             yield {"row_id": event.id, "user": str(subjects[event.actor_id])}
 
 
-def _of_nobody_new(results: Sequence[Result]) -> list[Result]:
+def _hide_uncreated(results: Sequence[CommandResult]) -> list[CommandResult]:
     """Name no user whom the batch would have created: now that it is refused, there is none."""
     return [
-        replace(result, user=None, problems=NO_VERSION)
-        if any(isinstance(p, VersionConflict) and p.user.id < 0 for p in result.problems)
+        replace(result, user=None, violations=NO_VERSION)
+        if any(isinstance(p, VersionConflict) and p.user.id < 0 for p in result.violations)
         else result
         for result in results
     ]
 
 
-def _claims(requests: Sequence[Request], *, hopeless: bool) -> bool:
+def _needs_claim(batch: Sequence[ParsedCommand], *, hopeless: bool) -> bool:
     """Tell whether there can be an answer to keep."""
-    return not hopeless and not all(request.validate_only for request in requests)
+    return not hopeless and not all(parsed.validate_only for parsed in batch)
 
 
-def _beside(denied: Sequence[Problem | None], planned: Sequence[Result]) -> list[Result]:
+def _merge_results(
+    denied: Sequence[RuleViolation | None], computed: Sequence[CommandResult]
+) -> list[CommandResult]:
     """Put what was planned into its places, between what the caller may not do."""
-    rest = iter(planned)
-    return [next(rest) if problem is None else _denied(problem) for problem in denied]
+    rest = iter(computed)
+    return [next(rest) if violation is None else _denied(violation) for violation in denied]
 
 
-def _denied(problem: Problem) -> Result:
-    return Result(problems=[problem])
+def _denied(violation: RuleViolation) -> CommandResult:
+    return CommandResult(violations=[violation])
 
 
-def _too_many(operations: Sequence[Operation]) -> GeneralProblem:
-    message = f"A batch can have {MAX_OPERATIONS} operations; this one has {len(operations)}."
-    return GeneralProblem(code=ErrorCode.LIMIT_EXCEEDED, message=message, field="operations")
+def _too_many(commands: Sequence[Command]) -> GeneralViolation:
+    message = f"A batch can have {MAX_OPERATIONS} operations; this one has {len(commands)}."
+    return GeneralViolation(code=ErrorCode.LIMIT_EXCEEDED, message=message, field="operations")
 
 
-def _by_column(keys: Iterable[Key]) -> dict[str, list[str]]:
+def _group_by_column(keys: Iterable[Key]) -> dict[str, list[str]]:
     values: dict[str, list[str]] = {}
     for column, value in keys:
         values.setdefault(column, []).append(value)

@@ -7,17 +7,17 @@ from typing import Final, cast
 
 from db.time_slices import pause_if_due
 from users.commands import (
+    Command,
     Create,
     Erase,
-    Operation,
     Retention,
     Transition,
     UniqueField,
     Update,
     UpsertByKey,
 )
-from users.errors import ErrorCode, FieldProblem
-from users.fields import Columns, Parsed, UserFields, parse_fields, parse_reason
+from users.errors import ErrorCode, FieldViolation
+from users.fields import Columns, ParseCache, UserFields, parse_fields, parse_reason
 
 # Field -> the column whose index decides that no two users have the same.
 KEY_COLUMNS: Final[Mapping[UniqueField, str]] = {
@@ -28,7 +28,7 @@ KEY_COLUMNS: Final[Mapping[UniqueField, str]] = {
 
 # The first and the last moment that Python has: PostgreSQL's driver takes them to mean no end.
 _ENDS: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
-_NO_DATE: Final = FieldProblem(
+_NO_DATE: Final = FieldViolation(
     code=ErrorCode.INVALID_FORMAT, message="This is no date to wait for.", field="erase_after"
 )
 
@@ -36,60 +36,60 @@ Key = tuple[str, str]  # a column of KEY_COLUMNS, and what it holds
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ParsedCommand:
     """An operation whose values are checked, before anything is read for it."""
 
-    operation: Operation
+    command: Command
     columns: Columns
-    problems: Sequence[FieldProblem]
+    violations: Sequence[FieldViolation]
     reason: str | None = None
     by: Key | None = None
 
     @classmethod
-    def of(cls, operation: Operation, parsed: Parsed | None = None) -> "Request":
-        """Parse the values of an operation, except those that were `parsed` before."""
-        match operation:
+    def of(cls, command: Command, cache: ParseCache | None = None) -> "ParsedCommand":
+        """Parse the values of an operation, except those that were `cache` before."""
+        match command:
             case Transition() | Erase():
-                reason, problems = parse_reason(operation.reason)
-                if isinstance(operation, Transition) and _is_no_date(operation.retention):
-                    problems.append(_NO_DATE)
-                return cls(operation, {}, problems, reason)
+                reason, violations = parse_reason(command.reason)
+                if isinstance(command, Transition) and _is_no_date(command.retention):
+                    violations.append(_NO_DATE)
+                return cls(command, {}, violations, reason)
             case UpsertByKey():
-                key = _key_of(operation, parsed)
-                columns, problems = parse_fields(operation.fields, parsed)
-                by = None if key is None else (KEY_COLUMNS[operation.by], key)
-                return cls(operation, columns, problems, by=by)
+                key = _key_of(command, cache)
+                columns, violations = parse_fields(command.fields, cache)
+                by = None if key is None else (KEY_COLUMNS[command.by], key)
+                return cls(command, columns, violations, by=by)
             case _:
-                columns, problems = parse_fields(operation.fields, parsed)
-                return cls(operation, columns, problems)
+                columns, violations = parse_fields(command.fields, cache)
+                return cls(command, columns, violations)
 
     @property
     def user_id(self) -> int | None:
-        asked = self.operation
+        asked = self.command
         return None if isinstance(asked, Create | UpsertByKey) else asked.user_id
 
     @property
     def expected_version(self) -> int | None:
-        asked = self.operation
+        asked = self.command
         return None if isinstance(asked, Create) else asked.expected_version
 
     @property
     def validate_only(self) -> bool:
-        asked = self.operation
+        asked = self.command
         return isinstance(asked, Create | Update) and asked.validate_only
 
 
-async def parse_all(operations: Sequence[Operation], parsed: Parsed) -> list[Request]:
-    requests = []
-    for operation in operations:
+async def parse_commands(commands: Sequence[Command], cache: ParseCache) -> list[ParsedCommand]:
+    batch = []
+    for command in commands:
         await pause_if_due()
-        requests.append(Request.of(operation, parsed))
-    return requests
+        batch.append(ParsedCommand.of(command, cache))
+    return batch
 
 
-def _key_of(upsert: UpsertByKey, parsed: Parsed | None) -> str | None:
+def _key_of(upsert: UpsertByKey, cache: ParseCache | None) -> str | None:
     """Return the key that an upsert finds its user by; None if no user can have it."""
-    columns, _ = parse_fields(cast("UserFields", {upsert.by: upsert.value}), parsed)
+    columns, _ = parse_fields(cast("UserFields", {upsert.by: upsert.value}), cache)
     key: str | None = columns.get(KEY_COLUMNS[upsert.by])
     return key
 

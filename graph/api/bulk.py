@@ -8,12 +8,12 @@ from graph.api.types.enums import BulkMode
 from graph.api.types.payloads import BulkResult, BulkUsersPayload
 from graph.api.types.user import User
 from graph.api.types.user_error import user_errors
-from graph.api.unit_of_work import carry_out, key_of_request
-from users.commands import Refused, Result
-from users.errors import ErrorCode, GeneralProblem, Problem
+from graph.api.unit_of_work import execute, key_of_request
+from users.commands import CommandResult, CommandsRejected
+from users.errors import ErrorCode, GeneralViolation, RuleViolation
 
 _PATH = ("input", "operations")
-_ABORTED = GeneralProblem(
+_ABORTED = GeneralViolation(
     code=ErrorCode.BATCH_ABORTED,
     message="Not done, because the batch was refused.",
 )
@@ -22,11 +22,11 @@ _ABORTED = GeneralProblem(
 async def bulk_users(info: GraphInfo, given: BulkUsersInput) -> BulkUsersPayload:
     asked = given.operations
     key = await key_of_request("bulkUsers", given, given.idempotency_key)
-    operations = [operation.operation() for operation in asked]
+    operations = [operation.to_command() for operation in asked]
     atomic = given.mode is BulkMode.ATOMIC
     try:
-        answer = await carry_out(info, operations, atomic=atomic, key=key)
-    except Refused as refused:
+        answer = await execute(info, operations, atomic=atomic, key=key)
+    except CommandsRejected as refused:
         return _refused(asked, refused, atomic=atomic)
     results = _results(asked, answer.results)
     failed = sum(bool(result.errors) for result in results)
@@ -38,24 +38,26 @@ async def bulk_users(info: GraphInfo, given: BulkUsersInput) -> BulkUsersPayload
     )
 
 
-def _refused(asked: Sequence[UserOperation], refused: Refused, *, atomic: bool) -> BulkUsersPayload:
-    problems = list(refused.problems)
-    failed = sum(bool(result.problems) for result in refused.results)
+def _refused(
+    asked: Sequence[UserOperation], refused: CommandsRejected, *, atomic: bool
+) -> BulkUsersPayload:
+    violations = list(refused.violations)
+    failed = sum(bool(result.violations) for result in refused.results)
     if atomic and failed:
-        problems.append(_batch_aborted(failed, len(asked)))
+        violations.append(_batch_aborted(failed, len(asked)))
     results = _results(asked, refused.results) if refused.results else []
     for result in results:
         if not result.errors:
             results[result.index] = _aborted(result.index)
-    return BulkUsersPayload(results=results, failed=len(asked), errors=user_errors(problems))
+    return BulkUsersPayload(results=results, failed=len(asked), errors=user_errors(violations))
 
 
-def _batch_aborted(failed: int, of: int) -> Problem:
+def _batch_aborted(failed: int, of: int) -> RuleViolation:
     message = f"Nothing was done, because {failed} of {of} operations were refused."
-    return GeneralProblem(code=ErrorCode.BATCH_ABORTED, message=message, field="operations")
+    return GeneralViolation(code=ErrorCode.BATCH_ABORTED, message=message, field="operations")
 
 
-def _results(asked: Sequence[UserOperation], results: Sequence[Result]) -> list[BulkResult]:
+def _results(asked: Sequence[UserOperation], results: Sequence[CommandResult]) -> list[BulkResult]:
     return [_result(n, *told) for n, told in enumerate(zip(asked, results, strict=True))]
 
 
@@ -63,14 +65,14 @@ def _aborted(index: int) -> BulkResult:
     return BulkResult(index=index, errors=user_errors([_ABORTED], [*_PATH, str(index)]))
 
 
-def _result(index: int, asked: UserOperation, result: Result) -> BulkResult:
+def _result(index: int, asked: UserOperation, result: CommandResult) -> BulkResult:
     verb, given = asked.given()
     user = User.of(result.user) if result.user else None
     return BulkResult(
         index=index,
         user=user,
-        deleted_user_id=given.id if verb == "delete" and not result.problems else None,
+        deleted_user_id=given.id if verb == "delete" and not result.violations else None,
         created=result.created,
         changed=result.changed,
-        errors=user_errors(result.problems, [*_PATH, str(index), verb]),
+        errors=user_errors(result.violations, [*_PATH, str(index), verb]),
     )

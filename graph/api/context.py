@@ -32,7 +32,7 @@ from feed.anchors import Anchor, InvalidAnchor, verify
 from feed.feed import Feed
 from graph.api.errors import InvalidCursor
 from users.at_once import add_at_once
-from users.commands import Answer, Operation
+from users.commands import Command, CommandResults
 from users.former_ids import unreleased
 from users.identity import UsernameEmails
 from users.key_cache import KeyCache
@@ -168,13 +168,13 @@ class Context:
                 await self._session.close()
         self.feed.wake()
 
-    async def at_once(self, operation: Operation, write: Write) -> Answer | None:
+    async def at_once(self, command: Command, write: Write) -> CommandResults | None:
         """Write without a transaction around it; None where that cannot be, and nothing is done."""
         async with self._turns.alone():
             answer = await add_at_once(
                 self._database,
                 self.caller,
-                operation,
+                command,
                 self.request_id,
                 write=write,
                 username_emails=self._username_emails,

@@ -26,7 +26,7 @@ from graph.api.types.payloads import (
     UpdateUserPayload,
     UpsertUserPayload,
 )
-from graph.api.unit_of_work import do, key_of_request
+from graph.api.unit_of_work import key_of_request, run_command
 from users.lifecycle import UserAction
 
 _INPUT = strawberry.argument(description="What to do.")
@@ -46,7 +46,7 @@ class Mutation:
         input: Annotated[CreateUserInput, _INPUT],
     ) -> CreateUserPayload | None:
         key = await key_of_request("createUser", input, input.idempotency_key)
-        done = await do(info, input.operation(), key)
+        done = await run_command(info, input.to_command(), key)
         return CreateUserPayload(
             user=done.user, user_edge=done.edge, replayed=done.replayed, errors=done.errors
         )
@@ -57,7 +57,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UpdateUserInput, _INPUT],
     ) -> UpdateUserPayload | None:
-        done = await do(info, input.operation())
+        done = await run_command(info, input.to_command())
         return UpdateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(
@@ -69,7 +69,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UpsertUserInput, _INPUT],
     ) -> UpsertUserPayload | None:
-        done = await do(info, input.operation())
+        done = await run_command(info, input.to_command())
         return UpsertUserPayload(
             user=done.user, created=done.created, changed=done.changed, errors=done.errors
         )
@@ -82,7 +82,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> DeactivateUserPayload | None:
-        done = await do(info, input.operation(UserAction.DEACTIVATE))
+        done = await run_command(info, input.to_command(UserAction.DEACTIVATE))
         return DeactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(description="Switch a deactivated user on again.")
@@ -91,7 +91,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> ReactivateUserPayload | None:
-        done = await do(info, input.operation(UserAction.REACTIVATE))
+        done = await run_command(info, input.to_command(UserAction.REACTIVATE))
         return ReactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(
@@ -104,7 +104,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[DeleteUserInput, _INPUT],
     ) -> DeleteUserPayload | None:
-        done = await do(info, input.operation())
+        done = await run_command(info, input.to_command())
         return DeleteUserPayload(
             deleted_user_id=None if done.errors else input.id,
             user=done.user,
@@ -122,7 +122,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> RestoreUserPayload | None:
-        done = await do(info, input.operation(UserAction.RESTORE))
+        done = await run_command(info, input.to_command(UserAction.RESTORE))
         return RestoreUserPayload(
             user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
         )
@@ -138,7 +138,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[EraseUserInput, _INPUT],
     ) -> EraseUserPayload | None:
-        done = await do(info, input.operation())
+        done = await run_command(info, input.to_command())
         if done.errors:
             return EraseUserPayload(errors=done.errors)
         await info.context.forget()

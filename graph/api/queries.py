@@ -108,7 +108,7 @@ class Query:
                 loader, key = context.users_by_external_id, external_id_key(text)
         if key is None:
             return None
-        if not policy.reads_everybody(context.caller):
+        if not policy.can_read_all(context.caller):
             # Nobody else is looked up: it would take longer where there is somebody to be hidden.
             asked = _viewer(context)
             viewer = await asked if asked else None
@@ -145,7 +145,7 @@ class Query:
         context = info.context
         order = read_order(order_by)
         keys = context.keys if policy.can_read_any(context.caller) else None
-        readable = policy.readable(context.caller)
+        readable = policy.readable_users(context.caller)
         wanted = replace(await read_filter(filter, search, keys), readable=readable)
         asked = window(first, after, last, before, order.position)
         found: Page[Any] = Page([], has_next=False, has_previous=False)
@@ -166,7 +166,7 @@ class Query:
             UserEventFilter | None, strawberry.argument(description="What the events have to be.")
         ] = None,
     ) -> UserEventConnection | None:
-        if not policy.reads_history(info.context.caller):
+        if not policy.can_read_history(info.context.caller):
             raise Forbidden("You may not read everybody's history.")
         wanted = filter.read() if filter else EventFilter()
         asked = EventWindow.read(first, after, last, before)
@@ -186,7 +186,7 @@ class Query:
         user_id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
     ) -> Json | None:
         key = read_user_id(user_id)
-        if not policy.reads_history(info.context.caller, key):
+        if not policy.can_read_history(info.context.caller, key):
             raise Forbidden("You may not read this user's history.")
         row = await info.context.users_by_id.find(key)
         while row is not None:
@@ -270,7 +270,7 @@ async def _nodes(
     An exception in the list is its element's error: one invalid id loses no other.
     """
     wanted = {key for key in keys if not isinstance(key, InputError)}
-    users = [key for name, key in wanted if name == "User" and policy.reads(context.caller, key)]
+    users = [key for name, key in wanted if name == "User" and policy.can_read(context.caller, key)]
     events = [key for name, key in wanted if name == "UserEvent"]
     found: dict[_NodeKey, Node | Exception | None] = {}
     try:
@@ -285,6 +285,6 @@ async def _nodes(
 async def _events(context: Context, keys: Sequence[int]) -> list[UserEvent]:
     """Find events that are settled: until then they have no cursor to follow from."""
     found = await context.events_by_id.load(keys) if keys else ()
-    rows = [row for row in found if row and policy.reads_history(context.caller, row.user_id)]
+    rows = [row for row in found if row and policy.can_read_history(context.caller, row.user_id)]
     settled = await context.settled_until() if rows else 0
     return [UserEvent.of(row) for row in rows if row.id <= settled]

@@ -19,7 +19,7 @@ from graph.api.inputs.user_events import UserEventFilter
 from graph.api.types.user_event import UserEvent, decode_cursor
 from graph.strawberry_adapter import raw_info
 from users import policy
-from users.service import now
+from users.clock import now
 
 Locate = Callable[[GraphQLError], GraphQLError]
 Meanwhile = Callable[["EventSubscription", FeedPosition], Awaitable[None]]
@@ -81,7 +81,7 @@ class EventSubscription:
 
     def has_rights(self) -> bool:
         """Tell of the rights that the caller came with whether they hold on."""
-        return not self._is_switched_off() and policy.still(
+        return not self._is_switched_off() and policy.is_session_valid(
             self._context.caller, now(), self._status
         )
 
@@ -129,7 +129,7 @@ class Subscription:
             UserEventFilter | None, strawberry.argument(description="What the events have to be.")
         ] = None,
     ) -> AsyncGenerator[UserEvent, None]:
-        if not policy.reads_history(info.context.caller):
+        if not policy.can_read_history(info.context.caller):
             raise Forbidden("You may not read everybody's history.")
         wanted = filter.read() if filter else EventFilter()
         after = info.context.last_event_id or after

@@ -15,22 +15,22 @@ from graph.api.errors import TimedOut, WriteFailed
 from graph.api.inputs.user_lookup import read_order
 from graph.api.types.user import User, UserEdge
 from graph.api.types.user_error import UserError, user_errors
-from users.commands import Answer, IdempotencyKey, Operation, Refused
-from users.policy import refusal
-from users.retry import stands_in_line, until_done
+from users.commands import Command, CommandResults, CommandsRejected, IdempotencyKey
+from users.policy import authorize
+from users.retry import must_queue, retry_transaction
 from users.service import MAX_OPERATIONS
-from users.validation import parse_all
+from users.validation import parse_commands
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from users.fields import Parsed
+    from users.fields import ParseCache
 
 _DEFAULT_ORDER = read_order(None)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MutationResult:
     """What became of a write: either the user after it, or the rules it broke.
 
     Without either it was only validated, or done to a user whom the caller may not read.
@@ -73,59 +73,61 @@ def _json(value: Any) -> str:
     return json.dumps(plain, sort_keys=True, default=repr)
 
 
-async def do(info: GraphInfo, operation: Operation, key: IdempotencyKey | None = None) -> Outcome:
+async def run_command(
+    info: GraphInfo, operation: Command, key: IdempotencyKey | None = None
+) -> MutationResult:
     """Do one operation in one transaction."""
     try:
-        answer = await carry_out(info, [operation], key=key)
-    except Refused as refused:
-        problems = [p for result in refused.results for p in result.problems]
-        return Outcome(errors=user_errors([*problems, *refused.problems]))
+        answer = await execute(info, [operation], key=key)
+    except CommandsRejected as refused:
+        violations = [p for result in refused.results for p in result.violations]
+        return MutationResult(errors=user_errors([*violations, *refused.violations]))
     result = answer.results[0]
     user, edge = None, None
     if result.user:
         user = User.of(result.user)
         edge = UserEdge.of((result.user, _DEFAULT_ORDER))
-    return Outcome(user, edge, result.changed, result.created, answer.replayed)
+    return MutationResult(user, edge, result.changed, result.created, answer.replayed)
 
 
-async def carry_out(
+async def execute(
     info: GraphInfo,
-    operations: Sequence[Operation],
+    commands: Sequence[Command],
     *,
     atomic: bool = True,
     key: IdempotencyKey | None = None,
-) -> Answer:
-    """Do operations in one transaction; again from the start where others were in its way.
+) -> CommandResults:
+    """Execute commands in one transaction, which is retried if it conflicts with another.
 
-    Raises `Refused` where nothing was done, `TimedOut` where the time of the request is over, and
-    `WriteFailed` else.
+    Raises CommandsRejected if nothing was done, TimedOut if the time of the request is over, and
+    WriteFailed otherwise.
     """
     context = info.context
     write = context.writes[str(info.path.key)] = Write()
-    parsed: Parsed = {}
+    cache: ParseCache = {}
 
-    async def attempt(number: int) -> Answer:
-        first = number == 1 and len(operations) == 1
-        if first and key is None and (answer := await context.at_once(operations[0], write)):
+    async def attempt(number: int) -> CommandResults:
+        first = number == 1 and len(commands) == 1
+        if first and key is None and (answer := await context.at_once(commands[0], write)):
             return answer
-        look = not first
-        async with context.writing(write, in_line=stands_in_line(number)) as users:
-            return await users.carry_out(
-                operations, atomic=atomic, key=key, look=look, parsed=parsed
+        check_taken = not first
+        async with context.writing(write, in_line=must_queue(number)) as users:
+            return await users.execute(
+                commands, atomic=atomic, key=key, check_taken=check_taken, cache=cache
             )
 
-    async def begin() -> Answer:
-        if 1 < len(operations) <= MAX_OPERATIONS:
+    async def begin() -> CommandResults:
+        if 1 < len(commands) <= MAX_OPERATIONS:
             # Before a transaction begins: it would keep other writers waiting.
-            await parse_all([o for o in operations if not refusal(context.caller, o)], parsed)
-        return await until_done(attempt, write)
+            await parse_commands([o for o in commands if not authorize(context.caller, o)], cache)
+        return await retry_transaction(attempt, write)
 
     return await _in_time(context.limit, begin, write)
 
 
 async def _in_time(
-    limit: TimeLimit, begin: Callable[[], Awaitable[Answer]], write: Write
-) -> Answer:
+    limit: TimeLimit, begin: Callable[[], Awaitable[CommandResults]], write: Write
+) -> CommandResults:
     """Write for as long as the request may take, and say what is known if that fails."""
     if limit.is_over():
         raise TimedOut(limit.seconds, write.outcome)
@@ -133,7 +135,7 @@ async def _in_time(
     try:
         async with timer:
             return await begin()
-    except (Refused, GraphQLError):
+    except (CommandsRejected, GraphQLError):
         raise
     except Exception as error:
         if timer.expired():

@@ -23,9 +23,9 @@ from graph.auth.issuers import Issuer
 from graph.auth.tokens import Claims, InvalidToken, TokenVerifier
 from users import api_keys
 from users.api_keys import ApiKey
+from users.clock import now as utc_now
 from users.policy import Caller
 from users.recorder import Actor
-from users.service import now as utc_now
 
 log = structlog.get_logger("roster")
 

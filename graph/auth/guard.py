@@ -21,9 +21,9 @@ from graph.auth.tokens import KeysUnavailableError
 from graph.limits.client_network import client_network
 from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import RequestError
+from users.clock import now as utc_now
 from users.policy import EVERY_SCOPE, Caller
 from users.recorder import Actor
-from users.service import now as utc_now
 
 log = structlog.get_logger("roster")
 

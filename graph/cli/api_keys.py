@@ -12,8 +12,8 @@ from graph.cli.database import CliError, begin, console, prepare, prepare_existi
 from graph.settings import Settings
 from users import api_keys
 from users.api_keys import ApiKey, InvalidApiKey
+from users.clock import now
 from users.policy import Scope
-from users.service import now
 
 app = typer.Typer(
     help="The API keys by which services sign in.",

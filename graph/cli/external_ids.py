@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.engine import Database
 from graph.cli.database import CliError, begin, console, prepare_existing, run
 from users import former_ids
-from users.former_ids import FormerId, Holder, NothingToRelease
+from users.clock import now
+from users.former_ids import FormerId, Holder, NothingToReleaseError
 from users.identity import InvalidValue, external_id_key, reason
-from users.service import now
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ def release(
 
     try:
         released, deleted = _in_database(write, writes=True)
-    except NothingToRelease as nothing:
+    except NothingToReleaseError as nothing:
         raise CliError(str(nothing)) from None
     for record in released:
         console.print(

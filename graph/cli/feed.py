@@ -8,7 +8,7 @@ from db.engine import Database
 from db.models import REASON_LENGTH
 from feed import epochs
 from graph.cli.database import CliError, begin, console, database_name, prepare_existing, run
-from users.service import now
+from users.clock import now
 
 app = typer.Typer(help="The feed of changes.", no_args_is_help=True)
 

@@ -16,7 +16,7 @@ from tests.db.test_models import OTHER, add, user
 from tests.graph.auth.test_authenticator import bearer, refused
 from tests.support.signing import issuer
 from users import former_ids
-from users.service import now
+from users.clock import now
 
 SECRET, WRONG = b"s3cret" * 6, b"other!" * 6
 MISSING = "ROSTER_IDENTITY_SECRET has to be set: the database is keyed with it"

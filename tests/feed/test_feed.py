@@ -38,7 +38,7 @@ def creation(name: str) -> Create:
 
 async def write(database: Database, *operations: Any, caller: Caller = ANA) -> None:
     async with database.session() as session, database.transaction(session):
-        await UserService(session, caller).carry_out(operations)
+        await UserService(session, caller).execute(operations)
 
 
 @asynccontextmanager
@@ -190,7 +190,7 @@ async def test_a_filter_is_the_same_in_the_table_and_in_memory(
             async with database.session() as session, database.transaction(session):
                 caller = ANA if number % 2 else replace(ANA, actor=replace(ANA.actor, id="bob"))
                 service = UserService(session, caller, clock=lambda at=at: at)  # type: ignore[misc]
-                await service.carry_out([operation])
+                await service.execute([operation])
 
     life = (
         creation("ada"),
@@ -265,7 +265,7 @@ class Writer:
         session = await self.stack.enter_async_context(self.database.session())
         await self.stack.enter_async_context(self.database.transaction(session))
         names = [f"{self.name}x{n}" for n in range(events)]
-        await UserService(session, ANA).carry_out([creation(name) for name in names])
+        await UserService(session, ANA).execute([creation(name) for name in names])
 
     async def end(self, *, commit: bool) -> None:
         if commit:

@@ -26,9 +26,9 @@ from tests.feed.test_feed import (
     write,
 )
 from tests.support.history import lose_events
+from users.clock import now
 from users.commands import Erase, Transition
 from users.lifecycle import UserAction
-from users.service import now
 
 
 async def anchor_at(database: Database, id_: int) -> Anchor:

@@ -137,10 +137,10 @@ async def test_users_who_acted_as_services_on_each_other_are_erased_side_by_side
             )
             for n in range(1, people + 1)
         ]
-        created = await service.carry_out(creations)
+        created = await service.execute(creations)
         ids = [result.user.id for result in created.results if result.user]
         due = Retention(datetime(2000, 1, 1, tzinfo=UTC))
-        await service.carry_out(
+        await service.execute(
             [Transition(action=UserAction.DELETE, user_id=i, retention=due) for i in ids]
         )
         acted = text(

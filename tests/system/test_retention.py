@@ -101,12 +101,12 @@ async def delete_many(database: Database, people: int) -> None:
     async with database.session() as session, database.transaction(session):
         service = UserService(session, RETENTION)
         names = [f"user{n}" for n in range(people)]
-        created = await service.carry_out(
+        created = await service.execute(
             [Create(fields={"username": n, "email": f"{n}@example.com"}) for n in names]
         )
         due = Retention(datetime(2000, 1, 1, tzinfo=UTC))
         ids = [result.user.id for result in created.results if result.user]
-        await service.carry_out(
+        await service.execute(
             [Transition(action=UserAction.DELETE, user_id=i, retention=due) for i in ids]
         )
 
@@ -140,7 +140,7 @@ async def test_whoever_is_being_written_to_is_left_for_the_next_run(
     await delete_many(database, 2)
     async with database.session() as session, database.transaction(session):
         restore = Transition(action=UserAction.RESTORE, user_id=1)
-        await UserService(session, RETENTION).carry_out([restore])
+        await UserService(session, RETENTION).execute([restore])
         assert [erased async for erased in erase_due(database)] == [1]
     assert [erased async for erased in erase_due(database)] == []
 

@@ -73,7 +73,7 @@ class Writing:
         self.outcomes.append(error["extensions"]["outcome"])
         return False
 
-    async def until_done(self) -> None:
+    async def retry_transaction(self) -> None:
         """Write until it succeeds."""
         async with asyncio.timeout(60):
             while not await self.write():  # noqa: ASYNC110 - nobody tells
@@ -110,7 +110,7 @@ async def switch_over(one: Server, two: Server, way: str) -> None:
             assert set(writing.outcomes) == {"NOT_DONE"}
             await has_caught_up(one, two)
         await asyncio.to_thread(two.promote)
-        await writing.until_done()
+        await writing.retry_transaction()
         assert (await client.http.get("/health/ready")).status_code == 200
         for _ in range(20):
             assert await writing.write()

@@ -54,9 +54,9 @@ def test_a_username_and_its_key(raw: str, text: str, key: str) -> None:
 def test_a_wrong_username(raw: str, code: ErrorCode) -> None:
     with pytest.raises(InvalidValue) as caught:
         Username.parse(raw)
-    problem = caught.value.problem
-    assert (problem.field, problem.code) == ("username", code)
-    assert (problem.min, problem.max) == ((None, None) if code is FORMAT else (3, 64))
+    violation = caught.value.violation
+    assert (violation.field, violation.code) == ("username", code)
+    assert (violation.min, violation.max) == ((None, None) if code is FORMAT else (3, 64))
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_two_domains_stay_two_where_two_letters_would_fold_into_one() -> None:
 def test_a_wrong_email(raw: str, code: ErrorCode) -> None:
     with pytest.raises(InvalidValue) as caught:
         Email.parse(raw)
-    problem = caught.value.problem
-    assert (problem.field, problem.code) == ("email", code)
-    assert (problem.min, problem.max) == ((None, None) if code is FORMAT else (1, 254))
+    violation = caught.value.violation
+    assert (violation.field, violation.code) == ("email", code)
+    assert (violation.min, violation.max) == ((None, None) if code is FORMAT else (1, 254))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_wrong_email(raw: str, code: ErrorCode) -> None:
 def test_a_rejected_email_is_told_the_reason(raw: str, message: str) -> None:
     with pytest.raises(InvalidValue) as caught:
         Email.parse(raw)
-    assert (caught.value.problem.code, caught.value.problem.message) == (
+    assert (caught.value.violation.code, caught.value.violation.message) == (
         ErrorCode.INVALID_FORMAT,
         message,
     )
@@ -157,7 +157,7 @@ def test_a_part_of_an_internationalised_domain_has_its_unicode_form_too(
 def test_an_email_whose_key_outgrows_its_column_is_refused() -> None:
     with pytest.raises(InvalidValue) as caught:
         Email.parse("\ufdfa" * 60 + "@example.com")  # one letter that stands for eighteen
-    assert caught.value.problem.code is FORMAT
+    assert caught.value.violation.code is FORMAT
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_display_name(raw: str, text: str) -> None:
 def test_a_wrong_display_name(raw: str, code: ErrorCode) -> None:
     with pytest.raises(InvalidValue) as caught:
         identity.display_name(raw)
-    assert (caught.value.problem.field, caught.value.problem.code) == ("display_name", code)
+    assert (caught.value.violation.field, caught.value.violation.code) == ("display_name", code)
 
 
 def test_an_external_id_is_kept_to_the_letter() -> None:
@@ -208,7 +208,7 @@ def test_an_external_id_is_kept_to_the_letter() -> None:
 def test_a_wrong_external_id(raw: str, code: ErrorCode) -> None:
     with pytest.raises(InvalidValue) as caught:
         identity.external_id(raw)
-    assert (caught.value.problem.field, caught.value.problem.code) == ("external_id", code)
+    assert (caught.value.violation.field, caught.value.violation.code) == ("external_id", code)
     assert identity.external_id_key(raw) is None
 
 

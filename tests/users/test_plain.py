@@ -97,7 +97,7 @@ def verdict(kind: type[Username | Email], raw: str) -> object:
     try:
         return kind.parse(raw)
     except InvalidValue as error:
-        return error.problem
+        return error.violation
 
 
 @pytest.mark.parametrize(

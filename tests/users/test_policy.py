@@ -10,17 +10,23 @@ import pytest
 from db.models import ActorKind, User, UserStatus
 from users import policy
 from users.commands import (
+    Command,
+    CommandResult,
     Create,
     Erase,
-    Operation,
-    Result,
     Retention,
     Transition,
     Update,
     UpsertById,
     UpsertByKey,
 )
-from users.errors import ErrorCode, FieldProblem, GeneralProblem, VersionConflict, WrongStatus
+from users.errors import (
+    ErrorCode,
+    FieldViolation,
+    GeneralViolation,
+    InvalidTransition,
+    VersionConflict,
+)
 from users.lifecycle import UserAction
 from users.policy import EVERY_SCOPE, Caller, Scope
 from users.recorder import Actor
@@ -64,16 +70,16 @@ CALLERS = [caller(scopes, user_id) for scopes in SCOPES for user_id in (ME, None
 def test_reading_takes_the_scope_or_being_the_one(who: Caller) -> None:
     mine = who.user_id == ME
     all_read, history = READ in who.scopes, HISTORY in who.scopes
-    assert policy.reads(who, OTHER) is all_read
-    assert policy.reads(who, ME) is (all_read or mine)
-    assert policy.reads_history(who, OTHER) is (all_read and history)
-    assert policy.reads_history(who, ME) is ((all_read or mine) and history)
-    assert policy.reads_history(who) is (all_read and history)
-    condition = str(policy.readable(who).compile(compile_kwargs={"literal_binds": True}))
+    assert policy.can_read(who, OTHER) is all_read
+    assert policy.can_read(who, ME) is (all_read or mine)
+    assert policy.can_read_history(who, OTHER) is (all_read and history)
+    assert policy.can_read_history(who, ME) is ((all_read or mine) and history)
+    assert policy.can_read_history(who) is (all_read and history)
+    condition = str(policy.readable_users(who).compile(compile_kwargs={"literal_binds": True}))
     assert condition == ("true" if all_read else "users.id IN (7)" if mine else "false")
 
 
-def linking(external_id: str | None) -> Iterator[tuple[str, Operation, str]]:
+def linking(external_id: str | None) -> Iterator[tuple[str, Command, str]]:
     """Yield each way to set an external id of others, with its place in the input."""
     yield "update", Update(user_id=OTHER, fields={"external_id": external_id}), "external_id"
     yield "update nobody", Update(user_id=None, fields={"external_id": external_id}), "external_id"
@@ -94,7 +100,7 @@ def linking(external_id: str | None) -> Iterator[tuple[str, Operation, str]]:
         yield "upsert by it", by_it, "by.external_id"
 
 
-def operations() -> Iterator[tuple[str, Operation, frozenset[Scope]]]:
+def operations() -> Iterator[tuple[str, Command, frozenset[Scope]]]:
     """Give each kind of operation on others, with the scopes that it takes."""
     write, erase, link = frozenset({WRITE}), frozenset({ERASE}), frozenset({LINK})
     for external_id in ("hr-1", "", None):
@@ -126,15 +132,15 @@ def operations() -> Iterator[tuple[str, Operation, frozenset[Scope]]]:
 @pytest.mark.parametrize("scopes", SCOPES, ids=named)
 @pytest.mark.parametrize(("name", "operation", "needed"), list(operations()), ids=named)
 def test_writing_takes_the_scope(
-    name: str, operation: Operation, needed: frozenset[Scope], scopes: frozenset[Scope]
+    name: str, operation: Command, needed: frozenset[Scope], scopes: frozenset[Scope]
 ) -> None:
     for who in (caller(scopes), caller(scopes, None)):
-        problem = policy.refusal(who, operation)
-        assert (problem is None) is (needed <= scopes), name
-        if problem:
-            assert problem.code is ErrorCode.FORBIDDEN
+        violation = policy.authorize(who, operation)
+        assert (violation is None) is (needed <= scopes), name
+        if violation:
+            assert violation.code is ErrorCode.FORBIDDEN
             place = "erase_after" if "until" in name else name.partition(" at ")[2]
-            assert problem.field == (place if WRITE in scopes else "")
+            assert violation.field == (place if WRITE in scopes else "")
 
 
 @pytest.mark.parametrize("scopes", SCOPES, ids=named)
@@ -142,12 +148,12 @@ def test_one_s_own_fields_take_no_scope_but_the_link_does(scopes: frozenset[Scop
     mine = Update(user_id=ME, fields={"username": "a", "email": "b", "display_name": None})
     link = Update(user_id=ME, fields={"external_id": None, "username": "a"})
     writes, links = WRITE in scopes, LINK in scopes
-    assert policy.refusal(caller(scopes), mine) is None
-    assert (policy.refusal(caller(scopes, None), mine) is None) is writes
-    told = policy.refusal(caller(scopes), link)
+    assert policy.authorize(caller(scopes), mine) is None
+    assert (policy.authorize(caller(scopes, None), mine) is None) is writes
+    told = policy.authorize(caller(scopes), link)
     assert (told is None) is links
     if told:
-        assert isinstance(told, FieldProblem)
+        assert isinstance(told, FieldViolation)
         assert (told.code, told.field) == (ErrorCode.FORBIDDEN, "external_id")
         assert told.message.startswith("Missing scope `users:link`.")
 
@@ -157,19 +163,19 @@ def test_a_caller_gives_their_own_subject_to_no_user(scopes: frozenset[Scope]) -
     own_fields = Update(user_id=ME, fields={"external_id": "sync"})
     for name, operation, place in [*linking("sync"), ("update me", own_fields, "external_id")]:
         for who in (caller(scopes), caller(scopes, None)):
-            problem = policy.refusal(who, operation)
-            assert problem is not None, name
-            assert problem.code is ErrorCode.FORBIDDEN
+            violation = policy.authorize(who, operation)
+            assert violation is not None, name
+            assert violation.code is ErrorCode.FORBIDDEN
             if {WRITE, LINK} <= scopes:
-                assert problem == replace(policy.OWN_SUBJECT, field=place)
+                assert violation == replace(policy.OWN_SUBJECT, field=place)
     for name, operation, _ in linking("Sync"):  # ids are equal to the letter
-        allowed = policy.refusal(caller(scopes), operation) is None
+        allowed = policy.authorize(caller(scopes), operation) is None
         assert allowed is ({WRITE, LINK} <= scopes), name
 
 
 def test_a_caller_without_a_token_has_no_subject() -> None:
     key = Caller(Actor(ActorKind.SERVICE, id="key-1"), EVERY_SCOPE)
-    assert [policy.refusal(key, o) for e in ("key-1", "", None) for _, o, _ in linking(e)] == [
+    assert [policy.authorize(key, o) for e in ("key-1", "", None) for _, o, _ in linking(e)] == [
         None
     ] * 21
 
@@ -198,7 +204,7 @@ def test_what_is_offered_is_allowed_and_makes_a_difference(
         expected = set()  # whoever isn't active writes nothing
     if HISTORY in scopes and (mine or READ in scopes):
         expected.add(UserAction.VIEW_HISTORY)
-    offered = policy.offered(caller(scopes), user_id, status, erased=erased)
+    offered = policy.available_actions(caller(scopes), user_id, status, erased=erased)
     assert offered == [action for action in UserAction if action in expected]
 
 
@@ -206,35 +212,37 @@ def test_what_is_offered_is_allowed_and_makes_a_difference(
 def test_rights_end_with_their_time_and_with_the_user(status: UserStatus | None) -> None:
     for who in (caller(EVERY_SCOPE), caller(EVERY_SCOPE, None)):
         acts = who.user_id is None or status is A
-        assert policy.acts(who, status) is acts
-        assert policy.still(who, NOW, status) is acts
+        assert policy.can_write(who, status) is acts
+        assert policy.is_session_valid(who, NOW, status) is acts
         for seconds, over in ((-1, True), (0, True), (1, False)):
             ends = NOW + timedelta(seconds=seconds)
             limited = Caller(who.actor, who.scopes, who.user_id, ends)
-            assert policy.still(limited, NOW, status) is (acts and not over)
+            assert policy.is_session_valid(limited, NOW, status) is (acts and not over)
 
 
 @pytest.mark.parametrize("scopes", SCOPES, ids=named)
 def test_an_answer_shows_nobody_who_may_not_be_read(scopes: frozenset[Scope]) -> None:
     for user_id, created in product((ME, OTHER), (True, False)):
         user = User(id=user_id, version=3)
-        result = Result(user, changed=True, created=created)
+        result = CommandResult(user, changed=True, created=created)
         seen = READ in scopes or created or user_id == ME
-        expected = result if seen else Result(None, changed=True)
-        assert policy.shown(caller(scopes), result) == expected
+        expected = result if seen else CommandResult(None, changed=True)
+        assert policy.redact_result(caller(scopes), result) == expected
 
 
 @pytest.mark.parametrize("scopes", SCOPES, ids=named)
 @pytest.mark.parametrize("user_id", [ME, OTHER])
 def test_a_refusal_shows_nobody_who_may_not_be_read(scopes: frozenset[Scope], user_id: int) -> None:
     user = User(id=user_id, version=3)
-    status = WrongStatus(message="No.", user=user, status=D)
+    status = InvalidTransition(message="No.", user=user, status=D)
     conflict = VersionConflict(user=user, expected=1, changed_fields=["email"])
-    told = policy.shown(caller(scopes), Result(problems=[status, conflict])).problems
+    told = policy.redact_result(
+        caller(scopes), CommandResult(violations=[status, conflict])
+    ).violations
     if READ in scopes or user_id == ME:
         assert list(told) == [status, conflict]
         return
     assert list(told) == [
-        GeneralProblem(code=status.code, message="No.", field="id"),
-        GeneralProblem(code=conflict.code, message=conflict.message, field="expected_version"),
+        GeneralViolation(code=status.code, message="No.", field="id"),
+        GeneralViolation(code=conflict.code, message=conflict.message, field="expected_version"),
     ]

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from db.engine import Database
 from db.filters import EventFilter
 from db.models import ActorKind, UserEvent
-from users.commands import Create, Erase, Operation, Retention, Transition, Update
+from users.commands import Command, Create, Erase, Retention, Transition, Update
 from users.history import as_of
 from users.lifecycle import UserAction
 from users.policy import EVERY_SCOPE, Caller
@@ -21,7 +21,7 @@ from users.service import UserService
 CALLER = Caller(Actor(ActorKind.SERVICE, id="import"), EVERY_SCOPE)
 START = datetime(2026, 3, 29, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-LIFE: Sequence[Operation] = (
+LIFE: Sequence[Command] = (
     Create(fields={"username": "ada", "email": "ada@example.com"}),
     Update(user_id=1, fields={"display_name": "Ada"}),
     Transition(action=UserAction.DEACTIVATE, user_id=1),
@@ -47,10 +47,10 @@ def ticking(clock: Callable[[int], datetime]) -> Callable[[], datetime]:
 
 
 async def run(
-    database: Database, clock: Callable[[], datetime], *operations: Operation
+    database: Database, clock: Callable[[], datetime], *operations: Command
 ) -> Sequence[Any]:
     async with database.session() as session, database.transaction(session):
-        answer = await UserService(session, CALLER, clock=clock).carry_out(operations)
+        answer = await UserService(session, CALLER, clock=clock).execute(operations)
     return answer.results
 
 

@@ -13,7 +13,7 @@ from graph.api.inputs.mutations import (
     UserTransitionInput,
 )
 from graph.api.types.enums import BulkMode
-from users.commands import Operation, StatusAction
+from users.commands import Command, StatusAction
 from users.lifecycle import UserAction
 from users.service import MAX_OPERATIONS
 
@@ -47,15 +47,15 @@ class UserOperation:
         """Give the verb and its input; that there is one, GraphQL has seen to."""
         return next((n, v) for n, v in vars(self).items() if v is not strawberry.UNSET)
 
-    def operation(self) -> Operation:
+    def to_command(self) -> Command:
         match self.given():
             case _, CreateUserInput(idempotency_key=str()):
                 raise InputError("In `bulkUsers` the `idempotencyKey` is the batch's own.")
             case verb, UserTransitionInput() as transition:
-                return transition.operation(cast("StatusAction", UserAction[verb.upper()]))
+                return transition.to_command(cast("StatusAction", UserAction[verb.upper()]))
             case _, given:
-                operation: Operation = given.operation()
-                return operation
+                to_command: Command = given.to_command()
+                return to_command
 
 
 @strawberry.input(description="Many things to do, in their order and in one transaction.")

@@ -65,7 +65,7 @@ class CreateUserInput:
     validate_only: bool = strawberry.field(default=False, description=_VALIDATE_ONLY)
     idempotency_key: str | None = strawberry.field(default=None, description=_IDEMPOTENCY_KEY)
 
-    def operation(self) -> Create:
+    def to_command(self) -> Create:
         fields: UserFields = {
             "username": self.username,
             "email": self.email,
@@ -87,7 +87,7 @@ class UpdateUserInput:
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
     validate_only: bool = strawberry.field(default=False, description=_VALIDATE_ONLY)
 
-    def operation(self) -> Update:
+    def to_command(self) -> Update:
         return Update(
             user_id=key_of(self.id),
             fields=_given_fields(self),
@@ -110,7 +110,7 @@ class UpsertUserInput:
     external_id: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_EXTERNAL_ID)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
 
-    def operation(self) -> UpsertById | UpsertByKey:
+    def to_command(self) -> UpsertById | UpsertByKey:
         fields, seen = _given_fields(self), self.expected_version
         match self.by.given():
             case "id", text:
@@ -132,7 +132,7 @@ class UserTransitionInput:
     reason: str | None = strawberry.field(default=None, description=_REASON)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
 
-    def operation(self, action: StatusAction) -> Transition:
+    def to_command(self, action: StatusAction) -> Transition:
         return Transition(
             action=action,
             user_id=key_of(self.id),
@@ -152,7 +152,7 @@ class DeleteUserInput:
         "date; left out, it stays as it is."
     )
 
-    def operation(self) -> Transition:
+    def to_command(self) -> Transition:
         given = self.erase_after
         return Transition(
             action=UserAction.DELETE,
@@ -175,7 +175,7 @@ class EraseUserInput:
     )
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
 
-    def operation(self) -> Erase:
+    def to_command(self) -> Erase:
         return Erase(
             user_id=key_of(self.id),
             confirm_username=self.confirm_username,

@@ -94,7 +94,9 @@ class User(RecordView, Node):
     )
     def viewer_can(self, info: GraphInfo) -> list[UserAction]:
         erased = self.erased_at is not None
-        return policy.offered(info.context.caller, self.record.id, self.status, erased=erased)
+        return policy.available_actions(
+            info.context.caller, self.record.id, self.status, erased=erased
+        )
 
     @strawberry.field(
         description="What happened to this user, the earliest first. It ends before the first "
@@ -109,7 +111,7 @@ class User(RecordView, Node):
         last: Last = None,
         before: Before = None,
     ) -> UserEventConnection | None:
-        if not policy.reads_history(info.context.caller, self.record.id):
+        if not policy.can_read_history(info.context.caller, self.record.id):
             raise Forbidden("You may not read this user's history.")
         asked = EventWindow.read(first, after, last, before)
         rows = await info.context.history(asked.window).load(self.record.id)
@@ -124,7 +126,7 @@ class User(RecordView, Node):
 
         None where there is none, and where the caller may not read them.
         """
-        if not policy.reads(context.caller, user_id):
+        if not policy.can_read(context.caller, user_id):
             return None
         brief = fields is not None and _is_brief(fields)
         loader = context.brief_users_by_id if brief else context.users_by_id

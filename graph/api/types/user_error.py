@@ -9,12 +9,12 @@ from graph.api import global_ids
 from graph.api.types.user import User
 from users.errors import (
     ErrorCode,
-    FieldProblem,
-    GeneralProblem,
-    Problem,
-    UnknownUser,
+    FieldViolation,
+    GeneralViolation,
+    InvalidTransition,
+    RuleViolation,
+    UserNotFound,
     VersionConflict,
-    WrongStatus,
 )
 from users.lifecycle import UserStatus
 
@@ -64,44 +64,46 @@ class GenericError(UserError):
     pass
 
 
-def user_errors(problems: Sequence[Problem], at: Sequence[str] = ("input",)) -> list[UserError]:
+def user_errors(
+    violations: Sequence[RuleViolation], at: Sequence[str] = ("input",)
+) -> list[UserError]:
     """Say what is wrong with the input at `at`."""
-    return [_user_error(problem, at) for problem in problems]
+    return [_user_error(violation, at) for violation in violations]
 
 
-def _user_error(problem: Problem, at: Sequence[str]) -> UserError:
-    code, message = problem.code, problem.message
-    path = [*at, *(to_camel_case(name) for name in problem.field.split(".") if name)]
-    match problem:
-        case FieldProblem():
+def _user_error(violation: RuleViolation, at: Sequence[str]) -> UserError:
+    code, message = violation.code, violation.message
+    path = [*at, *(to_camel_case(name) for name in violation.field.split(".") if name)]
+    match violation:
+        case FieldViolation():
             return FieldError(
                 code=code,
                 message=message,
                 path=path,
-                min=problem.min,
-                max=problem.max,
-                pattern=problem.pattern,
+                min=violation.min,
+                max=violation.max,
+                pattern=violation.pattern,
             )
-        case UnknownUser():
-            unknown = strawberry.ID(global_ids.encode_user(problem.user_id))
+        case UserNotFound():
+            unknown = strawberry.ID(global_ids.encode_user(violation.user_id))
             return NotFoundError(code=code, message=message, path=path, id=unknown)
         case VersionConflict():
             return VersionConflictError(
                 code=code,
                 message=message,
                 path=path,
-                expected_version=problem.expected,
-                actual_version=problem.user.version,
-                changed_fields=list(problem.changed_fields),
-                current=User.of(problem.user),
+                expected_version=violation.expected,
+                actual_version=violation.user.version,
+                changed_fields=list(violation.changed_fields),
+                current=User.of(violation.user),
             )
-        case GeneralProblem():
+        case GeneralViolation():
             return GenericError(code=code, message=message, path=path)
-        case WrongStatus():
+        case InvalidTransition():
             return TransitionError(
                 code=code,
                 message=message,
                 path=path,
-                from_=problem.status,
-                current=User.of(problem.user),
+                from_=violation.status,
+                current=User.of(violation.user),
             )

@@ -15,13 +15,14 @@ from tests.graph.auth.test_authenticator import bearer, refused
 from tests.support.client import ERRORS, Client
 from tests.support.signing import issuer
 from users import former_ids
-from users.commands import Operation, Refused, Transition, Update
-from users.former_ids import NothingToRelease
+from users.clock import now
+from users.commands import Command, CommandsRejected, Transition, Update
+from users.former_ids import NothingToReleaseError
 from users.lifecycle import UserAction
 from users.policy import EVERY_SCOPE, Caller
 from users.recorder import Actor
 from users.retention import erase_due
-from users.service import UserService, now
+from users.service import UserService
 
 WAS_A_USER = "the subject was a user"
 NOT_ACTIVE = "the user is not active"
@@ -121,9 +122,9 @@ async def who(authenticator: Authenticator, **claims: Any) -> Actor:
     return caller.actor
 
 
-async def carry_out(database: Database, *operations: Operation) -> None:
+async def execute(database: Database, *operations: Command) -> None:
     async with database.session() as session, database.transaction(session):
-        await UserService(session, ADMIN).carry_out(operations)
+        await UserService(session, ADMIN).execute(operations)
 
 
 async def release(database: Database, external_id: str = "hr-1") -> int:
@@ -209,10 +210,10 @@ async def test_a_deletion_that_is_rolled_back_records_nothing(
     async def fail() -> None:
         async with client.database.session() as session, client.database.transaction(session):
             deletion = Transition(action=UserAction.DELETE, user_id=1)
-            await UserService(session, ADMIN).carry_out([deletion])
-            raise Refused
+            await UserService(session, ADMIN).execute([deletion])
+            raise CommandsRejected
 
-    with pytest.raises(Refused):
+    with pytest.raises(CommandsRejected):
         await fail()
     assert await who(authenticator) == Actor(ActorKind.USER, "1")
 
@@ -238,8 +239,8 @@ async def test_a_token_that_comes_during_the_deletion_is_the_user_s_or_refused(
     asking = [asyncio.create_task(ask()) for _ in range(3)]
     for n in range(10):
         other = "hr-1" if n % 2 else None
-        await carry_out(database, Update(user_id=1, fields={"external_id": other}))
-    await carry_out(database, Transition(action=UserAction.DELETE, user_id=1))
+        await execute(database, Update(user_id=1, fields={"external_id": other}))
+    await execute(database, Transition(action=UserAction.DELETE, user_id=1))
     done.set()
     found = {answer for task in asking for answer in await task}
     assert found <= {"user", WAS_A_USER}
@@ -252,7 +253,7 @@ async def test_until_the_deletion_is_committed_the_user_is_let_in(
     database = client.database
     async with database.session() as session, database.transaction(session):
         deletion = Transition(action=UserAction.DELETE, user_id=1)
-        await UserService(session, ADMIN).carry_out([deletion])
+        await UserService(session, ADMIN).execute([deletion])
         assert await who(authenticator) == Actor(ActorKind.USER, "1")
     assert await refused(authenticator, bearer(jti="committed")) == WAS_A_USER
 
@@ -320,13 +321,15 @@ async def test_a_release_frees_the_id_from_all_who_had_it(
 @pytest.mark.usefixtures("ada")
 async def test_there_is_nothing_to_release(client: Client) -> None:
     database = client.database
-    with pytest.raises(NothingToRelease, match="no user is known to have had this external id"):
+    with pytest.raises(
+        NothingToReleaseError, match="no user is known to have had this external id"
+    ):
         await release(database, "hr-7")
-    with pytest.raises(NothingToRelease, match="user 1 has this external id"):
+    with pytest.raises(NothingToReleaseError, match="user 1 has this external id"):
         await release(database)
     await take(client, DELETE)
     await release(database)
-    with pytest.raises(NothingToRelease, match=r"record 1 was released on \S+ \S+ by root"):
+    with pytest.raises(NothingToReleaseError, match=r"record 1 was released on \S+ \S+ by root"):
         await release(database)
 
 

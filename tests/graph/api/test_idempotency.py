@@ -13,7 +13,7 @@ from db.models import ActorKind, IdempotencyKey
 from tests.graph.api.test_bulk_users import BULK, Operation, create
 from tests.support.client import ERRORS, USER, Client, count
 from users import commands
-from users.commands import Create, Overtaken, Refused
+from users.commands import CommandsRejected, Create, UniquenessRace
 from users.policy import EVERY_SCOPE, Caller
 from users.recorder import Actor
 from users.service import UserService
@@ -198,7 +198,7 @@ async def done(database: Database, actor: Actor, name: str, at: datetime = NOW) 
         caller = Caller(actor, EVERY_SCOPE)
         service = UserService(session, caller, clock=lambda: at)
         key = commands.IdempotencyKey(text="k", request=name)
-        return (await service.carry_out([creation(name)], key=key)).replayed
+        return (await service.execute([creation(name)], key=key)).replayed
 
 
 async def test_keys_are_their_callers(database: Database) -> None:
@@ -208,7 +208,7 @@ async def test_keys_are_their_callers(database: Database) -> None:
         replace(ANA, id="bob"),
         replace(ANA, id=None),
     ):
-        with pytest.raises(Refused, match="username: TAKEN"):
+        with pytest.raises(CommandsRejected, match="username: TAKEN"):
             await done(database, other, "ada")
     assert await done(database, replace(ANA, label="Ana"), "ada") is True
     assert await done(database, replace(ANA, id="bob"), "bob") is False
@@ -238,16 +238,16 @@ async def test_what_is_kept_says_nothing_of_anybody(database: Database) -> None:
 async def test_who_is_overtaken_rolls_back(database: Database, taken: str) -> None:
     """Without a look, the index alone tells that a name is taken; the caller tries again."""
 
-    async def overtaken(*asked: commands.Operation) -> None:
+    async def overtaken(*asked: commands.Command) -> None:
         async with database.session() as session, database.transaction(session):
             for operation in asked:
-                await UserService(session, CALLER).carry_out([operation], look=False)
+                await UserService(session, CALLER).execute([operation], check_taken=False)
 
     await done(database, ANA, "ada")
     await done(database, replace(ANA, id="bob"), "bob")
     rename = commands.Update(user_id=2, fields={"username": taken})
     for last in (creation(taken), rename):
-        with pytest.raises(Overtaken):
+        with pytest.raises(UniquenessRace):
             await overtaken(creation("eve"), last)
     assert await count(database) == (2, 2)
 

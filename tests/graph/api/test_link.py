@@ -63,7 +63,7 @@ async def errors_of(directory: Asking, caller: Caller, way: Way) -> list[dict[st
     batch = {"operations": [{verb: given}]}
     payload = await directory.ask(caller, BULK, input=batch)
     prefix = ["operations", "0", verb]
-    told = [problem | {"path": ["input", *prefix, *problem["path"][1:]]} for problem in alone]
+    told = [violation | {"path": ["input", *prefix, *violation["path"][1:]]} for violation in alone]
     assert payload["results"] == [{"errors": told}]
     return list(alone)
 
@@ -97,7 +97,7 @@ async def test_an_external_id_is_set_with_the_scope(directory: Asking) -> None:
         if str(NOBODY) in str(given) or given.get("id") == id_of(NOBODY):
             continue
         payload = await directory.ask(caller, single(verb), input=given)
-        told = {problem["code"] for problem in payload["errors"]} - {"TAKEN", "NOT_FOUND"}
+        told = {violation["code"] for violation in payload["errors"]} - {"TAKEN", "NOT_FOUND"}
         assert told == set(), (verb, given, place)
     query = 'query { userBy(by: { externalId: "hr-1" }) { username } }'
     assert await directory.ask(caller, query) is not None

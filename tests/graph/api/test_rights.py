@@ -210,7 +210,7 @@ async def test_a_write_waits_for_the_end_of_whoever_writes(directory: Asking, qu
     ending = Transition(action=UserAction.DEACTIVATE, user_id=ME)
     database = directory.database
     async with database.session() as session, database.transaction(session):
-        await UserService(session, ADMIN).carry_out([ending])
+        await UserService(session, ADMIN).execute([ending])
         asked = directory.ask(linked(ME, *EVERY_SCOPE), query, input=given)
         write = asyncio.create_task(asked)
         await asyncio.wait({write}, timeout=0.3)

@@ -15,9 +15,9 @@ from tests.db.test_models import AT, DELETED, OTHER, add, user
 from tests.support.signing import issuer, token
 from users import api_keys
 from users.api_keys import ApiKey
+from users.clock import now
 from users.policy import Caller, Scope
 from users.recorder import Actor
-from users.service import now
 
 
 class Clock:
