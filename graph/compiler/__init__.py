@@ -1,21 +1,17 @@
-"""Compiled execution of GraphQL operations: collected once, plain fields read by generated code.
-
-It knows graphql-core and nothing of this directory. What it gives is what graphql-core's own
-executor gives, to the letter; `tests/graph/compiler` compares the two.
-"""
+"""Compiles GraphQL operations, for any `GraphQLSchema` of graphql-core. See README.md."""
 
 from graph.compiler.compiler import Compiler
 from graph.compiler.deferred import Lookup
 from graph.compiler.execution import TimeSlicer
+from graph.compiler.fast_path import FastPathFailed
+from graph.compiler.fields import FieldNodes
 from graph.compiler.operation import CompiledOperation
 from graph.compiler.resolvers import (
     Accessor,
     DefaultResolvers,
-    FastPathFailed,
     FieldResolver,
     Resolvers,
 )
-from graph.compiler.selections import FieldNodes
 from graph.compiler.variables import InvalidVariables
 
 __all__ = [

@@ -7,26 +7,27 @@ from graphql import (
     FieldNode,
     GraphQLField,
     VariableNode,
+    VariableValues,
     Visitor,
+    get_argument_values,
     visit,
 )
-from graphql.execution.values import VariableValues, get_argument_values
 
 from graph.compiler.resolvers import FieldResolver
-from graph.compiler.variables import NONE
+from graph.compiler.variables import NO_VARIABLES
 
 Arguments = Callable[[VariableValues], dict[str, Any]]
 
-# What resolvers can be given again and again, since nobody can change it.
-_ATOMS: Final = (str, int, float, bool, type(None))
+# Immutable values can be passed to every call.
+_IMMUTABLE: Final = (str, int, float, bool, type(None))
 
 
-def arguments(
+def compile_arguments(
     definition: GraphQLField, node: FieldNode, resolver: FieldResolver, *, hide_suggestions: bool
 ) -> Arguments:
-    """Give what makes a field's arguments: once for all where no variable has a part in it."""
+    """Return a function of the variables. Arguments without variables are coerced once."""
     if not definition.args:
-        return _none
+        return _no_arguments
     prepare = resolver.prepare or _unchanged
 
     def coerced(values: VariableValues) -> dict[str, Any]:
@@ -42,13 +43,12 @@ def arguments(
         elif value is not None and _has_variables(value):
             return coerced
     try:
-        constants = get_argument_values(_without(definition, variables), node, NONE)
+        constants = get_argument_values(_without(definition, variables), node, NO_VARIABLES)
         prepared = prepare(constants)
-    except Exception:  # noqa: BLE001 - it is told each time, at its place
+    except Exception:  # noqa: BLE001 - each execution reports it at its path
         return coerced
-    if not (
-        resolver.shares_arguments or all(isinstance(value, _ATOMS) for value in constants.values())
-    ):
+    is_immutable = all(isinstance(value, _IMMUTABLE) for value in constants.values())
+    if not (is_immutable or resolver.shares_arguments):
         return coerced
     if not variables:
         return lambda _: prepared
@@ -56,7 +56,7 @@ def arguments(
     return _of_variables(prepared, taken, prepare, coerced)
 
 
-def _none(_: VariableValues) -> dict[str, Any]:
+def _no_arguments(_: VariableValues) -> dict[str, Any]:
     return {}
 
 

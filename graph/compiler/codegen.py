@@ -1,15 +1,15 @@
-"""Python code for what is plain: objects whose fields are all read from them, and their lists.
+"""Generates Python functions that complete usual values: objects that are read, and their lists.
 
-The code takes values to be as most are, and raises where one is not: nothing that it does has any
-effect, so that the careful way can begin again. Names out of the document stand in it as the
-members of dictionaries alone, quoted.
+A function raises if it meets any other value. It has no effect, so the fallback can start again.
+Response keys and names of types are quoted strings in generated code. All other names are its own
+variables and the attributes that `Resolvers` names.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import isfinite
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from graphql import (
     GraphQLBoolean,
@@ -24,15 +24,19 @@ from graphql import (
 )
 from graphql.pyutils import is_awaitable
 
-from graph.compiler.resolvers import FastPathFailed, Resolvers
+from graph.compiler.completion import (
+    Completer,
+    LeafCompleter,
+    ListCompleter,
+    NonNullCompleter,
+    ObjectCompleter,
+)
+from graph.compiler.fast_path import FastPath, FastPathFailed
+from graph.compiler.fields import SelectedField
+from graph.compiler.resolvers import Accessor, Resolvers
+from graph.compiler.selections import SubSelections
 
-if TYPE_CHECKING:
-    from graph.compiler.completion import Value
-    from graph.compiler.selections import Field
-
-Plain = Callable[[Any], Any]
-
-_WRONG = {
+_IS_UNUSUAL = {
     GraphQLString.name: "{0}.__class__ is not str",
     GraphQLID.name: "{0}.__class__ is not str",
     GraphQLBoolean.name: "{0}.__class__ is not bool",
@@ -42,11 +46,28 @@ _WRONG = {
 _BUILT_IN = (GraphQLString, GraphQLID, GraphQLBoolean, GraphQLInt, GraphQLFloat)
 
 
-class Code:
-    """A function in the making: its variables, and the objects that its lines name."""
+class CodeGenerator:
+    def __init__(self, resolvers: Resolvers) -> None:
+        self._resolvers = resolvers
+
+    def generate(self, completer: Completer) -> FastPath | None:
+        """Return a function that completes usual values; None if a resolver is needed below."""
+        # Python does not compile code that is nested deeper than 100 levels.
+        with suppress(SyntaxError, RecursionError, MemoryError):
+            return _Function(self._resolvers).compile(completer)
+        return None
+
+
+class _Function:
+    """A function that is being generated. It visits a completer and those below it.
+
+    Methods return lines of code that complete the variable `name`, or None if code cannot. With
+    `records`, the variable has the records of views instead of the views (`Accessor.records`).
+    Unless null is allowed (`required`), the lines raise for it.
+    """
 
     def __init__(self, resolvers: Resolvers) -> None:
-        self.resolvers = resolvers
+        self._resolvers = resolvers
         self._variables = 0
         self._names: dict[str, Any] = {
             "FastPathFailed": FastPathFailed,
@@ -54,127 +75,147 @@ class Code:
             "isfinite": isfinite,
         }
 
-    def variable(self) -> str:
+    def compile(self, completer: Completer, *, records: bool = False) -> FastPath | None:
+        lines = self._complete(completer, "v", records=records)
+        if lines is None:
+            return None
+        body = "\n".join(f"    {line}" for line in [*lines, "return v"])
+        text = f"def fast_path(v):\n{body}\n"
+        exec(compile(text, "<fast path>", "exec"), self._names)  # noqa: S102 - see the module
+        function: FastPath = self._names.pop("fast_path")  # or a cycle would keep it
+        return function
+
+    def _complete(
+        self, completer: Completer, name: str, *, records: bool = False, required: bool = False
+    ) -> list[str] | None:
+        lines: list[str] | None
+        match completer:
+            case NonNullCompleter():
+                return self._complete(completer.inner, name, records=records, required=True)
+            case LeafCompleter() if records:
+                return None
+            case LeafCompleter() if completer.type in _BUILT_IN:
+                return _built_in(completer.type, name, required=required)
+            case LeafCompleter():
+                lines = self._leaf(completer.type, name)
+            case ListCompleter():
+                lines = self._list(completer.item, name, records=records)
+            case ObjectCompleter():
+                lines = self._object(completer, name, records=records)
+            case _:  # an abstract type
+                return None
+        return None if lines is None else _unless_null(lines, name, required=required)
+
+    def _leaf(self, type_: GraphQLLeafType, name: str) -> list[str]:
+        if isinstance(type_, GraphQLEnumType):
+            return [f"{name} = {self._constant(_enum_names(type_))}[{name}]"]
+        if serialize := self._resolvers.serializer(type_):
+            return [f"{name} = {self._constant(serialize)}({name})"]
+        check, ordinary = map(self._constant, _ordinary_values())
+        coerce = self._constant(type_.coerce_output_value)
+        return [
+            f"if {name}.__class__ not in {ordinary}: {check}({name})",
+            f"{name} = {coerce}({name})",
+            f"if {name} is None or {name} is Undefined: raise FastPathFailed",
+        ]
+
+    def _list(self, item: Completer, name: str, *, records: bool) -> list[str] | None:
+        function = _Function(self._resolvers).compile(item, records=records)
+        if function is None:
+            return None
+        return [
+            f"if {name}.__class__ is not list: raise FastPathFailed",
+            f"{name} = [{self._constant(function)}(item) for item in {name}]",
+        ]
+
+    def _object(self, completer: ObjectCompleter, name: str, *, records: bool) -> list[str] | None:
+        lines = [] if records else self._check_type(completer.type, name)
+        if lines is None:
+            return None
+        assert isinstance(completer.selections, SubSelections)
+        members: list[str] = []
+        bases: dict[str, str] = {}
+        for field in completer.selections.selection_set(completer.type).fields:
+            if field.definition.name == "__typename":
+                members.append(f"{field.key!r}: {completer.type.name!r}")
+                continue
+            accessor = field.definition.accessor
+            if accessor is None or (records and accessor.base is None):
+                return None
+            source = name
+            if accessor.base is not None and not records:
+                if accessor.base not in bases:
+                    bases[accessor.base] = self._variable()
+                    lines.append(f"{bases[accessor.base]} = {name}.{accessor.base}")
+                source = bases[accessor.base]
+            value = self._variable()
+            field_lines = self._field(field, accessor, source, value)
+            if field_lines is None:
+                return None
+            lines += field_lines
+            members.append(f"{field.key!r}: {value}")
+        return [*lines, f"{name} = {{{', '.join(members)}}}"]
+
+    def _check_type(self, type_: GraphQLObjectType, name: str) -> list[str] | None:
+        class_ = self._resolvers.runtime_class(type_)
+        if class_ is not None:
+            class_name = self._constant(class_)
+            return [f"if {name}.__class__ is not {class_name}: raise FastPathFailed"]
+        if type_.is_type_of:
+            return None
+        return [f"{self._constant(_ordinary_values()[0])}({name})"]
+
+    def _field(
+        self, field: SelectedField, accessor: Accessor, source: str, value: str
+    ) -> list[str] | None:
+        if accessor.records is not None:
+            lines = self._complete(field.completer, value, records=True)
+            if lines is not None:
+                return [f"{value} = {self._get(accessor.records, source)}", *lines]
+        lines = self._complete(field.completer, value)
+        return None if lines is None else [f"{value} = {self._get(accessor.get, source)}", *lines]
+
+    def _get(self, get: str | Callable[[Any], Any], source: str) -> str:
+        return f"{source}.{get}" if isinstance(get, str) else f"{self._constant(get)}({source})"
+
+    def _variable(self) -> str:
         self._variables += 1
         return f"v{self._variables}"
 
-    def constant(self, value: object) -> str:
+    def _constant(self, value: object) -> str:
         name = f"c{len(self._names)}"
         self._names[name] = value
         return name
 
-    def function(self, argument: str, lines: Sequence[str]) -> Plain:
-        body = "\n".join(f"    {line}" for line in lines)
-        text = f"def plain({argument}):\n{body}\n"
-        exec(compile(text, "<plain>", "exec"), self._names)  # noqa: S102 - all of it is made here
-        made: Plain = self._names.pop("plain")  # or it would be held by what it holds
-        return made
 
-    def function_of(self, value: "Value", *, records: bool) -> str | None:
-        """Make a function of its own of what completes a value; give its name."""
-        inner = Code(self.resolvers)
-        lines = value.code(inner, "v", records=records)
-        return None if lines is None else self.constant(inner.function("v", [*lines, "return v"]))
-
-    def leaf(self, type_: GraphQLLeafType, name: str, *, required: bool) -> list[str]:
-        if type_ in _BUILT_IN:
-            wrong = _WRONG[type_.name].format(name)
-            if not required:
-                wrong = f"({wrong}) and {name} is not None"
-            return [f"if {wrong}: raise FastPathFailed"]
-        if isinstance(type_, GraphQLEnumType):
-            names = self.constant(_names(type_))
-            return optional([f"{name} = {names}[{name}]"], name, required=required)
-        if written := self.resolvers.serializer(type_):
-            lines = [f"{name} = {self.constant(written)}({name})"]
-            return optional(lines, name, required=required)
-        check, known = map(self.constant, _ordinary())
-        coerce = self.constant(type_.coerce_output_value)
-        return optional(
-            [
-                f"if {name}.__class__ not in {known}: {check}({name})",
-                f"{name} = {coerce}({name})",
-                f"if {name} is None or {name} is Undefined: raise FastPathFailed",
-            ],
-            name,
-            required=required,
-        )
-
-    def object(
-        self, type_: GraphQLObjectType, fields: Sequence["Field"], name: str, *, records: bool
-    ) -> list[str] | None:
-        """Give the lines that put all these fields of the object `name` into its place.
-
-        None where a field has to resolve. With `records` it is what such an object is a view of.
-        """
-        lines: list[str] = []
-        members: list[str] = []
-        own = self.resolvers.runtime_class(type_)
-        if records:
-            pass  # whatever is wrong with it, its reads tell
-        elif own is not None:
-            lines.append(f"if {name}.__class__ is not {self.constant(own)}: raise FastPathFailed")
-        elif type_.is_type_of:
-            return None
-        else:
-            lines.append(f"{self.constant(_ordinary()[0])}({name})")
-        held: dict[str, str] = {}
-        for field in fields:
-            read = field.kind.read
-            if field.kind.name == "__typename":
-                members.append(f"{field.key!r}: {type_.name!r}")
-                continue
-            value = self.variable()
-            source = name
-            if read is not None and read.base is not None and not records:
-                if read.base not in held:
-                    held[read.base] = self.variable()
-                    lines.append(f"{held[read.base]} = {name}.{read.base}")
-                source = held[read.base]
-            completing = self._field(field, source, value, records=records)
-            if completing is None:
-                return None
-            lines += completing
-            members.append(f"{field.key!r}: {value}")
-        return [*lines, f"{name} = {{{', '.join(members)}}}"]
-
-    def _field(self, field: "Field", source: str, value: str, *, records: bool) -> list[str] | None:
-        read = field.kind.read
-        if read is None or (records and read.base is None):
-            return None
-        if read.records is not None:
-            lines = field.value.code(self, value, records=True)
-            if lines is not None:
-                return [f"{value} = {self._read(read.records, source)}", *lines]
-        lines = field.value.code(self, value)
-        return None if lines is None else [f"{value} = {self._read(read.get, source)}", *lines]
-
-    def _read(self, by: str | Callable[[Any], Any], source: str) -> str:
-        return f"{source}.{by}" if isinstance(by, str) else f"{self.constant(by)}({source})"
+def _built_in(type_: GraphQLLeafType, name: str, *, required: bool) -> list[str]:
+    is_unusual = _IS_UNUSUAL[type_.name].format(name)  # also true for null
+    if not required:
+        is_unusual = f"({is_unusual}) and {name} is not None"
+    return [f"if {is_unusual}: raise FastPathFailed"]
 
 
-def optional(lines: list[str], name: str, *, required: bool) -> list[str]:
-    """Have the lines pass over null, or raise for it where it may not stand."""
+def _unless_null(lines: Sequence[str], name: str, *, required: bool) -> list[str]:
     if required:
         return [f"if {name} is None: raise FastPathFailed", *lines]
     return [f"if {name} is not None:", *(f"    {line}" for line in lines)]
 
 
-def _names(type_: GraphQLEnumType) -> dict[Any, str]:
-    """Give the names of an enum by their values; of two with one value, the first."""
+def _enum_names(type_: GraphQLEnumType) -> dict[Any, str]:
+    """Return the names of an enum's values; for two with the same value, the first."""
     names: dict[Any, str] = {}
     for name, value in type_.values.items():
         if value.value is None:
-            continue  # which stands for null before anybody looks at the type
+            continue  # null is handled before the type is
         with suppress(TypeError):  # it has no hash
             names.setdefault(value.value, name)
     return names
 
 
-def _ordinary() -> tuple[Callable[[Any], None], set[type]]:
-    """Make a function that lets values pass which certainly are a scalar or an object.
+def _ordinary_values() -> tuple[Callable[[Any], None], set[type]]:
+    """Return a function that raises for awaitables and exceptions.
 
-    And the set of classes whose values need not be looked at again.
+    And the set of classes whose instances are neither, so that code can skip the call.
     """
     ordinary: set[type] = set()
 
@@ -182,23 +223,7 @@ def _ordinary() -> tuple[Callable[[Any], None], set[type]]:
         if value.__class__ not in ordinary:
             if isinstance(value, Exception) or value is Undefined or is_awaitable(value):
                 raise FastPathFailed
-            if not isinstance(value, GeneratorType):  # of which some can be awaited
+            if not isinstance(value, GeneratorType):  # some can be awaited
                 ordinary.add(value.__class__)
 
     return check, ordinary
-
-
-def plain_object(
-    type_: GraphQLObjectType, fields: Sequence["Field"], resolvers: Resolvers
-) -> Plain | None:
-    """Make the function that gives all these fields of an object; None where a field resolves."""
-    code = Code(resolvers)
-    lines = code.object(type_, fields, "s", records=False)
-    return None if lines is None else code.function("s", [*lines, "return s"])
-
-
-def plain_field(field: "Field", resolvers: Resolvers) -> Plain | None:
-    """Make the function that completes whatever a field resolves to, if all below it is plain."""
-    code = Code(resolvers)
-    lines = field.value.code(code, "v")
-    return None if lines is None else code.function("v", [*lines, "return v"])

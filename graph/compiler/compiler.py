@@ -1,4 +1,4 @@
-"""From a document to an operation that can be executed many times."""
+"""Compiles an operation of a document, so that it can be executed many times."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -14,13 +14,16 @@ from graphql import (
     visit,
 )
 
-from graph.compiler.coercion import Coercion
-from graph.compiler.execution import Document
+from graph.compiler.codegen import CodeGenerator
+from graph.compiler.coercion import InputCoercion
+from graph.compiler.field_definitions import FieldDefinitions
+from graph.compiler.graphql_core_adapter import OperationSource
 from graph.compiler.operation import CompiledOperation
 from graph.compiler.resolvers import DefaultResolvers, Resolvers
-from graph.compiler.selections import Kinds
 
 _KNOWN: Final = frozenset({"skip", "include"})
+# With these in a schema, graphql-core's `execute` raises, or executes incrementally.
+_INCREMENTAL: Final = ("defer", "stream")
 
 
 class Compiler:
@@ -33,33 +36,37 @@ class Compiler:
         *,
         hide_suggestions: bool = False,
     ) -> None:
+        resolvers = resolvers or DefaultResolvers()
         self._schema = schema
-        self._kinds = Kinds(resolvers or DefaultResolvers())
+        self._definitions = FieldDefinitions(resolvers)
+        self._generate = CodeGenerator(resolvers).generate
         self._hide_suggestions = hide_suggestions
-        self._coercion = Coercion()
+        self._coercion = InputCoercion()
+        self._is_incremental = any(map(schema.get_directive, _INCREMENTAL))
 
     def compile(
         self, document: DocumentNode, operation: OperationDefinitionNode
     ) -> CompiledOperation | None:
-        """Compile one operation of a document; None for one that graphql-core has to execute.
+        """Compile one operation of a document; None if graphql-core has to execute it.
 
-        That is one with a directive that is not known here.
+        Those are operations with unknown directives or with fragment variables.
         """
+        if self._is_incremental or self._schema.get_root_type(operation.operation) is None:
+            return None
         fragments = {
             node.name.value: node
             for node in document.definitions
             if isinstance(node, FragmentDefinitionNode)
         }
-        parts = [operation, *fragments.values()]
-        if self._schema.get_root_type(operation.operation) is None or not _is_known(parts):
+        if not _is_supported([operation, *fragments.values()]):
             return None
-        found = Document(
+        source = OperationSource(
             self._schema, operation, fragments, hide_suggestions=self._hide_suggestions
         )
-        return CompiledOperation(found, self._kinds, self._coercion)
+        return CompiledOperation(source, self._definitions, self._coercion, self._generate)
 
 
-def _is_known(parts: Sequence[ExecutableDefinitionNode]) -> bool:
+def _is_supported(definitions: Sequence[ExecutableDefinitionNode]) -> bool:
     unknown: list[str] = []
 
     class Finder(Visitor):
@@ -67,8 +74,8 @@ def _is_known(parts: Sequence[ExecutableDefinitionNode]) -> bool:
             if node.name.value not in _KNOWN:
                 unknown.append(node.name.value)
 
-    for part in parts:
-        if isinstance(part, FragmentDefinitionNode) and part.variable_definitions:
+    for definition in definitions:
+        if isinstance(definition, FragmentDefinitionNode) and definition.variable_definitions:
             return False
-        visit(part, Finder())
+        visit(definition, Finder())
     return not unknown

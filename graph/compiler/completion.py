@@ -1,14 +1,13 @@
-"""Values made into what the answer has of them, type by type (GraphQL spec, 6.4.3).
+"""Completes the values of fields, by type (GraphQL spec, 6.4.3).
 
-Each kind of type has two ways. The careful one tells where a value is wrong; graphql-core has the
-word on all that is out of the ordinary. The other is Python code, for values that are as most are:
-it raises, whatever is wrong, and then the careful way is gone.
+`complete` finds out what is wrong with a value; graphql-core decides on every unusual one. Usual
+values take the fast path: generated code that raises for any other value (`codegen.py`).
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from graphql import (
     GraphQLAbstractType,
@@ -25,289 +24,258 @@ from graphql import (
 )
 from graphql.pyutils import Path, is_async_iterable, is_awaitable, is_iterable
 
-from graph.compiler.codegen import optional
-from graph.compiler.deferred import Later, together
-from graph.compiler.execution import Place
+from graph.compiler.deferred import Deferred, gather
+from graph.compiler.execution import Execution, FieldContext
+from graph.compiler.fast_path import Generate, LazyFastPath
+from graph.compiler.graphql_core_adapter import FieldDetails
 
-if TYPE_CHECKING:
-    from graph.compiler.codegen import Code
-    from graph.compiler.selections import Below, Selection
-
-# What certainly is none of: an awaitable, an exception.
+# Classes whose instances are neither awaitables nor exceptions.
 ORDINARY: Final = frozenset({str, int, float, bool, list, tuple, dict, type(None)})
 
 
-class Value(ABC):
-    """How the values of one type are completed at one place of an operation."""
+class Selections(Protocol):
+    """What is selected below a field, for each type of object it can return."""
+
+    @property
+    def details(self) -> list[FieldDetails]: ...
+    @property
+    def generate(self) -> Generate: ...
+    def execute(
+        self, type_: GraphQLObjectType, execution: Execution, source: Any, path: Path
+    ) -> Any:
+        """Return the completed fields of an object, or Deferred."""
+
+
+class Completer(ABC):
+    """Completes the values of one type, at one position in an operation."""
 
     __slots__ = ()
     required = False
 
     @abstractmethod
-    def complete(self, place: Place, value: Any, path: Path) -> Any:
-        """Give the completed value, or Later; raise what is wrong with it."""
-
-    @abstractmethod
-    def code(
-        self, code: "Code", name: str, *, records: bool = False, required: bool = False
-    ) -> list[str] | None:
-        """Give the lines that complete the variable `name`; None where they would not be enough.
-
-        With `records` it has what an object is a view of, instead of the object. Where the value is
-        `required`, they raise for null.
-        """
+    def complete(self, context: FieldContext, value: Any, path: Path) -> Any:
+        """Return the completed value, or Deferred; raise an error if the value is wrong."""
 
 
-class Required(Value):
+class NonNullCompleter(Completer):
     __slots__ = ("inner", "type")
     required = True
 
-    def __init__(self, type_: GraphQLNonNull[Any], inner: Value) -> None:
+    def __init__(self, type_: GraphQLNonNull[Any], inner: Completer) -> None:
         self.type = type_
         self.inner = inner
 
-    def complete(self, place: Place, value: Any, path: Path) -> Any:
-        completed = self.inner.complete(place, value, path)
-        return place.carefully(self.type, None, path) if completed is None else completed
-
-    def code(
-        self, code: "Code", name: str, *, records: bool = False, required: bool = True
-    ) -> list[str] | None:
-        return self.inner.code(code, name, records=records, required=required)
+    def complete(self, context: FieldContext, value: Any, path: Path) -> Any:
+        completed = self.inner.complete(context, value, path)
+        return context.fallback(self.type, None, path) if completed is None else completed
 
 
-class Leaf(Value):
+class LeafCompleter(Completer):
     __slots__ = ("coerce", "type")
 
     def __init__(self, type_: GraphQLLeafType) -> None:
         self.type = type_
         self.coerce = type_.coerce_output_value
 
-    def complete(self, place: Place, value: Any, path: Path) -> Any:
+    def complete(self, context: FieldContext, value: Any, path: Path) -> Any:
         if value is None or value is Undefined:
             return None
         if isinstance(value, Exception):
             raise value
         completed = self.coerce(value)
         if completed is None or completed is Undefined:
-            return place.carefully(self.type, value, path)
+            return context.fallback(self.type, value, path)
         return completed
 
-    def code(
-        self, code: "Code", name: str, *, records: bool = False, required: bool = False
-    ) -> list[str] | None:
-        return None if records else code.leaf(self.type, name, required=required)
 
-
-class Items(Value):
+class ListCompleter(Completer):
     __slots__ = ("item", "type")
 
-    def __init__(self, type_: GraphQLOutputType, item: Value) -> None:
+    def __init__(self, type_: GraphQLOutputType, item: Completer) -> None:
         self.type = type_
         self.item = item
 
-    def complete(self, place: Place, value: Any, path: Path) -> Any:
+    def complete(self, context: FieldContext, value: Any, path: Path) -> Any:
         if value is None or value is Undefined:
             return None
         if value.__class__ is not list and (is_async_iterable(value) or not is_iterable(value)):
-            return place.carefully(self.type, value, path)
+            return context.fallback(self.type, value, path)
         completed: list[Any] = []
         pending: list[int] = []
         rest = iter(value)
-        if not self._complete_some(place, rest, path, completed, pending):
-            return Later(self._complete_rest, place, rest, path, completed, pending)
-        return Later(_filled, completed, pending) if pending else completed
+        if not self._complete_some(context, rest, path, completed, pending):
+            return Deferred(self._complete_rest, context, rest, path, completed, pending)
+        return Deferred(_fill, completed, pending) if pending else completed
 
     def _complete_some(
         self,
-        place: Place,
+        context: FieldContext,
         rest: Iterator[Any],
         path: Path,
         completed: list[Any],
         pending: list[int],
     ) -> bool:
-        """Complete items until it is time to pause; tell whether that was all."""
-        slicer = place.run.slicer
+        """Complete items until it is time to pause; return whether there are no more."""
+        slicer = context.execution.slicer
         try:
             for index, item in enumerate(rest, len(completed)):
-                done = self._item(place, item, Path(path, index, None))
-                if done.__class__ is Later:
+                value = self._complete_item(context, item, Path(path, index, None))
+                if value.__class__ is Deferred:
                     pending.append(index)
-                completed.append(done)
+                completed.append(value)
                 if slicer is not None and slicer.is_due():
                     return False
         except Exception:
-            with suppress(Exception):  # the first one is told
+            with suppress(Exception):  # only the first error is reported
                 for item in rest:
                     if is_awaitable(item):
-                        place.run.hold(item)
+                        context.execution.start(item)
             raise
         return True
 
     async def _complete_rest(
         self,
-        place: Place,
+        context: FieldContext,
         rest: Iterator[Any],
         path: Path,
         completed: list[Any],
         pending: list[int],
     ) -> list[Any]:
-        assert place.run.slicer
-        await place.run.slicer.pause()
-        while not self._complete_some(place, rest, path, completed, pending):
-            await place.run.slicer.pause()
-        return await _filled(completed, pending) if pending else completed
+        slicer = context.execution.slicer
+        assert slicer
+        await slicer.pause()
+        while not self._complete_some(context, rest, path, completed, pending):
+            await slicer.pause()
+        return await _fill(completed, pending) if pending else completed
 
-    def _item(self, place: Place, item: Any, path: Path) -> Any:
+    def _complete_item(self, context: FieldContext, item: Any, path: Path) -> Any:
         try:
             if item.__class__ not in ORDINARY and is_awaitable(item):
-                return Later(self._awaited, place, place.run.hold(item), path)
-            done = self.item.complete(place, item, path)
-        except Exception as error:  # noqa: BLE001 - every error of an item stands at its place
-            return place.failed(error, path, required=self.item.required)
-        return Later(self._finished, place, done, path) if done.__class__ is Later else done
+                return Deferred(self._await_item, context, context.execution.start(item), path)
+            completed = self.item.complete(context, item, path)
+        except Exception as error:  # noqa: BLE001 - every error of an item is reported at its path
+            return context.handle_error(error, path, required=self.item.required)
+        if completed.__class__ is Deferred:
+            return Deferred(self._finish_item, context, completed, path)
+        return completed
 
-    async def _awaited(self, place: Place, item: Awaitable[Any], path: Path) -> Any:
+    async def _await_item(self, context: FieldContext, item: Awaitable[Any], path: Path) -> Any:
         try:
-            return await _whole(self.item.complete(place, await item, path))
+            return await _resolved(self.item.complete(context, await item, path))
         except Exception as error:  # noqa: BLE001 - as above
-            return place.failed(error, path, required=self.item.required)
+            return context.handle_error(error, path, required=self.item.required)
 
-    async def _finished(self, place: Place, completed: Later, path: Path) -> Any:
+    async def _finish_item(self, context: FieldContext, completed: Deferred, path: Path) -> Any:
         try:
             return await completed
         except Exception as error:  # noqa: BLE001 - as above
-            return place.failed(error, path, required=self.item.required)
-
-    def code(
-        self, code: "Code", name: str, *, records: bool = False, required: bool = False
-    ) -> list[str] | None:
-        item = code.function_of(self.item, records=records)
-        if item is None:
-            return None
-        return optional(
-            [
-                f"if {name}.__class__ is not list: raise FastPathFailed",
-                f"{name} = [{item}(item) for item in {name}]",
-            ],
-            name,
-            required=required,
-        )
+            return context.handle_error(error, path, required=self.item.required)
 
 
-async def _filled(completed: list[Any], pending: list[int]) -> list[Any]:
-    for index, value in zip(
-        pending, await together([completed[index] for index in pending]), strict=True
-    ):
+async def _fill(completed: list[Any], pending: list[int]) -> list[Any]:
+    values = await gather([completed[index] for index in pending])
+    for index, value in zip(pending, values, strict=True):
         completed[index] = value
     return completed
 
 
-class Object(Value):
-    __slots__ = ("below", "type")
+class ObjectCompleter(Completer):
+    __slots__ = ("_fast_path", "selections", "type")
 
-    def __init__(self, type_: GraphQLObjectType, below: "Below") -> None:
+    def __init__(self, type_: GraphQLObjectType, selections: Selections) -> None:
         self.type = type_
-        self.below = below
+        self.selections = selections
+        self._fast_path = LazyFastPath()
 
-    @property
-    def selection(self) -> "Selection":
-        return self.below.selection(self.type)
-
-    def complete(self, place: Place, value: Any, path: Path) -> Any:
+    def complete(self, context: FieldContext, value: Any, path: Path) -> Any:
         if value is None or value is Undefined:
             return None
         if isinstance(value, Exception):
             raise value
-        selection = self.selection
-        with suppress(Exception):  # whatever it was, the careful way tells
-            if plain := selection.plain_if_used_again():
-                return plain(value)
+        with suppress(Exception):  # whatever the error is, the fallback reports it
+            fast_path = self._fast_path
+            if not fast_path.is_ready:
+                fast_path.prepare(self, self.selections.generate)
+            if fast_path.function is not None:
+                return fast_path.function(value)
         if self.type.is_type_of:
-            answer = self.type.is_type_of(value, place.info)
-            if is_awaitable(answer):
-                return Later(self._asked, place, place.run.hold(answer), value, path)
-            if not answer:
-                return place.carefully(self.type, value, path)
-        return selection.execute(place.run, value, path)
+            is_type = self.type.is_type_of(value, context.info)
+            if is_awaitable(is_type):
+                started = context.execution.start(is_type)
+                return Deferred(self._await_type, context, started, value, path)
+            if not is_type:
+                return context.fallback(self.type, value, path)
+        return self.selections.execute(self.type, context.execution, value, path)
 
-    async def _asked(self, place: Place, answer: Any, value: Any, path: Path) -> Any:
-        if not await answer:
-            return await _whole(place.carefully(self.type, value, path))
-        return await _whole(self.selection.execute(place.run, value, path))
-
-    def code(
-        self, code: "Code", name: str, *, records: bool = False, required: bool = False
-    ) -> list[str] | None:
-        lines = code.object(self.type, self.selection.fields, name, records=records)
-        return None if lines is None else optional(lines, name, required=required)
+    async def _await_type(
+        self, context: FieldContext, is_type: Awaitable[Any], value: Any, path: Path
+    ) -> Any:
+        if not await is_type:
+            return await _resolved(context.fallback(self.type, value, path))
+        completed = self.selections.execute(self.type, context.execution, value, path)
+        return await _resolved(completed)
 
 
-class Abstract(Value):
-    """An interface or a union; each object's own type decides."""
+class AbstractCompleter(Completer):
+    """Completes the objects of an interface or a union, by the type of each."""
 
-    __slots__ = ("_objects", "_resolve", "below", "type")
+    __slots__ = ("_objects", "_resolve_type", "selections", "type")
 
-    def __init__(self, type_: GraphQLAbstractType, below: "Below") -> None:
+    def __init__(self, type_: GraphQLAbstractType, selections: Selections) -> None:
         self.type = type_
-        self.below = below
-        self._resolve = type_.resolve_type or default_type_resolver
-        self._objects: dict[str, Object] = {}
+        self.selections = selections
+        self._resolve_type = type_.resolve_type or default_type_resolver
+        self._objects: dict[str, ObjectCompleter] = {}
 
-    def complete(self, place: Place, value: Any, path: Path) -> Any:
+    def complete(self, context: FieldContext, value: Any, path: Path) -> Any:
         if value is None or value is Undefined:
             return None
         if isinstance(value, Exception):
             raise value
-        name = self._resolve(value, place.info, self.type)
+        name = self._resolve_type(value, context.info, self.type)
         if is_awaitable(name):
-            return Later(self._resolved, place, place.run.hold(name), value, path)
-        return self._of(place, name, value).complete(place, value, path)
+            started = context.execution.start(name)
+            return Deferred(self._await_type, context, started, value, path)
+        return self._completer(context, name, value).complete(context, value, path)
 
-    async def _resolved(self, place: Place, name: Any, value: Any, path: Path) -> Any:
-        return await _whole(self._of(place, await name, value).complete(place, value, path))
+    async def _await_type(
+        self, context: FieldContext, name: Awaitable[Any], value: Any, path: Path
+    ) -> Any:
+        completer = self._completer(context, await name, value)
+        return await _resolved(completer.complete(context, value, path))
 
-    def _of(self, place: Place, name: Any, value: Any) -> Object:
-        found = self._objects.get(name) if name.__class__ is str else None
-        if found is None:
-            type_ = place.run.careful.ensure_valid_runtime_type(
-                name, self.type, self.below.details, place.info, value
+    def _completer(self, context: FieldContext, name: Any, value: Any) -> ObjectCompleter:
+        completer = self._objects.get(name) if name.__class__ is str else None
+        if completer is None:
+            type_ = context.execution.fallback.ensure_valid_runtime_type(
+                name, self.type, self.selections.details, context.info, value
             )
-            found = self._objects[type_.name] = Object(type_, self.below)
-        return found
-
-    def code(
-        self,
-        code: "Code",  # noqa: ARG002 - see Value
-        name: str,  # noqa: ARG002
-        *,
-        records: bool = False,  # noqa: ARG002
-        required: bool = False,  # noqa: ARG002
-    ) -> list[str] | None:
-        return None
+            completer = self._objects[type_.name] = ObjectCompleter(type_, self.selections)
+        return completer
 
 
-async def _whole(value: Any) -> Any:
-    return await value if value.__class__ is Later else value
+async def _resolved(value: Any) -> Any:
+    return await value if value.__class__ is Deferred else value
 
 
-def leaf_of(type_: GraphQLOutputType) -> Value | None:
-    """Give how values of a type are completed that has nothing below; None for any other."""
+def leaf_completer(type_: GraphQLOutputType) -> Completer | None:
+    """Return the completer of a scalar, an enum or lists of them; None for all other types."""
     if is_non_null_type(type_):
-        inner = leaf_of(type_.of_type)
-        return inner and Required(type_, inner)
+        inner = leaf_completer(type_.of_type)
+        return inner and NonNullCompleter(type_, inner)
     if is_list_type(type_):
-        inner = leaf_of(type_.of_type)
-        return inner and Items(type_, inner)
-    return Leaf(type_) if is_leaf_type(type_) else None
+        inner = leaf_completer(type_.of_type)
+        return inner and ListCompleter(type_, inner)
+    return LeafCompleter(type_) if is_leaf_type(type_) else None
 
 
-def value_of(type_: GraphQLOutputType, below: "Below") -> Value:
+def composite_completer(type_: GraphQLOutputType, selections: Selections) -> Completer:
+    """Return the completer of a type that has fields, or of lists of such."""
     if is_non_null_type(type_):
-        return Required(type_, value_of(type_.of_type, below))
+        return NonNullCompleter(type_, composite_completer(type_.of_type, selections))
     if is_list_type(type_):
-        return Items(type_, value_of(type_.of_type, below))
+        return ListCompleter(type_, composite_completer(type_.of_type, selections))
     if is_abstract_type(type_):
-        return Abstract(type_, below)
+        return AbstractCompleter(type_, selections)
     assert isinstance(type_, GraphQLObjectType)
-    return Object(type_, below)
+    return ObjectCompleter(type_, selections)

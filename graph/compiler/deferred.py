@@ -1,7 +1,7 @@
-"""Work that has not begun: what a coroutine is, except that nobody has to await it.
+"""Work that has not started.
 
-A coroutine that is dropped before it has begun tells so in the log. Where a sibling fails, or the
-operation is cancelled, much is dropped.
+A coroutine that is dropped before it starts logs a warning. The compiler drops work if a sibling
+fails or the operation is cancelled, so it passes calls instead of coroutines.
 """
 
 import asyncio
@@ -9,43 +9,41 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
-K = TypeVar("K", contravariant=True)  # noqa: PLC0105 - of what looks up
+K = TypeVar("K", contravariant=True)  # noqa: PLC0105 - the key of a loader
 U = TypeVar("U")
 
-Work = Callable[..., Coroutine[Any, Any, Any]]
+CoroutineFunction = Callable[..., Coroutine[Any, Any, Any]]
 
 
-class Asks(Protocol[K]):
-    """Looks up by keys."""
-
+class Loader(Protocol[K]):
     def load(self, keys: Sequence[K], /) -> "asyncio.Future[list[Any]]":
-        """Ask for what there is of each key, in their order. Never raises."""
+        """Return a future of one value for each key, in their order. Never raises."""
 
 
 class Lookup(Generic[K, U]):
-    """What a resolver gives that is to be looked up: `make` makes it of what is found.
+    """What a resolver may return: `make(value)` for the value that a loader has for a key.
 
-    Anybody can await it. Fields of one object that want something of the same `of` ask at once.
+    It can be awaited too. Lookups of one object's fields by one loader are a single call of it.
     """
 
-    __slots__ = ("key", "make", "of")
+    __slots__ = ("key", "loader", "make")
 
-    def __init__(self, of: Asks[K], key: K, make: Callable[[Any], U]) -> None:
-        self.of = of
+    def __init__(self, loader: Loader[K], key: K, make: Callable[[Any], U]) -> None:
+        self.loader = loader
         self.key = key
         self.make = make
 
     def __await__(self) -> Generator[Any, Any, U]:
-        [found] = yield from self.of.load([self.key]).__await__()
-        return self.make(found)
+        [value] = yield from self.loader.load([self.key]).__await__()
+        return self.make(value)
 
 
-class Later:
+class Deferred:
     """A call of a coroutine function."""
 
     __slots__ = ("arguments", "function")
 
-    def __init__(self, function: Work, *arguments: Any) -> None:
+    def __init__(self, function: CoroutineFunction, *arguments: Any) -> None:
         self.function = function
         self.arguments = arguments
 
@@ -53,44 +51,45 @@ class Later:
         return self.function(*self.arguments).__await__()
 
 
-class Asked:
-    """A call of a plain function, when what was asked for is there. It may give Later."""
+class AfterLookup:
+    """A call of a plain function when a lookup has ended. It may return Deferred."""
 
-    __slots__ = ("arguments", "asked", "function")
+    __slots__ = ("arguments", "function", "lookup")
 
     def __init__(
-        self, asked: "asyncio.Future[Any]", function: Callable[..., Any], *arguments: Any
+        self, lookup: "asyncio.Future[Any]", function: Callable[..., Any], *arguments: Any
     ) -> None:
-        self.asked = asked
+        self.lookup = lookup
         self.function = function
         self.arguments = arguments
 
-    async def there(self) -> Any:
-        if not self.asked.done():
-            with suppress(Exception):  # the function looks how it ended
-                await self.asked
+    async def call(self) -> Any:
+        if not self.lookup.done():
+            with suppress(Exception):  # the function looks at the outcome
+                await self.lookup
         return self.function(*self.arguments)
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        found = yield from self.there().__await__()
-        return (yield from found.__await__()) if found.__class__ is Later else found
+        value = yield from self.call().__await__()
+        return (yield from value.__await__()) if value.__class__ is Deferred else value
 
 
-async def together(works: Sequence[Later | Asked]) -> list[Any]:
-    """Give the results of all; when one fails, the others are cancelled and waited for."""
-    if len(works) == 1:
-        return [await works[0]]
-    results: list[Any] = [None] * len(works)
-    tasks = {n: _task(work) for n, work in enumerate(works) if isinstance(work, Later)}
+async def gather(calls: Sequence[Deferred | AfterLookup]) -> list[Any]:
+    """Return all results. If a call fails, the others are cancelled and awaited first."""
+    if len(calls) == 1:
+        return [await calls[0]]
+    results: list[Any] = [None] * len(calls)
+    tasks = {n: _task(call) for n, call in enumerate(calls) if isinstance(call, Deferred)}
     try:
-        if len(tasks) < len(works):
-            for index, work in enumerate(works):
-                if isinstance(work, Asked):
-                    asked = work.asked
-                    found = work.function(*work.arguments) if asked.done() else await work.there()
-                    if found.__class__ is Later:
-                        tasks[index] = _task(found)
-                    results[index] = found
+        if len(tasks) < len(calls):
+            for index, call in enumerate(calls):
+                if isinstance(call, AfterLookup):
+                    # Most have ended by now, many with one batch: no task is needed for them.
+                    is_done = call.lookup.done()
+                    value = call.function(*call.arguments) if is_done else await call.call()
+                    if value.__class__ is Deferred:
+                        tasks[index] = _task(value)
+                    results[index] = value
         if tasks:
             for index, result in zip(tasks, await asyncio.gather(*tasks.values()), strict=True):
                 results[index] = result
@@ -102,25 +101,22 @@ async def together(works: Sequence[Later | Asked]) -> list[Any]:
     return results
 
 
-def _task(work: Later) -> "asyncio.Task[Any]":
-    return asyncio.create_task(work.function(*work.arguments))
+def _task(call: Deferred) -> "asyncio.Task[Any]":
+    return asyncio.create_task(call.function(*call.arguments))
 
 
-def begun(awaitable: Awaitable[Any]) -> Awaitable[Any]:
-    """Begin with what a resolver gave to be awaited, so that it may be dropped.
-
-    Without a running loop there is nothing that could begin it.
-    """
+def start(awaitable: Awaitable[Any]) -> Awaitable[Any]:
+    """Start an awaitable, so that it may be dropped. Without a running loop, return it as it is."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return awaitable
     future = asyncio.ensure_future(awaitable)
-    future.add_done_callback(take_note)
+    future.add_done_callback(retrieve_exception)
     return future
 
 
-def take_note(future: "asyncio.Future[Any]") -> None:
-    """Look at how it ended, or asyncio tells of an exception that nobody has seen."""
+def retrieve_exception(future: "asyncio.Future[Any]") -> None:
+    """Retrieve the exception, or asyncio logs that nobody has."""
     if not future.cancelled():
         future.exception()

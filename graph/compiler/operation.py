@@ -1,6 +1,7 @@
-"""Operations that are compiled: once for all requests, with a plan for each way to leave out."""
+"""Compiled operations: a plan for each combination of the variables of `@skip` and `@include`."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from graphql import (
@@ -9,54 +10,67 @@ from graphql import (
     GraphQLError,
     OperationType,
     VariableNode,
+    VariableValues,
     Visitor,
     visit,
 )
-from graphql.execution.executor import SELECTIONS_NESTED_TOO_DEEPLY
-from graphql.execution.values import VariableValues
 from graphql.pyutils import AwaitableOrValue
 
-from graph.compiler.coercion import Coercion
-from graph.compiler.deferred import Later
-from graph.compiler.execution import Document, Run, TimeSlicer
-from graph.compiler.selections import Kinds, Plan, Selection
+from graph.compiler.coercion import InputCoercion
+from graph.compiler.deferred import Deferred
+from graph.compiler.execution import Execution, TimeSlicer
+from graph.compiler.fast_path import Generate
+from graph.compiler.field_definitions import FieldDefinitions
+from graph.compiler.graphql_core_adapter import SELECTIONS_NESTED_TOO_DEEPLY, OperationSource
+from graph.compiler.selection_set import SelectionSet
+from graph.compiler.selections import OperationPlan
 from graph.compiler.variables import Variables
 
 MAX_COERCION_ERRORS: Final = 50
-_PLANS: Final = 4  # kept of one operation
+_MAX_PLANS: Final = 4  # that are kept for one operation
 _CONDITIONS: Final = frozenset({"skip", "include"})
 
 
 class CompiledOperation:
-    """One operation of a document. `execute` can be called as often as there are requests."""
+    """One operation of a document, which can be executed any number of times."""
 
-    def __init__(self, document: Document, kinds: Kinds, coercion: Coercion) -> None:
-        self._document = document
-        self._kinds = kinds
-        self._variables = Variables(document.schema, document.operation, coercion)
-        self._conditions = _conditions(document)
-        self._selections: dict[tuple[Any, ...], Selection] = {}
-        self._is_serial = document.operation.operation is OperationType.MUTATION
+    def __init__(
+        self,
+        source: OperationSource,
+        definitions: FieldDefinitions,
+        coercion: InputCoercion,
+        generate: Generate,
+    ) -> None:
+        self._source = source
+        self._definitions = definitions
+        self._generate = generate
+        self._variables = Variables(source.schema, source.operation, coercion)
+        self._conditions = _conditions(source)
+        self._selection_sets: dict[tuple[Any, ...], SelectionSet] = {}
+        self._is_serial = source.operation.operation is OperationType.MUTATION
 
     def coerce(
         self, given: Mapping[str, Any] | None, *, max_errors: int = MAX_COERCION_ERRORS
     ) -> VariableValues:
-        """Coerce a request's variables; raise InvalidVariables."""
+        """Coerce a request's variables. Raises InvalidVariables."""
         return self._variables.coerce(
-            given or {}, max_errors=max_errors, hide_suggestions=self._document.hide_suggestions
+            given or {}, max_errors=max_errors, hide_suggestions=self._source.hide_suggestions
         )
 
     def execute(
         self,
         root: Any = None,
         context: Any = None,
-        given: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Any] | None = None,
         *,
         max_errors: int = MAX_COERCION_ERRORS,
         slicer: TimeSlicer | None = None,
     ) -> AwaitableOrValue[ExecutionResult]:
-        """Give the result, or an awaitable of it. Raises InvalidVariables."""
-        return self.run(self.coerce(given, max_errors=max_errors), root, context, slicer)
+        """Return the result, or an awaitable of it if a resolver is async.
+
+        Raises InvalidVariables.
+        """
+        return self.run(self.coerce(variables, max_errors=max_errors), root, context, slicer)
 
     def run(
         self,
@@ -65,56 +79,59 @@ class CompiledOperation:
         context: Any = None,
         slicer: TimeSlicer | None = None,
     ) -> AwaitableOrValue[ExecutionResult]:
-        """Execute with variables that are coerced."""
-        run = Run(self._document, root, context, variables, slicer)
+        """Execute with coerced variables."""
+        execution = Execution(self._source, root, context, variables, slicer)
         try:
-            selection = self._selection(variables)
+            selection_set = self._selection_set(variables)
             if self._is_serial:
-                return _result(run, Later(selection.execute_serially, run, root))
-            data = selection.execute(run, root, None)
+                data = selection_set.execute_serially(execution, root)
+            else:
+                data = selection_set.execute(execution, root, None)
         except GraphQLError as error:
-            result = run.failed(error)
+            result = execution.failed(error)
         else:
-            if data.__class__ is Later:
-                return _result(run, data)
-            result = run.result(data)
-        return _ended(run, result) if run.holds else result
+            if data.__class__ is Deferred:
+                return _wait(execution, data)
+            result = execution.result(data)
+        return _end(execution, result) if execution.has_pending else result
 
-    def _selection(self, variables: VariableValues) -> Selection:
-        """Give what these variables leave; raise GraphQLError where a directive is wrong."""
-        given = tuple(variables.coerced.get(name) for name in self._conditions)
-        selection = self._selections.get(given)
-        if selection is None:
-            try:
-                selection = Plan(self._document, self._kinds, variables).root()
-            except RecursionError:
-                nested = GraphQLError(SELECTIONS_NESTED_TOO_DEEPLY, self._document.operation)
-                raise nested from None
-            if len(self._selections) < _PLANS:
-                self._selections[given] = selection
-        return selection
+    def _selection_set(self, variables: VariableValues) -> SelectionSet:
+        """Return the root's selection set. Raises GraphQLError for an invalid directive."""
+        values = tuple(variables.coerced.get(name) for name in self._conditions)
+        selection_set = self._selection_sets.get(values)
+        if selection_set is None:
+            selection_set = self._plan(variables)
+            if len(self._selection_sets) < _MAX_PLANS:
+                self._selection_sets[values] = selection_set
+        return selection_set
+
+    def _plan(self, variables: VariableValues) -> SelectionSet:
+        plan = OperationPlan(self._source, self._definitions, variables, self._generate)
+        with suppress(RecursionError):
+            return plan.root()
+        raise GraphQLError(SELECTIONS_NESTED_TOO_DEEPLY, self._source.operation)
 
 
-async def _result(run: Run, data: Later) -> ExecutionResult:
-    whole = False
+async def _wait(execution: Execution, data: Deferred) -> ExecutionResult:
+    is_complete = False
     try:
-        result = run.result(await data)
-        whole = run.is_whole()
+        result = execution.result(await data)
+        is_complete = execution.is_complete()
     except GraphQLError as error:
-        result = run.failed(error)
+        result = execution.failed(error)
     finally:
-        if not whole:
-            await run.end()
+        if not is_complete:
+            await execution.cancel_pending()
     return result
 
 
-async def _ended(run: Run, result: ExecutionResult) -> ExecutionResult:
-    await run.end()
+async def _end(execution: Execution, result: ExecutionResult) -> ExecutionResult:
+    await execution.cancel_pending()
     return result
 
 
-def _conditions(document: Document) -> tuple[str, ...]:
-    """Name the variables that decide whether a field is there."""
+def _conditions(source: OperationSource) -> tuple[str, ...]:
+    """Return the variables that `@skip` and `@include` refer to."""
     names: dict[str, None] = {}
 
     class Finder(Visitor):
@@ -125,7 +142,7 @@ def _conditions(document: Document) -> tuple[str, ...]:
                         names[argument.value.name.value] = None
 
     finder = Finder()
-    visit(document.operation, finder)
-    for fragment in document.fragments.values():
+    visit(source.operation, finder)
+    for fragment in source.fragments.values():
         visit(fragment, finder)
     return tuple(names)

@@ -1,7 +1,7 @@
-"""How fields are had from their source: by reading it, or by a resolver.
+"""How a field gets its value: read from the source object, or returned by a resolver.
 
-A library that makes schemas wraps what its fields really do; whoever makes a `Compiler` can say
-what that is. By default it is what graphql-core does.
+A library that builds schemas wraps its resolvers. An implementation of `Resolvers` tells the
+compiler what such a field really does; the default does what graphql-core does.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,18 +11,18 @@ from typing import Any, Protocol
 
 from graphql import GraphQLField, GraphQLLeafType, GraphQLObjectType, default_field_resolver
 
-
-class FastPathFailed(Exception):
-    """A value is not what most are; it takes the careful way to say what it is."""
+from graph.compiler.fast_path import FastPathFailed
 
 
 @dataclass(frozen=True, slots=True)
 class Accessor:
-    """A read of a source, or of what is at the source's attribute `base`.
+    """Reads a value from a source, or from the source's attribute `base`.
 
-    It is an attribute, or any function of it. A function may raise FastPathFailed. Where it makes
-    objects, one or a list, that are nothing but views of something, `records` reads that, and
-    whatever such an object reads has `base`: then nobody needs to make it.
+    `get` is the name of an attribute, or a function, which may raise FastPathFailed.
+
+    If `get` returns objects that are only views of records (one, or a list), `records` reads the
+    records. If all accessors of such a view have a `base`, generated code reads from the record and
+    does not create the view.
     """
 
     get: str | Callable[[Any], Any]
@@ -40,10 +40,10 @@ class Accessor:
 
 @dataclass(frozen=True, slots=True)
 class FieldResolver:
-    """What is called for a field: with its source, the info, and its arguments by name.
+    """A function that is called with the source, `info`, and the arguments by name.
 
-    `prepare` makes them from the coerced values. With `shares_arguments`, nobody changes them:
-    constant arguments are then prepared once.
+    `prepare` makes the arguments from the coerced values. `shares_arguments` says that nobody
+    changes its result: constant arguments are then prepared once.
     """
 
     call: Callable[..., Any]
@@ -52,26 +52,27 @@ class FieldResolver:
 
 
 class Resolvers(Protocol):
-    """What is known of the objects that resolvers give."""
+    """What is known of the fields and types of a schema."""
 
     def runtime_class(self, type_: GraphQLObjectType) -> type | None:
-        """Give the one class whose objects certainly are of a type; None where nobody knows."""
+        """Return the class whose instances are all of this type, or None if that is not known."""
 
     def accessor(self, type_: GraphQLObjectType, name: str, field: GraphQLField) -> Accessor | None:
-        """Tell how a field is read; None for one that has a resolver."""
+        """Return how a field is read, or None if it has a resolver."""
 
     def resolver(self, field: GraphQLField) -> FieldResolver:
-        """Give what is called where it is not read, or where what was read is not expected."""
+        """Return what is called if the field has no accessor, or its accessor failed."""
 
     def serializer(self, type_: GraphQLLeafType) -> Callable[[Any], Any] | None:
-        """Give what completes most values of a type in less time than its own way.
+        """Return a faster equivalent of `coerce_output_value` for the usual values of a type.
 
-        It gives what JSON has the same of, and raises for any other value. Null is not its concern.
+        It may raise for all others, and never gets null. Its result need not be a JSON type, if the
+        caller's JSON encoder writes it as `coerce_output_value` would.
         """
 
 
 class DefaultResolvers:
-    """graphql-core's own: members of mappings, attributes of anything else."""
+    """As graphql-core: members of mappings, attributes of all other objects."""
 
     def runtime_class(self, _: GraphQLObjectType) -> type | None:
         return None
@@ -88,9 +89,9 @@ class DefaultResolvers:
 
 def _reader(name: str) -> Callable[[Any], Any]:
     def read(source: Any) -> Any:
-        found = source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
-        if callable(found):
-            raise FastPathFailed  # it takes the arguments and the info to call it
-        return found
+        value = source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
+        if callable(value):
+            raise FastPathFailed  # the resolver calls it with `info` and the arguments
+        return value
 
     return read

@@ -1,4 +1,8 @@
-"""The variables of an operation, coerced (GraphQL spec, 6.1.2)."""
+"""Coerces the variables of an operation (GraphQL spec, 6.1.2).
+
+Exception
+└── InvalidVariables    the variables of a request do not match their types
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,25 +14,24 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     Undefined,
+    VariableValues,
+    get_variable_values,
     is_non_null_type,
 )
-from graphql.execution.get_variable_signature import (
+
+from graph.compiler.coercion import Coerce, InputCoercion
+from graph.compiler.fast_path import FastPathFailed
+from graph.compiler.graphql_core_adapter import (
     GraphQLVariableSignature,
+    VariableValueSource,
     get_variable_signature,
 )
-from graphql.execution.values import (
-    VariableValues,
-    VariableValueSource,
-    get_variable_values,
-)
 
-from graph.compiler.coercion import Coerce, Coercion, Unfit
-
-NONE = VariableValues({}, {})
+NO_VARIABLES = VariableValues({}, {})
 
 
 class InvalidVariables(Exception):
-    """The variables do not fit; `errors` are those that graphql-core gives."""
+    """`errors` are those of graphql-core."""
 
     def __init__(self, errors: Sequence[GraphQLError]) -> None:
         super().__init__(errors)
@@ -37,7 +40,7 @@ class InvalidVariables(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Variable:
-    """A variable without a default, which needs no more than its coercion."""
+    """A variable without a default."""
 
     signature: GraphQLVariableSignature
     required: bool
@@ -45,10 +48,8 @@ class _Variable:
 
 
 class Variables:
-    """Coerces what requests give for one operation."""
-
     def __init__(
-        self, schema: GraphQLSchema, operation: OperationDefinitionNode, coercion: Coercion
+        self, schema: GraphQLSchema, operation: OperationDefinitionNode, coercion: InputCoercion
     ) -> None:
         self._schema = schema
         self._definitions = operation.variable_definitions or ()
@@ -57,11 +58,11 @@ class Variables:
     def coerce(
         self, given: Mapping[str, Any], *, max_errors: int, hide_suggestions: bool
     ) -> VariableValues:
-        """Raise InvalidVariables where a value does not fit its type."""
+        """Return the coerced values. Raises InvalidVariables."""
         if not self._definitions:
-            return NONE
+            return NO_VARIABLES
         if self._simple is not None:
-            with suppress(Exception):  # whatever is wrong, graphql-core tells
+            with suppress(Exception):  # graphql-core reports what is wrong
                 return _coerced(self._simple, given)
         values = get_variable_values(
             self._schema, self._definitions, dict(given), max_errors, hide_suggestions
@@ -70,14 +71,14 @@ class Variables:
             raise InvalidVariables(values)
         return values
 
-    def _all_simple(self, coercion: Coercion) -> Sequence[_Variable] | None:
+    def _all_simple(self, coercion: InputCoercion) -> Sequence[_Variable] | None:
         variables = []
         for definition in self._definitions:
             signature = get_variable_signature(self._schema, definition)
             if isinstance(signature, GraphQLError) or definition.default_value:
                 return None
             required = is_non_null_type(signature.type)
-            variables.append(_Variable(signature, required, coercion.of(signature.type)))
+            variables.append(_Variable(signature, required, coercion.coercer(signature.type)))
         return variables
 
 
@@ -91,5 +92,5 @@ def _coerced(variables: Sequence[_Variable], given: Mapping[str, Any]) -> Variab
         if value is not Undefined:
             coerced[signature.name] = variable.coerce(value)
         elif variable.required:
-            raise Unfit
+            raise FastPathFailed
     return VariableValues(sources, coerced)

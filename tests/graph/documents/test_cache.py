@@ -437,11 +437,14 @@ def test_a_document_that_is_let_go_of_is_freed_at_once() -> None:
     parts: list[weakref.ref[Any]] = [weakref.ref(compiled)]
     for every in (True, False):
         variables = compiled.coerce({"id": "VXNlcjox", "all": every})
-        selection = compiled._selection(variables)  # noqa: SLF001 - as an execution has it
-        parts += [weakref.ref(plain) for field in selection.fields if (plain := field.plain)]
-        parts += [weakref.ref(field.nodes) for field in selection.fields]
+        selection = compiled._selection_set(variables)  # noqa: SLF001 - as an execution has it
+        for field in selection.fields:
+            parts.append(weakref.ref(field.nodes))
+            fast_path = field._fast_path  # noqa: SLF001
+            fast_path.prepare(field.completer, field._generate, now=True)  # noqa: SLF001
+            parts += [weakref.ref(function)] if (function := fast_path.function) else []
     assert len(parts) > 7
-    del compiled, selection, variables, plain
+    del compiled, selection, variables, field, fast_path, function
     gc.disable()
     try:
         kept.prepare(TYPENAME, None, None)

@@ -1,0 +1,67 @@
+"""The compiler imports nothing of ours, and its modules import only downward."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import graph.compiler
+
+PACKAGE = Path(graph.compiler.__file__).parent
+# From top to bottom.
+ORDER = [
+    "__init__",
+    "compiler",
+    "codegen",
+    "operation",
+    "selections",
+    "selection_set",
+    "fields",
+    "field_definitions",
+    "completion",
+    "execution",
+    "arguments",
+    "variables",
+    "coercion",
+    "deferred",
+    "resolvers",
+    "fast_path",
+    "graphql_core_adapter",
+]
+OURS = {"benchmarks", "db", "feed", "graph", "migrations", "tests", "users"}
+
+
+def _imports(module: str) -> Iterator[str]:
+    """Name what a module imports, also under `if TYPE_CHECKING`."""
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_the_order_names_every_module() -> None:
+    assert sorted(ORDER) == sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_a_module_imports_only_those_below_it(module: str) -> None:
+    below = {f"graph.compiler.{name}" for name in ORDER[ORDER.index(module) + 1 :]}
+    for name in _imports(module):
+        assert name.split(".")[0] not in OURS or name.rpartition(".")[0] in below, name
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_graphql_core_s_internals_are_used_by_the_adapter_alone(module: str) -> None:
+    """What `graphql` exports is documented, and what the documentation lists of `pyutils`."""
+    if module == "graphql_core_adapter":
+        return
+    documented = {"AwaitableOrValue", "Path", "is_async_iterable", "is_awaitable", "is_iterable"}
+    for name in _imports(module):
+        package, _, imported = name.rpartition(".")
+        if package.partition(".")[0] == "graphql":
+            assert package == "graphql" or (
+                package == "graphql.pyutils" and imported in documented
+            ), name
