@@ -18,7 +18,7 @@ from tests.support.client import USER, Client, count
 from tests.support.schema import CORE, SCHEMA
 from users.policy import EVERY_SCOPE, Caller, Scope
 
-SOURCES = StrawberryResolvers(SCHEMA)
+RESOLVERS = StrawberryResolvers(SCHEMA)
 CALLERS = [
     *[service(*EVERY_SCOPE)] * 4,
     *[service(*scopes) for scopes in SETS],
@@ -66,9 +66,9 @@ def asked(asks: Asking, caller: Caller, operation: Operation) -> Asked:
         operation.query,
         operation.variables,
         context=lambda: asks.context(caller),
-        resolvers=SOURCES,
+        resolvers=RESOLVERS,
         # Look-ups that operations share, and the news of a write.
-        shared=frozenset({"_Batch.run", "Feed._tell"}),
+        shared=frozenset({"_Batch.run", "Feed._notify_loop"}),
         valid=False,
     )
 
