@@ -93,10 +93,12 @@ def _endpoints(
     settings: Settings, origins: Origins, shutdown: Shutdown
 ) -> tuple[GraphQLEndpoint, WebSocketEndpoint]:
     rate_limiter = RateLimiter(
-        settings.rate_limit, settings.concurrent_operations, settings.sockets_per_caller
+        settings.rate_limit, settings.max_concurrent_operations, settings.max_connections_per_caller
     )
     development = settings.mode is Mode.DEVELOPMENT
-    guard = Guard(rate_limiter, allow_anonymous=development, recheck_seconds=settings.caller_watch)
+    guard = Guard(
+        rate_limiter, allow_anonymous=development, recheck_seconds=settings.auth_recheck_interval
+    )
     schema = build_schema(settings, rate_limiter, shutdown)
     live = ResultStreams()
     endpoint = GraphQLEndpoint(
@@ -105,15 +107,15 @@ def _endpoints(
         rate_limiter,
         schema,
         live,
-        BatchExecutor(settings.batch_limit, guard, rate_limiter, schema),
-        BodyLimits(settings.body_limit, settings.body_timeout),
+        BatchExecutor(settings.max_batch_size, guard, rate_limiter, schema),
+        BodyLimits(settings.max_body_bytes, settings.body_timeout),
         shutdown,
         has_graphiql=development,
     )
     limits = Limits(
-        init_seconds=settings.socket_init_timeout,
+        init_seconds=settings.ws_init_timeout,
         send_seconds=settings.send_timeout,
-        operations=settings.socket_operations,
+        operations=settings.max_operations_per_connection,
     )
     return endpoint, WebSocketEndpoint(guard, origins, rate_limiter, schema, live, limits, shutdown)
 

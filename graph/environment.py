@@ -39,11 +39,53 @@ _OF_KUBERNETES: Final = tuple(
         (rf"{_PORT}_PROTO", r"(?:tcp|udp|sctp)"),
     )
 )
+# Deprecated names of fields, which still work.
+OLD_NAMES: Final = {
+    "auth_recheck_interval": "caller_watch",
+    "max_batch_size": "batch_limit",
+    "max_body_bytes": "body_limit",
+    "max_concurrent_operations": "concurrent_operations",
+    "max_connections_per_caller": "sockets_per_caller",
+    "max_operations_per_connection": "socket_operations",
+    "max_response_values": "max_answer_values",
+    "persisted_documents": "trusted_documents",
+    "persisted_documents_file": "trusted_manifest",
+    "set_database_idle_timeout": "database_idle_timeout",
+    "ws_init_timeout": "socket_init_timeout",
+}
 _OTHERS_MAY_READ: Final = 0o044
 
 
 class InvalidSettings(Exception):
     """One line for each wrong setting, and never its value: it may hold a password."""
+
+
+def validation_alias(field_name: str) -> str | AliasChoices:
+    """Return the variables of a field. pydantic's errors name the one that is set."""
+    new, old = _variable(field_name), OLD_NAMES.get(field_name)
+    return AliasChoices(new, _variable(old)) if old else new
+
+
+def set_variable(field_name: str) -> str:
+    """Return the variable of a field: by its old name, if that is the one that is set."""
+    old = _variable(OLD_NAMES.get(field_name, field_name))
+    return old if old in _set_names() else _variable(field_name)
+
+
+def _set_names() -> set[str]:
+    given = (*os.environ.items(), *read_file(_FILE).items())
+    return {name.upper() for name, value in given if value.strip()}
+
+
+def names_of(field_name: str) -> set[str]:
+    """Return all names by which a value can be given to a field."""
+    names = {field_name, _variable(field_name)}
+    old = OLD_NAMES.get(field_name)
+    return names | {_variable(old)} if old else names
+
+
+def _variable(field_name: str) -> str:
+    return f"{_PREFIX}{field_name.upper()}"
 
 
 class Variables(PydanticBaseSettingsSource):
@@ -60,11 +102,17 @@ class Variables(PydanticBaseSettingsSource):
             _ours(os.environ.items(), aliases),
             _ours(read_file(_FILE).items(), aliases),
         ]
+        names = {name for source in self._sources for name in source}
+        for new, old in _renamed():
+            if {new, old} <= names:
+                raise InvalidSettings(
+                    f"{old}: is the old name of {new}, which is set too: remove it"
+                )
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         aliases = _aliases(field)
         for source in self._sources:
-            for name in aliases or [f"{_PREFIX}{field_name.upper()}"]:
+            for name in aliases or [_variable(field_name)]:
                 if name in source:
                     return source[name], name if aliases else field_name, False
         return None, field_name, False
@@ -76,9 +124,14 @@ class Variables(PydanticBaseSettingsSource):
             value, key, _ = self.get_field_value(field, field_name)
             if value is not None:
                 values[key] = value
-            known |= {f"{_PREFIX}{field_name.upper()}", *_aliases(field)}
+            known |= {_variable(field_name), *_aliases(field)}
         unknown = {n: v for source in self._sources for n, v in source.items() if n not in known}
         return values | unknown
+
+
+def _renamed() -> Iterator[tuple[str, str]]:
+    for new, old in OLD_NAMES.items():
+        yield _variable(new), _variable(old)
 
 
 def _aliases(field: FieldInfo) -> list[str]:
@@ -153,6 +206,9 @@ def _line(binding: Binding) -> int:
 def log_notices(*, production: bool) -> None:
     """Log what is no error, and may still surprise: once, so by the command and not by workers."""
     ignored = sorted(name for name, value in os.environ.items() if is_of_kubernetes(name, value))
+    names = _set_names()
+    if old := {old: new for new, old in _renamed() if old in names}:
+        log.warning("settings have new names; the old ones will be removed", renamed=old)
     if ignored:
         log.info("variables of a Kubernetes Service are ignored", variables=ignored)
     if production and os.name == "posix" and _is_open_to_others():

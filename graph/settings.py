@@ -3,18 +3,13 @@
 Every value is parsed into what it means, or rejected with a line that names its variable.
 """
 
-import json
-import re
-from collections.abc import Iterator
-from difflib import get_close_matches
 from enum import StrEnum
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from limits import parse
 from pydantic import (
     AliasChoices,
+    AliasGenerator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -31,11 +26,13 @@ from pydantic_settings import (
 
 from db.engine import Database
 from db.url import check_url, parse_url
-from graph.auth.issuers import InvalidIssuerField, Issuer, is_loopback
+from graph.auth.issuers import Issuer, is_loopback
 from graph.documents.limits import Limits
 from graph.documents.persisted import PersistedMode, read_manifest
-from graph.environment import NAME, InvalidSettings, Variables
+from graph.environment import InvalidSettings, Variables, names_of, set_variable, validation_alias
 from graph.protocol.origins import parse_host, parse_list, parse_origin
+from graph.setting_errors import issuer_lines, line_of
+from graph.setting_values import check_rate, clean, parse_address, parse_issuers
 from users.identity import UsernameEmails
 
 
@@ -47,18 +44,8 @@ class Mode(StrEnum):
 _SECRET_BYTES = 32
 _LIMITS = Limits()
 _LOWER: Final = BeforeValidator(lambda given: given.lower() if isinstance(given, str) else given)
-_RATE: Final = (
-    "must be one rate such as 6000/minute, of at least 1 per second, minute, hour, day, month or "
-    "year, or off"
-)
-_RATE_FORM: Final = re.compile(
-    r"[0-9]{1,10}\s*(/|per)\s*([1-9][0-9]{0,8})?\s*[a-z]+", re.IGNORECASE
-)
-_MOST_REQUESTS: Final = 10**9
-_LONGEST_WINDOW: Final = 366 * 24 * 3600  # seconds
-_HOST: Final = "must be an IP address or a host name, without a scheme and without a port"
 _DEVELOPMENT: dict[str, Any] = {
-    "sockets_per_caller": 10_000,
+    "max_connections_per_caller": 10_000,
     "rate_limit": None,
     "max_aliases": 200,
     "max_root_fields": 200,
@@ -68,7 +55,11 @@ _DEVELOPMENT: dict[str, Any] = {
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="ROSTER_", extra="forbid", hide_input_in_errors=True
+        env_prefix="ROSTER_",
+        extra="forbid",
+        hide_input_in_errors=True,
+        alias_generator=AliasGenerator(validation_alias=validation_alias),
+        validate_by_name=True,
     )
 
     mode: Annotated[Mode, _LOWER] = Mode.DEVELOPMENT
@@ -84,20 +75,20 @@ class Settings(BaseSettings):
     pool_max_age: Annotated[float, Field(gt=0, le=86_400)] = 1800
     statement_timeout: Annotated[float, Field(gt=0, le=3600)] = 30
     idle_transaction_timeout: Annotated[float, Field(ge=0, le=86_400)] = 30
-    database_idle_timeout: bool = True
-    socket_init_timeout: Annotated[float, Field(gt=0, le=600)] = 8
-    socket_operations: Annotated[int, Field(ge=1, le=10_000)] = 100
-    sockets_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    caller_watch: Annotated[float, Field(gt=0, le=3600)] = 30
+    set_database_idle_timeout: bool = True
+    ws_init_timeout: Annotated[float, Field(gt=0, le=600)] = 8
+    max_operations_per_connection: Annotated[int, Field(ge=1, le=10_000)] = 100
+    max_connections_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    auth_recheck_interval: Annotated[float, Field(gt=0, le=3600)] = 30
     send_timeout: Annotated[float, Field(gt=0, le=600)] = 10
     keep_alive_timeout: Annotated[int, Field(ge=1, le=3600)] = 75
     shutdown_timeout: Annotated[float, Field(gt=0, le=600)] = 8
-    body_limit: Annotated[int, Field(ge=1024, le=100_000_000)] = 1024 * 1024
+    max_body_bytes: Annotated[int, Field(ge=1024, le=100_000_000)] = 1024 * 1024
     body_timeout: Annotated[float, Field(gt=0, le=600)] = 10
-    batch_limit: Annotated[int, Field(ge=0, le=100)] = 0
+    max_batch_size: Annotated[int, Field(ge=0, le=100)] = 0
     query_timeout: Annotated[float, Field(gt=0, le=3600)] = 15
     mutation_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
-    concurrent_operations: Annotated[int, Field(ge=1, le=100_000)] = 500
+    max_concurrent_operations: Annotated[int, Field(ge=1, le=100_000)] = 500
     rate_limit: str | None = "6000/minute"
     max_characters: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.characters
     max_tokens: Annotated[int, Field(ge=1, le=100_000)] = _LIMITS.tokens
@@ -109,11 +100,11 @@ class Settings(BaseSettings):
     max_fragments: Annotated[int, Field(ge=0, le=10_000)] = _LIMITS.fragments
     max_cost: Annotated[int, Field(ge=1, le=10_000_000)] = _LIMITS.cost
     max_values: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.values
-    max_answer_values: Annotated[int, Field(ge=1, le=100_000_000)] = _LIMITS.answer
+    max_response_values: Annotated[int, Field(ge=1, le=100_000_000)] = _LIMITS.answer
     username_emails: Annotated[UsernameEmails, _LOWER] = UsernameEmails.OWN
     introspection: bool = False
-    trusted_documents: Annotated[PersistedMode, _LOWER] = PersistedMode.OFF
-    trusted_manifest: Path | None = None
+    persisted_documents: Annotated[PersistedMode, _LOWER] = PersistedMode.OFF
+    persisted_documents_file: Path | None = None
     allowed_hosts: list[str] = []
     cors_origins: list[str] = []
     log_format: Annotated[Literal["text", "json"], _LOWER] = "text"
@@ -155,13 +146,7 @@ class Settings(BaseSettings):
     @field_validator("host")
     @classmethod
     def _host_is_an_address(cls, host: str) -> str:
-        name = host.removeprefix("[").removesuffix("]").lower()
-        if re.fullmatch(r"[a-z0-9_.-]+", name):
-            return name
-        try:
-            return str(ip_address(name))
-        except ValueError:
-            raise ValueError(_HOST) from None
+        return parse_address(host)
 
     @field_validator("allowed_hosts", "cors_origins", mode="before")
     @classmethod
@@ -176,10 +161,10 @@ class Settings(BaseSettings):
     def _rate_can_be_read(cls, given: str | None) -> str | None:
         if given is None or given.lower() == "off":
             return None
-        _check_rate(given)
+        check_rate(given)
         return given
 
-    @field_validator("trusted_manifest")
+    @field_validator("persisted_documents_file")
     @classmethod
     def _manifest_can_be_read(cls, path: Path | None) -> Path | None:
         if path is not None:
@@ -189,7 +174,7 @@ class Settings(BaseSettings):
     @field_validator("auth_issuers", mode="before")
     @classmethod
     def _issuers_are_a_list(cls, issuers: Any) -> Any:
-        return _parse_issuers(issuers) if isinstance(issuers, str) else issuers
+        return parse_issuers(issuers) if isinstance(issuers, str) else issuers
 
     @field_validator("*", mode="before")  # the last one, which is the first to be run
     @classmethod
@@ -197,7 +182,7 @@ class Settings(BaseSettings):
         if not isinstance(given, str):
             return given
         field = cls.model_fields[info.field_name or ""]
-        return _clean(given, exact=SecretStr in get_args(field.annotation))
+        return clean(given, exact=SecretStr in get_args(field.annotation))
 
     @model_validator(mode="before")
     @classmethod
@@ -205,14 +190,16 @@ class Settings(BaseSettings):
         """Use the defaults of development for what is not set."""
         mode = given.get("mode", Mode.DEVELOPMENT)
         if isinstance(mode, str) and mode.strip().lower() == Mode.DEVELOPMENT:
-            return _DEVELOPMENT | given
+            return {n: v for n, v in _DEVELOPMENT.items() if not names_of(n) & set(given)} | given
         return given
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Self:
         """Raise InvalidSettings, which names the variable to change and not the model."""
-        if self.trusted_documents is not PersistedMode.OFF and self.trusted_manifest is None:
-            raise InvalidSettings("ROSTER_TRUSTED_DOCUMENTS: needs ROSTER_TRUSTED_MANIFEST")
+        persisted = self.persisted_documents is not PersistedMode.OFF
+        if persisted and self.persisted_documents_file is None:
+            name = set_variable("persisted_documents")
+            raise InvalidSettings(f"{name}: needs ROSTER_PERSISTED_DOCUMENTS_FILE")
         if self.mode is Mode.DEVELOPMENT and not is_loopback(self.host):
             raise InvalidSettings(
                 "ROSTER_HOST: in development mode nobody signs in, so this must be an address of "
@@ -237,7 +224,11 @@ class Settings(BaseSettings):
         return self
 
     def manifest(self) -> dict[str, str]:
-        return {} if self.trusted_manifest is None else read_manifest(self.trusted_manifest)
+        return (
+            {}
+            if self.persisted_documents_file is None
+            else read_manifest(self.persisted_documents_file)
+        )
 
     def document_limits(self) -> Limits:
         return Limits(
@@ -251,7 +242,7 @@ class Settings(BaseSettings):
             fragments=self.max_fragments,
             cost=self.max_cost,
             values=self.max_values,
-            answer=self.max_answer_values,
+            answer=self.max_response_values,
         )
 
     def issuers(self) -> tuple[Issuer, ...]:
@@ -266,7 +257,7 @@ class Settings(BaseSettings):
         try:
             return (*self.auth_issuers, Issuer(**given))
         except ValidationError as error:
-            raise InvalidSettings("\n".join(_issuer_lines(error, list(given)))) from None
+            raise InvalidSettings("\n".join(issuer_lines(error, list(given)))) from None
 
     def database(self, *, for_requests: bool = True) -> Database:
         return Database(
@@ -286,100 +277,9 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise InvalidSettings("\n".join(_line(e) for e in error.errors())) from None
+        lines = (line_of(e, Settings.model_fields) for e in error.errors())
+        raise InvalidSettings("\n".join(lines)) from None
 
 
 def _bytes(secret: SecretStr) -> bytes:
     return secret.get_secret_value().encode(errors="surrogatepass")
-
-
-def _check_rate(text: str) -> None:
-    """Raise ValueError for what is not one rate: `limits` would take the first of several."""
-    try:
-        rate = parse(text) if _RATE_FORM.fullmatch(text) else None
-    except ValueError:  # there is no such unit
-        rate = None
-    if not rate or not 1 <= rate.amount <= _MOST_REQUESTS or rate.get_expiry() > _LONGEST_WINDOW:
-        raise ValueError(_RATE)
-
-
-def _clean(value: str, *, exact: bool) -> str:
-    """Remove white space around a value; raise ValueError for what was not meant to be in it.
-
-    Of a secret nothing is removed: the result would be another secret.
-    """
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("is not in UTF-8")
-    stripped = value.strip()
-    if exact and stripped != value:
-        raise ValueError("has white space before or after it, such as a line break: remove it")
-    if len(stripped) > 1 and stripped[0] == stripped[-1] and stripped[0] in "\"'":
-        raise ValueError("is in quotation marks, which `docker --env-file` keeps: remove them")
-    return stripped
-
-
-def _parse_issuers(text: str) -> list[Any]:
-    try:
-        match json.loads(text, object_pairs_hook=_without_duplicates):
-            case list(listed):
-                return listed
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"must be a JSON list of objects: no JSON from {where} on") from None
-    except RecursionError:
-        pass
-    raise ValueError("must be a JSON list of objects")
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("must be a JSON list of objects, in which each key occurs once")
-    return found
-
-
-def _line(error: object) -> str:
-    """Format an error. pydantic names a field by its own name, or by the alias that is set."""
-    assert isinstance(error, dict)
-    first, *rest = error["loc"]
-    name = first if first.isupper() else f"ROSTER_{first.upper()}"
-    if error["type"] == "extra_forbidden" and not rest:
-        return _unknown(name)
-    return f"{name}{_path(rest, error)}: {_message(error)}"
-
-
-def _path(keys: list[Any], error: dict[str, Any]) -> str:
-    """Format the place in a JSON value: `[0].secret`."""
-    keys = [key for key in (*keys, *_key(error)) if isinstance(key, int) or NAME.fullmatch(key)]
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
-
-
-def _key(error: dict[str, Any]) -> list[str]:
-    """Name the key of an issuer that is wrong because of the others."""
-    cause = error.get("ctx", {}).get("error")
-    return [cause.key] if isinstance(cause, InvalidIssuerField) else []
-
-
-def _message(error: dict[str, Any]) -> str:
-    if error["type"] == "bool_parsing":
-        return "Input should be a valid boolean, true or false"
-    return str(error["msg"]).removeprefix("Value error, ")
-
-
-def _unknown(name: str) -> str:
-    if not NAME.fullmatch(name):
-        return "a variable has a name that begins with ROSTER_ and is no setting"
-    known = [field_name.upper() for field_name in Settings.model_fields]
-    close = get_close_matches(name.removeprefix("ROSTER_"), known, n=1)
-    hint = f"did you mean ROSTER_{close[0]}?" if close else "docs/operations.md lists all settings"
-    return f"{name}: there is no such setting; {hint}"
-
-
-def _issuer_lines(error: ValidationError, given: list[str]) -> Iterator[str]:
-    """Say what is wrong with the issuer that has its own settings, by their names."""
-    for found in error.errors():
-        key = str([*found["loc"], *_key(dict(found)), "issuer"][0])
-        message = _message(dict(found))
-        if found["type"] == "missing":
-            message = f"is missing, and ROSTER_AUTH_{given[0].upper()} needs it"
-        yield f"ROSTER_AUTH_{key.upper()}: {message}"

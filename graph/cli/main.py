@@ -214,7 +214,7 @@ def schema() -> None:
 
 
 def _limit_idle_transactions(settings: Settings) -> None:
-    """Cover connections of other programs, too; see `ROSTER_DATABASE_IDLE_TIMEOUT`."""
+    """Cover connections of other programs, too; see `ROSTER_SET_DATABASE_IDLE_TIMEOUT`."""
     seconds = settings.idle_transaction_timeout
 
     async def limit(database: Database) -> bool:
@@ -222,7 +222,7 @@ def _limit_idle_transactions(settings: Settings) -> None:
             database, seconds
         )
 
-    if not (settings.database_idle_timeout and seconds):
+    if not (settings.set_database_idle_timeout and seconds):
         return
     try:
         if run(settings, limit):

@@ -334,10 +334,12 @@ def build_schema(
         ExecutionOptions(
             limits=settings.document_limits(),
             introspection=settings.introspection,
-            persisted=PersistedDocuments(settings.trusted_documents, settings.manifest()),
+            persisted=PersistedDocuments(settings.persisted_documents, settings.manifest()),
             timeouts=OperationTimeouts(settings.query_timeout, settings.mutation_timeout),
             rate_limiter=rate_limiter
-            or RateLimiter(None, settings.concurrent_operations, settings.sockets_per_caller),
+            or RateLimiter(
+                None, settings.max_concurrent_operations, settings.max_connections_per_caller
+            ),
             shutdown=shutdown or Shutdown(settings.shutdown_timeout),
             serializers=WRITERS,
             shares_arguments=True,

@@ -223,7 +223,7 @@ async def idle_limit(url: str) -> str:
 
 async def test_migrate_limits_idle_transactions_of_the_whole_database(odd_url: str) -> None:
     unlimited = await idle_limit(odd_url)
-    assert await migrated(odd_url, ROSTER_DATABASE_IDLE_TIMEOUT="false") == ""
+    assert await migrated(odd_url, ROSTER_SET_DATABASE_IDLE_TIMEOUT="false") == ""
     assert await migrated(odd_url, ROSTER_IDLE_TRANSACTION_TIMEOUT="0") == ""
     assert await idle_limit(odd_url) == unlimited == "0"
     said = "Transactions idle for 30 seconds are ended in this database."
@@ -246,7 +246,7 @@ def reader() -> Iterator[str]:
 async def test_a_role_that_may_not_limit_them_is_told_so_and_goes_on(
     odd_url: str, reader: str
 ) -> None:
-    await migrated(odd_url, ROSTER_DATABASE_IDLE_TIMEOUT="false")
+    await migrated(odd_url, ROSTER_SET_DATABASE_IDLE_TIMEOUT="false")
     said = await migrated(make_url(odd_url).set(username=reader).render_as_string())
     name = str(make_url(odd_url).database).replace('"', '""')
     assert said == (

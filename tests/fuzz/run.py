@@ -85,7 +85,7 @@ class Report:
 
 
 async def run(count: int, seed: int, folder: Path, **settings: str) -> Report:
-    settings = {"ROSTER_BATCH_LIMIT": "10"} | settings
+    settings = {"ROSTER_MAX_BATCH_SIZE": "10"} | settings
     async with serving_process(folder, **settings) as (process, url), _read(process) as log:
         cases = mix(count, seed, await _known(url))
         memory, outcomes = [_memory(process)], []

@@ -33,7 +33,7 @@ def app(database_url: str) -> FastAPI:
         database_url=database_url,
         cors_origins=[ORIGIN],
         allowed_hosts=["testserver"],
-        batch_limit=2,
+        max_batch_size=2,
     )
     return create_app(settings)
 

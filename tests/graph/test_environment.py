@@ -88,6 +88,82 @@ def test_every_wrong_setting_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
 
+RENAMED = [
+    ("CALLER_WATCH", "AUTH_RECHECK_INTERVAL", "7"),
+    ("BATCH_LIMIT", "MAX_BATCH_SIZE", "7"),
+    ("BODY_LIMIT", "MAX_BODY_BYTES", "7000"),
+    ("CONCURRENT_OPERATIONS", "MAX_CONCURRENT_OPERATIONS", "7"),
+    ("SOCKETS_PER_CALLER", "MAX_CONNECTIONS_PER_CALLER", "7"),
+    ("SOCKET_OPERATIONS", "MAX_OPERATIONS_PER_CONNECTION", "7"),
+    ("MAX_ANSWER_VALUES", "MAX_RESPONSE_VALUES", "7"),
+    ("TRUSTED_DOCUMENTS", "PERSISTED_DOCUMENTS", "off"),
+    ("TRUSTED_MANIFEST", "PERSISTED_DOCUMENTS_FILE", "manifest.json"),
+    ("DATABASE_IDLE_TIMEOUT", "SET_DATABASE_IDLE_TIMEOUT", "false"),
+    ("SOCKET_INIT_TIMEOUT", "WS_INIT_TIMEOUT", "7"),
+]
+
+
+@pytest.mark.parametrize("where", ["environment", ".env"])
+@pytest.mark.parametrize("mode", ["development", "production"])
+@pytest.mark.parametrize(("old", "new", "value"), RENAMED)
+def test_an_old_name_still_works_with_a_warning(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    old: str,
+    new: str,
+    value: str,
+    mode: str,
+    where: str,
+) -> None:
+    (folder / "manifest.json").write_text("{}")
+    monkeypatch.setenv("ROSTER_MODE", mode)
+    monkeypatch.setenv("ROSTER_AUTH_API_KEYS", "true")
+    if where == ".env":
+        (folder / ".env").write_text(f"ROSTER_{old}={value}\n")
+    else:
+        monkeypatch.setenv(f"ROSTER_{old}", value)
+    assert load() == Settings.model_validate({new.lower(): value})
+    with capture_logs() as logged:
+        log_notices(production=False)
+    renamed = {f"ROSTER_{old}": f"ROSTER_{new}"}
+    assert [(entry["log_level"], entry["renamed"]) for entry in logged] == [("warning", renamed)]
+    (folder / ".env").write_text(f"ROSTER_{old}=\n")
+    monkeypatch.setenv(f"ROSTER_{old}", "")
+    monkeypatch.setenv(f"ROSTER_{new}", value)
+    assert load() == Settings.model_validate({new.lower(): value})
+
+
+@pytest.mark.parametrize("where", ["environment", ".env"])
+@pytest.mark.parametrize(("old", "new", "value"), RENAMED)
+def test_both_names_of_a_setting_are_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, value: str, where: str
+) -> None:
+    monkeypatch.setenv(f"ROSTER_{new}", value)
+    if where == ".env":
+        (folder / ".env").write_text(f"ROSTER_{old}={value}\n")
+    else:
+        monkeypatch.setenv(f"ROSTER_{old}", value)
+    assert line() == f"ROSTER_{old}: is the old name of ROSTER_{new}, which is set too: remove it"
+
+
+@pytest.mark.parametrize(("old", "new", "_"), RENAMED)
+def test_errors_name_the_variable_that_is_set(
+    monkeypatch: pytest.MonkeyPatch, old: str, new: str, _: str
+) -> None:
+    for name in (old, new):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"ROSTER_{name}", '"x"')
+            assert line().startswith(f"ROSTER_{name}: ")
+
+
+@pytest.mark.parametrize("name", ["TRUSTED_DOCUMENTS", "PERSISTED_DOCUMENTS"])
+def test_an_error_of_two_settings_names_the_one_that_is_set(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"ROSTER_{name}", "on")
+    assert line() == f"ROSTER_{name}: needs ROSTER_PERSISTED_DOCUMENTS_FILE"
+
+
 @pytest.mark.parametrize("name", ["ROSTER_TEST_POSTGRES_URL", "ROSTER_BENCH_POSTGRES_URL"])
 def test_variables_of_the_tests_may_stay_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "postgresql://h/d")

@@ -57,7 +57,7 @@ async def with_manifest(
 ) -> AsyncIterator[Client]:
     path = folder / "manifest.json"
     path.write_text(json.dumps(manifest))
-    settings = Settings(database_url=url, trusted_documents=mode, trusted_manifest=path)
+    settings = Settings(database_url=url, persisted_documents=mode, persisted_documents_file=path)
     async with serving(settings) as client:
         yield client
 

@@ -37,7 +37,7 @@ async def test_an_outage_closes_no_socket_that_is_open_and_is_told_to_all_others
     await faults.prepare(in_reads("users"))
     known = bearer()
     async with (
-        production(database_url, ROSTER_CALLER_WATCH="0.05") as server,
+        production(database_url, ROSTER_AUTH_RECHECK_INTERVAL="0.05") as server,
         server.socket({"authorization": known}) as live,
     ):
         assert await hear(live) == {"type": "connection_ack"}

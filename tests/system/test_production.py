@@ -38,7 +38,7 @@ SETTINGS = {
     "ROSTER_AUTH_AUDIENCE": "roster",
     "ROSTER_AUTH_PUBLIC_KEY": pem(EC),
     "ROSTER_AUTH_LEEWAY": "0",
-    "ROSTER_CALLER_WATCH": "0.2",
+    "ROSTER_AUTH_RECHECK_INTERVAL": "0.2",
 }
 NEEDED = "A bearer token is needed."
 NOT_ACCEPTED = "This token is not accepted."
@@ -273,7 +273,9 @@ async def test_a_token_links_no_user_to_itself(database_url: str) -> None:
 
 
 async def test_a_token_that_ends_ends_what_it_began(tmp_path: Path) -> None:
-    async with production(f"sqlite:///{tmp_path}/roster.db", ROSTER_CALLER_WATCH="3600") as server:
+    async with production(
+        f"sqlite:///{tmp_path}/roster.db", ROSTER_AUTH_RECHECK_INTERVAL="3600"
+    ) as server:
         await server.add("bob")
         short = bearer(exp=int(time.time()) + 3)
         async with (
@@ -379,7 +381,7 @@ async def test_an_issuer_without_services_admits_users_only(database_url: str) -
 @pytest.mark.parametrize("watch", ["0.2", "3600"])
 async def test_a_revoked_key_is_out(database_url: str, watch: str) -> None:
     """Also where nobody looks for an hour whether it is: then the next event ends the stream."""
-    async with production(database_url, ROSTER_CALLER_WATCH=watch) as server:
+    async with production(database_url, ROSTER_AUTH_RECHECK_INTERVAL=watch) as server:
         admin = await server.key("users:read")
         await server.add("cleo")
         code, output = await run(
@@ -430,7 +432,7 @@ async def test_the_schema_is_not_told(tmp_path: Path) -> None:
 async def test_a_database_that_is_gone_is_no_fault_of_the_caller_s(database_url: str) -> None:
     async with (
         wired(database_url) as (wire, near),
-        production(near, ROSTER_CALLER_WATCH="0.1") as server,
+        production(near, ROSTER_AUTH_RECHECK_INTERVAL="0.1") as server,
     ):
         known, other = bearer(), bearer(jti="not seen before")
         async with server.socket({"authorization": known}) as live:

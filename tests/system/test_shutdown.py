@@ -223,7 +223,7 @@ async def test_requests_that_outlive_the_grace_period_get_an_error_with_a_code(
 async def test_requests_of_a_batch_behind_the_one_that_was_interrupted_are_not_executed(
     database_url: str,
 ) -> None:
-    settings: dict[str, Any] = {"ROSTER_DATABASE_URL": database_url, "ROSTER_BATCH_LIMIT": "2"}
+    settings: dict[str, Any] = {"ROSTER_DATABASE_URL": database_url, "ROSTER_MAX_BATCH_SIZE": "2"}
     async with (
         serving_process(**settings, ROSTER_SHUTDOWN_TIMEOUT="0.5") as (process, url),
         visiting(url) as http,

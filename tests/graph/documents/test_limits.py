@@ -13,7 +13,7 @@ SETTINGS = {
     "ROSTER_MAX_ALIASES": "15",
     "ROSTER_MAX_ROOT_FIELDS": "10",
     "ROSTER_INTROSPECTION": "false",
-    "ROSTER_TRUSTED_MANIFEST": "manifest.json",
+    "ROSTER_PERSISTED_DOCUMENTS_FILE": "manifest.json",
     "ROSTER_QUERY_TIMEOUT": "20",
 }
 DEEP = "history { nodes { user { " * 4 + "id" + " } } }" * 4

@@ -42,7 +42,9 @@ async def test_each_mode_takes_what_it_says(
     database_url: str, tmp_path: Path, mode: PersistedMode
 ) -> None:
     settings = Settings(
-        database_url=database_url, trusted_documents=mode, trusted_manifest=manifest(tmp_path)
+        database_url=database_url,
+        persisted_documents=mode,
+        persisted_documents_file=manifest(tmp_path),
     )
     async with serving(settings) as client:
         with capture_logs() as logs:
@@ -70,8 +72,8 @@ async def test_each_mode_takes_what_it_says(
 
 async def test_a_socket_takes_ids_alone(tmp_path: Path) -> None:
     settings = {
-        "ROSTER_TRUSTED_DOCUMENTS": "on",
-        "ROSTER_TRUSTED_MANIFEST": str(manifest(tmp_path)),
+        "ROSTER_PERSISTED_DOCUMENTS": "on",
+        "ROSTER_PERSISTED_DOCUMENTS_FILE": str(manifest(tmp_path)),
     }
     async with serving_process(tmp_path, **settings) as (_, url), socket(url) as live:
         await say(live, {"id": "1", "type": "subscribe", "payload": {"documentId": "known"}})
@@ -104,7 +106,10 @@ async def test_a_wrong_manifest_stops_the_start_with_a_line(
     path = tmp_path / "manifest.json"
     if content is not None:
         path.write_bytes(content)
-    settings = {"ROSTER_TRUSTED_DOCUMENTS": "on", "ROSTER_TRUSTED_MANIFEST": str(path)}
+    settings = {
+        "ROSTER_PERSISTED_DOCUMENTS": "on",
+        "ROSTER_PERSISTED_DOCUMENTS_FILE": str(path),
+    }
     code, output = await run("serve", cwd=tmp_path, **settings)
     assert code != 0
     assert line in output

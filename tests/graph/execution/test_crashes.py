@@ -70,7 +70,7 @@ async def test_a_crash_of_a_request_is_json_with_an_id(
 async def test_a_crash_in_a_batch_leaves_the_other_requests_their_answers(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(Settings(database_url=database_url, batch_limit=5)) as client:
+    async with serving(Settings(database_url=database_url, max_batch_size=5)) as client:
         prepare = OperationExecutor.prepare
 
         async def crash_on_one(execution: OperationExecutor, request: Any, context: Any) -> Any:

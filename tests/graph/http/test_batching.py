@@ -51,7 +51,7 @@ async def test_no_batch_is_taken_unless_that_is_switched_on(client: Client) -> N
 
 
 async def test_requests_are_answered_in_order_each_after_the_one_before(database_url: str) -> None:
-    async with serving(Settings(database_url=database_url, batch_limit=10)) as client:
+    async with serving(Settings(database_url=database_url, max_batch_size=10)) as client:
         batch = [
             TOTAL,
             created("ada"),
@@ -82,7 +82,7 @@ async def test_requests_are_answered_in_order_each_after_the_one_before(database
 
 @sqlite
 async def test_what_is_wrong_with_one_is_told_in_its_place(database_url: str) -> None:
-    settings = Settings(database_url=database_url, batch_limit=12, max_aliases=1)
+    settings = Settings(database_url=database_url, max_batch_size=12, max_aliases=1)
     wrong = [
         (1, "BAD_REQUEST"),
         (None, "BAD_REQUEST"),
@@ -107,7 +107,7 @@ async def test_what_is_wrong_with_one_is_told_in_its_place(database_url: str) ->
 
 @sqlite
 async def test_a_batch_is_bounded_itself(database_url: str) -> None:
-    async with serving(Settings(database_url=database_url, batch_limit=2)) as client:
+    async with serving(Settings(database_url=database_url, max_batch_size=2)) as client:
         long = await post(client, [created("ada"), TYPENAME, TYPENAME])
         assert long.status_code == 413
         assert long.json() == refused("BATCH_TOO_LONG", "A batch can have at most 2 requests.")
@@ -125,7 +125,7 @@ async def test_a_batch_is_bounded_itself(database_url: str) -> None:
 
 @sqlite
 async def test_each_of_a_batch_counts_for_its_caller(database_url: str) -> None:
-    settings = Settings(database_url=database_url, batch_limit=5, rate_limit="6/hour")
+    settings = Settings(database_url=database_url, max_batch_size=5, rate_limit="6/hour")
     async with serving(settings) as client:
         answer = await post(client, [created("ada"), TYPENAME, 1, TYPENAME])
         assert codes(answer.json()) == [None, None, "BAD_REQUEST", None]
@@ -142,7 +142,7 @@ async def test_each_of_a_batch_counts_for_its_caller(database_url: str) -> None:
 
 @sqlite
 async def test_a_batch_without_a_token_does_nothing(database_url: str) -> None:
-    settings = {"ROSTER_BATCH_LIMIT": "5", "ROSTER_MODE": "production"}
+    settings = {"ROSTER_MAX_BATCH_SIZE": "5", "ROSTER_MODE": "production"}
     settings |= {"ROSTER_DATABASE_URL": database_url, "ROSTER_AUTH_API_KEYS": "true"}
     async with (
         serving_process(None, **settings) as (_, url),
@@ -156,7 +156,7 @@ async def test_a_batch_without_a_token_does_nothing(database_url: str) -> None:
 
 @sqlite
 async def test_there_are_no_batches_over_a_socket(database_url: str) -> None:
-    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_BATCH_LIMIT": "5"}
+    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_MAX_BATCH_SIZE": "5"}
     batch = [TYPENAME, TYPENAME]
     async with serving_process(None, **settings) as (_, url):
         for junk in (batch, {"id": "1", "type": "subscribe", "payload": batch}):

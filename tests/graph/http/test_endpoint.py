@@ -266,7 +266,7 @@ async def test_a_subscription_has_to_be_streamed(client: Client) -> None:
 
 
 async def test_a_body_may_be_as_large_as_the_limit(database_url: str) -> None:
-    settings = Settings(database_url=database_url, body_limit=1024)
+    settings = Settings(database_url=database_url, max_body_bytes=1024)
     bare = json.dumps(TYPENAME).encode()
     async with serving(settings) as client:
 

@@ -123,7 +123,7 @@ def slow(client: Client, dialect: str, monkeypatch: pytest.MonkeyPatch) -> async
 async def test_a_query_that_takes_too_long_is_ended_whole(
     database_url: str, dialect: str, query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(database_url=database_url, query_timeout=0.2, concurrent_operations=1)
+    settings = Settings(database_url=database_url, query_timeout=0.2, max_concurrent_operations=1)
     async with asyncio.timeout(30), serving(settings) as client:
         await client.ask(USERS)
         with monkeypatch.context() as patch:
@@ -147,7 +147,7 @@ async def test_a_query_that_takes_too_long_is_ended_whole(
 async def test_one_operation_too_many_is_refused_until_another_has_ended(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(database_url=database_url, concurrent_operations=1, query_timeout=60)
+    settings = Settings(database_url=database_url, max_concurrent_operations=1, query_timeout=60)
     async with serving(settings) as client:
         for _ in range(2):  # and the count goes down whichever way an operation ends
             with monkeypatch.context() as patch:
@@ -311,7 +311,7 @@ async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
 
 
 async def test_streams_are_counted_as_sockets_are(database_url: str) -> None:
-    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_SOCKETS_PER_CALLER": "2"}
+    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_MAX_CONNECTIONS_PER_CALLER": "2"}
     async with serving_process(None, **settings) as (_, url), socket(url), stream(url):
         async with stream(url) as second:
             lines = [line async for line in second]

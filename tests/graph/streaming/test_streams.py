@@ -347,9 +347,9 @@ SUBSCRIBE = {"id": "1", "type": "subscribe", "payload": {"query": FEED}}
 async def test_the_protocol_and_its_close_codes(database_url: str) -> None:
     settings = {
         "ROSTER_DATABASE_URL": database_url,
-        "ROSTER_SOCKET_INIT_TIMEOUT": "0.3",
-        "ROSTER_SOCKET_OPERATIONS": "2",
-        "ROSTER_SOCKETS_PER_CALLER": "3",
+        "ROSTER_WS_INIT_TIMEOUT": "0.3",
+        "ROSTER_MAX_OPERATIONS_PER_CONNECTION": "2",
+        "ROSTER_MAX_CONNECTIONS_PER_CALLER": "3",
     }
     async with serving_process(None, **settings) as (_, url):
         for junk in (
@@ -479,7 +479,7 @@ async def test_who_takes_nothing_is_closed_and_comes_back_without_a_hole(databas
     settings = {
         "ROSTER_DATABASE_URL": database_url,
         "ROSTER_SEND_TIMEOUT": "0.2",
-        "ROSTER_SOCKETS_PER_CALLER": "1",
+        "ROSTER_MAX_CONNECTIONS_PER_CALLER": "1",
     }
     changes = " ".join(f"c{n}: changes {{ field before after redacted }}" for n in range(14))
     long = FEED.replace("cursor", f"cursor {changes}")

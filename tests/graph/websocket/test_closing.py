@@ -101,7 +101,7 @@ async def test_who_goes_on_sending_can_still_read_why_the_socket_is_closed(tmp_p
 
 
 async def test_sockets_that_say_nothing_keep_nobody_out(tmp_path: Path) -> None:
-    settings = {"ROSTER_SOCKETS_PER_CALLER": "3", "ROSTER_SOCKET_INIT_TIMEOUT": "60"}
+    settings = {"ROSTER_MAX_CONNECTIONS_PER_CALLER": "3", "ROSTER_WS_INIT_TIMEOUT": "60"}
     async with (
         serving_process(cwd=tmp_path, **settings, **MEASURED) as (_, url),
         asyncio.timeout(60),
