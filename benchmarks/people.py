@@ -43,10 +43,9 @@ FROM users ORDER BY id
 
 
 async def populate(database: Database, people: int) -> None:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         await session.execute(text("SELECT setseed(0.5)"))
         await session.execute(text(_USERS), {"people": people, "needles": NEEDLES})
         await session.execute(text(_EVENTS))
     async with database.session() as session:
-        await database.begin_reading(session)  # in autocommit, which VACUUM needs
         await session.execute(text("VACUUM ANALYZE"))

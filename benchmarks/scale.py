@@ -18,12 +18,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
-from typing import Any, cast
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Executable, Select, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from benchmarks.databases import scratch, server
 from benchmarks.people import NEEDLES, populate
@@ -33,6 +32,7 @@ from db.engine import Database
 from db.filters import EventFilter
 from db.models import User, UserEvent, UserStatus
 from db.pagination import Listing, Window
+from db.session import Session
 from db.statements import (
     USERS_BY_ID,
     USERS_BY_USERNAME,
@@ -43,7 +43,6 @@ from db.statements import (
     users_count_at_most,
     users_listing,
 )
-from graph.api.context import Context
 from graph.api.inputs.comparisons import DateTimeFilter, StringFilter
 from graph.api.inputs.user_filter import UserFilter, read_filter
 from graph.api.inputs.user_lookup import UserOrder, read_order
@@ -62,33 +61,25 @@ _NOTHING: Mapping[str, Any] = {}
 Rows = Sequence[Any]
 
 
-class Reader:
-    """Runs statements on one connection, as an operation's context does."""
-
-    def __init__(self, session: AsyncSession) -> None:
-        self.session = session
-
-    async def rows(self, statement: Select[Any], parameters: dict[str, Any] | None = None) -> Rows:
-        rows: Rows = (await self.session.execute(statement, parameters)).all()
-        return rows
-
-
 @dataclass(frozen=True)
 class Case:
     name: str
-    ask: Callable[[Context], Awaitable[Rows]]
+    ask: Callable[[Session], Awaitable[Rows]]
     rows: int | None = None  # how many have to come, so that the right thing is measured
 
 
 def one_of(
     name: str, statement: Executable, rows: int | None = None, given: Mapping[str, Any] = _NOTHING
 ) -> Case:
-    return Case(name, lambda reader: reader.rows(statement, given), rows)
+    async def ask(session: Session) -> Rows:
+        return (await session.execute(statement, given)).all()
+
+    return Case(name, ask, rows)
 
 
 def page_of(name: str, listing: Listing, window: Window, rows: int | None = 20) -> Case:
-    async def ask(reader: Context) -> Rows:
-        return (await read_page(reader, listing, window)).rows
+    async def ask(session: Session) -> Rows:
+        return (await read_page(session, listing, window)).rows
 
     return Case(name, ask, rows)
 
@@ -96,9 +87,12 @@ def page_of(name: str, listing: Listing, window: Window, rows: int | None = 20) 
 async def cases(database: Database, people: int) -> Sequence[Case]:
     middle = people // 2
     found = [
-        one_of(LOOKUP, USERS_BY_ID, 1, {"keys": [middle]}),
+        one_of(LOOKUP, USERS_BY_ID.statement, 1, {"keys": [middle]}),
         one_of(
-            "user by username", USERS_BY_USERNAME, 1, {"keys": [await name(database, middle + 1)]}
+            "user by username",
+            USERS_BY_USERNAME.statement,
+            1,
+            {"keys": [await name(database, middle + 1)]},
         ),
     ]
     everybody = await read_filter(None, None, KeyCache())
@@ -178,12 +172,10 @@ async def measure(database: Database, asked: Sequence[Case]) -> dict[str, float]
     """Give the median milliseconds of each case, measured in turn."""
     times: dict[str, list[float]] = {case.name: [] for case in asked}
     async with database.session() as session:
-        await database.begin_reading(session)
-        reader = cast("Context", Reader(session))
         for number in range(ROUNDS + WARM_UP):
             for case in asked:
                 began = time.perf_counter()
-                rows = await case.ask(reader)
+                rows = await case.ask(session)
                 took = (time.perf_counter() - began) * 1_000
                 assert case.rows in {None, len(rows)}, (case.name, len(rows))
                 if number >= WARM_UP:

@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
 from typing import Any, Final, TypeVar, cast
@@ -11,17 +11,14 @@ from typing import Any, Final, TypeVar, cast
 import asyncpg
 import orjson
 from sqlalchemy import ARRAY, Boolean, Select, String, func, literal_column, select, text
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.util import greenlet_spawn
 
 from db import notifications, postgres, sqlite
-from db.driver import fetch, insert_both, run
 from db.notifications import SideConnection
-from db.outcome import Outcome, Write
 from db.pool import FairPool
 from db.prepared import PreparedStatement
-from db.reader import Reader, can_be_read_again
-from db.statements import ADD_EVENT, ADD_USER, ADD_USER_WITH_EVENT
+from db.reader import Reader
+from db.session import Backend, Session
+from db.sqlalchemy_adapter import greenlet_spawn
 from db.url import parse_url
 from db.watchdog import Watchdog
 
@@ -46,8 +43,6 @@ _EVENT_TRANSACTIONS: Final = text(
     f"WHERE virtualtransaction = ANY(:names) AND {_EVENT_LOCKS} ORDER BY pid"
 )
 _LOCKS_SECONDS: Final = 3.0  # for a statement on the server's list of locks
-_WAIT_IN_LINE = text("SELECT pg_advisory_xact_lock(:line)")
-_LINE = int.from_bytes(b"roster")  # the advisory lock of a line that all processes stand in
 _OPTIONS: Mapping[str, Any] = {
     "max_overflow": 0,
     "hide_parameters": True,  # they are personal data, and errors are logged
@@ -62,9 +57,6 @@ class StandbyError(ConnectionError):
 
 class Database:
     """One database, SQLite or PostgreSQL: its engine, and sessions that read or write.
-
-    A reading session runs in autocommit, so that no transaction is opened to read a row; a writing
-    one is one transaction. Both take a connection when they begin and give it back at the end.
 
     Times are seconds: `pool_timeout` to wait for a connection, `statement_timeout` for an answer
     from PostgreSQL, `pool_max_age` after which a connection to PostgreSQL is replaced,
@@ -86,7 +78,6 @@ class Database:
         identity_secret: bytes | None = None,
     ) -> None:
         self.url = parse_url(url)
-        self._session_info = {"identity_secret": identity_secret}
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._connector = postgres.Connector(idle_transaction_timeout)
         pool: dict[str, Any] = {"pool_size": pool_size, "pool_timeout": pool_timeout}
@@ -106,87 +97,27 @@ class Database:
             )
         self._pool.on_discard = self._discard_others
         own = sqlite if self.is_sqlite else postgres
-        self._autocommit = own.AUTOCOMMIT
         self.reader = Reader(self.engine, own.fetch, own.AUTOCOMMIT)
+        self._backend = Backend(
+            self.engine,
+            self.engine.execution_options(**own.AUTOCOMMIT),
+            self.reader,
+            writer=asyncio.Lock() if self.is_sqlite else None,
+            reopen_moved_file=self._reopen_moved_file,
+            check_primary=self.check_primary,
+            insert_user=own.insert_user,
+            checkpoint=own.checkpoint,
+            info={"identity_secret": identity_secret},
+        )
         # Apart, so that a notification never waits for a request's connection, nor takes it one.
         self._beside = SideConnection(self._connect, pool_max_age)
         self._listeners: set[asyncio.Event] = set()
         self._ping: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
-        # SQLite has one writer: in this process writers queue here, where a waiter costs nothing,
-        # and not inside SQLite, where it costs a thread that sleeps and polls.
-        self._writer = asyncio.Lock() if self.is_sqlite else None
 
-    def session(self) -> AsyncSession:
-        return AsyncSession(
-            self.engine, expire_on_commit=False, autoflush=False, info=self._session_info
-        )
-
-    async def read(self, ask: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        """Read in a session in autocommit; once more where that helps, as if it was cut off."""
-        try:
-            return await self._read(ask)
-        except Exception as error:
-            if not can_be_read_again(error):
-                raise
-        return await self._read(ask)
-
-    async def _read(self, ask: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        async with self.session() as session:
-            await self.begin_reading(session)
-            return await ask(session)
-
-    async def begin_reading(self, session: AsyncSession) -> None:
-        """Take a connection in autocommit; `session.close()` gives it back."""
-        await session.connection(execution_options=self._autocommit)
-
-    @asynccontextmanager
-    async def transaction(
-        self, session: AsyncSession, *, in_line: bool = False, write: Write | None = None
-    ) -> AsyncIterator[AsyncSession]:
-        """Commit at the end of the block, or roll back what it did if it raises.
-
-        Of all who are `in_line` one is let in at a time, in the order in which they came. `write`
-        says at any time what is known of the transaction.
-        """
-        async with AsyncExitStack() as stack:
-            if self._writer:
-                await stack.enter_async_context(self._writer)
-            self._see_to_file()
-            async with session.begin():
-                await session.connection(execution_options={"roster_writes": True})
-                if in_line and not self.is_sqlite:
-                    await session.execute(_WAIT_IN_LINE, {"line": _LINE})
-                yield session
-                await session.flush()  # so that nothing but COMMIT is left
-                with (write or Write()).committing():
-                    await session.commit()
-
-    async def add(
-        self,
-        user: Mapping[str, Any],
-        event: Mapping[str, Any],
-        write: Write | None = None,
-    ) -> int | None:
-        """Insert a user and their event in one transaction, which is over when it has answered.
-
-        Gives the user's id; None, with neither inserted, where a unique value is taken.
-        """
-        given = {**user, **{f"event_{name}": value for name, value in event.items()}}
-        write = write or Write()
-        if self._writer is None:
-            rows = await fetch(self.engine, ADD_USER_WITH_EVENT, given, write)
-        else:
-            async with self._writer:
-                self._see_to_file()
-                rows = await insert_both(
-                    self.engine, ADD_USER, ADD_EVENT, given, key="user_id", write=write
-                )
-        if not rows:
-            write.outcome = Outcome.NOT_DONE
-            return None
-        user_id: int = rows[0][0]
-        return user_id
+    def session(self) -> Session:
+        """Return a session, for one operation: `async with database.session() as session:`."""
+        return Session(self._backend)
 
     def check_file(self) -> None:
         """Raise sqlite3.Error where SQLite's file cannot be opened.
@@ -218,7 +149,7 @@ class Database:
             # Requests have all connections. How long they take says nothing of the database.
             await self._beside.run(postgres.check_writable)
             return
-        self._see_to_file()
+        self._reopen_moved_file()
         check = sqlite.check_writable if self.is_sqlite else postgres.check_writable
         async with self.engine.connect() as connection:
             lent = await connection.get_raw_connection()
@@ -233,7 +164,7 @@ class Database:
         """Raise StandbyError on a standby, which may be behind what was read from the primary."""
         if self.is_sqlite:
             return
-        [found] = await self.reader.rows(_IS_STANDBY, seconds=_LOCKS_SECONDS)
+        [found] = await self.reader.fetch(_IS_STANDBY, seconds=_LOCKS_SECONDS)
         if found.is_standby:
             raise StandbyError("the database is a standby")
 
@@ -247,7 +178,7 @@ class Database:
         """
         if self.is_sqlite:
             return frozenset()
-        [found] = await self.reader.rows(_EVENT_WRITERS, seconds=_LOCKS_SECONDS)
+        [found] = await self.reader.fetch(_EVENT_WRITERS, seconds=_LOCKS_SECONDS)
         if found.is_standby:
             raise StandbyError("the database is a standby")
         return frozenset(found.names)
@@ -258,7 +189,8 @@ class Database:
         Nothing of their statements. Of other roles' transactions some values can be null, and a
         prepared one has no process.
         """
-        found = await self.reader.select(_EVENT_TRANSACTIONS, {"names": list(names)})
+        async with self.session() as session:
+            found = await session.execute(_EVENT_TRANSACTIONS, {"names": list(names)})
         return [row._asdict() for row in found]
 
     async def notify(self, sender: str = "") -> None:
@@ -284,19 +216,6 @@ class Database:
                 yield lost
             finally:
                 self._listeners.discard(lost)
-
-    async def forget(self) -> bool:
-        """Take what was overwritten out of SQLite's log too; tell whether nobody was in the way.
-
-        PostgreSQL's own files are its administrator's: dead rows go with a vacuum, the log with
-        its retention.
-        """
-        if self._writer is None:
-            return True
-        async with self._writer:
-            asked = run(self.engine, [sqlite.CHECKPOINT], lambda on: on.run(sqlite.check_point))
-            [(busy, *_)] = await asked
-        return not busy
 
     def watch(self) -> None:
         """See from now on whether PostgreSQL answers, and end what waits for it if it doesn't."""
@@ -336,7 +255,7 @@ class Database:
         for lost in self._listeners:
             lost.set()
 
-    def _see_to_file(self) -> None:
+    def _reopen_moved_file(self) -> None:
         """Open SQLite's file again if it was moved: what is written to the old one is lost."""
         if self._file and self._file.is_moved():
             self._pool.discard()

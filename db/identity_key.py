@@ -78,7 +78,6 @@ def secret_of(session: AsyncSession) -> bytes | None:
 async def check(database: "Database") -> None:
     """Raise IdentityKeyError unless the process can make the digests that the database has."""
     async with database.session() as session:
-        await database.begin_reading(session)
         await load(session)
 
 
@@ -88,12 +87,11 @@ async def apply_secret(database: "Database") -> None:
     Raises IdentityKeyError.
     """
     async with database.session() as session:
-        await database.begin_reading(session)
         row = (await session.execute(IDENTITY_KEY)).one_or_none()
         if row is None or row.secret_verifier is not None or secret_of(session) is None:
             await load(session)
             return
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         key, verifier = (await session.execute(IDENTITY_KEY.with_for_update())).one()
         if verifier is None:
             await _key_again(session, IdentityKey(key, None, secret_of(session)))

@@ -15,7 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from db.errors import ReadOnlyError
 from db.libpq import ConnectOptions, connect_options
+from db.outcome import Write
 from db.pool import PostgresPool, renew, watch
+from db.reader import Reader
+from db.statements import ADD_USER_WITH_EVENT
 
 AUTOCOMMIT: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
 IDLE_TRANSACTION_SECONDS: Final = 30.0
@@ -68,9 +71,27 @@ def engine(
     return made
 
 
-def fetch(driver: Any, text: str, arguments: Sequence[Any]) -> Awaitable[Sequence[Any]]:
-    found: Awaitable[Sequence[Any]] = driver.fetch(text, *arguments)
+def fetch(driver: Any, text: str, arguments: Sequence[Any]) -> Awaitable[list[Any]]:
+    found: Awaitable[list[Any]] = driver.fetch(text, *arguments)
     return found
+
+
+async def insert_user(reader: Reader, values: Mapping[str, Any], write: Write) -> list[Any]:
+    """Insert a user and their event; neither, and return no row, if a unique value is taken."""
+    compiled = ADD_USER_WITH_EVENT.on(reader.dialect)
+    arguments = compiled.arguments(values)
+
+    async def ask(driver: Any) -> list[Any]:
+        with write.committing():
+            rows: list[Any] = await driver.fetch(compiled.text, *arguments)
+        return rows
+
+    return await reader.run(compiled.text, ask)
+
+
+async def checkpoint(_: AsyncEngine) -> bool:
+    """Leave the server's files to its administrator: dead rows to a vacuum, the log to archival."""
+    return True
 
 
 async def check_writable(driver: Any) -> None:

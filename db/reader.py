@@ -1,89 +1,84 @@
-"""Reads at next to the cost of the bare driver: autocommit, prepared texts, light rows.
+"""Statements that the driver runs itself, on a connection of SQLAlchemy's pool.
 
-A read takes a connection of the engine's pool and lets the driver run the text. Where the pool has
-one that is open, no greenlet is begun for that: it costs more than the rest of the way.
+Beside one short statement, SQLAlchemy's session, transaction and result cost several times what
+the statement does. So a prepared statement is compiled once, and then needs a list of values. And
+where the pool has a connection that is open, no greenlet is begun: it costs more than the rest.
+
+Listeners of the engine or its pool would hear nothing of this. If there are any, besides our own,
+statements take SQLAlchemy's normal path.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from sqlalchemy import Executable, PoolProxiedConnection, Select, event
+from sqlalchemy import PoolProxiedConnection, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.util import greenlet_spawn
 
 from db.batched_lookup import KeyLookup
-from db.driver import announce
 from db.errors import is_passing, spoils_connection
 from db.prepared import Compiled, PreparedStatement
+from db.sqlalchemy_adapter import Listeners, greenlet_spawn, translate_error
 from db.time_slices import pause_if_due
 
 if TYPE_CHECKING:
     from db.pool import FairPool
 
-Fetch = Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Any]]]
 _NOTHING: Final[Mapping[str, Any]] = {}
-
-
 _ROWS: Final = 200  # that are converted without a pause
+# After these the statement may still be running.
+_UNANSWERED: Final = (TimeoutError, asyncio.CancelledError)
 
 
-class _Cut(ConnectionResetError):
-    """The connection was closed by the other side, before a statement or in the middle of it."""
+class DriverFetch(Protocol):
+    def __call__(self, driver: Any, text: str, arguments: Sequence[Any], /) -> Awaitable[list[Any]]:
+        """Run a statement as the driver does, and return its rows."""
 
 
 class Reader:
-    """Runs reads on one engine; `fetch` is the driver's way, `autocommit` the options for it."""
+    """Runs statements on one engine; `fetch` is the driver's way, `autocommit` the options for it.
 
-    def __init__(self, engine: AsyncEngine, fetch: Fetch, autocommit: Mapping[str, Any]) -> None:
+    Raises what SQLAlchemy does.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, fetch: DriverFetch, autocommit: Mapping[str, Any]
+    ) -> None:
         self._engine = engine.sync_engine
-        self._autocommit = self._engine.execution_options(**autocommit)
-        self.fetch = fetch
-        self._lookups: dict[Select[Any], KeyLookup] = {}
+        self.dialect = self._engine.dialect
+        self._autocommit = engine.execution_options(**autocommit)
+        self.driver_fetch = fetch
+        self._lookups: dict[PreparedStatement, KeyLookup] = {}
         event.listen(self._engine, "checkout", self._pass_over_closed)
+        self.listeners = Listeners(self._engine)
 
-    async def rows(
+    async def fetch(
         self,
-        query: PreparedStatement,
-        given: Mapping[str, Any] = _NOTHING,
+        statement: PreparedStatement,
+        values: Mapping[str, Any] = _NOTHING,
         *,
         seconds: float | None = None,
     ) -> list[Any]:
-        """Run a prepared statement; once more where that helps, as if its connection is cut.
+        """Run a read; once more where that helps, as if its connection is cut.
 
         With `seconds`, raises TimeoutError for an answer that takes longer. The wait for a
         connection has its own limit.
         """
         try:
-            return await self._rows(query, given, seconds)
+            return await self._fetch(statement, values, seconds)
         except Exception as error:
             if not can_be_read_again(error):
                 raise
-        return await self._rows(query, given, seconds)
+        return await self._fetch(statement, values, seconds)
 
-    async def select(self, statement: Executable, given: Mapping[str, Any] = _NOTHING) -> Any:
-        """Run a statement that was made for this once."""
-
-        def run() -> Any:
-            with self._autocommit.connect() as connection:
-                return connection.execute(statement, given).all()
-
-        try:
-            return await greenlet_spawn(run)
-        except Exception as error:
-            if not can_be_read_again(error):
-                raise
-        return await greenlet_spawn(run)
-
-    def lookup(self, statement: Select[Any]) -> KeyLookup:
-        """Give the one look-up of the process that merges all keys of a statement."""
+    def lookup(self, statement: PreparedStatement) -> KeyLookup:
+        """Return the one look-up of the process that merges all keys of a statement."""
         lookup = self._lookups.get(statement)
         if lookup is None:
-            query = PreparedStatement(statement)
             lookup = self._lookups[statement] = KeyLookup(
-                lambda keys: self.rows(query, {"keys": keys})
+                lambda keys: self.fetch(statement, {"keys": keys})
             )
         return lookup
 
@@ -96,41 +91,70 @@ class Reader:
         for lookup in self._lookups.values():
             await lookup.close()
 
-    async def _rows(
-        self, query: PreparedStatement, given: Mapping[str, Any], seconds: float | None
-    ) -> list[Any]:
+    async def run(self, text: str, ask: Callable[[Any], Awaitable[list[Any]]]) -> list[Any]:
+        """Have the driver of a connection do what is over when it has answered.
+
+        A connection on which somebody gave up waiting is closed, and the database told to stop.
+        Errors name the statement `text`.
+        """
         pool = cast("FairPool", self._engine.pool)  # another one after the engine was disposed of
         connection = await pool.acquire()
         try:
-            compiled = query.on(self._engine.dialect)
-            announce(self._engine, connection, compiled.text)
-            arguments = compiled.arguments(given)
-            fetching = self.fetch(connection.driver_connection, compiled.text, arguments)
-            found = await (fetching if seconds is None else _within(seconds, fetching))
+            rows = await ask(connection.driver_connection)
         except BaseException as error:
-            await self._let_go(pool, connection, error)
-            raise
+            raised = await self._release_after(error, pool, connection, text)
+            if raised is error:
+                raise
+            raise raised from error
         pool.release(connection)
+        return rows
+
+    async def _fetch(
+        self, statement: PreparedStatement, values: Mapping[str, Any], seconds: float | None
+    ) -> list[Any]:
+        if self.listeners.exist():
+            return await _within(seconds, self._fetch_by_sqlalchemy(statement, values))
+        compiled = statement.on(self.dialect)
+        arguments = compiled.arguments(values)
+
+        def ask(driver: Any) -> Awaitable[list[Any]]:
+            fetching = self.driver_fetch(driver, compiled.text, arguments)
+            return fetching if seconds is None else _within(seconds, fetching)
+
+        found = await self.run(compiled.text, ask)
         if len(found) <= _ROWS:
             return compiled.rows(found)
         return await _in_slices(compiled, found)
 
-    async def _let_go(
-        self, pool: "FairPool", connection: PoolProxiedConnection, error: BaseException
-    ) -> None:
-        """Give a connection back, if it is as it was; raise ConnectionError if it was cut."""
+    async def _fetch_by_sqlalchemy(
+        self, statement: PreparedStatement, values: Mapping[str, Any]
+    ) -> list[Any]:
+        async with self._autocommit.connect() as connection:
+            return list((await connection.execute(statement.statement, values)).all())
+
+    async def _release_after(
+        self,
+        error: BaseException,
+        pool: "FairPool",
+        connection: PoolProxiedConnection,
+        text: str,
+    ) -> BaseException:
+        """Give a connection back, if it is as it was, and return what is to be raised."""
+        if not isinstance(error, Exception | asyncio.CancelledError):
+            connection.invalidate(error)  # the loop ends, or the coroutine is dropped: no waiting
+            return error
         cut = pool.is_closed(connection.driver_connection)
         if cut and isinstance(error, Exception):
             pool.discard_peers(connection)  # what cut one has likely cut the others
-        spoiled = pool.sort_out(error)
-        if cut or spoiled or isinstance(error, asyncio.CancelledError | TimeoutError):
+        closed = pool.sort_out(error) or cut
+        raised = error
+        if isinstance(error, Exception):
+            raised = translate_error(error, connection, self._engine, text, closed=closed)
+        if closed or isinstance(error, _UNANSWERED):
             await greenlet_spawn(connection.invalidate, error)
-        elif isinstance(error, Exception):
-            connection.close()
         else:
-            connection.invalidate(error)
-        if cut and isinstance(error, Exception):
-            raise _Cut("the database cut the connection") from error
+            connection.close()
+        return raised
 
     def _pass_over_closed(
         self, connection: Any, _: ConnectionPoolEntry, __: PoolProxiedConnection
@@ -141,13 +165,11 @@ class Reader:
 
 def can_be_read_again(error: Exception) -> bool:
     """Return whether a read may well succeed on another connection, or as soon as now."""
-    is_cut = isinstance(error, _Cut) or (
-        isinstance(error, DBAPIError) and error.connection_invalidated
-    )
+    is_cut = isinstance(error, DBAPIError) and error.connection_invalidated
     return is_cut or is_passing(error) or spoils_connection(error)
 
 
-async def _within(seconds: float, answer: Awaitable[Sequence[Any]]) -> Sequence[Any]:
+async def _within(seconds: float | None, answer: Awaitable[list[Any]]) -> list[Any]:
     async with asyncio.timeout(seconds):
         return await answer
 

@@ -13,7 +13,10 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolResetState
 
+from db.outcome import Write
 from db.pool import FairPool, renew
+from db.reader import Reader
+from db.statements import ADD_EVENT, ADD_USER
 
 T = TypeVar("T")
 
@@ -25,7 +28,6 @@ _BUSY_MS = 30_000
 # To open the file takes no write lock. Who keeps others from reading does so for an instant, or is
 # another program that has the file for itself.
 _OPEN_MS = 5_000
-CHECKPOINT: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
 _CHECKPOINT_MS = 200
 _INTERRUPT_SECONDS = 0.05
 
@@ -77,8 +79,8 @@ def engine(url: URL, file: File, **options: Any) -> AsyncEngine:
     return made
 
 
-def fetch(driver: Any, text: str, arguments: Sequence[Any]) -> Awaitable[Sequence[Any]]:
-    found: Awaitable[Sequence[Any]] = driver.execute_fetchall(text, arguments)
+def fetch(driver: Any, text: str, arguments: Sequence[Any]) -> Awaitable[list[Any]]:
+    found: Awaitable[list[Any]] = driver.execute_fetchall(text, arguments)
     return found
 
 
@@ -116,13 +118,45 @@ def _connect(file: File, *arguments: Any, **options: Any) -> _Connection:
     return connection
 
 
-def check_point(connection: sqlite3.Connection) -> list[Any]:
-    """Be of little patience: it keeps all writers waiting for as long as somebody reads."""
-    connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}")
-    try:
-        return connection.execute(CHECKPOINT).fetchall()
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+async def insert_user(reader: Reader, values: Mapping[str, Any], write: Write) -> list[Any]:
+    """Insert a user and their event; neither, and return no row, if a unique value is taken.
+
+    All of it is one call of the connection's thread: a statement for itself costs several times as
+    much to hand over as to run.
+    """
+    user, event = ADD_USER.on(reader.dialect), ADD_EVENT.on(reader.dialect)
+    arguments = user.arguments(values)
+
+    def insert(connection: sqlite3.Connection) -> list[Any]:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            rows = connection.execute(user.text, arguments).fetchall()
+            for row in rows:
+                connection.execute(event.text, event.arguments({**values, "user_id": row[0]}))
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        return rows
+
+    async def ask(driver: Any) -> list[Any]:
+        with write.committing():
+            rows: list[Any] = await driver.run(insert)
+        return rows
+
+    return await reader.run(user.text, ask)
+
+
+async def checkpoint(engine: AsyncEngine) -> bool:
+    """Empty the log, with little patience: all writers wait for as long as somebody reads."""
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}")
+        try:
+            done = await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            return not done.one()[0]
+        finally:
+            if not connection.invalidated:  # else it is closed: the task was cancelled
+                await connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MS}")
 
 
 async def check_writable(driver: Any) -> None:

@@ -77,11 +77,13 @@ EVENT_COLUMNS = (*_EVENTS.c, EPOCH)
 
 def user_by(
     column: InstrumentedAttribute[Any], columns: Sequence[Column[Any]] = USER_COLUMNS
-) -> Select[Any]:
+) -> PreparedStatement:
     """Select the users whose key is among `keys`; deleted ones by their id alone."""
     keys = among(column, "keys")
-    return select(*columns, column.label("key")).where(
-        keys if column is User.id else and_(keys, NOT_DELETED)
+    return PreparedStatement(
+        select(*columns, column.label("key")).where(
+            keys if column is User.id else and_(keys, NOT_DELETED)
+        )
     )
 
 
@@ -98,7 +100,9 @@ BRIEF_USERS_BY_ID = user_by(User.id, user_columns(BRIEF))
 USERS_BY_USERNAME = user_by(User.username_key)
 USERS_BY_EMAIL = user_by(User.email_key)
 USERS_BY_EXTERNAL_ID = user_by(User.external_id)
-EVENTS_BY_ID = select(*EVENT_COLUMNS, UserEvent.id.label("key")).where(among(UserEvent.id, "keys"))
+EVENTS_BY_ID = PreparedStatement(
+    select(*EVENT_COLUMNS, UserEvent.id.label("key")).where(among(UserEvent.id, "keys"))
+)
 
 
 def users_listing(

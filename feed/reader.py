@@ -65,13 +65,15 @@ class EventReader:
     ) -> Sequence[Event]:
         if filter == ALL_EVENTS:
             return await self._fetch(_UNTIL, first=after + 1, until=until, limit=PAGE_SIZE)
-        rows: Sequence[Event] = await self._reader.select(
-            events_between(after, until, filter, PAGE_SIZE)
-        )
+        async with self._database.session() as session:
+            found = await session.execute(events_between(after, until, filter, PAGE_SIZE))
+        rows: Sequence[Event] = found.all()
         return rows
 
     async def anchors(self, after: int) -> Sequence[Anchor]:
-        return [Anchor.of(row) for row in await self._reader.select(anchors_after(after))]
+        async with self._database.session() as session:
+            found = await session.execute(anchors_after(after))
+        return [Anchor.of(row) for row in found]
 
     async def newest(self) -> tuple[Anchor | None, frozenset[str]]:
         """Return the last event that can be seen, and who may still commit a lower one."""
@@ -85,8 +87,8 @@ class EventReader:
     async def find(self, id_: int) -> Anchor | None:
         return _only(await self._fetch(_BY_ID, id=id_))
 
-    async def _fetch(self, query: PreparedStatement, **given: Any) -> list[Any]:
-        return await self._reader.rows(query, given, seconds=_READ_SECONDS)
+    async def _fetch(self, prepared: PreparedStatement, **values: Any) -> list[Any]:
+        return await self._reader.fetch(prepared, values, seconds=_READ_SECONDS)
 
 
 def _starts_at(anchor: Anchor, rows: Sequence[Event]) -> bool:

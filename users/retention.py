@@ -9,6 +9,7 @@ import structlog
 from db.engine import Database
 from db.models import ActorKind
 from db.outcome import Write
+from db.session import Session
 from db.statements import due_users, expired_keys
 from users.clock import now
 from users.commands import Erase
@@ -31,8 +32,8 @@ async def erase_due(database: Database, clock: Callable[[], datetime] = now) -> 
     """
 
     async def erase(number: int) -> int:
-        in_line = must_queue(number)
-        async with database.session() as session, database.transaction(session, in_line=in_line):
+        queued = must_queue(number)
+        async with database.session() as session, session.transaction(queued=queued):
             ids = (await session.scalars(due_users(clock(), _BATCH))).all()
             if ids:
                 await UserService(session, RETENTION, clock=clock).execute(
@@ -42,19 +43,20 @@ async def erase_due(database: Database, clock: Callable[[], datetime] = now) -> 
 
     while erased := await retry_transaction(erase, Write()):
         yield erased
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         await session.execute(expired_keys(clock()))
     await database.notify()
-    await forget(database)
+    async with database.session() as session:
+        await forget(session)
 
 
-async def forget(database: Database) -> None:
+async def forget(session: Session) -> None:
     """Have the database let go of what was erased, or log that it could not yet.
 
     The users are erased by now, so that nothing is raised.
     """
     try:
-        is_forgotten = await database.forget()
+        is_forgotten = await session.checkpoint()
     except Exception as error:  # noqa: BLE001 - see above
         log.warning("what was erased may still be in SQLite's log", cause=repr(error))
         return

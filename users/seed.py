@@ -11,10 +11,10 @@ from itertools import count
 from typing import Final
 
 from faker import Faker
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.engine import Database
 from db.models import ActorKind, User
+from db.session import Session
 from db.statements import users_count
 from users.clock import now
 from users.commands import Command, CommandsRejected, Create, StatusAction, Transition, Update
@@ -93,7 +93,7 @@ async def populate(database: Database, number: int) -> AsyncIterator[int]:
     # Seeded by what is there: the same on every empty database, others on the next run.
     chance = random.Random(existing)  # noqa: S311 - no secret is drawn
     for batch in _batches(_happenings(number, chance)):
-        async with database.session() as session, database.transaction(session):
+        async with database.session() as session, session.transaction():
             await _write(session, batch)
         yield sum(not happening.needs_id for happening in batch)
     await database.notify()
@@ -112,7 +112,7 @@ def _batches(happenings: Iterator[_Happening]) -> Iterator[list[_Happening]]:
         yield batch
 
 
-async def _write(session: AsyncSession, batch: Sequence[_Happening]) -> None:
+async def _write(session: Session, batch: Sequence[_Happening]) -> None:
     """Write a batch; who has the name of a user that was there before gets a number behind it."""
     while True:
         moments = (happening.at for happening in batch)

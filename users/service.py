@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.errors import is_unique_violation
 from db.models import ActorKind, User
+from db.outcome import Write
+from db.session import Session
 from db.statements import (
     ADD_EVENTS,
     ADD_USERS,
@@ -38,6 +39,7 @@ from users.commands import (
     CommandResult,
     CommandResults,
     CommandsRejected,
+    Create,
     IdempotencyKey,
     Transition,
     UniquenessRace,
@@ -56,17 +58,39 @@ MAX_OPERATIONS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class UserService:
-    """The directory, on behalf of one caller, inside a transaction that the caller begins and ends.
+    """The directory, on behalf of one caller; `execute` needs a transaction, which it never ends.
 
     An operation that names the version it has seen is refused where there is another by now;
     without it, writers of different fields both keep their change.
     """
 
-    session: AsyncSession
+    session: Session
     caller: Caller
     request_id: str | None = None
     clock: Callable[[], datetime] = now
     username_emails: UsernameEmails = UsernameEmails.OWN
+
+    async def insert(self, command: Command, write: Write) -> CommandResults | None:
+        """Create a user and their event in one statement, outside of a transaction.
+
+        That is possible if nothing has to be read first: the caller is no user of the directory who
+        could be switched off meanwhile, and no rule is broken. Otherwise returns None, and nothing
+        is done. Raises `UniquenessRace`, with nothing done, if a unique value is taken.
+        """
+        if not isinstance(command, Create) or command.validate_only:
+            return None
+        if self.caller.user_id is not None or authorize(self.caller, command):
+            return None
+        change_set = self._change_set(Snapshot({}), {})
+        result = change_set.apply(ParsedCommand.of(command), self.clock())
+        if result.user is None:
+            return None
+        [event] = change_set.events
+        user_id = await self.session.insert_user(row_of(result.user), event, write)
+        if user_id is None:
+            raise UniquenessRace
+        result.user.id = user_id
+        return CommandResults([redact_result(self.caller, result)])
 
     async def execute(
         self,

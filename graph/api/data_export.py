@@ -14,14 +14,16 @@ from strawberry.types.base import StrawberryList, StrawberryOptional
 from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
+from db.session import Session
 from db.statements import actions_after, history_after
 from db.time_slices import pause_if_due
 from graph.api.context import Context
+from graph.api.history import settled_until
 from graph.api.scalars import SCALARS, Json
 from graph.api.types.user import User
 from graph.api.types.user_event import UserEvent
 from graph.protocol.json import dumps
-from users.former_ids import external_ids_of
+from users.former_ids import external_ids_of, unreleased
 
 # A field's name, how it is read, and how its value is written.
 _Field = tuple[str, Callable[[Any], Any], Callable[[Any], Any]]
@@ -36,7 +38,7 @@ async def document(context: Context, user: Row[Any]) -> Json:
     Events are written as JSON, one by one. An event above the watermark has no cursor yet: a client
     could not follow from it without missing what is committed below.
     """
-    settled = await context.settled_until()
+    settled = await settled_until(context.feed)
 
     def happened(event: UserEvent) -> Any:
         told: dict[str, Any] = _plain(event)
@@ -44,23 +46,23 @@ async def document(context: Context, user: Row[Any]) -> Json:
 
     external_ids: set[str] = set()
     history: list[bytes] = []
-    async for events in _pages(context, partial(history_after, user.id)):
+    async for events in _pages(context.session, partial(history_after, user.id)):
         external_ids |= external_ids_of(user, [event.changes for event in events])
         history += await _written(events, happened)
-    subjects = await context.unreleased(user.id, external_ids)
+    subjects = await unreleased(context.session, user.id, external_ids) if external_ids else set()
     actions: list[bytes] = []
-    async for events in _pages(context, partial(actions_after, user.id, subjects)):
+    async for events in _pages(context.session, partial(actions_after, user.id, subjects)):
         actions += await _written(events, _action)
     return Json({"user": _plain(User.of(user)), "history": history, "actions": actions})
 
 
 async def _pages(
-    context: Context, after: Callable[[int, int], Select[Any]]
+    session: Session, after: Callable[[int, int], Select[Any]]
 ) -> AsyncIterator[Sequence[Row[Any]]]:
-    rows: Sequence[Row[Any]] = await context.rows(after(0, _PAGE))
+    rows: Sequence[Row[Any]] = (await session.execute(after(0, _PAGE))).all()
     while rows:
         yield rows
-        rows = await context.rows(after(rows[-1].id, _PAGE))
+        rows = (await session.execute(after(rows[-1].id, _PAGE))).all()
 
 
 async def _written(events: Sequence[Row[Any]], tell: Callable[[UserEvent], Any]) -> list[bytes]:

@@ -28,6 +28,7 @@ from graph.api.types.payloads import (
 )
 from graph.api.unit_of_work import key_of_request, run_command
 from users.lifecycle import UserAction
+from users.retention import forget
 
 _INPUT = strawberry.argument(description="What to do.")
 
@@ -141,7 +142,7 @@ class Mutation:
         done = await run_command(info, input.to_command())
         if done.errors:
             return EraseUserPayload(errors=done.errors)
-        await info.context.forget()
+        await forget(info.context.session)
         return EraseUserPayload(erased_user_id=input.id)
 
     @strawberry.mutation(

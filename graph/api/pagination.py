@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import strawberry
 
 from db.pagination import Listing, Window
-from graph.api.context import Context
+from db.session import Session
 from graph.api.cursors import MalformedCursor, Position
 from graph.api.errors import InputError
 
@@ -77,14 +77,14 @@ class Page(Generic[R]):
     has_previous: bool
 
 
-async def read_page(context: Context, listing: Listing, window: Window) -> Page[Any]:
+async def read_page(session: Session, listing: Listing, window: Window) -> Page[Any]:
     """Read one page of a list, in at most two statements."""
     near = listing.near_page(window)
     if near is None:
-        return page(await context.rows(listing.page(window)), window)
-    rows = await context.rows(near)
+        return page((await session.execute(listing.page(window))).all(), window)
+    rows = (await session.execute(near)).all()
     if len(rows) <= window.limit:
-        rows = await context.rows(listing.far_page(window))
+        rows = (await session.execute(listing.far_page(window))).all()
     return page(rows, window)
 
 

@@ -10,6 +10,11 @@ from db.filters import EventFilter
 from db.filters import UserFilter as Filter
 from db.pagination import Window
 from db.statements import (
+    EVENTS_BY_ID,
+    USERS_BY_EMAIL,
+    USERS_BY_EXTERNAL_ID,
+    USERS_BY_ID,
+    USERS_BY_USERNAME,
     events_listing,
     everybody,
     user_columns,
@@ -19,6 +24,7 @@ from graph.api import global_ids
 from graph.api.context import Context, GraphInfo
 from graph.api.data_export import document
 from graph.api.errors import Forbidden, InputError
+from graph.api.history import settled_until, verify
 from graph.api.inputs.bounds import MAX_LIST, check_length
 from graph.api.inputs.user_events import UserEventFilter
 from graph.api.inputs.user_filter import MAX_SEARCH, UserFilter, read_filter
@@ -29,6 +35,7 @@ from graph.api.inputs.user_lookup import (
     read_order,
     read_user_id,
 )
+from graph.api.loaders import Loader
 from graph.api.ordering import Order
 from graph.api.pagination import After, Before, First, Last, Page, page, read_page, window
 from graph.api.scalars import Json
@@ -95,17 +102,17 @@ class Query:
         key: int | str | None
         match by.given():
             case "id", text:
-                loader, key = context.users_by_id, read_user_id(text)
+                lookup, key = USERS_BY_ID, read_user_id(text)
             case "database_id", key:
-                loader = context.users_by_id
+                lookup = USERS_BY_ID
             case _ if not policy.can_read_any(context.caller):
                 return None
             case "username", text:
-                loader, key = context.users_by_username, await context.keys.get(username_key, text)
+                lookup, key = USERS_BY_USERNAME, await context.keys.get(username_key, text)
             case "email", text:
-                loader, key = context.users_by_email, await context.keys.get(email_key, text)
+                lookup, key = USERS_BY_EMAIL, await context.keys.get(email_key, text)
             case _, text:
-                loader, key = context.users_by_external_id, external_id_key(text)
+                lookup, key = USERS_BY_EXTERNAL_ID, external_id_key(text)
         if key is None:
             return None
         if not policy.can_read_all(context.caller):
@@ -113,7 +120,7 @@ class Query:
             asked = _viewer(context)
             viewer = await asked if asked else None
             return viewer if viewer and _has(viewer, by, key) else None
-        return User.of_found(await loader.find(key))
+        return User.of_found(await Loader(context.session, lookup).find(key))
 
     @strawberry.field(
         description="The users that match a filter, in an order, page by page. Deleted users are "
@@ -172,8 +179,8 @@ class Query:
         asked = EventWindow.read(first, after, last, before)
         settled = await info.context.feed.watermark()
         listing = events_listing(wanted, settled)
-        found = await read_page(info.context, listing, asked.window)
-        await info.context.verify(asked.anchors)
+        found = await read_page(info.context.session, listing, asked.window)
+        await verify(info.context, asked.anchors)
         return UserEventConnection.of(found)
 
     @strawberry.field(
@@ -188,10 +195,11 @@ class Query:
         key = read_user_id(user_id)
         if not policy.can_read_history(info.context.caller, key):
             raise Forbidden("You may not read this user's history.")
-        row = await info.context.users_by_id.find(key)
+        users = Loader(info.context.session, USERS_BY_ID)
+        row = await users.find(key)
         while row is not None:
             found = await document(info.context, row)
-            before, row = row, await info.context.users_by_id.find(key)
+            before, row = row, await users.find(key)
             if row is not None and row.version == before.version:  # else something happened between
                 return found
         return None
@@ -206,7 +214,7 @@ async def _read_users(
 ) -> Page[Any]:
     if not wanted.lists_everybody:
         listing = users_listing(wanted, order.sorts, user_columns(columns))
-        return await read_page(context, listing, window)
+        return await read_page(context.session, listing, window)
     query = everybody(
         order.steps,
         columns,
@@ -214,7 +222,7 @@ async def _read_users(
         before=window.before is not None,
         from_end=window.from_end,
     )
-    return page(await context.read(query, window.given()), window)
+    return page(await context.session.fetch(query, **window.given()), window)
 
 
 def _viewer(context: Context) -> Lookup[int, User | None] | None:
@@ -274,7 +282,7 @@ async def _nodes(
     events = [key for name, key in wanted if name == "UserEvent"]
     found: dict[_NodeKey, Node | Exception | None] = {}
     try:
-        rows = await context.users_by_id.load(users) if users else ()
+        rows = await context.session.load(USERS_BY_ID, users) if users else ()
         found |= {("User", row.id): User.of(row) for row in rows if row}
         found |= {("UserEvent", event.record.id): event for event in await _events(context, events)}
     except Exception as error:  # noqa: BLE001 - each element that needs the database has it
@@ -284,7 +292,7 @@ async def _nodes(
 
 async def _events(context: Context, keys: Sequence[int]) -> list[UserEvent]:
     """Find events that are settled: until then they have no cursor to follow from."""
-    found = await context.events_by_id.load(keys) if keys else ()
+    found = await context.session.load(EVENTS_BY_ID, keys) if keys else ()
     rows = [row for row in found if row and policy.can_read_history(context.caller, row.user_id)]
-    settled = await context.settled_until() if rows else 0
+    settled = await settled_until(context.feed) if rows else 0
     return [UserEvent.of(row) for row in rows if row.id <= settled]

@@ -10,12 +10,14 @@ from graphql import GraphQLError, located_error
 
 from db.filters import EventFilter
 from db.models import UserStatus
+from db.statements import USERS_BY_ID
 from feed.anchors import Anchor, InvalidAnchor
 from feed.reader import Event
 from feed.subscription import FeedPosition
 from graph.api.context import Context, GraphInfo
 from graph.api.errors import Forbidden, InputError, InvalidCursor, SessionEnded
 from graph.api.inputs.user_events import UserEventFilter
+from graph.api.loaders import Loader
 from graph.api.types.user_event import UserEvent, decode_cursor
 from graph.strawberry_adapter import raw_info
 from users import policy
@@ -88,7 +90,9 @@ class EventSubscription:
     async def _first_status(self) -> UserStatus | None:
         """Give the status of the user who asks; from then on the feed tells of it."""
         user_id = self._context.caller.user_id
-        user = None if user_id is None else await self._context.users_by_id.find(user_id)
+        if user_id is None:
+            return None
+        user = await Loader(self._context.session, USERS_BY_ID).find(user_id)
         return user and user.status
 
 

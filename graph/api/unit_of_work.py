@@ -18,7 +18,7 @@ from graph.api.types.user_error import UserError, user_errors
 from users.commands import Command, CommandResults, CommandsRejected, IdempotencyKey
 from users.policy import authorize
 from users.retry import must_queue, retry_transaction
-from users.service import MAX_OPERATIONS
+from users.service import MAX_OPERATIONS, UserService
 from users.validation import parse_commands
 
 if TYPE_CHECKING:
@@ -106,12 +106,19 @@ async def execute(
     write = context.writes[str(info.path.key)] = Write()
     cache: ParseCache = {}
 
+    users = UserService(
+        context.session,
+        context.caller,
+        context.request_id,
+        username_emails=context.username_emails,
+    )
+
     async def attempt(number: int) -> CommandResults:
         first = number == 1 and len(commands) == 1
-        if first and key is None and (answer := await context.at_once(commands[0], write)):
+        if first and key is None and (answer := await users.insert(commands[0], write)):
             return answer
         check_taken = not first
-        async with context.writing(write, in_line=must_queue(number)) as users:
+        async with context.session.transaction(queued=must_queue(number), write=write):
             return await users.execute(
                 commands, atomic=atomic, key=key, check_taken=check_taken, cache=cache
             )
@@ -120,7 +127,9 @@ async def execute(
         if 1 < len(commands) <= MAX_OPERATIONS:
             # Before a transaction begins: it would keep other writers waiting.
             await parse_commands([o for o in commands if not authorize(context.caller, o)], cache)
-        return await retry_transaction(attempt, write)
+        answer = await retry_transaction(attempt, write)
+        context.feed.wake()
+        return answer
 
     return await _in_time(context.limit, begin, write)
 

@@ -173,7 +173,8 @@ class Authenticator:
 
     async def _load_identity_key(self) -> None:
         with suppress(IdentityKeyError):  # `_sign_in` reports it, to those whom it concerns
-            self._identity_key = await self._database.read(identity_key.load)
+            async with self._database.session() as session:
+                self._identity_key = await identity_key.load(session)
 
     async def _token_caller(self, claims: Claims) -> Caller:
         """Find the user that a token's subject is linked to; without one it is a service.
@@ -181,7 +182,8 @@ class Authenticator:
         A subject that was a user's external id is neither: a person who is deleted, or even erased,
         does not become a service with all scopes of their token.
         """
-        found = await self._database.read(partial(self._sign_in, subject=claims.subject))
+        async with self._database.session() as session:
+            found = await self._sign_in(session, claims.subject)
         user_id: int | None = found.user_id
         if user_id is not None:
             if found.status is not UserStatus.ACTIVE:
@@ -223,7 +225,8 @@ class Authenticator:
     async def _api_key_caller(self, text: str) -> Caller:
         if not self._api_keys:
             raise InvalidCredentials("API keys are not accepted")
-        key = await self._database.read(partial(api_keys.find, text=text))
+        async with self._database.session() as session:
+            key = await api_keys.find(session, text)
         if key is None:
             raise InvalidCredentials("there is no such API key")
         if not key.opens(self._now()):
@@ -245,7 +248,7 @@ class Authenticator:
             async with (
                 asyncio.timeout(NOTE_SECONDS),
                 self._database.session() as session,
-                self._database.transaction(session),
+                session.transaction(),
             ):
                 await api_keys.note_use(session, key_id, self._now())
         except Exception as error:  # noqa: BLE001 - nobody waits for it

@@ -114,7 +114,7 @@ class Guard:
         request_id = scope["state"]["request_id"]
         still = partial(self._is_accepted, state.authenticator, token, caller)
         return Context(
-            state.database,
+            state.database.session(),
             state.feed,
             caller,
             request_id,

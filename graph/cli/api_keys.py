@@ -37,7 +37,7 @@ def create(
     expires_at = None if days is None else at + timedelta(days=days)
 
     async def add(database: Database) -> tuple[ApiKey, str]:
-        async with database.session() as session, database.transaction(session):
+        async with database.session() as session, session.transaction():
             return await api_keys.create(session, name, scope, now=at, expires_at=expires_at)
 
     try:
@@ -55,7 +55,6 @@ def list_keys() -> None:
 
     async def read(database: Database) -> Sequence[ApiKey]:
         async with database.session() as session:
-            await database.begin_reading(session)
             return await api_keys.every(session)
 
     rows = [("id", "name", "scopes", "created", "expires", "last used", "state")]
@@ -77,7 +76,7 @@ def revoke(key_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 
     at = now()
 
     async def close(database: Database) -> ApiKey | None:
-        async with database.session() as session, database.transaction(session):
+        async with database.session() as session, session.transaction():
             return await api_keys.revoke(session, key_id, at)
 
     key = run(settings, close)

@@ -93,9 +93,8 @@ def _in_database(job: Callable[[AsyncSession], Awaitable[T]], *, writes: bool = 
     async def whole(database: Database) -> T:
         async with database.session() as session:
             if not writes:
-                await database.begin_reading(session)
                 return await job(session)
-            async with database.transaction(session):
+            async with session.transaction():
                 return await job(session)
 
     return run(settings, whole)

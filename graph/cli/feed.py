@@ -45,7 +45,7 @@ def renew_epoch(
         typer.confirm("Start a new epoch?", abort=True)
 
     async def renew(database: Database) -> int:
-        async with database.session() as session, database.transaction(session):
+        async with database.session() as session, session.transaction():
             epoch = await epochs.renew(session, now=now(), reason=reason and reason.strip())
         await database.notify("renew-epoch")  # servers would notice it with their next poll
         return epoch

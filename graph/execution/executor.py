@@ -296,7 +296,7 @@ class OperationExecutor:
                     return await work(operation)
             except BaseException:
                 if context:
-                    await context.end()
+                    await context.session.close()
                 raise
             finally:
                 self._rate_limiter.end_operation()

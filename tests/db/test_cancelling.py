@@ -47,7 +47,6 @@ async def test_a_statement_that_is_cancelled_twice_leaves_no_task(
 
     async def read() -> None:
         async with database.session() as session:
-            await database.begin_reading(session)
             await session.execute(text(ENDLESS[dialect]))
 
     async with asyncio.timeout(20):
@@ -73,13 +72,22 @@ async def test_a_statement_that_is_cancelled_twice_leaves_no_task(
 
 async def read(database: Database) -> None:
     async with database.session() as session:
-        await database.begin_reading(session)
         await session.execute(text("SELECT 1"))
 
 
 async def write(database: Database) -> None:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         await session.execute(text("DELETE FROM idempotency_keys"))
+
+
+async def rows(database: Database) -> None:
+    async with database.session() as session:
+        await session.fetch(ONE)
+
+
+async def checkpoint(database: Database) -> None:
+    async with database.session() as session:
+        await session.checkpoint()
 
 
 async def listen(database: Database) -> None:
@@ -92,10 +100,9 @@ WAYS: dict[str, Callable[[Database], Awaitable[Any]]] = {
     "read": read,
     "write": write,
     "listen": listen,
-    "select": lambda database: database.reader.select(text("SELECT 1")),
-    "rows": lambda database: database.reader.rows(ONE),
+    "rows": rows,
     "notify": lambda database: database.notify(),
-    "forget": lambda database: database.forget(),
+    "checkpoint": checkpoint,
 }
 
 

@@ -50,7 +50,10 @@ def event(name: str, **changed: Any) -> dict[str, Any]:
 
 
 async def add(database: Database, *, version_after: int | None = 1, **columns: Any) -> int | None:
-    return await database.add(row("ada", **columns), event("ada", version_after=version_after))
+    async with database.session() as session:
+        return await session.insert_user(
+            row("ada", **columns), event("ada", version_after=version_after)
+        )
 
 
 async def test_a_user_and_their_event_are_both_there_or_neither(database: Database) -> None:
@@ -151,7 +154,7 @@ async def test_whoever_gives_up_on_a_file_leaves_nothing_locked(
         opened(database_url) as other,
         other.session() as session,
     ):
-        async with other.transaction(session):
+        async with session.transaction():
             adding = asyncio.create_task(add(database))
             for _ in range(turns):
                 await asyncio.sleep(0)

@@ -144,12 +144,11 @@ async def test_sqlite_is_set_up_as_the_design_says(tmp_path: object) -> None:
 async def test_a_reading_session_opens_no_transaction(database: Database) -> None:
     """What another connection commits between two reads is seen by the second."""
     async with database.session() as reader, database.session() as writer:
-        await database.begin_reading(reader)
         count = text("SELECT count(*) FROM t")
         async with database.engine.begin() as connection:
             await connection.execute(text("CREATE TABLE t (a INT)"))
         assert (await reader.execute(count)).scalar_one() == 0
-        async with database.transaction(writer) as session:
+        async with writer.transaction() as session:
             await session.execute(text("INSERT INTO t VALUES (1)"))
         assert (await reader.execute(count)).scalar_one() == 1
 
@@ -159,7 +158,7 @@ async def test_a_transaction_that_raises_leaves_nothing(database: Database) -> N
         await connection.execute(text("CREATE TABLE t (a INT)"))
 
     async def write_and_fail() -> None:
-        async with database.session() as session, database.transaction(session):
+        async with database.session() as session, session.transaction():
             await session.execute(text("INSERT INTO t VALUES (1)"))
             raise ValueError
 
@@ -177,7 +176,6 @@ async def test_a_statement_that_nobody_waits_for_is_ended(database: Database) ->
 
     async def ask() -> None:
         async with asyncio.timeout(0.1), database.session() as session:
-            await database.begin_reading(session)
             await session.execute(endless)
 
     with pytest.raises(TimeoutError):

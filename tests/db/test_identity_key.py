@@ -26,7 +26,7 @@ MANY = 1_100  # records, more than a batch
 
 
 async def record(database: Database, *external_ids: str) -> None:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         await former_ids.record(session, [(1, each, now()) for each in external_ids])
 
 
@@ -146,7 +146,7 @@ async def test_a_record_waits_for_the_digests_to_be_keyed(database_url: str, dia
         return  # which has one writer at a time
     await fill(database_url)
     async with opened(database_url) as old, opened(database_url, identity_secret=SECRET) as new:
-        async with new.session() as session, new.transaction(session):
+        async with new.session() as session, session.transaction():
             locked = text("UPDATE identity_keys SET secret_verifier = 'being keyed'")
             await session.execute(locked)
             writing = asyncio.create_task(record(old, "late"))

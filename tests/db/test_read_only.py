@@ -26,7 +26,7 @@ READ_ONLY = text("SET default_transaction_read_only = on")
 
 
 async def write(database: Database) -> None:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         await session.execute(text("DELETE FROM users"))
 
 
@@ -207,7 +207,7 @@ async def test_a_file_that_is_opened_read_only_is_opened_again_when_it_can_be_wr
 async def test_readiness_does_not_wait_for_who_writes(database_url: str) -> None:
     async with opened(database_url) as database, opened(database_url) as other:
         await database.ping()
-        async with other.session() as session, other.transaction(session):
+        async with other.session() as session, session.transaction():
             began = time.monotonic()
             await database.ping()
             assert time.monotonic() - began < sqlite._BUSY_MS / 1000  # noqa: SLF001

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from asyncpg import ConnectionDoesNotExistError
 from sqlalchemy import event, literal_column, select, text
+from sqlalchemy.exc import DBAPIError
 
 from db.engine import Database
 from db.errors import is_unreachable
@@ -67,10 +68,15 @@ EVENT = UserEvent(
 )
 
 
+async def execute(database: Database, statement: Any) -> Any:
+    async with database.session() as session:
+        return (await session.execute(statement)).all()
+
+
 @pytest.fixture
 async def filled(database: Database) -> Database:
     gone: dict[str, Any] = {"status": UserStatus.DELETED, "is_active": False, "deleted_at": AT}
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         session.add_all(
             [
                 user(1, username=ODD, display_name=ODD, external_id=ODD, erase_after=AT),
@@ -98,8 +104,9 @@ async def filled(database: Database) -> Database:
 async def test_prepared_reads_give_what_sqlalchemy_does(
     filled: Database, statement: Any, keys: list[Any], found: list[int]
 ) -> None:
-    rows = sorted(await filled.reader.rows(PreparedStatement(statement), {"keys": keys}))
-    by_session = sorted(await filled.reader.select(statement, {"keys": keys}))
+    rows = sorted(await filled.reader.fetch(statement, {"keys": keys}))
+    async with filled.session() as session:
+        by_session: Any = sorted(await session.execute(statement.statement, {"keys": keys}))
     assert [row.id for row in rows] == found
     assert [row._fields for row in rows] == [row._fields for row in by_session]
     assert [[(type(v), v) for v in row] for row in rows] == [
@@ -108,7 +115,7 @@ async def test_prepared_reads_give_what_sqlalchemy_does(
 
 
 async def test_a_row_has_its_columns_as_attributes(filled: Database) -> None:
-    [row] = await filled.reader.rows(PreparedStatement(USERS_BY_ID), {"keys": [1]})
+    [row] = await filled.reader.fetch(USERS_BY_ID, {"keys": [1]})
     assert (row.username, row.status, row.created_at) == (ODD, UserStatus.ACTIVE, AT)
     assert (row.is_active, row.deleted_at, row.status_changed_at) == (True, None, WHOLE)
     assert row.created_at.tzinfo is UTC
@@ -129,12 +136,12 @@ async def test_a_row_has_its_columns_as_attributes(filled: Database) -> None:
 async def test_a_prepared_list_is_the_one_that_is_built(
     filled: Database, order: tuple[tuple[str, bool], ...], *, from_end: bool
 ) -> None:
-    async with filled.session() as session, filled.transaction(session):
+    async with filled.session() as session, session.transaction():
         session.add_all([user(n, created_at=AT.replace(year=1990 + n % 7)) for n in range(4, 30)])
     sorts = [Sort(getattr(User, name), descending) for name, descending in order]
     columns = frozenset({"username", "status"})
     listing = users_listing(UserFilter(), sorts, user_columns(columns))
-    everyone = await filled.reader.select(listing.page(Window(100)))
+    everyone = await execute(filled, listing.page(Window(100)))
     places = [tuple(getattr(row, name) for name, _ in order) for row in everyone]
     assert len(places) == 28  # less the deleted one
     for after, before in product((None, places[3], places[-1]), (None, places[20], places[0])):
@@ -146,8 +153,8 @@ async def test_a_prepared_list_is_the_one_that_is_built(
             before=before is not None,
             from_end=from_end,
         )
-        rows = await filled.reader.rows(prepared, window.given())
-        built = await filled.reader.select(listing.page(window))
+        rows = await filled.reader.fetch(prepared, window.given())
+        built = await execute(filled, listing.page(window))
         assert [row._asdict() for row in rows] == [row._asdict() for row in built]
         assert prepared is everybody(
             order,
@@ -161,7 +168,7 @@ async def test_a_prepared_list_is_the_one_that_is_built(
 async def test_a_read_sees_what_was_committed_before(filled: Database) -> None:
     names = filled.reader.lookup(USERS_BY_ID)
     [before] = await names.load([3])
-    async with filled.session() as session, filled.transaction(session):
+    async with filled.session() as session, session.transaction():
         (await session.get_one(User, 3)).version = 2
     [after] = await names.load([3])
     assert (before.version, after.version) == (1, 2)
@@ -172,18 +179,20 @@ async def test_a_read_that_is_cancelled_is_ended(
     database: Database, dialect: str, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = database.reader
-    fetch = reader.fetch
-    monkeypatch.setattr(reader, "fetch", lambda driver, *_: fetch(driver, ENDED[dialect], []))
+    fetch = reader.driver_fetch
+    monkeypatch.setattr(
+        reader, "driver_fetch", lambda driver, *_: fetch(driver, ENDED[dialect], [])
+    )
     async with asyncio.timeout(20):
         await use(database)
-        reading = asyncio.create_task(reader.rows(ONE))
+        reading = asyncio.create_task(reader.fetch(ONE))
         for _ in range(turns):
             await asyncio.sleep(0)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
         monkeypatch.undo()
-        assert [tuple(row) for row in await reader.rows(ONE)] == [(1,)]
+        assert [tuple(row) for row in await reader.fetch(ONE)] == [(1,)]
         if dialect == "postgresql":
             async with database.engine.connect() as connection:
                 running = text("SELECT count(*) FROM pg_stat_activity WHERE query = :query")
@@ -213,8 +222,8 @@ async def test_a_connection_that_was_closed_is_passed_over(database_url: str) ->
         for connection in held:
             connection.close()
         for _ in range(6):
-            assert [tuple(row) for row in await database.reader.rows(ONE)] == [(1,)]
-            assert [tuple(row) for row in await database.reader.select(ONE.statement)] == [(1,)]
+            assert [tuple(row) for row in await database.reader.fetch(ONE)] == [(1,)]
+            assert [tuple(row) for row in await execute(database, ONE.statement)] == [(1,)]
 
 
 @postgres
@@ -228,7 +237,7 @@ async def test_a_read_whose_connection_is_cut_is_tried_once_more(
         pids = {connection.driver_connection.get_server_pid() for connection in old}  # type: ignore[union-attr]
         for connection in old:
             connection.close()
-        fetch, used = reader.fetch, []
+        fetch, used = reader.driver_fetch, []
 
         async def cut(driver: Any, text: str, arguments: Any) -> Any:
             nonlocal left
@@ -236,18 +245,19 @@ async def test_a_read_whose_connection_is_cut_is_tried_once_more(
             left -= 1
             return await fetch(driver, SUICIDE if left >= 0 else text, arguments)
 
-        monkeypatch.setattr(reader, "fetch", cut)
-        reading = reader.rows(ONE)
+        monkeypatch.setattr(reader, "driver_fetch", cut)
+        reading = reader.fetch(ONE)
         if cuts == 1:
             assert [tuple(row) for row in await reading] == [(1,)]
         else:
-            with pytest.raises(ConnectionResetError) as caught:
+            with pytest.raises(DBAPIError) as caught:
                 await reading
+            assert caught.value.connection_invalidated
             assert is_unreachable(caught.value)
         assert len(used) == 2
         assert used[0] in pids
         assert used[1] not in pids  # for what cut one has likely cut the others
-        assert [tuple(row) for row in await reader.rows(ONE)] == [(1,)]
+        assert [tuple(row) for row in await reader.fetch(ONE)] == [(1,)]
         assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
@@ -255,7 +265,7 @@ async def test_an_error_of_a_statement_gives_the_connection_back(database: Datab
     wrong = PreparedStatement(select(literal_column("nothing").label("one")))
     for _ in range(20):
         with pytest.raises(Exception, match="nothing") as caught:
-            await database.reader.rows(wrong)
+            await database.reader.fetch(wrong)
         assert not is_unreachable(caught.value)
     assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
@@ -267,5 +277,5 @@ async def test_whoever_listens_to_the_engine_hears_of_every_statement(database: 
     def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
         ran.append(statement)
 
-    await database.reader.rows(ONE)
+    await database.reader.fetch(ONE)
     assert ran == [ONE.on(database.engine.dialect).text]

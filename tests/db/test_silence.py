@@ -43,11 +43,11 @@ async def behind(database_url: str, **options: Any) -> AsyncIterator[tuple[Proxy
 
 
 async def read(database: Database) -> None:
-    await database.reader.rows(ONE)
+    await database.reader.fetch(ONE)
 
 
 async def write(database: Database) -> None:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         await session.execute(text("SELECT 1"))
 
 
@@ -179,7 +179,7 @@ async def test_a_statement_that_is_not_answered_in_time_takes_its_connection_alo
     executed = note_executed(monkeypatch)
 
     async def stop_in_the_middle() -> None:
-        async with database.session() as session, database.transaction(session):
+        async with database.session() as session, session.transaction():
             await session.execute(text("SELECT 1"))
             proxy.silence()
             await session.execute(text("SELECT 2"))
@@ -199,7 +199,7 @@ async def test_a_rollback_does_not_wait_for_an_answer(
     monkeypatch.setattr(postgres, "_ROLLBACK_SECONDS", 0.5)
 
     async def give_up() -> None:
-        async with database.session() as session, database.transaction(session):
+        async with database.session() as session, session.transaction():
             await session.execute(text("SELECT 1"))
             proxy.silence()
             raise ZeroDivisionError
@@ -252,7 +252,7 @@ async def test_closing_in_silence_ends_what_still_runs(database_url: str) -> Non
     async with proxied(database_url) as (proxy, near):
         database = Database(near)
         await use(database)
-        lookup = database.reader.lookup(select(text("pg_sleep(600)")))
+        lookup = database.reader.lookup(PreparedStatement(select(text("pg_sleep(600)"))))
         sleeping = lookup.load([1])
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):

@@ -177,7 +177,7 @@ async def test_a_transaction_of_roster_s_own_that_is_left_open_is_ended(database
 
 
 async def leave_open(frozen: Database, database: Database, follower: Follower, feed: Any) -> None:
-    async with frozen.session() as session, frozen.transaction(session):
+    async with frozen.session() as session, session.transaction():
         await (await session.connection()).exec_driver_sql(INSERT)
         await write(database, creation("bob"))
         feed.wake()

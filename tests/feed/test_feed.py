@@ -37,7 +37,7 @@ def creation(name: str) -> Create:
 
 
 async def write(database: Database, *operations: Any, caller: Caller = ANA) -> None:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         await UserService(session, caller).execute(operations)
 
 
@@ -187,7 +187,7 @@ async def test_a_filter_is_the_same_in_the_table_and_in_memory(
     async def live_a_life(hours: int, *operations: Any) -> None:
         for number, operation in enumerate(operations):
             at = start + timedelta(hours=hours + number)
-            async with database.session() as session, database.transaction(session):
+            async with database.session() as session, session.transaction():
                 caller = ANA if number % 2 else replace(ANA, actor=replace(ANA.actor, id="bob"))
                 service = UserService(session, caller, clock=lambda at=at: at)  # type: ignore[misc]
                 await service.execute([operation])
@@ -263,7 +263,7 @@ class Writer:
 
     async def begin(self, events: int) -> None:
         session = await self.stack.enter_async_context(self.database.session())
-        await self.stack.enter_async_context(self.database.transaction(session))
+        await self.stack.enter_async_context(session.transaction())
         names = [f"{self.name}x{n}" for n in range(events)]
         await UserService(session, ANA).execute([creation(name) for name in names])
 

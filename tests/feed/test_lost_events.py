@@ -42,7 +42,7 @@ async def create(database: Database, name: str, count: int) -> None:
 
 
 async def renew_epoch(database: Database) -> None:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         await epochs.renew(session, now=now(), reason=None)
 
 

@@ -44,7 +44,7 @@ class Asking:
     live: ResultStreams  # one for all, as in a server, so that what it shares is tried too
 
     def context(self, caller: Caller) -> Context:
-        return Context(self.database, self.feed, caller, "test")
+        return Context(self.database.session(), self.feed, caller, "test")
 
     async def send(self, caller: Caller, query: str, **variables: Any) -> dict[str, Any]:
         """Give the whole answer; of errors their code and path."""

@@ -125,7 +125,7 @@ async def test_users_who_acted_as_services_on_each_other_are_erased_side_by_side
     database: Database, database_url: str
 ) -> None:
     people = 150
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         service = UserService(session, ADMIN)
         creations = [
             Create(

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from db import sqlite
 from db.errors import Verdict
+from db.session import Session
 from graph.api.context import Context
 from graph.settings import Settings
 from tests.conftest import run_in
@@ -605,16 +606,16 @@ async def test_a_commit_that_takes_too_long_leaves_it_unknown(database_url: str)
 async def holding(client: Client) -> AsyncIterator[str]:
     """Return a mutation's field whose transaction waits for as long as this lasts."""
     user = await client.create("held")
-    transaction = client.database.transaction
+    transaction = Session.transaction
 
     @asynccontextmanager
-    async def wait(*arguments: Any, **options: Any) -> AsyncIterator[Any]:
-        async with transaction(*arguments, **options) as session:
+    async def wait(session: Session, **options: Any) -> AsyncIterator[Any]:
+        async with transaction(session, **options):
             await asyncio.Event().wait()
             yield session
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(client.database, "transaction", wait)
+        patched.setattr(Session, "transaction", wait)
         yield (
             f'updateUser(input: {{id: "{user["id"]}", displayName: "X"}}) {{ user {{ username }} }}'
         )

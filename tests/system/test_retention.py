@@ -98,7 +98,7 @@ async def test_the_command_erases_who_is_due(client: Client, database_url: str) 
 
 
 async def delete_many(database: Database, people: int) -> None:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         service = UserService(session, RETENTION)
         names = [f"user{n}" for n in range(people)]
         created = await service.execute(
@@ -138,7 +138,7 @@ async def test_whoever_is_being_written_to_is_left_for_the_next_run(
     if dialect == "sqlite":
         return  # which has one writer at a time
     await delete_many(database, 2)
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         restore = Transition(action=UserAction.RESTORE, user_id=1)
         await UserService(session, RETENTION).execute([restore])
         assert [erased async for erased in erase_due(database)] == [1]
@@ -165,7 +165,7 @@ async def test_users_who_have_acted_on_each_other_are_erased_side_by_side(
     database: Database, database_url: str
 ) -> None:
     await delete_many(database, 250)
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         await session.execute(
             text(
                 "UPDATE user_events SET actor_kind = 'user', actor_label = 'X', "

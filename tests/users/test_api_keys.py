@@ -17,7 +17,7 @@ BOTH = frozenset({Scope.READ, Scope.WRITE})
 async def create(
     database: Database, name: str = "nightly import", expires_at: datetime | None = None
 ) -> tuple[ApiKey, str]:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         return await api_keys.create(session, name, BOTH, now=AT, expires_at=expires_at)
 
 
@@ -62,7 +62,7 @@ async def test_a_revoked_key_opens_nothing_and_stays_revoked(database: Database)
     assert key.opens(AT)
     revoked = None
     for later in (1, 2):
-        async with database.session() as session, database.transaction(session):
+        async with database.session() as session, session.transaction():
             revoked = await api_keys.revoke(session, key.id, AT + timedelta(hours=later))
         assert revoked is not None
         assert revoked.revoked_at == AT + timedelta(hours=1)
@@ -74,7 +74,7 @@ async def test_a_revoked_key_opens_nothing_and_stays_revoked(database: Database)
 
 async def test_there_is_no_such_key_to_revoke(database: Database) -> None:
     key, _ = await create(database)
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         assert await api_keys.revoke(session, key.id + 1, AT) is None
     assert await every(database) == [key]
 
@@ -89,7 +89,7 @@ async def test_use_is_noted_at_most_once_an_hour(database: Database) -> None:
     key, text = await create(database)
     found = None
     for minutes, noted in ((0, 0), (59, 0), (60, 0), (61, 61), (120, 61), (122, 122)):
-        async with database.session() as session, database.transaction(session):
+        async with database.session() as session, session.transaction():
             await api_keys.note_use(session, key.id, AT + timedelta(minutes=minutes))
         found = await find(database, text)
         assert found is not None
@@ -110,7 +110,7 @@ async def test_a_name_is_a_line(database: Database, name: str) -> None:
 async def test_a_key_for_nothing_and_one_of_the_past_are_refused(database: Database) -> None:
     with pytest.raises(InvalidApiKey, match="cannot expire before"):
         await create(database, expires_at=AT)
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         with pytest.raises(InvalidApiKey, match="at least one scope"):
             await api_keys.create(session, "x", [], now=AT)
     assert await every(database) == []

@@ -49,7 +49,7 @@ def ticking(clock: Callable[[int], datetime]) -> Callable[[], datetime]:
 async def run(
     database: Database, clock: Callable[[], datetime], *operations: Command
 ) -> Sequence[Any]:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         answer = await UserService(session, CALLER, clock=clock).execute(operations)
     return answer.results
 

@@ -12,10 +12,20 @@ from strawberry.utils.str_converters import to_camel_case
 
 from db.filters import UserFilter
 from db.models import UserStatus
-from db.statements import BRIEF, USER_COLUMNS, users_by_status, users_count, users_count_at_most
+from db.statements import (
+    BRIEF,
+    BRIEF_USERS_BY_ID,
+    USER_COLUMNS,
+    USERS_BY_ID,
+    users_by_status,
+    users_count,
+    users_count_at_most,
+)
 from graph.api import global_ids
 from graph.api.context import Context, GraphInfo
 from graph.api.errors import Forbidden, InputError
+from graph.api.history import history, verify
+from graph.api.loaders import Loader
 from graph.api.ordering import Order
 from graph.api.pagination import After, Before, First, Last, Page, page
 from graph.api.scalars import BigInt
@@ -114,8 +124,8 @@ class User(RecordView, Node):
         if not policy.can_read_history(info.context.caller, self.record.id):
             raise Forbidden("You may not read this user's history.")
         asked = EventWindow.read(first, after, last, before)
-        rows = await info.context.history(asked.window).load(self.record.id)
-        await info.context.verify(asked.anchors)
+        rows = await history(info.context, asked.window).load(self.record.id)
+        await verify(info.context, asked.anchors)
         return UserEventConnection.of(page(rows, asked.window))
 
     @classmethod
@@ -129,7 +139,7 @@ class User(RecordView, Node):
         if not policy.can_read(context.caller, user_id):
             return None
         brief = fields is not None and _is_brief(fields)
-        loader = context.brief_users_by_id if brief else context.users_by_id
+        loader = Loader(context.session, BRIEF_USERS_BY_ID if brief else USERS_BY_ID)
         return Lookup(loader, user_id, cls.of_found)
 
 
@@ -198,8 +208,7 @@ class UserConnection(RecordView):
         "takes longer the more there are."
     )
     async def total_count(self, info: GraphInfo) -> int | None:
-        rows = await info.context.rows(users_count(self.record.filter.where()))
-        return int(rows[0][0])
+        return await info.context.session.scalar(users_count(self.record.filter.where()))
 
     @strawberry.field(
         description="How many users the whole list has, counted up to a limit: for badges such as "
@@ -214,14 +223,15 @@ class UserConnection(RecordView):
     ) -> int | None:
         if not 1 <= limit <= MAX_COUNT:
             raise InputError(f"`limit` is {limit}; it can be from 1 to {MAX_COUNT}.")
-        rows = await info.context.rows(users_count_at_most(self.record.filter.where(), limit))
-        return int(rows[0][0])
+        counting = users_count_at_most(self.record.filter.where(), limit)
+        return await info.context.session.scalar(counting)
 
     @strawberry.field(
         description="How many users there are in each status, deleted ones too, by the same filter "
         "less its `status`: for the badges of tabs."
     )
     async def status_counts(self, info: GraphInfo) -> list[UserStatusCount] | None:
-        rows = await info.context.rows(users_by_status(self.record.filter.where_in_any_status()))
+        counting = users_by_status(self.record.filter.where_in_any_status())
+        rows = await info.context.session.execute(counting)
         counts = {row.status: row.users for row in rows}
         return [UserStatusCount(status=s, count=counts.get(s, 0)) for s in UserStatus]

@@ -33,7 +33,7 @@ encode_cursor = cursors.encoder(_ORDER, lambda event: (event.id, mark_of(event))
 
 
 def decode_cursor(text: str) -> Anchor:
-    """Read a cursor of an event; `Context.verify` tells whether the event exists.
+    """Read a cursor of an event; `history.verify` tells whether the event exists.
 
     Raises InvalidCursor. A cursor of another list has a message of its own.
     """

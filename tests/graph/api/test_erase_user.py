@@ -224,7 +224,7 @@ async def test_what_an_erased_user_did_names_them_no_more(client: Client) -> Non
         if version > 1:
             await client.do("updateUser", bob["id"], displayName=f"Bob {version}")
         kind = ActorKind.SERVICE if actor[1] == "Service" else ActorKind.USER
-        async with client.database.session() as session, client.database.transaction(session):
+        async with client.database.session() as session, session.transaction():
             await session.execute(
                 update(UserEvent)
                 .where(UserEvent.user_id == 2, UserEvent.version_after == version)

@@ -236,7 +236,7 @@ async def test_the_epoch_is_read_once_for_each_statement(client: Client) -> None
     explain = "EXPLAIN QUERY PLAN" if client.database.is_sqlite else "EXPLAIN"
     listing = events_listing(when)
     for statement in (
-        EVENTS_BY_ID,
+        EVENTS_BY_ID.statement,
         EVENTS_FROM,
         listing.page(window),
         listing.far_page(window),

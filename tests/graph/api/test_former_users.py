@@ -123,12 +123,12 @@ async def who(authenticator: Authenticator, **claims: Any) -> Actor:
 
 
 async def execute(database: Database, *operations: Command) -> None:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         await UserService(session, ADMIN).execute(operations)
 
 
 async def release(database: Database, external_id: str = "hr-1") -> int:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         given = {"by": "root", "reason": "It is the HR sync's.", "at": now()}
         return len(await former_ids.release(session, external_id, **given))  # type: ignore[arg-type]
 
@@ -208,7 +208,7 @@ async def test_a_deletion_that_is_rolled_back_records_nothing(
     client: Client, authenticator: Authenticator
 ) -> None:
     async def fail() -> None:
-        async with client.database.session() as session, client.database.transaction(session):
+        async with client.database.session() as session, session.transaction():
             deletion = Transition(action=UserAction.DELETE, user_id=1)
             await UserService(session, ADMIN).execute([deletion])
             raise CommandsRejected
@@ -251,7 +251,7 @@ async def test_until_the_deletion_is_committed_the_user_is_let_in(
     client: Client, authenticator: Authenticator
 ) -> None:
     database = client.database
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         deletion = Transition(action=UserAction.DELETE, user_id=1)
         await UserService(session, ADMIN).execute([deletion])
         assert await who(authenticator) == Actor(ActorKind.USER, "1")

@@ -194,7 +194,7 @@ def creation(name: str) -> Create:
 
 
 async def done(database: Database, actor: Actor, name: str, at: datetime = NOW) -> bool:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         caller = Caller(actor, EVERY_SCOPE)
         service = UserService(session, caller, clock=lambda: at)
         key = commands.IdempotencyKey(text="k", request=name)
@@ -239,7 +239,7 @@ async def test_who_is_overtaken_rolls_back(database: Database, taken: str) -> No
     """Without a look, the index alone tells that a name is taken; the caller tries again."""
 
     async def overtaken(*asked: commands.Command) -> None:
-        async with database.session() as session, database.transaction(session):
+        async with database.session() as session, session.transaction():
             for operation in asked:
                 await UserService(session, CALLER).execute([operation], check_taken=False)
 

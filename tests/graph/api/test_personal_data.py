@@ -50,7 +50,7 @@ async def test_every_column_that_says_something_of_a_person_is_in_it(client: Cli
 async def test_what_they_did_to_others_is_told_without_the_others(client: Client) -> None:
     ada = await client.create("ada")
     await client.create("bob")
-    async with client.database.session() as session, client.database.transaction(session):
+    async with client.database.session() as session, session.transaction():
         await session.execute(
             update(UserEvent).values(actor_kind=ActorKind.USER, actor_id="1", actor_label="Ada")
         )

@@ -209,7 +209,7 @@ async def test_a_write_waits_for_the_end_of_whoever_writes(directory: Asking, qu
         given = {"username": "eve", "email": "eve@example.com"}
     ending = Transition(action=UserAction.DEACTIVATE, user_id=ME)
     database = directory.database
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         await UserService(session, ADMIN).execute([ending])
         asked = directory.ask(linked(ME, *EVERY_SCOPE), query, input=given)
         write = asyncio.create_task(asked)

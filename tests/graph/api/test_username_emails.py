@@ -82,7 +82,7 @@ async def test_a_username_from_before_the_rule_stays_until_it_is_changed(
     async with serving(Settings(database_url=database_url, username_emails=mode)) as client:
         user = await client.create("ada")
         other = {"username": "mia@example.com", "username_key": "mia@example.com"}
-        async with client.database.session() as session, client.database.transaction(session):
+        async with client.database.session() as session, session.transaction():
             await session.execute(update(User).values(**other))
         for fields in (
             {"displayName": "Ada"},

@@ -46,14 +46,14 @@ def bearer(**changed: Any) -> str:
 
 
 async def new_key(database: Database, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         return await api_keys.create(
             session, "import", {Scope.READ}, now=now(), expires_at=expires_at
         )
 
 
 async def revoke(database: Database, key: ApiKey) -> None:
-    async with database.session() as session, database.transaction(session):
+    async with database.session() as session, session.transaction():
         await api_keys.revoke(session, key.id, now())
 
 

@@ -24,7 +24,7 @@ async def fill(url: str) -> None:
     async with opened(url) as database:
         await add(database, user(external_id="hr-2"))
         await add(database, user(**OTHER, **DELETED, external_id="hr-1"))
-        async with database.session() as session, database.transaction(session):
+        async with database.session() as session, session.transaction():
             await former_ids.record(session, [(1, "hr-1", AT), (2, "hr-1", AT)])
 
 

@@ -269,7 +269,7 @@ async def test_an_answer_can_have_so_many_values(client: Client) -> None:
 async def test_of_many_errors_the_first_are_told_and_logged(client: Client) -> None:
     forbidden = [InputError(f"wrong {n}") for n in range(100)]
     ours = [located_error(RuntimeError(f"fault {n}"), path=[n]) for n in range(100)]
-    context = Context(client.database, client.app.state.feed, DEVELOPER, "test")
+    context = Context(client.database.session(), client.app.state.feed, DEVELOPER, "test")
     with capture_logs() as logged:
         written = formatted(ExecutionResult(None, [*forbidden, *ours]), context)
     errors = json.loads(written)["errors"]

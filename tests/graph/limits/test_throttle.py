@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from graph.api import global_ids
 from graph.auth.guard import Guard
@@ -96,18 +97,18 @@ def slow(client: Client, dialect: str, monkeypatch: pytest.MonkeyPatch) -> async
     """Make every read endless; give what is set when one has begun."""
     begun = asyncio.Event()
     reader, endless = client.database.reader, text(ENDLESS[dialect])
-    select, fetch = reader.select, reader.fetch
+    execute, fetch = AsyncSession.execute, reader.driver_fetch
 
-    async def select_endlessly(*_: object) -> Any:
+    async def execute_endlessly(session: AsyncSession, *_: object) -> Any:
         begun.set()
-        return await select(endless)
+        return await execute(session, endless)
 
     async def fetch_endlessly(driver: Any, *_: object) -> Any:
         begun.set()
         return await fetch(driver, ENDLESS[dialect], [])
 
-    monkeypatch.setattr(reader, "select", select_endlessly)
-    monkeypatch.setattr(reader, "fetch", fetch_endlessly)
+    monkeypatch.setattr(AsyncSession, "execute", execute_endlessly)
+    monkeypatch.setattr(reader, "driver_fetch", fetch_endlessly)
     return begun
 
 

@@ -44,7 +44,9 @@ class Subscriber:
         self.takes = asyncio.Event()
         self.takes.set()
         self._directory = directory
-        self._context = Context(directory.database, directory.feed, caller, "test", **context)
+        self._context = Context(
+            directory.database.session(), directory.feed, caller, "test", **context
+        )
         self._came = asyncio.Condition()
         self._telling: set[asyncio.Task[None]] = set()
         self.task: asyncio.Task[None]

@@ -1,0 +1,332 @@
+"""The session of one operation, which concurrently resolved fields share."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
+
+from sqlalchemy import SelectBase, UpdateBase, text
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from db.outcome import Outcome, Write
+from db.prepared import PreparedStatement
+from db.reader import Reader, can_be_read_again
+from db.session_lock import SessionLock
+from db.sqlalchemy_adapter import has_listeners
+from db.statements import ADD_EVENT, ADD_USER
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_WAIT_IN_QUEUE = text("SELECT pg_advisory_xact_lock(:queue)")
+_QUEUE: Final = int.from_bytes(b"roster")  # the advisory lock of a queue of all processes
+
+_BLOCK: Final = "use `async with session.transaction():`"
+_BUFFERED: Final = "use `execute`, whose results are buffered, and read page by page"
+
+# The block of a transaction that a task is in. A task that is started in it inherits this.
+_block_of_task: ContextVar[object | None] = ContextVar("transaction_block", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What the sessions of one database share."""
+
+    engine: AsyncEngine
+    autocommit: AsyncEngine  # the same, with the option that makes each statement a transaction
+    reader: Reader
+    # SQLite has one writer: in this process writers queue here, where a waiter costs nothing, and
+    # not inside SQLite, where it costs a thread that sleeps and polls. PostgreSQL has none.
+    writer: asyncio.Lock | None
+    reopen_moved_file: Callable[[], None]
+    check_primary: Callable[[], Awaitable[None]]
+    insert_user: Callable[[Reader, Mapping[str, Any], Write], Awaitable[list[Any]]]
+    checkpoint: Callable[[AsyncEngine], Awaitable[bool]]
+    info: Mapping[str, Any]
+
+
+def _shared(method: F) -> F:
+    """Let a method that reads be called by any task, inside a transaction and outside."""
+
+    @wraps(method)
+    async def run(session: "Session", statement: Any, *arguments: Any, **options: Any) -> Any:
+        return await session._run(method, statement, *arguments, **options)  # noqa: SLF001 - its own
+
+    return cast("F", run)
+
+
+def _only_in_transaction(method: F) -> F:
+    """Let a method run in the block of a transaction, where tasks take turns."""
+
+    @wraps(method)
+    async def run(session: "Session", *arguments: Any, **options: Any) -> Any:
+        return await session._run_in_block(method, *arguments, **options)  # noqa: SLF001 - its own
+
+    return cast("F", run)
+
+
+def _sync_only_in_transaction(method: F) -> F:
+    @wraps(method)
+    def run(session: "Session", *arguments: Any, **options: Any) -> Any:
+        session._require_block(method.__name__)  # noqa: SLF001 - its own
+        return method(session, *arguments, **options)
+
+    return cast("F", run)
+
+
+def _never(method: F, instead: str) -> F:
+    @wraps(method)
+    def refuse(*_arguments: Any, **_options: Any) -> NoReturn:
+        raise InvalidRequestError(f"`{method.__name__}` is not for this session: {instead}")
+
+    return cast("F", refuse)
+
+
+class Session(AsyncSession):
+    """The session of one operation: all that the operation reads and writes goes through it.
+
+    It may be used by any number of tasks, and never holds more than one connection.
+
+    Outside `transaction()` each statement is a transaction of its own (autocommit). `execute`,
+    `scalar`, `scalars` and `get` give the connection back before they return, with what they have
+    read. A read is tried once more if its connection is cut. What belongs to a longer transaction
+    (`begin`, `commit`, `add`, `flush`, `stream`, ...) and writes raise InvalidRequestError.
+
+    Two faster ways to read are `fetch`, a prepared statement that the driver runs, and `load`,
+    rows by their keys. The second may run on another connection of the pool, in one statement with
+    the keys of other operations. If anybody listens to the engine, its pool or the session, both
+    take SQLAlchemy's normal path.
+
+    A transaction belongs to the task that enters the block, and to tasks started in it. Others wait
+    until it has ended. `load` is an error inside: it would read past the transaction.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(
+            backend.autocommit, expire_on_commit=False, autoflush=False, info=dict(backend.info)
+        )
+        self._backend = backend
+        self._lock = SessionLock()
+        self._block: object | None = None
+        self._statement_lock = asyncio.Lock()  # of the statements of a transaction
+
+    # Reads
+
+    execute = _shared(AsyncSession.execute)
+    scalar = _shared(AsyncSession.scalar)  # type: ignore[assignment, arg-type]  # its overloads
+    get = _shared(AsyncSession.get)
+    get_one = _shared(AsyncSession.get_one)
+
+    async def fetch(self, prepared: PreparedStatement, /, **values: Any) -> Sequence[Any]:
+        """Run a prepared read, and return its rows."""
+        if self._is_in_block() or has_listeners(self.sync_session):
+            rows: Sequence[Any] = (await self.execute(prepared.statement, values)).all()
+            return rows
+        async with self._lock.exclusive():
+            return await self._backend.reader.fetch(prepared, values)
+
+    def load(self, lookup: PreparedStatement, keys: Sequence[Any]) -> "Future[list[Any]]":
+        """Look up the rows of keys, in their order; None stands where there is none.
+
+        The parameter of the statement is `keys`, and each of its rows has a `key`.
+        """
+        if self._is_in_block():
+            raise InvalidRequestError("`load` reads past the transaction: use `fetch` inside it")
+        if has_listeners(self.sync_session):
+            return asyncio.ensure_future(self._load_alone(lookup, keys))
+        return self._lock.shared(self._backend.reader.lookup(lookup).load, keys)
+
+    async def _load_alone(self, lookup: PreparedStatement, keys: Sequence[Any]) -> list[Any]:
+        wanted = list(dict.fromkeys(keys))
+        rows = {row.key: row for row in await self.fetch(lookup, keys=wanted)}
+        return [rows.get(key) for key in keys]
+
+    async def check_primary(self) -> None:
+        """Raise StandbyError on a standby, which may be behind what was read from the primary."""
+        async with self._lock.exclusive():
+            await self._backend.check_primary()
+
+    # Writes
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, queued: bool = False, write: Write | None = None
+    ) -> AsyncIterator["Session"]:
+        """Commit at the end of the block, or roll back what it did if it raises.
+
+        Of all transactions that are `queued` one runs at a time, in the order in which they came.
+        `write` says at any time what is known of this one.
+        """
+        if self._is_in_block():
+            raise InvalidRequestError("a transaction cannot begin inside another")
+        async with self._lock.exclusive(), self._backend.writer or nullcontext():
+            self._backend.reopen_moved_file()
+            outer = _block_of_task.get()
+            try:
+                self.bind = self._backend.engine
+                async with super().begin():
+                    await self._begin(queued=queued)
+                    self._block = object()
+                    _block_of_task.set(self._block)
+                    try:
+                        yield self
+                    except BaseException:
+                        await self._end_block()
+                        raise
+                    await self._end_block()
+                    await super().flush()  # so that nothing but COMMIT is left
+                    with (write or Write()).committing():
+                        await super().commit()
+            finally:
+                _block_of_task.set(outer)
+                if self.in_transaction():  # to end it was cancelled
+                    await _complete(super().close())
+                self.expunge_all()
+                self.bind = self._backend.autocommit
+
+    async def _begin(self, *, queued: bool) -> None:
+        await super().connection(execution_options={"roster_writes": True})
+        if queued and self._backend.writer is None:
+            await super().execute(_WAIT_IN_QUEUE, {"queue": _QUEUE})
+
+    async def _end_block(self) -> None:
+        """Wait for a statement of another task, and let none follow it."""
+        try:
+            async with self._statement_lock:
+                self._block = None
+        finally:
+            self._block = None
+
+    async def insert_user(
+        self, user: Mapping[str, Any], event: Mapping[str, Any], write: Write | None = None
+    ) -> int | None:
+        """Insert a user and their event in one transaction, which is over when it has answered.
+
+        Returns the user's id; None, with neither inserted, if a unique value is taken.
+        """
+        if self._is_in_block():
+            raise InvalidRequestError("`insert_user` is a transaction of its own")
+        write = write or Write()
+        values = {**user, **{f"event_{name}": value for name, value in event.items()}}
+        backend = self._backend
+        if backend.reader.listeners.exist() or has_listeners(self.sync_session):
+            rows = await self._insert_user_in_transaction(values, write)
+        else:
+            async with self._lock.exclusive(), backend.writer or nullcontext():
+                backend.reopen_moved_file()
+                rows = await backend.insert_user(backend.reader, values, write)
+        if not rows:
+            write.outcome = Outcome.NOT_DONE
+            return None
+        user_id: int = rows[0][0]
+        return user_id
+
+    async def _insert_user_in_transaction(
+        self, values: Mapping[str, Any], write: Write
+    ) -> Sequence[Any]:
+        async with self.transaction(write=write):
+            rows = await self.fetch(ADD_USER, **values)
+            for row in rows:
+                await self.execute(ADD_EVENT.statement, {**values, "user_id": row[0]})
+        return rows
+
+    async def checkpoint(self) -> bool:
+        """Take what was overwritten out of SQLite's log too; return whether that was possible.
+
+        It is not while somebody reads. PostgreSQL's own files are its administrator's: dead rows go
+        with a vacuum, the log with its retention.
+        """
+        if self._is_in_block():
+            raise InvalidRequestError("a transaction keeps a checkpoint from its own pages")
+        async with self._lock.exclusive(), self._backend.writer or nullcontext():
+            return await self._backend.checkpoint(self._backend.autocommit)
+
+    # What else AsyncSession has
+
+    flush = _only_in_transaction(AsyncSession.flush)
+    delete = _only_in_transaction(AsyncSession.delete)
+    delete_all = _only_in_transaction(AsyncSession.delete_all)
+    merge = _only_in_transaction(AsyncSession.merge)
+    merge_all = _only_in_transaction(AsyncSession.merge_all)
+    refresh = _only_in_transaction(AsyncSession.refresh)
+    connection = _only_in_transaction(AsyncSession.connection)
+    run_sync = _only_in_transaction(AsyncSession.run_sync)
+    add = _sync_only_in_transaction(AsyncSession.add)
+    add_all = _sync_only_in_transaction(AsyncSession.add_all)
+    begin_nested = _sync_only_in_transaction(AsyncSession.begin_nested)
+    begin = _never(AsyncSession.begin, _BLOCK)
+    commit = _never(AsyncSession.commit, _BLOCK)
+    rollback = _never(AsyncSession.rollback, _BLOCK)
+    reset = _never(AsyncSession.reset, _BLOCK)
+    invalidate = _never(AsyncSession.invalidate, _BLOCK)
+    stream = _never(AsyncSession.stream, _BUFFERED)
+    stream_scalars = _never(AsyncSession.stream_scalars, _BUFFERED)
+
+    async def close(self) -> None:
+        """Cancel what still runs on the session or waits for it, and give the connection back.
+
+        Loaders read in tasks of their own, which nobody else would cancel.
+        """
+        if self._is_in_block():
+            raise InvalidRequestError(f"`close` cannot end a transaction: {_BLOCK}")
+        await self._lock.cancel()
+        await self._backend.reader.end_unwanted()
+        await super().close()
+
+    # How they run
+
+    async def _run(self, method: Any, statement: Any, *arguments: Any, **options: Any) -> Any:
+        if self._is_in_block():
+            async with self._statement_lock:
+                if self._is_in_block():  # it may have ended meanwhile
+                    return await method(self, statement, *arguments, **options)
+        if isinstance(statement, UpdateBase):
+            raise InvalidRequestError(f"a write needs a transaction: {_BLOCK}")
+        async with self._lock.exclusive():
+            try:
+                return await self._run_in_autocommit(method, statement, *arguments, **options)
+            except Exception as error:
+                # A text may write: only what certainly reads is run again.
+                is_read = isinstance(statement, SelectBase | type)
+                if not (is_read and can_be_read_again(error)):
+                    raise
+            return await self._run_in_autocommit(method, statement, *arguments, **options)
+
+    async def _run_in_autocommit(self, method: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await method(self, *arguments, **options)
+        finally:
+            await _complete(super().close())
+
+    async def _run_in_block(self, method: Any, *arguments: Any, **options: Any) -> Any:
+        self._require_block(method.__name__)
+        async with self._statement_lock:
+            self._require_block(method.__name__)  # it may have ended meanwhile
+            return await method(self, *arguments, **options)
+
+    def _is_in_block(self) -> bool:
+        return self._block is not None and self._block is _block_of_task.get()
+
+    def _require_block(self, name: str) -> None:
+        if not self._is_in_block():
+            raise InvalidRequestError(f"`{name}` needs a transaction: {_BLOCK}")
+
+
+async def _complete(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work that has to be completed, also if the task is cancelled meanwhile."""
+    task = asyncio.create_task(work)
+    cancelled = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        raise cancelled
+    task.result()

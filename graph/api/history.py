@@ -1,0 +1,68 @@
+"""What lists of events have in common: where they end, and how their cursors are verified."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from strawberry.dataloader import DataLoader
+
+from db.pagination import Window
+from db.statements import EVENTS_BY_ID, histories
+from feed import anchors
+from feed.anchors import Anchor, InvalidAnchor
+from feed.feed import Feed
+from graph.api.context import Context
+from graph.api.errors import InvalidCursor
+
+MAX_EVENT_ID: Final = 2**63 - 1
+# A statement has at most 32,767 parameters on either database.
+_MAX_BATCH: Final = 1_000
+
+
+async def settled_until(feed: Feed) -> int:
+    """Return the watermark: the id up to which events are listed.
+
+    Events above it can be seen already, but a lower one may still be committed. A client that
+    follows from a cursor above the watermark would miss that one.
+    """
+    settled = await feed.watermark()
+    return MAX_EVENT_ID if settled is None else settled
+
+
+async def verify(context: Context, given: Sequence[Anchor]) -> None:
+    """Raise InvalidCursor unless the events of all cursors exist unchanged.
+
+    To be called after the page was read: what is there then was there before. The other way
+    round, a restore between the two could go unnoticed.
+    """
+    if not given:
+        return
+    session = context.session
+    try:
+        await anchors.verify(given, partial(session.load, EVENTS_BY_ID), session.check_primary)
+    except InvalidAnchor:
+        raise InvalidCursor from None
+
+
+def history(context: Context, window: Window) -> DataLoader[int, Sequence[Any]]:
+    """Load the same window of the histories of all the users it is asked for."""
+    found = context.dataloaders.get(window)
+    if found is None:
+        load = partial(_load_histories, context, window)
+        found = DataLoader(load, max_batch_size=_MAX_BATCH, cache=False)
+        context.dataloaders[window] = found
+    return found
+
+
+async def _load_histories(
+    context: Context, window: Window, user_ids: list[int]
+) -> list[Sequence[Any]]:
+    by_user: dict[int, list[Any]] = {user_id: [] for user_id in user_ids}
+    prepared = histories(
+        after=window.after is not None, before=window.before is not None, from_end=window.from_end
+    )
+    until = await settled_until(context.feed)
+    given = window.given() | {"user_ids": list(by_user), "until": until}
+    for row in await context.session.fetch(prepared, **given):
+        by_user[row.user_id].append(row)
+    return [by_user[user_id] for user_id in user_ids]
