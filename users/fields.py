@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, cast
 
-from users import identity
+from users import text
+from users.email_address import Email
 from users.errors import ErrorCode, FieldViolation
-from users.identity import Email, InvalidValue, Username
+from users.identity import Username
+from users.text import InvalidValue
 
 Columns = dict[str, Any]
 
@@ -31,13 +33,13 @@ def _email(raw: str) -> Columns:
 
 
 def _display_name(raw: str) -> Columns:
-    name = identity.display_name(raw)
-    return {"display_name": name, "display_name_key": identity.fold(name)}
+    name = text.display_name(raw)
+    return {"display_name": name, "display_name_key": text.fold(name)}
 
 
 def _external_id(raw: str) -> Columns:
-    key = identity.external_id(raw)
-    return {"external_id": key, "external_id_key": identity.fold(key)}
+    key = text.external_id(raw)
+    return {"external_id": key, "external_id_key": text.fold(key)}
 
 
 _PARSERS: Mapping[str, Callable[[str], Columns]] = {
@@ -78,7 +80,7 @@ def parse_reason(raw: str | None) -> tuple[str | None, list[FieldViolation]]:
     columns: Columns = {}
     if raw is None:
         return None, []
-    violations = _collect(lambda text: {"reason": identity.reason(text)}, raw, columns)
+    violations = _collect(lambda given: {"reason": text.reason(given)}, raw, columns)
     return columns.get("reason"), violations
 
 

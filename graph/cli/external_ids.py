@@ -14,7 +14,8 @@ from graph.cli.database import CliError, begin, console, prepare_existing, run
 from users import former_ids
 from users.clock import now
 from users.former_ids import FormerId, Holder, NothingToReleaseError
-from users.identity import InvalidValue, external_id_key, reason
+from users.identity import external_id_key
+from users.text import InvalidValue, reason
 
 T = TypeVar("T")
 

@@ -9,7 +9,8 @@ from db.models import Model
 from tests.conftest import opened
 from tests.support.cursors import cursor_at, id_at
 from tests.support.process import start
-from users.identity import Email, fold
+from users.email_address import Email
+from users.text import fold
 
 TABLES = {
     "users",

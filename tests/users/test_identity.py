@@ -1,14 +1,23 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from precis_i18n import get_profile
 
 from users import identity
+from users.email_address import Email
 from users.errors import ErrorCode
-from users.identity import Email, InvalidValue, Username, part_keys
+from users.identity import Username, is_ascii_name, part_keys
+from users.text import InvalidValue
 
 FORMAT, SHORT, LONG = ErrorCode.INVALID_FORMAT, ErrorCode.TOO_SHORT, ErrorCode.TOO_LONG
+PRESERVED, MAPPED = get_profile("UsernameCasePreserved"), get_profile("UsernameCaseMapped")
+texts = st.one_of(
+    st.text(st.characters(max_codepoint=0x7F), max_size=70),
+    st.text(max_size=70),
+    st.text(st.sampled_from("aZ9._-@ ~\x7f\u017f\u212aé"), max_size=12),
+)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +36,7 @@ FORMAT, SHORT, LONG = ErrorCode.INVALID_FORMAT, ErrorCode.TOO_SHORT, ErrorCode.T
         ("e\u0301" * 64, "é" * 64, "é" * 64),
     ],
 )
-def test_a_username_and_its_key(raw: str, text: str, key: str) -> None:
+def test_username_has_a_text_and_a_key(raw: str, text: str, key: str) -> None:
     assert Username.parse(raw) == Username(text, key)
 
 
@@ -51,7 +60,7 @@ def test_a_username_and_its_key(raw: str, text: str, key: str) -> None:
         ("e\u0301e\u0301", SHORT),
     ],
 )
-def test_a_wrong_username(raw: str, code: ErrorCode) -> None:
+def test_invalid_username_is_rejected_with_its_code(raw: str, code: ErrorCode) -> None:
     with pytest.raises(InvalidValue) as caught:
         Username.parse(raw)
     violation = caught.value.violation
@@ -59,81 +68,34 @@ def test_a_wrong_username(raw: str, code: ErrorCode) -> None:
     assert (violation.min, violation.max) == ((None, None) if code is FORMAT else (3, 64))
 
 
-@pytest.mark.parametrize(
-    ("raw", "text", "key"),
-    [
-        ("Ada@Example.COM", "Ada@example.com", "ada@example.com"),
-        ("É@example.com", "É@example.com", "é@example.com"),
-        ("e\u0301@example.com", "é@example.com", "é@example.com"),
-        ("ａｄａ@example.com", "ａｄａ@example.com", "ada@example.com"),
-        ("ada@ｅxample.com", "ada@example.com", "ada@example.com"),
-        ("ada@bücher.example", "ada@bücher.example", None),
-        ("ada@xn--bcher-kva.example", "ada@bücher.example", None),
-        ("ada+roster@sub.example.test", "ada+roster@sub.example.test", None),
-    ],
-)
-def test_an_email_and_its_key(raw: str, text: str, key: str | None) -> None:
-    assert Email.parse(raw) == Email(text, key or text)
+def by_precis(raw: str) -> tuple[str, str] | None:
+    try:
+        return PRESERVED.enforce(raw), MAPPED.enforce(raw)
+    except UnicodeEncodeError:
+        return None
 
 
-def test_two_domains_stay_two_where_two_letters_would_fold_into_one() -> None:
-    assert Email.parse("ada@straße.example").key != Email.parse("ada@strasse.example").key
+@given(texts)
+@example("\u017fara")  # which ignoring case takes for an s
+@example("a b")
+def test_ascii_name_of_the_fast_path_is_valid_by_rfc_8265(raw: str) -> None:
+    if is_ascii_name(raw):
+        assert by_precis(raw) == (raw, raw.lower())
 
 
-@pytest.mark.parametrize(
-    ("raw", "code"),
-    [
-        ("", SHORT),
-        ("a@" + "x." * 130 + "com", LONG),
-        ("a" * 65 + "@example.com", FORMAT),
-        ("ada", FORMAT),
-        ("ada@", FORMAT),
-        ("@example.com", FORMAT),
-        ("ada@localhost", FORMAT),
-        ("ada@@example.com", FORMAT),
-        ("a..b@example.com", FORMAT),
-        ("ada@example.com ", FORMAT),
-        ("Ada <ada@example.com>", FORMAT),
-        ("ada\x00@example.com", FORMAT),
-        ("ada\u202e@example.com", FORMAT),
-        ("ada\ud800@example.com", FORMAT),
-        ("ada@[127.0.0.1]", FORMAT),
-    ],
-)
-def test_a_wrong_email(raw: str, code: ErrorCode) -> None:
-    with pytest.raises(InvalidValue) as caught:
-        Email.parse(raw)
-    violation = caught.value.violation
-    assert (violation.field, violation.code) == ("email", code)
-    assert (violation.min, violation.max) == ((None, None) if code is FORMAT else (1, 254))
+@given(texts)
+def test_username_without_the_fast_path_is_the_same(raw: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        fast = verdict(raw)
+        patch.setattr(identity, "is_ascii_name", lambda _: False)
+        assert verdict(raw) == fast
 
 
-@pytest.mark.parametrize(
-    ("raw", "message"),
-    [
-        ("admin@corp.local", "Domains under .local are reserved and have no addresses (RFC 6761)."),
-        ("me@LOCALHOST", "Domains under .localhost are reserved and have no addresses (RFC 6761)."),
-        ("a" * 65 + "@example.com", "The part before the @ can have at most 64 characters."),
-        ("ü" * 65 + "@example.com", "The part before the @ can have at most 64 characters."),
-        (
-            f"ada@{'a' * 64}.com",
-            "The part after the @ can have at most 253 characters, and 63 between two dots.",
-        ),
-        ("ada@example", "The part after the @ needs a dot, as in example.com."),
-        ("ada@exa mple.com", "An e-mail address has no spaces."),
-        ("ada..l@example.com", "An e-mail address has no two dots in a row."),
-        ("ada", "An e-mail address looks like name@example.com."),
-        ("ada@", "An e-mail address looks like name@example.com."),
-        ("@example.com", "An e-mail address looks like name@example.com."),
-    ],
-)
-def test_a_rejected_email_is_told_the_reason(raw: str, message: str) -> None:
-    with pytest.raises(InvalidValue) as caught:
-        Email.parse(raw)
-    assert (caught.value.violation.code, caught.value.violation.message) == (
-        ErrorCode.INVALID_FORMAT,
-        message,
-    )
+def verdict(raw: str) -> object:
+    try:
+        return Username.parse(raw)
+    except InvalidValue as error:
+        return error.violation
 
 
 @pytest.mark.parametrize(
@@ -148,68 +110,10 @@ def test_a_rejected_email_is_told_the_reason(raw: str, message: str) -> None:
         ("xn--\U0001f600", ["xn--\U0001f600"]),
     ],
 )
-def test_a_part_of_an_internationalised_domain_has_its_unicode_form_too(
+def test_part_of_an_internationalised_domain_has_its_unicode_form_too(
     part: str, forms: list[str]
 ) -> None:
     assert part_keys(part) == forms
-
-
-def test_an_email_whose_key_outgrows_its_column_is_refused() -> None:
-    with pytest.raises(InvalidValue) as caught:
-        Email.parse("\ufdfa" * 60 + "@example.com")  # one letter that stands for eighteen
-    assert caught.value.violation.code is FORMAT
-
-
-@pytest.mark.parametrize(
-    ("raw", "text"),
-    [
-        ("  Ada  ", "Ada"),
-        ("Zoe\u0308", "Zoë"),
-        ("👩\u200d💻 Ada", "👩\u200d💻 Ada"),
-        ("آدا\u200cلاولیس", "آدا\u200cلاولیس"),
-        ("%_\\'\"", "%_\\'\""),
-    ],
-)
-def test_a_display_name(raw: str, text: str) -> None:
-    assert identity.display_name(raw) == text
-
-
-@pytest.mark.parametrize(
-    ("raw", "code"),
-    [
-        ("", SHORT),
-        ("   ", SHORT),
-        ("a" * 201, LONG),
-        ("Ada\nLovelace", FORMAT),
-        ("Ada\x00", FORMAT),
-        ("Ada\x7f", FORMAT),
-        ("Ada\u2028", FORMAT),
-        ("\u202eadA", FORMAT),
-        ("\u2066Ada\u2069", FORMAT),
-        ("Ada\udfff", FORMAT),
-        ("Ada\ufdd0", FORMAT),
-        ("Ada\U0001ffff", FORMAT),
-        ("\u200b", FORMAT),
-        ("\u3164", FORMAT),
-        ("\u0301", FORMAT),
-    ],
-)
-def test_a_wrong_display_name(raw: str, code: ErrorCode) -> None:
-    with pytest.raises(InvalidValue) as caught:
-        identity.display_name(raw)
-    assert (caught.value.violation.field, caught.value.violation.code) == ("display_name", code)
-
-
-def test_an_external_id_is_kept_to_the_letter() -> None:
-    assert identity.external_id(" CN=Ada\u0301 ") == " CN=Ada\u0301 "
-
-
-@pytest.mark.parametrize(("raw", "code"), [("", SHORT), ("x" * 256, LONG), ("x\x00", FORMAT)])
-def test_a_wrong_external_id(raw: str, code: ErrorCode) -> None:
-    with pytest.raises(InvalidValue) as caught:
-        identity.external_id(raw)
-    assert (caught.value.violation.field, caught.value.violation.code) == ("external_id", code)
-    assert identity.external_id_key(raw) is None
 
 
 def keys_of(parse: type[Username] | type[Email], raw: str) -> set[str]:
@@ -229,30 +133,21 @@ def keys_of(parse: type[Username] | type[Email], raw: str) -> set[str]:
 
 
 @given(st.text(min_size=3, max_size=64))
-def test_twins_of_a_username_share_its_key(raw: str) -> None:
+def test_variants_of_a_username_have_one_key(raw: str) -> None:
     assert len(keys_of(Username, raw)) <= 1
 
 
 @given(st.text(st.characters(categories=["L", "N"]), min_size=3, max_size=20))
-def test_twins_of_letters_share_their_key(raw: str) -> None:
+def test_variants_of_letters_have_one_key(raw: str) -> None:
     assert len(keys_of(Username, raw)) <= 1
     assert len(keys_of(Email, f"{raw}@example.com")) <= 1
 
 
 @given(st.text(max_size=80))
-def test_any_text_is_taken_or_refused_and_what_is_taken_is_stable(raw: str) -> None:
+def test_valid_value_is_parsed_to_itself(raw: str) -> None:
     for parse in (Username.parse, Email.parse):
         try:
             value = parse(raw)
         except InvalidValue:
             continue
         assert parse(value.text) == value
-
-
-@given(st.text(max_size=210))
-def test_a_line_that_was_taken_is_taken_again_as_it_is(raw: str) -> None:
-    try:
-        text = identity.display_name(raw)
-    except InvalidValue:
-        return
-    assert identity.display_name(text) == text

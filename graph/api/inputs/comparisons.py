@@ -11,8 +11,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from db.filters import Comparison, Condition, contains, ends_with, none_of, one_of, starts_with
 from graph.api.inputs.bounds import check_length, check_text, storable
-from users.identity import fold, part_keys
+from users.identity import part_keys
 from users.key_cache import KeyCache
+from users.text import fold
 
 Key = Callable[[str], str | None]
 

@@ -15,8 +15,9 @@ from graph.api.inputs.bounds import MAX_LIST, check_length, check_text, storable
 from graph.api.inputs.comparisons import DateTimeFilter, StringFilter
 from graph.api.inputs.user_lookup import read_user_id
 from graph.api.scalars import BigInt
-from users.identity import email_key, fold, part_keys, username_key
+from users.identity import email_key, part_keys, username_key
 from users.key_cache import KeyCache
+from users.text import fold
 
 MAX_DEPTH = 4
 MAX_LEAVES = 50

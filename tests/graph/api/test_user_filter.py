@@ -16,8 +16,8 @@ from graph.api.inputs.user_filter import UserFilter, read_filter
 from graph.api.inputs.user_lookup import UserOrder, read_order
 from graph.api.types.enums import OrderDirection, UserOrderField
 from tests.support.client import Client
-from users.identity import fold
 from users.key_cache import KeyCache
+from users.text import fold
 
 IDS = """query ($filter: UserFilter, $search: String, $first: Int = 100, $after: String) {
   users(filter: $filter, search: $search, orderBy: [{field: CREATED_AT}],

@@ -31,7 +31,8 @@ from graph.http import responses
 from graph.protocol import json as protocol_json
 from tests.support.callers import Asking, linked, service
 from tests.support.client import Client
-from users.identity import Email, Username
+from users.email_address import Email
+from users.identity import Username
 from users.policy import Scope
 
 HARD = [f"{n}@" + ".".join(["ü"] * 20) for n in range(100)]
