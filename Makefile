@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test install check format schema lock fuzz fuzz-postgres audit-deps clean
+.PHONY: run test install check format schema lock conformance fuzz fuzz-postgres audit-deps clean
 .PHONY: bench bench-docs bench-scale bench-bulk bench-feed
 
 run: install
@@ -38,7 +38,11 @@ schema: install
 fuzz: install
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
-# The same, to two workers on PostgreSQL.
+# graphql-core's own executor tests, run with the compiler. Downloads them.
+conformance: install
+	$(BIN)/python -m tests.graph.compiler.upstream
+
+# The same as `fuzz`, to two workers on PostgreSQL.
 fuzz-postgres: install
 	$(BIN)/python -m tests.fuzz --postgres --workers 2 $(FUZZ)
 

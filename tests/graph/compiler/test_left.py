@@ -26,3 +26,12 @@ def test_a_directive_that_is_not_known_is_left_to_graphql_core() -> None:
 @pytest.mark.parametrize("text", INTROSPECTION.values(), ids=INTROSPECTION)
 async def test_introspection_is_not(text: str) -> None:
     assert (await same(Asked(SCHEMA, text))).errors is None
+
+
+@pytest.mark.parametrize("directive", ["defer", "stream"])
+def test_a_schema_with_incremental_delivery_is_left_to_graphql_core(directive: str) -> None:
+    schema = build_schema(f"directive @{directive} on FIELD type Query {{ a: Int }}")
+    document = parse("{ a }")
+    operation = get_operation_ast(document)
+    assert operation
+    assert Compiler(schema).compile(document, operation) is None

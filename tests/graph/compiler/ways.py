@@ -220,6 +220,8 @@ async def same(asked: Asked) -> Seen:
     expected = await seen(by_graphql_core, asked)
     for _ in range(2):  # nothing of one execution may stay for the next
         found = await seen(by_compiled, asked)
+        # Only an error can leave work that has to be cancelled.
+        assert found.waited == expected.waited or expected.errors, asked.text
         if found.waited or expected.waited:
             # Of fields that wait, the one that is ready first has its error first, and how many
             # turns of the event loop a way takes is its own affair.
