@@ -1,18 +1,18 @@
-"""What a batch of operations comes to, worked out in memory, one operation after the other.
+"""Applies commands in memory, each to the result of those before it.
 
-Every operation sees what those before it have done. Nothing is written here: a plan says what
-has to be, so that a batch costs as many statements as one operation does.
+Nothing is written here. A change set has the rows and events to write, so that a batch takes as
+many statements as a single command.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 from itertools import count
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from db.models import User, UserEventType, UserStatus
-from users import identity
+from users import identity, rules
 from users.commands import (
     CommandResult,
     Create,
@@ -22,56 +22,26 @@ from users.commands import (
     Update,
     UpsertById,
     UpsertByKey,
+    UserFields,
 )
-from users.errors import (
-    ErrorCode,
-    FieldViolation,
-    InvalidTransition,
-    RuleViolation,
-    UserNotFound,
-    VersionConflict,
+from users.entity import (
+    BLANK,
+    Columns,
+    held_values,
+    next_version_time,
+    unique_values,
+    with_columns,
 )
-from users.fields import Columns, ParseCache, UserFields, parse_fields
+from users.errors import ErrorCode, FieldViolation, RuleViolation, UserNotFound, VersionConflict
 from users.former_ids import Former, given_up
 from users.identity import UsernameEmails
 from users.lifecycle import EVENT_OF, UserAction, next_status
 from users.policy import OWN_SUBJECT
 from users.recorder import RECORDED_FIELDS, Event, Recorder
-from users.validation import KEY_COLUMNS, Key, ParsedCommand
+from users.snapshot import Snapshot
+from users.validation import ParseCache, ParsedCommand
 
-COLUMNS: Final = tuple(column.key for column in User.__table__.columns)
-_WRITTEN: Final = tuple(column for column in COLUMNS if column != "id")
-_BLANK: Final = dict.fromkeys(COLUMNS)
-_TICK: Final = timedelta(microseconds=1)  # the databases' resolution
-
-_TAKEN = {
-    "username": "Another user has this username.",
-    "email": "Another user has this e-mail address.",
-    "external_id": "Another user has this external id.",
-}
-_WRONG_STATUS = {
-    UserAction.UPDATE: "A deleted user cannot be edited. Restore it first.",
-    UserAction.DEACTIVATE: "A deleted user cannot be deactivated. Restore it first.",
-    UserAction.REACTIVATE: "A deleted user cannot be reactivated. Restore it first.",
-    UserAction.RESTORE: "Only a deleted user can be restored.",
-    UserAction.ERASE: "Only a deleted user can be erased. Delete it first.",
-}
-_ERASED = "An erased user is gone for good."
-_USERNAME_IS_EMAIL = FieldViolation(
-    code=ErrorCode.RESERVED, message="A username cannot be an e-mail address.", field="username"
-)
-_USERNAME_IS_OTHER_EMAIL = FieldViolation(
-    code=ErrorCode.RESERVED,
-    message="A username that is an e-mail address has to be the user's own.",
-    field="username",
-)
-_EMAIL_IS_USERNAME = FieldViolation(
-    code=ErrorCode.RESERVED,
-    message="The old address is the user's username, too. Change both together.",
-    field="email",
-)
-
-_ERASED_COLUMNS = (
+_ERASED_COLUMNS: Final = (
     "display_name",
     "display_name_key",
     "external_id",
@@ -80,28 +50,6 @@ _ERASED_COLUMNS = (
     "erase_after",
 )
 
-NO_VERSION: Final = (
-    FieldViolation(
-        code=ErrorCode.NOT_FOUND,
-        message="There is no such user, and so no version of it.",
-        field="by",
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What is known when the planning begins.
-
-    `users` are those whom the requests name, locked; `holders` has who holds a wanted unique
-    value, as far as somebody has looked: the indexes decide. `changes` has the fields of a user
-    that changed since a version that a request has seen, each with the last version to change it.
-    """
-
-    users: Mapping[int, User]
-    holders: Mapping[Key, int] = field(default_factory=dict)
-    changes: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
-
 
 class _ViolationsError(Exception):
     def __init__(self, violations: Sequence[RuleViolation]) -> None:
@@ -109,10 +57,9 @@ class _ViolationsError(Exception):
 
 
 class ChangeSet:
-    """What is to be written. A user that is yet to be inserted has a negative id.
+    """The changes to write. A user that is not inserted yet has a negative id.
 
-    `subject` is the `sub` of the caller's token, which no user can be given by a restoration.
-    What was `cache` before is not parsed again.
+    `subject` is the `sub` of the caller's token: a restoration cannot link a user to it.
     """
 
     def __init__(
@@ -135,7 +82,9 @@ class ChangeSet:
         self._username_emails = username_emails
         self._new_ids = count(-1, -1)
         self._owners = dict(snapshot.holders)
-        self._owners |= {key: user.id for user in snapshot.users.values() for key in held(user)}
+        self._owners |= {
+            key: user.id for user in snapshot.users.values() for key in held_values(user)
+        }
         self._changes: dict[int, dict[str, int]] = defaultdict(dict)
         for user_id, changes in snapshot.changes.items():
             self._changes[user_id] = dict(changes)
@@ -151,14 +100,14 @@ class ChangeSet:
         ]
 
     def vacating(self) -> Iterator[User]:
-        """Give the users that have to let go of a value before another can be given it."""
+        """Yield the users that must release a unique value before another user can be given it."""
         for user in self.updated:
-            before = held(self.snapshot.users[user.id])
+            before = held_values(self.snapshot.users[user.id])
             if any(self._owners.get(key, user.id) != user.id for key in before):
                 yield user
 
     def apply(self, parsed: ParsedCommand, at: datetime) -> CommandResult:
-        """Plan one operation, or tell all the rules that it breaks and plan nothing."""
+        """Apply one command, or return all rules that it breaks and change nothing."""
         try:
             match parsed.command:
                 case Create() as create:
@@ -179,8 +128,8 @@ class ChangeSet:
     def _create(self, parsed: ParsedCommand, create: Create, at: datetime) -> CommandResult:
         violations = [
             *parsed.violations,
-            *self._taken(parsed.columns),
-            *self._mistakable(parsed.columns, None),
+            *rules.taken(parsed.columns, self._owners),
+            *self._username_emails_of(parsed.columns, None),
         ]
         if violations:
             raise _ViolationsError(violations)
@@ -195,14 +144,14 @@ class ChangeSet:
             "created_at": at,
             "updated_at": at,
         }
-        user = User.having(_BLANK | parsed.columns | birth)
+        user = User.having(BLANK | parsed.columns | birth)
         self._record(UserEventType.CREATED, None, user)
         return CommandResult(user, changed=True, created=True)
 
     def _update(self, parsed: ParsedCommand, user_id: int | None, at: datetime) -> CommandResult:
         user, violations = self._find(user_id, UserAction.UPDATE, parsed.expected_version)
-        violations += [*parsed.violations, *self._taken(parsed.columns, user_id)]
-        violations += self._mistakable(parsed.columns, user)
+        violations += [*parsed.violations, *rules.taken(parsed.columns, self._owners, user_id)]
+        violations += self._username_emails_of(parsed.columns, user)
         if user is None or violations:
             raise _ViolationsError(violations)
         if parsed.validate_only:
@@ -215,7 +164,9 @@ class ChangeSet:
         try:
             return self._update(parsed, upsert.user_id, at)
         except _ViolationsError as error:
-            raise _ViolationsError(_placed(error.violations, "id", f"by.{upsert.by}")) from None
+            raise _ViolationsError(
+                rules.moved_to(error.violations, "id", f"by.{upsert.by}")
+            ) from None
 
     def _upsert_by_key(
         self, parsed: ParsedCommand, upsert: UpsertByKey, at: datetime
@@ -223,10 +174,10 @@ class ChangeSet:
         user_id = parsed.by and self._owners.get(parsed.by)
         if user_id is not None:
             if user_id not in self.users:
-                raise UniquenessRace  # they came between the lock and the look
+                raise UniquenessRace  # created between the lock and the read of the holders
             return self._update(parsed, user_id, at)
         if upsert.expected_version is not None:
-            raise _ViolationsError(NO_VERSION)
+            raise _ViolationsError(rules.NO_VERSION)
         whole = {"username": None, "email": None, upsert.by: upsert.value} | upsert.fields
         create = Create(fields=cast("UserFields", whole))
         try:
@@ -235,7 +186,7 @@ class ChangeSet:
             if upsert.by in upsert.fields:
                 raise
             raise _ViolationsError(
-                _placed(error.violations, upsert.by, f"by.{upsert.by}")
+                rules.moved_to(error.violations, upsert.by, f"by.{upsert.by}")
             ) from None
 
     def _transition(
@@ -246,7 +197,7 @@ class ChangeSet:
         violations += parsed.violations
         if user is None or violations:
             raise _ViolationsError(violations)
-        at = time_after(user, at)
+        at = next_version_time(user, at)
         status, retention = next_status(user.status, action), transition.retention
         if status is user.status:
             if retention is None or user.status is not UserStatus.DELETED or user.erased_at:
@@ -266,7 +217,9 @@ class ChangeSet:
         return self._write(user, action, columns, at, parsed.reason)
 
     def _unrestorable(self, user: User) -> list[RuleViolation]:
-        violations: list[RuleViolation] = [*self._taken(dict(kept(user)), user.id)]
+        violations: list[RuleViolation] = [
+            *rules.taken(dict(unique_values(user)), self._owners, user.id)
+        ]
         if user.external_id is not None and user.external_id == self._subject:
             violations.append(replace(OWN_SUBJECT, field="id"))
         return violations
@@ -274,18 +227,13 @@ class ChangeSet:
     def _erase(self, parsed: ParsedCommand, erase: Erase, at: datetime) -> CommandResult:
         user, violations = self._find(erase.user_id, UserAction.ERASE, erase.expected_version)
         violations += parsed.violations
-        if user and not user.erased_at and not _confirmed(erase, user):
-            message = "This is not the user's username."
-            violations.append(
-                FieldViolation(
-                    code=ErrorCode.INVALID_FORMAT, message=message, field="confirm_username"
-                )
-            )
+        if user and not user.erased_at and (wrong := rules.confirmation_violation(erase, user)):
+            violations.append(wrong)
         if user is None or violations:
             raise _ViolationsError(violations)
         if user.erased_at:
             return CommandResult(user)
-        at = time_after(user, at)
+        at = next_version_time(user, at)
         username, email = identity.erased_name(user.id), identity.erased_email(user.id)
         columns = dict.fromkeys(_ERASED_COLUMNS) | {
             "username": username,
@@ -300,7 +248,7 @@ class ChangeSet:
     def _find(
         self, user_id: int | None, action: UserAction, expected_version: int | None
     ) -> tuple[User | None, list[RuleViolation]]:
-        """Find a user for a write, and all that stands against doing `action` to it."""
+        """Find a user to write, with the violations that prevent `action`."""
         if user_id is None:
             message = "This is not the id of a user."
             return None, [
@@ -312,10 +260,8 @@ class ChangeSet:
         violations: list[RuleViolation] = []
         if expected_version is not None and expected_version != user.version:
             violations.append(self._conflict(user, expected_version))
-        erased = user.erased_at is not None
-        if next_status(user.status, action, erased=erased) is None:
-            message = _ERASED if erased else _WRONG_STATUS[action]
-            violations.append(InvalidTransition(message=message, user=user, status=user.status))
+        if transition := rules.invalid_transition(user, action):
+            violations.append(transition)
         return user, violations
 
     def _conflict(self, user: User, expected: int) -> VersionConflict:
@@ -323,43 +269,8 @@ class ChangeSet:
         ordered = [name for name in RECORDED_FIELDS.values() if changed.get(name, 0) > expected]
         return VersionConflict(user=user, expected=expected, changed_fields=ordered)
 
-    def _taken(self, columns: Columns, except_id: int | None = None) -> list[FieldViolation]:
-        """List every unique value among `columns` that is known to be another user's."""
-        return [
-            FieldViolation(code=ErrorCode.TAKEN, message=_TAKEN[name], field=name)
-            for name, column in KEY_COLUMNS.items()
-            if self._owners.get((column, columns.get(column) or ""), except_id) != except_id
-        ]
-
-    def _mistakable(self, columns: Columns, user: User | None) -> list[FieldViolation]:
-        """List what would make a username an e-mail address that it may not be.
-
-        A user who has such a username already keeps it until one of the two is changed.
-        """
-        before = vars(user) if user else _BLANK
-        after = before | columns
-        renamed = after["username_key"] != before["username_key"]
-        moved = after["email_key"] != before["email_key"]
-        if self._username_emails is UsernameEmails.ANY or not (renamed or moved):
-            return []
-        address = self._address(after["username"])
-        if address is None or (self._username_emails is UsernameEmails.NONE and not renamed):
-            return []
-        if self._username_emails is UsernameEmails.NONE:
-            return [_USERNAME_IS_EMAIL]
-        if address == after["email_key"]:
-            return []
-        if renamed:
-            return [_USERNAME_IS_OTHER_EMAIL]
-        return [_EMAIL_IS_USERNAME] if address == before["email_key"] else []
-
-    def _address(self, username: str | None) -> str | None:
-        """Return the key of the e-mail address that a username is; None if it is none."""
-        if not username or "@" not in username:
-            return None
-        columns, _ = parse_fields({"email": username}, self._cache)
-        address: str | None = columns.get("email_key")
-        return address
+    def _username_emails_of(self, columns: Columns, user: User | None) -> list[FieldViolation]:
+        return rules.username_email_violations(columns, user, self._username_emails, self._cache)
 
     def _write(
         self,
@@ -371,15 +282,15 @@ class ChangeSet:
     ) -> CommandResult:
         if all(getattr(user, name) == value for name, value in columns.items()):
             return CommandResult(user)
-        times = {"version": user.version + 1, "updated_at": time_after(user, at)}
-        written = changed(user, columns | times)
+        times = {"version": user.version + 1, "updated_at": next_version_time(user, at)}
+        written = with_columns(user, columns | times)
         self._record(EVENT_OF[action], user, written, reason)
         return CommandResult(written, changed=True)
 
     def _record(
         self, type: UserEventType, before: User | None, after: User, reason: str | None = None
     ) -> None:
-        # What an erasure takes is recorded with all that the history has (`former_ids.close`).
+        # An erasure records all external ids of the history instead (`former_ids.close`).
         gone = None if type is UserEventType.ERASED else given_up(before, after)
         if gone is not None:
             self.former.append((after.id, gone, after.updated_at))
@@ -388,48 +299,8 @@ class ChangeSet:
         self.users[after.id] = after
         for change in event["changes"]:
             self._changes[after.id][change["field"]] = after.version
-        for key in held(before) if before else ():
+        for key in held_values(before) if before else ():
             del self._owners[key]
-        self._owners |= dict.fromkeys(held(after), after.id)
+        self._owners |= dict.fromkeys(held_values(after), after.id)
         if after.id < 0:
             self.drafts.append(after)
-
-
-def time_after(user: User, at: datetime) -> datetime:
-    """Return the time of a user's next version: `at`, or just after their present version.
-
-    Clocks can go back, and clocks of several servers differ. No two versions have the same time:
-    a client that asks for what was updated after the version it has must find every later one.
-    """
-    return max(at, user.updated_at + _TICK)
-
-
-def _confirmed(erase: Erase, user: User) -> bool:
-    given = erase.confirm_username
-    return given is None or identity.username_key(given) == user.username_key
-
-
-def kept(user: User) -> list[Key]:
-    """List the unique values that stand in a user, whether they are free for others or not."""
-    columns = vars(user)
-    return [(name, columns[name]) for name in KEY_COLUMNS.values() if columns[name] is not None]
-
-
-def held(user: User) -> list[Key]:
-    """List the unique values that nobody else can have: a deleted user has let go of theirs."""
-    return [] if vars(user)["status"] is UserStatus.DELETED else kept(user)
-
-
-def changed(user: User, columns: Columns) -> User:
-    before = vars(user)
-    return User.having({column: before[column] for column in COLUMNS} | columns)
-
-
-def row_of(user: User) -> dict[str, Any]:
-    """Give what is to be written of a user: all columns but the id."""
-    columns = vars(user)
-    return {column: columns[column] for column in _WRITTEN}
-
-
-def _placed(violations: Iterable[RuleViolation], field: str, place: str) -> list[RuleViolation]:
-    return [replace(p, field=place) if p.field == field else p for p in violations]

@@ -3,17 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypedDict
 
 from db.models import User
+from users.entity import UniqueField
 from users.errors import RuleViolation
-from users.fields import UserFields
 from users.lifecycle import UserAction
 
-UniqueField = Literal["username", "email", "external_id"]
 StatusAction = Literal[
     UserAction.DEACTIVATE, UserAction.REACTIVATE, UserAction.DELETE, UserAction.RESTORE
 ]
+
+
+class UserFields(TypedDict, total=False):
+    """The fields to write. A missing field is unchanged; None clears it if it can be cleared."""
+
+    username: str | None
+    email: str | None
+    display_name: str | None
+    external_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.models import User, UserStatus
 from db.statements import events_until, users_to_read
 from db.time_slices import partitions
-from users.changeset import changed
+from users.entity import with_columns
 from users.recorder import RECORDED_FIELDS
 
 Version = tuple[int, int]  # a user's id, and their version
@@ -35,7 +35,7 @@ async def as_of(session: AsyncSession, versions: Collection[Version]) -> dict[Ve
     return {
         (user_id, version): now[user_id]
         if now[user_id].version == version or now[user_id].erased_at
-        else changed(now[user_id], then[user_id, version])
+        else with_columns(now[user_id], then[user_id, version])
         for user_id, version in versions
     }
 

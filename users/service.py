@@ -1,38 +1,18 @@
-"""The one way into the directory: operations are checked, planned, and written with their events.
+"""Executes commands of a caller: authorizes, validates and applies them, and writes the result.
 
-One operation is a batch of one. Either costs the same few statements: one locks the users that
-are named, one looks for taken values, and one each inserts users, updates users and adds events.
+A single command is a batch of one. A batch takes a fixed number of statements: one locks the named
+users, one finds taken values, and one each inserts users, updates users and adds events.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Row
-from sqlalchemy.exc import IntegrityError
-
-from db.errors import is_unique_violation
-from db.models import ActorKind, User
 from db.outcome import Write
 from db.session import Session
-from db.statements import (
-    ADD_EVENTS,
-    ADD_USERS,
-    FREE_KEYS,
-    REATTRIBUTE_EVENTS,
-    REDACT_EVENTS,
-    UPDATE_USERS,
-    fields_changed_since,
-    forget_actors,
-    key_holders,
-    traces_of,
-    users_to_hold,
-    users_to_write,
-)
-from db.time_slices import partitions, pause_if_due
-from users import former_ids
-from users.changeset import NO_VERSION, ChangeSet, Snapshot, kept, row_of
+from db.time_slices import pause_if_due
+from users.changeset import ChangeSet
 from users.clock import now
 from users.commands import (
     Command,
@@ -41,17 +21,18 @@ from users.commands import (
     CommandsRejected,
     Create,
     IdempotencyKey,
-    Transition,
     UniquenessRace,
 )
+from users.entity import row_of
 from users.errors import ErrorCode, GeneralViolation, RuleViolation, VersionConflict
-from users.fields import ParseCache
 from users.idempotency import Claim, key_problems
 from users.identity import UsernameEmails
-from users.lifecycle import UserAction
 from users.policy import NOT_ACTIVE, Caller, authorize, can_write, redact_result
-from users.recorder import Recorder, redacted
-from users.validation import KEY_COLUMNS, Key, ParsedCommand, parse_commands
+from users.recorder import Recorder
+from users.rules import NO_VERSION
+from users.snapshot import Snapshot, find_holders, load_snapshot
+from users.validation import ParseCache, ParsedCommand, parse_commands
+from users.writer import write
 
 MAX_OPERATIONS: Final = 500
 
@@ -135,7 +116,7 @@ class UserService:
             raise CommandsRejected(
                 [redact_result(self.caller, r) for r in _hide_uncreated(results)], violations
             )
-        await self._write(change_set)
+        await write(self.session, change_set)
         if claim:
             await claim.keep(results)
         return CommandResults([redact_result(self.caller, result) for result in results])
@@ -144,7 +125,7 @@ class UserService:
         self, earlier: Sequence[CommandResult], denied: Sequence[RuleViolation | None]
     ) -> CommandResults:
         """Answer as before, less what the caller may no longer do."""
-        snapshot = await self._lock([])
+        snapshot = await load_snapshot(self.session, [], self.caller.user_id)
         if not self._is_caller_active(snapshot):
             raise CommandsRejected([_denied(NOT_ACTIVE)] * len(earlier))
         told = zip(earlier, denied, strict=True)
@@ -156,14 +137,16 @@ class UserService:
     async def _compute(
         self, batch: Sequence[ParsedCommand], cache: ParseCache, *, check_taken: bool
     ) -> tuple[ChangeSet, Sequence[CommandResult]]:
-        snapshot = await self._lock(batch)
+        snapshot = await load_snapshot(self.session, batch, self.caller.user_id)
         if not self._is_caller_active(snapshot):
             return self._change_set(Snapshot({}), cache), [_denied(NOT_ACTIVE)] * len(batch)
         moments = [self.clock() for _ in batch]
         check_taken = check_taken or any(parsed.validate_only for parsed in batch)
         while True:
             if check_taken:
-                snapshot = replace(snapshot, holders=await self._find_holders(batch, snapshot))
+                snapshot = replace(
+                    snapshot, holders=await find_holders(self.session, batch, snapshot)
+                )
             change_set = self._change_set(snapshot, cache)
             results = []
             for asked in zip(batch, moments, strict=True):
@@ -180,134 +163,6 @@ class UserService:
     def _is_caller_active(self, snapshot: Snapshot) -> bool:
         user = snapshot.users.get(self.caller.user_id or 0)
         return can_write(self.caller, user.status if user else None)
-
-    async def _lock(self, batch: Sequence[ParsedCommand]) -> Snapshot:
-        """Lock and read the users that the requests name, by id or by a unique value.
-
-        And the user who asks: nobody can take away their right until what they did is committed.
-        All in one statement, in the order of ids: who is named and who asks never wait crosswise.
-        """
-        own = set() if self.caller.user_id is None else {self.caller.user_id}
-        ids = {parsed.user_id for parsed in batch if parsed.user_id is not None}
-        keys = [parsed.by for parsed in batch if parsed.by is not None]
-        if not ids and not keys:
-            if not own:
-                return Snapshot({})
-            held = await self.session.execute(users_to_hold(own))
-            return Snapshot({row.id: User.of(row) for row in held})
-        found = await self.session.execute(users_to_write(ids | own, _group_by_column(keys)))
-        users = {row.id: User.of(row) for row in found}
-        return Snapshot(users, changes=await self._changes_since(batch, users))
-
-    async def _changes_since(
-        self, batch: Sequence[ParsedCommand], users: dict[int, User]
-    ) -> dict[int, dict[str, int]]:
-        """Read which fields were changed since the versions that the requests have seen."""
-        seen = [version for r in batch if (version := r.expected_version) is not None]
-        first = min(seen, default=None)
-        if first is None:
-            return {}
-        changes: dict[int, dict[str, int]] = {
-            user.id: {} for user in users.values() if user.version > first
-        }
-        if changes:
-            for row in await self.session.execute(fields_changed_since(changes, first)):
-                changes[row.user_id][row.field] = row.version
-        return changes
-
-    async def _find_holders(
-        self, batch: Sequence[ParsedCommand], snapshot: Snapshot
-    ) -> dict[Key, int]:
-        """Find out who holds the unique values that the requests want to give."""
-        wanted: set[Key] = set()
-        for parsed in batch:
-            columns = ((c, parsed.columns.get(c)) for c in KEY_COLUMNS.values())
-            wanted |= {(column, value) for column, value in columns if value is not None}
-            wanted |= {parsed.by} if parsed.by else set()
-            match parsed.command:
-                case Transition(action=UserAction.RESTORE, user_id=int(user_id)):
-                    wanted |= (
-                        set(kept(snapshot.users[user_id])) if user_id in snapshot.users else set()
-                    )
-        if not wanted:
-            return {}
-        await pause_if_due()
-        found = await self.session.execute(key_holders(_group_by_column(wanted)))
-        return {
-            (column, value): row.id
-            for row in found
-            for column in KEY_COLUMNS.values()
-            if (value := row._mapping[column]) is not None  # noqa: SLF001 - its public name
-        }
-
-    async def _write(self, change_set: ChangeSet) -> None:
-        await pause_if_due()
-        try:
-            if vacating := [
-                {"row_id": user.id, "nobody": f" {user.id}"} for user in change_set.vacating()
-            ]:
-                await self.session.execute(FREE_KEYS, vacating)
-            if updated := [row_of(user) | {"row_id": user.id} for user in change_set.updated]:
-                await self.session.execute(UPDATE_USERS, updated)
-        except IntegrityError as error:
-            if is_unique_violation(error):
-                raise UniquenessRace from None
-            raise
-        await self._insert(change_set)
-        if change_set.former:
-            await former_ids.record(self.session, change_set.former)
-        if change_set.erased:
-            await self._redact(change_set)
-        if change_set.events:
-            await pause_if_due()
-            await self.session.execute(ADD_EVENTS, change_set.events)
-
-    async def _insert(self, change_set: ChangeSet) -> None:
-        """Insert the new users, and give them the ids that the database chose."""
-        if not change_set.created:
-            return
-        await pause_if_due()
-        added = await self.session.execute(ADD_USERS, [row_of(user) for user in change_set.created])
-        ids = {row.username_key: row.id for row in added}
-        if len(ids) < len(change_set.created):
-            raise UniquenessRace
-        new_ids = {user.id: ids[user.username_key] for user in change_set.created}
-        for user in change_set.drafts:
-            user.id = new_ids[user.id]
-        for event in change_set.events:
-            event["user_id"] = new_ids.get(event["user_id"], event["user_id"])
-        change_set.former = [
-            (new_ids.get(user_id, user_id), *rest) for user_id, *rest in change_set.former
-        ]
-
-    async def _redact(self, change_set: ChangeSet) -> None:
-        """Take what is personal out of the histories of users, and their names as actors."""
-        ids = set(change_set.erased)
-        at = change_set.users[change_set.erased[0]].updated_at
-        users = [
-            change_set.snapshot.users[user_id] for user_id in ids & change_set.snapshot.users.keys()
-        ]
-        subjects = await former_ids.close(self.session, users, at)
-        async for rows in partitions(await self.session.execute(traces_of(ids, subjects))):
-            if acted := list(_acted_as_service(rows, subjects)):
-                await self.session.execute(REATTRIBUTE_EVENTS, acted)
-            theirs = [row for row in rows if row.user_id in ids]
-            if events := [{"row_id": row.id, "kept": redacted(row.changes)} for row in theirs]:
-                await self.session.execute(REDACT_EVENTS, events)
-        await self.session.execute(forget_actors(ids))
-
-
-def _acted_as_service(
-    events: Iterable[Row[Any]], subjects: Mapping[str, int]
-) -> Iterator[dict[str, Any]]:
-    """Find what was done by services whose subject was an external id: subject -> user.
-
-    The token was used before the user had the id, or, with an earlier version, after a deletion.
-    The user takes the place of the subject, which is as personal as their name.
-    """
-    for event in events:
-        if event.actor_kind is ActorKind.SERVICE and event.actor_id in subjects:
-            yield {"row_id": event.id, "user": str(subjects[event.actor_id])}
 
 
 def _hide_uncreated(results: Sequence[CommandResult]) -> list[CommandResult]:
@@ -340,10 +195,3 @@ def _denied(violation: RuleViolation) -> CommandResult:
 def _too_many(commands: Sequence[Command]) -> GeneralViolation:
     message = f"A batch can have {MAX_OPERATIONS} operations; this one has {len(commands)}."
     return GeneralViolation(code=ErrorCode.LIMIT_EXCEEDED, message=message, field="operations")
-
-
-def _group_by_column(keys: Iterable[Key]) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {}
-    for column, value in keys:
-        values.setdefault(column, []).append(value)
-    return values

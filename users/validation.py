@@ -1,30 +1,33 @@
-"""What is asked for, checked: all that can be said of an operation before anything is read."""
+"""Checks commands and parses their values, before anything is read.
 
-from collections.abc import Mapping, Sequence
+All violations are reported together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, cast
 
 from db.time_slices import pause_if_due
+from users import text
 from users.commands import (
     Command,
     Create,
     Erase,
     Retention,
     Transition,
-    UniqueField,
     Update,
     UpsertByKey,
+    UserFields,
 )
+from users.email_address import Email
+from users.entity import KEY_COLUMNS, Columns, Key
 from users.errors import ErrorCode, FieldViolation
-from users.fields import Columns, ParseCache, UserFields, parse_fields, parse_reason
+from users.identity import Username
+from users.text import InvalidValue
 
-# Field -> the column whose index decides that no two users have the same.
-KEY_COLUMNS: Final[Mapping[UniqueField, str]] = {
-    "username": "username_key",
-    "email": "email_key",
-    "external_id": "external_id",
-}
+# (field, text) -> the result of its parser. A batch shares it, so that no text is parsed twice.
+ParseCache = dict[tuple[str, str], Columns | FieldViolation]
 
 # The first and the last moment that Python has: PostgreSQL's driver takes them to mean no end.
 _ENDS: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -32,12 +35,10 @@ _NO_DATE: Final = FieldViolation(
     code=ErrorCode.INVALID_FORMAT, message="This is no date to wait for.", field="erase_after"
 )
 
-Key = tuple[str, str]  # a column of KEY_COLUMNS, and what it holds
-
 
 @dataclass(frozen=True, slots=True)
 class ParsedCommand:
-    """An operation whose values are checked, before anything is read for it."""
+    """A command with its parsed values, and the violations that need no database to be found."""
 
     command: Command
     columns: Columns
@@ -47,7 +48,7 @@ class ParsedCommand:
 
     @classmethod
     def of(cls, command: Command, cache: ParseCache | None = None) -> "ParsedCommand":
-        """Parse the values of an operation, except those that were `cache` before."""
+        """Parse the values of a command, except those in the cache."""
         match command:
             case Transition() | Erase():
                 reason, violations = parse_reason(command.reason)
@@ -96,3 +97,87 @@ def _key_of(upsert: UpsertByKey, cache: ParseCache | None) -> str | None:
 
 def _is_no_date(retention: Retention | None) -> bool:
     return retention is not None and retention.erase_after in _ENDS
+
+
+def _username(raw: str) -> Columns:
+    username = Username.parse(raw)
+    username.check_free()
+    return {"username": username.text, "username_key": username.key}
+
+
+def _email(raw: str) -> Columns:
+    email = Email.parse(raw)
+    return {"email": email.text, "email_key": email.key}
+
+
+def _display_name(raw: str) -> Columns:
+    name = text.display_name(raw)
+    return {"display_name": name, "display_name_key": text.fold(name)}
+
+
+def _external_id(raw: str) -> Columns:
+    key = text.external_id(raw)
+    return {"external_id": key, "external_id_key": text.fold(key)}
+
+
+_PARSERS: Mapping[str, Callable[[str], Columns]] = {
+    "username": _username,
+    "email": _email,
+    "display_name": _display_name,
+    "external_id": _external_id,
+}
+_REQUIRED = ("username", "email")
+
+
+def parse_fields(
+    fields: UserFields, cache: ParseCache | None = None
+) -> tuple[Columns, list[FieldViolation]]:
+    """Return the values of columns, and the violations of the fields without one."""
+    columns: Columns = {}
+    violations: list[FieldViolation] = []
+    given = cast("Mapping[str, str | None]", fields)
+    for name, parse in _PARSERS.items():
+        if name not in given:
+            continue
+        raw = given[name]
+        if raw is not None:
+            violations += _collect(parse, raw, columns, cache, name)
+        elif name in _REQUIRED:
+            message = "A user cannot be without this."
+            violations.append(FieldViolation(code=ErrorCode.REQUIRED, message=message, field=name))
+        else:
+            columns |= {name: None, f"{name}_key": None}
+    return columns, violations
+
+
+def parse_reason(raw: str | None) -> tuple[str | None, list[FieldViolation]]:
+    columns: Columns = {}
+    if raw is None:
+        return None, []
+    violations = _collect(lambda given: {"reason": text.reason(given)}, raw, columns)
+    return columns.get("reason"), violations
+
+
+def _collect(
+    parse: Callable[[str], Columns],
+    raw: str,
+    into: Columns,
+    cache: ParseCache | None = None,
+    name: str = "",
+) -> list[FieldViolation]:
+    found = None if cache is None else cache.get((name, raw))
+    if found is None:
+        found = _parse(parse, raw)
+        if cache is not None:
+            cache[name, raw] = found
+    if isinstance(found, FieldViolation):
+        return [found]
+    into |= found
+    return []
+
+
+def _parse(parse: Callable[[str], Columns], raw: str) -> Columns | FieldViolation:
+    try:
+        return parse(raw)
+    except InvalidValue as error:
+        return error.violation

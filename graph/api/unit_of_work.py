@@ -24,7 +24,7 @@ from users.validation import parse_commands
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from users.fields import ParseCache
+    from users.validation import ParseCache
 
 _DEFAULT_ORDER = read_order(None)
 

@@ -1,7 +1,7 @@
 """The inputs of the mutations. What a text may be is decided in `users`, not here."""
 
 from datetime import datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import strawberry
 
@@ -13,13 +13,15 @@ from users.commands import (
     Retention,
     StatusAction,
     Transition,
-    UniqueField,
     Update,
     UpsertById,
     UpsertByKey,
+    UserFields,
 )
-from users.fields import UserFields
 from users.lifecycle import UserAction
+
+if TYPE_CHECKING:
+    from users.entity import UniqueField
 
 _USERNAME = (
     "3 to 64 letters, digits and signs by RFC 8265, without spaces. One that is an e-mail address "
