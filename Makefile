@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test install check format schema lock conformance fuzz fuzz-postgres audit-deps clean
+.PHONY: run test test-fast install check format schema lock conformance fuzz fuzz-postgres audit-deps clean
 .PHONY: bench bench-docs bench-scale bench-bulk bench-feed
 
 run: install
@@ -10,6 +10,10 @@ run: install
 
 test: install
 	$(BIN)/pytest -n auto --cov --cov-report=term:skip-covered
+
+# Everything that starts no server process and no other program.
+test-fast: install
+	$(BIN)/pytest -n auto -m "not system"
 
 install: .venv/installed
 

@@ -32,6 +32,7 @@ hypothesis.settings.load_profile("roster")
 _POSTGRES = "ROSTER_TEST_POSTGRES_URL"
 _MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
 _ROOM = 4 * 2**30  # bytes
+_SYSTEM = Path(__file__).parent / "system"
 _running = pytest.StashKey[ExitStack]()
 
 
@@ -49,6 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def _is_roomy(folder: str) -> bool:
     """Tell whether there is a place for a database for each test that runs, and for its log."""
     return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _ROOM
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _SYSTEM in item.path.parents:
+            item.add_marker(pytest.mark.system)
 
 
 def pytest_collection_finish() -> None:

@@ -8,7 +8,6 @@ from db.engine import Database
 from db.models import Model
 from tests.conftest import opened
 from tests.support.cursors import cursor_at, id_at
-from tests.support.process import start
 from users.email_address import Email
 from users.text import fold
 
@@ -92,16 +91,6 @@ async def test_the_migrated_database_is_the_one_that_the_models_describe(
     await run(database, "check")  # which raises where there is a difference
     async with database.engine.connect() as connection:
         assert await connection.run_sync(names) == expected_names(dialect)
-
-
-async def test_migrations_at_once_make_one_database(empty_url: str) -> None:
-    runs = [await start("migrate", ROSTER_DATABASE_URL=empty_url) for _ in range(4)]
-    ends = [await run.communicate() for run in runs]
-    assert [run.returncode for run in runs] == [0] * 4, ends
-    async with opened(empty_url) as database:
-        assert await migrations.current(database) == migrations.newest()
-        async with database.engine.connect() as connection:
-            assert await connection.run_sync(tables) == TABLES
 
 
 async def test_a_database_that_was_never_migrated_has_no_revision(empty_url: str) -> None:

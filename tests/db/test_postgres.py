@@ -16,8 +16,6 @@ from db import migrations, postgres
 from db.errors import is_unreachable
 from db.postgres import Connector
 from tests.conftest import administer, opened, use
-from tests.conftest import postgres as url_of
-from tests.support.process import run
 from tests.support.proxy import proxied
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -195,65 +193,12 @@ async def test_after_silence_others_do_not_wait_as_long_again(
 
 
 @pytest.fixture
-def odd_url() -> Iterator[str]:
-    """A database whose name has to be quoted."""
-    name = f"we\"ird %s ' {uuid4().hex}"
-    quoted = name.replace('"', '""')
-    administer(f'CREATE DATABASE "{quoted}"')
-    yield url_of(name)
-    administer(f'DROP DATABASE "{quoted}" WITH (FORCE)')
-
-
-async def migrated(url: str, **settings: Any) -> str:
-    """Run `roster migrate`; return what it says besides the revision."""
-    code, output = await run("migrate", ROSTER_DATABASE_URL=url, **settings)
-    lines = output.splitlines()
-    assert code == 0, output
-    assert lines.pop().endswith(f" is at revision {migrations.newest()}.")
-    return "\n".join(lines)
-
-
-async def idle_limit(url: str) -> str:
-    """Return the limit that any other program gets."""
-    connection = await asyncpg.connect(url)
-    limit: str = await connection.fetchval("SHOW idle_in_transaction_session_timeout")
-    await connection.close()
-    return limit
-
-
-async def test_migrate_limits_idle_transactions_of_the_whole_database(odd_url: str) -> None:
-    unlimited = await idle_limit(odd_url)
-    assert await migrated(odd_url, ROSTER_SET_DATABASE_IDLE_TIMEOUT="false") == ""
-    assert await migrated(odd_url, ROSTER_IDLE_TRANSACTION_TIMEOUT="0") == ""
-    assert await idle_limit(odd_url) == unlimited == "0"
-    said = "Transactions idle for 30 seconds are ended in this database."
-    assert await migrated(odd_url) == said
-    assert await migrated(odd_url) == ""
-    assert await idle_limit(odd_url) == "30s"
-    assert "idle for 1.5 seconds" in await migrated(odd_url, ROSTER_IDLE_TRANSACTION_TIMEOUT="1.5")
-    assert await idle_limit(odd_url) == "1500ms"
-
-
-@pytest.fixture
 def reader() -> Iterator[str]:
     """A role that owns nothing."""
     name = f"reader_{uuid4().hex}"
     administer(f"CREATE ROLE {name} LOGIN IN ROLE pg_read_all_data")
     yield name
     administer(f"DROP ROLE {name}")
-
-
-async def test_a_role_that_may_not_limit_them_is_told_so_and_goes_on(
-    odd_url: str, reader: str
-) -> None:
-    await migrated(odd_url, ROSTER_SET_DATABASE_IDLE_TIMEOUT="false")
-    said = await migrated(make_url(odd_url).set(username=reader).render_as_string())
-    name = str(make_url(odd_url).database).replace('"', '""')
-    assert said == (
-        "roster: idle transactions of other programs have no limit: ALTER DATABASE "
-        f"\"{name}\" SET idle_in_transaction_session_timeout = '30000' takes the database's owner"
-    )
-    assert await idle_limit(odd_url) == "0"
 
 
 @on_postgres

@@ -12,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 from db.errors import is_unreachable
 from db.url import check_url, parse_url
 from tests.conftest import opened
-from tests.support.process import run
 from tests.support.tls import Authority, Seen, front
 
 PASSWORD = "s3cr3t pass&word"  # noqa: S105 - of the test's own key
@@ -163,22 +162,6 @@ async def test_a_client_shows_its_certificate(
         with pytest.raises((OSError, DBAPIError)):  # from TLS 1.3 on it is heard of later
             await ask(seen, sslmode="require")
     assert seen.sessions[0]["client"] == "a client"
-
-
-async def test_a_key_that_cannot_be_opened_is_reported_before_the_start(
-    authority: Authority, tmp_path: Path
-) -> None:
-    certificate, key, _ = authority.issue("a client", password=PASSWORD)
-    other, _, _ = authority.issue("another")
-    for shown in (f"sslcert={certificate}&sslkey={key}", f"sslcert={other}&sslkey={key}"):
-        for word in ("", "&sslpassword=s3cr3t"):
-            url = f"postgresql://u@h/d?{shown.replace(' ', '%20')}{word}"
-            code, output = await run("serve", cwd=tmp_path, ROSTER_DATABASE_URL=url)
-            assert code == 1
-            assert output.startswith(
-                "roster: ROSTER_DATABASE_URL: in the database URL sslcert must be a PEM file, with "
-                "its key in sslkey and the password of that in sslpassword\n"
-            )
 
 
 async def test_a_revoked_certificate_is_not_accepted(

@@ -1,6 +1,5 @@
 """Transactions that are left open: they hold back the feed until somebody ends them."""
 
-import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,11 +14,8 @@ from feed import delay_log
 from feed.delay_log import DelayLog
 from tests.conftest import opened
 from tests.feed.test_feed import Follower, creation, eventually, feeding, started, write
-from tests.support.process import run, serving_process, visiting
-from tests.support.sockets import stream
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-ADD = "mutation ($n: String!) { createUser(input: {username: $n, email: $n}) { user { id } } }"
 INSERT = """INSERT INTO user_events (user_id, type, at, actor_kind, changes, version_after)
   SELECT id, 'UPDATED', now(), 'system', '[]', 99 FROM users LIMIT 1"""
 
@@ -132,32 +128,6 @@ async def test_the_database_ends_what_another_program_leaves_open(database_url: 
             await follower.until(max(follower.ids) + 2)
             with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
                 await other.execute("COMMIT")
-
-
-@on_postgres
-async def test_a_process_that_follows_is_held_back_no_longer_than_the_limit(
-    database_url: str,
-) -> None:
-    settings: dict[str, Any] = {
-        "ROSTER_DATABASE_URL": database_url,
-        "ROSTER_IDLE_TRANSACTION_TIMEOUT": "1",
-    }
-    code, output = await run("migrate", **settings)
-    assert code == 0, output
-    async with serving_process(**settings) as (_, url), visiting(url) as http:
-
-        async def ask(query: str, **variables: Any) -> Any:
-            answer = await http.post("/graphql", json={"query": query, "variables": variables})
-            return answer.json()["data"]
-
-        await ask(ADD, n="ada@example.com")
-        page = await ask("{ userEvents(last: 1) { pageInfo { endCursor } } }")
-        last = page["userEvents"]["pageInfo"]["endCursor"]
-        async with stream(url, after=last) as lines, left_open(database_url):
-            assert (await ask(ADD, n="bob@example.com"))["createUser"]["user"]
-            async with asyncio.timeout(60):
-                while "CREATED" not in await anext(lines):
-                    pass
 
 
 @on_postgres

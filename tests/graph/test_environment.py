@@ -1,17 +1,14 @@
 """Where settings come from: names, the environment, `.env`, and what others put there."""
 
-import asyncio
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from graph.environment import InvalidSettings, log_notices, parse_file
 from graph.settings import Settings, load
-from tests.support.process import free_port, run, start
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 NAMES = [f"ROSTER_{name.upper()}" for name in Settings.model_fields]
@@ -405,43 +402,6 @@ def test_a_file_that_others_can_read_is_warned_of_in_production(
         log_notices(production=production)
     event = "other users can read the file .env: its mode should be 600"
     assert logs == ([{"event": event, "log_level": "warning"}] if warns else [])
-
-
-@pytest.mark.parametrize("command", [("serve",), ("migrate",), ("demo",), ("erase-due",)])
-async def test_every_command_reports_a_wrong_file_in_a_line(
-    folder: Path, command: tuple[str, ...]
-) -> None:
-    (folder / ".env").write_bytes("ROSTER_PORT=1 # \xfc\n".encode("latin-1"))
-    output = "roster: .env: line 1 must be saved in UTF-8\n"
-    assert await run(*command, cwd=folder) == (1, output)
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-async def test_a_server_logs_its_notices_once(folder: Path, workers: str) -> None:
-    (folder / ".env").write_text("ROSTER_AUTH_API_KEYS=true\n")
-    (folder / ".env").chmod(0o644)
-    variables = {**service("ROSTER"), "ROSTER_MODE": "production", "ROSTER_LOG_FORMAT": "json"}
-    variables |= {"ROSTER_PORT": str(free_port()), "ROSTER_WORKERS": workers}
-    process = await start("serve", cwd=folder, **variables)
-    assert process.stdout
-    output = b""
-    while b"mode" not in output:
-        line = await asyncio.wait_for(process.stdout.readline(), 60)
-        assert line, output.decode()
-        output += line
-    process.terminate()
-    output += (await process.communicate())[0]
-    assert output.count(b"variables of a Kubernetes Service are ignored") == 1
-    assert output.count(b"other users can read the file .env") == 1
-
-
-async def test_a_key_is_printed_alone_beside_notices(folder: Path) -> None:
-    variables: dict[str, Any] = service("ROSTER")
-    code, output = await run("key", "create", "x", "--scope", "users:read", cwd=folder, **variables)
-    assert code == 0
-    notice, _, key = output.splitlines()
-    assert "variables of a Kubernetes Service are ignored" in notice
-    assert key.startswith("roster_")
 
 
 def test_the_file_is_read_by_a_parser_that_says_where_it_fails() -> None:

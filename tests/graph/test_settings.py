@@ -5,7 +5,6 @@ import pytest
 
 from graph.environment import InvalidSettings
 from graph.settings import Settings, load
-from tests.support.process import run
 
 
 def test_the_defaults_are_a_development_server_on_this_machine(
@@ -449,10 +448,3 @@ def test_production_without_an_issuer_needs_api_keys_to_be_meant(
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_development_listens_on_this_machine_only(host: str) -> None:
     assert Settings(host=host).host == host
-
-
-async def test_a_wrong_setting_stops_every_command() -> None:
-    wrong = "Input should be a valid integer, unable to parse string as an integer"
-    lines = f"roster: ROSTER_PORT: {wrong}\nROSTER_WORKERS: {wrong}\n"
-    for command in ("serve", "migrate", "demo"):
-        assert await run(command, ROSTER_PORT="x", ROSTER_WORKERS="x") == (1, lines)

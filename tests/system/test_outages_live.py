@@ -2,25 +2,21 @@
 
 import asyncio
 import json
-from types import SimpleNamespace
-from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from db.errors import ReadOnlyError, Verdict
-from graph.auth.guard import Guard
-from graph.limits.throttle import RateLimiter
+from db.errors import Verdict
 from graph.settings import Settings
 from tests.conftest import run_in
-from tests.db.test_errors import SQLSTATES, postgres
+from tests.db.test_errors import SQLSTATES
 from tests.graph.execution.test_crashes import CRASHED
+from tests.graph.execution.test_outages import AGAIN, AWAY, COUNT
 from tests.support.client import serving
 from tests.support.faults import Faults, in_reads
 from tests.support.process import run, serving_process
 from tests.support.sockets import hear, socket, stream, subscribe
-from tests.system.test_outages import AGAIN, AWAY, COUNT
 from tests.system.test_production import bearer, closed, production
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -110,51 +106,6 @@ async def _add(database_url: str, name: str) -> str:
     """Add a user past the faults: their event is written to the table behind the view."""
     async with serving(Settings(database_url=database_url)) as client:
         return str((await client.create(name))["id"])
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        ReadOnlyError(),
-        TimeoutError(),
-        postgres("53100"),
-        postgres("57P01", "FATAL"),
-        postgres("42703"),
-        ZeroDivisionError(),
-    ],
-    ids=repr,
-)
-async def test_nobody_is_thrown_out_because_nobody_can_tell(error: Exception) -> None:
-    asked = 0
-
-    async def identify(_: object) -> Any:
-        nonlocal asked
-        asked += 1
-        if asked > 1:
-            raise error
-        return SimpleNamespace(
-            expires_at=None, actor=SimpleNamespace(kind="service", id="1"), scopes=frozenset()
-        )
-
-    guard = Guard(RateLimiter(None, 1, 1), allow_anonymous=False, recheck_seconds=0.001)
-    state = SimpleNamespace(
-        authenticator=SimpleNamespace(authenticate=identify, is_known=lambda _: True),
-        database=None,
-        feed=None,
-        username_emails=None,
-    )
-    scope: dict[str, Any] = {
-        "app": SimpleNamespace(state=state),
-        "state": {"request_id": "1"},
-        "client": ("192.0.2.1", 1),
-    }
-    context = await guard.authenticate(scope, "Bearer x")
-    assert await context.is_still_let_in()
-    ended = asyncio.create_task(guard.wait_until_rejected(scope, context))
-    while asked < 5:  # noqa: ASYNC110 - nobody tells
-        await asyncio.sleep(0)
-    assert not ended.done()
-    ended.cancel()
 
 
 COMMANDS = (

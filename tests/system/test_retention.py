@@ -1,66 +1,20 @@
 """eraseAfter and `roster erase-due`: deleted users are erased when their date has come."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 
 from db.engine import Database
-from db.models import IdempotencyKey
-from tests.graph.api.test_erase_user import EVENTS, READ
-from tests.support.client import CREATE, Client, count
+from tests.graph.api.test_erase_user import EVENTS
+from tests.support.client import Client, count
 from tests.support.process import run, start
 from users.commands import Create, Retention, Transition
 from users.lifecycle import UserAction
-from users.retention import RETENTION, erase_due
+from users.retention import RETENTION
 from users.service import UserService
 
 PAST, FUTURE = "2000-01-01T00:00:00Z", "2999-12-31T23:59:59.999999Z"
-
-
-async def test_a_date_is_set_changed_and_cleared(client: Client) -> None:
-    user = await client.create("ada")
-
-    async def delete(**more: Any) -> tuple[bool, str | None, int]:
-        payload = await client.do("deleteUser", user["id"], **more)
-        assert payload["errors"] == []
-        now = await client.ask(READ, id=user["id"])
-        return payload["changed"], now["eraseAfter"], now["version"]
-
-    assert await delete(eraseAfter="2999-12-31T23:59:59.999999+00:00") == (True, FUTURE, 2)
-    assert await delete() == (False, FUTURE, 2)
-    assert await delete(eraseAfter=FUTURE) == (False, FUTURE, 2)
-    assert await delete(eraseAfter=PAST, reason="sooner") == (True, PAST, 3)
-    assert await delete(eraseAfter=None) == (True, None, 4)
-    assert await delete(eraseAfter=None) == (False, None, 4)
-    assert await delete(eraseAfter=FUTURE) == (True, FUTURE, 5)
-    assert (await client.do("restoreUser", user["id"]))["changed"] is True
-    assert (await client.ask(READ, id=user["id"]))["eraseAfter"] is None
-    assert await delete() == (True, None, 7)
-
-    told = (await client.ask(EVENTS))["nodes"]
-    dates = [
-        (e["type"], e["reason"], c["before"], c["after"])
-        for e in told
-        for c in e["changes"]
-        if c["field"] == "eraseAfter"
-    ]
-    assert dates == [
-        ("DELETED", None, None, FUTURE),
-        ("UPDATED", "sooner", FUTURE, PAST),
-        ("UPDATED", None, PAST, None),
-        ("UPDATED", None, None, FUTURE),
-        ("RESTORED", None, FUTURE, None),
-    ]
-    assert [e["versionAfter"] for e in told] == [1, 2, 3, 4, 5, 6, 7]
-
-
-@pytest.mark.parametrize("moment", ["2026-01-31", "soon", "2026-01-31T12:00:00", 5])
-async def test_a_date_is_a_moment(client: Client, moment: Any) -> None:
-    query = """mutation ($input: DeleteUserInput!) { deleteUser(input: $input) { changed } }"""
-    answer = await client.send(query, input={"id": "VXNlcjox", "eraseAfter": moment})
-    assert [e["extensions"] for e in answer["errors"]] == [{"code": "GRAPHQL_VALIDATION_FAILED"}]
 
 
 async def statuses(client: Client) -> dict[str, bool]:
@@ -120,44 +74,6 @@ async def test_twice_at_once_they_share_the_work(client: Client, database_url: s
     # On SQLite they can be in each other's way at the end, and say so in a line before the last.
     assert sum(int(output.splitlines()[-1].split()[1]) for output in outputs) == 500
     assert await count(client.database) == (500, 1500)
-
-
-async def test_it_goes_on_where_it_was_ended(database: Database) -> None:
-    await delete_many(database, 250)
-    async for erased in erase_due(database):
-        assert erased == 100
-        break
-    assert await count(database) == (250, 600)
-    assert [erased async for erased in erase_due(database)] == [100, 50]
-    assert await count(database) == (250, 750)
-
-
-async def test_whoever_is_being_written_to_is_left_for_the_next_run(
-    database: Database, dialect: str
-) -> None:
-    if dialect == "sqlite":
-        return  # which has one writer at a time
-    await delete_many(database, 2)
-    async with database.session() as session, session.transaction():
-        restore = Transition(action=UserAction.RESTORE, user_id=1)
-        await UserService(session, RETENTION).execute([restore])
-        assert [erased async for erased in erase_due(database)] == [1]
-    assert [erased async for erased in erase_due(database)] == []
-
-
-async def test_expired_idempotency_keys_are_dropped(client: Client, database: Database) -> None:
-    async def keys() -> int:
-        async with database.session() as session:
-            statement = select(func.count()).select_from(IdempotencyKey)
-            return (await session.execute(statement)).scalar_one()
-
-    given = {"username": "ada", "email": "ada@example.com", "idempotencyKey": "k"}
-    await client.ask(CREATE, input=given)
-    tomorrow = datetime.now(UTC) + timedelta(hours=24)
-    assert [n async for n in erase_due(database)] == []
-    assert await keys() == 1
-    assert [n async for n in erase_due(database, lambda: tomorrow)] == []
-    assert await keys() == 0
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)

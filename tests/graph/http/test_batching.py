@@ -5,12 +5,9 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed
 
 from graph.settings import Settings
 from tests.support.client import CREATE, Client, count, serving
-from tests.support.process import serving_process, visiting
-from tests.support.sockets import hear, say, socket, subscribe
 
 sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 TYPENAME = {"query": "{ __typename }"}
@@ -138,34 +135,3 @@ async def test_each_of_a_batch_counts_for_its_caller(database_url: str) -> None:
         answer = await post(client, [TYPENAME])
         assert (answer.status_code, codes([answer.json()])) == (429, ["RATE_LIMITED"])
         assert await count(client.database) == (2, 2)
-
-
-@sqlite
-async def test_a_batch_without_a_token_does_nothing(database_url: str) -> None:
-    settings = {"ROSTER_MAX_BATCH_SIZE": "5", "ROSTER_MODE": "production"}
-    settings |= {"ROSTER_DATABASE_URL": database_url, "ROSTER_AUTH_API_KEYS": "true"}
-    async with (
-        serving_process(None, **settings) as (_, url),
-        visiting(url) as http,
-    ):
-        answer = await http.post("/graphql", json=[created("ada")])
-        assert answer.status_code == 401
-        message = "A bearer token is needed."
-        assert answer.json() == refused("UNAUTHENTICATED", message)
-
-
-@sqlite
-async def test_there_are_no_batches_over_a_socket(database_url: str) -> None:
-    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_MAX_BATCH_SIZE": "5"}
-    batch = [TYPENAME, TYPENAME]
-    async with serving_process(None, **settings) as (_, url):
-        for junk in (batch, {"id": "1", "type": "subscribe", "payload": batch}):
-            async with socket(url) as live:
-                await say(live, junk)
-                with pytest.raises(ConnectionClosed) as caught:
-                    await hear(live)
-                assert caught.value.rcvd
-                assert caught.value.rcvd.code == 4400
-        async with socket(url) as live:
-            await subscribe(live, "1", "{ __typename }")
-            assert (await hear(live))["payload"] == ANSWER

@@ -1,20 +1,15 @@
 """What pages of other sites may not do, and what those of this one may."""
 
 import re
-from pathlib import Path
 
 import httpx
 import pytest
 from starlette.datastructures import Headers
-from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
 
 from graph.http.origins import SECURITY_HEADERS, Origins
 from graph.protocol.errors import RequestError
 from graph.settings import Mode, Settings
 from tests.support.client import Client, count, serving
-from tests.support.process import serving_process
-from tests.support.sockets import PROTOCOL, address
 
 sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 CREATE = 'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { user { id } } }'
@@ -200,28 +195,3 @@ async def test_production_has_no_page_and_wants_https(database_url: str) -> None
         assert (asked.status_code, code(asked)) == (401, "UNAUTHENTICATED")
         for answer in (page, asked):
             assert answer.headers["strict-transport-security"].startswith("max-age=31536000")
-
-
-async def test_a_socket_is_only_for_pages_that_may_ask(tmp_path: Path) -> None:
-    async with serving_process(tmp_path, ROSTER_CORS_ORIGINS=APP) as (_, url):
-        for headers in (
-            {"Origin": "https://evil.example"},
-            {"Origin": "null"},
-            {"Origin": url.replace("127.0.0.1", "localhost")},
-            {"Sec-Fetch-Site": "cross-site"},
-        ):
-            with pytest.raises(InvalidStatus) as refused:
-                async with connect(
-                    address(url),
-                    additional_headers=headers,
-                    subprotocols=[PROTOCOL],  # type: ignore[list-item]
-                ):
-                    pass
-            assert refused.value.response.status_code == 403
-        for origin in (url, APP):
-            async with connect(
-                address(url),
-                origin=origin,  # type: ignore[arg-type]
-                subprotocols=[PROTOCOL],  # type: ignore[list-item]
-            ) as live:
-                assert live.subprotocol == PROTOCOL

@@ -22,8 +22,6 @@ from graph.settings import Settings
 from graph.shutdown import Shutdown
 from graph.websocket.endpoint import PROTOCOL, Limits, WebSocketEndpoint
 from tests.support.client import Client, count, serving
-from tests.support.process import serving_process
-from tests.support.sockets import hear, socket, stream, subscribe
 
 sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 ENDLESS = {
@@ -75,17 +73,6 @@ async def test_callers_are_counted_each_by_themselves() -> None:
     rate_limiter.acquire("bob")
     with pytest.raises(RequestError):
         rate_limiter.acquire("ada")
-
-
-async def test_a_socket_is_told_that_it_asks_too_often(database_url: str) -> None:
-    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_RATE_LIMIT": "1/hour"}
-    async with serving_process(None, **settings) as (_, url), socket(url) as live:
-        await subscribe(live, "1", USERS)
-        assert [(await hear(live))["type"] for _ in range(2)] == ["next", "complete"]
-        await subscribe(live, "2", USERS)
-        refused = await hear(live)
-        assert (refused["id"], refused["type"]) == ("2", "error")
-        assert refused["payload"][0]["extensions"] == {"code": "RATE_LIMITED"}
 
 
 async def held(client: Client) -> asyncio.Task[httpx.Response]:
@@ -309,23 +296,6 @@ async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
             assert not admitted.is_set()
             assert (await connect("known"))[-1]["code"] == 4403
             assert admitted.is_set()
-
-
-async def test_streams_are_counted_as_sockets_are(database_url: str) -> None:
-    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_MAX_CONNECTIONS_PER_CALLER": "2"}
-    async with serving_process(None, **settings) as (_, url), socket(url), stream(url):
-        async with stream(url) as second:
-            lines = [line async for line in second]
-        assert json.loads(lines[1].removeprefix("data: "))["errors"] == [
-            {
-                "message": "Too many sockets are open",
-                "extensions": {"code": "TOO_MANY_CONNECTIONS"},
-            }
-        ]
-        assert lines[2:] == ["event: complete", "data:"]
-        # A query is no stream that is held open.
-        async with stream(url, USERS) as answered:
-            assert [line async for line in answered][2:] == ["event: complete", "data:"]
 
 
 async def test_new_documents_are_read_one_at_a_time_and_fairly() -> None:

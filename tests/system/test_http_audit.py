@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.process import serving_process
 
-AUDIT = Path(__file__).parents[2] / "audit"
+AUDIT = Path(__file__).parents[1] / "audit"
 _LOCK = AUDIT / "package-lock.json"
 _INSTALLED = AUDIT / "node_modules" / ".package-lock.json"  # npm writes it last
 

@@ -8,10 +8,20 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # Not here: what serves until it is stopped, removes or renews the environment that this test runs
 # in, needs an advisory database or a package index, or runs this test.
-ELSEWHERE = {"conformance", "run", "clean", "lock", "audit-deps", "install", "test", "check"}
+ELSEWHERE = {
+    "conformance",
+    "run",
+    "clean",
+    "lock",
+    "audit-deps",
+    "install",
+    "test",
+    "test-fast",
+    "check",
+}
 BENCH = "--only roster,floor,user --seconds 1 --rounds 1"
 needs_wrk = pytest.mark.skipif(
     shutil.which("wrk") is None, reason="wrk is not installed: apt-get install wrk"

@@ -1,0 +1,74 @@
+"""The wall clock jumps by an hour, and nothing fails, ends early or lasts longer."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from db.models import ActorKind
+from graph.auth.guard import Guard
+from graph.limits.throttle import RateLimiter
+from graph.protocol.errors import RequestError
+from users.policy import EVERY_SCOPE, Caller
+from users.recorder import Actor
+
+HOUR = timedelta(hours=1)
+
+
+class WallClock:
+    """The real time and what the clock is off."""
+
+    def __init__(self) -> None:
+        self.off = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.off
+
+
+async def end_of(
+    token_lives: timedelta, watch: float, change: Callable[[WallClock], None]
+) -> tuple[RequestError, int]:
+    """Return what ends a stream whose clock is changed, and how often its token was checked."""
+    clock, checked = WallClock(), 0
+
+    class Authenticator:
+        async def authenticate(self, _: str | None) -> Caller:
+            nonlocal checked
+            checked += 1
+            return caller
+
+    caller = Caller(Actor(ActorKind.SERVICE, id="sync"), EVERY_SCOPE, None, clock() + token_lives)
+    guard = Guard(RateLimiter(None, 1, 1), allow_anonymous=False, recheck_seconds=watch, now=clock)
+    scope = {"app": SimpleNamespace(state=SimpleNamespace(authenticator=Authenticator()))}
+    context: Any = SimpleNamespace(caller=caller, token=None)
+    ending = asyncio.create_task(guard.wait_until_rejected(scope, context))
+    await asyncio.sleep(0)
+    assert not ending.done()
+    change(clock)
+    async with asyncio.timeout(20):
+        return await ending, checked
+
+
+@pytest.mark.parametrize("watch", [0.05, 3600])
+async def test_a_clock_set_back_prolongs_no_token(watch: float) -> None:
+    def back(clock: WallClock) -> None:
+        clock.off = -HOUR
+
+    refused, _ = await end_of(timedelta(seconds=0.2), watch, back)
+    assert refused.message == "This token has expired."
+
+
+async def test_a_token_ends_when_the_clock_is_set_past_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("graph.auth.guard._LONGEST_SLEEP", 0.01)
+
+    def forward(clock: WallClock) -> None:
+        clock.off = HOUR
+
+    refused, checked = await end_of(HOUR / 2, 3600, forward)
+    assert refused.message == "This token has expired."
+    assert checked == 0

@@ -1,0 +1,243 @@
+"""Requests as client libraries really send them: each is answered as its sender expects."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from graph.documents.persisted import PersistedMode
+from graph.settings import Mode, Settings
+from tests.support.client import Client, serving
+
+sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+JSON = "application/json"
+GRAPHQL = "application/graphql-response+json"
+QUERY = "query Kind { __typename }"
+ANSWER = {"data": {"__typename": "Query"}}
+HASH = sha256(QUERY.encode()).hexdigest()
+PERSISTED = {"persistedQuery": {"version": 1, "sha256Hash": HASH}}
+
+
+async def by_post(http: httpx.AsyncClient, body: dict[str, Any]) -> Any:
+    return (await http.post("/graphql", json=body)).json()
+
+
+async def by_get(http: httpx.AsyncClient, body: dict[str, Any]) -> Any:
+    asked = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}
+    return (await http.get("/graphql", params=asked)).json()
+
+
+async def by_stream(http: httpx.AsyncClient, body: dict[str, Any]) -> Any:
+    sent = await http.post("/graphql", json=body, headers={"accept": "text/event-stream"})
+    if sent.headers["content-type"].startswith(JSON):
+        return sent.json()
+    [data] = [line for line in sent.text.splitlines() if line.startswith("data: ")]
+    return json.loads(data.removeprefix("data: "))
+
+
+Ask = Callable[[httpx.AsyncClient, dict[str, Any]], Any]
+every_way = pytest.mark.parametrize("way", [by_post, by_get, by_stream])
+
+
+def answer(found: Any) -> Any:
+    """Shorten errors to their codes."""
+    return [e["extensions"]["code"] for e in found["errors"]] if "errors" in found else found
+
+
+@asynccontextmanager
+async def with_manifest(
+    folder: Path, url: str, mode: PersistedMode, manifest: object
+) -> AsyncIterator[Client]:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(manifest))
+    settings = Settings(database_url=url, persisted_documents=mode, persisted_documents_file=path)
+    async with serving(settings) as client:
+        yield client
+
+
+@sqlite
+@every_way
+async def test_automatic_persisted_queries_are_answered_so_that_clients_send_the_text(
+    client: Client, way: Ask
+) -> None:
+    refused = await way(client.http, {"extensions": PERSISTED, "operationName": "Kind"})
+    assert refused == {
+        "errors": [
+            {
+                "message": "PersistedQueryNotSupported",
+                "extensions": {"code": "PERSISTED_QUERY_NOT_SUPPORTED"},
+            }
+        ]
+    }
+    assert await way(client.http, {"query": QUERY, "extensions": PERSISTED}) == ANSWER
+
+
+@sqlite
+@pytest.mark.parametrize("accept", [JSON, GRAPHQL, "*/*"])
+async def test_an_unsupported_persisted_query_is_a_200_that_every_client_reads(
+    client: Client, accept: str
+) -> None:
+    body = {"extensions": PERSISTED}
+    response = await client.http.post("/graphql", json=body, headers={"accept": accept})
+    assert response.status_code == 200
+    assert answer(response.json()) == ["PERSISTED_QUERY_NOT_SUPPORTED"]
+
+
+MANIFESTS = {
+    "graphql-codegen": {HASH: QUERY},
+    "Relay": {"d0c1": QUERY},
+    "prefixed": {f"sha256:{HASH}": QUERY},
+    "Apollo": {
+        "format": "apollo-persisted-query-manifest",
+        "version": 1,
+        "operations": [{"id": HASH, "name": "Kind", "type": "query", "body": QUERY}],
+    },
+}
+
+
+@sqlite
+@every_way
+@pytest.mark.parametrize("kind", MANIFESTS)
+async def test_a_document_of_a_manifest_is_found_by_each_of_its_ids(
+    database_url: str, tmp_path: Path, kind: str, way: Ask
+) -> None:
+    ids = [HASH, f"sha256:{HASH}", *(["d0c1"] if kind == "Relay" else [])]
+    async with with_manifest(tmp_path, database_url, PersistedMode.ON, MANIFESTS[kind]) as client:
+        for id_ in ids:
+            assert await way(client.http, {"documentId": id_}) == ANSWER, id_
+        assert await way(client.http, {"extensions": PERSISTED}) == ANSWER
+        assert await way(client.http, {"extensions": PERSISTED, "query": QUERY}) == ANSWER
+        other = {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}
+        for body, expected in (
+            ({"documentId": "0" * 64}, ["UNKNOWN_DOCUMENT"]),
+            ({"extensions": other}, ["UNKNOWN_DOCUMENT"]),
+            ({"extensions": other, "query": QUERY}, ["DOCUMENT_NOT_TRUSTED"]),
+            ({"extensions": PERSISTED, "query": "{ __typename }"}, ["BAD_REQUEST"]),
+            ({"query": QUERY}, ["DOCUMENT_NOT_TRUSTED"]),
+        ):
+            assert answer(await way(client.http, body)) == expected, body
+
+
+@sqlite
+@every_way
+async def test_an_empty_operation_name_is_none(client: Client, way: Ask) -> None:
+    assert await way(client.http, {"query": QUERY, "operationName": ""}) == ANSWER
+    two = "query A { __typename } query B { __typename }"
+    refused = await way(client.http, {"query": two, "operationName": ""})
+    assert answer(refused) == ["OPERATION_RESOLUTION_FAILURE"]
+
+
+@sqlite
+@every_way
+@pytest.mark.parametrize("name", ["variables", "extensions"])
+async def test_an_empty_list_is_an_empty_map(client: Client, way: Ask, name: str) -> None:
+    assert await way(client.http, {"query": QUERY, name: []}) == ANSWER
+    assert answer(await way(client.http, {"query": QUERY, name: [1]})) == ["BAD_REQUEST"]
+
+
+@sqlite
+@pytest.mark.parametrize(
+    ("charset", "status"),
+    [("utf-8", 200), ("utf8", 200), ('"UTF8"', 200), ("UTF-8", 200), ("latin1", 415), ("", 415)],
+)
+async def test_a_charset_of_utf_8_by_either_name_is_taken(
+    client: Client, charset: str, status: int
+) -> None:
+    headers = {"content-type": f"{JSON}; charset={charset}"}
+    body = json.dumps({"query": QUERY})
+    response = await client.http.post("/graphql", content=body, headers=headers)
+    assert response.status_code == status
+
+
+NO_TOKEN = ["", " ", "Bearer", "Bearer ", "Bearer undefined", "bearer NULL"]
+
+
+@sqlite
+@pytest.mark.parametrize("authorization", NO_TOKEN)
+async def test_a_header_without_a_token_is_no_header(database_url: str, authorization: str) -> None:
+    headers = {"authorization": authorization}
+    async with serving(Settings(database_url=database_url)) as client:
+        answered = await client.http.post("/graphql", json={"query": QUERY}, headers=headers)
+        assert (answered.status_code, answered.json()) == (200, ANSWER)
+        wrong = {"authorization": "Bearer undefined1"}
+        refused = await client.http.post("/graphql", json={"query": QUERY}, headers=wrong)
+        assert refused.status_code == 401
+    settings = Settings(database_url=database_url, mode=Mode.PRODUCTION, auth_api_keys=True)
+    async with serving(settings) as client:
+        refused = await client.http.post("/graphql", json={"query": QUERY}, headers=headers)
+        assert refused.status_code == 401
+        assert refused.json()["errors"][0]["message"] == "A bearer token is needed."
+
+
+ORIGIN = "https://app.example"
+TRACING = "sentry-trace,baggage,traceparent,apollographql-client-name,apollo-require-preflight"
+
+
+@sqlite
+async def test_a_preflight_is_granted_the_headers_that_a_page_needs(database_url: str) -> None:
+    settings = Settings(database_url=database_url, cors_origins=[ORIGIN])
+    async with serving(settings) as client:
+        headers = {
+            "origin": ORIGIN,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": f"content-type,authorization,{TRACING},x-own",
+        }
+        granted = await client.http.options("/graphql", headers=headers)
+        assert granted.status_code == 200
+        allowed = granted.headers["access-control-allow-headers"].replace(" ", "").split(",")
+        assert {*TRACING.split(","), "content-type", "authorization", "x-own"} <= set(allowed)
+        assert "access-control-allow-credentials" not in granted.headers
+        other = await client.http.options("/graphql", headers=headers | {"origin": "https://x.y"})
+        assert other.status_code == 400
+        refused = await client.http.post(
+            "/graphql", json={"query": QUERY}, headers={"origin": "https://x.y"}
+        )
+        assert refused.status_code == 403
+        assert refused.json()["errors"] == [
+            {
+                "message": "Pages of this origin are not allowed. ROSTER_CORS_ORIGINS lists those "
+                "that are.",
+                "extensions": {"code": "CROSS_ORIGIN"},
+            }
+        ]
+
+
+@sqlite
+@pytest.mark.parametrize("name", ["live", "ready"])
+async def test_health_is_told_to_head_requests(client: Client, name: str) -> None:
+    response = await client.http.head(f"/health/{name}")
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["content-type"] == JSON
+
+
+LISTS = {
+    "users": "{ users(%s) { totalCount nodes { id } pageInfo { hasNextPage endCursor } } }",
+    "userEvents": "{ userEvents(%s) { nodes { id } pageInfo { hasNextPage endCursor } } }",
+}
+EMPTY = {"nodes": [], "pageInfo": {"hasNextPage": True, "endCursor": None}}
+
+
+@pytest.mark.parametrize("name", LISTS)
+async def test_a_page_of_none_has_counts_and_whether_there_is_more(
+    client: Client, name: str
+) -> None:
+    await client.create("ada")
+    counts = {"totalCount": 1} if name == "users" else {}
+    assert await client.ask(LISTS[name] % "first: 0") == EMPTY | counts
+    backwards = EMPTY | counts | {"pageInfo": EMPTY["pageInfo"] | {"hasNextPage": False}}  # type: ignore[operator]
+    assert await client.ask(LISTS[name] % "last: 0") == backwards
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("window", ['first: 5, after: ""', 'last: 5, before: ""'])
+async def test_an_empty_cursor_is_where_the_list_begins(
+    client: Client, name: str, window: str
+) -> None:
+    await client.create("ada")
+    whole = (await client.ask(LISTS[name] % "first: 5"))["nodes"]
+    assert (await client.ask(LISTS[name] % window))["nodes"] == whole != []

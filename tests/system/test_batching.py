@@ -1,0 +1,54 @@
+"""An array of requests in one POST: refused unless it is switched on, and then bounded."""
+
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.client import CREATE
+from tests.support.process import serving_process, visiting
+from tests.support.sockets import hear, say, socket, subscribe
+
+sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+TYPENAME = {"query": "{ __typename }"}
+ANSWER = {"data": {"__typename": "Query"}}
+
+
+def created(username: str) -> dict[str, Any]:
+    given = {"username": username, "email": f"{username}@example.com"}
+    return {"query": CREATE, "variables": {"input": given}}
+
+
+def refused(code: str, message: str) -> dict[str, Any]:
+    return {"errors": [{"message": message, "extensions": {"code": code}}]}
+
+
+@sqlite
+async def test_a_batch_without_a_token_does_nothing(database_url: str) -> None:
+    settings = {"ROSTER_MAX_BATCH_SIZE": "5", "ROSTER_MODE": "production"}
+    settings |= {"ROSTER_DATABASE_URL": database_url, "ROSTER_AUTH_API_KEYS": "true"}
+    async with (
+        serving_process(None, **settings) as (_, url),
+        visiting(url) as http,
+    ):
+        answer = await http.post("/graphql", json=[created("ada")])
+        assert answer.status_code == 401
+        message = "A bearer token is needed."
+        assert answer.json() == refused("UNAUTHENTICATED", message)
+
+
+@sqlite
+async def test_there_are_no_batches_over_a_socket(database_url: str) -> None:
+    settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_MAX_BATCH_SIZE": "5"}
+    batch = [TYPENAME, TYPENAME]
+    async with serving_process(None, **settings) as (_, url):
+        for junk in (batch, {"id": "1", "type": "subscribe", "payload": batch}):
+            async with socket(url) as live:
+                await say(live, junk)
+                with pytest.raises(ConnectionClosed) as caught:
+                    await hear(live)
+                assert caught.value.rcvd
+                assert caught.value.rcvd.code == 4400
+        async with socket(url) as live:
+            await subscribe(live, "1", "{ __typename }")
+            assert (await hear(live))["payload"] == ANSWER

@@ -1,0 +1,37 @@
+"""What pages of other sites may not do, and what those of this one may."""
+
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from tests.support.process import serving_process
+from tests.support.sockets import PROTOCOL, address
+
+APP = "https://app.example"
+
+
+async def test_a_socket_is_only_for_pages_that_may_ask(tmp_path: Path) -> None:
+    async with serving_process(tmp_path, ROSTER_CORS_ORIGINS=APP) as (_, url):
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": url.replace("127.0.0.1", "localhost")},
+            {"Sec-Fetch-Site": "cross-site"},
+        ):
+            with pytest.raises(InvalidStatus) as refused:
+                async with connect(
+                    address(url),
+                    additional_headers=headers,
+                    subprotocols=[PROTOCOL],  # type: ignore[list-item]
+                ):
+                    pass
+            assert refused.value.response.status_code == 403
+        for origin in (url, APP):
+            async with connect(
+                address(url),
+                origin=origin,  # type: ignore[arg-type]
+                subprotocols=[PROTOCOL],  # type: ignore[list-item]
+            ) as live:
+                assert live.subprotocol == PROTOCOL

@@ -1,0 +1,192 @@
+import asyncio
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+
+from db.models import UserEvent
+from tests.conftest import opened
+from tests.support.client import count
+from tests.support.process import free_port, run, serving_process, start, visiting
+
+ROOT = Path(__file__).parents[2]
+MIGRATION_LOCK = 5_077_837  # as migrations/env.py has it
+WAITING = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+
+async def test_the_demo_fills_a_database_with_believable_users(database_url: str) -> None:
+    for total in (200, 400):
+        code, output = await run("demo", "--users", "200", ROSTER_DATABASE_URL=database_url)
+        assert code == 0, output
+        assert "Adding users" in output
+        assert "Added 200 users to " in output
+        async with opened(database_url) as database:
+            users, events = await count(database)
+            assert users == total
+            assert events > users
+            async with database.engine.connect() as connection:
+                types = set((await connection.execute(select(UserEvent.type))).scalars())
+            assert len(types) >= 4
+
+
+async def test_the_demo_needs_a_number(tmp_path: Path) -> None:
+    for users in ("0", "-1", "many"):
+        code, output = await run("demo", "--users", users, cwd=tmp_path)
+        assert code != 0
+        assert "--users" in output
+        assert "Traceback" not in output
+    assert not (tmp_path / "roster.db").exists()
+
+
+async def test_the_schema_is_printed() -> None:
+    assert await run("schema") == (0, (ROOT / "schema.graphql").read_text())
+
+
+async def test_help_and_an_unknown_command() -> None:
+    code, output = await run("--help")
+    assert code == 0
+    assert all(name in output for name in ("serve", "migrate", "demo", "schema"))
+    code, output = await run("fly")
+    assert code == 2
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("command", [("erase-due",), ("key", "list"), ("key", "revoke", "1")])
+async def test_a_command_on_existing_data_creates_no_database(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    line = f"roster: there is no directory in SQLite {tmp_path}/roster.db: "
+    assert await run(*command, cwd=tmp_path) == (1, f"{line}ROSTER_DATABASE_URL names it\n")
+    path = tmp_path / "roster.db"
+    assert not path.exists()
+    path.touch()  # as another program may have left it
+    assert (await run(*command, cwd=tmp_path))[0] == 1
+    assert path.read_bytes() == b""
+
+
+async def test_the_database_is_named_by_its_whole_path(tmp_path: Path) -> None:
+    code, output = await run("migrate", cwd=tmp_path)
+    assert (code, output.split(" is at ")[0]) == (0, f"SQLite {tmp_path}/roster.db")
+    code, output = await run("erase-due", cwd=tmp_path)
+    assert (code, output) == (0, f"Erased 0 users in SQLite {tmp_path}/roster.db.\n")
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_a_migration_waits_for_another_longer_than_a_request_may(empty_url: str) -> None:
+    settings = {"ROSTER_DATABASE_URL": empty_url, "ROSTER_STATEMENT_TIMEOUT": "0.01"}
+    async with opened(empty_url) as database, database.engine.connect() as other:
+        await other.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
+        waiting = await start("migrate", cwd=None, **settings)
+        async with asyncio.timeout(60):
+            while not (await other.execute(WAITING)).scalar_one():
+                assert waiting.returncode is None
+                await asyncio.sleep(0.01)
+        await other.execute(text("SELECT pg_sleep(0.1)"))  # ten times as long as a request may
+        await other.execute(text(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})"))
+        output, _ = await waiting.communicate()
+    assert waiting.returncode == 0, output.decode()
+    assert b"is at revision" in output
+
+
+async def test_an_interrupted_demo_says_what_it_has_written(tmp_path: Path) -> None:
+    process = await start("demo", "--users", "10000000", cwd=tmp_path)
+    path = tmp_path / "roster.db"
+    async with asyncio.timeout(60):
+        while not (path.exists() and users_in(path)):
+            assert process.returncode is None
+            await asyncio.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, _ = await process.communicate()
+    assert process.returncode == 130
+    assert b"Traceback" not in output
+    said = f"Stopped. Added {users_in(path)} of 10000000 users to SQLite {path}."
+    assert output.decode().splitlines()[-1] == said
+
+
+def users_in(path: Path) -> int:
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as connection:
+        [count] = connection.execute("SELECT count(*) FROM users").fetchone()
+        return int(count)
+    return 0
+
+
+async def test_the_version_and_the_help_have_the_usual_options() -> None:
+    expected = f"roster {version('roster')}\n"
+    assert await run("--version") == (0, expected)
+    module = subprocess.run(  # noqa: ASYNC221 - short, and ours
+        [sys.executable, "-m", "graph", "--version"], check=False, capture_output=True, text=True
+    )
+    assert (module.returncode, module.stdout) == (0, expected)
+    for command in ((), ("serve",), ("key",), ("key", "create")):
+        code, output = await run(*command, "-h")
+        assert (code, "Usage: roster" in output) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("host", "urls"),
+    [
+        ("::1", ["[::1]"]),
+        ("[::1]", ["[::1]"]),
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("localhost", ["127.0.0.1"]),
+        ("::", ["[::1]", "127.0.0.1"]),
+        ("0.0.0.0", ["127.0.0.1"]),  # noqa: S104 - what is tried
+    ],
+)
+async def test_a_server_listens_on_either_family(
+    tmp_path: Path, host: str, urls: list[str]
+) -> None:
+    production = {"ROSTER_MODE": "production", "ROSTER_AUTH_API_KEYS": "true"}
+    settings = production if host in {"::", "0.0.0.0"} else {}  # noqa: S104 - what is tried
+    async with serving_process(tmp_path, ROSTER_HOST=host, **settings) as (_, url):
+        port = url.rpartition(":")[2]
+        async with visiting() as http:
+            for own in urls:
+                live = await http.get(f"http://{own}:{port}/health/live")
+                assert live.json() == {"status": "ok"}, own
+                if not settings:
+                    asked = await http.post(
+                        f"http://{own}:{port}/graphql", json={"query": "{ __typename }"}
+                    )
+                    assert asked.json() == {"data": {"__typename": "Query"}}
+
+
+async def test_an_address_that_cannot_be_listened_on_is_told_as_such(tmp_path: Path) -> None:
+    production = {"ROSTER_MODE": "production", "ROSTER_AUTH_API_KEYS": "true"}
+    for host, line in (
+        ("nowhere.invalid", "ROSTER_HOST: nowhere.invalid is neither an address nor a name"),
+        ("192.0.2.1", "ROSTER_HOST chooses another address"),  # RFC 5737: nobody's
+    ):
+        code, output = await run("serve", cwd=tmp_path, ROSTER_HOST=host, **production)
+        assert (code, line in output, len(output.splitlines())) == (1, True, 1), output
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, output = await run("serve", "--port", port, cwd=tmp_path)
+    assert (code, "ROSTER_PORT chooses another port" in output) == (1, True)
+
+
+async def test_options_of_serve_take_precedence_over_settings(tmp_path: Path) -> None:
+    port = free_port()
+    process = await start("serve", "--host", "127.0.0.2", "--port", str(port), cwd=tmp_path)
+    try:
+        assert process.stdout
+        async with asyncio.timeout(60):
+            while f"http://127.0.0.2:{port}/graphql".encode() not in (
+                line := await process.stdout.readline()
+            ):
+                assert line
+        async with visiting() as http:
+            asked = await http.post(
+                f"http://127.0.0.2:{port}/graphql", json={"query": "{ __typename }"}
+            )
+            assert asked.json() == {"data": {"__typename": "Query"}}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), 30)

@@ -1,0 +1,75 @@
+"""Where settings come from: names, the environment, `.env`, and what others put there."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph.environment import InvalidSettings
+from graph.settings import load
+from tests.support.process import free_port, run, start
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def line() -> str:
+    """Load wrong settings, and return the one line that says so."""
+    with pytest.raises(InvalidSettings) as caught:
+        load()
+    [line] = str(caught.value).splitlines()
+    assert "s3cret" not in line
+    return line
+
+
+def service(name: str, address: str = "10.0.0.7") -> dict[str, str]:
+    """Return what Kubernetes sets for a Service with two ports."""
+    found = {f"{name}_SERVICE_HOST": address, f"{name}_SERVICE_PORT": "8000"}
+    found |= {f"{name}_SERVICE_PORT_HTTP": "8000", f"{name}_SERVICE_PORT_GRAPHQL_DNS": "53"}
+    found[f"{name}_PORT"] = f"tcp://{address}:8000"
+    for number, protocol in ((8000, "tcp"), (53, "udp"), (99, "sctp")):
+        port = f"{name}_PORT_{number}_{protocol.upper()}"
+        found[port] = f"{protocol}://{address}:{number}"
+        found |= {f"{port}_PROTO": protocol, f"{port}_PORT": f"{number}", f"{port}_ADDR": address}
+    return found
+
+
+@pytest.mark.parametrize("command", [("serve",), ("migrate",), ("demo",), ("erase-due",)])
+async def test_every_command_reports_a_wrong_file_in_a_line(
+    folder: Path, command: tuple[str, ...]
+) -> None:
+    (folder / ".env").write_bytes("ROSTER_PORT=1 # \xfc\n".encode("latin-1"))
+    output = "roster: .env: line 1 must be saved in UTF-8\n"
+    assert await run(*command, cwd=folder) == (1, output)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_server_logs_its_notices_once(folder: Path, workers: str) -> None:
+    (folder / ".env").write_text("ROSTER_AUTH_API_KEYS=true\n")
+    (folder / ".env").chmod(0o644)
+    variables = {**service("ROSTER"), "ROSTER_MODE": "production", "ROSTER_LOG_FORMAT": "json"}
+    variables |= {"ROSTER_PORT": str(free_port()), "ROSTER_WORKERS": workers}
+    process = await start("serve", cwd=folder, **variables)
+    assert process.stdout
+    output = b""
+    while b"mode" not in output:
+        line = await asyncio.wait_for(process.stdout.readline(), 60)
+        assert line, output.decode()
+        output += line
+    process.terminate()
+    output += (await process.communicate())[0]
+    assert output.count(b"variables of a Kubernetes Service are ignored") == 1
+    assert output.count(b"other users can read the file .env") == 1
+
+
+async def test_a_key_is_printed_alone_beside_notices(folder: Path) -> None:
+    variables: dict[str, Any] = service("ROSTER")
+    code, output = await run("key", "create", "x", "--scope", "users:read", cwd=folder, **variables)
+    assert code == 0
+    notice, _, key = output.splitlines()
+    assert "variables of a Kubernetes Service are ignored" in notice
+    assert key.startswith("roster_")

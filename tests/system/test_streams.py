@@ -1,0 +1,504 @@
+"""Subscriptions over real sockets, against real server processes."""
+
+import asyncio
+import json
+import random
+import signal
+import socket as socket_module
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from db.engine import Database
+from tests.conftest import opened
+from tests.feed.test_feed import Writer, committed
+from tests.support.client import CREATE
+from tests.support.cursors import cursor_at, id_at
+from tests.support.process import resident, serving_process, visiting
+from tests.support.sockets import (
+    FEED,
+    PROTOCOL,
+    address,
+    ask,
+    event,
+    hear,
+    say,
+    socket,
+    stream,
+    subscribe,
+)
+
+DELETE = "mutation ($input: DeleteUserInput!) { deleteUser(input: $input) { changed } }"
+ERASE = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
+BULK = "mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) { succeeded } }"
+CURSORS = """{ users(first: 100, orderBy: [{field: CREATED_AT}]) { nodes {
+  history { nodes { cursor } } } } }"""
+
+
+async def create(url: str, name: str) -> str:
+    given = {"username": name, "email": f"{name}@example.com"}
+    payload = await ask(url, CREATE, input=given)
+    assert payload["errors"] == []
+    return str(payload["user"]["id"])
+
+
+async def test_a_subscriber_is_given_what_was_and_what_comes(database_url: str) -> None:
+    async with serving_process(ROSTER_DATABASE_URL=database_url) as (_, url):
+        ids = [await create(url, f"user{n}") for n in range(3)]
+        users = (await ask(url, CURSORS))["nodes"]
+        first = users[0]["history"]["nodes"][0]["cursor"]
+        listed = await ask(url, "{ userEvents(first: 2) { pageInfo { endCursor } } }")
+        async with socket(url) as live:
+            await subscribe(live, "history", after=first)
+            await subscribe(live, "list", after=listed["pageInfo"]["endCursor"])
+            deleted = {"userId": [ids[0]], "type": ["DELETED"]}
+            await subscribe(live, "deleted", after=first, filter=deleted)
+            heard: dict[str, list[Any]] = {"history": [], "list": [], "deleted": []}
+            await ask(url, DELETE, input={"id": ids[0]})
+            await ask(url, DELETE, input={"id": ids[1]})
+            while sum(map(len, heard.values())) < 4 + 3 + 1:
+                message = await hear(live)
+                found = message["payload"]["data"]["userEvents"]
+                heard[message["id"]].append((found["type"], found["userId"]))
+            whole = [("CREATED", i) for i in ids] + [("DELETED", i) for i in ids[:2]]
+            assert heard == {"history": whole[1:], "list": whole[2:], "deleted": whole[3:4]}
+        given = {"id": ids[0], "confirmUsername": "user0", "reason": "asked"}
+        assert await ask(url, ERASE, input=given) == {"errors": []}
+        async with socket(url) as live:  # the event of an erased user is a place like any other
+            await subscribe(live, after=first)
+            assert [(await event(live))["userId"] for _ in range(5)] == [*ids[1:], *ids[:2], ids[0]]
+
+
+async def test_server_sent_events_are_the_same_feed(database_url: str) -> None:
+    async with serving_process(ROSTER_DATABASE_URL=database_url) as (_, url):
+        await create(url, "ada")
+        await create(url, "bob")
+        async with stream(url, after=await cursor_at(database_url, 1)) as lines:
+            await create(url, "cleo")
+            for expected in (2, 3):
+                assert await anext(lines) == "event: next"
+                data = json.loads((await anext(lines)).removeprefix("data: "))
+                told = data["data"]["userEvents"]["cursor"]
+                assert told == await cursor_at(database_url, expected)
+        async with stream(url, "{ users { totalCount } }") as lines:
+            assert [line async for line in lines] == [
+                "event: next",
+                'data: {"data":{"users":{"totalCount":3}}}',
+                "event: complete",
+                "data:",
+            ]
+        async with stream(url, after="nonsense") as lines:
+            refused = [line async for line in lines]
+            assert json.loads(refused[1].removeprefix("data: "))["errors"][0]["extensions"] == {
+                "code": "INVALID_CURSOR"
+            }
+            assert refused[2:] == ["event: complete", "data:"]
+
+
+async def test_an_event_source_continues_on_another_server_where_it_was(database_url: str) -> None:
+    """As EventSource does (HTML, 9.2): it sends the id of the last event it has had."""
+    settings = {"ROSTER_DATABASE_URL": database_url}
+    params = {"query": "subscription { userEvents { userId } }"}
+    headers = {"accept": "text/event-stream"}
+    async with serving_process(None, **settings) as (_, two), visiting(two) as http:
+        async with (
+            serving_process(None, **settings) as (process, one),
+            visiting(one) as first,
+            first.stream("GET", "/graphql", params=params, headers=headers) as response,
+        ):
+            lines = response.aiter_lines()
+            assert await anext(lines) == ":"  # it follows from here on
+            ids = [await create(one, "ada")]
+            told = [await anext(lines) for _ in range(5)]
+            process.send_signal(signal.SIGTERM)
+            rest = [line async for line in lines if line and line != ":"]
+        assert rest[0] == "retry: 1000"
+        assert told[1] == "event: next"
+        data = json.loads(told[2].removeprefix("data: "))
+        assert data == {"data": {"userEvents": {"userId": ids[0]}}}
+        name, _, last = told[3].partition(": ")
+        assert (name, last) == ("id", (await ask(two, CURSOR_LIST))["nodes"][0]["cursor"])
+        ids += [await create(two, "bob"), await create(two, "cleo")]
+        again = headers | {"last-event-id": last}
+        query = 'subscription { userEvents(after: "") { userId } }'  # the header takes precedence
+        for asked in (params, {"query": query}):
+            async with http.stream("GET", "/graphql", params=asked, headers=again) as response:
+                found: list[str] = []
+                async for line in response.aiter_lines():
+                    if line.startswith("data: "):
+                        data = json.loads(line.removeprefix("data: "))
+                        found.append(data["data"]["userEvents"]["userId"])
+                    if len(found) == 2:
+                        break
+            assert found == ids[1:]
+        for wrong in (headers | {"last-event-id": "nonsense"}, headers):
+            refused = await http.get("/graphql", params={"query": query}, headers=wrong)
+            [data] = [line for line in refused.text.splitlines() if line.startswith("data: {")]
+            [error] = json.loads(data.removeprefix("data: "))["errors"]
+            assert error["extensions"] == {"code": "INVALID_CURSOR"}
+        assert error["message"] == (
+            "An empty cursor is no place in the feed: leave `after` out to begin now."
+        )
+
+
+CURSOR_LIST = "{ userEvents(first: 1) { nodes { cursor } } }"
+
+
+async def reconnecting(
+    urls: list[str], after: str, last: asyncio.Future[int], seed: int
+) -> list[int]:
+    """Follow to the last id, from server to server, leaving each at random with the last cursor."""
+    chance = random.Random(seed)  # noqa: S311
+    ids: list[int] = []
+    while not (last.done() and ids and ids[-1] >= last.result()):
+        left = chance.randint(1, 6)
+        try:
+            async with socket(chance.choice(urls)) as live:
+                await subscribe(live, after=after)
+                while left and not (last.done() and ids and ids[-1] >= last.result()):
+                    async with asyncio.timeout(2):  # perhaps there is nothing more to come
+                        after = (await event(live))["cursor"]
+                    ids.append(id_at(after))
+                    left -= 1
+        except TimeoutError:
+            continue
+    return ids
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_three_servers_and_writers_that_overlap(database_url: str) -> None:
+    """A ledger of what was committed against what came.
+
+    Each of those who follow comes back some fifty times, as often as in an hour of bad connections.
+    """
+    settings = {"ROSTER_DATABASE_URL": database_url}
+    async with (
+        serving_process(None, **settings) as (_, one),
+        serving_process(None, **settings) as (_, two),
+        serving_process(None, **settings) as (_, three),
+        opened(database_url, pool_size=10) as database,
+    ):
+        urls = [one, two, three]
+        last = asyncio.get_running_loop().create_future()
+        await create(one, "first")
+        first = await cursor_at(database, 1)
+        followers = [
+            asyncio.create_task(reconnecting(urls, first, last, seed)) for seed in range(6)
+        ]
+
+        async def write(lane: int) -> None:
+            chance = random.Random(lane)  # noqa: S311
+            for n in range(12):
+                if n % 3 == 0:
+                    await create(chance.choice(urls), f"api{lane}x{n}")
+                    continue
+                held = Writer(database, f"held{lane}x{n}")
+                await held.begin(chance.randint(1, 3))
+                await create(chance.choice(urls), f"meanwhile{lane}x{n}")
+                await held.end(commit=chance.random() < 0.7)
+
+        await asyncio.gather(*(write(lane) for lane in range(8)))
+        await create(one, "last")
+        expected = await committed(database)
+        last.set_result(expected[-1])
+        assert len(expected) > 150
+        for follower in followers:
+            assert await follower == expected[1:]
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_a_database_that_cuts_all_connections_again_and_again(database_url: str) -> None:
+    """Those who stay connected, and those who come and go, miss and repeat nothing."""
+    settings = {"ROSTER_DATABASE_URL": database_url}
+    async with (
+        serving_process(None, **settings) as (_, one),
+        serving_process(None, **settings) as (_, two),
+        AsyncExitStack() as stack,
+    ):
+        await create(one, "first")
+        await create(one, "second")
+        sockets = [await stack.enter_async_context(socket(url)) for url in (one, one, two, two)]
+        for n, live in enumerate(sockets):  # from two places, on each server
+            await subscribe(live, after=await cursor_at(database_url, 1 + n % 2))
+        last = asyncio.get_running_loop().create_future()
+        first = await cursor_at(database_url, 1)
+        followers = [
+            asyncio.create_task(reconnecting([one, two], first, last, seed)) for seed in range(3)
+        ]
+
+        async def write(lane: int) -> None:
+            async with httpx.AsyncClient(base_url=[one, two][lane % 2], timeout=60) as http:
+                for n in range(15):
+                    name = f"user{lane}x{n}"
+                    given = {"username": name, "email": f"{name}@example.com"}
+                    body = {"query": CREATE, "variables": {"input": given}}
+                    await http.post("/graphql", json=body)  # which may fail: what counts is kept
+
+        writers = [asyncio.create_task(write(lane)) for lane in range(4)]
+        async with opened(database_url) as database:
+            await cut_again_and_again(database, asyncio.gather(*writers))
+            while not await created(one, "last"):
+                pass
+            expected = await committed(database)
+        assert len(expected) > 20
+        last.set_result(expected[-1])
+        for n, live in enumerate(sockets):
+            assert await heard_until(live, expected[-1]) == expected[1 + n % 2 :]
+        for follower in followers:
+            assert await follower == expected[1:]
+
+
+async def heard_until(live: ClientConnection, last: int) -> list[int]:
+    ids = [id_at((await event(live))["cursor"])]
+    while ids[-1] < last:
+        ids.append(id_at((await event(live))["cursor"]))
+    return ids
+
+
+async def cut_again_and_again(database: Database, writing: asyncio.Future[Any]) -> None:
+    """Cut all connections after some writes each time, for as long as there are any."""
+    before = 0
+    while not writing.done():
+        seen = len(await committed(database))
+        if seen >= before + 5:
+            await cut(database)
+            before = seen
+    await writing
+    await cut(database)
+
+
+async def cut(database: Database) -> None:
+    """End all connections to a database but one's own."""
+    async with database.engine.connect() as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+
+
+async def created(url: str, name: str) -> bool:
+    """Try to create a user, and tell whether it was done, now or at an earlier try."""
+    given = {"username": name, "email": f"{name}@example.com"}
+    async with visiting(url) as http:
+        body = {"query": CREATE, "variables": {"input": given}}
+        answer = (await http.post("/graphql", json=body)).json()
+    return bool(answer.get("data") and answer["data"]["createUser"])
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_writers_of_two_processes_on_sqlite(database_url: str) -> None:
+    settings = {"ROSTER_DATABASE_URL": database_url}
+    async with (
+        serving_process(None, **settings) as (_, one),
+        serving_process(None, **settings) as (_, two),
+        opened(database_url) as database,
+    ):
+        last = asyncio.get_running_loop().create_future()
+        await create(one, "first")
+        first = await cursor_at(database, 1)
+        followers = [
+            asyncio.create_task(reconnecting([one, two], first, last, seed)) for seed in range(4)
+        ]
+
+        async def write(lane: int) -> None:
+            for n in range(15):
+                await create([one, two][(lane + n) % 2], f"user{lane}x{n}")
+
+        await asyncio.gather(*(write(lane) for lane in range(6)))
+        await create(one, "last")
+        expected = await committed(database)
+        last.set_result(expected[-1])
+        assert expected == list(range(1, 93))
+        for follower in followers:
+            assert await follower == expected[1:]
+
+
+async def closed(connection: Any) -> tuple[int, str]:
+    """Give how it was closed, whatever came before."""
+    code, reason, _ = await until_closed(connection)
+    return code, reason
+
+
+async def until_closed(connection: Any) -> tuple[int, str, list[str]]:
+    messages = []
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                messages.append(await connection.recv())
+    except ConnectionClosed as end:
+        assert end.rcvd is not None  # noqa: PT017 - what is asked is how it was closed
+        return end.rcvd.code, end.rcvd.reason, messages
+
+
+SUBSCRIBE = {"id": "1", "type": "subscribe", "payload": {"query": FEED}}
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_the_protocol_and_its_close_codes(database_url: str) -> None:
+    settings = {
+        "ROSTER_DATABASE_URL": database_url,
+        "ROSTER_WS_INIT_TIMEOUT": "0.3",
+        "ROSTER_MAX_OPERATIONS_PER_CONNECTION": "2",
+        "ROSTER_MAX_CONNECTIONS_PER_CALLER": "3",
+    }
+    async with serving_process(None, **settings) as (_, url):
+        for junk in (
+            "",
+            "x",
+            "[]",
+            "null",
+            "1",
+            '"x"',
+            "{}",
+            b"{}",
+            {"type": 1},
+            {"type": "start", "id": "1", "payload": {"query": FEED}},
+            {"type": "subscribe"},
+            {"type": "subscribe", "id": 1, "payload": {"query": FEED}},
+            {"type": "subscribe", "id": "", "payload": {"query": FEED}},
+            {"type": "subscribe", "id": "1"},
+            {"type": "subscribe", "id": "1", "payload": None},
+            {"type": "subscribe", "id": "1", "payload": {"query": None}},
+            {"type": "subscribe", "id": "1", "payload": {"query": FEED, "variables": [1]}},
+            {"type": "subscribe", "id": "1", "payload": {"query": FEED, "operationName": 1}},
+            {"type": "complete"},
+            "[" * 100_000,
+        ):
+            async with socket(url) as live:
+                await say(live, junk)
+                assert (await closed(live))[0] == 4400, junk
+        async with socket(url, init=False) as live:
+            assert await closed(live) == (4408, "Connection initialisation timeout")
+        async with socket(url, init=False) as live:
+            await say(live, {"type": "connection_init", "payload": []})
+            assert (await closed(live))[0] == 4400
+        async with socket(url, init=False) as live:
+            await say(live, SUBSCRIBE)
+            assert await closed(live) == (4401, "Unauthorized")
+        async with socket(url) as live:
+            await say(live, {"type": "connection_init"})
+            assert await closed(live) == (4429, "Too many initialisation requests")
+        async with socket(url) as live:
+            await say(live, SUBSCRIBE)
+            await say(live, SUBSCRIBE)
+            assert await closed(live) == (4409, "Subscriber for 1 already exists")
+        async with socket(url) as live:
+            await say(live, "x" * 300_000)
+            assert (await closed(live))[0] == 1009
+        for wrong in (["graphql-ws"], None):
+            async with connect(address(url), subprotocols=wrong) as live:  # type: ignore[arg-type]
+                assert (await closed(live))[0] == 4406
+        async with (
+            socket(url),
+            socket(url),
+            socket(url),
+            socket(url, init=False) as fourth,
+        ):
+            await say(fourth, {"type": "connection_init"})
+            assert await closed(fourth) == (1013, "Too many sockets are open")
+        async with socket(url) as live:
+            await say(live, {"type": "ping", "payload": {"x": 1}})
+            assert await hear(live) == {"type": "pong", "payload": {"x": 1}}
+            await subscribe(live, "1")
+            await subscribe(live, "2")
+            await subscribe(live, "3")
+            refused = await hear(live)
+            assert (refused["id"], refused["type"]) == ("3", "error")
+            assert refused["payload"][0]["extensions"] == {"code": "TOO_MANY_OPERATIONS"}
+            await say(live, {"id": "2", "type": "complete"})
+            await subscribe(live, "2", "{ users { totalCount } }")
+            total = {"data": {"users": {"totalCount": 0}}}
+            assert await hear(live) == {"id": "2", "type": "next", "payload": total}
+            assert await hear(live) == {"id": "2", "type": "complete"}
+            for query, code in (
+                ("{", "GRAPHQL_PARSE_FAILED"),
+                ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
+                (
+                    "query A { users { totalCount } } query B { users { totalCount } }",
+                    "OPERATION_RESOLUTION_FAILURE",
+                ),
+                ('subscription { userEvents(after: "x") { id } }', "INVALID_CURSOR"),
+                ("subscription ($n: Int!) { userEvents { id } }", None),
+            ):
+                await subscribe(live, "2", query)
+                error = await hear(live)
+                assert (error["id"], error["type"]) == ("2", "error"), error
+                expected = code or "GRAPHQL_VALIDATION_FAILED"
+                assert error["payload"][0]["extensions"] == {"code": expected}
+            await create(url, "ada")  # and the first has gone on all the while
+            assert (await event(live))["type"] == "CREATED"
+
+
+async def test_a_server_that_stops_tells_its_subscribers_to_come_back(database_url: str) -> None:
+    async with serving_process(ROSTER_DATABASE_URL=database_url) as (process, url):
+        await create(url, "ada")
+        first = await cursor_at(database_url, 1)
+        async with socket(url) as live, stream(url, after=first) as lines:
+            await subscribe(live, after=first)
+            await create(url, "bob")
+            assert (await event(live))["cursor"] == await cursor_at(database_url, 2)
+            assert await anext(lines) == "event: next"
+            process.send_signal(signal.SIGTERM)
+            assert (await closed(live))[0] == 1012
+            rest = [line async for line in lines]
+            assert rest[1:] == ["retry: 1000"]  # and no `complete`: it goes on elsewhere
+        async with asyncio.timeout(8):  # less than a server waits for what does not end
+            assert await process.wait() in {0, -signal.SIGTERM}
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_who_takes_nothing_is_closed_and_comes_back_without_a_hole(database_url: str) -> None:
+    settings = {
+        "ROSTER_DATABASE_URL": database_url,
+        "ROSTER_SEND_TIMEOUT": "0.2",
+        "ROSTER_MAX_CONNECTIONS_PER_CALLER": "1",
+    }
+    changes = " ".join(f"c{n}: changes {{ field before after redacted }}" for n in range(14))
+    long = FEED.replace("cursor", f"cursor {changes}")
+    async with serving_process(None, **settings) as (process, url):
+        for batch in range(4):
+            await ask(url, BULK, input={"operations": [creation(batch, n) for n in range(500)]})
+        small = socket_module.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
+        small.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_RCVBUF, 65536)
+        async with connect(
+            address(url),
+            sock=small,
+            subprotocols=[PROTOCOL],  # type: ignore[list-item]
+            max_queue=1,
+            ping_interval=None,  # whose answer it would not take either
+        ) as slow:
+            await say(slow, {"type": "connection_init"})
+            assert await hear(slow) == {"type": "connection_ack"}
+            await subscribe(slow, query=long, after=await cursor_at(database_url, 1))
+            while await refused(url):  # for as long as the slow one is counted
+                pass
+            assert resident(process.pid) < 300 * 2**20
+            code, reason, messages = await until_closed(slow)
+        assert (code, reason) == (1013, "Too slow: come back with your last cursor")
+        events = [json.loads(message)["payload"]["data"]["userEvents"] for message in messages]
+        ids = [id_at(one["cursor"]) for one in events]
+        assert 0 < len(ids) < 2000
+        async with socket(url) as live:
+            await subscribe(live, after=await cursor_at(database_url, ids[-1]))
+            while ids[-1] < 2000:
+                ids.append(id_at((await event(live))["cursor"]))
+        assert ids == list(range(2, 2001))
+
+
+def creation(batch: int, n: int) -> dict[str, Any]:
+    name = f"user{batch}x{n}"
+    return {"create": {"username": name, "email": f"{name}@example.com", "displayName": "x" * 200}}
+
+
+async def refused(url: str) -> bool:
+    async with connect(address(url), subprotocols=[PROTOCOL]) as another:  # type: ignore[list-item]
+        await say(another, {"type": "connection_init"})
+        await say(another, {"type": "nonsense"})
+        return await closed(another) == (1013, "Too many sockets are open")
