@@ -22,14 +22,13 @@ from graphql import (
     specified_rules,
     validate,
 )
-from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
 from graphql.validation.validate import ValidationAbortedError
 
 from graph.api.errors import MAX_ERRORS, client_message, truncate
 from graph.compiler import CompiledOperation, Compiler, Resolvers
 from graph.documents.analysis import analyze
+from graph.documents.field_merging import BoundedMergingRule, merges
 from graph.documents.limits import LimitExceeded, Limits, exceeded, excesses_of
-from graph.documents.merging import merges
 from graph.documents.metrics import Amounts, SelectionMetrics, Uses
 from graph.documents.variables import check_variables
 from graph.strawberry_adapter import VALIDATION_RULES
@@ -44,10 +43,10 @@ LARGE_COST: Final = 300
 LARGE_ANSWER: Final = 9_000
 # The specification's, and those by which Strawberry sees to its own kinds of input.
 _RULES: Final = (*specified_rules, *VALIDATION_RULES)
-_RULES_BUT_MERGING: Final = [r for r in _RULES if r is not OverlappingFieldsCanBeMergedRule]
-# graphql-core's own unit, of which it lets a document have fifty times as many: 16 ms of comparing
-# fields of which some conflict. Fields that merge are not compared by it, however many they are.
-overlapping.MAX_COMPLEXITY_BUDGET = 10_000
+_RULES_BUT_MERGING: Final = [
+    rule for rule in _RULES if rule is not OverlappingFieldsCanBeMergedRule
+]
+_RULES_WITH_MERGING: Final = [*_RULES_BUT_MERGING, BoundedMergingRule]
 _NO_TOKEN: Final = Token(TokenKind.SOF, 0, 0, 0, 0)
 _CONFLICTS: Final = GraphQLError("Too many fields have the same name and may conflict.")
 
@@ -225,7 +224,7 @@ class DocumentCache:
         errors = validate(
             self._schema,
             document,
-            _RULES_BUT_MERGING if merges(self._schema, document) else _RULES,
+            _RULES_BUT_MERGING if merges(self._schema, document) else _RULES_WITH_MERGING,
             max_errors=MAX_ERRORS,
             hide_suggestions=not self.suggestions,
         )

@@ -4,16 +4,19 @@ import pytest
 from graphql import (
     GraphQLField,
     OverlappingFieldsCanBeMergedRule,
+    TypeInfo,
+    ValidationContext,
     build_schema,
     get_named_type,
     is_composite_type,
     parse,
     validate,
 )
+from graphql.validation.validate import ValidationAbortedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.documents.merging import merges
+from graph.documents.field_merging import BoundedMergingRule, merges
 
 SCHEMA = build_schema(
     """
@@ -135,3 +138,22 @@ def test_whatever_is_told_to_merge_merges(query: str, fragment: str) -> None:
     text = f"{{ pet {{ ...F }} {query} }} fragment F on Pet {{ {inner} }}"
     if merges(SCHEMA, parse(text)):
         assert not conflicts(text)
+
+
+def _context() -> ValidationContext:
+    document = parse("{ cat { name } }")
+    return ValidationContext(SCHEMA, document, TypeInfo(SCHEMA), lambda _: None)
+
+
+def test_the_budget_of_comparisons_is_set_on_the_rule() -> None:
+    """Fail if graphql-core renames the attribute, which would lift the bound."""
+    fields = " ".join(f"name(as: {form})" for form in ("SHORT", "LONG") * 60)
+    errors = validate(SCHEMA, parse(f"{{ cat {{ {fields} }} }}"), [BoundedMergingRule])
+    assert any(isinstance(error, ValidationAbortedError) for error in errors)
+    rule = BoundedMergingRule(_context())
+    plain = OverlappingFieldsCanBeMergedRule(rule.context)
+    assert (
+        0
+        < rule.rule_context.remaining_complexity_budget
+        < plain.rule_context.remaining_complexity_budget
+    )
