@@ -6,6 +6,7 @@ import strawberry
 
 from graph.api.bulk import bulk_users
 from graph.api.context import GraphInfo
+from graph.api.field_costs import ROOT_FIELD, operations
 from graph.api.inputs.bulk import BulkUsersInput
 from graph.api.inputs.mutations import (
     CreateUserInput,
@@ -29,6 +30,7 @@ from graph.api.types.payloads import (
 from graph.api.unit_of_work import key_of_request, run_command
 from users.lifecycle import UserAction
 from users.retention import forget
+from users.service import MAX_OPERATIONS
 
 _INPUT = strawberry.argument(description="What to do.")
 
@@ -40,7 +42,7 @@ _INPUT = strawberry.argument(description="What to do.")
     "UNKNOWN or DONE."
 )
 class Mutation:
-    @strawberry.mutation(description="Add a user.")
+    @strawberry.mutation(metadata=ROOT_FIELD, description="Add a user.")
     async def create_user(
         self,
         info: GraphInfo,
@@ -52,7 +54,7 @@ class Mutation:
             user=done.user, user_edge=done.edge, replayed=done.replayed, errors=done.errors
         )
 
-    @strawberry.mutation(description="Change fields of a user.")
+    @strawberry.mutation(metadata=ROOT_FIELD, description="Change fields of a user.")
     async def update_user(
         self,
         info: GraphInfo,
@@ -62,8 +64,9 @@ class Mutation:
         return UpdateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(
+        metadata=ROOT_FIELD,
         description="Update the user that has a key, or create one with it: for syncing from "
-        "another system. Two at once make one user."
+        "another system. Two at once make one user.",
     )
     async def upsert_user(
         self,
@@ -76,7 +79,8 @@ class Mutation:
         )
 
     @strawberry.mutation(
-        description="Switch a user off. They keep their username and e-mail address."
+        metadata=ROOT_FIELD,
+        description="Switch a user off. They keep their username and e-mail address.",
     )
     async def deactivate_user(
         self,
@@ -86,7 +90,7 @@ class Mutation:
         done = await run_command(info, input.to_command(UserAction.DEACTIVATE))
         return DeactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
-    @strawberry.mutation(description="Switch a deactivated user on again.")
+    @strawberry.mutation(metadata=ROOT_FIELD, description="Switch a deactivated user on again.")
     async def reactivate_user(
         self,
         info: GraphInfo,
@@ -96,9 +100,10 @@ class Mutation:
         return ReactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
     @strawberry.mutation(
+        metadata=ROOT_FIELD,
         description="Delete a user, so that they can be restored. Their username, e-mail address "
         "and external id are free for others at once. A token with the external id is refused, "
-        "unless another user has it."
+        "unless another user has it.",
     )
     async def delete_user(
         self,
@@ -114,9 +119,10 @@ class Mutation:
         )
 
     @strawberry.mutation(
+        metadata=ROOT_FIELD,
         description="Bring a deleted user back, deactivated. Refused where another user has their "
         "username, e-mail address or external id by now, and where the external id is the `sub` of "
-        "the caller's own token."
+        "the caller's own token.",
     )
     async def restore_user(
         self,
@@ -129,10 +135,11 @@ class Mutation:
         )
 
     @strawberry.mutation(
+        metadata=ROOT_FIELD,
         description="Erase a deleted user for good: what is personal goes from the user and from "
         "their history, with the reasons that were given; that it happened, and when, stays, and "
         "keyed digests of the external ids that they had. A user who is erased already is left as "
-        "they are."
+        "they are.",
     )
     async def erase_user(
         self,
@@ -146,8 +153,9 @@ class Mutation:
         return EraseUserPayload(erased_user_id=input.id)
 
     @strawberry.mutation(
+        metadata=operations("input", "operations", MAX_OPERATIONS),
         description="Do up to 500 things at once, in their order and in one transaction. Each "
-        "change leaves an event of its own."
+        "change leaves an event of its own.",
     )
     async def bulk_users(
         self,

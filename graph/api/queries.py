@@ -24,6 +24,7 @@ from graph.api import global_ids
 from graph.api.context import Context, GraphInfo
 from graph.api.data_export import document
 from graph.api.errors import Forbidden, InputError
+from graph.api.field_costs import DOCUMENT, PAGE, ROOT_FIELD, ids
 from graph.api.history import settled_until, verify
 from graph.api.inputs.bounds import MAX_LIST, check_length
 from graph.api.inputs.user_events import UserEventFilter
@@ -57,7 +58,9 @@ _ROW_FIELDS = frozenset({"edges", "nodes", "pageInfo"})
     "and in mutations a `UserError` with the code `INVALID_FORMAT` and the path of the id."
 )
 class Query:
-    @strawberry.field(description="Any object by its id; null where there is none.")
+    @strawberry.field(
+        metadata=ROOT_FIELD, description="Any object by its id; null where there is none."
+    )
     async def node(
         self,
         info: GraphInfo,
@@ -66,8 +69,9 @@ class Query:
         return await _node(info.context, id)
 
     @strawberry.field(
+        metadata=ids("ids", MAX_LIST),
         description="Objects by their ids, in the order asked for; null where there is none. At "
-        f"most {MAX_LIST}."
+        f"most {MAX_LIST}.",
     )
     async def nodes(
         self,
@@ -78,13 +82,17 @@ class Query:
         return cast("list[Node | None]", await _nodes(info.context, list(map(_decoded, ids))))
 
     @strawberry.field(
+        metadata=ROOT_FIELD,
         description="The user who asks; null for a service, and for the developer of a development "
-        "server."
+        "server.",
     )
     def viewer(self, info: GraphInfo) -> User | None:
         return cast("User | None", _viewer(info.context))
 
-    @strawberry.field(description="A user by their id, deleted or not; null where there is none.")
+    @strawberry.field(
+        metadata=ROOT_FIELD,
+        description="A user by their id, deleted or not; null where there is none.",
+    )
     def user(
         self,
         info: GraphInfo,
@@ -92,7 +100,9 @@ class Query:
     ) -> User | None:
         return cast("User | None", User.find(info.context, read_user_id(id), _fields(info)))
 
-    @strawberry.field(description="A user by any of their keys; null where there is none.")
+    @strawberry.field(
+        metadata=ROOT_FIELD, description="A user by any of their keys; null where there is none."
+    )
     async def user_by(
         self,
         info: GraphInfo,
@@ -123,8 +133,9 @@ class Query:
         return User.of_found(await Loader(context.session, lookup).find(key))
 
     @strawberry.field(
+        metadata=PAGE,
         description="The users that match a filter, in an order, page by page. Deleted users are "
-        "listed only where the filter asks for their status."
+        "listed only where the filter asks for their status.",
     )
     async def users(
         self,
@@ -161,7 +172,9 @@ class Query:
             found = await _read_users(context, wanted, order, asked, columns_of(selected))
         return UserConnection.of(Users(found, order, wanted))
 
-    @strawberry.field(description="What happened to all users, the earliest first, page by page.")
+    @strawberry.field(
+        metadata=PAGE, description="What happened to all users, the earliest first, page by page."
+    )
     async def user_events(
         self,
         info: GraphInfo,
@@ -184,8 +197,9 @@ class Query:
         return UserEventConnection.of(found)
 
     @strawberry.field(
+        metadata=DOCUMENT,
         description="All that is held about a person, as one document: `user`, `history`, and "
-        "`actions`, which are what they did to others. Null where there is no such user."
+        "`actions`, which are what they did to others. Null where there is no such user.",
     )
     async def personal_data(
         self,

@@ -16,6 +16,7 @@ from feed.reader import Event
 from feed.subscription import FeedPosition
 from graph.api.context import Context, GraphInfo
 from graph.api.errors import Forbidden, InputError, InvalidCursor, SessionEnded
+from graph.api.field_costs import ROOT_FIELD
 from graph.api.inputs.user_events import UserEventFilter
 from graph.api.loaders import Loader
 from graph.api.types.user_event import UserEvent, decode_cursor
@@ -111,10 +112,11 @@ async def _nothing(*_: object) -> None:
 )
 class Subscription:
     @strawberry.subscription(
+        metadata=ROOT_FIELD,
         description="What happens to all users: every event exactly once and in the order of "
         "`userEvents`. Whoever comes back with the cursor of the last event they have had misses "
         "none. It ends with an error `UNAUTHENTICATED` when the caller's rights do, and with "
-        "`INVALID_CURSOR` if a restore of the database has lost events: start again from a list."
+        "`INVALID_CURSOR` if a restore of the database has lost events: start again from a list.",
     )
     def user_events(
         self,

@@ -202,20 +202,20 @@ class _Pass:
             lists = 1 + size.introspection_lists
             total.introspection_lists = max(total.introspection_lists, lists)
         cost = self._cost(place, above, node)
-        (total.each if is_per_row(above.type, name) else total.once).add(cost)
+        (total.each if is_per_row(place.definition) else total.once).add(cost)
 
     def _cost(self, place: _Place, above: _Place, node: FieldNode) -> Cost:
         asked, once, each = requested_rows(place.definition, node), place.size.once, place.size.each
         if asked is None:
             root = above.type in self._roots() and not node.name.value.startswith("__")
-            once.fixed += 1 if root else field_cost(above.type, place.definition)
+            once.fixed += 1 if root else field_cost(place.definition)
             once.add(self._times(1, each))
-            some = items(self._schema, above.type, node.name.value, place.definition)
+            some = items(self._schema, above.type, place.definition)
             once.values = min(MOST, some * once.values)
             once.values += 1
             return once
         each.fixed += 1
-        if asked.whole:
+        if asked.arguments.whole:
             each.add(once)
             once = Cost()
         number = asked if asked.varies else asked.count({})

@@ -1,27 +1,18 @@
-"""What fields cost: the rows they ask for.
+"""What fields cost: the rows they ask for, as they declare it (`graph/api/field_costs.py`).
 
-| field | costs |
-|---|---|
-| a connection (takes `first`) | the rows asked for, each with what is below `edges` and `nodes` |
-| `nodes(ids:)` | the ids, each with what is below |
-| `bulkUsers` | the operations, each with what is below `results` |
-| another root field | 1 |
-| an object that can be null | 1: by the schema's rule, it takes a second query |
-| a count or anything else of a connection that can be null | 1, for the same reason |
-| anything else | 0: it comes with its row |
-
-What is not asked for by a number costs the default page. A number out of range costs as much as the
-nearest that is allowed, since the resolver refuses it.
+Rows that are not asked for by a number cost the default page.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from graphql import (
     FieldNode,
     GraphQLField,
+    GraphQLInterfaceType,
     GraphQLNamedType,
+    GraphQLObjectType,
     GraphQLSchema,
     IntValueNode,
     ListValueNode,
@@ -31,45 +22,91 @@ from graphql import (
     VariableNode,
     get_named_type,
     get_nullable_type,
+    is_introspection_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
 )
 
-from graph.api.pagination import DEFAULT_PAGE, MAX_PAGE
+from graph.api.field_costs import KEY, FieldCost, RowArguments
+from graph.strawberry_adapter import field_declaration
 
-MAX_IDS: Final = 100
-MAX_OPERATIONS: Final = 500
 # As many as an event can have changes, and about as many as a type has fields.
 _ITEMS: Final = 8
-JSON_VALUES: Final = 10_000  # of a document, which nobody can tell beforehand
+_UNDECLARED: Final = FieldCost()
 
 Values = Mapping[str, Any]
 
 
+class MissingCostError(TypeError):
+    """Fields that read from the database do not declare what they cost; the message names them."""
+
+
+def declared_cost(field: GraphQLField | None) -> FieldCost | None:
+    """Return what a field declares; None if it declares nothing."""
+    declaration = field_declaration(field) if field else None
+    if declaration is None:
+        return None
+    found: FieldCost | None = declaration.metadata.get(KEY)
+    return found
+
+
+def check_declared(schema: GraphQLSchema) -> None:
+    """Raise MissingCostError for fields that have to declare what they cost, and do not."""
+    if missing := list(_missing(schema)):
+        raise MissingCostError(
+            f"These fields need a cost, as in graph/api/field_costs.py: {', '.join(missing)}."
+        )
+
+
+def _missing(schema: GraphQLSchema) -> Iterator[str]:
+    for type_ in schema.type_map.values():
+        if is_introspection_type(type_):
+            continue
+        if isinstance(type_, GraphQLObjectType | GraphQLInterfaceType):
+            for name, field in type_.fields.items():
+                cost = declared_cost(field)
+                if cost is None and _needs_cost(field):
+                    yield f"{type_.name}.{name}"
+                if cost and cost.rows and not cost.rows.whole and not _has_rows(field):
+                    yield f"a list of {get_named_type(field.type).name}, for {type_.name}.{name}"
+
+
+def _needs_cost(field: GraphQLField) -> bool:
+    declaration = field_declaration(field)
+    can_be_null = not is_non_null_type(field.type)
+    return (declaration is not None and declaration.base_resolver is not None) or (
+        can_be_null and not is_leaf_type(get_named_type(field.type))
+    )
+
+
+def _has_rows(field: GraphQLField) -> bool:
+    fields = getattr(get_named_type(field.type), "fields", {}).values()
+    return any((cost := declared_cost(below)) and cost.per_row for below in fields)
+
+
 @dataclass(frozen=True, slots=True)
 class RowCount:
-    """The arguments that say how many rows there can be."""
+    """How many rows a field asks for."""
 
     values: tuple[ValueNode, ...]
-    default: int
-    most: int
-    member: str | None = None
-    whole: bool = False
-    """Whether all that is below comes with each row, and not the list alone."""
+    arguments: RowArguments
 
     @property
     def varies(self) -> bool:
-        """Whether it takes the variables to know."""
-        return any(isinstance(_member(value, self.member), VariableNode) for value in self.values)
+        """Whether it depends on variables."""
+        member = self.arguments.member
+        return any(isinstance(_member(value, member), VariableNode) for value in self.values)
 
     def count(self, variables: Values) -> int:
-        """Give the number; `variables` have Python's values, or the nodes of their defaults."""
+        """Return the number; `variables` have Python's values, or the nodes of their defaults."""
         counts = [self._count(value, variables) for value in self.values]
-        return max((count for count in counts if count is not None), default=self.default)
+        given = (count for count in counts if count is not None)
+        return max(given, default=self.arguments.default)
 
     def _count(self, value: Any, variables: Values) -> int | None:
-        value = _known(_member(_known(value, variables), self.member), variables)
+        default = self.arguments.default
+        value = _known(_member(_known(value, variables), self.arguments.member), variables)
         match value:
             case None | NullValueNode():
                 return None
@@ -80,69 +117,51 @@ class RowCount:
             case list() | tuple():
                 return self._bounded(len(value))
             case bool():
-                return self.default
+                return default
             case int():
                 return self._bounded(value)
             case float() if value.is_integer():
                 return self._bounded(int(value))
-        # A single value stands for a list of one; where a number is due, it will be refused.
-        return 1 if self.default == 0 else self.default
+        # A single value is coerced to a list of one; instead of a number, it is rejected.
+        return 1 if default == 0 else default
 
     def _bounded(self, count: int) -> int:
-        return max(0, min(count, self.most))
+        return max(0, min(count, self.arguments.most))
 
 
 def requested_rows(field: GraphQLField | None, node: FieldNode) -> RowCount | None:
-    """Give how many rows a field asks for; None for one that is no list of rows."""
-    if field is None:
+    """Return how many rows a field asks for; None if it is no list of rows."""
+    cost = declared_cost(field)
+    if cost is None or cost.rows is None:
         return None
     given = {argument.name.value: argument.value for argument in node.arguments or ()}
-    if "first" in field.args:
-        asked = tuple(given[name] for name in ("first", "last") if name in given)
-        return RowCount(asked, DEFAULT_PAGE, MAX_PAGE)
-    if "ids" in field.args:
-        return RowCount(_of(given, "ids"), 0, MAX_IDS, whole=True)
-    taken = field.args.get("input")
-    if taken and "operations" in getattr(get_named_type(taken.type), "fields", ()):
-        return RowCount(_of(given, "input"), 0, MAX_OPERATIONS, "operations")
-    return None
+    return RowCount(tuple(given[name] for name in cost.rows.names if name in given), cost.rows)
 
 
-def is_per_row(parent: GraphQLNamedType | None, name: str) -> bool:
-    """Tell whether a field comes with each row of the field above it."""
-    if parent is None:
-        return False
-    if parent.name.endswith("Connection"):
-        return name in {"edges", "nodes"}
-    return parent.name == "BulkUsersPayload" and name == "results"
+def is_per_row(field: GraphQLField | None) -> bool:
+    """Whether a field comes with each row of the field above it."""
+    return (declared_cost(field) or _UNDECLARED).per_row
 
 
-def field_cost(parent: GraphQLNamedType | None, field: GraphQLField | None) -> int:
-    """Give what a field below the root costs that asks for no rows."""
-    if parent is None or field is None or is_non_null_type(field.type):
-        return 0
-    if parent.name.startswith("__"):
-        return 0
-    return int(parent.name.endswith("Connection") or not is_leaf_type(get_named_type(field.type)))
+def field_cost(field: GraphQLField | None) -> int:
+    """Return what a field below the root costs that asks for no rows."""
+    return (declared_cost(field) or _UNDECLARED).reads
 
 
 def items(
-    schema: GraphQLSchema, parent: GraphQLNamedType | None, name: str, field: GraphQLField | None
+    schema: GraphQLSchema, parent: GraphQLNamedType | None, field: GraphQLField | None
 ) -> int:
     """Return how many items a list has, about; 1 if the rows above say it, or it is no list."""
-    if field is None or is_per_row(parent, name):
+    cost = declared_cost(field) or _UNDECLARED
+    if field is None or cost.per_row:
         return 1
-    if get_named_type(field.type).name == "JSON":
-        return JSON_VALUES
+    if cost.values is not None:
+        return cost.values
     if not is_list_type(get_nullable_type(field.type)):
         return 1
     if parent is not None and parent.name == "__Schema":
         return len(schema.type_map)
     return _ITEMS
-
-
-def _of(given: Mapping[str, ValueNode], name: str) -> tuple[ValueNode, ...]:
-    return (given[name],) if name in given else ()
 
 
 def _known(value: Any, variables: Values) -> Any:

@@ -15,7 +15,7 @@ both ways: `strawberry_types.py` calls Strawberry's own resolver of such a field
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
@@ -33,6 +33,7 @@ from strawberry.types.graphql import OperationType
 
 from graph.api import schema as api
 from graph.api.scalars import WRITERS
+from graph.documents.cost import check_declared
 from graph.documents.persisted import PersistedDocuments
 from graph.execution.errors import OperationRejected
 from graph.execution.executor import (
@@ -231,8 +232,9 @@ class LimitedExecution(strawberry.Schema):
             if operation.type is not CoreOperationType.SUBSCRIPTION:
                 yield await self._result(operation)
                 return
-            async for event in await operation.subscribe():
-                yield self._converted(operation, await operation.execute(event))
+            async with _closing(aiter(await operation.subscribe())) as events:
+                async for event in events:
+                    yield self._converted(operation, await operation.execute(event))
         except OperationRejected as error:
             yield self._failed(error.graphql_errors)
         except InvalidOperationTypeError as error:
@@ -324,6 +326,7 @@ class Schema(LimitedExecution):
         config = api.config(suggestions=options is None or options.introspection)
         super().__init__(**{**api.DECLARATIONS, "config": config, **parts}, options=options)
         api.complete(self._executor.schema)
+        check_declared(self._executor.schema)
 
 
 def build_schema(
@@ -345,6 +348,16 @@ def build_schema(
             shares_arguments=True,
         )
     )
+
+
+@asynccontextmanager
+async def _closing(events: AsyncIterator[Any]) -> AsyncGenerator[AsyncIterator[Any], None]:
+    """Close the events if they can be closed; an iterator that is no generator has no `aclose`."""
+    try:
+        yield events
+    finally:
+        if close := getattr(events, "aclose", None):
+            await close()
 
 
 def _check_type(operation: Operation) -> None:

@@ -2,6 +2,7 @@
 
 import strawberry
 
+from graph.api.field_costs import ONE_READ, PER_ROW
 from graph.api.types.user import User, UserEdge
 from graph.api.types.user_error import UserError
 
@@ -18,22 +19,24 @@ _EDGE = "The user as an edge, to put into a list in the default order."
 
 @strawberry.type(description="The answer to `createUser`.")
 class CreateUserPayload:
-    user: User | None = strawberry.field(default=None, description=_USER)
-    user_edge: UserEdge | None = strawberry.field(default=None, description=_EDGE)
+    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
+    user_edge: UserEdge | None = strawberry.field(
+        metadata=ONE_READ, default=None, description=_EDGE
+    )
     replayed: bool = strawberry.field(default=False, description=_REPLAYED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
 @strawberry.type(description="The answer to `updateUser`.")
 class UpdateUserPayload:
-    user: User | None = strawberry.field(default=None, description=_USER)
+    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
 @strawberry.type(description="The answer to `upsertUser`.")
 class UpsertUserPayload:
-    user: User | None = strawberry.field(default=None, description=_USER)
+    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     created: bool = strawberry.field(default=False, description=_CREATED)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
@@ -41,14 +44,14 @@ class UpsertUserPayload:
 
 @strawberry.type(description="The answer to `deactivateUser`.")
 class DeactivateUserPayload:
-    user: User | None = strawberry.field(default=None, description=_USER)
+    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
 @strawberry.type(description="The answer to `reactivateUser`.")
 class ReactivateUserPayload:
-    user: User | None = strawberry.field(default=None, description=_USER)
+    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
@@ -58,15 +61,17 @@ class DeleteUserPayload:
     deleted_user_id: strawberry.ID | None = strawberry.field(
         default=None, description="The id to take out of lists; null where it was refused."
     )
-    user: User | None = strawberry.field(default=None, description=_USER)
+    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
 @strawberry.type(description="The answer to `restoreUser`.")
 class RestoreUserPayload:
-    user: User | None = strawberry.field(default=None, description=_USER)
-    user_edge: UserEdge | None = strawberry.field(default=None, description=_EDGE)
+    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
+    user_edge: UserEdge | None = strawberry.field(
+        metadata=ONE_READ, default=None, description=_EDGE
+    )
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
@@ -84,7 +89,7 @@ class EraseUserPayload:
 @strawberry.type(description="What became of one operation of a batch.")
 class BulkResult:
     index: int = strawberry.field(description="The operation's place in the batch, from 0.")
-    user: User | None = strawberry.field(default=None, description=_USER)
+    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     deleted_user_id: strawberry.ID | None = strawberry.field(
         default=None, description="Of a `delete` that was done: the id to take out of lists."
     )
@@ -96,7 +101,9 @@ class BulkResult:
 @strawberry.type(description="The answer to `bulkUsers`.")
 class BulkUsersPayload:
     results: list[BulkResult] = strawberry.field(
-        default_factory=list, description="One result for each operation, in their order."
+        metadata=PER_ROW,
+        default_factory=list,
+        description="One result for each operation, in their order.",
     )
     succeeded: int = strawberry.field(default=0, description="How many operations were done.")
     failed: int = strawberry.field(default=0, description="How many operations were not done.")

@@ -24,6 +24,7 @@ from db.statements import (
 from graph.api import global_ids
 from graph.api.context import Context, GraphInfo
 from graph.api.errors import Forbidden, InputError
+from graph.api.field_costs import FREE, ONE_READ, PAGE, PER_ROW
 from graph.api.history import history, verify
 from graph.api.loaders import Loader
 from graph.api.ordering import Order
@@ -94,13 +95,14 @@ class User(RecordView, Node):
         "they were."
     )
 
-    @strawberry.field(description="Whether this is the user who asks.")
+    @strawberry.field(metadata=FREE, description="Whether this is the user who asks.")
     def is_viewer(self, info: GraphInfo) -> bool:
         return policy.is_self(info.context.caller, self.record.id)
 
     @strawberry.field(
+        metadata=FREE,
         description="What whoever asks may do with this user as they are now, and that would make "
-        "a difference: what to offer."
+        "a difference: what to offer.",
     )
     def viewer_can(self, info: GraphInfo) -> list[UserAction]:
         erased = self.erased_at is not None
@@ -109,9 +111,10 @@ class User(RecordView, Node):
         )
 
     @strawberry.field(
+        metadata=PAGE,
         description="What happened to this user, the earliest first. It ends before the first "
         "event that an open transaction could still precede, so every cursor is safe to follow "
-        "from. An error `FORBIDDEN` unless `viewerCan` contains `VIEW_HISTORY`."
+        "from. An error `FORBIDDEN` unless `viewerCan` contains `VIEW_HISTORY`.",
     )
     async def history(
         self,
@@ -199,20 +202,24 @@ class UserConnection(RecordView):
         "page_info": Nested(PageInfo, lambda users: (users.page, users.order.cursor)),
     }
 
-    edges: list[UserEdge] = strawberry.field(description="The users with their cursors.")
-    nodes: list[User] = strawberry.field(description="The users alone.")
+    edges: list[UserEdge] = strawberry.field(
+        metadata=PER_ROW, description="The users with their cursors."
+    )
+    nodes: list[User] = strawberry.field(metadata=PER_ROW, description="The users alone.")
     page_info: PageInfo = strawberry.field(description="Where this page lies in the list.")
 
     @strawberry.field(
+        metadata=ONE_READ,
         description="How many users the whole list has. Counted only where it is asked for; that "
-        "takes longer the more there are."
+        "takes longer the more there are.",
     )
     async def total_count(self, info: GraphInfo) -> int | None:
         return await info.context.session.scalar(users_count(self.record.filter.where()))
 
     @strawberry.field(
+        metadata=ONE_READ,
         description="How many users the whole list has, counted up to a limit: for badges such as "
-        "1000+. The cost is bounded by the limit."
+        "1000+. The cost is bounded by the limit.",
     )
     async def count_at_most(
         self,
@@ -227,8 +234,9 @@ class UserConnection(RecordView):
         return await info.context.session.scalar(counting)
 
     @strawberry.field(
+        metadata=ONE_READ,
         description="How many users there are in each status, deleted ones too, by the same filter "
-        "less its `status`: for the badges of tabs."
+        "less its `status`: for the badges of tabs.",
     )
     async def status_counts(self, info: GraphInfo) -> list[UserStatusCount] | None:
         counting = users_by_status(self.record.filter.where_in_any_status())

@@ -14,6 +14,7 @@ from feed.anchors import Anchor, mark_of
 from graph.api import cursors, global_ids
 from graph.api.context import GraphInfo
 from graph.api.errors import InputError, InvalidCursor
+from graph.api.field_costs import ONE_READ, PER_ROW
 from graph.api.pagination import window
 from graph.api.types.node import Node, PageInfo
 from graph.api.types.record_view import Nested, NestedList, RecordView, itself
@@ -129,8 +130,9 @@ class UserEvent(RecordView, Node):
     version_after: int = strawberry.field(description="The user's version from then on.")
 
     @strawberry.field(
+        metadata=ONE_READ,
         description="The user it happened to, as they are now; null where the caller may not "
-        "read them."
+        "read them.",
     )
     def user(
         self, info: GraphInfo
@@ -156,6 +158,8 @@ class UserEventConnection(RecordView):
         "page_info": Nested(PageInfo, lambda page: (page, encode_cursor)),
     }
 
-    edges: list[UserEventEdge] = strawberry.field(description="The events with their cursors.")
-    nodes: list[UserEvent] = strawberry.field(description="The events alone.")
+    edges: list[UserEventEdge] = strawberry.field(
+        metadata=PER_ROW, description="The events with their cursors."
+    )
+    nodes: list[UserEvent] = strawberry.field(metadata=PER_ROW, description="The events alone.")
     page_info: PageInfo = strawberry.field(description="Where this page lies in the list.")

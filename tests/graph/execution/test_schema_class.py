@@ -1,0 +1,143 @@
+"""The schema is the only way to execute an operation, with or without a transport."""
+
+from typing import Any
+
+import pytest
+import strawberry
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
+from strawberry.extensions import DisableValidation
+from strawberry.fastapi import GraphQLRouter
+from strawberry.schema.config import StrawberryConfig
+
+from graph.execution.schema import LimitedExecution, Schema, UnsupportedSchemaError, build_schema
+from graph.execution.standalone import operation_context
+from graph.settings import Settings
+from tests.support.client import serving
+
+sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+ALIASES = "{ " + " ".join(f"a{n}: __typename" for n in range(16)) + " }"
+COUNT = "{ users { totalCount } }"
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def hello(self) -> str:
+        return "hello"
+
+
+class Limited(LimitedExecution):
+    pass
+
+
+@sqlite
+async def test_operations_are_executed_without_http(database_url: str) -> None:
+    settings = Settings(database_url=database_url)
+    schema = build_schema(settings)
+    async with operation_context(settings) as context:
+        result = await schema.execute(COUNT, context_value=context)
+        assert (result.data, result.errors) == ({"users": {"totalCount": 0}}, None)
+    async with operation_context(settings) as context:
+        text = """mutation ($input: CreateUserInput!) {
+          createUser(input: $input) { user { username } } }"""
+        given = {"input": {"username": "ada", "email": "a@b.example"}}
+        result = await schema.execute(text, given, context)
+        assert result.data == {"createUser": {"user": {"username": "ada"}}}
+
+
+@sqlite
+async def test_events_are_streamed_without_http(database_url: str) -> None:
+    settings = Settings(database_url=database_url)
+    schema = build_schema(settings)
+    async with operation_context(settings) as context:
+        text = """mutation {
+          createUser(input: {username: "ada", email: "a@b.example"}) { user { id } } }"""
+        first = await schema.execute(text, context_value=context)
+        assert first.errors is None
+    async with operation_context(settings) as context:
+        listed = "{ userEvents { edges { cursor } } }"
+        await schema.execute(text.replace("ada", "bob").replace("a@", "b@"), context_value=context)
+    async with operation_context(settings) as context:
+        found: Any = await schema.execute(listed, context_value=context)
+        cursor = found.data["userEvents"]["edges"][0]["cursor"]
+        follow = "subscription ($after: String) { userEvents(after: $after) { type versionAfter } }"
+        results = await schema.subscribe(follow, {"after": cursor}, context)
+        async for result in results:
+            assert result.data == {"userEvents": {"type": "CREATED", "versionAfter": 1}}
+            break
+        await results.aclose()
+
+
+async def test_limits_hold_in_strawberrys_router() -> None:
+    app = FastAPI()
+    app.include_router(GraphQLRouter(Limited(query=Query)), prefix="/graphql")
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as http:
+        answer = await http.post("/graphql", json={"query": "{ hello }"})
+        assert answer.json() == {"data": {"hello": "hello"}}
+        for query, code in (
+            (ALIASES, "TOO_MANY_ALIASES"),
+            ("{ hello }" + " " * 20_000, "QUERY_TOO_LONG"),
+            ("{ " + "hello " * 1_001 + "}", "TOO_MANY_TOKENS"),
+        ):
+            answer = await http.post("/graphql", json={"query": query})
+            assert answer.json()["errors"][0]["extensions"]["code"] == code
+            async with http.stream(
+                "POST", "/graphql", json={"query": query}, headers={"accept": "text/event-stream"}
+            ) as stream:
+                assert code in (await stream.aread()).decode()
+
+
+@pytest.mark.parametrize("extensions", [(), (strawberry.extensions.ParserCache,)])
+async def test_limits_hold_for_every_way_to_execute(extensions: Any) -> None:
+    schema = Limited(query=Query, extensions=extensions)
+    for query, code in (
+        (ALIASES, "TOO_MANY_ALIASES"),
+        ("{ hello }" + " " * 20_000, "QUERY_TOO_LONG"),
+        ("{ hello " + "@skip(if: false) " * 21 + "}", "TOO_MANY_DIRECTIVES"),
+    ):
+        results = [
+            await schema.execute(query),
+            *[each async for each in await schema.stream(query)],
+            *[each async for each in await schema.subscribe(query)],
+        ]
+        assert len(results) == 3
+        for result in results:
+            assert result.data is None
+            assert (result.errors[0].extensions or {})["code"] == code
+    with pytest.raises(RuntimeError, match="await schema"):
+        schema.execute_sync("{ hello }")
+
+
+def test_what_would_be_ignored_is_rejected() -> None:
+    with pytest.raises(UnsupportedSchemaError, match="DisableValidation"):
+        Limited(query=Query, extensions=[DisableValidation])
+    config = StrawberryConfig(enable_experimental_incremental_execution=True)
+    with pytest.raises(UnsupportedSchemaError, match="enable_experimental_incremental_execution"):
+        Limited(query=Query, config=config)
+
+
+class Noted(strawberry.extensions.SchemaExtension):
+    seen: list[str] = []  # noqa: RUF012 - of this test
+
+    def on_operation(self) -> Any:
+        self.seen.append(str(self.execution_context.query))
+        yield
+
+    def get_results(self) -> dict[str, Any]:
+        return {"noted": True}
+
+
+@sqlite
+async def test_transports_run_schema_extensions(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The served application, with a schema that was given an extension."""
+    monkeypatch.setattr("graph.app.build_schema", lambda *_: Schema(extensions=[Noted]))
+    Noted.seen.clear()
+    async with serving(Settings(database_url=database_url)) as client:
+        answer = (await client.http.post("/graphql", json={"query": COUNT})).json()
+        assert answer == {"data": {"users": {"totalCount": 0}}, "extensions": {"noted": True}}
+        answer = (await client.http.post("/graphql", json={"query": "{ nothing }"})).json()
+        assert answer["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+    assert Noted.seen == [COUNT, "{ nothing }"]

@@ -1,0 +1,80 @@
+"""Fails when something changes that Strawberry does not document and the adapter uses."""
+
+from typing import Any
+
+import strawberry
+from graphql import GraphQLInputObjectType, GraphQLObjectType, GraphQLSchema
+from strawberry.types import Info
+
+from graph import strawberry_adapter as adapter
+
+infos: list[Any] = []
+
+
+@strawberry.input(one_of=True)
+class Given:
+    a: strawberry.Maybe[int]
+    b: strawberry.Maybe[int]
+
+
+@strawberry.type
+class Query:
+    plain: str = "plain"
+
+    @strawberry.field(metadata={"kept": 1})
+    def hello(self, info: Info, given: Given | None = None) -> str:
+        infos.append(info)
+        return f"hello {given}"
+
+
+SCHEMA = strawberry.Schema(query=Query)
+
+
+def test_the_core_schema_is_graphql_cores() -> None:
+    core = adapter.core_schema(SCHEMA)
+    assert isinstance(core, GraphQLSchema)
+    assert core.query_type is core.type_map["Query"]
+
+
+def test_declarations_are_found() -> None:
+    query = adapter.core_schema(SCHEMA).type_map["Query"]
+    assert isinstance(query, GraphQLObjectType)
+    declared = adapter.field_declaration(query.fields["hello"])
+    assert declared
+    assert declared.metadata == {"kept": 1}
+    assert declared.base_resolver
+    type_ = adapter.type_declaration(query)
+    assert type_
+    assert type_.origin is Query
+    given = adapter.core_schema(SCHEMA).type_map["Given"]
+    assert isinstance(given, GraphQLInputObjectType)
+    assert (declaration := adapter.type_declaration(given))
+    assert declaration.is_one_of
+
+
+async def test_the_raw_info_is_graphql_cores_with_the_extensions_of_the_request() -> None:
+    infos.clear()
+    await SCHEMA.execute("{ hello }", operation_extensions={"a": 1})
+    raw = adapter.raw_info(infos[0])
+    assert raw.field_nodes[0].name.value == "hello"
+    assert raw.path.as_list() == ["hello"]
+    assert infos[0].input_extensions == {"a": 1}
+    fields = type(raw)._fields
+    assert fields[-1] == "operation_extensions"
+    made = adapter.strawberry_info(raw[:-1])  # type: ignore[arg-type] # as graphql-core makes it
+    assert made._fields == fields
+    assert tuple(made)[:-1] == tuple(raw)[:-1]
+
+
+def test_the_default_context_class_is_known() -> None:
+    assert SCHEMA.execution_context_class is adapter.STRAWBERRY_EXECUTION_CONTEXT
+
+
+async def test_the_validation_rules_are_strawberrys() -> None:
+    """One for each of Strawberry's own kinds of input."""
+    assert [rule.__name__ for rule in adapter.VALIDATION_RULES] == [
+        "MaybeNullValidationRule",
+        "OneOfInputValidationRule",
+    ]
+    result = await SCHEMA.execute("{ hello(given: {a: 1, b: 2}) }")
+    assert result.errors
