@@ -1,6 +1,10 @@
-"""Cursors: a place in one order, by the sort values of the row that stands there.
+"""Cursors: a position in one order, as the sort values of a row.
 
-A cursor names its order, so that one of another order is refused instead of misread.
+A cursor names its order, so that a cursor of another order is rejected instead of misread.
+
+    ValueError
+    └── InvalidCursor             not a cursor; the message is for clients
+        └── InvalidCursorOrder    a cursor of a list in another order
 """
 
 import base64
@@ -18,12 +22,12 @@ _MAX_LENGTH = 4_096
 _FOR_URLS = bytes.maketrans(b"+/", b"-_")
 
 
-class MalformedCursor(ValueError):
-    """Not a cursor of this list; the message says so to people."""
+class InvalidCursor(ValueError):
+    pass
 
 
-class OtherOrder(MalformedCursor):
-    """A cursor of a list in another order."""
+class InvalidCursorOrder(InvalidCursor):
+    pass
 
 
 def encoder(order: str, position: Callable[[Any], Position]) -> Callable[[Any], str]:
@@ -45,11 +49,13 @@ def decode(text: str, order: str, decoders: Sequence[Decoder]) -> Position:
     """Read a cursor of `order`; each decoder checks and turns one value, or raises ValueError."""
     found, values = _read(text)
     if found != order:
-        raise OtherOrder("This cursor belongs to a list in another order. Begin again without it.")
+        raise InvalidCursorOrder(
+            "This cursor belongs to a list in another order. Begin again without it."
+        )
     try:
         return tuple(decode(value) for decode, value in zip(decoders, values, strict=True))
     except (TypeError, ValueError, OverflowError):
-        raise MalformedCursor("This is not a cursor of this list.") from None
+        raise InvalidCursor("This is not a cursor of this list.") from None
 
 
 def _read(text: str) -> tuple[str, list[Any]]:
@@ -62,7 +68,7 @@ def _read(text: str) -> tuple[str, list[Any]]:
                 return order, values
     except (UnicodeError, binascii.Error, ValueError):
         pass
-    raise MalformedCursor("This is not a cursor of this list.")
+    raise InvalidCursor("This is not a cursor of this list.")
 
 
 def moment(value: Any) -> datetime:

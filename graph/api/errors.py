@@ -1,4 +1,17 @@
-"""Top-level errors: what a form cannot fix. Each carries a stable `extensions.code`."""
+"""Top-level errors: what a form cannot fix. Each carries a stable `extensions.code`.
+
+GraphQLError
+├── InputError                an argument that the schema's types accept and the resolver does not
+│   └── UnknownCursorError    the cursor of an event that does not exist (any more)
+├── ForbiddenError            the caller may not read the field
+├── SessionEnded              the caller's rights have ended during a subscription
+├── WriteTimeoutError         a write took longer than the request may
+└── WriteInterruptedError     the server stopped before a write was complete
+Exception
+└── WriteError                a write failed; its `__cause__` says why
+RequestError
+└── ServerError               the request failed outside of its fields, by no fault of the caller
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -39,15 +52,11 @@ OUTCOMES: Final[Mapping[Outcome, str]] = {
 
 
 class InputError(GraphQLError):
-    """An argument that the schema's types let through and the directory cannot use."""
-
     def __init__(self, message: str, code: str = "INVALID_ARGUMENT") -> None:
         super().__init__(message, extensions={"code": code})
 
 
-class InvalidCursor(InputError):
-    """A cursor of an event that this directory does not have, or not any more."""
-
+class UnknownCursorError(InputError):
     def __init__(self) -> None:
         message = (
             "This cursor is not valid in this directory, or not any longer. "
@@ -56,16 +65,12 @@ class InvalidCursor(InputError):
         super().__init__(message, "INVALID_CURSOR")
 
 
-class Forbidden(GraphQLError):
-    """The caller may not read what the field gives."""
-
+class ForbiddenError(GraphQLError):
     def __init__(self, message: str) -> None:
         super().__init__(message, extensions={"code": "FORBIDDEN"})
 
 
 class SessionEnded(GraphQLError):
-    """The rights that the caller came with have ended."""
-
     def __init__(self) -> None:
         message = "You are not signed in any more. Sign in, and come back with your last cursor."
         super().__init__(message, extensions={"code": "UNAUTHENTICATED"})
@@ -95,33 +100,25 @@ def _of_unreadable(node: object) -> str:
     return UNREADABLE
 
 
-class TimedOut(GraphQLError):
-    """A write of a mutation took longer than the request may."""
-
+class WriteTimeoutError(GraphQLError):
     def __init__(self, seconds: float, outcome: Outcome) -> None:
         message = f"{took_too_long(seconds)} {OUTCOMES[outcome]}"
         super().__init__(message, extensions={"code": "TIMEOUT", "outcome": outcome})
 
 
-class Interrupted(GraphQLError):
-    """The server stopped before a mutation was complete."""
-
+class WriteInterruptedError(GraphQLError):
     def __init__(self, outcome: Outcome) -> None:
         message = f"The server is shutting down and interrupted this request. {OUTCOMES[outcome]}"
         super().__init__(message, extensions={"code": "SHUTTING_DOWN", "outcome": outcome})
 
 
-class WriteFailed(Exception):
-    """A write failed by its `__cause__`, and this is known of it."""
-
+class WriteError(Exception):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome)
         self.outcome = outcome
 
 
-class Fault(RequestError):
-    """The request failed outside of its fields, and the caller is not at fault."""
-
+class ServerError(RequestError):
     def __init__(self, code: str, message: str, status: int, error_id: str) -> None:
         super().__init__(code, message, status)
         self._id = error_id
@@ -133,14 +130,14 @@ class Fault(RequestError):
 
 def says_outcome(error: GraphQLError) -> bool:
     """Return whether an error says of a write whether it was done."""
-    return isinstance(error.original_error, WriteFailed) or "outcome" in (error.extensions or {})
+    return isinstance(error.original_error, WriteError) or "outcome" in (error.extensions or {})
 
 
 def took_too_long(seconds: float) -> str:
     return f"The operation took longer than {seconds:g} seconds and was ended."
 
 
-def fault(error: Exception, request_id: str | None = None) -> RequestError:
+def server_error(error: Exception, request_id: str | None = None) -> RequestError:
     """Return the answer to a request that failed outside of its fields, and log the reason.
 
     Nothing of the request was executed, or nothing that writes.
@@ -154,7 +151,7 @@ def fault(error: Exception, request_id: str | None = None) -> RequestError:
         message = f"{UNREACHABLE} {TRY_AGAIN}"
         return RequestError("DATABASE_UNAVAILABLE", message, 503, {"retry-after": "5"})
     log.error("request crashed", exc_info=error, **facts)
-    return Fault("INTERNAL_ERROR", CRASHED, 500, error_id)
+    return ServerError("INTERNAL_ERROR", CRASHED, 500, error_id)
 
 
 def truncate(message: str) -> str:

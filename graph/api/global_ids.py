@@ -1,4 +1,8 @@
-"""Global ids: opaque, one for each object, the same for ever."""
+"""Global ids: opaque, unique for each object, and permanent.
+
+ValueError
+└── InvalidId    not an id of this directory; the message is for clients
+"""
 
 import binascii
 from collections.abc import Callable
@@ -7,8 +11,8 @@ from functools import lru_cache
 _MAX_ID = 2**63 - 1
 
 
-class MalformedId(ValueError):
-    """Not an id that this directory gives; the message says so to people."""
+class InvalidId(ValueError):
+    pass
 
 
 @lru_cache(maxsize=16)
@@ -37,9 +41,9 @@ def decode(text: str) -> tuple[str, int]:
         type_name, _, digits = binascii.a2b_base64(text + "==").decode("ascii").partition(":")
         key = int(digits) if len(digits) < 20 else 0  # noqa: PLR2004 - 2**63 has 19 digits
     except ValueError:
-        raise MalformedId("This is not an id of this directory.") from None
+        raise InvalidId("This is not an id of this directory.") from None
     if not (type_name.isalpha() and 0 < key <= _MAX_ID) or encode(type_name, key) != text:
-        raise MalformedId("This is not an id of this directory.")
+        raise InvalidId("This is not an id of this directory.")
     return type_name, key
 
 
@@ -60,7 +64,7 @@ def decoder(type_name: str) -> Callable[[str], int]:
             pass  # what is wrong is told below
         found, key = decode(text)
         if found != type_name:
-            raise MalformedId(f"This is the id of a {found}, not of a {type_name}.")
+            raise InvalidId(f"This is the id of a {found}, not of a {type_name}.")
         return key
 
     return decode_key

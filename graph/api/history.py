@@ -12,7 +12,7 @@ from feed import anchors
 from feed.anchors import Anchor, InvalidAnchor
 from feed.feed import Feed
 from graph.api.context import Context
-from graph.api.errors import InvalidCursor
+from graph.api.errors import UnknownCursorError
 
 MAX_EVENT_ID: Final = 2**63 - 1
 # A statement has at most 32,767 parameters on either database.
@@ -30,7 +30,7 @@ async def settled_until(feed: Feed) -> int:
 
 
 async def verify(context: Context, given: Sequence[Anchor]) -> None:
-    """Raise InvalidCursor unless the events of all cursors exist unchanged.
+    """Raise UnknownCursorError unless the events of all cursors exist unchanged.
 
     To be called after the page was read: what is there then was there before. The other way
     round, a restore between the two could go unnoticed.
@@ -41,7 +41,7 @@ async def verify(context: Context, given: Sequence[Anchor]) -> None:
     try:
         await anchors.verify(given, partial(session.load, EVENTS_BY_ID), session.check_primary)
     except InvalidAnchor:
-        raise InvalidCursor from None
+        raise UnknownCursorError from None
 
 
 def history(context: Context, window: Window) -> DataLoader[int, Sequence[Any]]:

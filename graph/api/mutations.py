@@ -16,6 +16,7 @@ from graph.api.inputs.mutations import (
     UpsertUserInput,
     UserTransitionInput,
 )
+from graph.api.types.enums import UserAction
 from graph.api.types.payloads import (
     BulkUsersPayload,
     CreateUserPayload,
@@ -28,7 +29,6 @@ from graph.api.types.payloads import (
     UpsertUserPayload,
 )
 from graph.api.unit_of_work import key_of_request, run_command
-from users.lifecycle import UserAction
 from users.retention import forget
 from users.service import MAX_OPERATIONS
 
@@ -154,8 +154,8 @@ class Mutation:
 
     @strawberry.mutation(
         metadata=operations("input", "operations", MAX_OPERATIONS),
-        description="Do up to 500 things at once, in their order and in one transaction. Each "
-        "change leaves an event of its own.",
+        description=f"Do up to {MAX_OPERATIONS} things at once, in their order and in one "
+        "transaction. Each change leaves an event of its own.",
     )
     async def bulk_users(
         self,

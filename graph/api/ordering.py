@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy.orm import InstrumentedAttribute
 
-from db.models import User, UserStatus
+from db.models import User
 from db.pagination import Sort
 from graph.api import cursors
-from graph.api.types.enums import OrderDirection, UserOrderField
+from graph.api.types.enums import OrderDirection, UserOrderField, UserStatus
 
 _COLUMNS: dict[UserOrderField, tuple[InstrumentedAttribute[Any], cursors.Decoder]] = {
     UserOrderField.CREATED_AT: (User.created_at, cursors.moment),

@@ -8,7 +8,7 @@ import strawberry
 
 from db.pagination import Listing, Window
 from db.session import Session
-from graph.api.cursors import MalformedCursor, Position
+from graph.api.cursors import InvalidCursor, Position
 from graph.api.errors import InputError
 
 DEFAULT_PAGE = 20
@@ -64,7 +64,7 @@ def window(
             before=decode(before) if before else None,
             from_end=last is not None,
         )
-    except MalformedCursor as error:
+    except InvalidCursor as error:
         raise InputError(str(error), "INVALID_CURSOR") from None
 
 

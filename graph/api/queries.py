@@ -23,7 +23,7 @@ from db.statements import (
 from graph.api import global_ids
 from graph.api.context import Context, GraphInfo
 from graph.api.data_export import document
-from graph.api.errors import Forbidden, InputError
+from graph.api.errors import ForbiddenError, InputError
 from graph.api.field_costs import DOCUMENT, PAGE, ROOT_FIELD, ids
 from graph.api.history import settled_until, verify
 from graph.api.inputs.bounds import MAX_LIST, check_length
@@ -43,7 +43,7 @@ from graph.api.scalars import Json
 from graph.api.selected_fields import names_below
 from graph.api.types.node import Node
 from graph.api.types.user import User, UserConnection, Users, columns_of
-from graph.api.types.user_event import EventWindow, UserEvent, UserEventConnection
+from graph.api.types.user_event import EventWindow, UserEvent, UserEventConnection, decode_cursor
 from graph.compiler import Lookup
 from graph.strawberry_adapter import raw_info
 from users import policy
@@ -187,9 +187,9 @@ class Query:
         ] = None,
     ) -> UserEventConnection | None:
         if not policy.can_read_history(info.context.caller):
-            raise Forbidden("You may not read everybody's history.")
+            raise ForbiddenError("You may not read everybody's history.")
         wanted = filter.read() if filter else EventFilter()
-        asked = EventWindow.read(first, after, last, before)
+        asked = EventWindow.of(window(first, after, last, before, decode_cursor))
         settled = await info.context.feed.watermark()
         listing = events_listing(wanted, settled)
         found = await read_page(info.context.session, listing, asked.window)
@@ -208,7 +208,7 @@ class Query:
     ) -> Json | None:
         key = read_user_id(user_id)
         if not policy.can_read_history(info.context.caller, key):
-            raise Forbidden("You may not read this user's history.")
+            raise ForbiddenError("You may not read this user's history.")
         users = Loader(info.context.session, USERS_BY_ID)
         row = await users.find(key)
         while row is not None:
@@ -277,7 +277,7 @@ def _decoded(text: str) -> _NodeKey | InputError:
 def _node_key(text: str) -> _NodeKey:
     try:
         type_name, key = global_ids.decode(text)
-    except global_ids.MalformedId as error:
+    except global_ids.InvalidId as error:
         raise InputError(str(error), "INVALID_ID") from None
     if type_name not in {"User", "UserEvent"}:
         raise InputError("This is not an id of this directory.", "INVALID_ID")

@@ -9,16 +9,16 @@ import strawberry
 from graphql import GraphQLError, located_error
 
 from db.filters import EventFilter
-from db.models import UserStatus
 from db.statements import USERS_BY_ID
 from feed.anchors import Anchor, InvalidAnchor
 from feed.reader import Event
 from feed.subscription import FeedPosition
 from graph.api.context import Context, GraphInfo
-from graph.api.errors import Forbidden, InputError, InvalidCursor, SessionEnded
+from graph.api.errors import ForbiddenError, InputError, SessionEnded, UnknownCursorError
 from graph.api.field_costs import ROOT_FIELD
 from graph.api.inputs.user_events import UserEventFilter
 from graph.api.loaders import Loader
+from graph.api.types.enums import UserStatus
 from graph.api.types.user_event import UserEvent, decode_cursor
 from graph.strawberry_adapter import raw_info
 from users import policy
@@ -32,7 +32,7 @@ class EventSubscription:
     """A subscription to events: the events themselves, those of one moment together.
 
     `ResultStreams` makes results of them. Raises SessionEnded when the caller's rights end, and
-    InvalidCursor when the database does not have the events (any more) that were given before.
+    UnknownCursorError when the database does not have the events (any more) that were given before.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class EventSubscription:
         try:
             return await place.read()
         except InvalidAnchor:
-            raise self._locate(InvalidCursor()) from None
+            raise self._locate(UnknownCursorError()) from None
 
     @property
     def token(self) -> str | None:
@@ -136,7 +136,7 @@ class Subscription:
         ] = None,
     ) -> AsyncGenerator[UserEvent, None]:
         if not policy.can_read_history(info.context.caller):
-            raise Forbidden("You may not read everybody's history.")
+            raise ForbiddenError("You may not read everybody's history.")
         wanted = filter.read() if filter else EventFilter()
         after = info.context.last_event_id or after
         if after == "":

@@ -11,7 +11,7 @@ from graphql import GraphQLError
 from db.outcome import Write
 from db.time_slices import pause_if_due
 from graph.api.context import GraphInfo, TimeLimit
-from graph.api.errors import TimedOut, WriteFailed
+from graph.api.errors import WriteError, WriteTimeoutError
 from graph.api.inputs.user_lookup import read_order
 from graph.api.types.user import User, UserEdge
 from graph.api.types.user_error import UserError, user_errors
@@ -99,8 +99,8 @@ async def execute(
 ) -> CommandResults:
     """Execute commands in one transaction, which is retried if it conflicts with another.
 
-    Raises CommandsRejected if nothing was done, TimedOut if the time of the request is over, and
-    WriteFailed otherwise.
+    Raises CommandsRejected if nothing was done, WriteTimeoutError if the time of the request is
+    over, and WriteError otherwise.
     """
     context = info.context
     write = context.writes[str(info.path.key)] = Write()
@@ -139,7 +139,7 @@ async def _in_time(
 ) -> CommandResults:
     """Write for as long as the request may take, and say what is known if that fails."""
     if limit.is_over():
-        raise TimedOut(limit.seconds, write.outcome)
+        raise WriteTimeoutError(limit.seconds, write.outcome)
     timer = asyncio.timeout_at(limit.deadline)
     try:
         async with timer:
@@ -148,5 +148,5 @@ async def _in_time(
         raise
     except Exception as error:
         if timer.expired():
-            raise TimedOut(limit.seconds, write.outcome) from None
-        raise WriteFailed(write.outcome) from error
+            raise WriteTimeoutError(limit.seconds, write.outcome) from None
+        raise WriteError(write.outcome) from error

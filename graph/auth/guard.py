@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from db.models import ActorKind
 from graph.api.context import Context
-from graph.api.errors import fault
+from graph.api.errors import server_error
 from graph.auth.authenticator import Authenticator, InvalidCredentials, SubjectsUnavailableError
 from graph.auth.tokens import KeysUnavailableError
 from graph.limits.client_network import client_network
@@ -166,7 +166,7 @@ class Guard:
             retry = {"retry-after": str(max(1, ceil(unavailable.retry_after)))}
             raise RequestError("AUTHENTICATION_UNAVAILABLE", message, 503, retry) from None
         except Exception as error:  # noqa: BLE001 - it is logged there
-            raise fault(error) from None
+            raise server_error(error) from None
         if caller is None and not self.allow_anonymous:
             raise RequestError("UNAUTHENTICATED", "A bearer token is needed.", 401, _CHALLENGE)
         return caller or DEVELOPER

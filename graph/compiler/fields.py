@@ -21,7 +21,7 @@ class FieldNodes(list[FieldNode]):
     """`info.field_nodes`: the same object in all executions, so that it can carry a cache."""
 
     names_below: frozenset[str] | None = None
-    """A cache for `graph/api/selected_fields.py`."""
+    """For resolvers: the names of fields below, which are the same for every execution."""
 
 
 class PendingLookup:

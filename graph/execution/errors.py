@@ -30,9 +30,9 @@ from graph.api.errors import (
     TRY_AGAIN,
     UNREACHABLE,
     UNREADABLE,
-    Interrupted,
-    TimedOut,
-    WriteFailed,
+    WriteError,
+    WriteInterruptedError,
+    WriteTimeoutError,
     client_message,
     log_outage,
     says_outcome,
@@ -85,7 +85,7 @@ class OperationEndedError(RequestError):
 def timed_out(context: Context | None, seconds: float, *, reads: bool) -> RequestError:
     if reads or context is None:
         return RequestError("TIMEOUT", took_too_long(seconds), 504)
-    errors = _outcomes(context, partial(TimedOut, seconds))
+    errors = _outcomes(context, partial(WriteTimeoutError, seconds))
     return OperationEndedError(errors, "TIMEOUT", 504)
 
 
@@ -93,7 +93,7 @@ def interrupted(context: Context | None, *, reads: bool) -> RequestError:
     error = shutting_down()
     if reads or context is None:
         return error
-    errors = _outcomes(context, Interrupted)
+    errors = _outcomes(context, WriteInterruptedError)
     return OperationEndedError(errors, error.code, error.status, error.headers)
 
 
@@ -176,7 +176,7 @@ def mask_error(error: GraphQLError, request_id: str | None) -> GraphQLError:
 def _mask_fault(error: GraphQLError, request_id: str | None) -> GraphQLError:
     cause: BaseException | None = error.original_error
     outcome: Outcome | None = None
-    if isinstance(cause, WriteFailed):
+    if isinstance(cause, WriteError):
         outcome, cause = cause.outcome, cause.__cause__
     error_id = uuid4().hex
     facts = {"error_id": error_id, "request_id": request_id, "path": error.path}

@@ -14,7 +14,7 @@ from graphql import OperationType
 from starlette.types import Scope
 
 from graph.api.context import Context
-from graph.api.errors import fault
+from graph.api.errors import server_error
 from graph.auth.guard import Guard
 from graph.execution.schema import Schema
 from graph.limits.throttle import RateLimiter
@@ -75,7 +75,7 @@ class BatchExecutor:
         try:
             return await self._execute(scope, known, given)
         except Exception as error:  # noqa: BLE001 - the other requests have answers of their own
-            return [_rejection(fault(error, known.request_id))]
+            return [_rejection(server_error(error, known.request_id))]
 
     async def _execute(self, scope: Scope, known: Context, given: object) -> Sequence[bytes]:
         request = Request.of(given)

@@ -12,7 +12,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response, StreamingResponse
 
 from graph.api.context import Context
-from graph.api.errors import fault
+from graph.api.errors import server_error
 from graph.auth.guard import Guard
 from graph.execution.schema import Schema
 from graph.http import graphiql, headers, negotiation
@@ -54,7 +54,7 @@ class GraphQLEndpoint:
             self.origins.check_origin(given)
             return await self._respond(request, given, media)
         except Exception as error:  # noqa: BLE001 - each request has an answer that can be read
-            return error_response(fault(error, request.scope["state"]["request_id"]), media)
+            return error_response(server_error(error, request.scope["state"]["request_id"]), media)
 
     async def _respond(self, http: HTTPRequest, given: Mapping[str, str], media: str) -> Response:
         context = await self.guard.authenticate(http.scope, given.get("authorization"))

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from graph.api.errors import fault
+from graph.api.errors import server_error
 from graph.http import headers, health
 from graph.http.origins import Origins, SecurityHeaders
 from graph.http.responses import plain_error_response
@@ -85,7 +85,7 @@ class CommonMiddleware:
             # A response that has begun has no end then: the server closes the connection.
             if is_begun or _is_for_the_application(scope, error):
                 raise
-            response = plain_error_response(fault(error, request_id))
+            response = plain_error_response(server_error(error, request_id))
             await response(scope, receive, send_with_headers)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +93,7 @@ class CommonMiddleware:
         try:
             await self.app(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - it is logged there
-            reason = fault(error, request_id).message
+            reason = server_error(error, request_id).message
             with suppress(OSError, RuntimeError):  # it is closed already
                 await send({"type": "websocket.close", "code": _INTERNAL_ERROR, "reason": reason})
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from graphql import OperationType
 
-from graph.api.errors import fault
+from graph.api.errors import server_error
 from graph.execution.executor import Operation
 from graph.protocol.errors import RequestError
 from graph.protocol.json import dumps
@@ -46,7 +46,7 @@ async def events(
                 async for event in stream:
                     yield event
     except Exception as error:  # noqa: BLE001 - whatever it is, the stream has an end
-        yield refusal(fault(error, operation.context.request_id))
+        yield refusal(server_error(error, operation.context.request_id))
 
 
 async def _events(

@@ -1,10 +1,10 @@
 """Errors that end a request before anything of it is executed.
 
-RequestError                    answered with its status, code and headers
-InvalidRequest              not a well-formed GraphQL request
-OperationRejected           invalid document or variables (graph.execution.executor)
-OperationEndedError         interrupted, or out of time (graph.execution.executor)
-Fault                       failed on our side (graph.api.errors)
+RequestError               answered with its status, code and headers
+├── InvalidRequest         not a well-formed GraphQL request
+├── OperationRejected      invalid document or variables (graph.execution.errors)
+├── OperationEndedError    interrupted, or out of time (graph.execution.errors)
+└── ServerError            failed on our side (graph.api.errors)
 """
 
 from collections.abc import Mapping

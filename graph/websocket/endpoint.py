@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graph.api.context import Context
-from graph.api.errors import fault
+from graph.api.errors import server_error
 from graph.auth.guard import UNAUTHORIZED, Guard, token_of
 from graph.execution.schema import Schema
 from graph.http.origins import Origins
@@ -193,7 +193,7 @@ class _Connection:
         except _Gone:
             return  # while it was answered
         except Exception as error:  # noqa: BLE001 - each socket is closed with a code
-            refused = fault(error)  # or it is one too many
+            refused = server_error(error)  # or it is one too many
             self.close(_code_of(refused), refused.message)
 
     async def _next(self) -> bool:
@@ -290,7 +290,7 @@ class _Connection:
         except (_Closed, _Gone):
             return
         except Exception as error:  # noqa: BLE001 - each operation ends with a message
-            errors = fault(error, known.request_id).errors
+            errors = server_error(error, known.request_id).errors
             last = dumps({"id": id_, "type": "error", "payload": errors})
         # The id is free before the client can hear of it.
         if self.operations.get(id_) is asyncio.current_task():

@@ -12,9 +12,8 @@ from graph.api.inputs.mutations import (
     UpsertUserInput,
     UserTransitionInput,
 )
-from graph.api.types.enums import BulkMode
+from graph.api.types.enums import BulkMode, UserAction
 from users.commands import Command, StatusAction
-from users.lifecycle import UserAction
 from users.service import MAX_OPERATIONS
 
 

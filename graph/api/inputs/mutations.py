@@ -7,6 +7,7 @@ import strawberry
 
 from graph.api import global_ids
 from graph.api.inputs.user_lookup import UserBy
+from graph.api.types.enums import UserAction
 from users.commands import (
     Create,
     Erase,
@@ -18,7 +19,6 @@ from users.commands import (
     UpsertByKey,
     UserFields,
 )
-from users.lifecycle import UserAction
 
 if TYPE_CHECKING:
     from users.entity import UniqueField
@@ -49,7 +49,7 @@ def key_of(text: str) -> int | None:
     """Read the id of a user; None for anything else, which the service reports with the rest."""
     try:
         return global_ids.decode_user(text)
-    except global_ids.MalformedId:
+    except global_ids.InvalidId:
         return None
 
 

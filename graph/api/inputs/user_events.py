@@ -3,10 +3,10 @@
 import strawberry
 
 from db.filters import EventFilter
-from db.models import UserEventType
 from graph.api.inputs.bounds import check_length, storable
 from graph.api.inputs.comparisons import DateTimeFilter
 from graph.api.inputs.user_lookup import read_user_id
+from graph.api.types.enums import UserEventType
 
 
 @strawberry.input(

@@ -8,13 +8,14 @@ from sqlalchemy import and_, false, not_, or_, true
 
 from db.filters import Condition, one_of
 from db.filters import UserFilter as Filter
-from db.models import User, UserStatus
+from db.models import User
 from db.time_slices import pause_if_due
 from graph.api.errors import InputError
 from graph.api.inputs.bounds import MAX_LIST, check_length, check_text, storable
 from graph.api.inputs.comparisons import DateTimeFilter, StringFilter
 from graph.api.inputs.user_lookup import read_user_id
 from graph.api.scalars import BigInt
+from graph.api.types.enums import UserStatus
 from users.identity import email_key, part_keys, username_key
 from users.key_cache import KeyCache
 from users.text import fold

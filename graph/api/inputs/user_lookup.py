@@ -62,5 +62,5 @@ def read_user_id(text: str) -> int:
     """Read the id of a user; raise InputError for anything else."""
     try:
         return global_ids.decode_user(text)
-    except global_ids.MalformedId as error:
+    except global_ids.InvalidId as error:
         raise InputError(str(error), "INVALID_ID") from None

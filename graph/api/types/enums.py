@@ -1,4 +1,8 @@
-"""The directory's enums, with their descriptions for the schema."""
+"""The enums of the schema.
+
+Those of lower packages, which know nothing of the schema, are described here. `graph.api` imports
+them from here, so that they are described wherever they are used.
+"""
 
 from enum import Enum, StrEnum
 from typing import TypeVar
@@ -9,11 +13,20 @@ from db.models import UserEventType, UserStatus
 from users.errors import ErrorCode
 from users.lifecycle import UserAction
 
+__all__ = [
+    "BulkMode",
+    "ErrorCode",
+    "OrderDirection",
+    "UserAction",
+    "UserEventType",
+    "UserOrderField",
+    "UserStatus",
+]
+
 E = TypeVar("E", bound=type[Enum])
 
 
 def _describe(enum: E, description: str, *, name: str | None = None, **values: str) -> E:
-    """Publish an enum of the lower packages, which know nothing of the schema."""
     strawberry.enum(enum, name=name, description=description)
     definition = enum.__strawberry_definition__  # type: ignore[attr-defined]
     for value in definition.values:

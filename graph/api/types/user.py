@@ -11,7 +11,6 @@ import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from db.filters import UserFilter
-from db.models import UserStatus
 from db.statements import (
     BRIEF,
     BRIEF_USERS_BY_ID,
@@ -23,19 +22,19 @@ from db.statements import (
 )
 from graph.api import global_ids
 from graph.api.context import Context, GraphInfo
-from graph.api.errors import Forbidden, InputError
+from graph.api.errors import ForbiddenError, InputError
 from graph.api.field_costs import FREE, ONE_READ, PAGE, PER_ROW
 from graph.api.history import history, verify
 from graph.api.loaders import Loader
 from graph.api.ordering import Order
-from graph.api.pagination import After, Before, First, Last, Page, page
+from graph.api.pagination import After, Before, First, Last, Page, page, window
 from graph.api.scalars import BigInt
+from graph.api.types.enums import UserAction, UserStatus
 from graph.api.types.node import Node, PageInfo
 from graph.api.types.record_view import Nested, NestedList, RecordView
-from graph.api.types.user_event import EventWindow, UserEventConnection
+from graph.api.types.user_event import EventWindow, UserEventConnection, decode_cursor
 from graph.compiler import Lookup
 from users import policy
-from users.lifecycle import UserAction
 
 MAX_COUNT = 100_000
 
@@ -125,8 +124,8 @@ class User(RecordView, Node):
         before: Before = None,
     ) -> UserEventConnection | None:
         if not policy.can_read_history(info.context.caller, self.record.id):
-            raise Forbidden("You may not read this user's history.")
-        asked = EventWindow.read(first, after, last, before)
+            raise ForbiddenError("You may not read this user's history.")
+        asked = EventWindow.of(window(first, after, last, before, decode_cursor))
         rows = await history(info.context, asked.window).load(self.record.id)
         await verify(info.context, asked.anchors)
         return UserEventConnection.of(page(rows, asked.window))

@@ -6,9 +6,9 @@ import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from graph.api import global_ids
+from graph.api.types.enums import ErrorCode, UserStatus
 from graph.api.types.user import User
 from users.errors import (
-    ErrorCode,
     FieldViolation,
     GeneralViolation,
     InvalidTransition,
@@ -16,7 +16,6 @@ from users.errors import (
     UserNotFound,
     VersionConflict,
 )
-from users.lifecycle import UserStatus
 
 
 @strawberry.interface(description="A rule that the request breaks. Nothing was changed.")

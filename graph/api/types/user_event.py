@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Self, cast
 
 import strawberry
 
-from db.models import UserEventType
 from db.pagination import Window
 from feed.anchors import Anchor, mark_of
 from graph.api import cursors, global_ids
 from graph.api.context import GraphInfo
-from graph.api.errors import InputError, InvalidCursor
+from graph.api.errors import InputError, UnknownCursorError
 from graph.api.field_costs import ONE_READ, PER_ROW
-from graph.api.pagination import window
+from graph.api.types.enums import UserEventType
 from graph.api.types.node import Node, PageInfo
 from graph.api.types.record_view import Nested, NestedList, RecordView, itself
 
@@ -36,14 +35,14 @@ encode_cursor = cursors.encoder(_ORDER, lambda event: (event.id, mark_of(event))
 def decode_cursor(text: str) -> Anchor:
     """Read a cursor of an event; `history.verify` tells whether the event exists.
 
-    Raises InvalidCursor. A cursor of another list has a message of its own.
+    Raises UnknownCursorError. A cursor of another list has a message of its own.
     """
     try:
         return Anchor(*cursors.decode(text, _ORDER, [cursors.row_id, cursors.mark]))
-    except cursors.OtherOrder as error:
+    except cursors.InvalidCursorOrder as error:
         raise InputError(str(error), "INVALID_CURSOR") from None
-    except cursors.MalformedCursor:
-        raise InvalidCursor from None
+    except cursors.InvalidCursor:
+        raise UnknownCursorError from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +53,8 @@ class EventWindow:
     anchors: Sequence[Anchor]
 
     @classmethod
-    def read(
-        cls, first: int | None, after: str | None, last: int | None, before: str | None
-    ) -> Self:
-        asked = window(first, after, last, before, decode_cursor)
+    def of(cls, asked: Window) -> Self:
+        """Divide a window whose cursors were read by `decode_cursor`."""
         anchors = [Anchor(*place) for place in (asked.after, asked.before) if place is not None]
         after_id, before_id = (place and place[:1] for place in (asked.after, asked.before))
         return cls(replace(asked, after=after_id, before=before_id), anchors)

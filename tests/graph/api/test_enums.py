@@ -1,0 +1,19 @@
+"""Enums of lower packages have descriptions in the schema because of where they are imported."""
+
+import ast
+from pathlib import Path
+
+import graph.api
+from graph.api.types import enums
+
+API = Path(graph.api.__file__).parent
+
+
+def test_the_api_imports_enums_from_where_they_are_described() -> None:
+    for path in API.rglob("*.py"):
+        if path.stem == "enums":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module != enums.__name__:
+                names = {alias.name for alias in node.names}
+                assert not names & set(enums.__all__), (path.name, names)
