@@ -51,6 +51,7 @@ fuzz-postgres: install
 	$(BIN)/python -m tests.fuzz --postgres --workers 2 $(FUZZ)
 
 # Roster beside other servers, in ten minutes. BENCH="--only roster,floor,user --seconds 1" for less.
+# BENCH="--against ../before --rounds 5" compares with another tree of Roster, which has its own .venv.
 bench: install
 	$(BIN)/python -m benchmarks.performance $(BENCH)
 

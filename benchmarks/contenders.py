@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -70,7 +70,20 @@ CACHES: Final = Contender(
     _uvicorn("benchmarks.tutorial:app"),
     environment=DATABASE | {"BENCH_CACHES": "1"},
 )
+# Another tree of Roster, by --against: the names of its two servers, and those of this tree's.
+BEFORE: Final = {"before": DEVELOPMENT, "before-production": PRODUCTION}
 PYTHON: Final = (TUTORIAL, CACHES, FLOOR, DEVELOPMENT, PRODUCTION)
+
+
+def of_tree(tree: Path) -> Sequence[Contender]:
+    """Return Roster of another tree, which has a virtual environment of its own."""
+    command = tree.resolve() / ".venv" / "bin" / "roster"
+    if not command.exists():
+        raise CannotMeasure(f"{tree} has no .venv/bin/roster: run `make install` there")
+    return [
+        replace(now, name=name, title=f"{now.title}, before", command=(str(command), "serve"))
+        for name, now in BEFORE.items()
+    ]
 
 
 @dataclass(frozen=True)

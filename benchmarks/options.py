@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from benchmarks.contenders import PYTHON, Contender
+from benchmarks.contenders import BEFORE, DEVELOPMENT, PRODUCTION, PYTHON, Contender, of_tree
 from benchmarks.operations import OPERATIONS, Operation
 from benchmarks.peers import PEERS
 
 SERVERS: Final = (*PYTHON, *PEERS)
 START: Final = "start"
 MEMORY: Final = "memory"
-_NAMES = (*(named.name for named in (*SERVERS, *OPERATIONS)), START, MEMORY)
+_NAMES = (*(named.name for named in (*SERVERS, *OPERATIONS)), *BEFORE, START, MEMORY)
 
 Named = TypeVar("Named", Contender, Operation)
 
@@ -24,10 +24,15 @@ class Options:
     rounds: int
     only: Collection[str]
     json: Path | None
+    against: Path | None = None
 
     @property
     def servers(self) -> Sequence[Contender]:
-        return self._named(SERVERS)
+        """Two trees take turns: this one and the one before, with and without authentication."""
+        if self.against is None:
+            return self._named(SERVERS)
+        before, before_production = of_tree(self.against)
+        return self._named((DEVELOPMENT, before, PRODUCTION, before_production, *PEERS))
 
     @property
     def operations(self) -> Sequence[Operation]:
@@ -39,7 +44,7 @@ class Options:
         return not self.only or not {START, MEMORY}.issuperset(self.only)
 
     def wants(self, figure: str) -> bool:
-        return not self.only or figure in self.only
+        return figure in self.only or not (self.only or self.against)
 
     def _named(self, of: Sequence[Named]) -> Sequence[Named]:
         """Choose those that are named; all of them, where none is."""
@@ -52,8 +57,11 @@ def read(about: str | None) -> Options:
     parser.add_argument("--rounds", type=int, default=3, help="of which the medians are taken")
     parser.add_argument("--only", default="", help=f"what to measure: some of {','.join(_NAMES)}")
     parser.add_argument("--json", type=Path, help="a file to write the results to")
+    parser.add_argument(
+        "--against", type=Path, help="another tree of Roster, with its .venv, to compare with"
+    )
     given = parser.parse_args()
     only = [name for name in given.only.split(",") if name]
     if unknown := set(only).difference(_NAMES):
         parser.error(f"--only: not known: {', '.join(sorted(unknown))}")
-    return Options(given.seconds, given.rounds, only, given.json)
+    return Options(given.seconds, given.rounds, only, given.json, given.against)

@@ -3,6 +3,7 @@
 One PostgreSQL with 100,000 users, all servers on it with one process each, and wrk with 16
 connections, which asks one server after the other: each operation goes round all of them, as often
 as there are rounds, so that whatever else the machine does falls on all.
+`--against TREE` compares with another tree of Roster, such as a worktree of an older commit.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from benchmarks.load import CannotMeasure, wrk
 from benchmarks.operations import PEOPLE
 from benchmarks.options import Options
 from benchmarks.process import DOCUMENTS, REQUESTS, Figures, first_requests, mebibytes, memory
-from benchmarks.report import Results, machine, table
+from benchmarks.report import Results, machine, ratios, table
 from benchmarks.rounds import measure
 from benchmarks.truth import Truth
 
@@ -46,6 +47,9 @@ def main() -> None:
         sys.exit("make bench: stopped")
     for operation in results.loads:
         say(table(results, operation))
+    if wanted.against:
+        for compared in ratios(results):
+            say(compared)
     for line in results.told():
         say(line)
     if wanted.json:

@@ -5,19 +5,22 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 from rich.table import Table
 
-from benchmarks.contenders import CACHES, FLOOR, TUTORIAL
+from benchmarks.contenders import BEFORE, CACHES, DEVELOPMENT, FLOOR, TUTORIAL
 from benchmarks.load import CONNECTIONS, Load
 from benchmarks.operations import OPERATIONS
 from benchmarks.options import SERVERS
+from benchmarks.peers import PEERS
 
-TITLES = {named.name: named.title for named in (*SERVERS, *OPERATIONS)}
+TITLES = {named.name: named.title for named in (*SERVERS, *OPERATIONS)} | {
+    name: f"{now.title}, before" for name, now in BEFORE.items()
+}
 COMPARED_WITH = (TUTORIAL.name, CACHES.name, FLOOR.name)
 
 _QUIET = 0.5
@@ -96,6 +99,34 @@ def table(results: Results, operation: str) -> Table:
         made.add_column(name, justify="left" if name == "server" else "right")
     for row in rows:
         made.add_row(*row)
+    return made
+
+
+def ratios(results: Results) -> Iterator[Table]:
+    """Compare this tree with the one before and with the peers: more than 1 is better."""
+    yield _ratios(
+        results, "Requests a second, divided by those of", lambda now, other: now.rate / other.rate
+    )
+    yield _ratios(
+        results,
+        "CPU of a request: that of the other, divided by ours",
+        lambda now, other: other.busy / now.busy,
+    )
+
+
+def _ratios(results: Results, title: str, ratio: Callable[[Load, Load], float]) -> Table:
+    pairs = [(now.name, name, TITLES[name]) for name, now in BEFORE.items()]
+    pairs += [(DEVELOPMENT.name, peer.name, peer.title) for peer in PEERS]
+    made = Table(title=title, title_justify="left")
+    made.add_column("operation")
+    for *_, name in pairs:
+        made.add_column(name, justify="right")
+    for operation, loads in results.loads.items():
+        cells = (
+            f"{ratio(loads[now], loads[other]):.2f}" if {now, other} <= loads.keys() else "-"
+            for now, other, _ in pairs
+        )
+        made.add_row(TITLES[operation], *cells)
     return made
 
 

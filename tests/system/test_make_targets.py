@@ -74,6 +74,15 @@ def test_the_benchmark_measures_and_its_figures_can_be_published(tmp_path: Path)
     assert "requests a second" in (tmp_path / "performance.svg").read_text()
 
 
+@needs_wrk
+def test_the_benchmark_compares_two_trees() -> None:
+    """This one with itself."""
+    bench = "--only roster,before,user --against . --seconds 1 --rounds 1"
+    output = make("bench", f"BENCH={bench}", BENCH_SHARE="0.01")
+    assert "Requests a second, divided by those of" in output
+    assert output.count("Roster, development, before") >= 2
+
+
 def test_the_benchmark_of_sizes_measures_each_read() -> None:
     output = make("bench-scale", BENCH_SHARE="0.001")
     assert "userEvents, first page" in output
