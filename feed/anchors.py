@@ -3,6 +3,9 @@
 An id alone does not name an event: after a restore or a failover that lost commits, a database
 issues the same ids again. So an anchor also has a mark, a digest of the feed's epoch and of the
 columns of the event that never change. What an erasure redacts is not part of it.
+
+    Exception
+    └── InvalidAnchor    the event does not exist unchanged
 """
 
 from collections.abc import Awaitable, Callable, Sequence

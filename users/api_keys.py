@@ -1,9 +1,11 @@
 """API keys: how services sign in.
 
-The text of a key is `roster_` and 256 random bits. The database has its SHA-256 alone: a slow hash
-is for what people think up, and nobody guesses 256 bits however fast the hash is. A key is looked
-up by that digest, so the time it takes says nothing of a secret, and no comparison has to take
-constant time.
+The text of a key is `roster_` and 256 random bits. The database stores its SHA-256: a slow hash
+protects passwords, and 256 random bits cannot be guessed however fast the hash is. A key is found
+by its digest, so that the time of a lookup reveals nothing of the text.
+
+    Exception
+    └── InvalidApiKey    a key that cannot be created
 """
 
 import hashlib
@@ -26,18 +28,18 @@ from db.statements import (
 )
 from users.policy import Scope
 
-PREFIX: Final = "roster_"  # by which whoever scans for leaked secrets knows one
-USE_NOTED_EVERY: Final = timedelta(hours=1)
+PREFIX: Final = "roster_"  # recognised by scanners for leaked secrets
+_USE_INTERVAL: Final = timedelta(hours=1)
 _SECRET_BYTES: Final = 32
 
 
 class InvalidApiKey(Exception):
-    """What is wrong with a key to be made, for whoever makes it."""
+    """The name, scopes or expiry of a new key are invalid; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """All that is known of a key once its text is out of sight."""
+    """A stored key, without its text."""
 
     id: int
     name: str
@@ -52,16 +54,15 @@ class ApiKey:
         columns = dict(row._mapping)  # noqa: SLF001 - its public name
         return cls(**columns | {"scopes": known_scopes(columns["scopes"])})
 
-    def opens(self, now: datetime) -> bool:
-        """Tell whether somebody gets in with it."""
+    def is_valid(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
-    def is_use_noted(self, now: datetime) -> bool:
-        return self.last_used_at is not None and self.last_used_at >= now - USE_NOTED_EVERY
+    def is_use_recorded(self, now: datetime) -> bool:
+        return self.last_used_at is not None and self.last_used_at >= now - _USE_INTERVAL
 
 
 def known_scopes(names: Collection[str]) -> frozenset[Scope]:
-    """Give the scopes among some names; others are somebody else's."""
+    """Return the scopes of this API among some names."""
     return frozenset(scope for scope in Scope if scope in names)
 
 
@@ -73,12 +74,12 @@ async def create(
     now: datetime,
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """Add a key; give it and its text, which nobody can find out again.
+    """Create a key. Returns it with its text, which is not stored.
 
-    Raises `InvalidApiKey` for a name that isn't a line of 1 to 100 characters, for no scopes, and
-    for one that would have expired already.
+    Raises InvalidApiKey unless the name is one line of 1 to 100 characters, there is a scope, and
+    the expiry is in the future.
     """
-    _check(name, scopes, now, expires_at)
+    _validate(name, scopes, now, expires_at)
     text = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     columns: dict[str, Any] = {
         "name": name,
@@ -91,28 +92,28 @@ async def create(
 
 
 async def find(session: AsyncSession, text: str) -> ApiKey | None:
-    """Find a key by its text, also one that no longer opens anything."""
+    """Find a key by its text, even if it is revoked or expired."""
     row = (await session.execute(API_KEY_BY_DIGEST, {"digest": _digest(text)})).one_or_none()
     return None if row is None else ApiKey.of(row)
 
 
-async def every(session: AsyncSession) -> Sequence[ApiKey]:
-    """List all keys, the earliest first; revoked and expired ones too."""
+async def list_all(session: AsyncSession) -> Sequence[ApiKey]:
+    """Return all keys, the oldest first, including revoked and expired ones."""
     return [ApiKey.of(row) for row in await session.execute(API_KEYS)]
 
 
 async def revoke(session: AsyncSession, key_id: int, now: datetime) -> ApiKey | None:
-    """Close a key for ever, and give it; None where there is none. Twice is as good as once."""
+    """Revoke a key and return it, or None if there is no such key. Idempotent."""
     row = (await session.execute(revoke_api_key(key_id, now))).one_or_none()
     return None if row is None else ApiKey.of(row)
 
 
-async def note_use(session: AsyncSession, key_id: int, now: datetime) -> None:
-    """Note that a key was used, at most once an hour."""
-    await session.execute(mark_api_key_used(key_id, now, now - USE_NOTED_EVERY))
+async def record_use(session: AsyncSession, key_id: int, now: datetime) -> None:
+    """Record that a key was used, at most once an hour."""
+    await session.execute(mark_api_key_used(key_id, now, now - _USE_INTERVAL))
 
 
-def _check(
+def _validate(
     name: str, scopes: Collection[Scope], now: datetime, expires_at: datetime | None
 ) -> None:
     if not name.strip() or len(name) > API_KEY_NAME_LENGTH or not name.isprintable():

@@ -33,7 +33,7 @@ from users.entity import (
     with_columns,
 )
 from users.errors import ErrorCode, FieldViolation, RuleViolation, UserNotFound, VersionConflict
-from users.former_ids import Former, given_up
+from users.former_ids import GivenUpId, given_up
 from users.identity import UsernameEmails
 from users.lifecycle import EVENT_OF, UserAction, next_status
 from users.policy import OWN_SUBJECT
@@ -75,7 +75,7 @@ class ChangeSet:
         self.events: list[Event] = []
         self.drafts: list[User] = []
         self.erased: list[int] = []
-        self.former: list[Former] = []
+        self.former: list[GivenUpId] = []
         self._recorder = recorder
         self._subject = subject
         self._cache = cache
@@ -290,7 +290,7 @@ class ChangeSet:
     def _record(
         self, type: UserEventType, before: User | None, after: User, reason: str | None = None
     ) -> None:
-        # An erasure records all external ids of the history instead (`former_ids.close`).
+        # An erasure records all external ids of the history instead (`former_ids.record_erased`).
         gone = None if type is UserEventType.ERASED else given_up(before, after)
         if gone is not None:
             self.former.append((after.id, gone, after.updated_at))

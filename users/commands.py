@@ -1,14 +1,21 @@
-"""What can be asked of the directory, one value for each verb, and what comes back."""
+"""Commands to the directory, one class for each verb, and their results.
+
+Exception
+├── CommandsRejected    rules are violated: nothing is stored
+└── UniquenessRace      a unique value was taken meanwhile: roll back and try again
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
 from db.models import User
 from users.entity import UniqueField
 from users.errors import RuleViolation
 from users.lifecycle import UserAction
+
+MAX_COMMANDS: Final = 500  # in a batch
 
 StatusAction = Literal[
     UserAction.DEACTIVATE, UserAction.REACTIVATE, UserAction.DELETE, UserAction.RESTORE
@@ -33,7 +40,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """An id of None stands for one that cannot be a user's."""
+    """`user_id` is None if the given id is not the id of a user."""
 
     user_id: int | None
     fields: UserFields
@@ -43,7 +50,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpsertById:
-    """An update like any other, for whom nobody can be created; `by` is the id's name."""
+    """An update only, since ids cannot be chosen; `by` is the name of the id."""
 
     user_id: int | None
     by: Literal["id", "database_id"]
@@ -53,7 +60,7 @@ class UpsertById:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpsertByKey:
-    """An update of the user that has a unique value, or the creation of one with it."""
+    """Updates the user with a unique value, or creates one with it."""
 
     by: UniqueField
     value: str
@@ -81,7 +88,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erase:
-    """The end of a deleted user; with None for the username, nobody has to confirm it."""
+    """Erases a deleted user. `confirm_username` is None if no confirmation is required."""
 
     user_id: int | None
     confirm_username: str | None
@@ -104,8 +111,8 @@ Command = Create | Update | UpsertById | UpsertByKey | Transition | Erase
 class CommandResult:
     """The user after an operation, or the rules that it broke.
 
-    `user` is None where it was refused, or only validated. `changed` is false where the user was
-    already as asked.
+    `user` is None if the command was rejected or only validated. `changed` is false if nothing
+    needed to change.
     """
 
     user: User | None = None
@@ -116,26 +123,26 @@ class CommandResult:
 
 @dataclass(frozen=True, slots=True)
 class CommandResults:
-    """One result for each operation; `replayed` where they are those of an earlier request."""
+    """One result for each command. `replayed` if they are those of an earlier request."""
 
     results: Sequence[CommandResult]
     replayed: bool = False
 
 
 class CommandsRejected(Exception):
-    """Nothing is to be kept of what was asked.
+    """Nothing is stored. `results` has one entry for each command.
 
-    `results` tell why, one for each operation; `violations` are of the request as a whole.
+    `violations` are those of the request as a whole.
     """
 
     def __init__(
         self, results: Sequence[CommandResult] = (), violations: Sequence[RuleViolation] = ()
     ) -> None:
-        told = [*violations, *(p for result in results for p in result.violations)]
-        super().__init__(", ".join(f"{p.field}: {p.code}" for p in told))
+        all_violations = [*violations, *(p for result in results for p in result.violations)]
+        super().__init__(", ".join(f"{p.field}: {p.code}" for p in all_violations))
         self.results = results
         self.violations = violations
 
 
 class UniquenessRace(Exception):
-    """Somebody else took a unique value meanwhile: roll back, look, and do it all again."""
+    """Another transaction took a unique value: roll back, and try again with `check_taken`."""

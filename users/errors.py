@@ -1,4 +1,4 @@
-"""What can be wrong with a request, in the directory's own terms.
+"""Violations of the directory's rules: values, not exceptions.
 
 `kind` names a class in stored answers (`users/idempotency.py`), which later versions read: it does
 not change when the class is renamed, and neither do the names of the fields.
@@ -29,9 +29,9 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldViolation:
-    """A value that cannot be taken, with the bounds it broke, in characters.
+    """An invalid value, with the bounds that it breaks, in characters.
 
-    `pattern` is a regular expression (ECMA 262) that all right values match, some wrong too.
+    `pattern` is a regular expression (ECMA 262) that all valid values match, and some invalid ones.
     """
 
     code: ErrorCode
@@ -56,7 +56,7 @@ class UserNotFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvalidTransition:
-    """The user is in a status from which the action doesn't lead anywhere."""
+    """The status of the user does not allow the action."""
 
     message: str
     user: User
@@ -68,7 +68,7 @@ class InvalidTransition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionConflict:
-    """The user was written since the version that the request has seen."""
+    """The user was written since the version that the command expects."""
 
     user: User
     expected: int
@@ -81,7 +81,7 @@ class VersionConflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneralViolation:
-    """What the code and the message say all of."""
+    """A violation with no data besides its code and message."""
 
     code: ErrorCode
     message: str

@@ -1,7 +1,10 @@
-"""External ids that users gave up, and what was done under them.
+"""External ids that users no longer have.
 
-A token whose subject is one of them is not accepted, unless a user has it by now or the record was
-released. Records are digests (`db/identity_key.py`), written in the transaction of the change.
+A token with such a subject is rejected, unless a user has it now or the record was released.
+Records are digests (`db/identity_key.py`), written in the transaction of the change.
+
+    Exception
+    └── NothingToReleaseError    no token is rejected for the external id
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,7 +31,7 @@ from db.time_slices import partitions, pause_if_due
 
 _BATCH: Final = 1_000
 
-Former = tuple[int, str, datetime]  # a user's id, an external id, and when it was given up
+GivenUpId = tuple[int, str, datetime]  # a user's id, an external id, and when it was given up
 
 
 def given_up(before: User | None, after: User) -> str | None:
@@ -39,7 +42,7 @@ def given_up(before: User | None, after: User) -> str | None:
     return before.external_id if deleted or after.external_id != before.external_id else None
 
 
-async def record(session: AsyncSession, former: Collection[Former]) -> None:
+async def record(session: AsyncSession, former: Collection[GivenUpId]) -> None:
     key = await identity_key.load(session, hold=True)
     rows = [_row(key, *each) for each in former]
     await session.execute(ADD_FORMER_IDS, rows)
@@ -64,18 +67,20 @@ def external_ids_of(user: User | Row[Any], history: Iterable[Sequence[Change]]) 
 async def unreleased(
     session: AsyncSession, user_id: int, external_ids: Collection[str]
 ) -> set[str]:
-    """Leave out the external ids that an operator released: they are not the user's."""
+    """Return the external ids that an operator has not released."""
     key = await identity_key.load(session)
     in_effect = await _in_effect(session, [user_id])
     return {i for i in external_ids if in_effect.get((user_id, key.digest(i)), True)}
 
 
-async def close(session: AsyncSession, users: Collection[User], at: datetime) -> Mapping[str, int]:
-    """Record what is not yet recorded of users who are erased: the ids are known no more after.
+async def record_erased(
+    session: AsyncSession, users: Collection[User], at: datetime
+) -> Mapping[str, int]:
+    """Record all external ids of users before an erasure removes them from the history.
 
-    Returns whose each external id is, except for released ones.
+    Returns the user of each external id, except released ones.
     """
-    given = await _given(session, users)
+    given = await _known_ids(session, users)
     if not given:
         return {}
     key = await identity_key.load(session, hold=True)
@@ -96,8 +101,8 @@ async def close(session: AsyncSession, users: Collection[User], at: datetime) ->
     return subjects
 
 
-async def _given(session: AsyncSession, users: Collection[User]) -> list[tuple[int, str]]:
-    """List all external ids that users have or had, each with the user's id."""
+async def _known_ids(session: AsyncSession, users: Collection[User]) -> list[tuple[int, str]]:
+    """Return all external ids that users have or had, each with the id of the user."""
     histories: dict[int, list[Sequence[Change]]] = {user.id: [] for user in users}
     async for events in partitions(await session.execute(links_of(histories))):
         for event in events:
@@ -144,7 +149,7 @@ class FormerId:
 
 
 class NothingToReleaseError(Exception):
-    """An external id that no token is refused for. The text says why, and does not name the id."""
+    """No token is rejected for the external id. The text says why, without the id."""
 
 
 async def latest(session: AsyncSession, limit: int) -> list[FormerId]:
@@ -164,7 +169,7 @@ async def records_of(session: AsyncSession, external_id: str) -> list[FormerId]:
 async def release(
     session: AsyncSession, external_id: str, *, by: str, reason: str, at: datetime
 ) -> list[FormerId]:
-    """Let a subject be a service again; the records that are released are returned.
+    """Accept a subject as a service again. Returns the released records.
 
     Raises NothingToReleaseError.
     """

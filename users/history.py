@@ -1,4 +1,4 @@
-"""Users as they were: every version can be told from the events that led to it."""
+"""Earlier versions of users, reconstructed from their events."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -19,16 +19,16 @@ _ATTRIBUTES = {field: name for name, field in RECORDED_FIELDS.items()}
 
 
 async def as_of(session: AsyncSession, versions: Collection[Version]) -> dict[Version, User]:
-    """Give users as they were when they had these versions, less the keys that indexes need.
+    """Return users as they were at these versions, without the key columns.
 
-    An erased user is given as they are.
+    An erased user is returned in the current version.
     """
     if not versions:
         return {}
     newest: dict[int, int] = {}
     for user_id, version in versions:
         newest[user_id] = max(version, newest.get(user_id, version))
-    # The events first: where they were erased between the two reads, the user is seen to be.
+    # Events first: if a user is erased between the two reads, the user row shows it.
     then = await _columns_of(session, newest, versions)
     rows = await session.execute(users_to_read(newest))
     now = {row.id: User.of(row) for row in rows}
@@ -43,10 +43,7 @@ async def as_of(session: AsyncSession, versions: Collection[Version]) -> dict[Ve
 async def _columns_of(
     session: AsyncSession, newest: Mapping[int, int], versions: Collection[Version]
 ) -> dict[Version, dict[str, Any]]:
-    """Go through the events of users once, and keep what the versions asked for had.
-
-    A user can have any number of events.
-    """
+    """Stream the events of users, which are unbounded, and keep the columns of these versions."""
     begin = dict.fromkeys(RECORDED_FIELDS) | {"deleted_at": None}
     columns: dict[int, dict[str, Any]] = {user_id: dict(begin) for user_id in newest}
     then = {}

@@ -1,7 +1,7 @@
-"""Requests that can be sent again: a key, the input it came with, and the answer it got.
+"""Idempotency keys: a key, a fingerprint of the request, and the answer.
 
-The key is claimed in the transaction that does the work. Whoever comes second waits for that
-transaction's end, and then finds either the answer, or nothing at all.
+The key is claimed in the transaction that executes the commands. A second request with it waits
+for the end of that transaction, and then finds its answer or a free key.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ _REUSED = GeneralViolation(
 )
 
 
-def key_problems(key: IdempotencyKey | None) -> list[FieldViolation]:
+def key_violations(key: IdempotencyKey | None) -> list[FieldViolation]:
     if key is None or 1 <= len(key.text) <= KEY_LENGTH:
         return []
     code = ErrorCode.TOO_LONG if key.text else ErrorCode.TOO_SHORT
@@ -53,10 +53,10 @@ def key_problems(key: IdempotencyKey | None) -> list[FieldViolation]:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A caller's hold on a key for one input.
+    """A caller's claim on a key for one request.
 
-    Both are kept as digests: the key's is of the caller and the key, the input's needs the key to
-    be made, so that neither tells anything to who reads the table.
+    Both are stored as digests: that of the key covers the caller, and that of the request is keyed
+    with the key. A reader of the table learns neither.
     """
 
     session: AsyncSession
@@ -79,9 +79,9 @@ class Claim:
         )
 
     async def take(self, now: datetime) -> Sequence[CommandResult] | None:
-        """Claim the key, or give what it was answered.
+        """Claim the key, or return the answer to its earlier request.
 
-        Raises `CommandsRejected` where it was used for another input.
+        Raises CommandsRejected if it was used for another request.
         """
         claim = claim_key(self.digest, self.fingerprint, now=now, until=now + LIFETIME)
         if (await self.session.execute(claim)).scalar_one_or_none() is not None:
@@ -122,8 +122,8 @@ def _version(user: User) -> Version:
 
 
 async def _read(session: AsyncSession, answer: Sequence[Mapping[str, Any]]) -> list[CommandResult]:
-    told = [*answer, *(violation for result in answer for violation in result["problems"])]
-    versions: set[Version] = {(i, v) for i, v in (t["user"] for t in told if t.get("user"))}
+    stored = [*answer, *(violation for result in answer for violation in result["problems"])]
+    versions: set[Version] = {(i, v) for i, v in (t["user"] for t in stored if t.get("user"))}
     users = await as_of(session, versions)
 
     def user(named: Mapping[str, Any]) -> User:
@@ -141,20 +141,20 @@ async def _read(session: AsyncSession, answer: Sequence[Mapping[str, Any]]) -> l
 
 
 def _read_problem(
-    told: Mapping[str, Any], user: Callable[[Mapping[str, Any]], User]
+    stored: Mapping[str, Any], user: Callable[[Mapping[str, Any]], User]
 ) -> RuleViolation:
-    values = {name: value for name, value in told.items() if name != "kind"}
-    match told["kind"]:
+    values = {name: value for name, value in stored.items() if name != "kind"}
+    match stored["kind"]:
         case FieldViolation.kind:
-            return FieldViolation(**values | {"code": ErrorCode(told["code"])})
+            return FieldViolation(**values | {"code": ErrorCode(stored["code"])})
         case GeneralViolation.kind:
-            return GeneralViolation(**values | {"code": ErrorCode(told["code"])})
+            return GeneralViolation(**values | {"code": ErrorCode(stored["code"])})
         case UserNotFound.kind:
             return UserNotFound(**values)
         case InvalidTransition.kind:
-            status = UserStatus(told["status"])
-            return InvalidTransition(**values | {"user": user(told), "status": status})
+            status = UserStatus(stored["status"])
+            return InvalidTransition(**values | {"user": user(stored), "status": status})
         case VersionConflict.kind:
-            return VersionConflict(**values | {"user": user(told)})
+            return VersionConflict(**values | {"user": user(stored)})
         case kind:
             raise AssertionError(kind)

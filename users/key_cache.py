@@ -1,4 +1,4 @@
-"""Keys of texts, computed once for each operation."""
+"""A cache of the keys of texts, for one operation."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

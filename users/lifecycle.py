@@ -1,4 +1,4 @@
-"""The states of a user, and what leads from one to another."""
+"""The statuses of a user and the transitions between them."""
 
 from enum import StrEnum
 
@@ -19,7 +19,7 @@ class UserAction(StrEnum):
 
 _A, _I, _D = UserStatus.ACTIVE, UserStatus.DEACTIVATED, UserStatus.DELETED
 
-# A pair that isn't here is refused; one that leads back to where it began changes nothing.
+# A missing pair is rejected. A pair that leads back to its own status changes nothing.
 TRANSITIONS: dict[tuple[UserStatus, UserAction], UserStatus] = {
     (_A, UserAction.UPDATE): _A,
     (_A, UserAction.DEACTIVATE): _I,
@@ -36,7 +36,7 @@ TRANSITIONS: dict[tuple[UserStatus, UserAction], UserStatus] = {
     **{(status, UserAction.VIEW_HISTORY): status for status in UserStatus},
 }
 
-# What is only looked at leaves no event.
+# Viewing the history records no event.
 EVENT_OF: dict[UserAction, UserEventType] = {
     UserAction.UPDATE: UserEventType.UPDATED,
     UserAction.DEACTIVATE: UserEventType.DEACTIVATED,
@@ -47,14 +47,14 @@ EVENT_OF: dict[UserAction, UserEventType] = {
 }
 
 
-# An erased user is deleted for ever: what is true of them already is, and nothing else will be.
+# An erased user stays deleted: only what already holds is allowed.
 _OF_THE_ERASED = frozenset({UserAction.DELETE, UserAction.ERASE, UserAction.VIEW_HISTORY})
 
 
 def next_status(
     status: UserStatus, action: UserAction, *, erased: bool = False
 ) -> UserStatus | None:
-    """Tell where `action` leads from `status`; None where it is refused."""
+    """Return the status after `action`, or None if it is rejected."""
     if erased and action not in _OF_THE_ERASED:
         return None
     return TRANSITIONS.get((status, action))

@@ -1,7 +1,7 @@
-"""Who may do what.
+"""Authorization, as pure functions of the caller and the command.
 
-A right is a scope of the caller's, or that the user is the caller themselves. What is asked here is
-answered from the caller alone, before anything is looked up, so that a refusal tells nothing.
+A right is a scope of the caller, or that the user is the caller. Nothing is looked up, so that a
+rejection reveals nothing: a hidden user cannot be distinguished from an absent one.
 """
 
 from dataclasses import dataclass, field, replace
@@ -48,11 +48,11 @@ EVERY_SCOPE = frozenset(Scope)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever asks: what they are known as, what they may, and until when.
+    """The authenticated caller: actor, scopes and expiry.
 
-    `user_id` is the user they are themselves, where the directory knows them; their actor is of
-    the kind USER then, with the same id as text. `subject` is the `sub` of their token; None for an
-    API key and in development. It is not compared: no result depends on it.
+    `user_id` is set if the caller is a user of the directory; then the actor has the kind USER and
+    the same id as text. `subject` is the `sub` of the token; None for an API key and in
+    development. It is not compared: no result depends on it.
     """
 
     actor: Actor
@@ -105,20 +105,20 @@ def can_read(caller: Caller, user_id: int) -> bool:
 
 
 def readable_users(caller: Caller) -> Condition:
-    """Give what holds for the users that the caller may read, and for no other."""
+    """Return the condition of the users that the caller can read."""
     if Scope.READ in caller.scopes:
         return true()
     return one_of(User.id, () if caller.user_id is None else (caller.user_id,))
 
 
 def can_read_history(caller: Caller, user_id: int | None = None) -> bool:
-    """Tell it of a user's history; without an id, of everybody's."""
+    """Whether the caller can read the history of a user; without an id, of all users."""
     known = Scope.READ in caller.scopes or is_self(caller, user_id)
     return known and Scope.HISTORY in caller.scopes
 
 
 def can_perform(caller: Caller, action: UserAction, user_id: int | None) -> bool:
-    """Tell whether the caller may do this to a user, whatever status either of them has."""
+    """Whether the caller has the right to do this to a user, regardless of any status."""
     match action:
         case UserAction.UPDATE:
             return Scope.WRITE in caller.scopes or is_self(caller, user_id)
@@ -131,12 +131,12 @@ def can_perform(caller: Caller, action: UserAction, user_id: int | None) -> bool
 
 
 def authorize(caller: Caller, command: Command) -> RuleViolation | None:
-    """Tell what forbids the operation; None where nothing does."""
+    """Return the reason why the caller cannot execute the command, or None."""
     return _check_scopes(caller, command) or _check_link(caller, command)
 
 
 def _check_scopes(caller: Caller, command: Command) -> RuleViolation | None:
-    """Return what forbids the operation, whatever external id it sets."""
+    """Check everything but the external ids that the command sets."""
     writes = Scope.WRITE in caller.scopes
     match command:
         case Update(user_id=user_id) if is_self(caller, user_id):
@@ -178,14 +178,14 @@ def _external_ids(command: Command) -> dict[str, str | None]:
 
 
 def can_write(caller: Caller, status: UserStatus | None) -> bool:
-    """Tell whether the caller can write, `status` being that of the user they are, if any."""
+    """Whether the caller can write; `status` is that of the user they are, if any."""
     return caller.user_id is None or status is UserStatus.ACTIVE
 
 
 def is_session_valid(caller: Caller, now: datetime, status: UserStatus | None) -> bool:
-    """Tell whether the rights that a caller came with hold on.
+    """Whether the caller's rights are still valid.
 
-    They end when `expires_at` comes, and, for who is a user, when their `status` isn't ACTIVE.
+    They end at `expires_at`, and for a user of the directory when `status` is not ACTIVE.
     """
     expired = caller.expires_at is not None and caller.expires_at <= now
     return not expired and can_write(caller, status)
@@ -194,7 +194,7 @@ def is_session_valid(caller: Caller, now: datetime, status: UserStatus | None) -
 def available_actions(
     caller: Caller, user_id: int, status: UserStatus, *, erased: bool = False
 ) -> list[UserAction]:
-    """List what the caller may do to a user, as they are, that would make a difference."""
+    """Return the actions that the caller can perform on a user and that have an effect."""
     writes = can_write(caller, status) or not is_self(caller, user_id)
     return [
         action
@@ -213,9 +213,9 @@ def _has_effect(action: UserAction, status: UserStatus, *, erased: bool) -> bool
 
 
 def redact_result(caller: Caller, result: CommandResult) -> CommandResult:
-    """Hide the users of an answer whom the caller may not read.
+    """Hide the users that the caller cannot read.
 
-    Whom the operation created is shown: that is what the caller has just said of them.
+    A user that the command created is shown: it has what the caller has just sent.
     """
     if Scope.READ in caller.scopes:
         return result

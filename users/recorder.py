@@ -1,4 +1,4 @@
-"""The event that a change leaves: who, what, why, before and after."""
+"""Events: who changed what and why, with the values before and after."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from db.models import ActorKind, Change, User, UserEventType
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who changes something, as it was known when it did.
+    """Who changes something, as known at that time.
 
     The id of a user is the one in the database, as text; the label can be a name.
     """
@@ -38,7 +38,7 @@ Event = dict[str, Any]  # the columns of a UserEvent, without its id
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """Takes down events in the name of one actor and one request."""
+    """Creates the events of one actor and request."""
 
     actor: Actor
     request_id: str | None
@@ -62,7 +62,7 @@ class Recorder:
 
 
 def redacted(changes: Iterable[Change]) -> list[Change]:
-    """Take the values of a person's fields out of changes; that they changed stays."""
+    """Remove the values of personal fields from changes, and keep that they changed."""
     return [
         Change(field=change["field"], before=None, after=None, redacted=True)
         if change["field"] in _PERSONAL

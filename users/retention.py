@@ -1,4 +1,4 @@
-"""What goes by itself: deleted users whose time has come, and expired idempotency keys."""
+"""Erases deleted users whose retention has ended, and deletes expired idempotency keys."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
@@ -26,9 +26,9 @@ _REASON = "The date to erase this user has passed."
 
 
 async def erase_due(database: Database, clock: Callable[[], datetime] = now) -> AsyncIterator[int]:
-    """Erase whom `erase_after` says, in batches of a transaction each; tell how many each had.
+    """Erase users whose `erase_after` has passed. Yields the size of each batch, a transaction.
 
-    Two at once share the work: whom one has locked, the other passes over.
+    Concurrent runs share the work: each skips users that the other has locked.
     """
 
     async def erase(number: int) -> int:
@@ -51,9 +51,9 @@ async def erase_due(database: Database, clock: Callable[[], datetime] = now) -> 
 
 
 async def forget(session: Session) -> None:
-    """Have the database let go of what was erased, or log that it could not yet.
+    """Remove erased values from the database's log, or log that this is not possible yet.
 
-    The users are erased by now, so that nothing is raised.
+    Nothing is raised, since the users are erased already.
     """
     try:
         is_forgotten = await session.checkpoint()

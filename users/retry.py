@@ -1,4 +1,4 @@
-"""Transactions that others were in the way of, tried again from the start."""
+"""Retries of whole transactions after conflicts."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -13,19 +13,18 @@ T = TypeVar("T")
 
 
 def must_queue(number: int) -> bool:
-    """Tell whether a try is to wait for the others who were overtaken too.
+    """Whether an attempt waits in a queue with the other transactions that lost a race.
 
-    Where many write the same, who only tries again is overtaken again, and somebody loses
-    every time.
+    Without the queue, a transaction among many that write the same values can lose every race.
     """
     return number > 1
 
 
 async def retry_transaction(attempt: Callable[[int], Awaitable[T]], write: Write) -> T:
-    """Run a whole transaction, given the number of the try; raise what ends the last one.
+    """Run a whole transaction until it succeeds, and raise the error of the last attempt.
 
-    It is tried again only where the database says that nothing was done. A server that takes no
-    writes is asked for once more: the next connection may lead to the one that does.
+    It is retried only if the database reports that nothing was done. A read-only server is retried
+    once: the next connection may lead to the primary.
     """
     is_renewed = False
     for number in range(1, ATTEMPTS):

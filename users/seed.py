@@ -17,11 +17,19 @@ from db.models import ActorKind, User
 from db.session import Session
 from db.statements import users_count
 from users.clock import now
-from users.commands import Command, CommandsRejected, Create, StatusAction, Transition, Update
+from users.commands import (
+    MAX_COMMANDS,
+    Command,
+    CommandsRejected,
+    Create,
+    StatusAction,
+    Transition,
+    Update,
+)
 from users.lifecycle import UserAction
 from users.policy import EVERY_SCOPE, Caller
 from users.recorder import Actor
-from users.service import MAX_OPERATIONS, UserService
+from users.service import UserService
 
 _LOCALES = ["en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "pl_PL", "pt_BR", "sv_SE", "tr_TR"]
 _DOMAINS = ["example.com", "example.net", "example.org"]
@@ -104,7 +112,7 @@ def _batches(happenings: Iterator[_Happening]) -> Iterator[list[_Happening]]:
     batch: list[_Happening] = []
     for happening in happenings:
         is_early = happening.needs_id and happening.person.user_id is None
-        if batch and (is_early or len(batch) == MAX_OPERATIONS):
+        if batch and (is_early or len(batch) == MAX_COMMANDS):
             yield batch
             batch = []
         batch.append(happening)

@@ -7,7 +7,6 @@ users, one finds taken values, and one each inserts users, updates users and add
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 from db.outcome import Write
 from db.session import Session
@@ -15,6 +14,7 @@ from db.time_slices import pause_if_due
 from users.changeset import ChangeSet
 from users.clock import now
 from users.commands import (
+    MAX_COMMANDS,
     Command,
     CommandResult,
     CommandResults,
@@ -25,7 +25,7 @@ from users.commands import (
 )
 from users.entity import row_of
 from users.errors import ErrorCode, GeneralViolation, RuleViolation, VersionConflict
-from users.idempotency import Claim, key_problems
+from users.idempotency import Claim, key_violations
 from users.identity import UsernameEmails
 from users.policy import NOT_ACTIVE, Caller, authorize, can_write, redact_result
 from users.recorder import Recorder
@@ -34,15 +34,13 @@ from users.snapshot import Snapshot, find_holders, load_snapshot
 from users.validation import ParseCache, ParsedCommand, parse_commands
 from users.writer import write
 
-MAX_OPERATIONS: Final = 500
-
 
 @dataclass(frozen=True, slots=True)
 class UserService:
-    """The directory, on behalf of one caller; `execute` needs a transaction, which it never ends.
+    """The directory, on behalf of one caller. `execute` needs a transaction, which it never ends.
 
-    An operation that names the version it has seen is refused where there is another by now;
-    without it, writers of different fields both keep their change.
+    A command with an expected version is rejected if the user has another one. Without it the last
+    writer wins per field, so that writers of different fields both keep their change.
     """
 
     session: Session
@@ -96,14 +94,14 @@ class UserService:
         caller is a user who is not active when they are locked, all are.
         """
         cache = {} if cache is None else cache
-        if len(commands) > MAX_OPERATIONS:
+        if len(commands) > MAX_COMMANDS:
             raise CommandsRejected(violations=[_too_many(commands)])
         denied = [authorize(self.caller, command) for command in commands]
         if denied and all(denied):
             raise CommandsRejected(_merge_results(denied, []))
         allowed = [o for o, no in zip(commands, denied, strict=True) if no is None]
         batch = await parse_commands(allowed, cache)
-        violations = key_problems(key)
+        violations = key_violations(key)
         claim = None
         if key and not violations and _needs_claim(batch, hopeless=atomic and any(denied)):
             claim = Claim.of(self.session, self.caller.actor, key)
@@ -111,8 +109,8 @@ class UserService:
                 return await self._replay(earlier, denied)
         change_set, computed = await self._compute(batch, cache, check_taken=check_taken)
         results = _merge_results(denied, computed)
-        refused = [bool(result.violations) for result in results]
-        if violations or (refused and (all(refused) or (atomic and any(refused)))):
+        rejected = [bool(result.violations) for result in results]
+        if violations or (rejected and (all(rejected) or (atomic and any(rejected)))):
             raise CommandsRejected(
                 [redact_result(self.caller, r) for r in _hide_uncreated(results)], violations
             )
@@ -124,12 +122,12 @@ class UserService:
     async def _replay(
         self, earlier: Sequence[CommandResult], denied: Sequence[RuleViolation | None]
     ) -> CommandResults:
-        """Answer as before, less what the caller may no longer do."""
+        """Return the earlier results, except of commands that are no longer authorized."""
         snapshot = await load_snapshot(self.session, [], self.caller.user_id)
         if not self._is_caller_active(snapshot):
-            raise CommandsRejected([_denied(NOT_ACTIVE)] * len(earlier))
-        told = zip(earlier, denied, strict=True)
-        results = [before if no is None else _denied(no) for before, no in told]
+            raise CommandsRejected([_rejection(NOT_ACTIVE)] * len(earlier))
+        replayed = zip(earlier, denied, strict=True)
+        results = [before if no is None else _rejection(no) for before, no in replayed]
         return CommandResults(
             [redact_result(self.caller, result) for result in results], replayed=True
         )
@@ -139,7 +137,7 @@ class UserService:
     ) -> tuple[ChangeSet, Sequence[CommandResult]]:
         snapshot = await load_snapshot(self.session, batch, self.caller.user_id)
         if not self._is_caller_active(snapshot):
-            return self._change_set(Snapshot({}), cache), [_denied(NOT_ACTIVE)] * len(batch)
+            return self._change_set(Snapshot({}), cache), [_rejection(NOT_ACTIVE)] * len(batch)
         moments = [self.clock() for _ in batch]
         check_taken = check_taken or any(parsed.validate_only for parsed in batch)
         while True:
@@ -154,7 +152,7 @@ class UserService:
                 results.append(change_set.apply(*asked))
             if check_taken or not any(result.violations for result in results):
                 return change_set, results
-            check_taken = True  # to name what is taken beside the other problems
+            check_taken = True  # to report taken values together with the other violations
 
     def _change_set(self, snapshot: Snapshot, cache: ParseCache) -> ChangeSet:
         recorder = Recorder(self.caller.actor, self.request_id)
@@ -166,7 +164,7 @@ class UserService:
 
 
 def _hide_uncreated(results: Sequence[CommandResult]) -> list[CommandResult]:
-    """Name no user whom the batch would have created: now that it is refused, there is none."""
+    """Hide users that the rejected batch would have created."""
     return [
         replace(result, user=None, violations=NO_VERSION)
         if any(isinstance(p, VersionConflict) and p.user.id < 0 for p in result.violations)
@@ -176,22 +174,22 @@ def _hide_uncreated(results: Sequence[CommandResult]) -> list[CommandResult]:
 
 
 def _needs_claim(batch: Sequence[ParsedCommand], *, hopeless: bool) -> bool:
-    """Tell whether there can be an answer to keep."""
+    """Whether there can be an answer to store."""
     return not hopeless and not all(parsed.validate_only for parsed in batch)
 
 
 def _merge_results(
     denied: Sequence[RuleViolation | None], computed: Sequence[CommandResult]
 ) -> list[CommandResult]:
-    """Put what was planned into its places, between what the caller may not do."""
+    """Merge the computed results with the rejections of unauthorized commands, in order."""
     rest = iter(computed)
-    return [next(rest) if violation is None else _denied(violation) for violation in denied]
+    return [next(rest) if violation is None else _rejection(violation) for violation in denied]
 
 
-def _denied(violation: RuleViolation) -> CommandResult:
+def _rejection(violation: RuleViolation) -> CommandResult:
     return CommandResult(violations=[violation])
 
 
 def _too_many(commands: Sequence[Command]) -> GeneralViolation:
-    message = f"A batch can have {MAX_OPERATIONS} operations; this one has {len(commands)}."
+    message = f"A batch can have {MAX_COMMANDS} operations; this one has {len(commands)}."
     return GeneralViolation(code=ErrorCode.LIMIT_EXCEEDED, message=message, field="operations")

@@ -77,7 +77,7 @@ async def _redact(session: AsyncSession, change_set: ChangeSet) -> None:
     users = [
         change_set.snapshot.users[user_id] for user_id in ids & change_set.snapshot.users.keys()
     ]
-    subjects = await former_ids.close(session, users, at)
+    subjects = await former_ids.record_erased(session, users, at)
     async for rows in partitions(await session.execute(traces_of(ids, subjects))):
         if acted := list(_acted_as_service(rows, subjects)):
             await session.execute(REATTRIBUTE_EVENTS, acted)

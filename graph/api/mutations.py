@@ -29,8 +29,8 @@ from graph.api.types.payloads import (
     UpsertUserPayload,
 )
 from graph.api.unit_of_work import key_of_request, run_command
+from users.commands import MAX_COMMANDS
 from users.retention import forget
-from users.service import MAX_OPERATIONS
 
 _INPUT = strawberry.argument(description="What to do.")
 
@@ -153,8 +153,8 @@ class Mutation:
         return EraseUserPayload(erased_user_id=input.id)
 
     @strawberry.mutation(
-        metadata=operations("input", "operations", MAX_OPERATIONS),
-        description=f"Do up to {MAX_OPERATIONS} things at once, in their order and in one "
+        metadata=operations("input", "operations", MAX_COMMANDS),
+        description=f"Do up to {MAX_COMMANDS} things at once, in their order and in one "
         "transaction. Each change leaves an event of its own.",
     )
     async def bulk_users(

@@ -15,10 +15,10 @@ from graph.api.errors import WriteError, WriteTimeoutError
 from graph.api.inputs.user_lookup import read_order
 from graph.api.types.user import User, UserEdge
 from graph.api.types.user_error import UserError, user_errors
-from users.commands import Command, CommandResults, CommandsRejected, IdempotencyKey
+from users.commands import MAX_COMMANDS, Command, CommandResults, CommandsRejected, IdempotencyKey
 from users.policy import authorize
 from users.retry import must_queue, retry_transaction
-from users.service import MAX_OPERATIONS, UserService
+from users.service import UserService
 from users.validation import parse_commands
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ async def execute(
             )
 
     async def begin() -> CommandResults:
-        if 1 < len(commands) <= MAX_OPERATIONS:
+        if 1 < len(commands) <= MAX_COMMANDS:
             # Before a transaction begins: it would keep other writers waiting.
             await parse_commands([o for o in commands if not authorize(context.caller, o)], cache)
         answer = await retry_transaction(attempt, write)

@@ -229,7 +229,7 @@ class Authenticator:
             key = await api_keys.find(session, text)
         if key is None:
             raise InvalidCredentials("there is no such API key")
-        if not key.opens(self._now()):
+        if not key.is_valid(self._now()):
             raise InvalidCredentials("the API key is revoked or has expired")
         self._note_use(key)
         actor = Actor(ActorKind.SERVICE, f"key-{key.id}", key.name)  # no issuer's subject, that is
@@ -237,7 +237,7 @@ class Authenticator:
 
     def _note_use(self, key: ApiKey) -> None:
         """Have it written that a key is used. Nobody waits for it, or fails with it."""
-        if key.id in self._notes or key.is_use_noted(self._now()):
+        if key.id in self._notes or key.is_use_recorded(self._now()):
             return
         note = asyncio.create_task(self._write_use(key.id))
         self._notes[key.id] = note
@@ -250,7 +250,7 @@ class Authenticator:
                 self._database.session() as session,
                 session.transaction(),
             ):
-                await api_keys.note_use(session, key_id, self._now())
+                await api_keys.record_use(session, key_id, self._now())
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             log.warning("the use of an API key was not noted", reason=type(error).__name__)
 

@@ -55,7 +55,7 @@ def list_keys() -> None:
 
     async def read(database: Database) -> Sequence[ApiKey]:
         async with database.session() as session:
-            return await api_keys.every(session)
+            return await api_keys.list_all(session)
 
     rows = [("id", "name", "scopes", "created", "expires", "last used", "state")]
     for key in run(settings, read):
@@ -98,7 +98,7 @@ def _ready() -> Settings:
 def _state(key: ApiKey) -> str:
     if key.revoked_at is not None:
         return "revoked"
-    return "open" if key.opens(now()) else "expired"
+    return "open" if key.is_valid(now()) else "expired"
 
 
 def _time(moment: datetime | None) -> str:

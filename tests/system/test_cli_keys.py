@@ -61,7 +61,7 @@ async def test_what_cannot_be_done_is_told_in_a_line(tmp_path: Path) -> None:
         opened(f"sqlite:///{tmp_path}/roster.db") as database,
         database.session() as session,
     ):
-        assert await api_keys.every(session) == []
+        assert await api_keys.list_all(session) == []
 
 
 async def test_a_database_that_was_never_migrated_is_told_of(empty_url: str, dialect: str) -> None:

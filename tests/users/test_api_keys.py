@@ -28,7 +28,7 @@ async def find(database: Database, text: str) -> ApiKey | None:
 
 async def every(database: Database) -> list[ApiKey]:
     async with database.session() as session:
-        return list(await api_keys.every(session))
+        return list(await api_keys.list_all(session))
 
 
 async def test_a_key_is_found_by_its_text_and_by_nothing_near_it(database: Database) -> None:
@@ -59,7 +59,7 @@ async def test_no_two_keys_are_alike(database: Database) -> None:
 async def test_a_revoked_key_opens_nothing_and_stays_revoked(database: Database) -> None:
     key, text = await create(database)
     other, _ = await create(database, "other")
-    assert key.opens(AT)
+    assert key.is_valid(AT)
     revoked = None
     for later in (1, 2):
         async with database.session() as session, session.transaction():
@@ -68,7 +68,7 @@ async def test_a_revoked_key_opens_nothing_and_stays_revoked(database: Database)
         assert revoked.revoked_at == AT + timedelta(hours=1)
     assert revoked is not None
     assert revoked == await find(database, text)
-    assert not revoked.opens(AT)
+    assert not revoked.is_valid(AT)
     assert await every(database) == [revoked, other]
 
 
@@ -81,8 +81,8 @@ async def test_there_is_no_such_key_to_revoke(database: Database) -> None:
 
 async def test_a_key_opens_until_it_expires(database: Database) -> None:
     key, _ = await create(database, expires_at=AT + timedelta(days=1))
-    assert key.opens(AT + timedelta(days=1, microseconds=-1))
-    assert not key.opens(AT + timedelta(days=1))
+    assert key.is_valid(AT + timedelta(days=1, microseconds=-1))
+    assert not key.is_valid(AT + timedelta(days=1))
 
 
 async def test_use_is_noted_at_most_once_an_hour(database: Database) -> None:
@@ -90,14 +90,14 @@ async def test_use_is_noted_at_most_once_an_hour(database: Database) -> None:
     found = None
     for minutes, noted in ((0, 0), (59, 0), (60, 0), (61, 61), (120, 61), (122, 122)):
         async with database.session() as session, session.transaction():
-            await api_keys.note_use(session, key.id, AT + timedelta(minutes=minutes))
+            await api_keys.record_use(session, key.id, AT + timedelta(minutes=minutes))
         found = await find(database, text)
         assert found is not None
         assert found.last_used_at == AT + timedelta(minutes=noted)
     assert found is not None
-    assert found.is_use_noted(AT + timedelta(minutes=182))
-    assert not found.is_use_noted(AT + timedelta(minutes=183))
-    assert not key.is_use_noted(AT)
+    assert found.is_use_recorded(AT + timedelta(minutes=182))
+    assert not found.is_use_recorded(AT + timedelta(minutes=183))
+    assert not key.is_use_recorded(AT)
 
 
 @pytest.mark.parametrize("name", ["", " ", "a" * 101, "a\nb", "a\0b", "a\u202eb", "\ud800"])

@@ -13,8 +13,7 @@ from graph.api.inputs.mutations import (
     UserTransitionInput,
 )
 from graph.api.types.enums import BulkMode, UserAction
-from users.commands import Command, StatusAction
-from users.service import MAX_OPERATIONS
+from users.commands import MAX_COMMANDS, Command, StatusAction
 
 
 @strawberry.input(description="The one thing to do.", one_of=True)
@@ -60,7 +59,7 @@ class UserOperation:
 @strawberry.input(description="Many things to do, in their order and in one transaction.")
 class BulkUsersInput:
     operations: list[UserOperation] = strawberry.field(
-        description=f"What to do: at most {MAX_OPERATIONS} operations. Each sees what those "
+        description=f"What to do: at most {MAX_COMMANDS} operations. Each sees what those "
         "before it have done."
     )
     mode: BulkMode = strawberry.field(

@@ -248,7 +248,7 @@ async def test_keys_are_accepted_only_where_they_are_meant(database: Database) -
     authenticator = Authenticator(database, [issuer()], api_keys=False)
     assert await refused(authenticator, f"Bearer {text}") == "API keys are not accepted"
     async with database.session() as session:
-        assert (await api_keys.every(session))[0].last_used_at is None
+        assert (await api_keys.list_all(session))[0].last_used_at is None
 
 
 async def test_no_header_is_nobody_and_a_wrong_one_is_refused(authenticator: Authenticator) -> None:
