@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
+from db.session import Session
 from graph.api import global_ids
 from graph.auth.guard import Guard
 from graph.documents.queue import FairQueue
@@ -84,9 +84,9 @@ def slow(client: Client, dialect: str, monkeypatch: pytest.MonkeyPatch) -> async
     """Make every read endless; give what is set when one has begun."""
     begun = asyncio.Event()
     reader, endless = client.database.reader, text(ENDLESS[dialect])
-    execute, fetch = AsyncSession.execute, reader.driver_fetch
+    execute, fetch = Session.execute, reader.driver_fetch
 
-    async def execute_endlessly(session: AsyncSession, *_: object) -> Any:
+    async def execute_endlessly(session: Session, *_: object) -> Any:
         begun.set()
         return await execute(session, endless)
 
@@ -94,7 +94,7 @@ def slow(client: Client, dialect: str, monkeypatch: pytest.MonkeyPatch) -> async
         begun.set()
         return await fetch(driver, ENDLESS[dialect], [])
 
-    monkeypatch.setattr(AsyncSession, "execute", execute_endlessly)
+    monkeypatch.setattr(Session, "scalar", execute_endlessly)
     monkeypatch.setattr(reader, "driver_fetch", fetch_endlessly)
     return begun
 
