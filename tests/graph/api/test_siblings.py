@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.graph.compiler.ways import of
+from tests.graph.compiler.differential import task_name
 from tests.support.client import Client
 
 QUERY = """query ($id: ID!, $ids: [ID!] = []) {
@@ -42,6 +42,6 @@ async def test_nothing_is_left_of_fields_whose_sibling_fails(
     assert [(e["extensions"]["code"], e["path"]) for e in answer["errors"]] == [(code, ["nodes"])]
     # Look-ups are shared by operations, and one that nobody waits for gives its connection back.
     shared = ("_Batch.", "AsyncAdapt_", "Connection._cancel")
-    assert not {of(task) for task in left if not of(task).startswith(shared)}
+    assert not {task_name(task) for task in left if not task_name(task).startswith(shared)}
     assert not [str(each.message) for each in warned]
     assert await client.ask(QUERY, id=ada["id"], ids=[ada["id"]]) == whole

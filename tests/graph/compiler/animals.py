@@ -13,7 +13,7 @@ from graphql import (
     GraphQLUnionType,
 )
 
-from tests.graph.compiler.made import Fault, Raised, later
+from tests.graph.compiler.resolver_values import Fault, Raised, later
 
 
 class Animal:

@@ -23,7 +23,7 @@ from graphql import (
     ValueNode,
 )
 
-from tests.graph.compiler.made import Fault
+from tests.graph.compiler.resolver_values import Fault
 
 
 class Metal(Enum):

@@ -25,8 +25,8 @@ from graphql import (
 )
 
 from graph.compiler import Lookup
-from tests.graph.compiler.made import Fault, Info
-from tests.graph.compiler.ways import Asked, by_compiled
+from tests.graph.compiler.differential import Case, by_compiled
+from tests.graph.compiler.resolver_values import Fault, Info
 
 Log = list[str]
 
@@ -154,11 +154,11 @@ async def nothing_left() -> AsyncIterator[None]:
 
 def started(text: str) -> tuple[Callable[[], Any], Log]:
     """Give what executes an operation, and the log of its resolvers."""
-    asked = Asked(SCHEMA, text)
-    operation = get_operation_ast(asked.document)
+    case = Case(SCHEMA, text)
+    operation = get_operation_ast(case.document)
     assert operation
     log: Log = []
-    return (lambda: by_compiled(asked, asked.document, operation, log)), log
+    return (lambda: by_compiled(case, case.document, operation, log)), log
 
 
 async def _awaited(execute: Callable[[], Any]) -> Any:
@@ -268,13 +268,13 @@ async def test_an_error_that_makes_its_siblings_void_leaves_none_of_them(text: s
 
 
 async def test_operations_side_by_side_do_not_meet() -> None:
-    asked = Asked(SCHEMA, "{ a: turns later { turns object { turns } } objects { turns } }")
-    operation = get_operation_ast(parse(asked.text))
+    case = Case(SCHEMA, "{ a: turns later { turns object { turns } } objects { turns } }")
+    operation = get_operation_ast(parse(case.text))
     assert operation
     logs: list[Log] = [[] for _ in range(20)]
     async with nothing_left():
         answers = await asyncio.gather(
-            *(_awaited(partial(by_compiled, asked, asked.document, operation, log)) for log in logs)
+            *(_awaited(partial(by_compiled, case, case.document, operation, log)) for log in logs)
         )
     assert all(answer == answers[0] for answer in answers)
     assert answers[0].errors is None

@@ -13,8 +13,8 @@ from graphql import (
     GraphQLString,
 )
 
-from tests.graph.compiler.made import Fault
-from tests.graph.compiler.ways import Asked, same
+from tests.graph.compiler.differential import Case, assert_same
+from tests.graph.compiler.resolver_values import Fault
 from tests.graph.compiler.zoo import SCHEMA
 
 OPERATIONS = {
@@ -54,13 +54,13 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("text", OPERATIONS.values(), ids=OPERATIONS)
 async def test_errors_are_the_same_and_in_the_same_order(text: str) -> None:
-    found = await same(Asked(SCHEMA, text))
+    found = await assert_same(Case(SCHEMA, text))
     assert found.errors
 
 
 async def test_errors_say_where_they_are() -> None:
-    found = await same(
-        Asked(
+    found = await assert_same(
+        Case(
             SCHEMA,
             "{ x: codedText\n goodItem { ...F } }\nfragment F on Item { raisingTextMany }".replace(
                 "raisingTextMany", "faultTextMany goodItemMany { noneTextSure }"
@@ -125,7 +125,7 @@ async def test_what_was_raised_is_kept_with_its_traceback() -> None:
             {name: GraphQLField(GraphQLString, resolve=r) for name, r in resolvers.items()},
         )
     )
-    found = await same(Asked(schema, "{ now later located own }"))
+    found = await assert_same(Case(schema, "{ now later located own }"))
     assert found.data == "{'now': None, 'later': None, 'located': None, 'own': None}"
     by_path = {str(error.path[0]): error for error in found.result.errors or () if error.path}
     assert by_path["else"].extensions == {"code": "ELSE"}
@@ -152,7 +152,7 @@ async def test_what_is_no_exception_of_a_program_goes_through(later: bool) -> No
         GraphQLObjectType("Query", {"stop": GraphQLField(GraphQLString, resolve=resolve)})
     )
     with pytest.raises(Stop):
-        await same(Asked(schema, "{ stop }"))
+        await assert_same(Case(schema, "{ stop }"))
 
 
 async def test_a_resolver_that_cannot_be_called_is_its_field_s_error() -> None:
@@ -169,7 +169,7 @@ async def test_a_resolver_that_cannot_be_called_is_its_field_s_error() -> None:
             },
         )
     )
-    found = await same(Asked(schema, "{ f(a: 1) __typename }"))
+    found = await assert_same(Case(schema, "{ f(a: 1) __typename }"))
     assert found.data == "{'f': None, '__typename': 'Query'}"
     assert found.errors
     assert found.errors[0]["path"] == ["f"]
@@ -178,7 +178,7 @@ async def test_a_resolver_that_cannot_be_called_is_its_field_s_error() -> None:
 async def test_fragments_that_are_nested_too_deeply_are_told() -> None:
     fragments = [f"fragment F{n} on Query {{ ...F{n + 1} }}" for n in range(2_000)]
     text = "{ ...F0 } " + " ".join(fragments) + " fragment F2000 on Query { goodText }"
-    found = await same(Asked(SCHEMA, text, valid=False))
+    found = await assert_same(Case(SCHEMA, text, valid=False))
     assert found.data == "None"
     assert found.errors
     assert found.errors[0]["message"] == "Selections are nested too deeply. Execution aborted."

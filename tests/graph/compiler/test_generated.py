@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis_graphql import nodes, queries
 
 from tests.fuzz.operations import Operation
+from tests.graph.compiler.differential import Case, assert_same
 from tests.graph.compiler.rewriting import scattered
-from tests.graph.compiler.ways import Asked, same
 from tests.graph.compiler.zoo import zoo
 
 # Few enough that operations are more than one field, and that most of the answer isn't null.
@@ -34,5 +34,5 @@ SCALARS = {
 def test_generated_operations_give_the_same(text: str, chance: Random) -> None:
     operation = scattered(Operation(text), SCHEMA, chance)
     if not validate(SCHEMA, parse(operation.query)):
-        asked = Asked(SCHEMA, operation.query, operation.variables, timing=True, valid=False)
-        asyncio.run(same(asked))
+        case = Case(SCHEMA, operation.query, operation.variables, timing=True, valid=False)
+        asyncio.run(assert_same(case))

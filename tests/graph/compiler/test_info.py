@@ -13,8 +13,8 @@ from graphql import (
     GraphQLString,
 )
 
-from tests.graph.compiler.made import Info, later
-from tests.graph.compiler.ways import Asked, same
+from tests.graph.compiler.differential import Case, assert_same
+from tests.graph.compiler.resolver_values import Info, later
 from tests.graph.compiler.zoo import SCHEMA
 
 OPERATIONS = {
@@ -34,7 +34,7 @@ OPERATIONS = {
 @pytest.mark.parametrize("text", OPERATIONS.values(), ids=OPERATIONS)
 @pytest.mark.parametrize("variables", [None, {}, {"a": 3, "c": 4}], ids=["none", "empty", "some"])
 async def test_resolvers_see_the_same(text: str, variables: dict[str, Any] | None) -> None:
-    found = await same(Asked(SCHEMA, text, variables, root=lambda: {"root": 1}))
+    found = await assert_same(Case(SCHEMA, text, variables, root=lambda: {"root": 1}))
     assert found.errors is None
     assert "field_name" in found.data or "method" in found.data
 
@@ -51,8 +51,8 @@ async def test_root_and_context_are_the_very_objects() -> None:
     schema = GraphQLSchema(
         GraphQLObjectType("Query", {"see": GraphQLField(GraphQLString, resolve=resolve)})
     )
-    asked = Asked(schema, "{ see }", root=lambda: root, context=lambda: context)
-    assert (await same(asked)).data == "{'see': 'seen'}"
+    case = Case(schema, "{ see }", root=lambda: root, context=lambda: context)
+    assert (await assert_same(case)).data == "{'see': 'seen'}"
 
 
 async def test_who_tells_the_type_sees_the_field_that_gave_the_value() -> None:
@@ -91,7 +91,7 @@ async def test_who_tells_the_type_sees_the_field_that_gave_the_value() -> None:
         types=[a],
     )
     text = "{ faces { x } faces { ... on A { y: x } } }"
-    found = await same(Asked(schema, text))
+    found = await assert_same(Case(schema, text))
     assert found.errors is None
     runs = [sorted(seen[n : n + 6]) for n in range(0, len(seen), 6)]
     assert len(runs) == 4

@@ -12,8 +12,8 @@ from graphql import (
     GraphQLSchema,
 )
 
-from tests.graph.compiler.made import Fault, Info
-from tests.graph.compiler.ways import Asked, same
+from tests.graph.compiler.differential import Case, assert_same
+from tests.graph.compiler.resolver_values import Fault, Info
 
 
 def _now(_: object, info: Info, n: int) -> int:
@@ -57,7 +57,7 @@ SCHEMA = GraphQLSchema(GraphQLObjectType("Query", FIELDS), GraphQLObjectType("Mu
 
 
 async def done(text: str) -> Any:
-    found = await same(Asked(SCHEMA, text))
+    found = await assert_same(Case(SCHEMA, text))
     paths = [error["path"] for error in found.errors or ()]
     return found.result.data, paths, found.context
 

@@ -11,8 +11,15 @@ from graph.execution.strawberry_types import StrawberryResolvers
 from tests.fuzz.operations import SCHEMA as DRAWN
 from tests.fuzz.operations import Known, Operation, drawn, lively
 from tests.graph.api.test_laws import populate
+from tests.graph.compiler.differential import (
+    Case,
+    Observation,
+    assert_same,
+    by_compiled,
+    by_graphql_core,
+    observe,
+)
 from tests.graph.compiler.rewriting import scattered
-from tests.graph.compiler.ways import Asked, Seen, by_compiled, by_graphql_core, same, seen
 from tests.support.callers import SETS, Asking, asking, linked, service
 from tests.support.client import USER, Client, count
 from tests.support.schema import CORE, SCHEMA
@@ -60,8 +67,8 @@ async def known(client: Client) -> Known:
     return Known(ids, cursors)
 
 
-def asked(asks: Asking, caller: Caller, operation: Operation) -> Asked:
-    return Asked(
+def case(asks: Asking, caller: Caller, operation: Operation) -> Case:
+    return Case(
         CORE,
         operation.query,
         operation.variables,
@@ -78,7 +85,7 @@ async def test_queries_give_the_same(client: Client) -> None:
     chance = Random(1)  # noqa: S311 - the same callers on every run
     async with asking(client.database) as asks:
         found = [
-            await same(asked(asks, chance.choice(CALLERS), operation))
+            await assert_same(case(asks, chance.choice(CALLERS), operation))
             for operation in operations("query", there)
         ]
     assert sum(each.errors is None for each in found) > 10
@@ -90,7 +97,7 @@ EVERYTHING = """{ users(first: 100, filter: { status: [ACTIVE, DEACTIVATED, DELE
     actor { kind id label } } } } } }""".replace("%s", USER)
 
 
-def timeless(seen: Seen) -> tuple[str, str]:
+def timeless(seen: Observation) -> tuple[str, str]:
     return _TIMES.sub("-", seen.data), _TIMES.sub("-", repr(seen.errors))
 
 
@@ -103,11 +110,11 @@ async def test_mutations_do_the_same(client: Client, twin: Client) -> None:
     async with asking(client.database) as asks, asking(twin.database) as twin_asks:
         for operation in operations("mutation", there):
             caller = chance.choice([everybody, everybody, *CALLERS])
-            expected = await seen(by_graphql_core, asked(asks, caller, operation))
-            found = await seen(by_compiled, asked(twin_asks, caller, operation))
+            expected = await observe(by_graphql_core, case(asks, caller, operation))
+            found = await observe(by_compiled, case(twin_asks, caller, operation))
             assert timeless(found) == timeless(expected), operation
         whole = Operation(EVERYTHING)
-        expected = await seen(by_graphql_core, asked(asks, everybody, whole))
-        found = await seen(by_graphql_core, asked(twin_asks, everybody, whole))
+        expected = await observe(by_graphql_core, case(asks, everybody, whole))
+        found = await observe(by_graphql_core, case(twin_asks, everybody, whole))
         assert timeless(found) == timeless(expected)
     assert before != await count(client.database) == await count(twin.database)

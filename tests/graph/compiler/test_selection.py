@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from tests.graph.compiler.ways import Asked, same
+from tests.graph.compiler.differential import Case, assert_same
 from tests.graph.compiler.zoo import SCHEMA
 
 
 async def data_of(text: str, **asked: Any) -> Any:
-    found = await same(Asked(SCHEMA, text, **asked))
+    found = await assert_same(Case(SCHEMA, text, **asked))
     assert found.errors is None
     return found.result.data
 
@@ -77,7 +77,7 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("text", OPERATIONS.values(), ids=OPERATIONS)
 async def test_fragments_select_the_same(text: str) -> None:
-    await same(Asked(SCHEMA, text))
+    await assert_same(Case(SCHEMA, text))
 
 
 async def test_of_several_operations_the_named_one_is_executed() -> None:
@@ -90,7 +90,7 @@ async def test_of_several_operations_the_named_one_is_executed() -> None:
 
 async def test_unknown_fields_are_left_out() -> None:
     text = "{ goodText unknown goodItem { name unknown { name } } }"
-    found = await same(Asked(SCHEMA, text, valid=False))
+    found = await assert_same(Case(SCHEMA, text, valid=False))
     assert found.data == "{'goodText': 'text', 'goodItem': {'name': 'thing'}}"
     assert found.errors is None
 
@@ -129,7 +129,7 @@ async def test_conditions_leave_out_the_same(condition: str) -> None:
     text = (PLACES % (VARIABLES + ", $given: Boolean!")).replace("%s", condition)
     for given, default in product([True, False], [True, False, None]):
         variables = {"given": given} | ({} if default is None else {"default": default})
-        await same(Asked(SCHEMA, text, variables, valid=False))
+        await assert_same(Case(SCHEMA, text, variables, valid=False))
 
 
 async def test_a_document_is_executed_again_with_other_conditions() -> None:
@@ -178,8 +178,9 @@ async def test_conditions_that_have_no_value_fail_the_same(condition: str) -> No
         text.replace("{ a: goodText", "{ manyAsNamed { ... on Cat").replace("b:", "{ name } } b:"),
         text.replace("query", "mutation"),
     ):
-        assert (await same(Asked(SCHEMA, place, {"none": None}))).errors
+        assert (await assert_same(Case(SCHEMA, place, {"none": None}))).errors
         for variables in ({}, {"none": True}, {"none": False}):
             assert (
-                not (await same(Asked(SCHEMA, place, variables))).result.errors or "many" in place
+                not (await assert_same(Case(SCHEMA, place, variables))).result.errors
+                or "many" in place
             )

@@ -18,7 +18,7 @@ from graphql import (
 )
 
 from graph.compiler import Compiler
-from tests.graph.compiler.made import Fault, Info
+from tests.graph.compiler.resolver_values import Fault, Info
 
 Log = list[str]
 

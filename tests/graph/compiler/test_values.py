@@ -19,9 +19,9 @@ from graphql import (
     is_leaf_type,
 )
 
+from tests.graph.compiler.differential import Case, assert_same
 from tests.graph.compiler.leaves import ANYTHING, COLOUR, METAL, ODD, OLD, Metal
-from tests.graph.compiler.made import Fault
-from tests.graph.compiler.ways import Asked, same
+from tests.graph.compiler.resolver_values import Fault
 from tests.graph.compiler.zoo import FIELDS, SCHEMA
 
 
@@ -45,16 +45,16 @@ WITHIN = {
 async def test_each_field_gives_the_same(within: str) -> None:
     for name in NAMES:
         selection = selected(name)
-        # What was asked for is waited for in no task of its own: a turn more or less.
+        # What was case for is waited for in no task of its own: a turn more or less.
         timing = name.startswith("wanted")
-        await same(Asked(SCHEMA, within.replace("%s", selection), valid=False, timing=timing))
+        await assert_same(Case(SCHEMA, within.replace("%s", selection), valid=False, timing=timing))
 
 
 async def test_each_field_of_a_mutation_gives_the_same_between_two_to_come() -> None:
     for name in NAMES:
         if "Text" in name:
             text = f"mutation {{ laterItem {{ size }} {name} laterText mostlyLaterText }}"
-            await same(Asked(SCHEMA, text, valid=False))
+            await assert_same(Case(SCHEMA, text, valid=False))
 
 
 VALUES: dict[str, Any] = {
@@ -138,16 +138,16 @@ async def test_each_value_is_the_same_of_each_leaf_type(leaf: str) -> None:
         )
     )
     nullable = [f"{name}{n}" for name in VALUES for n in (0, 2, 3)]
-    whole = await same(Asked(schema, f"{{ {' '.join(nullable)} }}", root=root))
+    whole = await assert_same(Case(schema, f"{{ {' '.join(nullable)} }}", root=root))
     assert whole.errors
     for name in VALUES:
         text = f"{{ within {{ {name}0 {name}1 {name}2 {name}3 }} }}"
-        await same(Asked(schema, text, root=root, valid=False))
+        await assert_same(Case(schema, text, root=root, valid=False))
 
 
 async def test_plain_values_are_read_from_attributes_and_from_mappings() -> None:
-    found = await same(
-        Asked(
+    found = await assert_same(
+        Case(
             SCHEMA,
             """{ goodItem { name size ratio tags colour none absent method methodLater
                  record { name size ratio tags colour none absent method(times: 3) methodLater }

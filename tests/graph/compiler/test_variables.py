@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.graph.compiler.differential import Case, assert_same
 from tests.graph.compiler.leaves import ARGUMENTS
-from tests.graph.compiler.ways import Asked, same
 from tests.graph.compiler.zoo import SCHEMA
 
 ABSENT: Any = object()
@@ -76,8 +76,8 @@ async def test_each_value_as_a_variable(name: str) -> None:
     text = f"query ($v: {type_}) {{ echo({name}: $v) goodItem {{ laterText echo({name}: $v) }} }}"
     for value in VALUES:
         variables = {} if value is ABSENT else {"v": value}
-        await same(Asked(SCHEMA, text, variables, valid=False))
-    assert (await same(Asked(SCHEMA, text, {"v": object()}, valid=False))).data
+        await assert_same(Case(SCHEMA, text, variables, valid=False))
+    assert (await assert_same(Case(SCHEMA, text, {"v": object()}, valid=False))).data
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
@@ -86,10 +86,10 @@ async def test_each_value_as_a_literal_and_as_a_default(name: str) -> None:
     for value in VALUES[1:]:
         given = literal(value)
         # Not valid, some of it: what the executor says of it then is the same nevertheless.
-        await same(Asked(SCHEMA, f"{{ a: echo({name}: {given}) b: goodText }}", valid=False))
+        await assert_same(Case(SCHEMA, f"{{ a: echo({name}: {given}) b: goodText }}", valid=False))
         text = f"query ($v: {str(type_).rstrip('!')} = {given}) {{ echo({name}: $v) told }}"
         for variables in ({}, {"v": None}):
-            await same(Asked(SCHEMA, text, variables, valid=False))
+            await assert_same(Case(SCHEMA, text, variables, valid=False))
 
 
 NESTED = """query ($int: Int, $ints: [Int!], $colour: Colour, $place: Place, $text: String,
@@ -115,13 +115,13 @@ async def test_variables_within_lists_and_objects() -> None:
     for values in product(*GIVEN.values()):
         given = zip(GIVEN, values, strict=True)
         variables = {name: value for name, value in given if value is not ABSENT}
-        await same(Asked(SCHEMA, NESTED, variables, valid=False))
+        await assert_same(Case(SCHEMA, NESTED, variables, valid=False))
 
 
 async def test_missing_and_null_variables_are_told_apart() -> None:
     text = "query ($v: String) { echo(text: $v, default: $v, defaultNull: $v) }"
-    absent = await same(Asked(SCHEMA, text))
-    null = await same(Asked(SCHEMA, text, {"v": None}))
+    absent = await assert_same(Case(SCHEMA, text))
+    null = await assert_same(Case(SCHEMA, text, {"v": None}))
     common = "'sure_int': 3, 'sureInts': [1, 2], 'colour': ('g', 2), 'place': {'x': 1}}"
     assert absent.result.data == {"echo": f"{{'default': 'd', 'defaultNull': None, {common}"}
     assert null.result.data == {
@@ -156,12 +156,14 @@ async def test_wrong_variables_are_refused_with_the_same_errors(
     suggestions: bool,  # noqa: FBT001
 ) -> None:
     text = f"query ({definitions}) {{ goodText }}"
-    asked = Asked(SCHEMA, text, variables, suggestions=suggestions, valid=False)
-    found = await same(asked)
+    case = Case(SCHEMA, text, variables, suggestions=suggestions, valid=False)
+    found = await assert_same(case)
     assert found.data == "None"
     assert found.errors
 
 
 async def test_variables_that_raise_what_no_caller_meant_raise_the_same() -> None:
     for variables in ({"a": {"x": 13}}, {"a": [{"x": 13}]}):
-        await same(Asked(SCHEMA, "query ($a: Place) { echo(place: $a) }", variables, valid=False))
+        await assert_same(
+            Case(SCHEMA, "query ($a: Place) { echo(place: $a) }", variables, valid=False)
+        )

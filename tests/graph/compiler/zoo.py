@@ -23,7 +23,7 @@ from graphql import (
 
 from tests.graph.compiler.animals import ABSTRACT, NAMED, OBJECTS, SAID
 from tests.graph.compiler.leaves import ARGUMENTS, COLOUR
-from tests.graph.compiler.made import (
+from tests.graph.compiler.resolver_values import (
     FIELD_KINDS,
     HOLDERS,
     KINDS,

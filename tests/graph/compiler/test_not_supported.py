@@ -4,7 +4,7 @@ import pytest
 from graphql import build_schema, get_introspection_query, get_operation_ast, parse
 
 from graph.compiler import Compiler
-from tests.graph.compiler.ways import Asked, same
+from tests.graph.compiler.differential import Case, assert_same
 from tests.graph.compiler.zoo import SCHEMA
 
 INTROSPECTION = {
@@ -25,7 +25,7 @@ def test_a_directive_that_is_not_known_is_left_to_graphql_core() -> None:
 
 @pytest.mark.parametrize("text", INTROSPECTION.values(), ids=INTROSPECTION)
 async def test_introspection_is_not(text: str) -> None:
-    assert (await same(Asked(SCHEMA, text))).errors is None
+    assert (await assert_same(Case(SCHEMA, text))).errors is None
 
 
 @pytest.mark.parametrize("directive", ["defer", "stream"])

@@ -1,4 +1,4 @@
-"""Both ways to execute an operation, and all that can be seen of an answer."""
+"""Executes an operation with graphql-core and with the compiler, and compares all of the result."""
 
 import asyncio
 import gc
@@ -29,8 +29,8 @@ MAX_ERRORS = 5  # of wrong variables
 
 
 @dataclass(frozen=True)
-class Asked:
-    """An operation, and what each of the two ways gets for it, freshly made."""
+class Case:
+    """An operation, with functions that create its root and context for each execution."""
 
     schema: GraphQLSchema
     text: str
@@ -54,7 +54,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """An answer: as text, so that the order of keys and the types of values count too."""
 
     data: str
@@ -64,11 +64,11 @@ class Seen:
     waited: bool = field(compare=False)
 
     @property
-    def in_order(self) -> "Seen":
+    def in_order(self) -> "Observation":
         return replace(self, errors=sorted(self.errors or (), key=lambda e: repr(e["path"])))
 
     @property
-    def certain(self) -> "Seen":
+    def certain(self) -> "Observation":
         """Leave out what timing decides: which errors below one null are met before it is one.
 
         One has to be told, and others may be (GraphQL spec, 6.4.4).
@@ -91,7 +91,7 @@ def _void(data: Any, path: list[str | int]) -> list[str | int]:
     return path
 
 
-class Refused(Exception):
+class InvalidCase(Exception):
     """The variables are wrong."""
 
     def __init__(self, errors: list[GraphQLError]) -> None:
@@ -99,24 +99,24 @@ class Refused(Exception):
         self.errors = errors
 
 
-Way = Callable[[Asked, DocumentNode, OperationDefinitionNode, Any], Any]
+Way = Callable[[Case, DocumentNode, OperationDefinitionNode, Any], Any]
 
 
 def by_graphql_core(
-    asked: Asked, document: DocumentNode, operation: OperationDefinitionNode, context: Any
+    case: Case, document: DocumentNode, operation: OperationDefinitionNode, context: Any
 ) -> Any:
     executor = Executor.build(
-        asked.schema,
+        case.schema,
         document,
-        asked.root(),
+        case.root(),
         context,
-        asked.variables,
+        case.variables,
         operation.name.value if operation.name else None,
         max_coercion_errors=MAX_ERRORS,
-        hide_suggestions=not asked.suggestions,
+        hide_suggestions=not case.suggestions,
     )
     if isinstance(executor, list):
-        raise Refused(executor)
+        raise InvalidCase(executor)
     return executor.execute_operation()
 
 
@@ -134,51 +134,51 @@ class AlwaysDue:
 
 
 def by_compiled(
-    asked: Asked,
+    case: Case,
     document: DocumentNode,
     operation: OperationDefinitionNode,
     context: Any,
     large: AlwaysDue | None = None,
 ) -> Any:
-    found = asked.kept.get("compiled")
+    found = case.kept.get("compiled")
     if found is None:
-        compiler = Compiler(asked.schema, asked.resolvers, hide_suggestions=not asked.suggestions)
-        found = asked.kept["compiled"] = compiler.compile(document, operation)
-    assert found is not None, asked.text
+        compiler = Compiler(case.schema, case.resolvers, hide_suggestions=not case.suggestions)
+        found = case.kept["compiled"] = compiler.compile(document, operation)
+    assert found is not None, case.text
     try:
         return found.execute(
-            asked.root(), context, asked.variables, max_errors=MAX_ERRORS, slicer=large
+            case.root(), context, case.variables, max_errors=MAX_ERRORS, slicer=large
         )
     except InvalidVariables as wrong:
-        raise Refused(wrong.errors) from None
+        raise InvalidCase(wrong.errors) from None
 
 
 def in_slices(
-    asked: Asked, document: DocumentNode, operation: OperationDefinitionNode, context: Any
+    case: Case, document: DocumentNode, operation: OperationDefinitionNode, context: Any
 ) -> Any:
-    return by_compiled(asked, document, operation, context, AlwaysDue())
+    return by_compiled(case, document, operation, context, AlwaysDue())
 
 
-def of(task: asyncio.Task[Any]) -> str:
+def task_name(task: asyncio.Task[Any]) -> str:
     """Name the coroutine function that a task runs."""
     return getattr(task.get_coro(), "__qualname__", "")
 
 
-async def seen(way: Way, asked: Asked) -> Seen:
+async def observe(way: Way, case: Case) -> Observation:
     """Execute; assert, of the compiled way, that nothing is left of it when it has answered."""
-    document = asked.document
-    operation = get_operation_ast(document, asked.name)
-    assert operation, asked.text
-    context = asked.context()
+    document = case.document
+    operation = get_operation_ast(document, case.name)
+    assert operation, case.text
+    context = case.context()
     before = asyncio.all_tasks()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         found = None
         try:
-            found = way(asked, document, operation, context)
+            found = way(case, document, operation, context)
             result = await found if isawaitable(found) else found
-        except Refused as refused:
-            result = ExecutionResult(None, refused.errors)
+        except InvalidCase as invalid:
+            result = ExecutionResult(None, invalid.errors)
         except Exception as error:  # noqa: BLE001 - both ways have to raise the same
             result = ExecutionResult({"raised": repr(error)})
         left = asyncio.all_tasks() - before
@@ -186,11 +186,13 @@ async def seen(way: Way, asked: Asked) -> Seen:
         await asyncio.gather(*left, return_exceptions=True)
         gc.collect()
     if way is not by_graphql_core:
-        own = {task for task in left if of(task) not in asked.shared}
-        assert not own, (asked.text, own)
-        assert not warned, (asked.text, [str(each.message) for each in warned])
+        own = {task for task in left if task_name(task) not in case.shared}
+        assert not own, (case.text, own)
+        assert not warned, (case.text, [str(each.message) for each in warned])
     errors = None if result.errors is None else [_told(error) for error in result.errors]
-    return Seen(repr(_written(result.data)), errors, context, result, waited=isawaitable(found))
+    return Observation(
+        repr(_written(result.data)), errors, context, result, waited=isawaitable(found)
+    )
 
 
 def _written(data: Any) -> Any:
@@ -215,25 +217,25 @@ def _told(error: GraphQLError) -> dict[str, Any]:
     }
 
 
-async def same(asked: Asked) -> Seen:
-    """Assert that both ways give the same; give what that is."""
-    expected = await seen(by_graphql_core, asked)
+async def assert_same(case: Case) -> Observation:
+    """Assert that graphql-core and the compiler return the same; return it."""
+    expected = await observe(by_graphql_core, case)
     for _ in range(2):  # nothing of one execution may stay for the next
-        found = await seen(by_compiled, asked)
+        found = await observe(by_compiled, case)
         # Only an error can leave work that has to be cancelled.
-        assert found.waited == expected.waited or expected.errors, asked.text
+        assert found.waited == expected.waited or expected.errors, case.text
         if found.waited or expected.waited:
             # Of fields that wait, the one that is ready first has its error first, and how many
             # turns of the event loop a way takes is its own affair.
-            if asked.timing:
-                assert found.certain == expected.certain, asked.text
+            if case.timing:
+                assert found.certain == expected.certain, case.text
             else:
-                assert found.in_order == expected.in_order, asked.text
+                assert found.in_order == expected.in_order, case.text
         else:
-            assert found == expected, asked.text
-    divided = await seen(in_slices, asked)
+            assert found == expected, case.text
+    divided = await observe(in_slices, case)
     if all(error["path"] for error in expected.errors or ()):
-        assert divided.certain == expected.certain, asked.text
+        assert divided.certain == expected.certain, case.text
     else:
-        assert divided == expected, asked.text
+        assert divided == expected, case.text
     return found
