@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from graph.api.context import GraphInfo
+from graph.api.idempotency import key_of_request
 from graph.api.inputs.bulk import BulkUsersInput, UserOperation
 from graph.api.types.enums import BulkMode, ErrorCode
 from graph.api.types.payloads import BulkResult, BulkUsersPayload
 from graph.api.types.user import User
 from graph.api.types.user_error import user_errors
-from graph.api.unit_of_work import execute, key_of_request
+from graph.api.unit_of_work import execute
 from users.commands import CommandResult, CommandsRejected
 from users.errors import GeneralViolation, RuleViolation
 

@@ -7,6 +7,7 @@ import strawberry
 from graph.api.bulk import bulk_users
 from graph.api.context import GraphInfo
 from graph.api.field_costs import ROOT_FIELD, operations
+from graph.api.idempotency import key_of_request
 from graph.api.inputs.bulk import BulkUsersInput
 from graph.api.inputs.mutations import (
     CreateUserInput,
@@ -28,7 +29,7 @@ from graph.api.types.payloads import (
     UpdateUserPayload,
     UpsertUserPayload,
 )
-from graph.api.unit_of_work import key_of_request, run_command
+from graph.api.unit_of_work import run_command
 from users.commands import MAX_COMMANDS
 from users.retention import forget
 

@@ -1,15 +1,13 @@
-"""One write, one transaction: tried again where that helps, and answered in the schema's terms."""
+"""Executes commands for a mutation field: one transaction, retried after conflicts."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from graphql import GraphQLError
 
 from db.outcome import Write
-from db.time_slices import pause_if_due
 from graph.api.context import GraphInfo, TimeLimit
 from graph.api.errors import WriteError, WriteTimeoutError
 from graph.api.inputs.user_lookup import read_order
@@ -22,8 +20,6 @@ from users.service import UserService
 from users.validation import parse_commands
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
     from users.validation import ParseCache
 
 _DEFAULT_ORDER = read_order(None)
@@ -31,9 +27,9 @@ _DEFAULT_ORDER = read_order(None)
 
 @dataclass(frozen=True, slots=True)
 class MutationResult:
-    """What became of a write: either the user after it, or the rules it broke.
+    """The result of a command: the user after it, or the rules that it breaks.
 
-    Without either it was only validated, or done to a user whom the caller may not read.
+    Without either it was only validated, or the caller cannot read the user.
     """
 
     user: User | None = None
@@ -44,44 +40,14 @@ class MutationResult:
     errors: list[UserError] = field(default_factory=list)
 
 
-async def key_of_request(
-    verb: str, given: "DataclassInstance", text: str | None
-) -> IdempotencyKey | None:
-    """Give the idempotency key of a mutation, with its input to the letter."""
-    if text is None:
-        return None
-    members = [
-        f"{_json(name)}: {await _json_in_slices(getattr(given, name))}"
-        for name in sorted(declared.name for declared in fields(given))
-    ]
-    return IdempotencyKey(text=text, request=f"[{_json(verb)}, {{{', '.join(members)}}}]")
-
-
-async def _json_in_slices(value: object) -> str:
-    """Return the same JSON as `json.dumps` does."""
-    if not isinstance(value, list):
-        return _json(value)
-    elements = []
-    for element in value:
-        await pause_if_due()
-        elements.append(_json(element))
-    return f"[{', '.join(elements)}]"
-
-
-def _json(value: Any) -> str:
-    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-    return json.dumps(plain, sort_keys=True, default=repr)
-
-
 async def run_command(
-    info: GraphInfo, operation: Command, key: IdempotencyKey | None = None
+    info: GraphInfo, command: Command, key: IdempotencyKey | None = None
 ) -> MutationResult:
-    """Do one operation in one transaction."""
     try:
-        answer = await execute(info, [operation], key=key)
-    except CommandsRejected as refused:
-        violations = [p for result in refused.results for p in result.violations]
-        return MutationResult(errors=user_errors([*violations, *refused.violations]))
+        answer = await execute(info, [command], key=key)
+    except CommandsRejected as rejection:
+        violations = [p for result in rejection.results for p in result.violations]
+        return MutationResult(errors=user_errors([*violations, *rejection.violations]))
     result = answer.results[0]
     user, edge = None, None
     if result.user:
@@ -125,7 +91,7 @@ async def execute(
 
     async def begin() -> CommandResults:
         if 1 < len(commands) <= MAX_COMMANDS:
-            # Before a transaction begins: it would keep other writers waiting.
+            # Parsed before the transaction, which blocks other writers.
             await parse_commands([o for o in commands if not authorize(context.caller, o)], cache)
         answer = await retry_transaction(attempt, write)
         context.feed.wake()
@@ -137,7 +103,7 @@ async def execute(
 async def _in_time(
     limit: TimeLimit, begin: Callable[[], Awaitable[CommandResults]], write: Write
 ) -> CommandResults:
-    """Write for as long as the request may take, and say what is known if that fails."""
+    """Write within the time limit of the request. An error says whether the write was done."""
     if limit.is_over():
         raise WriteTimeoutError(limit.seconds, write.outcome)
     timer = asyncio.timeout_at(limit.deadline)

@@ -1,4 +1,4 @@
-"""What each mutation answers: the user as they are after it, and the rules it broke."""
+"""The payloads of the mutations."""
 
 import strawberry
 
@@ -27,11 +27,16 @@ class CreateUserPayload:
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
-@strawberry.type(description="The answer to `updateUser`.")
-class UpdateUserPayload:
+@strawberry.type
+class _UserChange:  # the fields of payloads, and not a type of the schema
     user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
+
+
+@strawberry.type(description="The answer to `updateUser`.")
+class UpdateUserPayload(_UserChange):
+    pass
 
 
 @strawberry.type(description="The answer to `upsertUser`.")
@@ -43,17 +48,13 @@ class UpsertUserPayload:
 
 
 @strawberry.type(description="The answer to `deactivateUser`.")
-class DeactivateUserPayload:
-    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
-    changed: bool = strawberry.field(default=False, description=_CHANGED)
-    errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
+class DeactivateUserPayload(_UserChange):
+    pass
 
 
 @strawberry.type(description="The answer to `reactivateUser`.")
-class ReactivateUserPayload:
-    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
-    changed: bool = strawberry.field(default=False, description=_CHANGED)
-    errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
+class ReactivateUserPayload(_UserChange):
+    pass
 
 
 @strawberry.type(description="The answer to `deleteUser`.")

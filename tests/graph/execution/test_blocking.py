@@ -21,10 +21,10 @@ from db.statements import fields_changed_since
 from graph.api import data_export
 from graph.api.context import Context
 from graph.api.errors import InputError
+from graph.api.idempotency import key_of_request
 from graph.api.inputs.bulk import BulkUsersInput, UserOperation
 from graph.api.inputs.mutations import CreateUserInput, UpdateUserInput
 from graph.api.types.enums import BulkMode
-from graph.api.unit_of_work import key_of_request
 from graph.auth.guard import DEVELOPER
 from graph.execution.errors import formatted
 from graph.http import responses
