@@ -13,7 +13,7 @@ from db.engine import Database
 from feed import delay_log
 from feed.delay_log import DelayLog
 from tests.conftest import opened
-from tests.feed.test_feed import Follower, creation, eventually, feeding, started, write
+from tests.support.feed import Follower, creation, eventually, feeding, started, write
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 INSERT = """INSERT INTO user_events (user_id, type, at, actor_kind, changes, version_after)

@@ -2,121 +2,42 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from operator import ge, gt, le, lt
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import select, text
 
 from db.engine import Database
 from db.filters import EventFilter
-from db.models import ActorKind, UserEvent, UserEventType
+from db.models import UserEvent, UserEventType
 from feed import buffer, reader
 from feed import feed as feeds
-from feed.anchors import Anchor
 from feed.feed import Feed
 from feed.reader import ALL_EVENTS
 from feed.watermark import WatermarkTracker
 from tests.conftest import opened
-from users.commands import Create, Transition, Update
+from tests.support.feed import (
+    ANA,
+    Follower,
+    Writer,
+    committed,
+    creation,
+    eventually,
+    feeding,
+    overlapping,
+    pages_read,
+    started,
+    write,
+)
+from users.commands import Transition, Update
 from users.lifecycle import UserAction
-from users.policy import EVERY_SCOPE, Caller
-from users.recorder import Actor
 from users.service import UserService
 
-ANA = Caller(Actor(ActorKind.USER, id="ana"), EVERY_SCOPE)
 
-
-def creation(name: str) -> Create:
-    return Create(fields={"username": name, "email": f"{name}@example.com"})
-
-
-async def write(database: Database, *operations: Any, caller: Caller = ANA) -> None:
-    async with database.session() as session, session.transaction():
-        await UserService(session, caller).execute(operations)
-
-
-@asynccontextmanager
-async def feeding(database: Database) -> AsyncIterator[Feed]:
-    feed = Feed(database)
-    try:
-        yield feed
-    finally:
-        await feed.close()
-
-
-class Follower:
-    """Follows in the background, and keeps what it was given."""
-
-    def __init__(
-        self, feed: Feed, after: Anchor | int | None = None, filter: EventFilter = ALL_EVENTS
-    ) -> None:
-        self.ids: list[int] = []
-        self._came = asyncio.Condition()
-        self.task = asyncio.create_task(self._follow(feed, after, filter))
-
-    async def _follow(self, feed: Feed, after: Anchor | int | None, filter: EventFilter) -> None:
-        async for rows in feed.follow(after, filter):
-            assert rows
-            async with self._came:
-                self.ids += [row.id for row in rows]
-                self._came.notify_all()
-
-    async def until(self, last: int) -> list[int]:
-        """Give all ids, once this one has come."""
-        async with asyncio.timeout(60), self._came:
-            await self._came.wait_for(lambda: last in self.ids)
-        return self.ids
-
-    async def stop(self) -> list[int]:
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
-        return self.ids
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            if holds():
-                return
-            await asyncio.sleep(0.001)
-
-
-async def committed(database: Database) -> list[int]:
-    async with database.session() as session:
-        return list(await session.scalars(select(UserEvent.id).order_by(UserEvent.id)))
-
-
-def pages_read(database: Database) -> list[str]:
-    """Note the statements that read whole events, from here on."""
-    read: list[str] = []
-
-    @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
-    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("SELECT user_events.") and "user_events.changes" in statement:
-            read.append(statement)
-
-    return read
-
-
-async def started(feed: Feed, database: Database, *followers: Follower) -> None:
-    """See that followers from now on have begun, by events that are for nothing else."""
-    async with asyncio.timeout(60):
-        while not all(follower.ids for follower in followers):
-            await write(database, creation(f"starter-{uuid4()}"))
-            feed.wake()
-            await asyncio.sleep(0.01)  # in which they are given it, or the next one
-    last = (await committed(database))[-1]
-    for follower in followers:
-        await follower.until(last)
-
-
-async def test_what_was_is_replayed_and_what_comes_follows_without_a_seam(
+async def test_replay_continues_live_without_a_gap(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "PAGE_SIZE", 3)
@@ -130,7 +51,7 @@ async def test_what_was_is_replayed_and_what_comes_follows_without_a_seam(
             assert await follower.until(20) == list(range(after + 1, 21))
 
 
-async def test_from_now_on_is_not_before(database: Database) -> None:
+async def test_subscriber_without_a_cursor_gets_no_earlier_events(database: Database) -> None:
     await write(database, creation("ada"))
     async with feeding(database) as feed:
         follower = Follower(feed)
@@ -138,7 +59,7 @@ async def test_from_now_on_is_not_before(database: Database) -> None:
         assert 1 not in follower.ids
 
 
-async def test_who_falls_behind_what_is_kept_reads_the_table(
+async def test_subscriber_behind_the_buffer_reads_the_table(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(buffer, "BUFFER_SIZE", 5)
@@ -176,7 +97,7 @@ async def test_who_falls_behind_what_is_kept_reads_the_table(
         {"at": [(lt, "third")], "actor_ids": ("ana",)},
     ],
 )
-async def test_a_filter_is_the_same_in_the_table_and_in_memory(
+async def test_filter_matches_the_same_events_in_table_and_buffer(
     database: Database, wanted: dict[str, Any]
 ) -> None:
     start = datetime(2026, 1, 31, tzinfo=UTC)
@@ -216,7 +137,7 @@ async def test_a_filter_is_the_same_in_the_table_and_in_memory(
             assert await follower.stop() == expected
 
 
-async def test_one_change_is_read_once_however_many_follow(
+async def test_event_is_read_once_for_all_subscribers(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = pages_read(database)
@@ -239,7 +160,7 @@ async def test_one_change_is_read_once_however_many_follow(
         assert 1 <= len(read) <= 3  # when it was woken, and perhaps by the poll around it
 
 
-async def test_nothing_is_read_while_nobody_follows(database: Database) -> None:
+async def test_nothing_is_read_without_subscribers(database: Database) -> None:
     async with feeding(database) as feed:
         follower = Follower(feed)
         await started(feed, database, follower)
@@ -249,35 +170,11 @@ async def test_nothing_is_read_while_nobody_follows(database: Database) -> None:
         await started(feed, database, again)
 
 
-# PostgreSQL alone: SQLite has one writer at a time, and its events are in the order of commits.
-overlapping = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-
-
-class Writer:
-    """A transaction that stays open until it is told how to end."""
-
-    def __init__(self, database: Database, name: str) -> None:
-        self.database = database
-        self.name = name
-        self.stack = AsyncExitStack()
-
-    async def begin(self, events: int) -> None:
-        session = await self.stack.enter_async_context(self.database.session())
-        await self.stack.enter_async_context(session.transaction())
-        names = [f"{self.name}x{n}" for n in range(events)]
-        await UserService(session, ANA).execute([creation(name) for name in names])
-
-    async def end(self, *, commit: bool) -> None:
-        if commit:
-            await self.stack.aclose()
-            return
-        error = ZeroDivisionError()
-        await self.stack.__aexit__(ZeroDivisionError, error, None)
-
-
 @overlapping
 @pytest.mark.parametrize("seed", range(5))
-async def test_transactions_that_end_in_any_order(database_url: str, seed: int) -> None:
+async def test_no_event_is_lost_if_transactions_end_in_any_order(
+    database_url: str, seed: int
+) -> None:
     chance = random.Random(seed)  # noqa: S311 - the same order on every run
     async with opened(database_url, pool_size=20) as database, feeding(database) as feed:
         followers = [Follower(feed, 0) for _ in range(3)]
@@ -305,7 +202,7 @@ async def test_transactions_that_end_in_any_order(database_url: str, seed: int) 
 
 
 @overlapping
-async def test_an_open_transaction_delays_the_feed_and_holes_nothing(database_url: str) -> None:
+async def test_open_transaction_delays_the_feed_without_a_loss(database_url: str) -> None:
     async with opened(database_url) as database, feeding(database) as feed:
         follower = Follower(feed)
         await started(feed, database, follower)
@@ -337,7 +234,7 @@ async def test_an_open_transaction_delays_the_feed_and_holes_nothing(database_ur
 
 
 @overlapping
-async def test_what_is_rolled_back_holds_nobody_up(database_url: str) -> None:
+async def test_rolled_back_transaction_does_not_block_the_feed(database_url: str) -> None:
     async with opened(database_url) as database, feeding(database) as feed:
         follower = Follower(feed, 0)
         held = Writer(database, "held")
@@ -354,7 +251,7 @@ async def test_what_is_rolled_back_holds_nobody_up(database_url: str) -> None:
 
 
 @overlapping
-async def test_it_goes_on_after_every_connection_was_cut(database_url: str) -> None:
+async def test_feed_continues_after_all_connections_were_cut(database_url: str) -> None:
     async with (
         opened(database_url) as database,
         opened(database_url) as administrator,
@@ -377,7 +274,9 @@ async def test_it_goes_on_after_every_connection_was_cut(database_url: str) -> N
 
 
 @overlapping
-async def test_another_process_is_heard(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_notification_of_another_process_wakes_the_feed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(feeds, "_POLL_SECONDS", {False: 3600.0})
     async with (
         opened(database_url) as here,
@@ -396,7 +295,7 @@ async def test_another_process_is_heard(database_url: str, monkeypatch: pytest.M
         assert follower.ids == list(range(1, 22))
 
 
-async def test_what_nobody_follows_is_not_gone_through(
+async def test_events_without_subscribers_are_skipped_unread(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "PAGE_SIZE", 5)
@@ -411,7 +310,7 @@ async def test_what_nobody_follows_is_not_gone_through(
 
 
 @overlapping
-async def test_a_feed_that_begins_next_to_a_writer_is_not_held_up_without_a_gap(
+async def test_tracker_is_blocked_only_by_a_gap(
     database_url: str,
 ) -> None:
     async with opened(database_url) as database:
@@ -430,7 +329,7 @@ async def test_a_feed_that_begins_next_to_a_writer_is_not_held_up_without_a_gap(
         assert tracker.blocked_seconds == 0
 
 
-async def test_settling_is_shared_by_those_who_ask_at_the_same_time(database: Database) -> None:
+async def test_concurrent_polls_share_one_read(database: Database) -> None:
     async with feeding(database) as feed:
         await feed.poll()
         await write(database, creation("ada"))

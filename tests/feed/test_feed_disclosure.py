@@ -14,8 +14,8 @@ from db.engine import Database
 from db.models import UserEvent
 from feed import feed as feeds
 from tests.conftest import opened
-from tests.feed.test_feed import Writer, creation, eventually, overlapping, write
 from tests.support.callers import Asking, asking, id_of, service
+from tests.support.feed import Writer, creation, eventually, overlapping, write
 from users.commands import Erase, Transition, Update
 from users.lifecycle import UserAction
 from users.policy import EVERY_SCOPE

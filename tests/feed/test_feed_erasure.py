@@ -13,7 +13,7 @@ from feed import reader
 from feed.feed import Feed
 from feed.reader import ALL_EVENTS
 from tests.conftest import opened
-from tests.feed.test_feed import Writer, creation, eventually, feeding, overlapping, write
+from tests.support.feed import Writer, creation, eventually, feeding, overlapping, write
 from users.commands import Erase, Transition, Update
 from users.lifecycle import UserAction
 

@@ -12,7 +12,7 @@ from feed import feed as feeds
 from feed import reader
 from feed.feed import Feed
 from tests.conftest import opened
-from tests.feed.test_feed import Follower, creation, eventually, feeding, write
+from tests.support.feed import Follower, creation, eventually, feeding, write
 from tests.support.proxy import Proxy, proxied
 
 pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)

@@ -16,7 +16,7 @@ from feed.anchors import Anchor, InvalidAnchor
 from feed.feed import Feed
 from feed.reader import ALL_EVENTS
 from tests.conftest import opened
-from tests.feed.test_feed import (
+from tests.support.feed import (
     Follower,
     Writer,
     creation,

@@ -22,9 +22,9 @@ from sqlalchemy import make_url
 from db import migrations
 from db.engine import StandbyError
 from tests.conftest import opened
-from tests.feed.test_feed import committed
 from tests.graph.api.test_event_cursors import MESSAGE
 from tests.support.cursors import cursor_at, id_at
+from tests.support.feed import committed
 from tests.support.history import lose_events
 from tests.support.postgres import Programs, Server, programs
 from tests.support.process import run, serving_process, visiting

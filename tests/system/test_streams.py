@@ -16,9 +16,9 @@ from websockets.exceptions import ConnectionClosed
 
 from db.engine import Database
 from tests.conftest import opened
-from tests.feed.test_feed import Writer, committed
 from tests.support.client import CREATE
 from tests.support.cursors import cursor_at, id_at
+from tests.support.feed import Writer, committed
 from tests.support.process import resident, serving_process, visiting
 from tests.support.sockets import (
     FEED,

@@ -11,12 +11,12 @@ from db.pagination import Window
 from db.statements import EVENT_COLUMNS, EVENTS_BY_ID, EVENTS_FROM, events_listing, histories
 from graph.api import cursors
 from graph.protocol.errors import RequestError
-from tests.feed.test_feed import creation, write
 from tests.feed.test_lost_events import renew_epoch
 from tests.graph.streaming.test_fanout import ADMIN, Subscriber, grouped, groups, happen, subscribed
 from tests.support.callers import Asking, id_of, linked, service
 from tests.support.client import CREATE, Client
 from tests.support.cursors import cursor_at, id_at
+from tests.support.feed import creation, write
 from tests.support.history import lose_events
 from users.policy import Scope
 

@@ -19,10 +19,10 @@ from graph.execution.executor import Operation, OperationExecutor
 from graph.protocol.errors import RequestError
 from graph.protocol.request import Request
 from graph.streaming.chunks import ResultBatch
-from tests.feed.test_feed import committed, creation, eventually, write
 from tests.support.callers import Asking, id_of, linked, service
 from tests.support.client import Client
 from tests.support.cursors import cursor_at, id_at
+from tests.support.feed import committed, creation, eventually, write
 from tests.support.schema import SCHEMA
 from users.commands import Update
 from users.policy import EVERY_SCOPE, Caller
