@@ -62,7 +62,7 @@ UNDOCUMENTED: Final = {
     "strawberry.extensions.runner": ("graph/strawberry_adapter.py",),
     "strawberry.schema.schema": ("graph/strawberry_adapter.py",),
     "uvicorn.protocols": ("graph/uvicorn_adapter/",),
-    "uvicorn.supervisors": ("graph/cli/",),
+    "uvicorn.supervisors": ("graph/uvicorn_adapter/",),
 }
 KNOWN: Final[dict[str, set[str]]] = {
     "upward": set(),

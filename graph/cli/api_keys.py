@@ -2,13 +2,22 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from db.engine import Database
-from graph.cli.database import CliError, begin, console, prepare, prepare_existing, run
+from graph.cli.database import (
+    CliError,
+    begin,
+    console,
+    format_time,
+    prepare,
+    prepare_existing,
+    print_table,
+    run,
+)
 from graph.settings import Settings
 from users import api_keys
 from users.api_keys import ApiKey, InvalidApiKey
@@ -59,14 +68,11 @@ def list_keys() -> None:
 
     rows = [("id", "name", "scopes", "created", "expires", "last used", "state")]
     for key in run(settings, read):
-        created, expires = _time(key.created_at), _time(key.expires_at)
-        used = _time(key.last_used_at)
+        created, expires = format_time(key.created_at), format_time(key.expires_at)
+        used = format_time(key.last_used_at)
         scopes = " ".join(sorted(key.scopes))
         rows.append((str(key.id), key.name, scopes, created, expires, used, _state(key)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        console.print("  ".join(cells).rstrip(), markup=False)
+    print_table(rows)
 
 
 @app.command()
@@ -83,7 +89,7 @@ def revoke(key_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 
     if key is None:
         raise CliError(f"there is no key {key_id}: `roster key list` names them")
     if key.revoked_at != at:
-        was = _time(key.revoked_at)
+        was = format_time(key.revoked_at)
         console.print(f"Key {key.id}, {key.name}, was already revoked ({was}).", markup=False)
         return
     console.print(f"Revoked key {key.id}, {key.name}.", markup=False)
@@ -99,7 +105,3 @@ def _state(key: ApiKey) -> str:
     if key.revoked_at is not None:
         return "revoked"
     return "open" if key.is_valid(now()) else "expired"
-
-
-def _time(moment: datetime | None) -> str:
-    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M}Z"

@@ -3,14 +3,21 @@
 import getpass
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import Annotated, TypeVar
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.engine import Database
-from graph.cli.database import CliError, begin, console, prepare_existing, run
+from graph.cli.database import (
+    CliError,
+    begin,
+    console,
+    format_time,
+    prepare_existing,
+    print_table,
+    run,
+)
 from users import former_ids
 from users.clock import now
 from users.former_ids import FormerId, Holder, NothingToReleaseError
@@ -79,7 +86,7 @@ def release(
     for record in released:
         console.print(
             f"Released record {record.id}: user {record.user_id} gave the external id up "
-            f"on {_time(record.recorded_at)}.",
+            f"on {format_time(record.recorded_at)}.",
             markup=False,
         )
     console.print("A token with it is a service's from now on, if its issuer may have services.")
@@ -130,13 +137,10 @@ def _operator() -> str:
 def _print(records: Sequence[FormerId]) -> None:
     rows = [("record", "user", "given up", "released", "by", "reason")]
     for record in records:
-        told = (_time(record.released_at), record.released_by or "-", record.release_reason or "-")
-        rows.append((str(record.id), str(record.user_id), _time(record.recorded_at), *told))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        console.print("  ".join(cells).rstrip(), markup=False)
-
-
-def _time(moment: datetime | None) -> str:
-    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M}Z"
+        told = (
+            format_time(record.released_at),
+            record.released_by or "-",
+            record.release_reason or "-",
+        )
+        rows.append((str(record.id), str(record.user_id), format_time(record.recorded_at), *told))
+    print_table(rows)

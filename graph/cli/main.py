@@ -1,18 +1,13 @@
 """The command line: `roster serve`, `migrate` and so on; groups of commands are apart."""
 
-import errno
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from importlib.metadata import version
-from math import ceil
 from typing import Annotated, Final
 
 import typer
-import uvicorn
 from rich.progress import Progress
-from uvicorn.supervisors import Multiprocess
 
 from db import migrations
 from db.engine import Database
@@ -28,16 +23,10 @@ from graph.cli.database import (
     prepare_existing,
     run,
 )
+from graph.cli.server import run_server
 from graph.environment import InvalidSettings
-from graph.settings import Mode, Settings
-from graph.shutdown import SHUTDOWN_MARGIN
-from graph.uvicorn_adapter.http import HTTPProtocol
-from graph.uvicorn_adapter.websocket import WebSocketProtocol
+from graph.settings import Settings
 from users.retention import erase_due as erase_due_users
-
-_PORT_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
-_OTHER_HOST: Final = "ROSTER_HOST chooses another address"
-_MODE_NOTES = {Mode.DEVELOPMENT: " (no sign-in, this machine only)", Mode.PRODUCTION: ""}
 
 _INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it
 
@@ -49,28 +38,6 @@ app = typer.Typer(
 app.add_typer(api_keys.app, name="key")
 app.add_typer(external_ids.app, name="external-id")
 app.add_typer(feed.app, name="feed")
-
-
-class _Server(uvicorn.Server):
-    """Says where it is as soon as it can be asked."""
-
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
-        super().__init__(config)
-        self.settings = settings
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            _greet(self.settings)
-
-
-class _Supervisor(Multiprocess):
-    """Stops listening with its workers, so that no connection waits for a worker in vain."""
-
-    def terminate_all(self) -> None:
-        for listening in self.sockets:
-            listening.close()
-        super().terminate_all()
 
 
 def main() -> None:
@@ -117,41 +84,8 @@ def serve(
             os.environ[name] = str(given)
     settings = begin()
     run(settings, prepare)
-    listening = _listen(settings)
-    config = _config(settings)
-    try:
-        if settings.workers == 1:
-            _Server(config, settings).run(sockets=[listening])
-        else:
-            _greet(settings)
-            _Supervisor(config, sockets=[listening]).run()
-    except KeyboardInterrupt:
-        pass  # how uvicorn hands on the Ctrl-C by which it was stopped
-    finally:
-        listening.close()
+    run_server(settings)
     console.print("Stopped.")
-
-
-def _config(settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        "graph.app:from_environment",
-        factory=True,
-        workers=settings.workers,
-        log_config=None,  # `logs` has configured it
-        log_level="warning",
-        access_log=False,  # its lines are below that level, and cost a tenth of the server's time
-        server_header=False,
-        timeout_keep_alive=settings.keep_alive_timeout,
-        timeout_graceful_shutdown=ceil(settings.shutdown_timeout) + SHUTDOWN_MARGIN,
-        # A worker that is busy, or still starting on a busy machine, is not ended and started anew.
-        timeout_worker_healthcheck=30,
-        http=HTTPProtocol,
-        ws=WebSocketProtocol,
-        ws_max_size=256 * 1024,
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
-        ws_per_message_deflate=False,  # it would hold on to memory for each idle socket
-    )
 
 
 @app.command()
@@ -247,37 +181,3 @@ async def _populate(database: Database, count: int) -> AsyncIterator[int]:
         async for added in populate(database, count):
             progress.advance(task, added)
             yield added
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """Listen on one address: IPv4 if a name has one, and `::` on both families."""
-    host = settings.host
-    try:
-        found = socket.getaddrinfo(
-            host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except (socket.gaierror, UnicodeError):
-        raise CliError(
-            f"ROSTER_HOST: {settings.host} is neither an address nor a name of this machine"
-        ) from None
-    family, *_, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
-    both = host == "::" and socket.has_dualstack_ipv6()
-    try:
-        return socket.create_server(address[:2], family=family, backlog=2048, dualstack_ipv6=both)
-    except OSError as error:
-        hint = "ROSTER_PORT chooses another port" if error.errno in _PORT_ERRORS else _OTHER_HOST
-        raise CliError(
-            f"cannot listen on {_netloc(settings)}: {os.strerror(error.errno or 0)}. {hint}"
-        ) from None
-
-
-def _netloc(settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{host}:{settings.port}"
-
-
-def _greet(settings: Settings) -> None:
-    console.print("Roster is running. Ctrl-C stops it.")
-    console.print(f"  address   http://{_netloc(settings)}/graphql", markup=False)
-    console.print(f"  database  {database_name(settings)}")
-    console.print(f"  mode      {settings.mode}{_MODE_NOTES[settings.mode]}")

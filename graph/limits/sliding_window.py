@@ -34,10 +34,6 @@ class SlidingWindow:
         self._before: dict[str, int] = {}
         self._counts: dict[str, int] = {}
 
-    @property
-    def kept(self) -> int:
-        return len(self._before) + len(self._counts)
-
     def has_room(self, key: str) -> bool:
         """Tell whether one more would be admitted."""
         if key not in self._counts and key not in self._before:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from db.migrations import newest
-from graph.cli.main import _config
+from graph.cli.server import uvicorn_config
 from graph.settings import Settings
 from tests.conftest import postgres
 from tests.support.process import MEASURED, free_port, run, serving_process, start, visiting
@@ -231,7 +231,9 @@ async def test_a_database_that_goes_away_is_told_and_comes_back_by_itself(
 
 
 async def test_an_idle_connection_is_closed_after_the_time_of_the_settings(tmp_path: Path) -> None:
-    assert _config(Settings()).timeout_keep_alive == 75  # longer than balancers keep one: 60 s
+    assert (
+        uvicorn_config(Settings()).timeout_keep_alive == 75
+    )  # longer than balancers keep one: 60 s
     async with serving_process(tmp_path, ROSTER_KEEP_ALIVE_TIMEOUT="1") as (_, url):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         writer.write(b"GET /health/live HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")

@@ -1,0 +1,92 @@
+"""The server of `roster serve`: where it listens, and how uvicorn is configured."""
+
+import errno
+import os
+import socket
+from math import ceil
+from typing import Final
+
+import uvicorn
+
+from graph.cli.database import CliError, console, database_name
+from graph.settings import Mode, Settings
+from graph.shutdown import SHUTDOWN_MARGIN
+from graph.uvicorn_adapter.http import HTTPProtocol
+from graph.uvicorn_adapter.server import Server, Supervisor
+from graph.uvicorn_adapter.websocket import WebSocketProtocol
+
+_PORT_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
+_OTHER_HOST: Final = "ROSTER_HOST chooses another address"
+_MODE_NOTES = {Mode.DEVELOPMENT: " (no sign-in, this machine only)", Mode.PRODUCTION: ""}
+
+
+def run_server(settings: Settings) -> None:
+    """Serve until a signal stops it."""
+    listening = _listen(settings)
+    config = uvicorn_config(settings)
+    try:
+        if settings.workers == 1:
+            Server(config, lambda: _greet(settings)).run(sockets=[listening])
+        else:
+            _greet(settings)
+            Supervisor(config, sockets=[listening]).run()
+    except KeyboardInterrupt:
+        pass  # how uvicorn hands on the Ctrl-C by which it was stopped
+    finally:
+        listening.close()
+
+
+def uvicorn_config(settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        "graph.app:from_environment",
+        factory=True,
+        workers=settings.workers,
+        log_config=None,  # `logs` has configured it
+        log_level="warning",
+        access_log=False,  # its lines are below that level, and cost a tenth of the server's time
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_timeout,
+        timeout_graceful_shutdown=ceil(settings.shutdown_timeout) + SHUTDOWN_MARGIN,
+        # A worker that is busy, or still starting on a busy machine, is not ended and started anew.
+        timeout_worker_healthcheck=30,
+        http=HTTPProtocol,
+        ws=WebSocketProtocol,
+        ws_max_size=256 * 1024,
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
+        ws_per_message_deflate=False,  # it would hold on to memory for each idle socket
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Listen on one address: IPv4 if a name has one, and `::` on both families."""
+    host = settings.host
+    try:
+        found = socket.getaddrinfo(
+            host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (socket.gaierror, UnicodeError):
+        raise CliError(
+            f"ROSTER_HOST: {settings.host} is neither an address nor a name of this machine"
+        ) from None
+    family, *_, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
+    both = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server(address[:2], family=family, backlog=2048, dualstack_ipv6=both)
+    except OSError as error:
+        hint = "ROSTER_PORT chooses another port" if error.errno in _PORT_ERRORS else _OTHER_HOST
+        raise CliError(
+            f"cannot listen on {_netloc(settings)}: {os.strerror(error.errno or 0)}. {hint}"
+        ) from None
+
+
+def _netloc(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
+
+
+def _greet(settings: Settings) -> None:
+    console.print("Roster is running. Ctrl-C stops it.")
+    console.print(f"  address   http://{_netloc(settings)}/graphql", markup=False)
+    console.print(f"  database  {database_name(settings)}")
+    console.print(f"  mode      {settings.mode}{_MODE_NOTES[settings.mode]}")
