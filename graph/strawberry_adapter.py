@@ -7,16 +7,18 @@
 | `extensions["strawberry-definition"]` | what a field or a type was declared as |
 | `StrawberryGraphQLCoreExecutionContext` | whether a schema has another context class |
 | `_raw_info.operation_extensions` | the field that Strawberry adds to graphql-core's info |
+| `SchemaExtensionsRunner` | the return type of `Schema.create_extensions_runner` |
 | two validation rules | validation outside of Strawberry's own execution |
 
 `tests/graph/test_strawberry_adapter.py` fails if one of them changes.
 """
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import strawberry
 from graphql import GraphQLField, GraphQLNamedType, GraphQLResolveInfo, GraphQLSchema
 from strawberry import Info
+from strawberry.extensions.runner import SchemaExtensionsRunner
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
@@ -28,6 +30,9 @@ VALIDATION_RULES = (MaybeNullValidationRule, OneOfInputValidationRule)
 
 # What a schema has as its `execution_context_class` unless another is given.
 STRAWBERRY_EXECUTION_CONTEXT = StrawberryGraphQLCoreExecutionContext
+
+# The return type of `Schema.create_extensions_runner`.
+ExtensionsRunner: TypeAlias = SchemaExtensionsRunner
 
 _DEFINITION = "strawberry-definition"
 

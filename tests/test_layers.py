@@ -71,7 +71,6 @@ KNOWN: Final[dict[str, set[str]]] = {
     "undocumented": {
         "db/pool.py sqlalchemy.util",
         "db/pool.py sqlalchemy.util.queue",
-        "graph/execution/schema.py strawberry.extensions.runner",
     },
 }
 

@@ -1,8 +1,6 @@
 """Documents that may be executed: read, measured and validated once, and kept."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,26 +8,20 @@ from graphql import (
     DocumentNode,
     GraphQLError,
     GraphQLSchema,
-    GraphQLSyntaxError,
-    Lexer,
-    Node,
     OperationDefinitionNode,
     OverlappingFieldsCanBeMergedRule,
-    Source,
-    Token,
-    TokenKind,
-    parse,
     specified_rules,
     validate,
 )
 from graphql.validation.validate import ValidationAbortedError
 
-from graph.api.errors import MAX_ERRORS, client_message, truncate
+from graph.api.errors import MAX_ERRORS
 from graph.compiler import CompiledOperation, Compiler, Resolvers
 from graph.documents.analysis import analyze
 from graph.documents.field_merging import BoundedMergingRule, merges
-from graph.documents.limits import LimitExceeded, Limits, exceeded, excesses_of
+from graph.documents.limits import LimitExceeded, Limits, excesses_of
 from graph.documents.metrics import Amounts, SelectionMetrics, Uses
+from graph.documents.parsing import InvalidDocument, coded, forget_tokens, parse_document
 from graph.documents.variables import check_variables
 from graph.strawberry_adapter import VALIDATION_RULES
 
@@ -47,20 +39,7 @@ _RULES_BUT_MERGING: Final = [
     rule for rule in _RULES if rule is not OverlappingFieldsCanBeMergedRule
 ]
 _RULES_WITH_MERGING: Final = [*_RULES_BUT_MERGING, BoundedMergingRule]
-_NO_TOKEN: Final = Token(TokenKind.SOF, 0, 0, 0, 0)
 _CONFLICTS: Final = GraphQLError("Too many fields have the same name and may conflict.")
-
-
-class InvalidDocument(Exception):
-    """The request cannot be executed; each of the errors has its `extensions.code`."""
-
-    def __init__(self, errors: Iterable[GraphQLError]) -> None:
-        self.errors = list(errors)[:MAX_ERRORS]
-        super().__init__(self.errors)
-
-    @property
-    def codes(self) -> set[str]:
-        return {(error.extensions or {})["code"] for error in self.errors}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +186,8 @@ class DocumentCache:
 
     def _read(self, query: str) -> _Known:
         """Parse, measure and validate, in this order: each bounds the work of the next."""
-        known = self._checked(self._parsed(query))
-        _forget_tokens(known.document)
+        known = self._checked(parse_document(query, self._limits))
+        forget_tokens(known.document)
         return known
 
     def _checked(self, document: DocumentNode) -> _Known:
@@ -230,56 +209,8 @@ class DocumentCache:
         )
         if errors:
             told = [_CONFLICTS if isinstance(e, ValidationAbortedError) else e for e in errors]
-            raise InvalidDocument(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in told)
+            raise InvalidDocument(coded(error, "GRAPHQL_VALIDATION_FAILED") for error in told)
         return _Known(document, metrics)
-
-    def _parsed(self, query: str) -> DocumentNode:
-        limits = self._limits
-        if len(query) > limits.characters:
-            raise InvalidDocument(
-                [exceeded("QUERY_TOO_LONG", limits.characters, "A document", "characters")]
-            )
-        try:
-            return parse(
-                query,
-                max_lexical_tokens=limits.tokens,
-                max_comments=limits.tokens,
-                allow_empty_selection_sets=False,
-            )
-        except GraphQLSyntaxError as error:
-            if _has_more_tokens(query, limits.tokens):
-                excess = exceeded("TOO_MANY_TOKENS", limits.tokens, "A document", "tokens")
-                raise InvalidDocument([excess]) from None
-            raise InvalidDocument([_coded(error, "GRAPHQL_PARSE_FAILED")]) from None
-
-
-def _has_more_tokens(query: str, most: int) -> bool:
-    """Tell whether a text has more tokens, or more comments, before the first that is none.
-
-    The parser says it in a message for people alone.
-    """
-    lexer = Lexer(Source(query))
-    first, words = lexer.token, 0
-    with suppress(GraphQLSyntaxError):
-        while words <= most and lexer.advance().kind is not TokenKind.EOF:
-            words += 1
-    comments, token = 0, first.next
-    while token:
-        comments += token.kind is TokenKind.COMMENT
-        token = token.next
-    return max(words, comments) > most
-
-
-def _forget_tokens(document: DocumentNode) -> None:
-    """Let go of the tokens, which are a third of a tree and hold each other: nobody looks again."""
-    nodes: list[Any] = [document]
-    for node in nodes:
-        if isinstance(node, Node):
-            if node.loc is not None:
-                node.loc.start_token = node.loc.end_token = _NO_TOKEN
-            nodes += [getattr(node, key) for key in node.keys if key != "loc"]
-        elif isinstance(node, tuple):
-            nodes += node
 
 
 def _defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
@@ -315,14 +246,3 @@ def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:
 
 def _unresolved(message: str) -> GraphQLError:
     return GraphQLError(message, extensions={"code": "OPERATION_RESOLUTION_FAILURE"})
-
-
-def _coded(error: GraphQLError, code: str) -> GraphQLError:
-    """Give the error with a code, its message cut: it repeats what the document says."""
-    return GraphQLError(
-        truncate(client_message(error)),
-        error.nodes,
-        error.source,
-        error.positions,
-        extensions={"code": code},
-    )

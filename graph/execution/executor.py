@@ -3,17 +3,14 @@
 import asyncio
 from collections.abc import (
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
-    Mapping,
     Sequence,
 )
-from dataclasses import dataclass, field
 from inspect import isawaitable
 from math import inf
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import strawberry
 from graphql import (
@@ -31,9 +28,8 @@ from db.time_slices import current_operation, time_slices
 from graph.api.context import Context, TimeLimit
 from graph.api.errors import MAX_ERRORS
 from graph.compiler import InvalidVariables
-from graph.documents.cache import DocumentCache, InvalidDocument, PreparedDocument
-from graph.documents.limits import Limits
-from graph.documents.persisted import PersistedDocuments, PersistedMode
+from graph.documents.cache import DocumentCache, PreparedDocument
+from graph.documents.parsing import InvalidDocument
 from graph.documents.queue import FairQueue
 from graph.documents.variable_errors import variable_errors
 from graph.execution.errors import (
@@ -44,90 +40,16 @@ from graph.execution.errors import (
     raise_if_timed_out,
     timed_out,
 )
+from graph.execution.operation import Operation, StrawberryExecution
+from graph.execution.options import ExecutionOptions
 from graph.execution.strawberry_types import StrawberryResolvers
-from graph.limits.throttle import RateLimiter
 from graph.protocol.json import dumps
 from graph.protocol.request import Request
-from graph.shutdown import Shutdown
 from graph.strawberry_adapter import core_schema
 
 T = TypeVar("T")
 # What a mutation may take beyond its time, for a write that was ended to let go of its connection.
 _LAST_SECONDS: Final = 1.0
-_SHUTDOWN_SECONDS: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class OperationTimeouts:
-    """Seconds that an operation may take."""
-
-    query: float = inf
-    mutation: float = inf
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionOptions:
-    """How a schema executes operations. Without any: with the default limits of documents."""
-
-    limits: Limits = field(default_factory=Limits)
-    introspection: bool = True
-    """Also decides whether error messages suggest names of fields and arguments."""
-    persisted: PersistedDocuments = field(
-        default_factory=lambda: PersistedDocuments(PersistedMode.OFF, {})
-    )
-    timeouts: OperationTimeouts = field(default_factory=OperationTimeouts)
-    rate_limiter: RateLimiter = field(default_factory=lambda: RateLimiter(None, 1_000, 1_000))
-    shutdown: Shutdown = field(default_factory=lambda: Shutdown(_SHUTDOWN_SECONDS))
-    serializers: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
-    """Functions that write custom scalars faster than `serialize`, by the scalars' names."""
-    shares_arguments: bool = False
-    """Whether no resolver changes its arguments, so that constant ones can be converted once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """A prepared operation. A transport checks its type, then runs it or subscribes to it."""
-
-    executor: "OperationExecutor"
-    request: Request
-    text: str
-    prepared: PreparedDocument
-    context: Any
-    root: Any = None
-    extensions: dict[str, Any] | None = None
-    """Those of the request."""
-    allowed: Iterable[StrawberryOperationType] | None = None
-    """The types of operations that the caller of `Schema.execute` accepts."""
-
-    @property
-    def type(self) -> OperationType:
-        return self.prepared.operation.operation
-
-    @property
-    def is_compiled(self) -> bool:
-        """Whether it is compiled; Strawberry executes it if it is not."""
-        return not (
-            self.prepared.compiled is None or self.executor.is_delegating or self.extensions
-        )
-
-    def run(self) -> Awaitable[Sequence[bytes]]:
-        """Execute a query or a mutation within its time. Returns the response as JSON, in parts."""
-        return self.executor.run(self)
-
-    def execute(self, root: object = None) -> Awaitable[ExecutionResult]:
-        """Execute once, without a time limit; `root` is an event of a subscription."""
-        return self.executor.execute(self, root)
-
-    def subscribe(self) -> Awaitable[AsyncIterable[Any]]:
-        """Return the source of a compiled subscription's events. Raises OperationRejected."""
-        return self.executor.subscribe(self)
-
-    def stream(self) -> AsyncIterator[StrawberryResult]:
-        """Return the results of a subscription that Strawberry executes."""
-        return self.executor.strawberry.stream(self)
-
-    def formatted(self, result: ExecutionResult | StrawberryResult) -> bytes:
-        return formatted(result, self.context)
 
 
 class _LargeAnswer:
@@ -140,14 +62,6 @@ class _LargeAnswer:
 
     def render(self, value: Any) -> Any:
         return dumps(value) if isinstance(value, dict | list) else value
-
-
-class StrawberryExecution(Protocol):
-    """Strawberry's own execution of an operation, with the extensions of the schema."""
-
-    def execute(self, operation: Operation) -> Awaitable[StrawberryResult]: ...
-
-    def stream(self, operation: Operation) -> AsyncIterator[StrawberryResult]: ...
 
 
 class OperationExecutor:

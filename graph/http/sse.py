@@ -13,7 +13,7 @@ from typing import Any, Final
 from graphql import OperationType
 
 from graph.api.errors import server_error
-from graph.execution.executor import Operation
+from graph.execution.operation import Operation
 from graph.protocol.errors import RequestError
 from graph.protocol.json import dumps
 from graph.shutdown import Shutdown

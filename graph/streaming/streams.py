@@ -14,7 +14,7 @@ from feed.subscription import FeedPosition
 from graph.api.subscriptions import EventSubscription
 from graph.api.types.user_event import UserEvent, encode_cursor
 from graph.execution.errors import OperationRejected
-from graph.execution.executor import Operation
+from graph.execution.operation import Operation
 from graph.protocol.errors import RequestError
 from graph.protocol.json import dumps
 from graph.streaming.chunks import ResultBatch, portions

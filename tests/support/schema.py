@@ -2,7 +2,7 @@
 
 from graph.api.scalars import WRITERS
 from graph.documents.limits import Limits
-from graph.execution.executor import ExecutionOptions, OperationTimeouts
+from graph.execution.options import ExecutionOptions, OperationTimeouts
 from graph.execution.schema import Schema
 from graph.strawberry_adapter import core_schema
 

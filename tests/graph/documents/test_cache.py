@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from graphql import GraphQLError, OperationType, get_introspection_query, parse
 
-from graph.documents import cache
-from graph.documents.cache import DocumentCache, InvalidDocument
+from graph.documents import parsing
+from graph.documents.cache import DocumentCache
 from graph.documents.limits import LimitExceeded, Limits
+from graph.documents.parsing import InvalidDocument
 from graph.execution.strawberry_types import StrawberryResolvers
 from tests.support.schema import CORE, SCHEMA
 
@@ -319,7 +320,7 @@ def test_no_nesting_overflows_the_stack(query: str) -> None:
 
 
 def test_a_megabyte_of_names_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "parse", None)
+    monkeypatch.setattr(parsing, "parse", None)
     codes = [error["extensions"]["code"] for error in refused("{" + "name " * 180_000)]
     assert codes == ["QUERY_TOO_LONG"]
 
@@ -395,7 +396,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         texts.append(query)
         return parse(query, **options)
 
-    monkeypatch.setattr(cache, "parse", counted)
+    monkeypatch.setattr(parsing, "parse", counted)
     return texts
 
 

@@ -6,8 +6,9 @@ from contextlib import suppress
 
 import pytest
 
-from graph.documents.cache import DocumentCache, InvalidDocument
+from graph.documents.cache import DocumentCache
 from graph.documents.limits import Limits
+from graph.documents.parsing import InvalidDocument
 from graph.execution.schema import Schema
 from graph.protocol.errors import RequestError
 from graph.protocol.request import Request

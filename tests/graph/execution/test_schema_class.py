@@ -10,7 +10,8 @@ from strawberry.extensions import DisableValidation
 from strawberry.fastapi import GraphQLRouter
 from strawberry.schema.config import StrawberryConfig
 
-from graph.execution.schema import LimitedExecution, Schema, UnsupportedSchemaError, build_schema
+from graph.execution.limited_execution import LimitedExecution, UnsupportedSchemaError
+from graph.execution.schema import Schema, build_schema
 from graph.execution.standalone import operation_context
 from graph.settings import Settings
 from tests.support.client import serving

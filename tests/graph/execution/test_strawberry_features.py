@@ -35,7 +35,8 @@ from strawberry.types import Info
 from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
-from graph.execution.schema import LimitedExecution
+from graph.execution.limited_execution import LimitedExecution
+from graph.strawberry_adapter import STRAWBERRY_EXECUTION_CONTEXT
 
 notes: list[str] = []
 
@@ -673,3 +674,54 @@ async def test_a_federated_schema_is_limited_too() -> None:
     aliases = " ".join(f"a{n}: product {{ id }}" for n in range(20))
     result = await limited.execute(f"{{ {aliases} }}")
     assert result.errors
+
+
+async def test_a_custom_execution_context_takes_effect() -> None:
+    class Context(STRAWBERRY_EXECUTION_CONTEXT):
+        def build_resolve_info(self, *args: Any, **kwargs: Any) -> Any:
+            notes.append("built an info")
+            return super().build_resolve_info(*args, **kwargs)
+
+    found = await same("{ person { name } }", {"execution_context_class": Context})
+    assert found[3] == ["built an info", "built an info"]
+
+
+async def test_an_input_builds_itself() -> None:
+    @strawberry.input
+    class Upper:
+        text: str
+
+    def build(type_: Any, value: Any, context: Any) -> Any:
+        return type_(text=context.convert(value["text"], str, "text").upper())
+
+    definition: Any = Upper
+    definition.__strawberry_definition__.from_input = build
+
+    @strawberry.input
+    class Outer:
+        inner: Upper
+
+    @strawberry.type
+    class InputQuery:
+        @strawberry.field
+        def direct(self, info: Info, given: Upper) -> str:
+            return given.text
+
+        @strawberry.field
+        def nested(self, info: Info, given: Outer) -> str:
+            return given.inner.text
+
+    parts = {"query": InputQuery, "mutation": None, "subscription": None, "types": ()}
+    text = '{ direct(given: {text: "a"}) nested(given: {inner: {text: "b"}}) }'
+    assert (await same(text, parts))[0] == {"direct": "A", "nested": "B"}
+
+
+async def test_resolvers_may_change_their_arguments() -> None:
+    @strawberry.type
+    class ChangingQuery:
+        @strawberry.field
+        def popped(self, info: Info, numbers: list[int]) -> int:
+            return numbers.pop()
+
+    parts = {"query": ChangingQuery, "mutation": None, "subscription": None, "types": ()}
+    assert (await same("{ popped(numbers: [1, 2]) }", parts))[0] == {"popped": 2}

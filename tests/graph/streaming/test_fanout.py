@@ -15,7 +15,8 @@ from graphql import ExecutionResult
 from db.models import UserEventType
 from graph.api import subscriptions
 from graph.api.context import Context
-from graph.execution.executor import Operation, OperationExecutor
+from graph.execution.executor import OperationExecutor
+from graph.execution.operation import Operation
 from graph.protocol.errors import RequestError
 from graph.protocol.request import Request
 from graph.streaming.chunks import ResultBatch
