@@ -27,7 +27,7 @@ from graph.limits.throttle import RateLimiter
 from graph.settings import Mode, Settings, load
 from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, before_shutdown, stop_with_parent
 from graph.streaming.streams import ResultStreams
-from graph.websocket.endpoint import Limits, WebSocketEndpoint
+from graph.websocket.endpoint import ConnectionLimits, WebSocketEndpoint
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 PATH: Final = "/graphql"
@@ -112,7 +112,7 @@ def _endpoints(
         shutdown,
         has_graphiql=development,
     )
-    limits = Limits(
+    limits = ConnectionLimits(
         init_seconds=settings.ws_init_timeout,
         send_seconds=settings.send_timeout,
         operations=settings.max_operations_per_connection,

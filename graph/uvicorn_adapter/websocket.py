@@ -20,12 +20,10 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-# An extension of ASGI: whoever knows it finds the protocol itself there.
-FRAMES: Final = "roster.websocket.frames"
+from graph.websocket.frames import EXTENSION, LINGER_SECONDS
+
 _MAX_FRAMES: Final = 1_000  # of one message
-LINGER_SECONDS: Final = 10  # for the other side to go, once all is said
 _MAX_LATE: Final = 4 * 1024 * 1024  # bytes; what is on its way by then
-FAREWELL_SECONDS: Final = 60  # to take what was sent before, and the close behind it
 _STOPPING_SECONDS: Final = 1  # instead of either, when the server stops
 
 
@@ -40,7 +38,7 @@ _TOO_LARGE: Final = {
 }
 
 
-class _Connection(ServerProtocol):
+class _ServerProtocol(ServerProtocol):
     """What websockets answers by itself, in words of ours: its own quote exceptions of Python's."""
 
     def accept(self, request: Request) -> Response:
@@ -80,11 +78,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     _is_stopping = False
     _early = b""  # what came before the handshake was answered
     _late = 0  # bytes that came after the close was sent
-    conn: _Connection
+    conn: _ServerProtocol
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.conn.__class__ = _Connection  # uvicorn makes it, and asks for no class
+        self.conn.__class__ = _ServerProtocol  # uvicorn makes it, and asks for no class
 
     def data_received(self, data: bytes) -> None:
         """Take no notice of what comes after the end, and at last stop taking it in."""
@@ -126,7 +124,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:  # else there is no scope
             extensions: Any = self.scope["extensions"]
-            extensions[FRAMES] = self
+            extensions[EXTENSION] = self
 
     def handle_cont(self, event: Frame) -> None:
         """Close the socket for a message of too many frames: empty ones never become too large."""
@@ -202,7 +200,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.transport.write(frames)
         return True
 
-    async def caught_up(self) -> None:
+    async def wait_until_received(self) -> None:
         """Wait until the other side has taken most of what it was sent."""
         await self.writable.wait()
 

@@ -4,21 +4,18 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md has the messages
 """
 
 import asyncio
-from collections.abc import Awaitable
-from contextlib import AbstractContextManager, ExitStack, aclosing, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, aclosing, nullcontext
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import partial
-from http import HTTPStatus
 from typing import Any, Final
 
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from graph.api.context import Context
 from graph.api.errors import server_error
-from graph.auth.guard import UNAUTHORIZED, Guard, token_of
+from graph.auth.guard import Guard, token_of
 from graph.execution.schema import Schema
 from graph.http.origins import Origins
 from graph.limits.client_network import client_network
@@ -29,54 +26,24 @@ from graph.protocol.request import Request
 from graph.shutdown import Shutdown, shutting_down
 from graph.streaming.chunks import ResultBatch
 from graph.streaming.streams import ResultStreams
-from graph.uvicorn_adapter.websocket import (
-    FAREWELL_SECONDS,
-    FRAMES,
-    LINGER_SECONDS,
-    WebSocketProtocol,
+from graph.websocket.close_codes import (
+    ClientGoneError,
+    CloseCode,
+    ConnectionClosedError,
+    code_of,
 )
+from graph.websocket.sender import GONE, Sender
 
 PROTOCOL: Final = "graphql-transport-ws"
-_MAX_REASON: Final = 123  # bytes
-# What a server raises where the other side has closed the socket meanwhile.
-_GONE: Final = (WebSocketDisconnect, OSError, RuntimeError)
-
-
-class Close(IntEnum):
-    """Why a socket is closed; below 4000 by RFC 6455, where a client is to come back."""
-
-    INTERNAL_ERROR = 1011
-    RESTART = 1012
-    TRY_AGAIN_LATER = 1013
-    BAD_REQUEST = 4400
-    UNAUTHORIZED = 4401
-    FORBIDDEN = 4403
-    NO_SUCH_PROTOCOL = 4406
-    INIT_TIMEOUT = 4408
-    ID_IN_USE = 4409
-    TOO_MANY_INITS = 4429
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """Seconds to wait for connection_init and until a message is taken; operations of a socket."""
 
     init_seconds: float
     send_seconds: float
     operations: int
-
-
-class _Closed(Exception):
-    """The socket is to be closed, with a code and a reason."""
-
-    def __init__(self, code: Close, reason: str) -> None:
-        self.code = code
-        # In a control frame, and UTF-8 without halves of surrogate pairs (RFC 6455 5.5.1).
-        self.reason = reason.encode(errors="replace")[:_MAX_REASON].decode(errors="ignore")
-
-
-class _Gone(Exception):
-    """The other side has closed the socket."""
 
 
 class WebSocketEndpoint:
@@ -89,7 +56,7 @@ class WebSocketEndpoint:
         rate_limiter: RateLimiter,
         schema: Schema,
         live: ResultStreams,
-        limits: Limits,
+        limits: ConnectionLimits,
         shutdown: Shutdown,
     ) -> None:
         self.guard = guard
@@ -109,32 +76,36 @@ class WebSocketEndpoint:
             return
         if PROTOCOL not in websocket.scope["subprotocols"]:
             await websocket.accept()
-            await websocket.close(Close.NO_SUCH_PROTOCOL, f"Subprotocol has to be {PROTOCOL}")
+            await websocket.close(CloseCode.NO_SUCH_PROTOCOL, f"Subprotocol has to be {PROTOCOL}")
             return
         await websocket.accept(PROTOCOL)
         with ExitStack() as counted:
-            await _Connection(self, websocket, counted).serve()
+            sender = Sender(websocket, send, self.limits.send_seconds)
+            await _Connection(self, websocket, sender, counted).serve()
 
 
 class _Connection:
     def __init__(
-        self, sockets: WebSocketEndpoint, websocket: WebSocket, counted: ExitStack
+        self,
+        sockets: WebSocketEndpoint,
+        websocket: WebSocket,
+        sender: Sender,
+        counted: ExitStack,
     ) -> None:
         self.sockets = sockets
         self.live = sockets.live
         self.limits = sockets.limits
         self.websocket = websocket
+        self.sender = sender
         self.counted = counted
         self.unknown = ExitStack()  # left when it says whose it is
         self.address = client_network(websocket.scope)
-        extensions = websocket.scope.get("extensions", {})
-        self.protocol: WebSocketProtocol | None = extensions.get(FRAMES)
-        if self.protocol:
-            self.protocol.stays_open = True
         self.context: Context | None = None  # until the caller is known
         self.watch: asyncio.Task[None] | None = None
         self.operations: dict[str, asyncio.Task[None]] = {}
-        self.closing: asyncio.Future[_Closed] = asyncio.get_running_loop().create_future()
+        self.closing: asyncio.Future[ConnectionClosedError] = (
+            asyncio.get_running_loop().create_future()
+        )
 
     async def serve(self) -> None:
         """Take messages until somebody closes the socket."""
@@ -151,32 +122,25 @@ class _Connection:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         if self.closing.done():
-            closed = self.closing.result()
-            if self.protocol:
-                # Nothing was sent that a stranger could be behind with.
-                seconds = FAREWELL_SECONDS if self.context else LINGER_SECONDS
-                self.protocol.close_behind(closed.code, closed.reason, seconds)
-                return
-            # A consumer that takes nothing does not take this either.
-            with suppress(TimeoutError, *_GONE):
-                async with asyncio.timeout(self.limits.send_seconds):
-                    await self.websocket.close(closed.code, closed.reason)
+            await self.sender.close(self.closing.result(), is_known=self.context is not None)
 
-    def close(self, code: Close, reason: str) -> None:
+    def close(self, code: CloseCode, reason: str) -> None:
         if not self.closing.done():
-            self.closing.set_result(_Closed(code, reason))
+            self.closing.set_result(ConnectionClosedError(code, reason))
 
     def _close_when_done(self) -> None:
         """Close the socket of a server that stops, once all operations are answered."""
         if self.sockets.shutdown.has_begun and not self.operations:
-            self.close(Close.RESTART, "Service restart: come back with your last cursor")
+            self.close(CloseCode.RESTART, "Service restart: come back with your last cursor")
 
     def _too_late(self) -> None:
         if self.context is None:
-            self.close(Close.INIT_TIMEOUT, "Connection initialisation timeout")
+            self.close(CloseCode.INIT_TIMEOUT, "Connection initialisation timeout")
 
     def _make_room(self) -> None:
-        self.close(Close.INIT_TIMEOUT, "Too many sockets wait: initialise the connection at once")
+        self.close(
+            CloseCode.INIT_TIMEOUT, "Too many sockets wait: initialise the connection at once"
+        )
 
     async def _read(self) -> None:
         try:
@@ -188,19 +152,19 @@ class _Connection:
                         return
             while await self._next():
                 pass
-        except _Closed as closed:
+        except ConnectionClosedError as closed:
             self.close(closed.code, closed.reason)
-        except _Gone:
+        except ClientGoneError:
             return  # while it was answered
         except Exception as error:  # noqa: BLE001 - each socket is closed with a code
             refused = server_error(error)  # or it is one too many
-            self.close(_code_of(refused), refused.message)
+            self.close(code_of(refused), refused.message)
 
     async def _next(self) -> bool:
         """Take one message; tell whether there can be another."""
         try:
             message = await self.websocket.receive()
-        except _GONE:
+        except GONE:
             return False
         if message["type"] == "websocket.disconnect":
             return False
@@ -213,7 +177,7 @@ class _Connection:
                 await self._init(message.get("payload"))
             case {"type": "ping"}:
                 payload = {"payload": message["payload"]} if "payload" in message else {}
-                await self._send(dumps({"type": "pong"} | payload))
+                await self.sender.send(dumps({"type": "pong"} | payload))
             case {"type": "pong"}:
                 pass
             case {"type": "subscribe", "id": str(id_), "payload": payload} if id_:
@@ -223,25 +187,27 @@ class _Connection:
                     task.cancel()
                     self._close_when_done()
             case _:
-                raise _Closed(Close.BAD_REQUEST, "Invalid message")
+                raise ConnectionClosedError(CloseCode.BAD_REQUEST, "Invalid message")
 
     async def _init(self, payload: object) -> None:
         if self.context is not None:
-            raise _Closed(Close.TOO_MANY_INITS, "Too many initialisation requests")
+            raise ConnectionClosedError(
+                CloseCode.TOO_MANY_INITS, "Too many initialisation requests"
+            )
         if not isinstance(payload, dict | None):
-            raise _Closed(Close.BAD_REQUEST, "The payload has to be an object")
+            raise ConnectionClosedError(CloseCode.BAD_REQUEST, "The payload has to be an object")
         self.unknown.close()
         try:
             token = token_of(self.websocket.headers, payload)
             with self._checking(token):
                 context = await self.sockets.guard.authenticate(self.websocket.scope, token)
         except RequestError as refused:
-            raise _Closed(_code_of(refused), refused.message) from None
+            raise ConnectionClosedError(code_of(refused), refused.message) from None
         self.counted.enter_context(self.sockets.rate_limiter.connection_slot(context.throttled_as))
         self.context = context
         if context.token is not None:
             self.watch = asyncio.create_task(self._watch(context))
-        await self._send(b'{"type":"connection_ack"}')
+        await self.sender.send(b'{"type":"connection_ack"}')
 
     def _checking(self, token: str | None) -> AbstractContextManager[None]:
         """Bound the checks that run for an address; known credentials do not wait behind others."""
@@ -254,27 +220,28 @@ class _Connection:
         refused = await self.sockets.guard.wait_until_rejected(self.websocket.scope, context)
         for id_, task in list(self.operations.items()):
             task.cancel()
-            with suppress(_Closed, _Gone):
-                await self._send(dumps({"id": id_, "type": "error", "payload": refused.errors}))
-        self.close(Close.UNAUTHORIZED, "Unauthorized: come back with a new token")
+            await self._try_to_send(dumps({"id": id_, "type": "error", "payload": refused.errors}))
+        self.close(CloseCode.UNAUTHORIZED, "Unauthorized: come back with a new token")
 
     async def _subscribe(self, id_: str, payload: object) -> None:
         if self.context is None:
-            raise _Closed(Close.UNAUTHORIZED, "Unauthorized")
+            raise ConnectionClosedError(CloseCode.UNAUTHORIZED, "Unauthorized")
         if id_ in self.operations:
-            raise _Closed(Close.ID_IN_USE, f"Subscriber for {id_[:60]} already exists")
+            raise ConnectionClosedError(
+                CloseCode.ID_IN_USE, f"Subscriber for {id_[:60]} already exists"
+            )
         try:
             request = Request.of(payload)
         except InvalidRequest as error:
-            raise _Closed(Close.BAD_REQUEST, error.message) from None
+            raise ConnectionClosedError(CloseCode.BAD_REQUEST, error.message) from None
         if self.sockets.shutdown.has_begun:
             errors = shutting_down().errors
-            await self._send(dumps({"id": id_, "type": "error", "payload": errors}))
+            await self.sender.send(dumps({"id": id_, "type": "error", "payload": errors}))
             return
         if len(self.operations) >= self.limits.operations:
             message = f"A socket can have {self.limits.operations} operations at once."
             told = RequestError("TOO_MANY_OPERATIONS", message).errors
-            await self._send(dumps({"id": id_, "type": "error", "payload": told}))
+            await self.sender.send(dumps({"id": id_, "type": "error", "payload": told}))
             return
         self.operations[id_] = asyncio.create_task(self._run(id_, request, self.context))
 
@@ -287,7 +254,10 @@ class _Connection:
             with self.sockets.shutdown.interruptible():
                 if not await self._execute(id_, request, known, before):
                     last = b""
-        except (_Closed, _Gone):
+        except ConnectionClosedError as closed:
+            self.close(closed.code, closed.reason)
+            return
+        except ClientGoneError:
             return
         except Exception as error:  # noqa: BLE001 - each operation ends with a message
             errors = server_error(error, known.request_id).errors
@@ -296,8 +266,7 @@ class _Connection:
         if self.operations.get(id_) is asyncio.current_task():
             del self.operations[id_]
             if last:
-                with suppress(_Closed, _Gone):
-                    await self._send(last)
+                await self._try_to_send(last)
             self._close_when_done()
 
     async def _execute(self, id_: str, request: Request, known: Context, before: bytes) -> bool:
@@ -306,60 +275,30 @@ class _Connection:
         self.sockets.rate_limiter.acquire(context.throttled_as)
         operation = await self.sockets.schema.prepare(request, context)
         write = partial(self._write, id_, asyncio.current_task(), before)
-        coming = self.live.results(operation, write if self.protocol else None)
+        coming = self.live.results(operation, write if self.sender.writes_frames else None)
         subscribes = operation.type is OperationType.SUBSCRIPTION
         try:
             async with aclosing(coming):
                 async for results in coming:
-                    await self._send_results(before, results)
+                    await self.sender.send_results(before, results)
         except asyncio.CancelledError:
             if not (subscribes and self.sockets.shutdown.is_over):
                 raise
         return not (subscribes and context.feed.is_stopping)
 
-    async def _send_results(self, before: bytes, results: ResultBatch) -> None:
-        if self.protocol is None:
-            for text in results.texts:
-                await self._send(before + text + b"}")
-            return
-        frames = results.frames(before, b"}")
-        try:
-            while not self.protocol.write_frames(frames):
-                await self._in_time(self.protocol.caught_up())
-        except _GONE:
-            raise _Gone from None
-
     def _write(
         self, id_: str, task: asyncio.Task[None] | None, before: bytes, results: ResultBatch
     ) -> bool:
-        """Write to who is not behind, on behalf of an operation that still runs; tell whether."""
-        if self.protocol is None or self.operations.get(id_) is not task:
-            return False
+        """Send results for an operation that still runs. Return whether that was possible."""
+        return self.operations.get(id_) is task and self.sender.write(before, results)
+
+    async def _try_to_send(self, message: bytes) -> None:
         try:
-            return self.protocol.write_frames(results.frames(before, b"}"))
-        except _GONE:
-            return False  # which the operation will see
-
-    async def _send(self, message: bytes) -> None:
-        await self._in_time(self.websocket.send_text(message.decode()))
-
-    async def _in_time(self, sending: Awaitable[None]) -> None:
-        try:
-            async with asyncio.timeout(self.limits.send_seconds):
-                await sending
-        except TimeoutError:
-            reason = "Too slow: come back with your last cursor"
-            self.close(Close.TRY_AGAIN_LATER, reason)
-            raise _Closed(Close.TRY_AGAIN_LATER, reason) from None
-        except _GONE:
-            raise _Gone from None
-
-
-def _code_of(refused: RequestError) -> Close:
-    if refused.status == UNAUTHORIZED:
-        return Close.FORBIDDEN
-    is_fault = refused.status == HTTPStatus.INTERNAL_SERVER_ERROR
-    return Close.INTERNAL_ERROR if is_fault else Close.TRY_AGAIN_LATER
+            await self.sender.send(message)
+        except ConnectionClosedError as closed:
+            self.close(closed.code, closed.reason)
+        except ClientGoneError:
+            pass
 
 
 def _message(text: str | None) -> dict[str, Any]:
@@ -368,5 +307,5 @@ def _message(text: str | None) -> dict[str, Any]:
     except InvalidRequest:
         message = None
     if not isinstance(message, dict):
-        raise _Closed(Close.BAD_REQUEST, "A message is a JSON object, as text")
+        raise ConnectionClosedError(CloseCode.BAD_REQUEST, "A message is a JSON object, as text")
     return message

@@ -20,7 +20,7 @@ from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import RequestError
 from graph.settings import Settings
 from graph.shutdown import Shutdown
-from graph.websocket.endpoint import PROTOCOL, Limits, WebSocketEndpoint
+from graph.websocket.endpoint import PROTOCOL, ConnectionLimits, WebSocketEndpoint
 from tests.support.client import Client, count, serving
 
 sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
@@ -207,7 +207,7 @@ async def test_those_whose_token_is_looked_at_are_bounded_and_stay(
     none: Any = None
     origins = Origins(None, frozenset())
     sockets = WebSocketEndpoint(
-        guard, origins, guard.rate_limiter, none, none, Limits(60, 60, 1), Shutdown(60)
+        guard, origins, guard.rate_limiter, none, none, ConnectionLimits(60, 60, 1), Shutdown(60)
     )
     init = {"type": "websocket.receive", "text": '{"type":"connection_init"}'}
 
@@ -260,7 +260,7 @@ async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
         guard.rate_limiter,
         none,
         none,
-        Limits(60, 60, 1),
+        ConnectionLimits(60, 60, 1),
         Shutdown(60),
     )
     admitted = asyncio.Event()

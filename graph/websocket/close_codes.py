@@ -1,0 +1,49 @@
+"""Why a socket is closed.
+
+ConnectionClosedError   we close it, with a code and a reason
+ClientGoneError         the other side has closed it
+"""
+
+from enum import IntEnum
+from http import HTTPStatus
+from typing import Final
+
+from graph.auth.guard import UNAUTHORIZED
+from graph.protocol.errors import RequestError
+
+_MAX_REASON: Final = 123  # bytes
+
+
+class CloseCode(IntEnum):
+    """Below 4000 by RFC 6455, if the client is to come back."""
+
+    INTERNAL_ERROR = 1011
+    RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_REQUEST = 4400
+    UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
+    NO_SUCH_PROTOCOL = 4406
+    INIT_TIMEOUT = 4408
+    ID_IN_USE = 4409
+    TOO_MANY_INITS = 4429
+
+
+class ConnectionClosedError(Exception):
+    """The socket is to be closed."""
+
+    def __init__(self, code: CloseCode, reason: str) -> None:
+        self.code = code
+        # In a control frame, and UTF-8 without halves of surrogate pairs (RFC 6455 5.5.1).
+        self.reason = reason.encode(errors="replace")[:_MAX_REASON].decode(errors="ignore")
+
+
+class ClientGoneError(Exception):
+    """The other side has closed the socket."""
+
+
+def code_of(error: RequestError) -> CloseCode:
+    if error.status == UNAUTHORIZED:
+        return CloseCode.FORBIDDEN
+    is_fault = error.status == HTTPStatus.INTERNAL_SERVER_ERROR
+    return CloseCode.INTERNAL_ERROR if is_fault else CloseCode.TRY_AGAIN_LATER
