@@ -20,7 +20,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from graph.websocket.frames import EXTENSION, LINGER_SECONDS
+from graph.protocol.frames import EXTENSION, LINGER_SECONDS
 
 _MAX_FRAMES: Final = 1_000  # of one message
 _MAX_LATE: Final = 4 * 1024 * 1024  # bytes; what is on its way by then

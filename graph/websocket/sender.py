@@ -8,9 +8,9 @@ from typing import Final
 from starlette.types import Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from graph.protocol.frames import EXTENSION, FAREWELL_SECONDS, LINGER_SECONDS, FrameWriter
 from graph.streaming.chunks import ResultBatch
 from graph.websocket.close_codes import ClientGoneError, CloseCode, ConnectionClosedError
-from graph.websocket.frames import EXTENSION, FAREWELL_SECONDS, LINGER_SECONDS, FrameWriter
 
 # What a server raises if the other side has closed the socket meanwhile.
 GONE: Final = (WebSocketDisconnect, OSError, RuntimeError)
