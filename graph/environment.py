@@ -3,6 +3,9 @@
 The format of `.env` is python-dotenv's, without its interpolation: a secret can contain `${`.
 pydantic-settings ignores lines that python-dotenv cannot parse, and a file that it cannot open as a
 file. So the file is read here, with python-dotenv's parser, which its documentation does not name.
+
+    Exception
+    └── InvalidSettings  a line for each invalid setting
 """
 
 import codecs

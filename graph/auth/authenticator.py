@@ -1,4 +1,9 @@
-"""Who is calling: the `Authorization` header of a request, made into a caller."""
+"""Authenticates the `Authorization` header of a request: a token or an API key.
+
+Exception
+├── InvalidCredentials        the credentials are not accepted
+└── SubjectsUnavailableError  no service can be authenticated: the identity secret is missing
+"""
 
 import asyncio
 import hashlib
@@ -66,10 +71,10 @@ class SubjectsUnavailableError(Exception):
 
 
 class Authenticator:
-    """Tells who is calling, by a token of an issuer's or by an API key.
+    """Authenticates callers by tokens and API keys.
 
-    What it found out is kept for some seconds, by the digest of the credentials; that somebody was
-    refused is not. Close it before the database.
+    Callers are cached for some seconds, by the digest of their credentials. Rejections are not.
+    Close it before the database.
     """
 
     def __init__(
@@ -93,7 +98,7 @@ class Authenticator:
         self._identity_key: IdentityKey | None = None
 
     async def authenticate(self, authorization: str | None) -> Caller | None:
-        """Give whoever sends this header; None for who sends none.
+        """Return the caller who sends this header; None without a header.
 
         Raises `InvalidCredentials`, `KeysUnavailableError` where an issuer's keys can't be had,
         `SubjectsUnavailableError`, and whatever the database raises when it is not to be had.

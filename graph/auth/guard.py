@@ -1,4 +1,4 @@
-"""Who comes in: each request and each socket gets its context here, with its caller."""
+"""Authenticates each request and each WebSocket, and creates its context."""
 
 import asyncio
 import time
@@ -37,9 +37,9 @@ _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="roster"'}
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Lets callers in by their token; without one only into development.
+    """Authenticates callers. Without credentials, they are accepted in development only.
 
-    Whoever stays is looked at again every `recheck_seconds`, and when their token ends.
+    Streams and sockets are checked again every `recheck_seconds`, and when the token expires.
     """
 
     rate_limiter: RateLimiter
@@ -84,13 +84,13 @@ class Guard:
             raise _too_many(1)
 
     async def reauthenticate(self, scope: Scope, context: Context) -> Context:
-        """Give the context anew, with what the caller may by now."""
+        """Return a new context, with the present rights of the caller."""
         return await self._context(scope, context.token)
 
     async def wait_until_rejected(self, scope: Scope, context: Context) -> RequestError:
-        """Wait for as long as the caller is let in; give what refuses them then.
+        """Wait until the caller is no longer accepted, and return the error.
 
-        Whether tokens can be checked at all decides nothing: nobody loses a stream by an outage.
+        An outage in which tokens cannot be checked ends no stream.
         """
         # A token ends when the wall clock says so, and lives no longer than it had left here: a
         # clock that is set back prolongs nothing.

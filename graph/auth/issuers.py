@@ -1,4 +1,8 @@
-"""Who issues the tokens that are believed, and how each one's signatures are checked."""
+"""The issuers whose tokens are accepted, and how their signatures are checked.
+
+ValueError
+└── InvalidIssuerField  a field of an issuer does not fit the others
+"""
 
 import re
 from ipaddress import ip_address

@@ -2,6 +2,10 @@
 
 What an issuer sends is external input. It is parsed against what is accepted: a key that is not
 understood is ignored (RFC 7517 section 5), and a response that has no usable key changes nothing.
+
+    Exception
+    ├── KeysUnavailableError  no key of the issuer is known
+    └── _KeySetError          a response is not used
 """
 
 import asyncio

@@ -1,4 +1,8 @@
-"""TokenVerifier: JWTs (RFC 7519) that others issue and this server believes, after RFC 8725."""
+"""Verifies tokens: JWTs (RFC 7519) of other issuers, after RFC 8725.
+
+Exception
+└── InvalidToken  the token is not accepted
+"""
 
 import time
 import unicodedata

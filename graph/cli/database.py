@@ -1,4 +1,8 @@
-"""What the commands share: a job on the database, and how to tell what went wrong."""
+"""What the commands share: a job on the database, tables, and errors in one line.
+
+Exception
+└── CliError  a command cannot be run; the message is for its user
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

@@ -35,7 +35,7 @@ class SlidingWindow:
         self._counts: dict[str, int] = {}
 
     def has_room(self, key: str) -> bool:
-        """Tell whether one more would be admitted."""
+        """Return whether one more request would be admitted."""
         if key not in self._counts and key not in self._before:
             return self._amount > 0
         rest = self._rest()
@@ -43,7 +43,7 @@ class SlidingWindow:
         return int(before * rest / self._seconds + count) < self._amount
 
     def hit(self, key: str) -> Quota:
-        """Count one, where that is not one too many."""
+        """Count a request if it is within the limit."""
         rest = self._rest()
         before, count = self._before.get(key, 0), self._counts.get(key, 0)
         used = int(before * rest / self._seconds + count)
@@ -58,7 +58,7 @@ class SlidingWindow:
         return Quota(admitted, max(0, self._amount - used), reset)
 
     def _rest(self) -> float:
-        """Turn to the window that it is now; give the seconds that are left of it."""
+        """Change to the current window, and return the seconds that are left of it."""
         window, over = divmod(self._clock(), self._seconds)
         if window != self._window:
             self._before = self._counts if window == self._window + 1 else {}

@@ -1,4 +1,4 @@
-"""How often a caller may ask, what they may hold open, and how many operations run at once."""
+"""Limits of one process: the rate of requests, open connections, concurrent operations."""
 
 import math
 from collections import Counter, defaultdict
@@ -47,9 +47,9 @@ class RateLimiter:
         return self._extra_checks.hit(network).admitted
 
     def acquire(self, caller: str) -> dict[str, str]:
-        """Count one request of a caller; raise RequestError where that is one too many.
+        """Count a request of a caller. Raises RequestError if the rate is exceeded.
 
-        Gives what is left, as headers tell it:
+        Returns the headers for the rest of the quota:
         https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
         """
         if not self._asked:
@@ -77,9 +77,9 @@ class RateLimiter:
 
     @contextmanager
     def handshake_slot(self, address: str, push_out: Callable[[], None]) -> Iterator[None]:
-        """Keep a socket that has not said yet whose it is; one too many pushes out the oldest.
+        """Count a socket that is not authenticated yet. One too many closes the oldest.
 
-        Whoever means to say it does so at once. So those who don't, keep nobody else out.
+        Clients authenticate immediately, so that sockets that wait longer do not block others.
         """
         if len(self._waiting[address]) >= self._connections:
             self._waiting[address].pop(0)()
