@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
-from sqlalchemy import SelectBase, UpdateBase, text
+from sqlalchemy import Result, SelectBase, UpdateBase, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session as SyncSession
 
 from db.outcome import Outcome, Write
 from db.prepared import PreparedStatement
@@ -300,9 +301,11 @@ class Session(AsyncSession):
 
     async def _run_in_autocommit(self, method: Any, *arguments: Any, **options: Any) -> Any:
         try:
-            return await method(self, *arguments, **options)
-        finally:
-            await _complete(super().close())
+            return await super().run_sync(_run_and_close, method.__name__, *arguments, **options)
+        except BaseException:
+            if self.in_transaction():  # to close it was cancelled
+                await _complete(super().close())
+            raise
 
     async def _run_in_block(self, method: Any, *arguments: Any, **options: Any) -> Any:
         self._require_block(method.__name__)
@@ -316,6 +319,17 @@ class Session(AsyncSession):
     def _require_block(self, name: str) -> None:
         if not self._is_in_block():
             raise InvalidRequestError(f"`{name}` needs a transaction: {_BLOCK}")
+
+
+def _run_and_close(session: SyncSession, method: str, *arguments: Any, **options: Any) -> Any:
+    """Run a method, and give the connection back with what it has read: one greenlet for all."""
+    try:
+        found = getattr(session, method)(*arguments, **options)
+        if isinstance(found, Result) and getattr(found, "returns_rows", True):
+            return found.freeze()()
+        return found
+    finally:
+        session.close()
 
 
 async def _complete(work: Coroutine[Any, Any, None]) -> None:

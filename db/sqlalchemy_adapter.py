@@ -55,16 +55,24 @@ class Listeners:
         )
 
 
+_unused = SyncSession()  # to which nobody listens, unless they listen to every session
+
+
 def has_listeners(session: SyncSession) -> bool:
     """Return whether somebody listens to what a session, or every session, executes."""
-    told: Any = session.dispatch
+    # A session that nobody has listened to has no dispatcher yet, and making one takes a while.
+    return _is_heard(_unused) or ("dispatch" in vars(session) and _is_heard(session))
+
+
+def _is_heard(session: SyncSession) -> bool:
+    events: Any = session.dispatch
     return bool(
-        told.do_orm_execute
-        or told.after_begin
-        or told.after_transaction_create
-        or told.after_transaction_end
-        or told.after_rollback
-        or told.after_soft_rollback
+        events.do_orm_execute
+        or events.after_begin
+        or events.after_transaction_create
+        or events.after_transaction_end
+        or events.after_rollback
+        or events.after_soft_rollback
     )
 
 
