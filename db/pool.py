@@ -16,11 +16,16 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError, InvalidatePoolError, MissingGreenlet
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection
-from sqlalchemy.pool.base import _ConnectionRecord
-from sqlalchemy.util import await_only, greenlet_spawn
-from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
 
 from db.errors import is_read_only, spoils_connection
+from db.sqlalchemy_adapter import (
+    AsyncAdaptedQueue,
+    Empty,
+    Full,
+    await_only,
+    empty_record,
+    greenlet_spawn,
+)
 
 # What was in use so lately is not tried again: that it is closed would have been heard by now.
 _LATELY_SECONDS: Final = 1.0
@@ -203,7 +208,7 @@ class FairPool(AsyncAdaptedQueuePool):
         SQLAlchemy's own leaves them waiting until their time is over, although there is room.
         """
         if self._pool.is_waited_for:
-            self._pool.put_nowait(_ConnectionRecord(self, connect=False))
+            self._pool.put_nowait(empty_record(self))
             return True
         return super()._dec_overflow()
 

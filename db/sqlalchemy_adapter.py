@@ -9,12 +9,27 @@ from typing import Any, cast
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session as SyncSession
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
+from sqlalchemy.pool.base import _ConnectionRecord
 
 # `await_only` and `greenlet_spawn` lead from synchronous code to the event loop and back. The pool
 # and its listeners are called by SQLAlchemy's synchronous part, and have to await.
 from sqlalchemy.util import await_only, greenlet_spawn
 
-__all__ = ["Listeners", "await_only", "greenlet_spawn", "has_listeners", "translate_error"]
+# The queue of `AsyncAdaptedQueuePool`, and what it raises: ours is fair (`db.pool`).
+from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
+
+__all__ = [
+    "AsyncAdaptedQueue",
+    "Empty",
+    "Full",
+    "Listeners",
+    "await_only",
+    "empty_record",
+    "greenlet_spawn",
+    "has_listeners",
+    "translate_error",
+]
 
 
 class Listeners:
@@ -74,6 +89,11 @@ def _is_heard(session: SyncSession) -> bool:
         or events.after_rollback
         or events.after_soft_rollback
     )
+
+
+def empty_record(pool: Pool) -> ConnectionPoolEntry:
+    """Return a place in the pool, for whose connection the next user connects."""
+    return _ConnectionRecord(pool, connect=False)
 
 
 def translate_error(

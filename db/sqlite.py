@@ -1,24 +1,20 @@
 """SQLite: how it is connected to, and what only it needs."""
 
-import asyncio
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import aiosqlite
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolResetState
 
+from db.aiosqlite_adapter import connect
 from db.outcome import Write
 from db.pool import FairPool, renew
 from db.reader import Reader
 from db.statements import ADD_EVENT, ADD_USER
-
-T = TypeVar("T")
 
 # The driver is in autocommit already. It would be told again in its thread, and who is cancelled
 # meanwhile leaves a connection behind that nobody closes.
@@ -29,7 +25,6 @@ _BUSY_MS = 30_000
 # another program that has the file for itself.
 _OPEN_MS = 5_000
 _CHECKPOINT_MS = 200
-_INTERRUPT_SECONDS = 0.05
 
 
 class File:
@@ -66,7 +61,7 @@ class File:
 def engine(url: URL, file: File, **options: Any) -> AsyncEngine:
     made = create_async_engine(
         url,
-        connect_args={"isolation_level": None, "async_creator_fn": partial(_connect, file)},
+        connect_args={"isolation_level": None, "async_creator_fn": partial(connect, file.connect)},
         poolclass=FairPool,
         pool_reset_on_return=None,  # `_end` does it
         **options,
@@ -82,40 +77,6 @@ def engine(url: URL, file: File, **options: Any) -> AsyncEngine:
 def fetch(driver: Any, text: str, arguments: Sequence[Any]) -> Awaitable[list[Any]]:
     found: Awaitable[list[Any]] = driver.execute_fetchall(text, arguments)
     return found
-
-
-class _Connection(aiosqlite.Connection):
-    """A connection that can be stopped twice.
-
-    SQLAlchemy closes one whose statement was cancelled; where that is cancelled too, it stops the
-    thread meanwhile. To the stop with which closing ends nobody would then ever answer: its task
-    waited for the rest of the process's life, or was destroyed.
-    """
-
-    _stopping: asyncio.Future[Any] | None = None
-
-    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a function in the connection's thread."""
-        done: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]  # aiosqlite's own
-        return done
-
-    def stop(self) -> asyncio.Future[Any] | None:
-        if self._stopping is None:
-            self._stopping = super().stop()
-        return self._stopping
-
-    def give_up(self) -> None:
-        """Interrupt until it is closed: what comes before the statement has begun is lost."""
-        if self._connection is not None:
-            with suppress(sqlite3.ProgrammingError):  # it is being closed
-                self._connection.interrupt()
-                asyncio.get_running_loop().call_later(_INTERRUPT_SECONDS, self.give_up)
-
-
-def _connect(file: File, *arguments: Any, **options: Any) -> _Connection:
-    connection = _Connection(lambda: file.connect(*arguments, **options), 64)
-    connection._thread.daemon = True  # noqa: SLF001 - as SQLAlchemy does where it connects itself
-    return connection
 
 
 async def insert_user(reader: Reader, values: Mapping[str, Any], write: Write) -> list[Any]:

@@ -48,6 +48,7 @@ DOCUMENTED: Final = {"_replace", "_asdict", "_make", "_fields", "_mapping", "_tu
 # The modules that may use private names of a library: each has the reason, and tests that fail when
 # the library changes.
 ADAPTERS: Final = (
+    "db/aiosqlite_adapter.py",
     "db/sqlalchemy_adapter.py",
     "graph/compiler/graphql_core_adapter.py",
     "graph/strawberry_adapter.py",
@@ -57,7 +58,7 @@ ADAPTERS: Final = (
 UNDOCUMENTED: Final = {
     "dotenv.parser": ("graph/environment.py",),
     "graphql.execution.": ("graph/compiler/graphql_core_adapter.py",),
-    "sqlalchemy.pool.base": ("db/pool.py",),
+    "sqlalchemy.pool.base": ("db/sqlalchemy_adapter.py",),
     "sqlalchemy.util": ("db/sqlalchemy_adapter.py",),
     "strawberry.extensions.runner": ("graph/strawberry_adapter.py",),
     "strawberry.schema.schema": ("graph/strawberry_adapter.py",),
@@ -67,11 +68,8 @@ UNDOCUMENTED: Final = {
 KNOWN: Final[dict[str, set[str]]] = {
     "upward": set(),
     "cycles": set(),
-    "private": {"db/pool.py _ConnectionRecord", "db/sqlite.py _thread"},
-    "undocumented": {
-        "db/pool.py sqlalchemy.util",
-        "db/pool.py sqlalchemy.util.queue",
-    },
+    "private": set(),
+    "undocumented": set(),
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import make_url
 from structlog.testing import capture_logs
 
-from db import sqlite
+from db import aiosqlite_adapter, sqlite
 from db.errors import Verdict
 from db.session import Session
 from graph.api.context import Context
@@ -196,7 +196,7 @@ async def test_a_connection_that_is_cut_in_commit_leaves_it_unknown(database_url
 def lose_answers_of_commit(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut the connection once COMMIT has been answered, before anybody hears of it."""
     if client.database.is_sqlite:
-        run = sqlite._Connection.commit  # noqa: SLF001 - where SQLAlchemy's COMMIT goes
+        run = aiosqlite_adapter.Connection.commit  # where SQLAlchemy's COMMIT goes
 
         async def commit(driver: Any) -> None:
             await run(driver)
@@ -204,7 +204,7 @@ def lose_answers_of_commit(client: Client, monkeypatch: pytest.MonkeyPatch) -> N
             error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
             raise error
 
-        monkeypatch.setattr(sqlite._Connection, "commit", commit)  # noqa: SLF001
+        monkeypatch.setattr(aiosqlite_adapter.Connection, "commit", commit)
         return
     execute = asyncpg.Connection.execute
 
