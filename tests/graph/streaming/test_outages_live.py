@@ -39,7 +39,7 @@ async def test_nobody_is_thrown_out_because_nobody_can_tell(error: Exception) ->
     guard = Guard(RateLimiter(None, 1, 1), allow_anonymous=False, recheck_seconds=0.001)
     state = SimpleNamespace(
         authenticator=SimpleNamespace(authenticate=identify, is_known=lambda _: True),
-        database=None,
+        database=SimpleNamespace(session=lambda: None),
         feed=None,
         username_emails=None,
     )

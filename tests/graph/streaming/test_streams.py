@@ -20,7 +20,7 @@ ACCEPTS = {"accept": "text/event-stream"}
 async def test_a_crash_of_the_feed_shows_an_id_and_nothing_of_the_inside(client: Client) -> None:
     class Broken(Feed):
         @asynccontextmanager
-        async def following(self, *_: object) -> AsyncIterator[Any]:
+        async def subscribe(self, *_: object) -> AsyncIterator[Any]:
             yield 1 / 0
 
     client.app.state.feed = Broken(client.database)
