@@ -7,8 +7,8 @@ import sys
 _SCRIPT = """
 import logging, warnings
 import structlog
-from graph import logging
-logging.configure("{form}")
+from graph.logging import configure
+configure("{form}")
 logging.getLogger("uvicorn.error").warning("Invalid HTTP %s received.", "request")
 logging.getLogger("uvicorn.error").info("not important")
 try:

@@ -1,0 +1,144 @@
+"""What the documentation says to type: each query, command and setting is tried."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from graphql import OperationDefinitionNode, build_schema, parse, validate
+
+from graph.auth.tokens import Tokens
+from graph.settings import load
+from tests.support.client import Client
+from tests.support.process import run, serving_process
+from tests.support.signing import RSA, pem, token
+from users.policy import Scope
+
+ROOT = Path(__file__).parents[2]
+README, CLIENTS, OPERATIONS, CONTRIBUTING = (
+    ROOT / name
+    for name in ("README.md", "docs/clients.md", "docs/operations.md", "CONTRIBUTING.md")
+)
+# These need an account, a container engine, or a server elsewhere.
+ELSEWHERE = ("docker ", "git clone", "export ", "--publish", "make ", "pre-commit")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the fenced blocks of a page that are in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def documents() -> Iterator[Any]:
+    for page in (README, CLIENTS):
+        for number, text in enumerate(blocks(page, "graphql"), 1):
+            yield pytest.param(text, id=f"{page.stem}-{number}")
+    [react] = blocks(CLIENTS, "tsx")
+    yield pytest.param(re.findall(r"`(query [^`]+)`", react)[0], id="react")
+
+
+def commands(page: Path) -> list[str]:
+    lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    return [command for line in lines if (command := line.partition("  #")[0].strip())]
+
+
+@pytest.mark.parametrize("document", list(documents()))
+async def test_each_query_of_the_documentation_is_answered_without_an_error(
+    client: Client, document: str
+) -> None:
+    schema = build_schema((ROOT / "schema.graphql").read_text())
+    parsed = parse(document)
+    assert validate(schema, parsed) == []
+    [operation] = parsed.definitions
+    assert isinstance(operation, OperationDefinitionNode)
+    if operation.operation.value == "subscription":
+        return  # tests/graph/streaming has what each transport makes of it
+    if "updateUser" in document:
+        assert (await client.create("ada"))["id"] in document
+    answer = await client.send(document)
+    assert set(answer) == {"data"}
+    assert all(field.get("errors", []) == [] for field in answer["data"].values())
+
+
+async def test_the_request_by_curl_is_answered() -> None:
+    [line] = [command for command in commands(CLIENTS) if command.startswith("curl")]
+    _, url, option, body = shlex.split(line)
+    assert option == "--json"
+    async with serving_process() as (_, address), httpx.AsyncClient() as http:
+        answer = await http.post(
+            address + httpx.URL(url).path,
+            content=body,
+            headers={"content-type": "application/json", "accept": "application/json"},
+        )
+    assert (answer.status_code, answer.json()) == (200, {"data": {"users": {"nodes": []}}})
+
+
+async def test_each_roster_command_of_the_documentation_succeeds(tmp_path: Path) -> None:
+    typed = [command for page in (README, OPERATIONS) for command in commands(page)]
+    ours = [command for command in typed if command.startswith(".venv/bin/roster ")]
+    others = [command for command in typed if command not in ours]
+    assert [c for c in others if not c.startswith((*ELSEWHERE, "ROSTER_"))] == []
+    await run("migrate", cwd=tmp_path)
+    for command in ours:
+        _, *arguments = shlex.split(command)
+        if arguments == ["serve"]:
+            continue
+        code, output = await run(*arguments, cwd=tmp_path)
+        refused = arguments[:2] == ["external-id", "release"]  # nobody has had this one
+        assert code == refused, (command, output)
+        assert "Traceback" not in output
+
+
+def test_each_make_target_of_the_documentation_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    typed = [c for page in (README, CONTRIBUTING) for c in commands(page) if c.startswith("make ")]
+    named = {name for command in typed for name in command.split()[1:]}
+    assert named
+    assert named <= targets
+
+
+@pytest.mark.parametrize(
+    ("title", "scopes"),
+    [("Keycloak", {Scope.READ, Scope.WRITE}), ("Auth0", {Scope.READ, Scope.WRITE})],
+)
+async def test_the_settings_for_a_provider_accept_its_tokens(
+    title: str,
+    scopes: set[Scope],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    section = OPERATIONS.read_text().split(f"### {title}\n")[1].split("\n### ")[0]
+    settings = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
+    recorded = re.search(r"```json\n(.*?)```", section, re.DOTALL)
+    assert settings
+    assert recorded
+    monkeypatch.chdir(tmp_path)  # where no .env is
+    for line in settings[1].splitlines():
+        name, _, value = line.partition("=")
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("ROSTER_AUTH_JWKS_URL")
+    monkeypatch.setenv("ROSTER_AUTH_PUBLIC_KEY", pem(RSA))
+    claims = json.loads(recorded[1])
+    verified = await Tokens(load().issuers()).verify(token(**claims))
+    assert verified.subject == claims["sub"]
+    assert verified.scopes == frozenset(scopes)
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    pages = [README, CONTRIBUTING, ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+    broken = []
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+            name, _, anchor = target.partition("#")
+            found = page.parent / name if name else page
+            if not found.exists() or (anchor and anchor not in anchors(found)):
+                broken.append((page.name, target))
+    assert broken == []
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
