@@ -202,14 +202,14 @@ class Settings(BaseSettings):
             raise InvalidSettings(f"{name}: needs ROSTER_PERSISTED_DOCUMENTS_FILE")
         if self.mode is Mode.DEVELOPMENT and not is_loopback(self.host):
             raise InvalidSettings(
-                "ROSTER_HOST: in development mode nobody signs in, so this must be an address of "
-                "this machine alone: 127.0.0.1, ::1 or localhost. ROSTER_MODE=production accepts "
-                "any"
+                "ROSTER_HOST: development mode does not authenticate, so this must be an address "
+                "of this machine alone: 127.0.0.1, ::1 or localhost. ROSTER_MODE=production "
+                "accepts any"
             )
         keys_are_meant = self.auth_api_keys and "auth_api_keys" in self.model_fields_set
         if self.mode is Mode.PRODUCTION and not (self.issuers() or keys_are_meant):
             raise InvalidSettings(
-                "ROSTER_MODE: production needs a way to sign in: ROSTER_AUTH_ISSUER and its key, "
+                "ROSTER_MODE: production requires authentication: ROSTER_AUTH_ISSUER and its key, "
                 "or ROSTER_AUTH_API_KEYS=true for API keys alone"
             )
         return self

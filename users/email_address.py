@@ -101,14 +101,14 @@ def _fault(raw: str) -> str:
     name = domain.lower()
     last = name.rpartition(".")[2]
     if not local or not domain:
-        return "An e-mail address looks like name@example.com."
+        return "Must be an e-mail address such as name@example.com."
     if len(local) > LOCAL_PART_MAX_LENGTH:
-        return f"The part before the @ can have at most {LOCAL_PART_MAX_LENGTH} characters."
+        return f"The part before the @ must have at most {LOCAL_PART_MAX_LENGTH} characters."
     if len(domain) > DOMAIN_MAX_LENGTH or any(
         len(label) > DNS_LABEL_LENGTH_LIMIT for label in domain.split(".")
     ):
         return (
-            f"The part after the @ can have at most {DOMAIN_MAX_LENGTH} characters, and "
+            f"The part after the @ must have at most {DOMAIN_MAX_LENGTH} characters, and "
             f"{DNS_LABEL_LENGTH_LIMIT} between two dots."
         )
     if last in _SPECIAL_USE:
@@ -116,7 +116,7 @@ def _fault(raw: str) -> str:
     if "." not in domain.rstrip("."):
         return "The part after the @ needs a dot, as in example.com."
     if any(character.isspace() for character in raw):
-        return "An e-mail address has no spaces."
+        return "An e-mail address cannot contain spaces."
     if ".." in raw:
-        return "An e-mail address has no two dots in a row."
-    return "An e-mail address looks like name@example.com."
+        return "An e-mail address cannot contain two consecutive dots."
+    return "Must be an e-mail address such as name@example.com."

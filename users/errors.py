@@ -75,7 +75,7 @@ class VersionConflict:
     changed_fields: Sequence[str]
     field: str = "expected_version"
     code = ErrorCode.VERSION_CONFLICT
-    message = "Somebody else has changed this user in the meantime."
+    message = "The user was changed in the meantime."
     kind = "VersionConflict"
 
 

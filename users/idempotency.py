@@ -36,7 +36,7 @@ LIFETIME: Final = timedelta(hours=24)
 
 _REUSED = GeneralViolation(
     code=ErrorCode.IDEMPOTENCY_KEY_REUSED,
-    message="This key was used for another request. Use a new one.",
+    message="This key was used with a different input. Use a new key.",
     field="idempotency_key",
 )
 
@@ -45,7 +45,7 @@ def key_violations(key: IdempotencyKey | None) -> list[FieldViolation]:
     if key is None or 1 <= len(key.text) <= KEY_LENGTH:
         return []
     code = ErrorCode.TOO_LONG if key.text else ErrorCode.TOO_SHORT
-    message = f"A key has 1 to {KEY_LENGTH} characters."
+    message = f"An idempotency key must have 1 to {KEY_LENGTH} characters."
     return [
         FieldViolation(code=code, message=message, field="idempotency_key", min=1, max=KEY_LENGTH)
     ]

@@ -59,7 +59,7 @@ class Username:
             raise InvalidValue(
                 "username",
                 ErrorCode.INVALID_FORMAT,
-                "A username is made of letters, digits and signs such as . _ - without spaces.",
+                "A username consists of letters, digits and symbols such as . _ - without spaces.",
                 pattern=USERNAME_PATTERN,
             ) from None
         check_length("username", text, USERNAME_MIN_LENGTH, USERNAME_LENGTH)
@@ -68,7 +68,7 @@ class Username:
     def check_free(self) -> None:
         """Raise InvalidValue for a name that is reserved."""
         if _ERASED_NAME.fullmatch(self.key):
-            message = "This name is kept for users that were erased."
+            message = "This name is reserved for erased users."
             raise InvalidValue("username", ErrorCode.RESERVED, message)
 
 

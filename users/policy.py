@@ -65,7 +65,7 @@ class Caller:
 NOT_ALLOWED: Final = GeneralViolation(
     code=ErrorCode.FORBIDDEN, message="You may not do this.", field=""
 )
-NOT_ACTIVE: Final = replace(NOT_ALLOWED, message="You are not an active user any more.")
+NOT_ACTIVE: Final = replace(NOT_ALLOWED, message="Your user is no longer active.")
 _LINK: Final = FieldViolation(
     code=ErrorCode.FORBIDDEN,
     message="Missing scope `users:link`. It is required to set or clear an external id, which "
@@ -81,7 +81,7 @@ OWN_SUBJECT: Final = FieldViolation(
 )
 _ERASURE: Final = FieldViolation(
     code=ErrorCode.FORBIDDEN,
-    message="You may not erase users, now or later.",
+    message="Missing scope `users:erase`.",
     field="erase_after",
 )
 _KEEPING_STATUS: Final = {UserAction.UPDATE, UserAction.ERASE, UserAction.VIEW_HISTORY}

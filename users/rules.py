@@ -24,13 +24,13 @@ _WRONG_STATUS: Final = {
     UserAction.RESTORE: "Only a deleted user can be restored.",
     UserAction.ERASE: "Only a deleted user can be erased. Delete it first.",
 }
-_ERASED: Final = "An erased user is gone for good."
+_ERASED: Final = "An erased user cannot be changed."
 _USERNAME_IS_EMAIL: Final = FieldViolation(
     code=ErrorCode.RESERVED, message="A username cannot be an e-mail address.", field="username"
 )
 _USERNAME_IS_OTHER_EMAIL: Final = FieldViolation(
     code=ErrorCode.RESERVED,
-    message="A username that is an e-mail address has to be the user's own.",
+    message="A username that is an e-mail address must be the user's own address.",
     field="username",
 )
 _NOT_CONFIRMED: Final = FieldViolation(
@@ -46,7 +46,7 @@ _EMAIL_IS_USERNAME: Final = FieldViolation(
 NO_VERSION: Final = (
     FieldViolation(
         code=ErrorCode.NOT_FOUND,
-        message="There is no such user, and so no version of it.",
+        message="There is no such user, so it has no version.",
         field="by",
     ),
 )

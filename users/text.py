@@ -78,10 +78,10 @@ def check_size(field: str, raw: str, shortest: int, longest: int) -> None:
 
 def check_length(field: str, text: str, shortest: int, longest: int) -> None:
     if len(text) < shortest:
-        message = f"This needs at least {shortest} characters." if text else "This is empty."
+        message = f"Must have at least {shortest} characters." if text else "Must not be empty."
         raise InvalidValue(field, ErrorCode.TOO_SHORT, message, min=shortest, max=longest)
     if len(text) > longest:
-        message = f"This can have at most {longest} characters."
+        message = f"Must have at most {longest} characters."
         raise InvalidValue(field, ErrorCode.TOO_LONG, message, min=shortest, max=longest)
 
 
@@ -91,7 +91,9 @@ def _line(field: str, raw: str, longest: int) -> str:
     text = unicodedata.normalize("NFC", raw).strip()
     check_length(field, text, 1, longest)
     if not any(unicodedata.category(c)[0] in _VISIBLE and c not in _FILLERS for c in text):
-        raise InvalidValue(field, ErrorCode.INVALID_FORMAT, "There is nothing to be seen in this.")
+        raise InvalidValue(
+            field, ErrorCode.INVALID_FORMAT, "Must contain at least one visible character."
+        )
     return text
 
 

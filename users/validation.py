@@ -143,7 +143,7 @@ def parse_fields(
         if raw is not None:
             violations += _collect(parse, raw, columns, cache, name)
         elif name in _REQUIRED:
-            message = "A user cannot be without this."
+            message = "This field is required."
             violations.append(FieldViolation(code=ErrorCode.REQUIRED, message=message, field=name))
         else:
             columns |= {name: None, f"{name}_key": None}

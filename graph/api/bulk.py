@@ -16,7 +16,7 @@ from users.errors import GeneralViolation, RuleViolation
 _PATH = ("input", "operations")
 _ABORTED = GeneralViolation(
     code=ErrorCode.BATCH_ABORTED,
-    message="Not done, because the batch was refused.",
+    message="Not executed, because another operation of the batch was rejected.",
 )
 
 

@@ -50,7 +50,7 @@ def decode(text: str, order: str, decoders: Sequence[Decoder]) -> Position:
     found, values = _read(text)
     if found != order:
         raise InvalidCursorOrder(
-            "This cursor belongs to a list in another order. Begin again without it."
+            "This cursor belongs to a list in another order. Start again without it."
         )
     try:
         return tuple(decode(value) for decode, value in zip(decoders, values, strict=True))

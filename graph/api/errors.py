@@ -37,8 +37,8 @@ MAX_MESSAGE: Final = 300  # characters of each
 UNREADABLE: Final = "The document cannot be read: a value is too long, or nested too deep."
 _NOT_NONE: Final = " not to be None."
 
-UNREACHABLE: Final = "The directory's database cannot be reached right now."
-CRASHED: Final = "Something went wrong on our side."
+UNREACHABLE: Final = "The database is unavailable right now."
+CRASHED: Final = "Internal server error."
 TRY_AGAIN: Final = "Try again in a moment."
 # What is known of a write, for people; `extensions.outcome` has it for programs.
 OUTCOMES: Final[Mapping[Outcome, str]] = {
@@ -72,7 +72,10 @@ class ForbiddenError(GraphQLError):
 
 class SessionEnded(GraphQLError):
     def __init__(self) -> None:
-        message = "You are not signed in any more. Sign in, and come back with your last cursor."
+        message = (
+            "Your authentication has ended. "
+            "Authenticate again, and reconnect with your last cursor."
+        )
         super().__init__(message, extensions={"code": "UNAUTHENTICATED"})
 
 

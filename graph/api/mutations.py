@@ -33,17 +33,17 @@ from graph.api.unit_of_work import run_command
 from users.commands import MAX_COMMANDS
 from users.retention import forget
 
-_INPUT = strawberry.argument(description="What to do.")
+_INPUT = strawberry.argument(description="All values of the mutation.")
 
 
 @strawberry.type(
-    description="The writes. Each field is a transaction of its own: in a request with two, the "
-    "first stays done when the second is refused. Refusals are data, in `errors`. A field is null "
-    "only if it failed; then `extensions.outcome` of its error says whether it was done: NOT_DONE, "
-    "UNKNOWN or DONE."
+    description="All writes. Each field is a separate transaction: if the second of two is "
+    "rejected, the first remains committed. Violations are in the payload's `errors`; "
+    "a field is null only if it failed, and then `extensions.outcome` of its error is "
+    "NOT_DONE, UNKNOWN or DONE."
 )
 class Mutation:
-    @strawberry.mutation(metadata=ROOT_FIELD, description="Add a user.")
+    @strawberry.mutation(metadata=ROOT_FIELD, description="Adds a user to the directory.")
     async def create_user(
         self,
         info: GraphInfo,
@@ -55,7 +55,7 @@ class Mutation:
             user=done.user, user_edge=done.edge, replayed=done.replayed, errors=done.errors
         )
 
-    @strawberry.mutation(metadata=ROOT_FIELD, description="Change fields of a user.")
+    @strawberry.mutation(metadata=ROOT_FIELD, description="Changes the given fields of a user.")
     async def update_user(
         self,
         info: GraphInfo,
@@ -66,8 +66,8 @@ class Mutation:
 
     @strawberry.mutation(
         metadata=ROOT_FIELD,
-        description="Update the user that has a key, or create one with it: for syncing from "
-        "another system. Two at once make one user.",
+        description="Updates the user with the given key, or creates one: for synchronisation "
+        "with another system. Concurrent calls create one user.",
     )
     async def upsert_user(
         self,
@@ -81,7 +81,8 @@ class Mutation:
 
     @strawberry.mutation(
         metadata=ROOT_FIELD,
-        description="Switch a user off. They keep their username and e-mail address.",
+        description="Deactivates an active user. The user keeps the username and the e-mail "
+        "address.",
     )
     async def deactivate_user(
         self,
@@ -91,7 +92,7 @@ class Mutation:
         done = await run_command(info, input.to_command(UserAction.DEACTIVATE))
         return DeactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
 
-    @strawberry.mutation(metadata=ROOT_FIELD, description="Switch a deactivated user on again.")
+    @strawberry.mutation(metadata=ROOT_FIELD, description="Makes a deactivated user active.")
     async def reactivate_user(
         self,
         info: GraphInfo,
@@ -102,9 +103,9 @@ class Mutation:
 
     @strawberry.mutation(
         metadata=ROOT_FIELD,
-        description="Delete a user, so that they can be restored. Their username, e-mail address "
-        "and external id are free for others at once. A token with the external id is refused, "
-        "unless another user has it.",
+        description="Deletes a user, who can be restored. The username, the e-mail address and "
+        "the external id can be used by others immediately. A token with the external "
+        "id is rejected, unless another user has it.",
     )
     async def delete_user(
         self,
@@ -121,9 +122,9 @@ class Mutation:
 
     @strawberry.mutation(
         metadata=ROOT_FIELD,
-        description="Bring a deleted user back, deactivated. Refused where another user has their "
-        "username, e-mail address or external id by now, and where the external id is the `sub` of "
-        "the caller's own token.",
+        description="Restores a deleted user as deactivated. Rejected if another user has the "
+        "username, the e-mail address or the external id, or if the external id is "
+        "the `sub` of the caller's own token.",
     )
     async def restore_user(
         self,
@@ -137,10 +138,9 @@ class Mutation:
 
     @strawberry.mutation(
         metadata=ROOT_FIELD,
-        description="Erase a deleted user for good: what is personal goes from the user and from "
-        "their history, with the reasons that were given; that it happened, and when, stays, and "
-        "keyed digests of the external ids that they had. A user who is erased already is left as "
-        "they are.",
+        description="Erases a deleted user permanently. Personal data and reasons are removed "
+        "from the user and the history; the events themselves and keyed digests of "
+        "former external ids remain. A user who is already erased does not change.",
     )
     async def erase_user(
         self,
@@ -155,8 +155,8 @@ class Mutation:
 
     @strawberry.mutation(
         metadata=operations("input", "operations", MAX_COMMANDS),
-        description=f"Do up to {MAX_COMMANDS} things at once, in their order and in one "
-        "transaction. Each change leaves an event of its own.",
+        description=f"Executes up to {MAX_COMMANDS} operations in order, in one transaction. "
+        "Each change records its own event.",
     )
     async def bulk_users(
         self,

@@ -17,27 +17,29 @@ MAX_PAGE = 100
 First = Annotated[
     int | None,
     strawberry.argument(
-        description=f"How many from the front: 0 to {MAX_PAGE}. Without `first` and `last`, "
-        f"{DEFAULT_PAGE}. Not together with `last`."
+        description=f"The number of elements from the start, 0 to {MAX_PAGE}. The default is "
+        f"{DEFAULT_PAGE}. Cannot be combined with `last`."
     ),
 ]
 Last = Annotated[
     int | None,
     strawberry.argument(
-        description=f"How many from the back: 0 to {MAX_PAGE}. They come in the list's order. "
-        "Not together with `first`."
+        description=f"The number of elements from the end, 0 to {MAX_PAGE}, in the order of the "
+        "list. Cannot be combined with `first`."
     ),
 ]
 After = Annotated[
     str | None,
     strawberry.argument(
-        description="Only what comes after this cursor of the list. An empty string is the start."
+        description="Returns elements after this cursor of the same list. An empty string is the "
+        "start."
     ),
 ]
 Before = Annotated[
     str | None,
     strawberry.argument(
-        description="Only what comes before this cursor of the list. An empty string is the end."
+        description="Returns elements before this cursor of the same list. An empty string is the "
+        "end."
     ),
 ]
 
@@ -53,10 +55,10 @@ def window(
 ) -> Window:
     """Read a connection's arguments; raise InputError for what cannot be meant."""
     if first is not None and last is not None:
-        raise InputError("Ask for the `first` or for the `last`, not for both.")
+        raise InputError("`first` and `last` cannot be used together.")
     for name, count in (("first", first), ("last", last)):
         if count is not None and not 0 <= count <= MAX_PAGE:
-            raise InputError(f"`{name}` is {count}; it can be from 0 to {MAX_PAGE}.")
+            raise InputError(f"`{name}` is {count}; it must be from 0 to {MAX_PAGE}.")
     try:
         return Window(
             limit=next((n for n in (first, last) if n is not None), DEFAULT_PAGE),

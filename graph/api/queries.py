@@ -53,18 +53,18 @@ _ROW_FIELDS = frozenset({"edges", "nodes", "pageInfo"})
 
 
 @strawberry.type(
-    description="The reads. A missing user is null, not an error; so is one whom the caller may "
-    "not read. An id that this directory cannot have given is a top-level error `INVALID_ID` here, "
-    "and in mutations a `UserError` with the code `INVALID_FORMAT` and the path of the id."
+    description="All reads. A user who does not exist, or whom the caller may not read, is null. "
+    "An id that is not valid in this directory is a top-level error `INVALID_ID` in "
+    "queries, and a `UserError` with the code `INVALID_FORMAT` in mutations."
 )
 class Query:
-    @strawberry.field(
-        metadata=ROOT_FIELD, description="Any object by its id; null where there is none."
-    )
+    @strawberry.field(metadata=ROOT_FIELD, description="Returns the object with this id, or null.")
     async def node(
         self,
         info: GraphInfo,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The object's id.")],
+        id: Annotated[
+            strawberry.ID, strawberry.argument(description="The global id of the object.")
+        ],
     ) -> Node | None:
         return await _node(info.context, id)
 
@@ -76,14 +76,17 @@ class Query:
     async def nodes(
         self,
         info: GraphInfo,
-        ids: Annotated[list[strawberry.ID], strawberry.argument(description="The objects' ids.")],
+        ids: Annotated[
+            list[strawberry.ID],
+            strawberry.argument(description="The global ids of the objects, at most 100."),
+        ],
     ) -> list[Node | None]:
         check_length("ids", ids)
         return cast("list[Node | None]", await _nodes(info.context, list(map(_decoded, ids))))
 
     @strawberry.field(
         metadata=ROOT_FIELD,
-        description="The user who asks; null for a service, and for the developer of a development "
+        description="The user who sends the request. Null for a service, and on a development "
         "server.",
     )
     def viewer(self, info: GraphInfo) -> User | None:
@@ -91,22 +94,22 @@ class Query:
 
     @strawberry.field(
         metadata=ROOT_FIELD,
-        description="A user by their id, deleted or not; null where there is none.",
+        description="Returns the user with this id, also if deleted, or null.",
     )
     def user(
         self,
         info: GraphInfo,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
+        id: Annotated[strawberry.ID, strawberry.argument(description="The global id of the user.")],
     ) -> User | None:
         return cast("User | None", User.find(info.context, read_user_id(id), _fields(info)))
 
-    @strawberry.field(
-        metadata=ROOT_FIELD, description="A user by any of their keys; null where there is none."
-    )
+    @strawberry.field(metadata=ROOT_FIELD, description="Returns the user with this key, or null.")
     async def user_by(
         self,
         info: GraphInfo,
-        by: Annotated[UserBy, strawberry.argument(description="The one key to find them by.")],
+        by: Annotated[
+            UserBy, strawberry.argument(description="The key, exactly one of its fields.")
+        ],
     ) -> User | None:
         context = info.context
         key: int | str | None
@@ -134,8 +137,8 @@ class Query:
 
     @strawberry.field(
         metadata=PAGE,
-        description="The users that match a filter, in an order, page by page. Deleted users are "
-        "listed only where the filter asks for their status.",
+        description="Lists the users that match the filter and the search. Deleted users are "
+        "listed only if the filter names a `status`.",
     )
     async def users(
         self,
@@ -145,19 +148,20 @@ class Query:
         last: Last = None,
         before: Before = None,
         filter: Annotated[
-            UserFilter | None, strawberry.argument(description="What the users have to be.")
+            UserFilter | None,
+            strawberry.argument(description="Conditions that the users must meet."),
         ] = None,
         search: Annotated[
             str | None,
             strawberry.argument(
                 description="A part of the username, the e-mail address or the display name, "
-                f"without regard to case and Unicode form; at most {MAX_SEARCH} characters, and "
-                "each stands for itself. Blank searches for nothing."
+                f"regardless of case and Unicode form, at most {MAX_SEARCH} characters. There are "
+                "no wildcards. A blank text is ignored."
             ),
         ] = None,
         order_by: Annotated[
             list[UserOrder] | None,
-            strawberry.argument(description="By what to order them; the newest first by default."),
+            strawberry.argument(description="The order of the list, newest first by default."),
         ] = [NEWEST_FIRST],  # noqa: B006 - a constant of the schema
     ) -> UserConnection | None:
         context = info.context
@@ -172,9 +176,7 @@ class Query:
             found = await _read_users(context, wanted, order, asked, columns_of(selected))
         return UserConnection.of(Users(found, order, wanted))
 
-    @strawberry.field(
-        metadata=PAGE, description="What happened to all users, the earliest first, page by page."
-    )
+    @strawberry.field(metadata=PAGE, description="Lists the events of all users, earliest first.")
     async def user_events(
         self,
         info: GraphInfo,
@@ -183,11 +185,14 @@ class Query:
         last: Last = None,
         before: Before = None,
         filter: Annotated[
-            UserEventFilter | None, strawberry.argument(description="What the events have to be.")
+            UserEventFilter | None,
+            strawberry.argument(description="Conditions that the events must meet."),
         ] = None,
     ) -> UserEventConnection | None:
         if not policy.can_read_history(info.context.caller):
-            raise ForbiddenError("You may not read everybody's history.")
+            raise ForbiddenError(
+                "Reading all events requires the scopes `users:read` and `users:history`."
+            )
         wanted = filter.read() if filter else EventFilter()
         asked = EventWindow.of(window(first, after, last, before, decode_cursor))
         settled = await info.context.feed.watermark()
@@ -198,13 +203,16 @@ class Query:
 
     @strawberry.field(
         metadata=DOCUMENT,
-        description="All that is held about a person, as one document: `user`, `history`, and "
-        "`actions`, which are what they did to others. Null where there is no such user.",
+        description="Returns all data stored about a person as one document with `user`, "
+        "`history`, and `actions` (what the person did to others). Null if the user "
+        "does not exist.",
     )
     async def personal_data(
         self,
         info: GraphInfo,
-        user_id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")],
+        user_id: Annotated[
+            strawberry.ID, strawberry.argument(description="The global id of the user.")
+        ],
     ) -> Json | None:
         key = read_user_id(user_id)
         if not policy.can_read_history(info.context.caller, key):

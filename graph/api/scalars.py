@@ -37,7 +37,7 @@ def _read_moment(value: object) -> datetime:
             return _moment(found)
     except (ValueError, OverflowError):  # the 31st of February, or a year beyond Python's
         pass
-    raise GraphQLError("A DateTime is written like 2026-01-31T12:00:00Z, with its offset from UTC.")
+    raise GraphQLError("A DateTime must look like 2026-01-31T12:00:00Z, with an offset from UTC.")
 
 
 def _moment(found: re.Match[str]) -> datetime:
@@ -59,28 +59,28 @@ def _read_bigint(value: object) -> BigInt:
     if type(value) is int and 0 <= value <= _MAX_BIGINT:
         return BigInt(value)
     raise GraphQLError(
-        "A BigInt is a whole number from 0 to 9223372036854775807, as a string of digits."
+        "A BigInt must be an integer from 0 to 9223372036854775807, as a string of digits."
     )
 
 
 SCALARS: dict[object, ScalarDefinition] = {
     datetime: strawberry.scalar(
         name="DateTime",
-        description="A moment by RFC 3339, in UTC and to the microsecond: `2026-01-31T12:00:00Z`. "
-        "As an input it may have any offset, but has to have one.",
+        description="A point in time as defined by RFC 3339, in UTC with microseconds: "
+        "`2026-01-31T12:00:00Z`. Inputs may have any offset, and must have one.",
         specified_by_url="https://scalars.graphql.org/andimarek/date-time",
         serialize=format_datetime,
         parse_value=_read_moment,
     ),
     Json: strawberry.scalar(
         name="JSON",
-        description="A JSON document (RFC 8259), whose fields the schema doesn't describe.",
+        description="A JSON document (RFC 8259). The schema does not describe its fields.",
         specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
     ),
     BigInt: strawberry.scalar(
         name="BigInt",
-        description="A whole number of up to 63 bits, as a string of digits, since JSON's numbers "
-        "lose digits beyond 53 bits. As an input a number is taken as well.",
+        description="An integer from 0 to 9223372036854775807, as a string of digits, because "
+        "JSON numbers lose precision above 53 bits. Inputs may also be numbers.",
         serialize=str,
         parse_value=_read_bigint,
     ),

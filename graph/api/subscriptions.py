@@ -108,15 +108,15 @@ async def _nothing(*_: object) -> None:
 
 
 @strawberry.type(
-    description="What can be followed live, over graphql-transport-ws or Server-Sent Events."
+    description="Live updates over WebSocket (graphql-transport-ws) or Server-Sent Events."
 )
 class Subscription:
     @strawberry.subscription(
         metadata=ROOT_FIELD,
-        description="What happens to all users: every event exactly once and in the order of "
-        "`userEvents`. Whoever comes back with the cursor of the last event they have had misses "
-        "none. It ends with an error `UNAUTHENTICATED` when the caller's rights do, and with "
-        "`INVALID_CURSOR` if a restore of the database has lost events: start again from a list.",
+        description="Delivers the events of all users, each exactly once and in the order of the "
+        "query `userEvents`. A client that reconnects with the cursor of its last "
+        "event misses none. It ends with the error `UNAUTHENTICATED` when the "
+        "caller's rights end, and with `INVALID_CURSOR` if a restore has lost events.",
     )
     def user_events(
         self,
@@ -124,23 +124,24 @@ class Subscription:
         after: Annotated[
             str | None,
             strawberry.argument(
-                description="The cursor of any event, wherever it was read: what came after it is "
-                "replayed first. An error `INVALID_CURSOR` if the event does not exist (any more), "
-                "and for an empty cursor. Without it the feed begins with what happens from now "
-                "on. Over Server-Sent Events a header `Last-Event-ID` takes precedence, so that an "
-                "EventSource goes on where it was."
+                description="The cursor of any event; later events are replayed first. Without it "
+                "the feed begins now. Over Server-Sent Events the header "
+                "`Last-Event-ID` takes precedence."
             ),
         ] = None,
         filter: Annotated[
-            UserEventFilter | None, strawberry.argument(description="What the events have to be.")
+            UserEventFilter | None,
+            strawberry.argument(description="Conditions that the events must meet."),
         ] = None,
     ) -> AsyncGenerator[UserEvent, None]:
         if not policy.can_read_history(info.context.caller):
-            raise ForbiddenError("You may not read everybody's history.")
+            raise ForbiddenError(
+                "Reading all events requires the scopes `users:read` and `users:history`."
+            )
         wanted = filter.read() if filter else EventFilter()
         after = info.context.last_event_id or after
         if after == "":
-            message = "An empty cursor is no place in the feed: leave `after` out to begin now."
+            message = "An empty cursor is not a position in the feed. Omit `after` to begin now."
             raise InputError(message, "INVALID_CURSOR")
         position = None if after is None else decode_cursor(after)
         following = EventSubscription(info.context, position, wanted, partial(_locate, info))

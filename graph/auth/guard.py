@@ -142,7 +142,7 @@ class Guard:
             return refused if refused.status == UNAUTHORIZED else None
         if (actor.kind, actor.id) == (caller.actor.kind, caller.actor.id):
             return None
-        message = "This token belongs to another user or service by now."
+        message = "This token now belongs to another user or service."
         return RequestError("UNAUTHENTICATED", message, UNAUTHORIZED)
 
     def _seconds_left(self, caller: Caller) -> float:
@@ -168,7 +168,7 @@ class Guard:
         except Exception as error:  # noqa: BLE001 - it is logged there
             raise server_error(error) from None
         if caller is None and not self.allow_anonymous:
-            raise RequestError("UNAUTHENTICATED", "A bearer token is needed.", 401, _CHALLENGE)
+            raise RequestError("UNAUTHENTICATED", "A bearer token is required.", 401, _CHALLENGE)
         return caller or DEVELOPER
 
 

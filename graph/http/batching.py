@@ -40,7 +40,7 @@ class BatchExecutor:
         if not self.most or not isinstance(given, list):
             return None
         if not given:
-            raise InvalidRequest("A batch has one request at least.")
+            raise InvalidRequest("A batch must have at least one request.")
         if len(given) > self.most:
             message = f"A batch can have at most {self.most} requests."
             raise RequestError("BATCH_TOO_LONG", message, 413)

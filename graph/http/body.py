@@ -48,7 +48,7 @@ def read_get(scope: Scope) -> Request:
     try:
         given: dict[str, Any] = dict(QueryParams(scope["query_string"]))
     except ValueError:  # too many parameters, for instance
-        raise InvalidRequest("The parameters cannot be read.") from None
+        raise InvalidRequest("The query string is not valid.") from None
     for name in ("variables", "extensions"):
         if name in given:
             given[name] = read_json(given[name].encode("utf-8", "surrogatepass"))
@@ -60,9 +60,9 @@ def _wrong_type(kind: str, encoding: str) -> str | None:
     """Say what is wrong with a body's Content-Type and Content-Encoding."""
     media, _, parameters = kind.partition(";")
     if media.strip().lower() != "application/json" or _charset(parameters) not in _UTF_8:
-        return "The Content-Type has to be application/json in UTF-8."
+        return "The Content-Type must be application/json in UTF-8."
     if encoding.lower() != "identity":
-        return "A body cannot be compressed."
+        return "Compressed bodies are not supported."
     return None
 
 
@@ -81,7 +81,7 @@ async def _body(receive: Receive, limits: BodyLimits) -> bytes:
         async with asyncio.timeout(limits.seconds):
             return await _parts(receive, limits)
     except TimeoutError:
-        message = f"The body has to be here within {limits.seconds:g} seconds."
+        message = f"The body must arrive within {limits.seconds:g} seconds."
         raise RequestError("BODY_TIMEOUT", message, 408, {"connection": "close"}) from None
 
 
@@ -124,5 +124,5 @@ def _part(message: Message, before: int, limits: BodyLimits) -> bytes:
 
 
 def _too_large(limits: BodyLimits) -> RequestError:
-    message = f"A body has at most {limits.size} bytes."
+    message = f"A body must have at most {limits.size} bytes."
     return RequestError("BODY_TOO_LARGE", message, 413, {"connection": "close"})

@@ -84,7 +84,7 @@ class GraphQLEndpoint:
     ) -> Response:
         operation = await self.schema.prepare(request, context)
         if http.method == "GET" and operation.type is OperationType.MUTATION:
-            message = "A mutation has to be sent by POST."
+            message = "A mutation must be sent by POST."
             raise RequestError("METHOD_NOT_ALLOWED", message, 405, {"allow": "POST"})
         if media == EVENTS:
             ended = partial(self.guard.wait_until_rejected, http.scope, context)
@@ -93,7 +93,7 @@ class GraphQLEndpoint:
             headers = {"x-accel-buffering": "no", **quota}
             return StreamingResponse(stream, media_type=EVENTS, headers=headers)
         if operation.type is OperationType.SUBSCRIPTION:
-            message = f"A subscription goes over WebSocket, or by Accept: {EVENTS}."
+            message = f"A subscription needs WebSocket, or Accept: {EVENTS}."
             raise InvalidRequest(message, "SUBSCRIPTION_NOT_STREAMED")
         return result_response(await operation.run(), media, quota)
 
@@ -106,7 +106,7 @@ class GraphQLEndpoint:
         quota: Mapping[str, str],
     ) -> Response:
         if media == EVENTS:
-            raise InvalidRequest(f"A batch is answered as {JSON}, and not by a stream.")
+            raise InvalidRequest(f"A batch is answered as {JSON}, not as a stream.")
         parts, left = await self.batches.answer(http.scope, context, batch, quota)
         return result_response(parts, JSON, left)
 

@@ -21,10 +21,10 @@ from graph.shutdown import MAY_BE_DONE, Shutdown, shutting_down
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _INTERNAL_ERROR: Final = 1011  # RFC 6455, section 7.4.1
 _HTTP_ERRORS: Final = {
-    HTTPStatus.NOT_FOUND: ("NOT_FOUND", "There is nothing at this path."),
+    HTTPStatus.NOT_FOUND: ("NOT_FOUND", "There is no such path."),
     HTTPStatus.METHOD_NOT_ALLOWED: (
         "METHOD_NOT_ALLOWED",
-        "This path does not take this method. `Allow` has those that it takes.",
+        "This path does not accept this method. The header `Allow` lists the accepted ones.",
     ),
 }
 

@@ -74,7 +74,11 @@ class Origins:
             return
         name = _name(headers.get("host", ""))
         if name not in self._hosts and not name.endswith(self._domains):
-            raise RequestError("WRONG_HOST", "This server is not known by that name.", 421)
+            raise RequestError(
+                "WRONG_HOST",
+                "This host name is not allowed. ROSTER_ALLOWED_HOSTS lists the allowed ones.",
+                421,
+            )
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Raise RequestError for a wrong Host, and for what another site's page has sent."""

@@ -59,7 +59,9 @@ class RateLimiter:
         headers = {"ratelimit-policy": self._policy, "ratelimit": f'"caller";r={left};t={wait}'}
         if not admitted:
             retry = headers | {"retry-after": str(wait)}
-            raise RequestError("RATE_LIMITED", "Too many requests: wait a moment.", 429, retry)
+            raise RequestError(
+                "RATE_LIMITED", "Too many requests. Wait until `Retry-After`.", 429, retry
+            )
         return headers
 
     @contextmanager

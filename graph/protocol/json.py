@@ -39,7 +39,7 @@ def _read_json(text: bytes) -> Any:
     try:
         return json.loads(text.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError):  # too many digits, too
-        raise InvalidRequest("The request is not JSON that can be read.") from None
+        raise InvalidRequest("The request is not valid JSON.") from None
 
 
 def _deeper(value: object, depth: int) -> bool:

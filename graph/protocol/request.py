@@ -22,13 +22,13 @@ class Request:
     @classmethod
     def of(cls, given: object) -> "Request":
         if isinstance(given, list):
-            raise InvalidRequest("A request is one JSON object: batches are not taken.")
+            raise InvalidRequest("A request must be a JSON object. Batches are not enabled.")
         if not isinstance(given, dict):
-            raise InvalidRequest("A request is a JSON object.")
+            raise InvalidRequest("A request must be a JSON object.")
         query, document_id = _text(given, "query"), _text(given, "documentId")
         persisted_hash = _persisted_hash(_object(given, "extensions"))
         if query is None and document_id is None and persisted_hash is None:
-            raise InvalidRequest("A request needs a `query`, which is a string, or a `documentId`.")
+            raise InvalidRequest("A request must have a `query` or a `documentId`, as a string.")
         variables = _object(given, "variables")
         # An empty name is none, in every transport: clients send it for anonymous operations.
         operation_name = _text(given, "operationName") or None
@@ -39,7 +39,7 @@ def _text(given: dict[str, Any], name: str) -> str | None:
     value = given.get(name)
     if value is None or isinstance(value, str):
         return value
-    raise InvalidRequest(f"`{name}` has to be text.")
+    raise InvalidRequest(f"`{name}` must be a string.")
 
 
 def _object(given: dict[str, Any], name: str) -> dict[str, Any] | None:
@@ -48,7 +48,7 @@ def _object(given: dict[str, Any], name: str) -> dict[str, Any] | None:
         return value
     if value == []:  # how PHP writes an empty map
         return {}
-    raise InvalidRequest(f"`{name}` has to be an object.")
+    raise InvalidRequest(f"`{name}` must be an object.")
 
 
 def _persisted_hash(extensions: dict[str, Any] | None) -> str | None:

@@ -195,7 +195,7 @@ class _Connection:
                 CloseCode.TOO_MANY_INITS, "Too many initialisation requests"
             )
         if not isinstance(payload, dict | None):
-            raise ConnectionClosedError(CloseCode.BAD_REQUEST, "The payload has to be an object")
+            raise ConnectionClosedError(CloseCode.BAD_REQUEST, "The payload must be an object")
         self.unknown.close()
         try:
             token = token_of(self.websocket.headers, payload)
@@ -307,5 +307,7 @@ def _message(text: str | None) -> dict[str, Any]:
     except InvalidRequest:
         message = None
     if not isinstance(message, dict):
-        raise ConnectionClosedError(CloseCode.BAD_REQUEST, "A message is a JSON object, as text")
+        raise ConnectionClosedError(
+            CloseCode.BAD_REQUEST, "A message must be a JSON object, as text"
+        )
     return message

@@ -109,7 +109,7 @@ def test_a_setting_comes_from_the_environment_then_from_the_file(
         ("DATABASE_URL", "mysql://u:s3cret@h/d", "ROSTER_DATABASE_URL: mysql is not a database"),
         ("DATABASE_URL", "s3cret", "ROSTER_DATABASE_URL: the database URL cannot be read"),
         ("MODE", "test", "ROSTER_MODE: Input should be 'development' or 'production'"),
-        ("MODE", "production", "ROSTER_MODE: production needs a way to sign in"),
+        ("MODE", "production", "ROSTER_MODE: production requires authentication"),
         ("AUTH_API_KEYS", "s3cret", "ROSTER_AUTH_API_KEYS: Input should be a valid boolean"),
         ("AUTH_SERVICES", "s3cret", "ROSTER_AUTH_SERVICES: Input should be a valid boolean"),
         ("IDENTITY_SECRET", "s3cret", "ROSTER_IDENTITY_SECRET: the secret needs at least 32 bytes"),
@@ -145,8 +145,8 @@ def test_a_setting_comes_from_the_environment_then_from_the_file(
             "ROSTER_PERSISTED_DOCUMENTS_FILE: the manifest is not JSON",
         ),
         ("LOG_FORMAT", "xml", "ROSTER_LOG_FORMAT: Input should be 'text' or 'json'"),
-        ("HOST", "0.0.0.0", "ROSTER_HOST: in development mode nobody signs in"),  # noqa: S104 - refused
-        ("HOST", "roster.example", "ROSTER_HOST: in development mode nobody signs in"),
+        ("HOST", "0.0.0.0", "ROSTER_HOST: development mode does not authenticate"),  # noqa: S104 - refused
+        ("HOST", "roster.example", "ROSTER_HOST: development mode does not authenticate"),
         *(
             ("HOST", host, "ROSTER_HOST: must be an IP address or a host name")
             for host in ("http://127.0.0.1", "127.0.0.1:8000", "[::1]:8000", "*", "a b", "::s3cret")
@@ -441,7 +441,7 @@ def test_production_without_an_issuer_needs_api_keys_to_be_meant(
     if starts:
         assert load().issuers() == ()
         return
-    with pytest.raises(InvalidSettings, match="production needs a way to sign in"):
+    with pytest.raises(InvalidSettings, match="production requires authentication"):
         load()
 
 

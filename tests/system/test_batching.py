@@ -33,7 +33,7 @@ async def test_a_batch_without_a_token_does_nothing(database_url: str) -> None:
     ):
         answer = await http.post("/graphql", json=[created("ada")])
         assert answer.status_code == 401
-        message = "A bearer token is needed."
+        message = "A bearer token is required."
         assert answer.json() == refused("UNAUTHENTICATED", message)
 
 

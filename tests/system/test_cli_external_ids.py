@@ -77,7 +77,7 @@ async def test_what_cannot_be_released_is_told_in_a_line(tmp_path: Path) -> None
     assert (await run("migrate", cwd=tmp_path))[0] == 0
     for external_id, reason, told in (
         ("hr-7", "x", "there is nothing to release: no user is known to have had this external id"),
-        ("hr-7", "x" * 501, "--reason: This can have at most 500 characters."),
+        ("hr-7", "x" * 501, "--reason: Must have at most 500 characters."),
         ("", "x", "an external id has 1 to 255 characters, and no control characters"),
     ):
         done = await run("external-id", "release", external_id, "--reason", reason, cwd=tmp_path)

@@ -40,7 +40,7 @@ SETTINGS = {
     "ROSTER_AUTH_LEEWAY": "0",
     "ROSTER_AUTH_RECHECK_INTERVAL": "0.2",
 }
-NEEDED = "A bearer token is needed."
+NEEDED = "A bearer token is required."
 NOT_ACCEPTED = "This token is not accepted."
 CHALLENGE = 'Bearer realm="roster"'
 INVALID = f'{CHALLENGE}, error="invalid_token"'
@@ -441,7 +441,7 @@ async def test_a_database_that_is_gone_is_no_fault_of_the_caller_s(database_url:
             answer = await server.send(other, COUNT)
             assert answer.status_code == 503
             assert answer.headers["retry-after"] == "5"
-            message = "The directory's database cannot be reached right now. Try again in a moment."
+            message = "The database is unavailable right now. Try again in a moment."
             assert answer.json() == error("DATABASE_UNAVAILABLE", message)
             async with server.socket({"authorization": other}) as refused:
                 assert await closed(refused) == (1013, message)

@@ -196,7 +196,7 @@ async def test_a_database_that_goes_away_is_told_and_comes_back_by_itself(
 
         assert await ask(COUNT) == {"data": {"users": {"totalCount": 0}}}
         await wire.cut()
-        away = "The directory's database cannot be reached right now."
+        away = "The database is unavailable right now."
         gone: tuple[tuple[Any, Any, str, str | None], ...] = (
             (COUNT, {"users": {"totalCount": None}}, f"{away} Try again in a moment.", None),
             (

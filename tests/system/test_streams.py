@@ -142,7 +142,7 @@ async def test_an_event_source_continues_on_another_server_where_it_was(database
             [error] = json.loads(data.removeprefix("data: "))["errors"]
             assert error["extensions"] == {"code": "INVALID_CURSOR"}
         assert error["message"] == (
-            "An empty cursor is no place in the feed: leave `after` out to begin now."
+            "An empty cursor is not a position in the feed. Omit `after` to begin now."
         )
 
 

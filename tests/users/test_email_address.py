@@ -99,18 +99,18 @@ def test_invalid_email_is_rejected_with_its_code(raw: str, code: ErrorCode) -> N
     [
         ("admin@corp.local", "Domains under .local are reserved and have no addresses (RFC 6761)."),
         ("me@LOCALHOST", "Domains under .localhost are reserved and have no addresses (RFC 6761)."),
-        ("a" * 65 + "@example.com", "The part before the @ can have at most 64 characters."),
-        ("ü" * 65 + "@example.com", "The part before the @ can have at most 64 characters."),
+        ("a" * 65 + "@example.com", "The part before the @ must have at most 64 characters."),
+        ("ü" * 65 + "@example.com", "The part before the @ must have at most 64 characters."),
         (
             f"ada@{'a' * 64}.com",
-            "The part after the @ can have at most 253 characters, and 63 between two dots.",
+            "The part after the @ must have at most 253 characters, and 63 between two dots.",
         ),
         ("ada@example", "The part after the @ needs a dot, as in example.com."),
-        ("ada@exa mple.com", "An e-mail address has no spaces."),
-        ("ada..l@example.com", "An e-mail address has no two dots in a row."),
-        ("ada", "An e-mail address looks like name@example.com."),
-        ("ada@", "An e-mail address looks like name@example.com."),
-        ("@example.com", "An e-mail address looks like name@example.com."),
+        ("ada@exa mple.com", "An e-mail address cannot contain spaces."),
+        ("ada..l@example.com", "An e-mail address cannot contain two consecutive dots."),
+        ("ada", "Must be an e-mail address such as name@example.com."),
+        ("ada@", "Must be an e-mail address such as name@example.com."),
+        ("@example.com", "Must be an e-mail address such as name@example.com."),
     ],
 )
 def test_invalid_email_is_rejected_with_the_reason(raw: str, message: str) -> None:

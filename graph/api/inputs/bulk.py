@@ -16,29 +16,29 @@ from graph.api.types.enums import BulkMode, UserAction
 from users.commands import MAX_COMMANDS, Command, StatusAction
 
 
-@strawberry.input(description="The one thing to do.", one_of=True)
+@strawberry.input(description="One operation of a batch.", one_of=True)
 class UserOperation:
     create: CreateUserInput | None = strawberry.field(
         default=strawberry.UNSET,
-        description="Add a user. The idempotency key is the batch's: one in here is an error.",
+        description="Adds a user. An `idempotencyKey` is an error here: the batch has its own.",
     )
     update: UpdateUserInput | None = strawberry.field(
-        default=strawberry.UNSET, description="Change fields of a user."
+        default=strawberry.UNSET, description="Changes the given fields of a user."
     )
     upsert: UpsertUserInput | None = strawberry.field(
-        default=strawberry.UNSET, description="Update the user that has a key, or create one."
+        default=strawberry.UNSET, description="Updates the user with the given key, or creates one."
     )
     deactivate: UserTransitionInput | None = strawberry.field(
-        default=strawberry.UNSET, description="Switch a user off."
+        default=strawberry.UNSET, description="Deactivates an active user."
     )
     reactivate: UserTransitionInput | None = strawberry.field(
-        default=strawberry.UNSET, description="Switch a deactivated user on again."
+        default=strawberry.UNSET, description="Makes a deactivated user active."
     )
     delete: DeleteUserInput | None = strawberry.field(
-        default=strawberry.UNSET, description="Delete a user, so that they can be restored."
+        default=strawberry.UNSET, description="Deletes a user, who can be restored."
     )
     restore: UserTransitionInput | None = strawberry.field(
-        default=strawberry.UNSET, description="Bring a deleted user back, deactivated."
+        default=strawberry.UNSET, description="Restores a deleted user as deactivated."
     )
 
     def given(self) -> tuple[str, Any]:
@@ -56,18 +56,19 @@ class UserOperation:
                 return to_command
 
 
-@strawberry.input(description="Many things to do, in their order and in one transaction.")
+@strawberry.input(description="Operations to execute in order, in one transaction.")
 class BulkUsersInput:
     operations: list[UserOperation] = strawberry.field(
         description=f"What to do: at most {MAX_COMMANDS} operations. Each sees what those "
         "before it have done."
     )
     mode: BulkMode = strawberry.field(
-        default=BulkMode.ATOMIC, description="What a refused operation means for the others."
+        default=BulkMode.ATOMIC, description="Whether one rejected operation aborts the others."
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
-        description="A name of yours for this batch, of 1 to 255 characters and best at random: "
-        "sent again with the same input within 24 hours, nothing is done twice and the first "
-        "answer comes again. A batch of which nothing was done leaves its key free.",
+        description="A client-generated key of 1 to 255 characters, preferably random. A batch "
+        "repeated with the same key and input within 24 hours returns the first "
+        "answer and changes nothing. A batch that changed nothing does not use up its "
+        "key.",
     )

@@ -22,23 +22,23 @@ MAX_TEXT = 300
 
 
 @strawberry.input(
-    description="What a text has to be, without regard to case and Unicode form; all that is given "
-    "has to hold. A user without the text is never equal to one."
+    description="Conditions for a text, regardless of case and Unicode form. All given conditions "
+    "must be true. Missing texts are equal to no text."
 )
 class StringFilter:
-    eq: str | None = strawberry.field(default=None, description="Exactly this text.")
-    neq: str | None = strawberry.field(default=None, description="Not this text.")
+    eq: str | None = strawberry.field(default=None, description="Equal to this text.")
+    neq: str | None = strawberry.field(default=None, description="Not equal to this text.")
     in_: list[str] | None = strawberry.field(
-        name="in", default=None, description="One of these texts."
+        name="in", default=None, description="Equal to one of these texts."
     )
-    nin: list[str] | None = strawberry.field(default=None, description="None of these texts.")
+    nin: list[str] | None = strawberry.field(
+        default=None, description="Equal to none of these texts."
+    )
     contains: str | None = strawberry.field(
-        default=None, description="This text somewhere in it; every character stands for itself."
+        default=None, description="Contains this text. There are no wildcards."
     )
-    starts_with: str | None = strawberry.field(
-        default=None, description="This text at its beginning."
-    )
-    ends_with: str | None = strawberry.field(default=None, description="This text at its end.")
+    starts_with: str | None = strawberry.field(default=None, description="Begins with this text.")
+    ends_with: str | None = strawberry.field(default=None, description="Ends with this text.")
 
     async def read(
         self, name: str, column: InstrumentedAttribute[Any], key: Key, keys: KeyCache | None
@@ -80,12 +80,12 @@ def _check_texts(name: str, texts: Sequence[str]) -> None:
         check_text(name, text, MAX_TEXT)
 
 
-@strawberry.input(description="Where a moment has to lie; all that is given has to hold.")
+@strawberry.input(description="A time range. All given conditions must be true.")
 class DateTimeFilter:
-    gt: datetime | None = strawberry.field(default=None, description="After this moment.")
-    gte: datetime | None = strawberry.field(default=None, description="At this moment or after.")
-    lt: datetime | None = strawberry.field(default=None, description="Before this moment.")
-    lte: datetime | None = strawberry.field(default=None, description="At this moment or before.")
+    gt: datetime | None = strawberry.field(default=None, description="Later than this time.")
+    gte: datetime | None = strawberry.field(default=None, description="This time or later.")
+    lt: datetime | None = strawberry.field(default=None, description="Earlier than this time.")
+    lte: datetime | None = strawberry.field(default=None, description="This time or earlier.")
 
     def read(self) -> Iterator[tuple[Comparison, datetime]]:
         for compare, moment in (

@@ -24,25 +24,28 @@ if TYPE_CHECKING:
     from users.entity import UniqueField
 
 _USERNAME = (
-    "3 to 64 letters, digits and signs by RFC 8265, without spaces. One that is an e-mail address "
-    "has to be the user's own."
+    "3 to 64 letters, digits and symbols as defined by RFC 8265, without spaces. A username that "
+    "is an e-mail address must be the user's own address."
 )
 _NEW_USERNAME = f"{_USERNAME} Cannot be null."
-_NEW_EMAIL = "An e-mail address of at most 254 characters; cannot be null."
-_NEW_DISPLAY_NAME = "One line of 1 to 200 characters; null clears it."
+_NEW_EMAIL = "A valid e-mail address of at most 254 characters. Cannot be null."
+_NEW_DISPLAY_NAME = "One line of 1 to 200 characters. Null clears it."
 _LINK = (
     "Requires the scope `users:link`, and cannot be the `sub` of the caller's own token: it "
     "decides who can sign in as the user."
 )
 _NEW_EXTERNAL_ID = f"Another system's key, of 1 to 255 characters; null clears it. {_LINK}"
-_REASON = "Why: one line of 1 to 500 characters, kept in the history."
-_EXPECTED_VERSION = "The version that was seen; where there is another by now, nothing is written."
-_IDEMPOTENCY_KEY = (
-    "A name of yours for this request, of 1 to 255 characters and best at random: sent again with "
-    "the same input within 24 hours, nothing is done twice and the first answer comes again. A "
-    "refused request leaves its key free."
+_REASON = "The reason, one line of 1 to 500 characters. It is stored in the history."
+_EXPECTED_VERSION = (
+    "The version that the client has seen. If the user has another version, "
+    "nothing is written and the error is VersionConflictError."
 )
-_VALIDATE_ONLY = "True answers every error and changes nothing; `user` is null then."
+_IDEMPOTENCY_KEY = (
+    "A client-generated key of 1 to 255 characters, preferably random. A request repeated with "
+    "the same key and input within 24 hours returns the first answer and changes nothing. A "
+    "rejected request does not use up its key."
+)
+_VALIDATE_ONLY = "True reports every error and changes nothing; `user` is null."
 
 
 def key_of(text: str) -> int | None:
@@ -53,14 +56,19 @@ def key_of(text: str) -> int | None:
         return None
 
 
-@strawberry.input(description="A user to add.")
+@strawberry.input(description="The values of a new user.")
 class CreateUserInput:
     username: str = strawberry.field(description=_USERNAME)
-    email: str = strawberry.field(description="An e-mail address of at most 254 characters.")
-    display_name: str | None = strawberry.field(
-        default=None, description="One line of 1 to 200 characters."
+    email: str = strawberry.field(
+        description="A valid e-mail address of at most 254 characters. "
+        "It is not checked against DNS."
     )
-    is_active: bool = strawberry.field(default=True, description="False adds the user deactivated.")
+    display_name: str | None = strawberry.field(
+        default=None, description="One line of 1 to 200 characters, for people."
+    )
+    is_active: bool = strawberry.field(
+        default=True, description="False creates the user as deactivated."
+    )
     external_id: str | None = strawberry.field(
         default=None, description=f"Another system's key, of 1 to 255 characters. {_LINK}"
     )
@@ -78,10 +86,10 @@ class CreateUserInput:
 
 
 @strawberry.input(
-    description="What to change of a user. What is left out stays as it is; null clears a value."
+    description="Changes of a user. Absent fields stay unchanged; null clears a value."
 )
 class UpdateUserInput:
-    id: strawberry.ID = strawberry.field(description="The user to change.")
+    id: strawberry.ID = strawberry.field(description="The id of the user to change.")
     username: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_USERNAME)
     email: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_EMAIL)
     display_name: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_DISPLAY_NAME)
@@ -99,12 +107,13 @@ class UpdateUserInput:
 
 
 @strawberry.input(
-    description="A user to update, or to create where nobody has the key. What is left out stays "
-    "as it is; null clears a value. A new user takes the key from `by` where it isn't given again."
+    description="A user to update, or to create if no user has the key. Absent fields stay "
+    "unchanged; null clears a value. A new user gets the key of `by` unless another "
+    "value is given."
 )
 class UpsertUserInput:
     by: UserBy = strawberry.field(
-        description="The key to find the user by; by an id nobody can be created."
+        description="The key to find the user by. An `id` or `databaseId` cannot create a user."
     )
     username: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_USERNAME)
     email: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_EMAIL)
@@ -128,9 +137,9 @@ class UpsertUserInput:
                 return UpsertByKey(by=by, value=text, fields=fields, expected_version=seen)
 
 
-@strawberry.input(description="A user whose status is to change.")
+@strawberry.input(description="The user whose status changes, and why.")
 class UserTransitionInput:
-    id: strawberry.ID = strawberry.field(description="The user.")
+    id: strawberry.ID = strawberry.field(description="The id of the user.")
     reason: str | None = strawberry.field(default=None, description=_REASON)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
 
@@ -143,15 +152,15 @@ class UserTransitionInput:
         )
 
 
-@strawberry.input(description="A user to delete.")
+@strawberry.input(description="The user to delete, and when to erase them.")
 class DeleteUserInput:
-    id: strawberry.ID = strawberry.field(description="The user.")
+    id: strawberry.ID = strawberry.field(description="The id of the user.")
     reason: str | None = strawberry.field(default=None, description=_REASON)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
     erase_after: strawberry.Maybe[datetime | None] = strawberry.field(
-        description="When to erase them for good; a moment that has passed means at the next run "
-        "of `roster erase-due`, null never. For a user who is deleted already this sets another "
-        "date; left out, it stays as it is."
+        description="When to erase the user; the next run of `roster erase-due` after this time "
+        "does it. Null means never. For a user who is already deleted, a new value "
+        "replaces the old one."
     )
 
     def to_command(self) -> Transition:
@@ -165,15 +174,17 @@ class DeleteUserInput:
         )
 
 
-@strawberry.input(description="A user to erase for good. This cannot be undone.")
+@strawberry.input(description="The user to erase permanently.")
 class EraseUserInput:
-    id: strawberry.ID = strawberry.field(description="The user, who has to be deleted already.")
+    id: strawberry.ID = strawberry.field(
+        description="The id of the user. The user must be deleted."
+    )
     confirm_username: str = strawberry.field(
-        description="The user's username, to be sure that it is them."
+        description="The username of the user, as a confirmation."
     )
     reason: str = strawberry.field(
-        description="Why: one line of 1 to 500 characters. It stays in the history, so that it "
-        "should say nothing personal."
+        description="The reason, one line of 1 to 500 characters. It stays in the history and "
+        "should not contain personal data."
     )
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
 

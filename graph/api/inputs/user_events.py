@@ -10,20 +10,22 @@ from graph.api.types.enums import UserEventType
 
 
 @strawberry.input(
-    description="What the listed events have to be; all that is given has to hold. Null and absent "
-    "both ask nothing; an empty list matches none."
+    description="Conditions for events. All given conditions must be true. Null is the same as "
+    "absent; an empty list matches no event."
 )
 class UserEventFilter:
     user_id: list[strawberry.ID] | None = strawberry.field(
-        default=None, description="Of one of these users."
+        default=None, description="Events of these users, by global id."
     )
     type: list[UserEventType] | None = strawberry.field(
-        default=None, description="Of one of these types."
+        default=None, description="Events of these types."
     )
     actor_id: list[str] | None = strawberry.field(
-        default=None, description="By one of these actors."
+        default=None, description="Events by these authors, by `Actor.id`."
     )
-    at: DateTimeFilter | None = strawberry.field(default=None, description="When it happened.")
+    at: DateTimeFilter | None = strawberry.field(
+        default=None, description="Events in this time range."
+    )
 
     def read(self) -> EventFilter:
         """Turn it into what the database is asked; raise InputError for what cannot be meant."""

@@ -27,44 +27,52 @@ MAX_SEARCH = 200
 
 
 @strawberry.input(
-    description="What the listed users have to be; all that is given has to hold. Deleted users "
-    "are listed only where some `status` is asked for. Null and absent both ask nothing; an empty "
-    f"list of values matches nobody. A list has at most {MAX_LIST} values, a filter at most "
-    f"{MAX_DEPTH} levels, {MAX_LEVELS} filters in them and {MAX_LEAVES} comparisons."
+    description="Conditions for users. All given conditions must be true; null is the same as "
+    f"absent, and an empty list of values matches no user. At most {MAX_LIST} values in a list, "
+    f"{MAX_DEPTH} levels, {MAX_LEVELS} nested filters and {MAX_LEAVES} comparisons."
 )
 class UserFilter:
-    id: list[strawberry.ID] | None = strawberry.field(default=None, description="One of these ids.")
+    id: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="Users with these global ids."
+    )
     database_id: list[BigInt] | None = strawberry.field(
-        default=None, description="One of these ids in the database."
+        default=None, description="Users with these ids in the database."
     )
     status: list[UserStatus] | None = strawberry.field(
-        default=None, description="One of these statuses."
+        default=None,
+        description="Users in these statuses. Deleted users are listed only if `status` is given.",
     )
     is_active: bool | None = strawberry.field(
-        default=None, description="Whether the status is `ACTIVE`."
+        default=None, description="True if the status is `ACTIVE`."
     )
-    username: StringFilter | None = strawberry.field(default=None, description="The username.")
-    email: StringFilter | None = strawberry.field(default=None, description="The e-mail address.")
+    username: StringFilter | None = strawberry.field(
+        default=None, description="A condition for the username."
+    )
+    email: StringFilter | None = strawberry.field(
+        default=None, description="A condition for the e-mail address."
+    )
     external_id: StringFilter | None = strawberry.field(
-        default=None, description="Another system's key."
+        default=None, description="A condition for the key in another system."
     )
     created_at: DateTimeFilter | None = strawberry.field(
-        default=None, description="When the user was added."
+        default=None, description="The time of creation."
     )
     updated_at: DateTimeFilter | None = strawberry.field(
-        default=None, description="When the user was last changed."
+        default=None, description="A time range for the last change."
     )
     status_changed_at: DateTimeFilter | None = strawberry.field(
-        default=None, description="Since when the user has their status."
+        default=None, description="A time range for the last change of the status."
     )
     and_: list["UserFilter"] | None = strawberry.field(
-        name="and", default=None, description="All of these hold."
+        name="and", default=None, description="All of these filters match."
     )
     or_: list["UserFilter"] | None = strawberry.field(
-        name="or", default=None, description="At least one of these holds; of none, none does."
+        name="or",
+        default=None,
+        description="At least one of these filters matches. An empty list matches no user.",
     )
     not_: "UserFilter | None" = strawberry.field(
-        name="not", default=None, description="This doesn't hold."
+        name="not", default=None, description="This filter does not match."
     )
 
     async def leaves(self, keys: KeyCache | None) -> AsyncIterator[Condition]:

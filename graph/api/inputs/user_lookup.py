@@ -12,28 +12,28 @@ from graph.api.scalars import BigInt
 from graph.api.types.enums import OrderDirection, UserOrderField
 
 
-@strawberry.input(description="The one key to find a user by.", one_of=True)
+@strawberry.input(description="A key of one user.", one_of=True)
 class UserBy:
     id: strawberry.ID | None = strawberry.field(
         default=strawberry.UNSET,
-        description="The user's id; a deleted user can be found by it too.",
+        description="The global id. It also finds deleted users.",
     )
     database_id: BigInt | None = strawberry.field(
         default=strawberry.UNSET,
-        description="The id in the database; a deleted user can be found by it too.",
+        description="The id in the database. It also finds deleted users.",
     )
     username: str | None = strawberry.field(
         default=strawberry.UNSET,
-        description="The username, without regard to case and Unicode form.",
+        description="The username, regardless of case and Unicode form.",
     )
     email: str | None = strawberry.field(
         default=strawberry.UNSET,
-        description="The e-mail address, without regard to case and Unicode form.",
+        description="The e-mail address, regardless of case and Unicode form.",
     )
     external_id: str | None = strawberry.field(
         default=strawberry.UNSET,
-        description="Another system's key, to the letter. In `upsertUser` it requires the scope "
-        "`users:link`, because the new user is given it.",
+        description="The key in another system, compared exactly. In `upsertUser` it requires the "
+        "scope `users:link`, because a new user gets it.",
     )
 
     def given(self) -> tuple[str, Any]:
@@ -41,11 +41,12 @@ class UserBy:
         return next((n, v) for n, v in vars(self).items() if v is not strawberry.UNSET)
 
 
-@strawberry.input(description="One step of an order. The id is always the last, and breaks ties.")
+@strawberry.input(description="One criterion of an order. The id is always the last criterion.")
 class UserOrder:
-    field: UserOrderField = strawberry.field(description="What to order by.")
+    field: UserOrderField = strawberry.field(description="The field to order by.")
     direction: OrderDirection = strawberry.field(
-        default=OrderDirection.ASC, description="Which end comes first."
+        default=OrderDirection.ASC,
+        description="Whether the smallest or the greatest value comes first.",
     )
 
 

@@ -50,66 +50,67 @@ class OrderDirection(StrEnum):
 
 _describe(
     UserStatus,
-    "Where a user stands in their life in the directory.",
-    ACTIVE="In use.",
-    DEACTIVATED="Switched off for now; keeps the username and the e-mail address.",
-    DELETED="Gone from lists, and the username and e-mail address are free; can be restored.",
+    "A state in the lifecycle of a user.",
+    ACTIVE="The user can authenticate and write.",
+    DEACTIVATED="The user cannot authenticate. The username and the e-mail address stay reserved.",
+    DELETED="The user is not listed by default and can be restored. The username and the e-mail "
+    "address can be used by others.",
 )
 _describe(
     UserAction,
-    "What can be done with a user.",
-    UPDATE="Change the username, the e-mail address or the display name: `updateUser`. The "
-    "external id requires the scope `users:link` too.",
-    DEACTIVATE="Switch the user off: `deactivateUser`.",
-    REACTIVATE="Switch the user on again: `reactivateUser`.",
-    DELETE="Delete the user, so that they can be restored: `deleteUser`.",
-    RESTORE="Bring the deleted user back: `restoreUser`.",
-    ERASE="Erase the deleted user for good: `eraseUser`.",
-    VIEW_HISTORY="Read what happened to the user: `User.history`.",
+    "An action on a user.",
+    UPDATE="Change the username, the e-mail address or the display name with `updateUser`. The "
+    "external id also requires the scope `users:link`.",
+    DEACTIVATE="Deactivate the user with `deactivateUser`.",
+    REACTIVATE="Make the user active with `reactivateUser`.",
+    DELETE="Delete the user, who can be restored, with `deleteUser`.",
+    RESTORE="Restore the deleted user with `restoreUser`.",
+    ERASE="Erase the deleted user permanently with `eraseUser`.",
+    VIEW_HISTORY="Read the events of the user in `User.history`.",
 )
 _describe(
     UserEventType,
-    "What happened to a user.",
-    CREATED="The user was added.",
+    "The kind of an event.",
+    CREATED="The user was created.",
     UPDATED="Fields of the user were changed.",
-    DEACTIVATED="The user was switched off.",
-    REACTIVATED="The user was switched on again.",
+    DEACTIVATED="The user was deactivated.",
+    REACTIVATED="The user was made active.",
     DELETED="The user was deleted, and can be restored.",
-    RESTORED="The deleted user was brought back, deactivated.",
-    ERASED="What is personal was taken out of the user and their history, for good.",
+    RESTORED="The deleted user was restored as deactivated.",
+    ERASED="Personal data was permanently removed from the user and the history.",
 )
 _describe(
     ErrorCode,
-    "Why a mutation was refused. More codes can be added.",
+    "The kinds of violations. More codes can be added.",
     name="UserErrorCode",
     TAKEN="Another user has this value.",
-    REQUIRED="The value cannot be null.",
+    REQUIRED="This field is required.",
     TOO_SHORT="The value has fewer characters than `min`.",
     TOO_LONG="The value has more characters than `max`.",
-    INVALID_FORMAT="The value is not written as it has to be.",
-    RESERVED="The value is kept for another use.",
-    NOT_FOUND="There is no such user.",
-    INVALID_TRANSITION="The user's status doesn't allow this.",
-    VERSION_CONFLICT="The user was changed since the version that the request names.",
-    FORBIDDEN="The caller may not do this.",
-    IDEMPOTENCY_KEY_REUSED="The idempotency key was used for another request.",
-    BATCH_ABORTED="Not done, because the batch was refused.",
+    INVALID_FORMAT="The value does not have the required format.",
+    RESERVED="The value is reserved.",
+    NOT_FOUND="No user has this id, or the caller may not see the user.",
+    INVALID_TRANSITION="The status of the user does not allow this action.",
+    VERSION_CONFLICT="The user was changed after the version that the request names.",
+    FORBIDDEN="The caller lacks a permission.",
+    IDEMPOTENCY_KEY_REUSED="The idempotency key was used with a different input.",
+    BATCH_ABORTED="Not executed, because another operation of the batch was rejected.",
     LIMIT_EXCEEDED="The batch has too many operations.",
 )
 _describe(
     UserOrderField,
-    "What users can be ordered by.",
-    CREATED_AT="When the user was added.",
-    UPDATED_AT="When the user was last changed.",
-    USERNAME="The username, by code point, without regard to case.",
-    EMAIL="The e-mail address, by code point, without regard to case.",
-    STATUS="The status: active, then deactivated, then deleted.",
+    "A field that users can be ordered by.",
+    CREATED_AT="The time of creation.",
+    UPDATED_AT="A time range for the last change.",
+    USERNAME="The username, by code point, regardless of case.",
+    EMAIL="The e-mail address, by code point, regardless of case.",
+    STATUS="The status: active, deactivated, deleted.",
 )
 _describe(
     OrderDirection,
-    "Which end of an order comes first.",
-    ASC="The smallest or earliest first.",
-    DESC="The greatest or latest first.",
+    "Whether an order ascends or descends.",
+    ASC="Smallest or earliest first.",
+    DESC="Greatest or latest first.",
 )
 
 
@@ -120,7 +121,7 @@ class BulkMode(StrEnum):
 
 _describe(
     BulkMode,
-    "What becomes of a batch when one of its operations is refused.",
-    ATOMIC="Nothing is done then: all or none.",
-    PARTIAL="The others are done.",
+    "How a batch handles a rejected operation.",
+    ATOMIC="All operations are executed, or none.",
+    PARTIAL="Operations that are not rejected are executed.",
 )

@@ -5,14 +5,14 @@ import strawberry
 from graph.api.types.record_view import RecordView
 
 
-@strawberry.interface(description="An object that can be fetched again by its id.")
+@strawberry.interface(description="An object that can be fetched by its id.")
 class Node:
     id: strawberry.ID = strawberry.field(
-        description="Opaque, unique in the whole directory, and the same for ever."
+        description="An opaque global id. It is unique in the directory and never changes."
     )
 
 
-@strawberry.type(description="Where a page lies in its list.")
+@strawberry.type(description="The position of a page in its list.")
 class PageInfo(RecordView):
     """Of a page, and what gives a row's cursor."""
 
@@ -24,14 +24,16 @@ class PageInfo(RecordView):
     }
 
     has_next_page: bool = strawberry.field(
-        description="Whether there is more after this page. With `last` and no `before`: false."
+        description="Whether the list continues after this page. False with `last` and without "
+        "`before`."
     )
     has_previous_page: bool = strawberry.field(
-        description="Whether there is more before this page. With `first` and no `after`: false."
+        description="Whether the list continues before this page. False with `first` and without "
+        "`after`."
     )
     start_cursor: str | None = strawberry.field(
-        description="The first edge's cursor, to page backwards with; null on an empty page."
+        description="The cursor of the first edge, for paging backwards. Null if the page is empty."
     )
     end_cursor: str | None = strawberry.field(
-        description="The last edge's cursor, to page forwards with; null on an empty page."
+        description="The cursor of the last edge, for paging forwards. Null if the page is empty."
     )

@@ -7,17 +7,17 @@ from graph.api.types.user import User, UserEdge
 from graph.api.types.user_error import UserError
 
 _USER = (
-    "The user as they are now; null where it was refused, or only validated, or where the caller "
-    "may not read them and has not just created them."
+    "The user after the write. Null if the write was rejected or only validated, or if the caller "
+    "may not read the user and has not just created them."
 )
-_CHANGED = "False where the user was like this already: nothing was written then."
-_CREATED = "Whether the user was created, and not there before."
-_ERRORS = "All the rules that the request breaks; empty where it was done."
-_REPLAYED = "True where this is the answer to an earlier request with the same idempotency key."
-_EDGE = "The user as an edge, to put into a list in the default order."
+_CHANGED = "False if nothing needed to change; nothing was written."
+_CREATED = "True if the write created the user, false if the user existed."
+_ERRORS = "Every rule that the request violates. Empty if the write was executed."
+_REPLAYED = "True if this is the stored answer to an earlier request with the same idempotency key."
+_EDGE = "The user as an edge of the list in the default order, for updating a client's cache."
 
 
-@strawberry.type(description="The answer to `createUser`.")
+@strawberry.type(description="The result of `createUser`.")
 class CreateUserPayload:
     user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     user_edge: UserEdge | None = strawberry.field(
@@ -34,12 +34,12 @@ class _UserChange:  # the fields of payloads, and not a type of the schema
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
-@strawberry.type(description="The answer to `updateUser`.")
+@strawberry.type(description="The result of `updateUser`.")
 class UpdateUserPayload(_UserChange):
     pass
 
 
-@strawberry.type(description="The answer to `upsertUser`.")
+@strawberry.type(description="The result of `upsertUser`.")
 class UpsertUserPayload:
     user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     created: bool = strawberry.field(default=False, description=_CREATED)
@@ -47,27 +47,27 @@ class UpsertUserPayload:
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
-@strawberry.type(description="The answer to `deactivateUser`.")
+@strawberry.type(description="The result of `deactivateUser`.")
 class DeactivateUserPayload(_UserChange):
     pass
 
 
-@strawberry.type(description="The answer to `reactivateUser`.")
+@strawberry.type(description="The result of `reactivateUser`.")
 class ReactivateUserPayload(_UserChange):
     pass
 
 
-@strawberry.type(description="The answer to `deleteUser`.")
+@strawberry.type(description="The result of `deleteUser`.")
 class DeleteUserPayload:
     deleted_user_id: strawberry.ID | None = strawberry.field(
-        default=None, description="The id to take out of lists; null where it was refused."
+        default=None, description="The id to remove from lists. Null if the deletion was rejected."
     )
     user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
-@strawberry.type(description="The answer to `restoreUser`.")
+@strawberry.type(description="The result of `restoreUser`.")
 class RestoreUserPayload:
     user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     user_edge: UserEdge | None = strawberry.field(
@@ -77,39 +77,44 @@ class RestoreUserPayload:
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
-@strawberry.type(description="The answer to `eraseUser`.")
+@strawberry.type(description="The result of `eraseUser`.")
 class EraseUserPayload:
     erased_user_id: strawberry.ID | None = strawberry.field(
         default=None,
-        description="The id of the user, who is erased now, or was before; null where it was "
-        "refused.",
+        description="The id of the user, who is now erased. Null if the erasure was rejected.",
     )
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
-@strawberry.type(description="What became of one operation of a batch.")
+@strawberry.type(description="The result of one operation of a batch.")
 class BulkResult:
-    index: int = strawberry.field(description="The operation's place in the batch, from 0.")
+    index: int = strawberry.field(
+        description="The position of the operation in the batch, starting at 0."
+    )
     user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     deleted_user_id: strawberry.ID | None = strawberry.field(
-        default=None, description="Of a `delete` that was done: the id to take out of lists."
+        default=None, description="The id to remove from lists, after a successful `delete`."
     )
     created: bool = strawberry.field(default=False, description=_CREATED)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
-@strawberry.type(description="The answer to `bulkUsers`.")
+@strawberry.type(description="The result of `bulkUsers`.")
 class BulkUsersPayload:
     results: list[BulkResult] = strawberry.field(
         metadata=PER_ROW,
         default_factory=list,
-        description="One result for each operation, in their order.",
+        description="One result for each operation, in the order of the input.",
     )
-    succeeded: int = strawberry.field(default=0, description="How many operations were done.")
-    failed: int = strawberry.field(default=0, description="How many operations were not done.")
+    succeeded: int = strawberry.field(
+        default=0, description="The number of operations that were executed."
+    )
+    failed: int = strawberry.field(
+        default=0, description="The number of operations that were not executed."
+    )
     replayed: bool = strawberry.field(default=False, description=_REPLAYED)
     errors: list[UserError] = strawberry.field(
         default_factory=list,
-        description="What stood against the batch as a whole; empty where it was carried out.",
+        description="Violations that concern the batch as a whole. Empty if it was executed.",
     )

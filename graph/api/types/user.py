@@ -39,7 +39,7 @@ from users import policy
 MAX_COUNT = 100_000
 
 
-@strawberry.type(description="A person, or whoever else has an account.")
+@strawberry.type(description="A person or another holder of an account.")
 class User(RecordView, Node):
     fields_from = {  # noqa: RUF012 - declared in RecordView
         "id": lambda record: global_ids.encode_user(record.id),
@@ -48,60 +48,58 @@ class User(RecordView, Node):
     }
 
     database_id: BigInt = strawberry.field(
-        description="The id in the database: for URLs, logs and joins."
+        description="The id in the database, for URLs, logs and joins."
     )
     username: str = strawberry.field(
-        description="The name to sign in with and to be mentioned by, as it was typed. Unique "
-        "without regard to case and Unicode form among the users that are not deleted."
+        description="The unique name of the user, as entered. It is unique regardless of case and "
+        "Unicode form among users that are not deleted."
     )
     email: str = strawberry.field(
-        description="The e-mail address, as it was typed. Unique without regard to case and "
-        "Unicode form among the users that are not deleted."
+        description="The e-mail address, as entered. It is unique regardless of case and Unicode "
+        "form among users that are not deleted."
     )
     display_name: str | None = strawberry.field(
-        description="What to call the user: one line for people to read, at most 200 characters."
+        description="The name to show for the user, one line of at most 200 characters."
     )
-    is_active: bool = strawberry.field(description="Whether the status is `ACTIVE`.")
-    status: UserStatus = strawberry.field(description="Where the user stands.")
+    is_active: bool = strawberry.field(description="True if the status is `ACTIVE`.")
+    status: UserStatus = strawberry.field(description="The state of the user in the lifecycle.")
     status_reason: str | None = strawberry.field(
-        description="Why the user has this status, in the words of who changed it last."
+        description="The reason given with the last change of the status."
     )
     status_changed_at: datetime = strawberry.field(
-        description="Since when the user has this status."
+        description="The time of the last change of the status."
     )
     external_id: str | None = strawberry.field(
-        description="Another system's key for this user (SCIM, HR, an identity provider's `sub`), "
-        "to the letter. Unique among the users that are not deleted. A token with this `sub` signs "
-        "in as this user, whichever issuer it is from."
+        description="The key of the user in another system (SCIM, HR, the `sub` of an identity "
+        "provider). It is compared exactly and unique among users that are not "
+        "deleted. A token of any issuer with this `sub` authenticates as the user."
     )
-    version: int = strawberry.field(
-        description="How often the user was written: 1 after creation, one more for each change."
-    )
-    created_at: datetime = strawberry.field(description="When the user was added.")
+    version: int = strawberry.field(description="1 after creation, incremented by each change.")
+    created_at: datetime = strawberry.field(description="The time of creation.")
     updated_at: datetime = strawberry.field(
-        description="When the user was last changed. Later with each version, even if the "
+        description="The time of the last change. It increases with each version, even if the "
         "server's clock was set back."
     )
     deleted_at: datetime | None = strawberry.field(
-        description="When the user was deleted; null unless the status is `DELETED`."
+        description="The time of the deletion. Null unless the status is `DELETED`."
     )
     erase_after: datetime | None = strawberry.field(
-        description="When a deleted user is to be erased: from then on, the next run of "
-        "`roster erase-due` does it. Null for never."
+        description="The time from which the next run of `roster erase-due` erases the deleted "
+        "user. Null means never."
     )
     erased_at: datetime | None = strawberry.field(
-        description="When the user was erased: their texts stand for nobody since. Null unless "
-        "they were."
+        description="The time of the erasure, which replaced all texts by placeholders. Null "
+        "unless the user was erased."
     )
 
-    @strawberry.field(metadata=FREE, description="Whether this is the user who asks.")
+    @strawberry.field(metadata=FREE, description="True if this is the user who sends the request.")
     def is_viewer(self, info: GraphInfo) -> bool:
         return policy.is_self(info.context.caller, self.record.id)
 
     @strawberry.field(
         metadata=FREE,
-        description="What whoever asks may do with this user as they are now, and that would make "
-        "a difference: what to offer.",
+        description="The actions that the caller may do and that would change this user: what to "
+        "offer in a user interface.",
     )
     def viewer_can(self, info: GraphInfo) -> list[UserAction]:
         erased = self.erased_at is not None
@@ -111,9 +109,9 @@ class User(RecordView, Node):
 
     @strawberry.field(
         metadata=PAGE,
-        description="What happened to this user, the earliest first. It ends before the first "
-        "event that an open transaction could still precede, so every cursor is safe to follow "
-        "from. An error `FORBIDDEN` unless `viewerCan` contains `VIEW_HISTORY`.",
+        description="The events of this user, earliest first. It ends at the watermark of the "
+        "change feed, so that a subscription can continue from any cursor. The error "
+        "is `FORBIDDEN` unless `viewerCan` contains `VIEW_HISTORY`.",
     )
     async def history(
         self,
@@ -163,7 +161,7 @@ def _is_brief(fields: frozenset[str]) -> bool:
     return bool(columns_of(fields) <= BRIEF)
 
 
-@strawberry.type(description="A user in a list of users.")
+@strawberry.type(description="A user in a list, with the cursor of this position.")
 class UserEdge(RecordView):
     """Of a user's record, and the order they stand in."""
 
@@ -172,14 +170,16 @@ class UserEdge(RecordView):
         "node": Nested(User, itemgetter(0)),
     }
 
-    cursor: str = strawberry.field(description="The user's place in this order.")
-    node: User = strawberry.field(description="The user.")
+    cursor: str = strawberry.field(
+        description="The position of the user in this order, for `after` and `before`."
+    )
+    node: User = strawberry.field(description="The user of this edge, as they are now.")
 
 
-@strawberry.type(description="How many users are in a status.")
+@strawberry.type(description="The number of users in one status.")
 class UserStatusCount:
-    status: UserStatus = strawberry.field(description="The status.")
-    count: int = strawberry.field(description="How many users have it.")
+    status: UserStatus = strawberry.field(description="The status that is counted.")
+    count: int = strawberry.field(description="The number of users in this status.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class Users:
     filter: UserFilter
 
 
-@strawberry.type(description="A page of users.")
+@strawberry.type(description="A page of a list of users.")
 class UserConnection(RecordView):
     fields_from = {  # noqa: RUF012 - declared in RecordView
         "edges": NestedList(
@@ -202,40 +202,45 @@ class UserConnection(RecordView):
     }
 
     edges: list[UserEdge] = strawberry.field(
-        metadata=PER_ROW, description="The users with their cursors."
+        metadata=PER_ROW, description="The users of the page with their cursors."
     )
-    nodes: list[User] = strawberry.field(metadata=PER_ROW, description="The users alone.")
-    page_info: PageInfo = strawberry.field(description="Where this page lies in the list.")
+    nodes: list[User] = strawberry.field(
+        metadata=PER_ROW, description="The users of the page without cursors."
+    )
+    page_info: PageInfo = strawberry.field(
+        description="Whether the list continues on either side of this page."
+    )
 
     @strawberry.field(
         metadata=ONE_READ,
-        description="How many users the whole list has. Counted only where it is asked for; that "
-        "takes longer the more there are.",
+        description="The number of users in the whole list. Counting takes longer the more there "
+        "are; prefer `countAtMost` for large directories.",
     )
     async def total_count(self, info: GraphInfo) -> int | None:
         return await info.context.session.scalar(users_count(self.record.filter.where()))
 
     @strawberry.field(
         metadata=ONE_READ,
-        description="How many users the whole list has, counted up to a limit: for badges such as "
-        "1000+. The cost is bounded by the limit.",
+        description="The number of users in the whole list, counted up to a limit: for labels "
+        "such as 1000+.",
     )
     async def count_at_most(
         self,
         info: GraphInfo,
         limit: Annotated[
-            int, strawberry.argument(description=f"Where to stop counting: 1 to {MAX_COUNT}.")
+            int,
+            strawberry.argument(description=f"The number to stop counting at, 1 to {MAX_COUNT}."),
         ] = 1000,
     ) -> int | None:
         if not 1 <= limit <= MAX_COUNT:
-            raise InputError(f"`limit` is {limit}; it can be from 1 to {MAX_COUNT}.")
+            raise InputError(f"`limit` is {limit}; it must be from 1 to {MAX_COUNT}.")
         counting = users_count_at_most(self.record.filter.where(), limit)
         return await info.context.session.scalar(counting)
 
     @strawberry.field(
         metadata=ONE_READ,
-        description="How many users there are in each status, deleted ones too, by the same filter "
-        "less its `status`: for the badges of tabs.",
+        description="The number of users in each status, with the same filter except its "
+        "`status`: for labels of tabs. Deleted users are counted too.",
     )
     async def status_counts(self, info: GraphInfo) -> list[UserStatusCount] | None:
         counting = users_by_status(self.record.filter.where_in_any_status())

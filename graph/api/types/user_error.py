@@ -18,47 +18,52 @@ from users.errors import (
 )
 
 
-@strawberry.interface(description="A rule that the request breaks. Nothing was changed.")
+@strawberry.interface(description="A violation of a rule. Nothing was changed.")
 class UserError:
-    code: ErrorCode = strawberry.field(description="Which kind of rule; stable.")
-    message: str = strawberry.field(description="What is wrong, for people to read.")
+    code: ErrorCode = strawberry.field(description="The kind of violation. Codes do not change.")
+    message: str = strawberry.field(description="A message for people.")
     path: list[str] = strawberry.field(
-        description='Where in the arguments: `["input", "email"]` for instance.'
+        description='The path of the value in the arguments, for example `["input", "email"]`.'
     )
 
 
-@strawberry.type(description="A value that cannot be taken.")
+@strawberry.type(description="A value of the input that is not accepted.")
 class FieldError(UserError):
-    min: int | None = strawberry.field(description="The fewest characters it can have.")
-    max: int | None = strawberry.field(description="The most characters it can have.")
+    min: int | None = strawberry.field(
+        description="The minimum number of characters, if there is one."
+    )
+    max: int | None = strawberry.field(
+        description="The maximum number of characters, if there is one."
+    )
     pattern: str | None = strawberry.field(
-        description="A regular expression (ECMA 262) that every right value matches, for a form to "
-        "check as people type; some wrong values match it too."
+        description="A regular expression (ECMA 262) that every valid value matches, for checks "
+        "while people type. Some invalid values match it too."
     )
 
 
-@strawberry.type(description="There is no such user.")
+@strawberry.type(description="No user has this id, or the caller may not see the user.")
 class NotFoundError(UserError):
-    id: strawberry.ID = strawberry.field(description="The id that no user has.")
+    id: strawberry.ID = strawberry.field(description="The id that was not found.")
 
 
-@strawberry.type(description="The user's status doesn't allow this.")
+@strawberry.type(description="The status of the user does not allow this action.")
 class TransitionError(UserError):
-    from_: UserStatus = strawberry.field(name="from", description="The status the user has.")
-    current: User = strawberry.field(description="The user as they are.")
+    from_: UserStatus = strawberry.field(name="from", description="The current status of the user.")
+    current: User = strawberry.field(description="The current user.")
 
 
-@strawberry.type(description="The user was changed since the version that the request names.")
+@strawberry.type(description="The user was changed after the version that the request names.")
 class VersionConflictError(UserError):
-    expected_version: int = strawberry.field(description="The version that the request names.")
-    actual_version: int = strawberry.field(description="The version that there is.")
+    expected_version: int = strawberry.field(description="The version that the request expected.")
+    actual_version: int = strawberry.field(description="The current version.")
     changed_fields: list[str] = strawberry.field(
-        description="The fields of `User` that were changed since, in its order."
+        description="The fields of `User` that were changed since the expected version, in the "
+        "order of `User`."
     )
-    current: User = strawberry.field(description="The user as they are.")
+    current: User = strawberry.field(description="The current user.")
 
 
-@strawberry.type(description="A rule that `code` and `message` say all of.")
+@strawberry.type(description="A violation without further details.")
 class GenericError(UserError):
     pass
 

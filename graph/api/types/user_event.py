@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 _ORDER = "events"
 _CURSOR = (
-    "The event's place among all events. Valid as long as the event exists: if a restore of the "
-    "database has lost it, the cursor is rejected with `INVALID_CURSOR`. Start again from a list."
+    "The position of the event among all events, for `after` and `before`. If a restore of the "
+    "database has lost the event, the cursor is rejected with `INVALID_CURSOR`: start again from "
+    "a list."
 )
 
 
@@ -60,7 +61,7 @@ class EventWindow:
         return cls(replace(asked, after=after_id, before=before_id), anchors)
 
 
-@strawberry.type(description="Who changed something, as they were known at that moment.")
+@strawberry.type(description="The author of a change, as recorded at the time of the change.")
 class Actor(RecordView):
     """Of the event."""
 
@@ -70,12 +71,16 @@ class Actor(RecordView):
         "label": "actor_label",
     }
 
-    kind: str = strawberry.field(description="`user`, `service` or `system`.")
-    id: str | None = strawberry.field(description="Their id, where they have one.")
-    label: str | None = strawberry.field(description="A name for people to read.")
+    kind: str = strawberry.field(description="One of `user`, `service` and `system`.")
+    id: str | None = strawberry.field(
+        description="The database id of a user, or the subject of a service. Null for `system`."
+    )
+    label: str | None = strawberry.field(
+        description="A display name, for people. Null after the author was erased."
+    )
 
 
-@strawberry.type(description="One field of one change.")
+@strawberry.type(description="A change of one field.")
 class FieldChange(RecordView):
     """Of what an event keeps of a change."""
 
@@ -86,15 +91,19 @@ class FieldChange(RecordView):
         "redacted": lambda change: change.get("redacted", False),
     }
 
-    field: str = strawberry.field(description="The field's name in this schema.")
-    before: str | None = strawberry.field(description="The value before; null where it had none.")
-    after: str | None = strawberry.field(description="The value after; null where it has none.")
+    field: str = strawberry.field(description="The name of the field of `User`.")
+    before: str | None = strawberry.field(
+        description="The value before the change. Null if there was none."
+    )
+    after: str | None = strawberry.field(
+        description="The value after the change. Null if there is none."
+    )
     redacted: bool = strawberry.field(
-        description="Whether the values were erased: both are null then."
+        description="True if the values were erased. Then `before` and `after` are null."
     )
 
 
-@strawberry.type(description="One change of one user. Each write leaves exactly one.")
+@strawberry.type(description="A change of one user. Each version of a user has exactly one event.")
 class UserEvent(RecordView, Node):
     fields_from = {  # noqa: RUF012 - declared in RecordView
         "id": lambda event: _id(event.id),
@@ -110,26 +119,25 @@ class UserEvent(RecordView, Node):
     }
 
     cursor: str = strawberry.field(description=_CURSOR)
-    type: UserEventType = strawberry.field(description="What happened.")
-    user_id: strawberry.ID = strawberry.field(description="The id of the user it happened to.")
+    type: UserEventType = strawberry.field(description="The kind of change.")
+    user_id: strawberry.ID = strawberry.field(description="The global id of the changed user.")
     at: datetime = strawberry.field(
-        description="When it happened. Later with each event of one user; events of several users "
-        "are ordered by `cursor`."
+        description="The time of the change. It increases with each event of one user; events of "
+        "different users are ordered by `cursor`."
     )
-    actor: Actor = strawberry.field(description="Who did it.")
-    reason: str | None = strawberry.field(description="Why, in the words of who did it.")
+    actor: Actor = strawberry.field(description="The author of the change.")
+    reason: str | None = strawberry.field(description="The reason given by the author.")
     request_id: str | None = strawberry.field(
-        description="The `X-Request-Id` of the request that did it."
+        description="The `X-Request-Id` of the request that made the change."
     )
     changes: list[FieldChange] = strawberry.field(
-        description="The fields that changed, in the order of `User`."
+        description="The changed fields, in the order of `User`."
     )
-    version_after: int = strawberry.field(description="The user's version from then on.")
+    version_after: int = strawberry.field(description="The version of the user after the change.")
 
     @strawberry.field(
         metadata=ONE_READ,
-        description="The user it happened to, as they are now; null where the caller may not "
-        "read them.",
+        description="The changed user as they are now. Null if the caller may not read them.",
     )
     def user(
         self, info: GraphInfo
@@ -139,15 +147,15 @@ class UserEvent(RecordView, Node):
         return cast("User | None", User.find(info.context, self.record.user_id))
 
 
-@strawberry.type(description="An event in a list of events.")
+@strawberry.type(description="An event in a list, with its cursor.")
 class UserEventEdge(RecordView):
     fields_from = {"cursor": encode_cursor, "node": Nested(UserEvent, itself)}  # noqa: RUF012 - declared in RecordView
 
     cursor: str = strawberry.field(description=_CURSOR)
-    node: UserEvent = strawberry.field(description="The event.")
+    node: UserEvent = strawberry.field(description="The event of this edge.")
 
 
-@strawberry.type(description="A page of events, the earliest first.")
+@strawberry.type(description="A page of a list of events, earliest first.")
 class UserEventConnection(RecordView):
     fields_from = {  # noqa: RUF012 - declared in RecordView
         "edges": NestedList(UserEventEdge, attrgetter("rows")),
@@ -156,7 +164,11 @@ class UserEventConnection(RecordView):
     }
 
     edges: list[UserEventEdge] = strawberry.field(
-        metadata=PER_ROW, description="The events with their cursors."
+        metadata=PER_ROW, description="The events of the page with their cursors."
     )
-    nodes: list[UserEvent] = strawberry.field(metadata=PER_ROW, description="The events alone.")
-    page_info: PageInfo = strawberry.field(description="Where this page lies in the list.")
+    nodes: list[UserEvent] = strawberry.field(
+        metadata=PER_ROW, description="The events of the page without cursors."
+    )
+    page_info: PageInfo = strawberry.field(
+        description="Whether the list continues on either side of this page."
+    )

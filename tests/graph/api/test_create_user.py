@@ -72,7 +72,7 @@ async def test_every_broken_rule_is_named_at_once(client: Client) -> None:
             {
                 "__typename": "FieldError",
                 "code": "TOO_SHORT",
-                "message": "This needs at least 3 characters.",
+                "message": "Must have at least 3 characters.",
                 "path": ["input", "username"],
                 "min": 3,
                 "max": 64,
@@ -80,7 +80,7 @@ async def test_every_broken_rule_is_named_at_once(client: Client) -> None:
             {
                 "__typename": "FieldError",
                 "code": "TOO_LONG",
-                "message": "This can have at most 200 characters.",
+                "message": "Must have at most 200 characters.",
                 "path": ["input", "displayName"],
                 "min": 1,
                 "max": 200,

@@ -144,7 +144,7 @@ async def test_an_erased_user_is_gone_for_good(client: Client) -> None:
     for verb in ("updateUser", "deactivateUser", "reactivateUser", "restoreUser"):
         payload = await client.do(verb, user_id)
         assert [(e["code"], e["message"]) for e in payload["errors"]] == [
-            ("INVALID_TRANSITION", "An erased user is gone for good.")
+            ("INVALID_TRANSITION", "An erased user cannot be changed.")
         ]
     moment = {"eraseAfter": "2000-01-01T00:00:00Z"}
     deleted = await client.do("deleteUser", user_id, reason="again", **moment)

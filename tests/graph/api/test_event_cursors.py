@@ -24,7 +24,7 @@ MESSAGE = (
     "This cursor is not valid in this directory, or not any longer. Start again from a list, "
     "without a cursor."
 )
-OTHER_ORDER = "This cursor belongs to a list in another order. Begin again without it."
+OTHER_ORDER = "This cursor belongs to a list in another order. Start again without it."
 LIST = """query ($first: Int, $after: String, $before: String) {
   userEvents(first: $first, after: $after, before: $before) {
     nodes { cursor } pageInfo { hasNextPage endCursor } } }"""
@@ -117,7 +117,7 @@ async def test_what_is_no_cursor_of_an_event_is_rejected_in_the_same_words(
     answer = await client.send(LIST, after=cursors.encode("USERNAME ASC", ["ada", 1]))
     assert [(e["message"], e["extensions"]["code"]) for e in answer["errors"]] == [
         (
-            "This cursor belongs to a list in another order. Begin again without it.",
+            "This cursor belongs to a list in another order. Start again without it.",
             "INVALID_CURSOR",
         )
     ]

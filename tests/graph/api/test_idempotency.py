@@ -25,7 +25,7 @@ ADA = {"username": "ada", "email": "ada@example.com", "displayName": "Ada", "ide
 REUSED = {
     "__typename": "GenericError",
     "code": "IDEMPOTENCY_KEY_REUSED",
-    "message": "This key was used for another request. Use a new one.",
+    "message": "This key was used with a different input. Use a new key.",
     "path": ["input", "idempotencyKey"],
 }
 

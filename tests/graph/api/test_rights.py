@@ -185,7 +185,7 @@ async def test_who_is_no_longer_active_writes_nothing(
     assert (await directory.ask(me, CREATE, input=new))["errors"] == []
     await client.do(end, id_of(ME))
     before = await directory.everything()
-    gone = refused(message="You are not an active user any more.")
+    gone = refused(message="Your user is no longer active.")
     payload = await directory.ask(me, CREATE, input=new)
     assert payload == {"user": None, "replayed": False, "errors": [gone]}
     payload = await directory.ask(me, CREATE, input=new | {"idempotencyKey": "other"})

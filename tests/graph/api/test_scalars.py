@@ -58,7 +58,7 @@ def test_a_moment_is_written_in_utc_and_read_back(moment: datetime, text: str) -
 )
 def test_what_is_no_moment(value: Any) -> None:
     assert MOMENT.parse_value
-    with pytest.raises(GraphQLError, match="A DateTime is written like"):
+    with pytest.raises(GraphQLError, match="A DateTime must look like"):
         MOMENT.parse_value(value)
 
 

@@ -40,7 +40,7 @@ async def test_null_is_an_error_where_nothing_can_be_cleared(client: Client) -> 
     error = {
         "__typename": "FieldError",
         "code": "REQUIRED",
-        "message": "A user cannot be without this.",
+        "message": "This field is required.",
         "min": None,
         "max": None,
     }

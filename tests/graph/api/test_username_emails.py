@@ -11,7 +11,7 @@ from tests.support.client import CREATE, Client, count, serving
 from users.identity import UsernameEmails
 
 OWN, ANY, NONE = UsernameEmails
-OTHERS = ("username", "A username that is an e-mail address has to be the user's own.")
+OTHERS = ("username", "A username that is an e-mail address must be the user's own address.")
 ADDRESS = ("username", "A username cannot be an e-mail address.")
 BOTH = ("email", "The old address is the user's username, too. Change both together.")
 UPSERT = """mutation ($input: UpsertUserInput!) { upsertUser(input: $input) {

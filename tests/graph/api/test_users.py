@@ -231,13 +231,13 @@ async def test_a_filter(five: Client, wanted: dict[str, Any], found: str) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
-        ({"first": -1}, "`first` is -1; it can be from 0 to 100.", "INVALID_ARGUMENT"),
-        ({"first": 101}, "`first` is 101; it can be from 0 to 100.", "INVALID_ARGUMENT"),
-        ({"last": -1}, "`last` is -1; it can be from 0 to 100.", "INVALID_ARGUMENT"),
-        ({"last": 101}, "`last` is 101; it can be from 0 to 100.", "INVALID_ARGUMENT"),
+        ({"first": -1}, "`first` is -1; it must be from 0 to 100.", "INVALID_ARGUMENT"),
+        ({"first": 101}, "`first` is 101; it must be from 0 to 100.", "INVALID_ARGUMENT"),
+        ({"last": -1}, "`last` is -1; it must be from 0 to 100.", "INVALID_ARGUMENT"),
+        ({"last": 101}, "`last` is 101; it must be from 0 to 100.", "INVALID_ARGUMENT"),
         (
             {"first": 1, "last": 1},
-            "Ask for the `first` or for the `last`, not for both.",
+            "`first` and `last` cannot be used together.",
             "INVALID_ARGUMENT",
         ),
         (
@@ -277,7 +277,7 @@ async def test_arguments_of_the_wrong_type(client: Client, arguments: dict[str, 
 
 
 NO_CURSOR = "This is not a cursor of this list."
-OTHER_ORDER = "This cursor belongs to a list in another order. Begin again without it."
+OTHER_ORDER = "This cursor belongs to a list in another order. Start again without it."
 NEWEST = "CREATED_AT DESC"
 
 
@@ -398,7 +398,7 @@ async def test_a_bounded_count_stops_at_its_limit(five: Client, statements: list
         answer = await five.send(f"{{ users {{ countAtMost(limit: {limit}) }} }}")
         assert answer["data"] == {"users": {"countAtMost": None}}
         assert [(e["message"], e["extensions"]) for e in answer["errors"]] == [
-            (f"`limit` is {limit}; it can be from 1 to 100000.", {"code": "INVALID_ARGUMENT"})
+            (f"`limit` is {limit}; it must be from 1 to 100000.", {"code": "INVALID_ARGUMENT"})
         ]
 
 

@@ -22,7 +22,7 @@ def conflict(expected: int, actual: int, changed: list[str], **current: Any) -> 
     return {
         "__typename": "VersionConflictError",
         "code": "VERSION_CONFLICT",
-        "message": "Somebody else has changed this user in the meantime.",
+        "message": "The user was changed in the meantime.",
         "path": ["input", "expectedVersion"],
         "expectedVersion": expected,
         "actualVersion": actual,

@@ -15,7 +15,7 @@ from graph.settings import Settings
 from tests.support.client import Client, count, serving
 
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-CRASHED = "Something went wrong on our side."
+CRASHED = "Internal server error."
 COUNT = "{ users { totalCount } }"
 
 

@@ -125,7 +125,7 @@ async def test_a_crash_shows_an_id_that_is_in_the_log_and_nothing_else(client: C
     answer = response.json()
     assert answer["data"] == {"user": None}
     [error] = answer["errors"]
-    assert error["message"] == "Something went wrong on our side."
+    assert error["message"] == "Internal server error."
     assert error["path"] == ["user"]
     assert set(error["extensions"]) == {"code", "id"}
     assert error["extensions"]["code"] == "INTERNAL_ERROR"

@@ -34,14 +34,14 @@ def logs() -> Iterator[list[Any]]:
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 on_sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-AWAY = "The directory's database cannot be reached right now."
+AWAY = "The database is unavailable right now."
 AGAIN = "Try again in a moment."
 NOT_DONE = "This write was not done."
 UNKNOWN = (
     "It is not known whether this write was done. Send it again with the same idempotencyKey, "
     "or read first what is there."
 )
-CRASHED = "Something went wrong on our side."
+CRASHED = "Internal server error."
 COUNT = "{ users { totalCount } }"
 PRODUCTION: dict[str, Any] = {
     name.removeprefix("ROSTER_").lower(): value for name, value in SETTINGS.items()

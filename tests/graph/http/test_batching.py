@@ -42,7 +42,7 @@ async def test_no_batch_is_taken_unless_that_is_switched_on(client: Client) -> N
     for batch in ([], [created("ada")], [TYPENAME, TYPENAME], [[TYPENAME]]):
         answer = await post(client, batch)
         assert answer.status_code == 400
-        message = "A request is one JSON object: batches are not taken."
+        message = "A request must be a JSON object. Batches are not enabled."
         assert answer.json() == refused("BAD_REQUEST", message)
     assert await count(client.database) == (0, 0)
 
@@ -110,10 +110,10 @@ async def test_a_batch_is_bounded_itself(database_url: str) -> None:
         assert long.json() == refused("BATCH_TOO_LONG", "A batch can have at most 2 requests.")
         empty = await post(client, [])
         assert empty.status_code == 400
-        assert empty.json() == refused("BAD_REQUEST", "A batch has one request at least.")
+        assert empty.json() == refused("BAD_REQUEST", "A batch must have at least one request.")
         streamed = await post(client, [created("ada")], accept="text/event-stream")
         assert streamed.status_code == 400
-        message = "A batch is answered as application/json, and not by a stream."
+        message = "A batch is answered as application/json, not as a stream."
         assert streamed.json() == refused("BAD_REQUEST", message)
         got = await client.http.get("/graphql", params={"query": json.dumps([TYPENAME])})
         assert codes([got.json()]) == ["GRAPHQL_PARSE_FAILED"]

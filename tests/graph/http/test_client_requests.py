@@ -171,7 +171,7 @@ async def test_a_header_without_a_token_is_no_header(database_url: str, authoriz
     async with serving(settings) as client:
         refused = await client.http.post("/graphql", json={"query": QUERY}, headers=headers)
         assert refused.status_code == 401
-        assert refused.json()["errors"][0]["message"] == "A bearer token is needed."
+        assert refused.json()["errors"][0]["message"] == "A bearer token is required."
 
 
 ORIGIN = "https://app.example"

@@ -29,6 +29,6 @@ async def test_a_crash_of_the_feed_shows_an_id_and_nothing_of_the_inside(client:
     assert it.status_code == 200
     [data] = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
     [error] = json.loads(data)["errors"]
-    assert error["message"] == "Something went wrong on our side."
+    assert error["message"] == "Internal server error."
     assert error["extensions"]["code"] == "INTERNAL_ERROR"
     assert set(error["extensions"]) == {"code", "id"}
