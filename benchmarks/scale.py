@@ -33,11 +33,10 @@ from db.filters import EventFilter
 from db.models import User, UserEvent, UserStatus
 from db.pagination import Listing, Window
 from db.session import Session
-from db.statements import (
+from db.statements.events import events_listing, histories
+from db.statements.users import (
     USERS_BY_ID,
     USERS_BY_USERNAME,
-    events_listing,
-    histories,
     users_by_status,
     users_count,
     users_count_at_most,

@@ -134,3 +134,7 @@ class EventFilter:
             if values is not None
         ]
         return and_(true(), *terms)
+
+
+def all_of(conditions: Sequence[Condition]) -> Condition | None:
+    return and_(*conditions) if conditions else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.statements import IDENTITY_KEY, REKEY_FORMER_ID, SET_SECRET, former_ids_after
+from db.statements.external_ids import IDENTITY_KEY, REKEY_FORMER_ID, SET_SECRET, former_ids_after
 
 if TYPE_CHECKING:
     from db.engine import Database

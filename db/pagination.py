@@ -23,6 +23,8 @@ from db.prepared import PreparedStatement
 # How many rows of an order are looked at before all that match are looked for instead.
 REACH = 1_000
 
+KEPT = 256  # lists of each kind that are prepared: callers choose columns and orders
+
 
 @dataclass(frozen=True, slots=True)
 class Sort:

@@ -18,7 +18,7 @@ from db.libpq import ConnectOptions, connect_options
 from db.outcome import Write
 from db.pool import PostgresPool, renew, watch
 from db.reader import Reader
-from db.statements import ADD_USER_WITH_EVENT
+from db.statements.users import ADD_USER_WITH_EVENT
 
 AUTOCOMMIT: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
 IDLE_TRANSACTION_SECONDS: Final = 30.0

@@ -18,7 +18,8 @@ from db.prepared import PreparedStatement
 from db.reader import Reader, can_be_read_again
 from db.session_lock import SessionLock
 from db.sqlalchemy_adapter import has_listeners
-from db.statements import ADD_EVENT, ADD_USER
+from db.statements.events import ADD_EVENT
+from db.statements.users import ADD_USER
 
 if TYPE_CHECKING:
     from asyncio import Future

@@ -14,7 +14,8 @@ from db.aiosqlite_adapter import connect
 from db.outcome import Write
 from db.pool import FairPool, renew
 from db.reader import Reader
-from db.statements import ADD_EVENT, ADD_USER
+from db.statements.events import ADD_EVENT
+from db.statements.users import ADD_USER
 
 # The driver is in autocommit already. It would be told again in its thread, and who is cancelled
 # meanwhile leaves a connection behind that nobody closes.

@@ -9,7 +9,7 @@ from secrets import token_hex
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.statements import ADD_FEED_EPOCH
+from db.statements.events import ADD_FEED_EPOCH
 
 _ID_BYTES = 16
 

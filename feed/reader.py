@@ -6,7 +6,7 @@ from typing import Any, Final
 from db.engine import Database
 from db.filters import EventFilter
 from db.prepared import PreparedStatement
-from db.statements import (
+from db.statements.events import (
     EVENT_BY_ID,
     EVENTS_BY_ID,
     EVENTS_FROM,

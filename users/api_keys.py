@@ -19,7 +19,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import API_KEY_NAME_LENGTH
-from db.statements import (
+from db.statements.api_keys import (
     ADD_API_KEY,
     API_KEY_BY_DIGEST,
     API_KEYS,

@@ -18,12 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db import identity_key
 from db.identity_key import IdentityKey
 from db.models import Change, User, UserStatus
-from db.statements import (
+from db.statements.events import links_of
+from db.statements.external_ids import (
     ADD_FORMER_IDS,
     former_ids_of,
     former_ids_with,
     latest_former_ids,
-    links_of,
     release_former_ids,
     users_with_external_id,
 )

@@ -8,7 +8,8 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import User, UserStatus
-from db.statements import events_until, users_to_read
+from db.statements.events import events_until
+from db.statements.users import users_to_read
 from db.time_slices import partitions
 from users.entity import with_columns
 from users.recorder import RECORDED_FIELDS

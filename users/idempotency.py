@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db import models
 from db.models import User, UserStatus
-from db.statements import claim_key
+from db.statements.idempotency import claim_key
 from users.commands import CommandResult, CommandsRejected, IdempotencyKey
 from users.errors import (
     ErrorCode,

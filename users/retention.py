@@ -10,7 +10,8 @@ from db.engine import Database
 from db.models import ActorKind
 from db.outcome import Write
 from db.session import Session
-from db.statements import due_users, expired_keys
+from db.statements.idempotency import expired_keys
+from db.statements.users import due_users
 from users.clock import now
 from users.commands import Erase
 from users.policy import EVERY_SCOPE, Caller

@@ -15,7 +15,7 @@ from faker import Faker
 from db.engine import Database
 from db.models import ActorKind, User
 from db.session import Session
-from db.statements import users_count
+from db.statements.users import users_count
 from users.clock import now
 from users.commands import (
     MAX_COMMANDS,

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import User
-from db.statements import fields_changed_since, key_holders, users_to_hold, users_to_write
+from db.statements.events import fields_changed_since
+from db.statements.users import key_holders, users_to_hold, users_to_write
 from db.time_slices import pause_if_due
 from users.commands import Transition
 from users.entity import KEY_COLUMNS, Key, unique_values

@@ -9,16 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.errors import is_unique_violation
 from db.models import ActorKind
-from db.statements import (
+from db.statements.events import (
     ADD_EVENTS,
-    ADD_USERS,
-    FREE_KEYS,
     REATTRIBUTE_EVENTS,
     REDACT_EVENTS,
-    UPDATE_USERS,
     forget_actors,
     traces_of,
 )
+from db.statements.users import ADD_USERS, FREE_KEYS, UPDATE_USERS
 from db.time_slices import partitions, pause_if_due
 from users import former_ids
 from users.changeset import ChangeSet

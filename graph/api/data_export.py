@@ -15,7 +15,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
 from db.session import Session
-from db.statements import actions_after, history_after
+from db.statements.events import actions_after, history_after
 from db.time_slices import pause_if_due
 from graph.api.context import Context
 from graph.api.history import settled_until

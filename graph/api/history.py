@@ -7,7 +7,7 @@ from typing import Any, Final
 from strawberry.dataloader import DataLoader
 
 from db.pagination import Window
-from db.statements import EVENTS_BY_ID, histories
+from db.statements.events import EVENTS_BY_ID, histories
 from feed import anchors
 from feed.anchors import Anchor, InvalidAnchor
 from feed.feed import Feed

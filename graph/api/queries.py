@@ -9,13 +9,12 @@ import strawberry
 from db.filters import EventFilter
 from db.filters import UserFilter as Filter
 from db.pagination import Window
-from db.statements import (
-    EVENTS_BY_ID,
+from db.statements.events import EVENTS_BY_ID, events_listing
+from db.statements.users import (
     USERS_BY_EMAIL,
     USERS_BY_EXTERNAL_ID,
     USERS_BY_ID,
     USERS_BY_USERNAME,
-    events_listing,
     everybody,
     user_columns,
     users_listing,

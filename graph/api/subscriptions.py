@@ -9,7 +9,7 @@ import strawberry
 from graphql import GraphQLError, located_error
 
 from db.filters import EventFilter
-from db.statements import USERS_BY_ID
+from db.statements.users import USERS_BY_ID
 from feed.anchors import Anchor, InvalidAnchor
 from feed.reader import Event
 from feed.subscription import FeedPosition

@@ -23,7 +23,7 @@ from db import identity_key
 from db.engine import Database
 from db.identity_key import IdentityKey, IdentityKeyError
 from db.models import ActorKind, UserStatus
-from db.statements import SIGN_IN
+from db.statements.external_ids import SIGN_IN
 from graph.auth.issuers import Issuer
 from graph.auth.tokens import Claims, InvalidToken, TokenVerifier
 from users import api_keys

@@ -114,6 +114,6 @@ class GraphQLEndpoint:
 def _negotiated(accept: str, *, page: bool) -> str:
     media = negotiation.offered(accept, page=page)
     if media is None:
-        message = f"There are {GRAPHQL}, {JSON} and {EVENTS}."
+        message = f"Not acceptable. Supported media types: {JSON}, {GRAPHQL}, {EVENTS}."
         raise RequestError("NOT_ACCEPTABLE", message, 406)
     return media

@@ -104,7 +104,7 @@ class _Topic:
         except InvalidAnchor:
             pass  # of which each member's own place tells, too
         except Exception:
-            log.exception("a group of subscribers stumbled")
+            log.exception("delivery to a topic failed")
         finally:  # and all go on by themselves
             for member in list(self.members):
                 self._leave(member)

@@ -76,7 +76,7 @@ class WebSocketEndpoint:
             return
         if PROTOCOL not in websocket.scope["subprotocols"]:
             await websocket.accept()
-            await websocket.close(CloseCode.NO_SUCH_PROTOCOL, f"Subprotocol has to be {PROTOCOL}")
+            await websocket.close(CloseCode.NO_SUCH_PROTOCOL, f"Subprotocol must be {PROTOCOL}")
             return
         await websocket.accept(PROTOCOL)
         with ExitStack() as counted:

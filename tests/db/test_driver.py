@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from db.engine import Database
 from db.errors import is_unreachable
 from db.models import ActorKind, UserEventType, UserStatus
-from db.statements import ADD_USERS
+from db.statements.users import ADD_USERS
 from tests.conftest import opened
 from tests.support.client import count
 

@@ -16,8 +16,8 @@ from db.filters import UserFilter
 from db.models import ActorKind, User, UserEvent, UserEventType, UserStatus
 from db.pagination import Sort, Window
 from db.prepared import PreparedStatement
-from db.statements import (
-    EVENTS_BY_ID,
+from db.statements.events import EVENTS_BY_ID
+from db.statements.users import (
     USERS_BY_EXTERNAL_ID,
     USERS_BY_ID,
     USERS_BY_USERNAME,

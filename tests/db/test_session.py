@@ -15,7 +15,7 @@ from db.engine import Database
 from db.models import User
 from db.prepared import PreparedStatement
 from db.session import Session
-from db.statements import USERS_BY_ID
+from db.statements.users import USERS_BY_ID
 from tests.conftest import opened
 from tests.db.test_driver import event as event_of
 from tests.db.test_driver import row

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from db.engine import Database, StandbyError
-from db.statements import EVENTS_BY_ID
+from db.statements.events import EVENTS_BY_ID
 from feed import epochs, reader
 from feed.anchors import Anchor, InvalidAnchor
 from feed.feed import Feed

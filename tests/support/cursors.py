@@ -1,7 +1,7 @@
 """Cursors of events, made and read past the API."""
 
 from db.engine import Database
-from db.statements import EVENTS_BY_ID
+from db.statements.events import EVENTS_BY_ID
 from graph.api.types.user_event import decode_cursor, encode_cursor
 from tests.conftest import opened
 

@@ -11,7 +11,7 @@ import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from db.filters import UserFilter
-from db.statements import (
+from db.statements.users import (
     BRIEF,
     BRIEF_USERS_BY_ID,
     USER_COLUMNS,

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from db.filters import NOT_DELETED, contains
 from db.models import User, UserStatus
 from db.pagination import Listing, Sort, Window
-from db.statements import USER_COLUMNS, users_listing
+from db.statements.users import USER_COLUMNS, users_listing
 from graph.api.inputs.user_filter import UserFilter, read_filter
 from graph.api.inputs.user_lookup import UserOrder, read_order
 from graph.api.types.enums import OrderDirection, UserOrderField

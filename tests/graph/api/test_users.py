@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import insert
 
 from db.models import User, UserStatus
-from db.statements import everybody
+from db.statements.users import everybody
 from graph.api import cursors
 from tests.support.client import Client
 

@@ -17,7 +17,7 @@ from graphql import ExecutionResult, located_error
 from structlog.testing import capture_logs
 
 from db import time_slices
-from db.statements import fields_changed_since
+from db.statements.events import fields_changed_since
 from graph.api import data_export
 from graph.api.context import Context
 from graph.api.errors import InputError

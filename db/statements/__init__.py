@@ -1,0 +1,1 @@
+"""Pure statement builders, by what they are about."""

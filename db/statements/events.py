@@ -1,0 +1,219 @@
+"""Statements on events: histories, the feed and erasure. Nothing here runs one."""
+
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+from sqlalchemy import (
+    Integer,
+    Select,
+    Table,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy import cast as cast_to
+from sqlalchemy.dialects.postgresql import insert
+
+from db.column_types import among, elements_of, member_of
+from db.filters import (
+    Condition,
+    EventFilter,
+    all_of,
+)
+from db.models import (
+    ActorKind,
+    Change,
+    FeedEpoch,
+    UserEvent,
+    UserEventType,
+)
+from db.pagination import KEPT, Listing, Sort, bounds, open_window, term
+from db.prepared import PreparedStatement
+
+_EVENTS = cast("Table", UserEvent.__table__)
+# The epoch comes with each event, because its cursor depends on it. The subquery refers to nothing
+# outside, so both databases run it once for each statement.
+EPOCH = (
+    select(FeedEpoch.epoch_id)
+    .order_by(FeedEpoch.id.desc())
+    .limit(literal_column("1"))
+    .scalar_subquery()
+    .label("epoch")
+)
+EVENT_COLUMNS = (*_EVENTS.c, EPOCH)
+EVENTS_BY_ID = PreparedStatement(
+    select(*EVENT_COLUMNS, UserEvent.id.label("key")).where(among(UserEvent.id, "keys"))
+)
+ADD_EVENTS = insert(_EVENTS)
+EVENT_VALUES = {
+    c.key: bindparam(f"event_{c.key}", type_=c.type)
+    for c in _EVENTS.c
+    if c is not _EVENTS.c.id and c is not _EVENTS.c.user_id
+}
+ADD_EVENT = PreparedStatement(insert(_EVENTS).values(user_id=bindparam("user_id"), **EVENT_VALUES))
+REDACT_EVENTS = (
+    update(_EVENTS)
+    .where(UserEvent.id == bindparam("row_id"))
+    .values(changes=bindparam("kept"), reason=None)
+)
+# What was done by a service that was a user, as it turned out.
+REATTRIBUTE_EVENTS = (
+    update(_EVENTS)
+    .where(UserEvent.id == bindparam("row_id"))
+    .values(actor_kind=ActorKind.USER, actor_id=bindparam("user"), actor_label=None)
+)
+
+
+def traces_of(user_ids: Collection[int], subjects: Collection[str]) -> Select[Any]:
+    """Select and lock all that happened to users and all that they did, in the events' order.
+
+    `subjects` are those of services that were users.
+    """
+    traces = or_(UserEvent.user_id.in_(user_ids), _done_by(user_ids, subjects))
+    table = _EVENTS.c
+    columns = (table.id, table.user_id, table.changes, table.actor_kind, table.actor_id)
+    found = select(*columns).where(traces).order_by(UserEvent.id).with_for_update()
+    return found.params(subjects=list(subjects))
+
+
+def forget_actors(user_ids: Collection[int]) -> Update:
+    """Take the names of users out of all that they did."""
+    return update(_EVENTS).where(_done_by(user_ids)).values(actor_label=None)
+
+
+def _done_by(user_ids: Collection[int], subjects: Collection[str] = ()) -> Condition:
+    ids = [str(user_id) for user_id in user_ids]
+    by_users = and_(UserEvent.actor_kind == ActorKind.USER, UserEvent.actor_id.in_(ids))
+    if not subjects:
+        return by_users
+    # One parameter for however many: a user can have had more ids than a statement has parameters.
+    theirs = among(UserEvent.actor_id, "subjects")
+    return or_(by_users, and_(UserEvent.actor_kind == ActorKind.SERVICE, theirs))
+
+
+def fields_changed_since(user_ids: Collection[int], version: int) -> Select[int, str, int]:
+    """Select the fields of these users that changed after a version, each with its last change.
+
+    The database counts: a user can have any number of versions.
+    """
+    change = elements_of(UserEvent.changes)
+    field = member_of(change.c.value, "field").label("field")
+    return (
+        select(UserEvent.user_id, field, func.max(UserEvent.version_after).label("version"))
+        .join(change, true())
+        .where(UserEvent.user_id.in_(user_ids), UserEvent.version_after > version)
+        .group_by(UserEvent.user_id, field)
+    )
+
+
+def events_until(versions: Mapping[int, int]) -> Select[Any]:
+    """Select the events of users up to a version, the earliest first: user id -> version."""
+    statement: Select[Any] = select(  # type: ignore[assignment]  # its columns are read by name
+        UserEvent.user_id, UserEvent.at, UserEvent.changes, UserEvent.version_after
+    )
+    return statement.where(
+        UserEvent.user_id.in_(versions), UserEvent.version_after <= max(versions.values())
+    ).order_by(UserEvent.version_after)
+
+
+EVENT_ORDER = (Sort(UserEvent.id),)
+
+
+def events_listing(filter: EventFilter, until: int | None = None) -> Listing:
+    """List the events that match, with ids up to `until`, the earliest first."""
+    within = filter.where() if until is None else and_(filter.where(), UserEvent.id <= until)
+    return Listing(EVENT_COLUMNS, EVENT_ORDER, within, all_of(filter.when()))
+
+
+def events_between(after: int, until: int, filter: EventFilter, limit: int) -> Select[Any]:
+    """Select the events that match, with ids above `after` and up to `until`, in order."""
+    ids = [UserEvent.id > after, UserEvent.id <= until]
+    matching = select(*EVENT_COLUMNS).where(*ids, filter.where(), *filter.when())
+    return matching.order_by(UserEvent.id).limit(limit)
+
+
+EVENTS_FROM = (
+    select(*EVENT_COLUMNS)
+    .where(UserEvent.id >= bindparam("first"))
+    .order_by(UserEvent.id)
+    .limit(bindparam("limit"))
+)
+EVENTS_UNTIL = EVENTS_FROM.where(UserEvent.id <= bindparam("until"))
+# What an anchor is made of: see `feed/anchors.py`.
+ANCHOR_COLUMNS = (
+    UserEvent.id,
+    UserEvent.user_id,
+    UserEvent.type,
+    UserEvent.at,
+    UserEvent.version_after,
+    EPOCH,
+)
+NEWEST_EVENT = select(*ANCHOR_COLUMNS).order_by(UserEvent.id.desc()).limit(literal_column("1"))
+EVENT_BY_ID = select(*ANCHOR_COLUMNS).where(UserEvent.id == bindparam("id"))
+NEWEST_ERASURE = NEWEST_EVENT.where(UserEvent.type == UserEventType.ERASED)
+
+
+def anchors_after(after: int) -> Select[Any]:
+    return select(*ANCHOR_COLUMNS).where(UserEvent.id > after).order_by(UserEvent.id)
+
+
+def history_after(user_id: int, event_id: int, limit: int) -> Select[Any]:
+    """Select what happened to a user after an event, the earliest first."""
+    events = select(*EVENT_COLUMNS).where(UserEvent.user_id == user_id, UserEvent.id > event_id)
+    return events.order_by(UserEvent.id).limit(limit)
+
+
+def actions_after(
+    user_id: int, subjects: Collection[str], event_id: int, limit: int
+) -> Select[Any]:
+    """Select what a user did to others after an event, the earliest first; as a service too.
+
+    `subjects` are those by which they acted as a service.
+    """
+    to_others = UserEvent.user_id != user_id
+    acted = select(*EVENT_COLUMNS).where(
+        _done_by([user_id], subjects), to_others, UserEvent.id > event_id
+    )
+    return acted.order_by(UserEvent.id).limit(limit).params(subjects=list(subjects))
+
+
+def links_of(user_ids: Collection[int]) -> Select[int, int, list[Change]]:
+    """Select the events that changed external ids of users, the earliest first."""
+    mention = cast_to(UserEvent.changes, Text()).like('%"externalId"%')
+    columns = (UserEvent.id, UserEvent.user_id, UserEvent.changes)
+    linked = select(*columns).where(UserEvent.user_id.in_(user_ids), mention)
+    return linked.order_by(UserEvent.id)
+
+
+@lru_cache(maxsize=KEPT)
+def histories(*, after: bool, before: bool, from_end: bool) -> PreparedStatement:
+    """Prepare the same window, and one row more, of the histories of several users.
+
+    They are `user_ids`, and end at the watermark `until`; the rest of the parameters are the
+    window's.
+    """
+    window = open_window(EVENT_ORDER, after=after, before=before, from_end=from_end)
+    order = [s.reversed() if from_end else s for s in EVENT_ORDER]
+    settled = UserEvent.id <= bindparam("until", type_=UserEvent.id.type)
+    within = and_(among(UserEvent.user_id, "user_ids"), settled, *bounds(EVENT_ORDER, window))
+    position = func.row_number().over(
+        partition_by=UserEvent.user_id, order_by=[term(s) for s in order]
+    )
+    numbered = select(UserEvent.id, position.label("position")).where(within).subquery()
+    return PreparedStatement(
+        select(*EVENT_COLUMNS)
+        .join(numbered, numbered.c.id == UserEvent.id)
+        .where(numbered.c.position <= bindparam("rows", type_=Integer()))
+        .order_by(UserEvent.user_id, *(term(s) for s in order))
+    )
+
+
+ADD_FEED_EPOCH = insert(FeedEpoch).returning(FeedEpoch.id)
