@@ -1,10 +1,10 @@
-"""The only module that uses what Strawberry does not document.
+"""The only module that uses undocumented parts of Strawberry.
 
 | internal | used for |
 |---|---|
 | `Schema._schema` | the compiler, validation and analysis work on graphql-core's schema |
 | `Info._raw_info` | the selection below a field, and its location for errors |
-| `extensions["strawberry-definition"]` | what a field or a type was declared as |
+| `extensions["strawberry-definition"]` | the declaration of a field or a type |
 | `StrawberryGraphQLCoreExecutionContext` | whether a schema has another context class |
 | `_raw_info.operation_extensions` | the field that Strawberry adds to graphql-core's info |
 | `SchemaExtensionsRunner` | the return type of `Schema.create_extensions_runner` |
@@ -25,10 +25,10 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
-# What Strawberry checks in addition to the specification: its own kinds of input.
+# Strawberry's additional rules, for its own kinds of input.
 VALIDATION_RULES = (MaybeNullValidationRule, OneOfInputValidationRule)
 
-# What a schema has as its `execution_context_class` unless another is given.
+# The default `execution_context_class` of a schema.
 STRAWBERRY_EXECUTION_CONTEXT = StrawberryGraphQLCoreExecutionContext
 
 # The return type of `Schema.create_extensions_runner`.
@@ -57,7 +57,7 @@ def type_declaration(type_: GraphQLNamedType) -> StrawberryObjectDefinition | No
 
 
 class CompiledInfo(Info[Any, Any]):
-    """The info of a compiled operation, which has no `extensions` of the request."""
+    """The info of a compiled operation. The request's `extensions` are not available."""
 
     @property
     def input_extensions(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class CompiledInfo(Info[Any, Any]):
 
 
 class _ResolveInfo(NamedTuple):
-    """graphql-core's info with the field that Strawberry's resolvers read in addition."""
+    """graphql-core's info with the additional field that Strawberry's resolvers read."""
 
     field_name: Any
     field_nodes: Any
@@ -85,7 +85,7 @@ class _ResolveInfo(NamedTuple):
 
 
 def strawberry_info(info: GraphQLResolveInfo[Any]) -> GraphQLResolveInfo[Any]:
-    """Return the info as Strawberry's executor passes it: with plain variables."""
+    """Return the info as Strawberry's executor passes it, with plain variables."""
     given = _ResolveInfo(*info)
     variables = getattr(given.variable_values, "coerced", given.variable_values)
     return cast("GraphQLResolveInfo[Any]", given._replace(variable_values=variables))

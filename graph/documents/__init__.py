@@ -1,1 +1,1 @@
-"""Documents: parsed, validated, limited and cached."""
+"""Parsing, validation, limits and caching of documents."""

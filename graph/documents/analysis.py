@@ -1,8 +1,8 @@
-"""How large a document is with its fragments expanded, found without expanding them.
+"""Sizes of documents with their fragments expanded, computed without expanding them.
 
-Each selection is looked at once, whatever spreads it: a fragment is measured once, and its size
-added wherever it is spread. Nothing recurses, and a document may be as wrong as it likes: what is
-unknown, or spreads itself, counts nothing, and is left to the validation to refuse.
+Each selection is visited once: a fragment is measured once, and its size is added wherever it is
+spread. The analysis is iterative and accepts invalid documents. Unknown fields and fragments that
+spread themselves count as nothing, since validation rejects them.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -33,13 +33,13 @@ from graph.documents.cost import RowCount, field_cost, is_per_row, items, reques
 from graph.documents.metrics import MOST, Cost, SelectionMetrics, Size, Step, Uses
 
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
-# Lists of `__Schema` and `__Type` below which there are types again.
+# The lists of `__Schema` and `__Type` that contain types or lead to them.
 _TYPE_LISTS: Final = frozenset({"types", "fields", "inputFields", "interfaces", "possibleTypes"})
 
 
 @dataclass(slots=True)
 class _Place:
-    """A selection, or a definition, with the type that its selection set is of."""
+    """A selection or definition, with the parent type of its selection set."""
 
     node: SelectionNode | OperationDefinitionNode | FragmentDefinitionNode
     type: GraphQLNamedType | None
@@ -47,11 +47,11 @@ class _Place:
     definition: GraphQLField | None = None
     size: Size = field(default_factory=Size)
     uses: Uses | None = None
-    """Those of a whole definition."""
+    """The uses in a whole definition; None for a selection."""
 
 
 def analyze(schema: GraphQLSchema, document: DocumentNode) -> SelectionMetrics:
-    """Measure every operation and fragment, in time linear in the document's text."""
+    """Measures every operation and fragment, in time linear in the length of the document."""
     return _Pass(schema, document).metrics()
 
 
@@ -83,7 +83,7 @@ class _Pass:
         for name in _inmost_first(self._fragments):
             size = self._sizes[name] = self._close(self._fragments[name])
             self._uses[name] = self._used(self._fragments[name])
-            # One step for all: a fragment that is spread twice would double them else.
+            # One step per fragment: otherwise each spread would copy all of its steps.
             size.once, size.each = self._folded(size.once), self._folded(size.each)
         roots = [self._close(places) for places in self._operations]
         repeated = [self._close(places) for places in self._repeated]
@@ -101,14 +101,14 @@ class _Pass:
         )
 
     def _places(self, root: _Place) -> list[_Place]:
-        """Give a definition and its selections, every one after the one it is in."""
+        """Return a definition and its selections. Each comes after its parent."""
         uses = root.uses = self._current = Uses()
         if isinstance(root.node, OperationDefinitionNode):
             for variable in root.node.variable_definitions or ():
                 number = self._look_at(variable.default_value, variable.directives)
                 if number > 1:
                     uses.defaults[variable.variable.name.value] = number
-            uses.values = 0  # a default counts where its variable is used
+            uses.values = 0  # a default counts when its variable is used
         self._look_at(None, root.node.directives)
         places = [root]
         for place in places:
@@ -137,7 +137,7 @@ class _Pass:
         return self._schema.get_field(parent, name)
 
     def _look_at(self, value: ValueNode | None, directives: Iterable[DirectiveNode] | None) -> int:
-        """Keep the length of the longest list, count the values and the uses of variables."""
+        """Record the longest list, the number of values and the uses of variables."""
         values: list[Any] = [] if value is None else [value]
         values += [a.value for directive in directives or () for a in directive.arguments or ()]
         for node in values:
@@ -155,7 +155,7 @@ class _Pass:
         return len(values)
 
     def _used(self, definition: list[_Place]) -> Uses:
-        """Add what the fragments that a definition spreads have; those are known already."""
+        # The uses of fragments are known already: fragments are visited innermost first.
         uses = definition[0].uses
         assert uses
         for name in _spreads(self._uses, definition):
@@ -163,7 +163,7 @@ class _Pass:
         return uses
 
     def _close(self, places: list[_Place]) -> Size:
-        """Add up the sizes from the inmost selections outward."""
+        """Add up the sizes from the innermost selections outwards."""
         for place in reversed(places):
             directives = len(place.node.directives or ())
             if place.above is None:
@@ -248,12 +248,12 @@ def _name(operation: list[_Place]) -> str | None:
 
 
 def _is_meta(type_: GraphQLNamedType) -> bool:
-    """Tell whether a type is one of introspection's own (GraphQL spec, 4.2)."""
+    # The types of introspection (GraphQL spec, 4.2).
     return type_.name.startswith("__")
 
 
 def _inmost_first(fragments: Mapping[str, list[_Place]]) -> Iterator[str]:
-    """Give the names so that a fragment comes after those it spreads, as far as there is no end."""
+    """Yield each fragment after the fragments it spreads. Cycles are broken at some fragment."""
     begun: set[str] = set()
     for outmost in fragments:
         path = [(outmost, _spreads(fragments, fragments[outmost]))] if outmost not in begun else []
@@ -270,7 +270,7 @@ def _inmost_first(fragments: Mapping[str, list[_Place]]) -> Iterator[str]:
 
 
 def _spreads(known: Container[str], definition: Iterable[_Place]) -> Iterator[str]:
-    """Name the fragments that a definition spreads, as often as it does, if they are known."""
+    """Yield the name of each known fragment that a definition spreads, once per spread."""
     for place in definition:
         match place.node:
             case FragmentSpreadNode() if place.node.name.value in known:

@@ -1,4 +1,4 @@
-"""Documents that may be executed: read, measured and validated once, and kept."""
+"""The cache of documents that are parsed, analysed and validated."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -25,15 +25,15 @@ from graph.documents.parsing import InvalidDocument, coded, forget_tokens, parse
 from graph.documents.variables import check_variables
 from graph.strawberry_adapter import VALIDATION_RULES
 
-# How many documents are kept, and how much they may have together: the tree of a character takes
-# about 65 bytes, and what a field is executed by 1,400.
+# The limits of the cache. A document needs about 65 bytes per character for its tree, and 1,400 per
+# field for its compiled form.
 KEPT: Final = 500
 KEPT_CHARACTERS: Final = 500_000
 KEPT_FIELDS: Final = 10_000
-# Answers with fewer rows and values take a few milliseconds to make.
+# Responses below these limits take a few milliseconds to build.
 LARGE_COST: Final = 300
 LARGE_ANSWER: Final = 9_000
-# The specification's, and those by which Strawberry sees to its own kinds of input.
+# The rules of the specification, and Strawberry's for its own kinds of input.
 _RULES: Final = (*specified_rules, *VALIDATION_RULES)
 _RULES_BUT_MERGING: Final = [
     rule for rule in _RULES if rule is not OverlappingFieldsCanBeMergedRule
@@ -44,20 +44,20 @@ _CONFLICTS: Final = GraphQLError("Too many fields have the same name and may con
 
 @dataclass(frozen=True, slots=True)
 class PreparedDocument:
-    """A valid document, the operation that is to be executed, and what it costs."""
+    """A valid document, its operation to execute, and the cost."""
 
     document: DocumentNode
     operation: OperationDefinitionNode
     compiled: CompiledOperation | None
-    """How it is executed; None where graphql-core does it."""
+    """The compiled operation, or None if graphql-core executes it."""
     cost: int
     is_large: bool
-    """Whether the answer can have so many values, or rows, that making it takes long."""
+    """Whether the response can have so many rows or values that building it takes long."""
 
 
 @dataclass(slots=True)
 class _Known:
-    """A document that is valid, and those of its operations that were asked for, by name."""
+    """A valid document and its operations that were requested, by name."""
 
     document: DocumentNode
     metrics: SelectionMetrics
@@ -65,25 +65,25 @@ class _Known:
 
     @property
     def fields(self) -> int:
-        """Fields of all operations, those of a fragment as often as it is spread."""
+        """Fields of all operations. Those of a fragment count each time it is spread."""
         return sum(size.fields for size in self.metrics.operations.values())
 
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """An operation that was asked for."""
+    """An operation that was requested."""
 
     node: OperationDefinitionNode
     compiled: CompiledOperation | None
     defaults: dict[str, Any]
-    """Of its variables, as nodes."""
+    """The defaults of its variables, as nodes."""
     uses: Uses
     amounts: Amounts | None
-    """What it costs, where no variable decides on that."""
+    """The amounts, or None if they depend on variables."""
 
 
 class DocumentCache:
-    """Prepares requests for one schema; for one thread."""
+    """Prepares requests for one schema. Not thread-safe."""
 
     def __init__(
         self,
@@ -110,13 +110,13 @@ class DocumentCache:
         self._fields = 0
 
     def knows(self, query: str) -> bool:
-        """Tell whether a document is kept, and so costs next to nothing."""
+        """Return whether a document is cached, so that preparing it is cheap."""
         return query in self._documents
 
     def prepare(
         self, query: str, operation_name: str | None, variables: dict[str, Any] | None
     ) -> PreparedDocument:
-        """Give what to execute; raise InvalidDocument with at most five errors."""
+        """Return the operation to execute. Raises InvalidDocument with at most five errors."""
         return self._prepare(self._document(query), operation_name, variables)
 
     def check(
@@ -185,7 +185,7 @@ class DocumentCache:
         )
 
     def _read(self, query: str) -> _Known:
-        """Parse, measure and validate, in this order: each bounds the work of the next."""
+        # This order matters: each of parsing, analysis and validation bounds the work of the next.
         known = self._checked(parse_document(query, self._limits))
         forget_tokens(known.document)
         return known

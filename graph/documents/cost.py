@@ -1,6 +1,6 @@
-"""What fields cost: the rows they ask for, as they declare it (`graph/api/field_costs.py`).
+"""Costs of fields: the rows they request, as declared in `graph/api/field_costs.py`.
 
-Rows that are not asked for by a number cost the default page.
+A field without a number of rows costs the default page.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ from graphql import (
 from graph.api.field_costs import KEY, FieldCost, RowArguments
 from graph.strawberry_adapter import field_declaration
 
-# As many as an event can have changes, and about as many as a type has fields.
+# The maximum of changes per event, and the approximate number of fields per type.
 _ITEMS: Final = 8
 _UNDECLARED: Final = FieldCost()
 
@@ -39,11 +39,10 @@ Values = Mapping[str, Any]
 
 
 class MissingCostError(TypeError):
-    """Fields that read from the database do not declare what they cost; the message names them."""
+    """Fields that read from the database lack a cost. The message names them."""
 
 
 def declared_cost(field: GraphQLField | None) -> FieldCost | None:
-    """Return what a field declares; None if it declares nothing."""
     declaration = field_declaration(field) if field else None
     if declaration is None:
         return None
@@ -52,7 +51,7 @@ def declared_cost(field: GraphQLField | None) -> FieldCost | None:
 
 
 def check_declared(schema: GraphQLSchema) -> None:
-    """Raise MissingCostError for fields that have to declare what they cost, and do not."""
+    """Raise MissingCostError if fields need a cost and do not declare one."""
     if missing := list(_missing(schema)):
         raise MissingCostError(
             f"These fields need a cost, as in graph/api/field_costs.py: {', '.join(missing)}."
@@ -87,19 +86,17 @@ def _has_rows(field: GraphQLField) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RowCount:
-    """How many rows a field asks for."""
-
     values: tuple[ValueNode, ...]
     arguments: RowArguments
 
     @property
     def varies(self) -> bool:
-        """Whether it depends on variables."""
+        """Whether the number depends on variables."""
         member = self.arguments.member
         return any(isinstance(_member(value, member), VariableNode) for value in self.values)
 
     def count(self, variables: Values) -> int:
-        """Return the number; `variables` have Python's values, or the nodes of their defaults."""
+        """Return the number of rows. `variables` maps to Python values or nodes of defaults."""
         counts = [self._count(value, variables) for value in self.values]
         given = (count for count in counts if count is not None)
         return max(given, default=self.arguments.default)
@@ -122,7 +119,7 @@ class RowCount:
                 return self._bounded(value)
             case float() if value.is_integer():
                 return self._bounded(int(value))
-        # A single value is coerced to a list of one; instead of a number, it is rejected.
+        # A list input coerces a single value to a list of one. A number input rejects the value.
         return 1 if default == 0 else default
 
     def _bounded(self, count: int) -> int:
@@ -130,7 +127,7 @@ class RowCount:
 
 
 def requested_rows(field: GraphQLField | None, node: FieldNode) -> RowCount | None:
-    """Return how many rows a field asks for; None if it is no list of rows."""
+    """Return how many rows a field requests, or None if it is not a list of rows."""
     cost = declared_cost(field)
     if cost is None or cost.rows is None:
         return None
@@ -139,19 +136,19 @@ def requested_rows(field: GraphQLField | None, node: FieldNode) -> RowCount | No
 
 
 def is_per_row(field: GraphQLField | None) -> bool:
-    """Whether a field comes with each row of the field above it."""
+    """Whether the field counts once for each row of the field above it."""
     return (declared_cost(field) or _UNDECLARED).per_row
 
 
 def field_cost(field: GraphQLField | None) -> int:
-    """Return what a field below the root costs that asks for no rows."""
+    """Return the cost of a field below the root that requests no rows."""
     return (declared_cost(field) or _UNDECLARED).reads
 
 
 def items(
     schema: GraphQLSchema, parent: GraphQLNamedType | None, field: GraphQLField | None
 ) -> int:
-    """Return how many items a list has, about; 1 if the rows above say it, or it is no list."""
+    """Return the approximate length of a list; 1 if `requested_rows` covers it, or for no list."""
     cost = declared_cost(field) or _UNDECLARED
     if field is None or cost.per_row:
         return 1
@@ -169,7 +166,7 @@ def _known(value: Any, variables: Values) -> Any:
 
 
 def _member(value: Any, name: str | None) -> Any:
-    """Give a member of an input object, be it literal or a variable's; without a name, itself."""
+    """Return a member of an input object, literal or variable; the value itself if no name."""
     match value:
         case _ if name is None:
             return value
@@ -183,5 +180,5 @@ def _member(value: Any, name: str | None) -> Any:
 
 
 def _integer(digits: str) -> int:
-    """Read an integer; of one with many digits, which Python reads slowly, only the sign."""
+    # Python parses integers with many digits slowly. Ten digits suffice: the value is bounded.
     return int(digits[:10])

@@ -1,10 +1,10 @@
-"""Whether the fields of a document merge, found in time linear in its expanded fields.
+"""A check whether fields merge, in time linear in the document's expanded fields.
 
 GraphQL spec, 5.3.2, Field Selection Merging. graphql-core compares fields in pairs, which takes as
-long as all other rules together and more where a document repeats itself. Here the fields of one
-response name are compared to the first of them, since being the same is transitive, and what is
-selected below them is looked at as one, as it is when it is executed. That is a little stricter
-than the specification, so a document is told to merge or left to graphql-core, never refused.
+long as all other rules together, and longer for repetitive documents. This check compares all
+fields of a response name with the first one, since equality is transitive, and then treats their
+sub-selections as one, as execution does. It is slightly stricter than the specification. It
+therefore never rejects a document: a document that fails this check is left to graphql-core.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,10 +30,10 @@ from graphql import (
     is_object_type,
 )
 
-# Units of graphql-core's: 16 ms of comparing fields of which some conflict. It allows a document 50
-# times as many. Documents whose fields are known to merge are not compared by it.
+# The budget of graphql-core's rule, in its own units: 16 ms of comparing conflicting fields. Its
+# default is 50 times as high. Only documents that fail the check below reach that rule.
 _BUDGET: Final = 10_000
-# Fields that are looked at before it is given up: fragments that spread themselves have no end.
+# The number of fields after which the check gives up. Fragments that spread themselves never end.
 _MOST: Final = 1_000
 
 
@@ -45,7 +45,7 @@ class _Field:
 
 
 class BoundedMergingRule(OverlappingFieldsCanBeMergedRule):
-    """graphql-core's rule with a smaller budget, which a rule has in an undocumented attribute."""
+    # A rule's budget is an undocumented attribute.
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)
@@ -56,11 +56,11 @@ _Selected = tuple[GraphQLNamedType, SelectionSetNode]
 
 
 class _Doubtful(Exception):
-    """It does not merge, or is not known to."""
+    """The fields do not merge, or the check cannot decide."""
 
 
 def merges(schema: GraphQLSchema, document: DocumentNode) -> bool:
-    """Tell whether the fields of all operations are known to merge."""
+    """Return whether the fields of all operations merge; False if undecided."""
     look = _Look(schema, document)
     try:
         for node in document.definitions:
@@ -82,7 +82,7 @@ class _Look:
         self._left = _MOST
 
     def at(self, operation: OperationDefinitionNode) -> None:
-        """Raise _Doubtful where fields are not known to merge."""
+        """Raise _Doubtful unless the fields merge."""
         root = self._schema.get_root_type(operation.operation)
         if root is None:
             raise _Doubtful
@@ -109,7 +109,7 @@ class _Look:
         return found
 
     def _fields(self, level: Iterable[_Selected]) -> Iterator[_Field]:
-        """Give what is selected on one level, with what is spread there, each fragment once."""
+        """Yield the fields of one level and of its fragments, each fragment once."""
         spread: set[str] = set()
         sets = list(level)
         for parent, selections in sets:
@@ -144,9 +144,9 @@ class _Look:
 
 
 def _compare(fields: list[_Field]) -> None:
-    """Raise _Doubtful unless fields of one response name are the same wherever they can meet.
+    """Raise _Doubtful unless fields of one response name are equal wherever they can overlap.
 
-    They meet but on different object types, where their values still have to be of one shape.
+    Fields of different object types cannot overlap, but their values need the same shape.
     """
     first = fields[0]
     everywhere = next((field for field in fields if not is_object_type(field.parent)), None)
@@ -165,7 +165,7 @@ def _have_one_shape(one: GraphQLOutputType, other: GraphQLOutputType) -> bool:
     named, others = get_named_type(one), get_named_type(other)
     if (is_leaf_type(named) or is_leaf_type(others)) and named is not others:
         return False
-    # Lists and non-null are what is written around the name of a type.
+    # Lists and non-null are the text around the name of a type.
     return _wrapping(one, named) == _wrapping(other, others)
 
 
@@ -181,7 +181,7 @@ def _are_the_same(one: FieldNode, other: FieldNode) -> bool:
 
 
 def _arguments(node: FieldNode) -> dict[str, str]:
-    """Give the arguments as they are written."""
+    # The arguments as written in the source.
     written = {}
     for argument in node.arguments or ():
         place = argument.value.loc

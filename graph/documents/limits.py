@@ -1,4 +1,4 @@
-"""How large a document can be, and what is said of one that is larger."""
+"""Limits on the size and cost of documents, and the errors for exceeding them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,27 +6,27 @@ from typing import TYPE_CHECKING
 
 from graphql import GraphQLError
 
-if TYPE_CHECKING:  # half the schema, which no command but the server needs
+if TYPE_CHECKING:  # imports half the schema, which only the server needs
     from graph.documents.metrics import SelectionMetrics
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is allowed of each; one more is refused.
+    """The largest accepted value of each metric.
 
-    The largest operation that selects all there is has 118 tokens, 51 fields and depth 5.
+    The largest operation that selects every field has 118 tokens, 51 fields and depth 5.
     """
 
     characters: int = 20_000
-    """Code points of the text."""
+    """Code points of the document."""
     tokens: int = 1_000
-    """Lexical tokens of the text; it can have as many comments."""
+    """Lexical tokens of the document. The same limit applies to its comments."""
     depth: int = 12
-    """Fields within fields. What is below `__schema` and `__type` has no depth."""
+    """Nesting of fields. Fields below `__schema` and `__type` do not count."""
     introspection_lists: int = 2
-    """Lists of types, or of what types have, within each other: `types { fields }` is two."""
+    """Nesting of lists in introspection: `types { fields }` is two."""
     fields: int = 300
-    """Fields of an operation, those of a fragment as often as it is spread."""
+    """Fields of an operation. Those of a fragment count each time it is spread."""
     aliases: int = 15
     """Aliases of an operation, counted like fields."""
     directives: int = 20
@@ -36,20 +36,20 @@ class Limits:
     fragments: int = 50
     """Fragments that the document defines."""
     cost: int = 5_000
-    """What an operation costs by the rows it asks for; `graph.rows` has the prices."""
+    """Cost of an operation, by the rows it requests (`graph/api/field_costs.py`)."""
     answer: int = 300_000
-    """Values that the answer can have. The largest page of users with their histories, each with
-    all that there is, has 240,000."""
+    """Values of the response. The largest page of users with all fields and their histories has
+    240,000."""
     list_length: int = 500
     """Elements of a list, in the document and in the variables."""
     values: int = 6_000
-    """Values, with lists and objects, in the document, in the variables, and in an operation, where
-    a variable's values count as often as it is used. The operations of a batch have room of their
-    own. The largest filter has 5,300."""
+    """Values, including lists and objects, in the document, the variables and an operation. An
+    operation counts a variable's values for each use. The operations of a batch have a separate
+    limit. The largest filter has 5,300."""
 
 
 class LimitExceeded(GraphQLError):
-    """The document has more of something than it can; `extensions` say of what, and how much."""
+    """A limit is exceeded. `extensions` contain the code and the limit."""
 
     def __init__(self, code: str, limit: int, message: str) -> None:
         super().__init__(message, extensions={"code": code, "limit": limit})
@@ -60,10 +60,9 @@ def exceeded(code: str, limit: int, whole: str, what: str) -> LimitExceeded:
 
 
 def excesses_of(metrics: "SelectionMetrics", limits: Limits) -> Iterator[LimitExceeded]:
-    """Give an error for each limit that the document exceeds, except those that take variables.
+    """Yield an error for each exceeded limit, except those that depend on variables.
 
-    Operations that are not asked for count too, and fragments that nothing spreads: the validation
-    looks at them all.
+    Operations that are not selected and unused fragments count too, since validation visits them.
     """
     sizes = metrics.sizes
     for code, limit, number, what in (

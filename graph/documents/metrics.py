@@ -1,4 +1,4 @@
-"""Sizes of documents, as `analysis` finds them."""
+"""The metrics of a document that `analysis` computes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from typing import Final, NamedTuple
 
 from graph.documents.cost import RowCount, Values
 
-# Where counting stops: sums stay small integers, however often fragments double.
+# Counters saturate here: the sums stay small integers, even if nested fragments double them.
 MOST: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Rows that take the variables to know: each costs `fixed`, and what the steps before do."""
+    """A product that depends on variables: `rows` times the sum of `fixed` and earlier steps."""
 
     rows: RowCount | int
     fixed: int
@@ -22,7 +22,7 @@ class Step:
 
 @dataclass(slots=True)
 class Cost:
-    """A sum of what is known and of steps: rows that are read, and values of the answer."""
+    """A sum of known amounts and steps: `fixed` counts rows, `values` values of the response."""
 
     fixed: int = 0
     parts: list[int] = field(default_factory=list)
@@ -38,15 +38,15 @@ class Cost:
 class Uses:
     """The values in the arguments of an operation's fields and directives.
 
-    Lists, objects and what they contain count as well; those of a fragment wherever it is spread.
-    A variable counts as one value here: what it contains is known for each request.
+    Lists, objects and their contents count too. Those of a fragment count each time it is spread. A
+    variable counts as one value here: the number of its values is known for each request.
     """
 
     values: int = 0
     variables: dict[str, int] = field(default_factory=dict)
-    """How often each variable is used."""
+    """The number of uses of each variable."""
     defaults: dict[str, int] = field(default_factory=dict)
-    """How many values the default of a variable has, where that is more than one."""
+    """The number of values of a variable's default, if it is more than one."""
 
     def add(self, other: "Uses") -> None:
         self.values = min(MOST, self.values + other.values)
@@ -54,8 +54,8 @@ class Uses:
             self.variables[name] = min(MOST, self.variables.get(name, 0) + times)
 
     def count(self, given: Mapping[str, int]) -> int:
-        """Count the values of an operation whose variables have so many values."""
-        # The variable itself is counted already.
+        """Return the number of values of an operation, from the number in each variable."""
+        # `values` counts the variable itself already.
         return self.values + sum(
             times * (given.get(name, self.defaults.get(name, 1)) - 1)
             for name, times in self.variables.items()
@@ -64,7 +64,7 @@ class Uses:
 
 @dataclass(slots=True)
 class Size:
-    """What a selection set has, with its fragments expanded; none exceeds `MOST`."""
+    """The metrics of a selection set with its fragments expanded. None exceeds `MOST`."""
 
     fields: int = 0
     aliases: int = 0
@@ -75,10 +75,10 @@ class Size:
     introspection_lists: int = 0
     once: Cost = field(default_factory=Cost)
     each: Cost = field(default_factory=Cost)
-    """What comes with each row of the field that the selection set is of."""
+    """The cost per row of the field that has this selection set."""
 
     def count(self, other: "Size", directives: int = 0) -> None:
-        """Add what is counted alike below fields and in fragments."""
+        # What nested fields and fragments have in common.
         self.fields = min(MOST, self.fields + other.fields)
         self.aliases = min(MOST, self.aliases + other.aliases)
         self.directives = min(MOST, self.directives + other.directives + directives)
@@ -86,7 +86,7 @@ class Size:
         self.introspection_lists = max(self.introspection_lists, other.introspection_lists)
 
     def include(self, other: "Size", directives: int) -> None:
-        """Add a fragment, whose fields stand on the same level."""
+        # The fields of a fragment are on the same level.
         self.count(other, directives)
         self.depth = max(self.depth, other.depth)
         self.root_fields = min(MOST, self.root_fields + other.root_fields)
@@ -97,29 +97,29 @@ class Size:
 class Amounts(NamedTuple):
     cost: int
     values: int
-    """Of the answer, at most."""
+    """The largest possible number of values in the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class SelectionMetrics:
-    """What the limits are about; of a document that has one operation at least."""
+    """The metrics that limits apply to, of a document with at least one operation."""
 
     operations: Mapping[str | None, Size]
-    """By name; where two have the same, which the validation refuses, the last."""
+    """By name. Of two with the same name, which validation rejects, the last one."""
     uses: Mapping[str | None, Uses]
-    """Of the same operations."""
+    """The uses of the same operations."""
     sizes: tuple[Size, ...]
-    """Those of all operations and fragments, also of two with the same name."""
+    """The sizes of all operations and fragments, including those with duplicate names."""
     root_fields: int
-    """Of the operation that has most."""
+    """The largest number of root fields of an operation."""
     fragments: int
-    """How many fragments are defined."""
+    """The number of fragment definitions."""
     longest_list: int
     values: int
-    """How many arguments have, with those within lists and objects."""
+    """The number of values in all arguments, including those within lists and objects."""
     steps: tuple[Step, ...]
     visits: int
-    """How many selections were looked at: each that the text has, once."""
+    """The number of visited selections: each selection in the document counts once."""
 
     @property
     def introspects(self) -> bool:
@@ -127,11 +127,11 @@ class SelectionMetrics:
 
     @property
     def varies(self) -> bool:
-        """Whether it takes the variables to know what an operation costs."""
+        """Whether the cost of an operation depends on variables."""
         return any(not isinstance(step.rows, int) and step.rows.varies for step in self.steps)
 
     def amounts(self, operation: str | None, variables: Values) -> Amounts:
-        """Count for an operation; what a variable has by default is among `variables`."""
+        """Return the amounts of an operation. `variables` must include the defaults."""
         costs: list[int] = []
         values: list[int] = []
         for step in self.steps:

@@ -1,4 +1,4 @@
-"""From a text of limited size to the tree of a document.
+"""Parsing of documents of limited size.
 
 InvalidDocument is raised for any document that cannot be executed.
 """
@@ -26,7 +26,7 @@ _NO_TOKEN: Final = Token(TokenKind.SOF, 0, 0, 0, 0)
 
 
 class InvalidDocument(Exception):
-    """The request cannot be executed; each of the errors has its `extensions.code`."""
+    """The document cannot be executed. Each error has a code in its `extensions`."""
 
     def __init__(self, errors: Iterable[GraphQLError]) -> None:
         self.errors = list(errors)[:MAX_ERRORS]
@@ -53,10 +53,8 @@ def parse_document(query: str, limits: Limits) -> DocumentNode:
 
 
 def _has_more_tokens(query: str, most: int) -> bool:
-    """Tell whether a text has more tokens, or more comments, before the first that is none.
-
-    The parser says it in a message for people alone.
-    """
+    """Return whether more than `most` tokens, or comments, come before the first syntax error."""
+    # The parser reports an exceeded limit only in the text of its message.
     lexer = Lexer(Source(query))
     first, words = lexer.token, 0
     with suppress(GraphQLSyntaxError):
@@ -70,7 +68,7 @@ def _has_more_tokens(query: str, most: int) -> bool:
 
 
 def forget_tokens(document: DocumentNode) -> None:
-    """Let go of the tokens, which are a third of a tree and hold each other: nobody looks again."""
+    """Remove the tokens: unused, a third of a tree's memory, and full of reference cycles."""
     nodes: list[Any] = [document]
     for node in nodes:
         if isinstance(node, Node):
@@ -82,7 +80,7 @@ def forget_tokens(document: DocumentNode) -> None:
 
 
 def coded(error: GraphQLError, code: str) -> GraphQLError:
-    """Give the error with a code, its message cut: it repeats what the document says."""
+    """Return a copy of the error with a code. Its message is truncated: it quotes the document."""
     return GraphQLError(
         truncate(client_message(error)),
         error.nodes,

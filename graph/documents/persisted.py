@@ -1,8 +1,8 @@
-"""Trusted documents: which operations a server takes, known before it starts.
+"""Persisted documents: the operations that a server accepts, known before it starts.
 
-A manifest is the JSON that a frontend's build writes. graphql-codegen's client preset
+A manifest is the JSON file that a frontend's build writes. graphql-codegen's client preset
 (`persisted-documents.json`) and Relay's compiler (`persistConfig.file`) write an object of ids and
-texts; Apollo's `generate-persisted-query-manifest` lists operations with `id` and `body`.
+texts. Apollo's `generate-persisted-query-manifest` lists operations with `id` and `body`.
 """
 
 import json
@@ -20,7 +20,7 @@ from graph.protocol.request import Request
 log = structlog.get_logger("roster")
 
 _APOLLO_FORMAT: Final = "apollo-persisted-query-manifest"
-_HASH_PREFIX: Final = "sha256:"  # of a documentId, by the specification of persisted documents
+_HASH_PREFIX: Final = "sha256:"  # of a documentId, by the persisted documents specification
 
 
 class PersistedMode(StrEnum):
@@ -30,9 +30,10 @@ class PersistedMode(StrEnum):
 
 
 class PersistedDocuments:
-    """`ON` takes known documents by their id alone; `LOG` takes all, and says which are unknown.
+    """`ON` accepts known documents only, by their id. `LOG` accepts all and logs unknown ones.
 
-    A document's ids are the manifest's and the SHA-256 of its text, each with or without `sha256:`.
+    A document's ids are the manifest's id and the SHA-256 of its text, each with or without
+    `sha256:`.
     """
 
     def __init__(self, mode: PersistedMode, texts: Mapping[str, str]) -> None:
@@ -42,13 +43,13 @@ class PersistedDocuments:
         self._texts |= {_plain(id_): text for id_, text in texts.items()}
 
     def text(self, request: Request) -> str:
-        """Return the text of a request's document; raise RequestError if there is none."""
+        """Return the text of a request's document. Raises RequestError if it is not accepted."""
         if request.document_id is not None:
             return self._document(request, request.document_id)
         known = request.persisted_hash is not None and _plain(request.persisted_hash) in self._texts
         if request.persisted_hash is not None and (known or request.query is None):
             return self._persisted(request, request.persisted_hash)
-        assert request.query is not None  # or it would have been no request
+        assert request.query is not None  # a request without any of the three is rejected earlier
         if self._mode is PersistedMode.ON:
             message = "Only documents of the manifest are accepted, by their `documentId`."
             raise RequestError("DOCUMENT_NOT_TRUSTED", message, 403)
@@ -64,11 +65,9 @@ class PersistedDocuments:
         return found
 
     def _persisted(self, request: Request, digest: str) -> str:
-        """Find a document by Apollo's hash.
-
-        Automatic persisted queries register a document when they send it: this server registers
-        none, and says so in the terms in which a client falls back to sending the text.
-        """
+        """Return the document with the hash of Apollo's extension."""
+        # Automatic persisted queries register a document when a client sends it, which this server
+        # does not support. On the message below, clients fall back to sending the text.
         if self._mode is PersistedMode.ON or _plain(digest) in self._texts:
             return self._document(request, digest)
         message = "PersistedQueryNotSupported"
@@ -88,11 +87,11 @@ def _digest(text: str) -> str:
 
 
 class InvalidManifest(ValueError):
-    """The manifest cannot be used; the message is a line for the operator."""
+    """The manifest cannot be used. The message is one line for the operator."""
 
 
 def read_manifest(path: Path) -> dict[str, str]:
-    """Read a manifest: id -> text. Raises InvalidManifest."""
+    """Return the texts of a manifest by their ids. Raises InvalidManifest."""
     try:
         found = json.loads(path.read_text("utf-8-sig"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The queue in which new documents are parsed, measured and validated."""
+"""The queue in which new documents are parsed, analysed and validated."""
 
 import asyncio
 import time
@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 from weakref import WeakValueDictionary
 
-# The pause after a document that took long, as a part of that time: the event loop runs other
-# requests for so long before the next document.
+# The pause after a slow document, as a fraction of its processing time. The event loop serves other
+# requests during the pause.
 _PAUSE: Final = 0.1
 _LONG: Final = 0.005  # seconds
 
@@ -16,9 +16,9 @@ _LONG: Final = 0.005  # seconds
 class FairQueue:
     """Processes new documents one at a time, with pauses in which other requests are served.
 
-    A hostile document takes up to 50 ms of the process. Documents of one caller queue behind each
-    other first, so that a caller who sends many delays any other caller by one document only. Known
-    documents do not enter the queue.
+    A hostile document takes up to 50 ms of the process. The documents of one caller queue behind
+    each other first, so a caller who sends many delays any other caller by one document only.
+    Cached documents do not enter the queue.
     """
 
     def __init__(self) -> None:
@@ -34,5 +34,5 @@ class FairQueue:
                 yield
             finally:
                 took = time.monotonic() - began
-                # A request goes through the loop several times until it is answered.
+                # A request needs several iterations of the event loop to complete.
                 await asyncio.sleep(took * _PAUSE if took > _LONG else 0)

@@ -1,7 +1,7 @@
-"""What is wrong with the variables of a request, in the terms of GraphQL and JSON.
+"""Error messages for invalid variables, in the terms of GraphQL and JSON.
 
-graphql-core decides whether variables fit. Its messages quote values in Python's notation, and the
-texts of exceptions, which are about this server and not about the request.
+graphql-core decides whether variables are valid. Its messages quote values in Python's notation
+and include the texts of internal exceptions.
 """
 
 import json
@@ -35,7 +35,7 @@ from graphql import (
 )
 from graphql.pyutils import did_you_mean, suggestion_list
 
-_SHOWN: Final = 60  # characters of a value
+_SHOWN: Final = 60  # characters of a value in a message
 _EXPECTED: Final = {
     GraphQLInt.name: f"an integer from {GRAPHQL_MIN_INT} to {GRAPHQL_MAX_INT}",
     GraphQLFloat.name: "a number",
@@ -43,7 +43,7 @@ _EXPECTED: Final = {
     GraphQLBoolean.name: "true or false",
     GraphQLID.name: "a string or an integer",
 }
-Problems = Iterator[tuple[str, str]]  # where, and what
+Problems = Iterator[tuple[str, str]]  # path and message
 
 
 def variable_errors(
@@ -54,7 +54,7 @@ def variable_errors(
     max_errors: int,
     hide_suggestions: bool,
 ) -> list[GraphQLError]:
-    """Return why variables were rejected: one error or more, and at most `max_errors`."""
+    """Return the errors of rejected variables: at least one, at most `max_errors`."""
     explain = _Explanation(hide_suggestions=hide_suggestions)
     errors = [
         GraphQLError(f"Variable '${where}': {what}", definition)
@@ -92,7 +92,7 @@ class _Explanation:
         if value is None:
             return
         if is_list_type(type_):
-            # A single value stands for a list of one.
+            # A single value is coerced to a list of one.
             items = enumerate(value) if isinstance(value, list) else [("", value)]
             for index, item in items:
                 place = where if index == "" else f"{where}[{index}]"
@@ -125,7 +125,7 @@ class _Explanation:
                 return
         except GraphQLError as error:
             message = error.message
-        except Exception:  # noqa: BLE001 - its text is about the server
+        except Exception:  # noqa: BLE001 - its text is internal
             message = ""
         expected = _EXPECTED.get(type_.name, f"a value of type '{type_}'")
         if is_enum_type(type_):
@@ -145,13 +145,13 @@ class _Explanation:
 
 
 def _is_one_of(type_: GraphQLInputObjectType) -> bool:
-    # Strawberry's types check it when they are made, and do not say so to graphql-core.
+    # Strawberry checks this when it creates the object, and does not declare it to graphql-core.
     definition = type_.extensions.get("strawberry-definition")
     return type_.is_one_of or bool(getattr(definition, "is_one_of", False))
 
 
 def _shown(value: Any) -> str:
-    """Return the start of a value as JSON; of a list or an object, that it is one."""
+    """Return the start of a value as JSON. Lists and objects are only named."""
     match value:
         case dict():
             return "an object"

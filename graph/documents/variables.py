@@ -1,4 +1,4 @@
-"""How large variables can be, found before they are coerced."""
+"""Limits on the size of variables, checked before they are coerced."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -6,24 +6,23 @@ from typing import Any, Final
 from graph.documents.limits import Limits, exceeded
 from graph.documents.metrics import Uses
 
-# What an operation of `bulkUsers` can hold, on average; one with all there is holds 9.
+# The average number of values per operation of `bulkUsers`; an operation with all fields has 9.
 OPERATION_VALUES: Final = 20
 
 
 def check_variables(variables: Mapping[str, Any], limits: Limits, uses: Uses) -> None:
-    """Raise LimitExceeded for a list that is too long, or too many values; visit no more values.
+    """Raise LimitExceeded if a list is too long or there are too many values.
 
-    They count as given, and then as often as the operation uses the variable: all that is done with
-    a value is done once for each use. The operations of `bulkUsers` have room of their own: for
-    twice as many as there can be, since its payload says what is wrong with them, and for the
-    values that each can have.
+    Variables count once as given, and once for each use in the operation, since each use processes
+    their values. The operations of `bulkUsers` have a separate limit: `OPERATION_VALUES` each, for
+    up to twice the accepted number of operations, so that the payload can report their errors.
     """
     if len(variables) < limits.values and not uses.defaults:
         for value in variables.values():
             if isinstance(value, list | dict):
                 break
         else:
-            return  # as most are
+            return  # fast path: most requests have neither lists nor objects
     sizes = _Sizes(limits)
     numbers = {name: sizes.count(name, value) for name, value in variables.items()}
     if uses.count(numbers) > limits.values:
@@ -32,11 +31,11 @@ def check_variables(variables: Mapping[str, Any], limits: Limits, uses: Uses) ->
 
 
 class _Sizes:
-    """Counts the values of variables, all together."""
+    """Counts the values of all variables together."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._left = limits.values - 1  # the variables are an object themselves
+        self._left = limits.values - 1  # the object of variables is a value itself
 
     def count(self, name: str, value: Any) -> int:
         batches: list[list[Any]] = []
@@ -55,7 +54,7 @@ class _Sizes:
         return len(operations) <= 2 * self._limits.list_length
 
     def _count(self, left: list[Any], most: int, batches: list[list[Any]] | None) -> int:
-        """Count values with what they contain, but not the operations of batches."""
+        """Count nested values, except the operations of batches, which it adds to `batches`."""
         number = 0
         while left:
             number += 1
