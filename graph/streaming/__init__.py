@@ -1,1 +1,1 @@
-"""Results that are delivered over time."""
+"""Delivery of results over time."""

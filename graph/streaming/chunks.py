@@ -1,4 +1,4 @@
-"""Results on their way to many subscribers, made and framed once for all."""
+"""Batches of results that are serialised and framed once for many subscribers."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -6,13 +6,13 @@ from typing import Final
 
 from websockets.frames import Frame, Opcode
 
-_AT_ONCE: Final = 64 * 1024  # bytes, about, before it is seen whether a consumer takes them
+_AT_ONCE: Final = 64 * 1024  # approximate bytes of a batch, which a consumer accepts or refuses
 
 
 class ResultBatch:
-    """Some results as JSON: what a consumer is sent at once.
+    """Serialised results that are sent together.
 
-    Those of events have their `ids`, in order, and their cursors where a stream names them.
+    Results of events have `ids`, in ascending order, and `cursors` if the stream includes them.
     """
 
     def __init__(
@@ -24,17 +24,16 @@ class ResultBatch:
         self._parts: dict[tuple[int, bytes], list[bytes]] = {}
 
     def after(self, id_: int) -> "ResultBatch":
-        """Give those of the events behind one."""
         if self.ids[0] > id_:
             return self
         first = bisect_right(self.ids, id_)
         return ResultBatch(self.texts[first:], self.ids[first:], self.cursors[first:])
 
     def frames(self, before: bytes, after: bytes) -> bytes:
-        """Give a WebSocket frame for each, within an envelope of the subscriber's own.
+        """Return one WebSocket frame per result, with the subscriber's own `before` and `after`.
 
-        A frame begins with its length, so subscribers whose ids are equally long have all but the
-        id in common: then this is no more than a join.
+        A frame starts with its length. Frames for subscription ids of equal length therefore differ
+        only in `before`, and the rest is cached.
         """
         key = (len(before), after)
         parts = self._parts.get(key)
@@ -51,7 +50,7 @@ class ResultBatch:
 def portions(
     texts: Sequence[bytes], ids: Sequence[int], cursors: Sequence[str] = ()
 ) -> Iterator[ResultBatch]:
-    """Part what may be long into what may be sent at once."""
+    """Split results into batches of about `_AT_ONCE` bytes."""
     first = size = 0
     for end, text in enumerate(texts, 1):
         size += len(text)

@@ -1,7 +1,8 @@
-"""Subscribers who ask the same, in one place of the feed: one task gives to all of them.
+"""Delivery to subscribers with the same subscription and position: one task serves all of them.
 
-It makes their frames once and writes them to each socket, so that news wakes one task, not all. A
-subscriber whose socket doesn't take what it is sent leaves, goes on by themselves, and comes back.
+The task builds the frames once and writes them to each connection, so an event wakes one task
+instead of all. A subscriber whose connection refuses a write leaves the topic, delivers on its own
+and joins again later.
 """
 
 import asyncio
@@ -20,13 +21,13 @@ from graph.streaming.chunks import ResultBatch
 log = structlog.get_logger("roster")
 
 Make = Callable[[FeedPosition, Sequence[Event]], Awaitable[Sequence[ResultBatch]]]
-Write = Callable[[ResultBatch], bool]  # tells whether they were taken
+Write = Callable[[ResultBatch], bool]  # returns whether the results were accepted
 
-_SLICE: Final = 16  # sockets that are written to before others have a turn
+_SLICE: Final = 16  # connections to write to before other tasks run
 
 
 class FanOut:
-    """All groups of this process, each by what its members ask."""
+    """All topics of this process, by the key of their subscription."""
 
     def __init__(self) -> None:
         self._groups: dict[bytes, _Topic] = {}
@@ -39,10 +40,10 @@ class FanOut:
         following: EventSubscription,
         place: FeedPosition,
     ) -> None:
-        """Have what comes given to a subscriber, until it is not taken or the feed is over.
+        """Deliver results to a subscriber until a write is refused or the feed is closed.
 
-        Leaves their place behind what they were given, and returns at once where they have to catch
-        up first. Raises SessionEnded when their rights end.
+        On return, `place` is behind the last delivered event. Returns immediately if the subscriber
+        has to catch up with the topic first. Raises SessionEnded when the caller's rights end.
         """
         if not place.is_shareable:
             return
@@ -65,7 +66,7 @@ class FanOut:
 
 
 class _Subscriber:
-    """Who has been given all that matches, up to their place."""
+    """A member of a topic. It has received all matching events up to `place`."""
 
     def __init__(self, following: EventSubscription, write: Write, place: FeedPosition) -> None:
         self.following = following
@@ -76,7 +77,7 @@ class _Subscriber:
         self._write = write
 
     def write(self, portions: Sequence[ResultBatch]) -> bool:
-        """Give what is behind their place; tell whether all of it was taken."""
+        """Write the results after `place`. Returns whether all of them were accepted."""
         for results in portions:
             rest = results.after(self.place.position)
             if rest.texts and not self._write(rest):
@@ -88,30 +89,30 @@ class _Subscriber:
 class _Topic:
     def __init__(self, place: FeedPosition, make: Make) -> None:
         self.place = place
-        self.members: dict[_Subscriber, None] = {}  # in the order in which they came
+        self.members: dict[_Subscriber, None] = {}  # in the order of joining
         self.task = asyncio.create_task(self._run())
-        self._given = place.position  # up to where every member has been given all
+        self._given = place.position  # all members have received everything up to here
         self._make = make
 
     async def _run(self) -> None:
         try:
             while not self.place.is_closed:
                 if events := await self.place.read():
-                    # Who comes from here on has had these: nothing was awaited since.
+                    # Members that join later have received these events: there is no await between.
                     await self._give(list(self.members), events)
                 self._given = self.place.position
                 await self.place.wait()
         except InvalidAnchor:
-            pass  # of which each member's own place tells, too
+            pass  # each subscriber's own position raises it too
         except Exception:
             log.exception("delivery to a topic failed")
-        finally:  # and all go on by themselves
+        finally:  # all members continue on their own
             for member in list(self.members):
                 self._leave(member)
 
     async def _give(self, members: Sequence[_Subscriber], events: Sequence[Event]) -> None:
         portions = await self._make(self.place, events)
-        if self.place.is_stale:  # a user was erased meanwhile, and these may be their values
+        if self.place.is_stale:  # a user was erased meanwhile, whose values these may be
             self.place.rewind(self._given)
             return
         let_in: dict[str | None, bool] = {}
@@ -131,5 +132,5 @@ class _Topic:
     def _leave(self, member: _Subscriber, why: SessionEnded | None = None) -> None:
         del self.members[member]
         member.place.position = max(member.place.position, self._given)
-        if not member.leaving.done():  # cancelled, and not heard of it yet
+        if not member.leaving.done():  # otherwise the waiting task is cancelled but has not run yet
             member.leaving.set_result(why)

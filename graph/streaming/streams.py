@@ -1,4 +1,4 @@
-"""Operations whose answer is a stream of results: over a socket or as Server-Sent Events."""
+"""Operations that return a stream of results, over a WebSocket or as Server-Sent Events."""
 
 import asyncio
 import time
@@ -20,23 +20,23 @@ from graph.protocol.json import dumps
 from graph.streaming.chunks import ResultBatch, portions
 from graph.streaming.fanout import FanOut, Write
 
-# How much is kept for the other subscribers who ask the same, and for how many seconds: a result
-# has users "as they are now", so that it must not be much older than its delivery.
+# The number of shared results that are kept, and for how many seconds. A result shows users "as
+# they are now", so it must not be much older than its delivery.
 _BATCHES: Final = 100
 _SHARED_SECONDS: Final = 1.0
-MAX_MESSAGE: Final = 32 * 1024 * 1024  # bytes of one answer over a socket or as an event
-_SLICE: Final = 32  # events that are executed before others have a turn
+MAX_MESSAGE: Final = 32 * 1024 * 1024  # bytes of one WebSocket message or server-sent event
+_SLICE: Final = 32  # events to execute before other tasks run
 
 
 class _Shared(NamedTuple):
-    """Results that are being made for every subscriber who asks the same."""
+    """Results that are computed once for all subscribers with the same key."""
 
     results: "asyncio.Task[list[ResultBatch]]"
     since: float
 
 
 class ResultStreams:
-    """Gives results as they come; of subscribers that ask the same, one executes for all."""
+    """Executes operations. Subscribers with the same request and rights share one execution."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -45,10 +45,10 @@ class ResultStreams:
     async def results(
         self, operation: Operation, write: Write | None = None
     ) -> AsyncGenerator[ResultBatch, None]:
-        """Give the results, those of one moment together; raise RequestError where there are none.
+        """Yield batches of results. Raises RequestError if the operation is rejected.
 
-        Who can `write` without waiting is written to for as long as what is written is taken, and
-        given here only what was not.
+        If `write` is given, results are written to it while it accepts them. The generator then
+        yields only the other results: replayed ones and those that `write` refused.
         """
         if operation.type is not OperationType.SUBSCRIPTION:
             yield ResultBatch([_one_message(await operation.run())])
@@ -67,7 +67,7 @@ class ResultStreams:
                 async for events in batches:
                     sent = events[0].id - 1
                     for results in await make(following.place, events):
-                        if following.place.is_stale:  # what is left may have been erased
+                        if following.place.is_stale:  # the rest may show an erased user
                             following.place.rewind(sent)
                             break
                         yield results
@@ -80,11 +80,8 @@ class ResultStreams:
     async def _results_of(
         self, asked: bytes, operation: Operation, place: FeedPosition, events: Sequence[Event]
     ) -> list[ResultBatch]:
-        """Execute for these events, once for all callers with the same rights who ask the same.
-
-        A replay is executed for its subscriber alone: another's result may have values that were
-        erased since.
-        """
+        # Subscribers with the same key share the task that computes the results. A replay is not
+        # shared: results of another subscriber may contain values that were erased since.
         if place.is_replaying:
             return await self._make(operation, events)
         kept, now = operation.context.feed.derived, self._clock()
@@ -128,10 +125,8 @@ def _one_message(parts: Sequence[bytes]) -> bytes:
 
 
 def _key(operation: Operation) -> bytes:
-    """Give what has to be the same for two subscribers to be given the same.
-
-    All of the caller that results depend on; until when they may is asked of each by themselves.
-    """
+    # All properties of the caller that results depend on. When a caller's rights end is checked for
+    # each subscriber separately.
     caller, request = operation.context.caller, operation.request
     who = [caller.actor.kind, caller.actor.id, sorted(caller.scopes), caller.user_id]
     asked = [request.query, request.document_id, request.variables, request.operation_name]
