@@ -1,4 +1,4 @@
-"""bulkUsers: many operations at once, each answered as if it had come alone and in its turn."""
+"""bulkUsers: a batch of operations, applied in order; each has the result it has by itself."""
 
 import asyncio
 import random
@@ -28,14 +28,14 @@ def create(name: str, **fields: Any) -> Operation:
 
 
 def codes(payload: dict[str, Any]) -> list[list[tuple[str, list[str]]]]:
-    """Give the errors of each result: the code, and the path below the operation's own."""
+    """The errors of each result: the code, and the path below the operation's own path."""
     for result in payload["results"]:
         own = ["input", "operations", str(result["index"])]
         assert all(error["path"][:3] == own for error in result["errors"])
     return [[(e["code"], e["path"][3:]) for e in r["errors"]] for r in payload["results"]]
 
 
-async def test_every_kind_of_operation_in_one_batch(client: Client) -> None:
+async def test_batch_with_every_kind_of_operation_returns_each_result(client: Client) -> None:
     users = {name: await client.create(name) for name in ("upd", "off", "onn", "del", "res")}
     await client.do("deactivateUser", users["onn"]["id"])
     await client.do("deleteUser", users["res"]["id"])
@@ -61,8 +61,10 @@ async def test_every_kind_of_operation_in_one_batch(client: Client) -> None:
     assert [r["deletedUserId"] for r in results] == [
         users["del"]["id"] if n == 6 else None for n in range(9)
     ]
-    told = [(r["user"]["username"], r["user"]["status"], r["user"]["version"]) for r in results]
-    assert told == [
+    returned_users = [
+        (r["user"]["username"], r["user"]["status"], r["user"]["version"]) for r in results
+    ]
+    assert returned_users == [
         ("new", "ACTIVE", 1),
         ("upd", "ACTIVE", 2),
         ("two", "ACTIVE", 1),
@@ -88,7 +90,7 @@ async def test_every_kind_of_operation_in_one_batch(client: Client) -> None:
     assert await count(client.database) == (before[0] + 2, before[1] + 8)
 
 
-async def test_an_atomic_batch_is_all_or_nothing(client: Client) -> None:
+async def test_atomic_batch_with_an_invalid_operation_changes_nothing(client: Client) -> None:
     ada = await client.create("ada")
     payload = await bulk(
         client,
@@ -121,7 +123,7 @@ async def test_an_atomic_batch_is_all_or_nothing(client: Client) -> None:
     assert await count(client.database) == (1, 1)
 
 
-async def test_a_partial_batch_does_what_can_be_done(client: Client) -> None:
+async def test_partial_batch_applies_only_the_valid_operations(client: Client) -> None:
     ada = await client.create("ada")
     operations = (create("bob"), create("x"), {"deactivate": {"id": ada["id"]}})
     payload = await bulk(client, *operations, mode="PARTIAL")
@@ -135,7 +137,9 @@ async def test_a_partial_batch_does_what_can_be_done(client: Client) -> None:
 
 
 @pytest.mark.parametrize("mode", ["ATOMIC", "PARTIAL"])
-async def test_twins_inside_a_batch_are_caught(client: Client, mode: str) -> None:
+async def test_batch_rejects_equal_usernames_and_emails_within_itself(
+    client: Client, mode: str
+) -> None:
     payload = await bulk(
         client,
         create("Émile", externalId="1"),
@@ -154,7 +158,9 @@ async def test_twins_inside_a_batch_are_caught(client: Client, mode: str) -> Non
     assert await count(client.database) == ((0, 0) if mode == "ATOMIC" else (2, 2))
 
 
-async def test_an_operation_sees_what_those_before_it_have_done(client: Client) -> None:
+async def test_operation_sees_the_changes_of_earlier_operations_in_its_batch(
+    client: Client,
+) -> None:
     x, y, z = [await client.create(name) for name in ("xxx", "yyy", "zzz")]
     rename = [
         # A swap by way of a third name, so that no order of single rows could be written.
@@ -165,7 +171,7 @@ async def test_an_operation_sees_what_those_before_it_have_done(client: Client) 
         {"delete": {"id": z["id"]}},
         create("ZZZ"),
         {"restore": {"id": z["id"]}},
-        # Whoever was created is found by their key.
+        # A user created in the batch is found by key.
         {"upsert": {"by": {"username": "zzz"}, "displayName": "Z"}},
         {"upsert": {"by": {"username": "zzz"}, "displayName": "Y", "expectedVersion": 1}},
         {"update": {"id": x["id"], "displayName": "X", "expectedVersion": 1}},
@@ -197,7 +203,7 @@ async def test_an_operation_sees_what_those_before_it_have_done(client: Client) 
     ]
 
 
-async def test_a_conflict_inside_a_batch_tells_what_the_batch_changed(client: Client) -> None:
+async def test_version_conflict_includes_changes_made_earlier_in_the_batch(client: Client) -> None:
     ada = await client.create("ada")
     await client.do("updateUser", ada["id"], externalId="hr-1")
     query = """mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) { results { errors {
@@ -227,7 +233,7 @@ async def test_a_conflict_inside_a_batch_tells_what_the_batch_changed(client: Cl
     ]
 
 
-async def test_what_is_only_to_be_validated_is_not_done(client: Client) -> None:
+async def test_validate_only_operation_in_a_batch_changes_nothing(client: Client) -> None:
     payload = await bulk(
         client,
         create("ada", validateOnly=True),
@@ -244,7 +250,7 @@ async def test_what_is_only_to_be_validated_is_not_done(client: Client) -> None:
     assert await count(client.database) == (1, 1)
 
 
-async def test_there_is_an_end_to_a_batch(client: Client) -> None:
+async def test_batch_accepts_at_most_500_operations(client: Client) -> None:
     empty = {"succeeded": 0, "failed": 0, "replayed": False, "errors": [], "results": []}
     assert await bulk(client) == empty
     payload = await client.ask(BULK, input={"operations": [create("ada")] * 501})
@@ -264,7 +270,7 @@ async def test_there_is_an_end_to_a_batch(client: Client) -> None:
     assert await count(client.database) == (500, 500)
 
 
-async def test_a_key_inside_a_batch_is_an_error(client: Client) -> None:
+async def test_idempotency_key_of_an_operation_in_a_batch_is_rejected(client: Client) -> None:
     answer = await client.send(BULK, input={"operations": [create("ada", idempotencyKey="k")]})
     assert answer["data"] == {"bulkUsers": None}
     assert [(e["message"], e["extensions"]) for e in answer["errors"]] == [
@@ -276,7 +282,7 @@ async def test_a_key_inside_a_batch_is_an_error(client: Client) -> None:
     assert await count(client.database) == (0, 0)
 
 
-async def test_a_batch_runs_as_many_statements_as_two_operations(
+async def test_statement_count_does_not_grow_with_the_batch(
     client: Client, statements: list[str]
 ) -> None:
     users = [(await client.create(f"user{n}"))["id"] for n in range(40)]
@@ -302,8 +308,8 @@ async def test_a_batch_runs_as_many_statements_as_two_operations(
         assert await ran(*(kind(n, users[n]) for n in range(2, 40))) == two
 
 
-async def test_batches_at_once_that_want_the_same_names(client: Client) -> None:
-    """Each name has one owner in the end, whoever won it, and nobody is told otherwise."""
+async def test_concurrent_batches_create_each_username_once(client: Client) -> None:
+    """Each name has one owner in the end, and only its owner's operation succeeded."""
     for n in range(10):
         names = [f"{n}-user{i}" for i in range(20)]
         payloads = await asyncio.gather(
@@ -312,8 +318,10 @@ async def test_batches_at_once_that_want_the_same_names(client: Client) -> None:
             *(client.ask(CREATE, input=create(name)["create"]) for name in names[::5]),
         )
         batches, singles = payloads[:2], payloads[2:]
-        told = [r["user"] for b in batches for r in b["results"]] + [s["user"] for s in singles]
-        assert sorted(user["username"] for user in told if user) == sorted(names)
+        returned_users = [r["user"] for b in batches for r in b["results"]] + [
+            s["user"] for s in singles
+        ]
+        assert sorted(user["username"] for user in returned_users if user) == sorted(names)
         errors = [e for b in batches for r in b["results"] for e in r["errors"]]
         errors += [e for s in singles for e in s["errors"]]
         assert {e["code"] for e in errors} == {"TAKEN"}
@@ -326,52 +334,54 @@ EVERYBODY = f"""{{ users(first: 100, orderBy: [{{field: USERNAME}}, {{field: CRE
 NAMES = ["ada", "ADA", "bob", "Émile", "E\u0301MILE", "x", "cleo", "dora"]
 
 
-def invent(chance: random.Random, people: int) -> tuple[str, dict[str, Any], int | None]:
-    """Make an operation up: its verb, its fields, and which of the people it is about."""
-    someone = chance.randrange(people + 1)  # the last is nobody
-    seen = {"expectedVersion": chance.randint(1, 3)} if chance.random() < 0.2 else {}
+def random_operation(rng: random.Random, people: int) -> tuple[str, dict[str, Any], int | None]:
+    """Returns a random operation: its verb, its fields, and the index of its user."""
+    someone = rng.randrange(people + 1)  # the last index is an unknown id
+    seen = {"expectedVersion": rng.randint(1, 3)} if rng.random() < 0.2 else {}
     fields: dict[str, Any] = {}
-    if chance.random() < 0.6:
-        fields["username"] = chance.choice(NAMES)
-    if chance.random() < 0.6:
-        fields["email"] = f"{chance.choice(NAMES)}@example.com"
-    if chance.random() < 0.3:
-        fields["externalId"] = chance.choice(["1", "2", None])
-    if chance.random() < 0.3:
-        fields["displayName"] = chance.choice(["A", "B", "", None])
-    match chance.choice(["create", "update", "upsert", "deactivate", "delete", "restore"]):
+    if rng.random() < 0.6:
+        fields["username"] = rng.choice(NAMES)
+    if rng.random() < 0.6:
+        fields["email"] = f"{rng.choice(NAMES)}@example.com"
+    if rng.random() < 0.3:
+        fields["externalId"] = rng.choice(["1", "2", None])
+    if rng.random() < 0.3:
+        fields["displayName"] = rng.choice(["A", "B", "", None])
+    match rng.choice(["create", "update", "upsert", "deactivate", "delete", "restore"]):
         case "create":
-            name = chance.choice(NAMES)
+            name = rng.choice(NAMES)
             return "create", {"username": name, "email": f"{name}@example.com"} | fields, None
         case "update":
             return "update", fields | seen, someone
         case "upsert":
-            key = chance.choice(["username", "email", "externalId"])
-            name = chance.choice(NAMES)
+            key = rng.choice(["username", "email", "externalId"])
+            name = rng.choice(NAMES)
             value = {"username": name, "email": f"{name}@example.com", "externalId": "1"}[key]
             return "upsert", {"by": {key: value}} | fields | seen, None
         case "deactivate":
-            return chance.choice(["deactivate", "reactivate"]), {"reason": "why"} | seen, someone
+            return rng.choice(["deactivate", "reactivate"]), {"reason": "why"} | seen, someone
         case verb:
             return verb, seen, someone
 
 
-def bare(answer: Any) -> Any:
-    """Leave out what two directories cannot share: ids and times."""
+def without_ids(answer: Any) -> Any:
+    """Removes what differs between two directories: ids and times."""
     match answer:
         case dict():
-            return {k: bare(v) for k, v in answer.items() if k not in {"id", "deletedAt", "path"}}
+            return {
+                k: without_ids(v) for k, v in answer.items() if k not in {"id", "deletedAt", "path"}
+            }
         case list():
-            return [bare(value) for value in answer]
+            return [without_ids(value) for value in answer]
         case _:
             return answer
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_a_batch_does_what_its_operations_do_one_by_one(
+async def test_batch_results_equal_those_of_single_operations(
     client: Client, twin: Client, seed: int
 ) -> None:
-    chance = random.Random(seed)  # noqa: S311 - the same operations on every run
+    rng = random.Random(seed)  # noqa: S311 - the same operations on every run
     directories = (client, twin)
     ids = [
         [(await each.create(name))["id"] for name in ("ada", "bob", "cleo", "frank")]
@@ -379,14 +389,16 @@ async def test_a_batch_does_what_its_operations_do_one_by_one(
         for each in directories
     ]
     for _ in range(6):
-        asked = [invent(chance, 4) for _ in range(12)]
+        operations = [random_operation(rng, 4) for _ in range(12)]
 
         def given(directory: int, operation: tuple[str, dict[str, Any], int | None]) -> Operation:
             verb, fields, someone = operation
             return {verb: fields | ({} if someone is None else {"id": ids[directory][someone]})}
 
-        batch = await bulk(client, *(given(0, operation) for operation in asked), mode="PARTIAL")
-        for result, operation in zip(batch["results"], asked, strict=True):
+        batch = await bulk(
+            client, *(given(0, operation) for operation in operations), mode="PARTIAL"
+        )
+        for result, operation in zip(batch["results"], operations, strict=True):
             [(verb, fields)] = given(1, operation).items()
             match verb:
                 case "create":
@@ -396,8 +408,11 @@ async def test_a_batch_does_what_its_operations_do_one_by_one(
                 case _:
                     user_id = fields.pop("id")
                     alone = await twin.do(f"{verb}User", user_id, **fields)
-            assert bare({name: result[name] for name in alone}) == bare(alone), (verb, fields)
-    lists = [bare(await each.ask(EVERYBODY)) for each in directories]
+            assert without_ids({name: result[name] for name in alone}) == without_ids(alone), (
+                verb,
+                fields,
+            )
+    lists = [without_ids(await each.ask(EVERYBODY)) for each in directories]
     assert lists[0] == lists[1]
     assert all(
         [e["versionAfter"] for e in user["history"]["nodes"]] == list(range(1, user["version"] + 1))
@@ -405,7 +420,9 @@ async def test_a_batch_does_what_its_operations_do_one_by_one(
     )
 
 
-async def test_a_version_of_who_is_created_in_the_batch(client: Client) -> None:
+async def test_expected_version_of_a_user_created_in_the_same_batch_is_checked(
+    client: Client,
+) -> None:
     new = {"upsert": {"by": {"username": "ada"}, "email": "ada@example.com"}}
 
     def again(version: int) -> Operation:
@@ -420,7 +437,7 @@ async def test_a_version_of_who_is_created_in_the_batch(client: Client) -> None:
     assert done["results"][1]["user"]["version"] == 2
 
 
-async def test_a_conflict_tells_of_whoever_has_the_key_by_then(client: Client) -> None:
+async def test_version_conflict_describes_the_current_owner_of_the_key(client: Client) -> None:
     bob = await client.create("bob")
     await client.do("updateUser", bob["id"], displayName="Bob")
     gone = await client.create("cleo")
@@ -444,7 +461,7 @@ async def test_a_conflict_tells_of_whoever_has_the_key_by_then(client: Client) -
     ]
 
 
-async def test_a_variable_that_cannot_be_null_is_the_caller_s_mistake(client: Client) -> None:
+async def test_null_variable_for_the_batch_mode_is_a_validation_error(client: Client) -> None:
     query = """mutation ($o: [UserOperation!]!, $m: BulkMode) {
       bulkUsers(input: {operations: $o, mode: $m}) { succeeded } }"""
     answer = await client.send(query, o=[create("ada")], m=None)
@@ -453,7 +470,7 @@ async def test_a_variable_that_cannot_be_null_is_the_caller_s_mistake(client: Cl
     assert await count(client.database) == (0, 0)
 
 
-async def test_an_upsert_whose_user_is_deleted_again_and_again(client: Client) -> None:
+async def test_concurrent_upserts_and_deletions_of_one_key_succeed(client: Client) -> None:
     async def sync() -> None:
         for _ in range(20):
             given = {"by": {"username": "ada"}, "email": "ada@example.com"}

@@ -5,7 +5,7 @@ import pytest
 from tests.support.client import CREATE, Client, count
 
 
-async def test_a_user_is_created_with_its_event(client: Client) -> None:
+async def test_create_user_stores_the_user_and_a_created_event(client: Client) -> None:
     payload = await client.ask(
         CREATE,
         input={
@@ -46,7 +46,7 @@ async def test_a_user_is_created_with_its_event(client: Client) -> None:
     ]
 
 
-async def test_a_user_can_begin_deactivated(client: Client) -> None:
+async def test_create_user_with_is_active_false_creates_a_deactivated_user(client: Client) -> None:
     user = await client.create("ada", isActive=False)
     assert (user["status"], user["isActive"]) == ("DEACTIVATED", False)
     events = await client.events(user["id"])
@@ -55,7 +55,7 @@ async def test_a_user_can_begin_deactivated(client: Client) -> None:
     ]
 
 
-async def test_every_broken_rule_is_named_at_once(client: Client) -> None:
+async def test_create_user_reports_all_violations_together(client: Client) -> None:
     await client.create("ada", externalId="hr-1")
     payload = await client.ask(
         CREATE,
@@ -96,7 +96,7 @@ async def test_every_broken_rule_is_named_at_once(client: Client) -> None:
     ("first", "second"),
     [("Émile", "éMILE"), ("Émile", "E\u0301mile"), ("Ada", "ＡＤＡ"), ("weiss", "WEIẞ")],
 )
-async def test_twins_of_a_taken_name_and_address_are_taken(
+async def test_username_and_email_are_taken_regardless_of_case_and_normalization(
     client: Client, first: str, second: str
 ) -> None:
     await client.create(first)
@@ -111,7 +111,7 @@ async def test_twins_of_a_taken_name_and_address_are_taken(
     assert await count(client.database) == (1, 1)
 
 
-async def test_what_a_deleted_user_had_is_free(client: Client) -> None:
+async def test_keys_of_a_deleted_user_can_be_reused(client: Client) -> None:
     first = await client.create("ada", externalId="hr-1")
     await client.do("deleteUser", first["id"])
     second = await client.create("ada", externalId="hr-1")
@@ -119,7 +119,7 @@ async def test_what_a_deleted_user_had_is_free(client: Client) -> None:
     assert await count(client.database) == (2, 3)
 
 
-async def test_a_refused_field_is_left_out_of_the_look_for_taken_ones(client: Client) -> None:
+async def test_invalid_field_is_not_checked_for_uniqueness(client: Client) -> None:
     payload = await client.ask(CREATE, input={"username": "\x00", "email": "ada@example.com"})
     assert [(e["code"], e["path"]) for e in payload["errors"]] == [
         ("TOO_SHORT", ["input", "username"])
@@ -127,7 +127,7 @@ async def test_a_refused_field_is_left_out_of_the_look_for_taken_ones(client: Cl
     assert await count(client.database) == (0, 0)
 
 
-async def test_the_payload_has_an_edge_for_the_default_list(client: Client) -> None:
+async def test_create_user_returns_an_edge_of_the_default_list(client: Client) -> None:
     await client.create("ada")
     payload = await client.ask("""mutation {
       createUser(input: {username: "bob", email: "bob@example.com"}) {

@@ -1,4 +1,4 @@
-"""Enums of lower packages have descriptions in the schema because of where they are imported."""
+"""The API must import enums of lower packages from `enums`, which describes them."""
 
 import ast
 from pathlib import Path
@@ -9,7 +9,7 @@ from graph.api.types import enums
 API = Path(graph.api.__file__).parent
 
 
-def test_the_api_imports_enums_from_where_they_are_described() -> None:
+def test_api_modules_import_enums_only_from_the_enums_module() -> None:
     for path in API.rglob("*.py"):
         if path.stem == "enums":
             continue

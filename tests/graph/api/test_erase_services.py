@@ -1,11 +1,11 @@
-"""What a person did as a service, after they were deleted: earlier versions let them in."""
+"""Events that a deleted user caused as a service: earlier versions accepted their tokens."""
 
 import pytest
 from sqlalchemy import func, insert, select, text, update
 
 from db.models import ActorKind, FormerExternalId, User, UserEvent, UserEventType
 from tests.db.test_models import AT
-from tests.graph.api.test_former_users import ADA, DELETE, ERASE, change, release, take
+from tests.graph.api.test_former_users import ADA, DELETE, ERASE, change, execute_steps, release
 from tests.support.client import Client
 
 BOB = "VXNlcjoy"
@@ -13,8 +13,8 @@ PERSONAL_DATA = "query ($id: ID!) { personalData(userId: $id) }"
 ACTORS = """{ userEvents(first: 100) { nodes { userId type actor { kind id label } } } }"""
 
 
-async def act(client: Client, subject: str, label: str = "Ada Lovelace") -> int:
-    """Change Bob as a service, in the way of earlier versions; return the event's id."""
+async def change_bob_as_service(client: Client, subject: str, label: str = "Ada Lovelace") -> int:
+    """Changes Bob as a service, as earlier versions did. Returns the event's id."""
     async with client.database.engine.begin() as connection:
         bump = update(User).where(User.id == 2).values(version=User.version + 1)
         version = (await connection.execute(bump.returning(User.version))).scalar_one()
@@ -32,14 +32,14 @@ async def act(client: Client, subject: str, label: str = "Ada Lovelace") -> int:
         return added.scalar_one()
 
 
-async def actors(client: Client) -> list[tuple[str, str | None, str | None]]:
-    """List who changed Bob, after his creation."""
+async def actors_of_bob(client: Client) -> list[tuple[str, str | None, str | None]]:
+    """The actors of Bob's updates."""
     nodes = (await client.ask(ACTORS))["nodes"]
     events = [node for node in nodes if node["userId"] == BOB and node["type"] == "UPDATED"]
     return [(e["actor"]["kind"], e["actor"]["id"], e["actor"]["label"]) for e in events]
 
 
-async def acted(client: Client) -> int:
+async def count_actions(client: Client) -> int:
     return len((await client.ask(PERSONAL_DATA, id=ADA))["actions"])
 
 
@@ -50,15 +50,15 @@ async def ada(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("ada")
-async def test_an_erasure_removes_who_a_former_user_was_as_a_service(client: Client) -> None:
-    await take(client, change("hr-1"), change("hr-2"), DELETE)
+async def test_erasure_replaces_former_external_ids_in_service_events(client: Client) -> None:
+    await execute_steps(client, change("hr-1"), change("hr-2"), DELETE)
     for subject in ("hr-1", "hr-2", "sync"):
-        await act(client, subject)
-    assert await acted(client) == 2
-    await take(client, ERASE)
+        await change_bob_as_service(client, subject)
+    assert await count_actions(client) == 2
+    await execute_steps(client, ERASE)
     person, sync = ("user", "1", None), ("service", "sync", "Ada Lovelace")
-    assert await actors(client) == [person, person, sync]
-    assert await acted(client) == 2  # that it happened stays
+    assert await actors_of_bob(client) == [person, person, sync]
+    assert await count_actions(client) == 2  # the events themselves remain
     async with client.database.engine.connect() as connection:
         for table in ("users", "user_events", "former_external_ids"):
             rows = (await connection.execute(text(f"SELECT * FROM {table}"))).all()  # noqa: S608
@@ -66,55 +66,60 @@ async def test_an_erasure_removes_who_a_former_user_was_as_a_service(client: Cli
 
 
 @pytest.mark.usefixtures("ada")
-async def test_what_a_token_did_before_its_user_was_linked_is_the_user_s_too(
+async def test_service_events_before_linking_belong_to_the_linked_user(
     client: Client,
 ) -> None:
-    await act(client, "hr-1")
-    await take(client, change("hr-1"))
-    assert await acted(client) == 1
-    await take(client, DELETE, ERASE)
-    assert await actors(client) == [("user", "1", None)]
+    await change_bob_as_service(client, "hr-1")
+    await execute_steps(client, change("hr-1"))
+    assert await count_actions(client) == 1
+    await execute_steps(client, DELETE, ERASE)
+    assert await actors_of_bob(client) == [("user", "1", None)]
 
 
 @pytest.mark.usefixtures("ada")
-async def test_a_service_whose_subject_was_released_keeps_all_that_it_did(client: Client) -> None:
-    await act(client, "sync", "Sync")
-    await take(client, change("sync"), change(None))
-    await act(client, "sync", "Sync")
+async def test_service_with_a_released_subject_keeps_its_events(client: Client) -> None:
+    await change_bob_as_service(client, "sync", "Sync")
+    await execute_steps(client, change("sync"), change(None))
+    await change_bob_as_service(client, "sync", "Sync")
     await release(client.database, "sync")
-    assert await acted(client) == 0
-    await take(client, DELETE, ERASE)
-    assert await actors(client) == [("service", "sync", "Sync")] * 2
+    assert await count_actions(client) == 0
+    await execute_steps(client, DELETE, ERASE)
+    assert await actors_of_bob(client) == [("service", "sync", "Sync")] * 2
 
 
 @pytest.mark.usefixtures("ada")
-async def test_an_api_key_or_a_user_with_such_an_id_keeps_what_it_did(client: Client) -> None:
-    await take(client, change("2"), DELETE)
-    await act(client, "2")
+async def test_erasure_keeps_events_of_another_actor_kind_with_the_same_id(client: Client) -> None:
+    await execute_steps(client, change("2"), DELETE)
+    await change_bob_as_service(client, "2")
     async with client.database.engine.begin() as connection:
         await connection.execute(
             update(UserEvent)
             .where(UserEvent.actor_id == "2")
             .values(actor_kind=ActorKind.USER, actor_label="Bob")
         )
-    await take(client, ERASE)
-    assert await actors(client) == [("user", "2", "Bob")]
+    await execute_steps(client, ERASE)
+    assert await actors_of_bob(client) == [("user", "2", "Bob")]
 
 
 @pytest.mark.usefixtures("ada")
-async def test_of_two_who_had_a_subject_the_erased_one_takes_its_place(client: Client) -> None:
-    await take(client, change("hr-1"), DELETE)
-    await act(client, "hr-1")
-    await take(client, ("updateUser", {"id": BOB, "externalId": "hr-1"}))
-    await take(client, ("updateUser", {"id": BOB, "externalId": None}))
-    await act(client, "hr-1")
-    await take(client, ERASE)
+async def test_service_events_of_a_shared_subject_are_assigned_to_the_erased_user(
+    client: Client,
+) -> None:
+    await execute_steps(client, change("hr-1"), DELETE)
+    await change_bob_as_service(client, "hr-1")
+    await execute_steps(client, ("updateUser", {"id": BOB, "externalId": "hr-1"}))
+    await execute_steps(client, ("updateUser", {"id": BOB, "externalId": None}))
+    await change_bob_as_service(client, "hr-1")
+    await execute_steps(client, ERASE)
     person = ("user", "1", None)
-    assert [actor for actor in await actors(client) if actor[0] != "system"] == [person, person]
+    assert [actor for actor in await actors_of_bob(client) if actor[0] != "system"] == [
+        person,
+        person,
+    ]
 
 
-async def test_a_user_who_had_very_many_external_ids_can_be_erased(client: Client) -> None:
-    """More than a statement has parameters, on either database."""
+async def test_user_with_40000_former_external_ids_can_be_erased(client: Client) -> None:
+    """The ids exceed the number of parameters of a statement, on both databases."""
     await client.create("ada", externalId="hr-1")
     await client.create("bob")
     changes = [
@@ -124,9 +129,9 @@ async def test_a_user_who_had_very_many_external_ids_can_be_erased(client: Clien
         await connection.execute(
             update(UserEvent).where(UserEvent.user_id == 1).values(changes=changes)
         )
-    await act(client, "hr-39999")
-    await take(client, DELETE, ERASE)
-    assert await actors(client) == [("user", "1", None)]
+    await change_bob_as_service(client, "hr-39999")
+    await execute_steps(client, DELETE, ERASE)
+    assert await actors_of_bob(client) == [("user", "1", None)]
     async with client.database.session() as session:
         count = select(func.count()).select_from(FormerExternalId)
         assert await session.scalar(count) == 40_001

@@ -1,4 +1,4 @@
-"""eraseUser: what is personal is gone from everywhere, and that it happened stays."""
+"""eraseUser: removes personal data everywhere, and keeps the events without it."""
 
 import asyncio
 import sqlite3
@@ -21,8 +21,8 @@ EVENTS = """query ($filter: UserEventFilter) { userEvents(first: 100, filter: $f
 PERSONAL = ("adalovelace", "byron", "ockham", "countess", "hr-1815", "illness")
 
 
-async def ada(client: Client) -> str:
-    """Give the id of a deleted user, whose life has left traces everywhere."""
+async def create_deleted_ada(client: Client) -> str:
+    """Returns the id of a deleted user with personal data in every table."""
     given = {
         "username": "AdaLovelace",
         "email": "ada.byron@ockham.example",
@@ -43,8 +43,8 @@ async def erase(client: Client, user_id: str, **more: Any) -> dict[str, Any]:
     return payload
 
 
-async def everything(database: Database) -> str:
-    """Give all that stands in the database, and on SQLite in its files, as one small text."""
+async def all_stored_text(database: Database) -> str:
+    """The content of the tables, and of SQLite's files, in lower case."""
     found = ""
     async with database.engine.connect() as connection:
         for table in ("users", "user_events", "idempotency_keys"):
@@ -57,14 +57,14 @@ async def everything(database: Database) -> str:
     return found.lower()
 
 
-async def test_what_is_personal_is_gone_from_everywhere(client: Client) -> None:
-    user_id = await ada(client)
+async def test_erasure_removes_personal_data_from_all_tables_and_files(client: Client) -> None:
+    user_id = await create_deleted_ada(client)
     await client.create("bob", displayName="Bob the untouched")
-    before = await everything(client.database)
+    before = await all_stored_text(client.database)
     assert all(word in before for word in PERSONAL)
     assert await erase(client, user_id) == {"erasedUserId": user_id, "errors": []}
 
-    after = await everything(client.database)
+    after = await all_stored_text(client.database)
     assert [word for word in PERSONAL if word in after] == []
     assert "bob the untouched" in after
     user = await client.ask(READ, id=user_id)
@@ -83,8 +83,8 @@ async def test_what_is_personal_is_gone_from_everywhere(client: Client) -> None:
     }
 
 
-async def test_that_it_happened_stays(client: Client) -> None:
-    user_id = await ada(client)
+async def test_erasure_keeps_events_with_redacted_changes(client: Client) -> None:
+    user_id = await create_deleted_ada(client)
     await erase(client, user_id)
 
     def gone(field: str) -> dict[str, Any]:
@@ -113,15 +113,15 @@ async def test_that_it_happened_stays(client: Client) -> None:
             ],
         ),
     ]
-    told = (await client.ask(EVENTS, filter={"userId": [user_id]}))["nodes"]
-    assert told == [
+    events = (await client.ask(EVENTS, filter={"userId": [user_id]}))["nodes"]
+    assert events == [
         {"type": t, "reason": r, "changes": c, "versionAfter": n}
         for n, (t, r, c) in enumerate(expected, start=1)
     ]
 
 
-async def test_a_kept_answer_tells_nothing_of_an_erased_user(client: Client) -> None:
-    user_id = await ada(client)
+async def test_replay_after_erasure_returns_the_erased_user(client: Client) -> None:
+    user_id = await create_deleted_ada(client)
     await erase(client, user_id)
     given = {
         "username": "AdaLovelace",
@@ -137,8 +137,8 @@ async def test_a_kept_answer_tells_nothing_of_an_erased_user(client: Client) -> 
     assert await count(client.database) == (1, 5)
 
 
-async def test_an_erased_user_is_gone_for_good(client: Client) -> None:
-    user_id = await ada(client)
+async def test_erased_user_cannot_be_changed_or_erased_again(client: Client) -> None:
+    user_id = await create_deleted_ada(client)
     await erase(client, user_id)
     before = await client.ask(READ, id=user_id)
     for verb in ("updateUser", "deactivateUser", "reactivateUser", "restoreUser"):
@@ -173,23 +173,25 @@ async def test_an_erased_user_is_gone_for_good(client: Client) -> None:
         ({"id": "nonsense"}, [("INVALID_FORMAT", "id")]),
     ],
 )
-async def test_a_wrong_request_erases_nothing(
+async def test_invalid_erase_request_changes_nothing(
     client: Client, wrong: dict[str, Any], told: list[tuple[str, str]]
 ) -> None:
-    user_id = await ada(client)
-    before = await everything(client.database)
+    user_id = await create_deleted_ada(client)
+    before = await all_stored_text(client.database)
     payload = await erase(client, user_id, **wrong)
     assert payload["erasedUserId"] is None
     assert [(e["code"], e["path"]) for e in payload["errors"]] == [
         (code, ["input", field]) for code, field in told
     ]
-    if not client.database.is_sqlite:  # whose log can grow a commit of nothing
-        assert await everything(client.database) == before
+    if not client.database.is_sqlite:  # its log grows even for an empty commit
+        assert await all_stored_text(client.database) == before
     assert await count(client.database) == (1, 4)
 
 
 @pytest.mark.parametrize("verb", [None, "deactivateUser"])
-async def test_only_a_deleted_user_can_be_erased(client: Client, verb: str | None) -> None:
+async def test_erasing_a_user_that_is_not_deleted_is_rejected(
+    client: Client, verb: str | None
+) -> None:
     user = await client.create("byron")
     if verb:
         user = (await client.do(verb, user["id"]))["user"]
@@ -209,16 +211,16 @@ async def test_only_a_deleted_user_can_be_erased(client: Client, verb: str | Non
     assert (now["username"], now["version"]) == ("byron", user["version"])
 
 
-async def test_a_twin_of_the_username_confirms(client: Client) -> None:
+async def test_confirm_username_ignores_case_and_normalization(client: Client) -> None:
     user = await client.create("Émile")
     await client.do("deleteUser", user["id"])
     payload = await erase(client, user["id"], confirmUsername="E\u0301MILE")
     assert payload["errors"] == []
 
 
-async def test_what_an_erased_user_did_names_them_no_more(client: Client) -> None:
-    """Their name goes from what they did to others; what others did keeps theirs."""
-    user_id = await ada(client)
+async def test_erasure_removes_the_users_label_from_events_of_others(client: Client) -> None:
+    """Labels of other actors stay."""
+    user_id = await create_deleted_ada(client)
     bob = await client.create("bob")
     for version, actor in ((1, ("1", "Countess")), (2, ("2", "Bob")), (3, ("1", "Service"))):
         if version > 1:
@@ -238,7 +240,7 @@ async def test_what_an_erased_user_did_names_them_no_more(client: Client) -> Non
     ]
 
 
-async def test_nobody_can_be_named_like_an_erased_user(client: Client) -> None:
+async def test_usernames_of_erased_users_are_reserved(client: Client) -> None:
     for name in ("erased-1", "ERASED-77", "ｅrased-１"):
         payload = await client.ask(CREATE, input={"username": name, "email": "a@example.com"})
         assert [(e["code"], e["path"]) for e in payload["errors"]] == [
@@ -248,39 +250,41 @@ async def test_nobody_can_be_named_like_an_erased_user(client: Client) -> None:
     assert await client.ask('{ userBy(by: {username: "erased-1"}) { id } }') is None
 
 
-async def test_at_once_it_happens_once(client: Client) -> None:
-    user_id = await ada(client)
-    told = await asyncio.gather(
+async def test_concurrent_erasures_erase_once(client: Client) -> None:
+    user_id = await create_deleted_ada(client)
+    payloads = await asyncio.gather(
         *(erase(client, user_id) for _ in range(5)),
         client.do("restoreUser", user_id),
     )
-    erased = [t for t in told[:5] if t["erasedUserId"]]
-    restored = told[5]["changed"]
+    erased = [payload for payload in payloads[:5] if payload["erasedUserId"]]
+    restored = payloads[5]["changed"]
     assert len(erased) == (0 if restored else 5)
     assert await count(client.database) == (1, 5)
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_a_reader_keeps_nobody_waiting_and_a_repetition_cleans_up(client: Client) -> None:
-    """SQLite's log can be emptied only while nobody reads what stands in it."""
-    user_id = await ada(client)
+async def test_erasure_does_not_wait_for_readers_and_a_repeat_empties_the_log(
+    client: Client,
+) -> None:
+    """SQLite can empty its log only while no connection reads from it."""
+    user_id = await create_deleted_ada(client)
     reader = sqlite3.connect(str(client.database.url.database), isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM users")
     async with asyncio.timeout(15):  # half of what SQLite waits for a lock
         assert (await erase(client, user_id))["errors"] == []
         await client.create("bob")
-    held = await everything(client.database)
+    held = await all_stored_text(client.database)
     assert any(word in held for word in PERSONAL)
     reader.close()
     assert await erase(client, user_id) == {"erasedUserId": user_id, "errors": []}
-    after = await everything(client.database)
+    after = await all_stored_text(client.database)
     assert [word for word in PERSONAL if word in after] == []
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_a_replay_and_a_document_while_a_user_is_erased(client: Client) -> None:
-    """Whichever of the reads comes first, they fit together."""
+async def test_replay_and_data_export_during_an_erasure_are_consistent(client: Client) -> None:
+    """Each read sees the user and their events before or after the erasure, never a mixture."""
     for n in range(20):
         given = {"username": f"ada{n}", "email": f"{n}@example.com", "idempotencyKey": f"k{n}"}
         user_id = (await client.ask(CREATE, input=given))["user"]["id"]

@@ -1,4 +1,4 @@
-"""A cursor of an event is valid as long as its event exists unchanged, for lists and live."""
+"""An event cursor is valid while its event exists unchanged, in lists and subscriptions."""
 
 from contextlib import aclosing
 from typing import Any
@@ -35,22 +35,25 @@ USERS = "query ($after: String) { users(first: 2, after: $after) { edges { curso
 ME, ADA = 1, 2
 
 
-def refusal(*path: str) -> list[dict[str, Any]]:
+def invalid_cursor_error(*path: str) -> list[dict[str, Any]]:
     return [{"message": MESSAGE, "path": list(path), "extensions": {"code": "INVALID_CURSOR"}}]
 
 
-def told(answer: dict[str, Any]) -> list[dict[str, Any]]:
+def errors_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
     return [{k: v for k, v in e.items() if k != "locations"} for e in answer["errors"]]
 
 
 async def assert_rejected(client: Client, directory: Asking, text: str) -> None:
-    """See that a cursor is rejected in the same words wherever one is taken."""
+    """Asserts that every field with a cursor argument rejects this one with the same message."""
     for bound in ("after", "before"):
         answer = await client.send(LIST, **{bound: text})
-        assert (answer["data"], told(answer)) == ({"userEvents": None}, refusal("userEvents"))
+        assert (answer["data"], errors_of(answer)) == (
+            {"userEvents": None},
+            invalid_cursor_error("userEvents"),
+        )
         answer = await client.send(HISTORY, id=id_of(ME), **{bound: text})
         assert answer["data"] == {"user": {"history": None}}
-        assert told(answer) == refusal("user", "history")
+        assert errors_of(answer) == invalid_cursor_error("user", "history")
     await assert_follower_rejected(directory, text)
 
 
@@ -58,7 +61,7 @@ async def assert_follower_rejected(directory: Asking, text: str) -> None:
     with pytest.raises(RequestError) as rejected:
         async with aclosing(directory.follow(ADMIN, FOLLOW, after=text)) as coming:
             await anext(coming)
-    assert told({"errors": rejected.value.errors}) == refusal("userEvents")
+    assert errors_of({"errors": rejected.value.errors}) == invalid_cursor_error("userEvents")
 
 
 async def create(database: Database, name: str, count: int) -> None:
@@ -66,25 +69,25 @@ async def create(database: Database, name: str, count: int) -> None:
         await write(database, creation(f"{name}{n}"))
 
 
-async def listed(client: Client, **window: Any) -> list[int]:
+async def listed_ids(client: Client, **window: Any) -> list[int]:
     page = await client.ask(LIST, first=100, **window)
     return [id_at(node["cursor"]) for node in page["nodes"]]
 
 
-async def test_cursors_of_lost_events_are_rejected_and_others_go_on(
+async def test_cursors_of_lost_events_are_rejected_and_others_stay_valid(
     client: Client, directory: Asking
 ) -> None:
     database = client.database
     await create(database, "user", 26)
     cursors = {id_: await cursor_at(database, id_) for id_ in (1, 20, 21, 30)}
     await lose_events(database, 20)
-    for id_ in (21, 30):  # which the database does not have
+    for id_ in (21, 30):  # the database no longer has these events
         await assert_rejected(client, directory, cursors[id_])
     await create(database, "new", 15)
-    for id_ in (21, 30):  # which are other events now
+    for id_ in (21, 30):  # different events have these ids now
         await assert_rejected(client, directory, cursors[id_])
-    assert await listed(client, after=cursors[20]) == list(range(21, 36))
-    assert await listed(client, after=cursors[1], before=cursors[20]) == list(range(2, 20))
+    assert await listed_ids(client, after=cursors[20]) == list(range(21, 36))
+    assert await listed_ids(client, after=cursors[1], before=cursors[20]) == list(range(2, 20))
     history = await client.ask(HISTORY, id=id_of(ME), before=cursors[20])
     assert [id_at(node["cursor"]) for node in history["history"]["nodes"]] == [1]
     follower = Subscriber(directory, ADMIN).begin(after=cursors[20])
@@ -92,7 +95,7 @@ async def test_cursors_of_lost_events_are_rejected_and_others_go_on(
         assert await follower.until(35) == list(range(21, 36))
 
 
-async def test_what_is_no_cursor_of_an_event_is_rejected_in_the_same_words(
+async def test_malformed_event_cursors_are_rejected_with_the_same_message(
     client: Client, directory: Asking
 ) -> None:
     good = await cursor_at(client.database, 1)
@@ -100,7 +103,7 @@ async def test_what_is_no_cursor_of_an_event_is_rejected_in_the_same_words(
     for wrong in (
         "nonsense",
         good[:-1],
-        cursors.encode("events", [1]),  # as they were before there were marks
+        cursors.encode("events", [1]),  # the format of versions before marks
         cursors.encode("events", [1, mark, 1]),
         cursors.encode("events", [2, mark]),
         cursors.encode("events", [0, mark]),
@@ -123,7 +126,7 @@ async def test_what_is_no_cursor_of_an_event_is_rejected_in_the_same_words(
     ]
 
 
-async def test_a_cursor_of_another_directory_is_rejected(
+async def test_event_cursor_of_another_directory_is_rejected(
     client: Client, directory: Asking, twin: Client
 ) -> None:
     await create(twin.database, "user", 4)
@@ -131,7 +134,7 @@ async def test_a_cursor_of_another_directory_is_rejected(
     await assert_rejected(client, directory, await cursor_at(twin.database, 1))
 
 
-async def test_an_erased_user_s_cursors_stay_valid(client: Client) -> None:
+async def test_event_cursors_of_an_erased_user_stay_valid(client: Client) -> None:
     user = await client.create("leaver", displayName="Lea Leaver", externalId="hr-7")
     await client.do("updateUser", user["id"], displayName="Lea")
     await client.do("deleteUser", user["id"], reason="left")
@@ -141,12 +144,10 @@ async def test_an_erased_user_s_cursors_stay_valid(client: Client) -> None:
     given = {"id": user["id"], "confirmUsername": "leaver", "reason": "asked"}
     assert await client.ask(erase, input=given) == {"errors": []}
     assert [await cursor_at(database, id_) for id_ in (1, 2, 3)] == before
-    assert [await listed(client, after=text) for text in before] == [[2, 3, 4], [3, 4], [4]]
+    assert [await listed_ids(client, after=text) for text in before] == [[2, 3, 4], [3, 4], [4]]
 
 
-async def test_a_new_epoch_makes_cursors_of_events_invalid_and_no_others(
-    client: Client, directory: Asking
-) -> None:
+async def test_new_epoch_invalidates_event_cursors_only(client: Client, directory: Asking) -> None:
     event = await cursor_at(client.database, 2)
     user = (await client.ask(USERS))["edges"][0]["cursor"]
     before = await client.ask(USERS, after=user)
@@ -155,10 +156,10 @@ async def test_a_new_epoch_makes_cursors_of_events_invalid_and_no_others(
     assert await client.ask(USERS, after=user) == before
     again = await cursor_at(client.database, 2)
     assert again != event
-    assert await listed(client, after=again) == [3, 4]
+    assert await listed_ids(client, after=again) == [3, 4]
 
 
-async def test_a_cursor_is_not_looked_at_for_callers_without_the_right(directory: Asking) -> None:
+async def test_cursor_is_not_validated_for_callers_without_permission(directory: Asking) -> None:
     good = await cursor_at(directory.database, ADA)
     for text in (good, cursors.encode("events", [ADA, "0" * 16]), "nonsense"):
         for caller in (service(Scope.READ), linked(ME, Scope.HISTORY)):
@@ -172,23 +173,23 @@ async def test_a_cursor_is_not_looked_at_for_callers_without_the_right(directory
             assert [e["extensions"]["code"] for e in rejected.value.errors] == ["FORBIDDEN"]
 
 
-async def test_all_followers_end_and_start_again_together(
+async def test_all_subscribers_end_with_invalid_cursor_when_events_are_lost(
     client: Client, directory: Asking
 ) -> None:
-    """Members of a group, and one who is alone because they take nothing."""
-    crowd = [Subscriber(directory, ADMIN).begin() for _ in range(3)]
+    """Subscribers of a shared topic, and a slow one that was separated from it."""
+    grouped_subscribers = [Subscriber(directory, ADMIN).begin() for _ in range(3)]
     slow = Subscriber(directory, ADMIN).begin()
-    async with subscribed(*crowd, slow):
+    async with subscribed(*grouped_subscribers, slow):
         await grouped(directory, 4)
         slow.takes.clear()
         last = await happen(directory, "last")
-        for one in crowd:
+        for one in grouped_subscribers:
             assert await one.until(last) == [last]
         await lose_events(client.database, 3)
         slow.takes.set()
         await create(client.database, "new", 5)
         directory.feed.wake()
-        for one in (*crowd, slow):
+        for one in (*grouped_subscribers, slow):
             await one.task
             assert (one.ids, one.refused) == ([last], ["INVALID_CURSOR"])
         assert groups(directory) == []
@@ -201,9 +202,7 @@ async def test_all_followers_end_and_start_again_together(
                 assert await one.until(newest) == [newest]
 
 
-async def test_a_cursor_costs_one_look_up_and_none_costs_nothing(
-    client: Client, statements: list[str]
-) -> None:
+async def test_event_cursor_adds_one_statement(client: Client, statements: list[str]) -> None:
     await create(client.database, "user", 5)
     after = await cursor_at(client.database, 1)
     query = """query ($after: String) { users(orderBy: [{field: CREATED_AT}]) { nodes {
@@ -217,7 +216,7 @@ async def test_a_cursor_costs_one_look_up_and_none_costs_nothing(
     assert counts[1] == counts[0] + 1
 
 
-async def test_other_operations_do_not_read_the_epoch(
+async def test_operations_without_events_do_not_read_the_epoch(
     client: Client, statements: list[str]
 ) -> None:
     user = await client.create("ada")
@@ -228,8 +227,8 @@ async def test_other_operations_do_not_read_the_epoch(
     assert [ran for ran in statements if "feed_epochs" in ran] == []
 
 
-async def test_the_epoch_is_read_once_for_each_statement(client: Client) -> None:
-    """The subquery is not correlated: its plan runs once, however many events there are."""
+async def test_epoch_subquery_is_not_correlated(client: Client) -> None:
+    """The subquery's plan runs once per statement, not once per event."""
     dialect = client.database.engine.dialect
     window = Window(limit=20, after=(1,))
     when = EventFilter(types=())

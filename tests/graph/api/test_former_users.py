@@ -1,4 +1,4 @@
-"""A subject that was a user's external id: it is refused, however the user gave the id up."""
+"""A token whose subject is a former external id of a user is rejected, however the id ended."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -55,7 +55,7 @@ def relink(*external_ids: str | None) -> Step:
     return bulk(*({"update": {"id": ADA, "externalId": each}} for each in external_ids))
 
 
-# Every way in which the first user, whose external id is hr-1, gives it up.
+# Every way in which the first user can lose the external id hr-1.
 ENDS: dict[str, Sequence[Step]] = {
     "delete": [DELETE],
     "erase": [DELETE, ERASE],
@@ -89,7 +89,7 @@ ENDS: dict[str, Sequence[Step]] = {
 }
 
 
-async def take(client: Client, *steps: Step) -> None:
+async def execute_steps(client: Client, *steps: Step) -> None:
     for verb, given in steps:
         results = f"results {{ {ERRORS} }}" if verb == "bulkUsers" else ""
         query = f"""mutation ($input: {KINDS[verb]}!) {{ {verb}(input: $input) {{
@@ -97,8 +97,8 @@ async def take(client: Client, *steps: Step) -> None:
         assert (await client.ask(query, input=given))["errors"] == [], (verb, given)
 
 
-async def end(client: Client, name: str) -> None:
-    await take(client, *ENDS[name])
+async def remove_external_id(client: Client, name: str) -> None:
+    await execute_steps(client, *ENDS[name])
     if name == "erase-due":
         assert [n async for n in erase_due(client.database)] == [1]
 
@@ -115,8 +115,8 @@ async def ada(client: Client) -> None:
     assert (await client.create("ada", externalId="hr-1"))["id"] == ADA
 
 
-async def who(authenticator: Authenticator, **claims: Any) -> Actor:
-    """Identify a token that was not seen before."""
+async def authenticate_fresh(authenticator: Authenticator, **claims: Any) -> Actor:
+    """Authenticates a token that is not in the cache."""
     caller = await authenticator.authenticate(bearer(jti=str(now()), **claims))
     assert caller is not None
     return caller.actor
@@ -135,13 +135,13 @@ async def release(database: Database, external_id: str = "hr-1") -> int:
 
 @pytest.mark.parametrize("name", ENDS)
 @pytest.mark.usefixtures("ada")
-async def test_a_former_user_is_not_admitted_as_a_service(
+async def test_token_of_a_former_user_is_not_accepted_as_a_service(
     client: Client, authenticator: Authenticator, name: str
 ) -> None:
-    assert await who(authenticator) == Actor(ActorKind.USER, "1")
-    await end(client, name)
+    assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "1")
+    await remove_external_id(client, name)
     assert await refused(authenticator, bearer(jti="new")) == WAS_A_USER
-    assert await who(authenticator, sub="hr-10") == Actor(ActorKind.SERVICE, "hr-10")
+    assert await authenticate_fresh(authenticator, sub="hr-10") == Actor(ActorKind.SERVICE, "hr-10")
     async with client.database.session() as session:
         rows = (await session.execute(select(FormerExternalId.__table__))).all()
     assert "hr-" not in str(rows).lower()
@@ -149,13 +149,13 @@ async def test_a_former_user_is_not_admitted_as_a_service(
 
 @pytest.mark.parametrize("name", ENDS)
 @pytest.mark.usefixtures("ada")
-async def test_the_current_holder_takes_precedence_over_former_ones(
+async def test_current_owner_of_an_external_id_takes_precedence_over_former_ones(
     client: Client, authenticator: Authenticator, name: str
 ) -> None:
-    await end(client, name)
+    await remove_external_id(client, name)
     given = {"username": "bob", "email": "bob@example.com", "externalId": "hr-1"}
     bob = (await client.create(**given))["id"]
-    assert (await who(authenticator)).kind is ActorKind.USER
+    assert (await authenticate_fresh(authenticator)).kind is ActorKind.USER
     caller = await authenticator.authenticate(bearer(jti="bob"))
     assert caller is not None
     viewer = await client.ask("query ($id: ID!) { user(id: $id) { databaseId } }", id=bob)
@@ -167,44 +167,46 @@ async def test_the_current_holder_takes_precedence_over_former_ones(
 
 
 @pytest.mark.usefixtures("ada")
-async def test_a_restored_user_is_the_holder_again(
+async def test_restored_user_owns_the_external_id_again(
     client: Client, authenticator: Authenticator
 ) -> None:
-    await take(client, DELETE, ("restoreUser", {"id": ADA}))
+    await execute_steps(client, DELETE, ("restoreUser", {"id": ADA}))
     assert await refused(authenticator, bearer(jti="restored")) == NOT_ACTIVE
     await client.do("reactivateUser", ADA)
-    assert await who(authenticator) == Actor(ActorKind.USER, "1")
-    await take(client, DELETE)
+    assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "1")
+    await execute_steps(client, DELETE)
     assert await refused(authenticator, bearer(jti="again")) == WAS_A_USER
 
 
 @pytest.mark.usefixtures("ada")
-async def test_one_batch_can_hand_an_external_id_to_a_new_user(
+async def test_batch_can_move_an_external_id_from_a_deleted_to_a_new_user(
     client: Client, authenticator: Authenticator
 ) -> None:
-    await take(client, bulk({"delete": {"id": ADA}}, {"create": EVE | {"externalId": "hr-1"}}))
-    assert await who(authenticator) == Actor(ActorKind.USER, "2")
-    await take(client, ("deleteUser", {"id": "VXNlcjoy"}))
+    await execute_steps(
+        client, bulk({"delete": {"id": ADA}}, {"create": EVE | {"externalId": "hr-1"}})
+    )
+    assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "2")
+    await execute_steps(client, ("deleteUser", {"id": "VXNlcjoy"}))
     assert await refused(authenticator, bearer(jti="new")) == WAS_A_USER
 
 
 @pytest.mark.usefixtures("ada")
-async def test_what_is_refused_or_only_validated_records_nothing(
+async def test_rejected_or_validate_only_write_records_no_former_id(
     client: Client, authenticator: Authenticator
 ) -> None:
     given = {"id": ADA, "externalId": "hr-2", "validateOnly": True}
-    await take(client, ("updateUser", given))
+    await execute_steps(client, ("updateUser", given))
     await client.ask(
         f"mutation ($input: BulkUsersInput!) {{ bulkUsers(input: $input) {{ {ERRORS} }} }}",
         input={"operations": [{"delete": {"id": ADA}}, {"delete": {"id": "VXNlcjo5OQ"}}]},
     )
     async with client.database.session() as session:
         assert await session.scalar(select(func.count(FormerExternalId.id))) == 0
-    assert await who(authenticator) == Actor(ActorKind.USER, "1")
+    assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "1")
 
 
 @pytest.mark.usefixtures("ada")
-async def test_a_deletion_that_is_rolled_back_records_nothing(
+async def test_rolled_back_deletion_records_no_former_id(
     client: Client, authenticator: Authenticator
 ) -> None:
     async def fail() -> None:
@@ -215,64 +217,64 @@ async def test_a_deletion_that_is_rolled_back_records_nothing(
 
     with pytest.raises(CommandsRejected):
         await fail()
-    assert await who(authenticator) == Actor(ActorKind.USER, "1")
+    assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "1")
 
 
 @pytest.mark.usefixtures("ada")
-async def test_a_token_that_comes_during_the_deletion_is_the_user_s_or_refused(
+async def test_token_during_a_deletion_is_the_users_or_rejected(
     client: Client, authenticator: Authenticator
 ) -> None:
-    """Holder and former holder are asked for in one statement: none falls between the two."""
+    """One statement reads both current and former owners, so a token cannot miss both."""
     database = client.database
 
-    async def ask() -> list[str]:
+    async def authenticate_repeatedly() -> list[str]:
         found = []
         while not done.is_set():
             try:
-                found.append((await who(authenticator)).kind.value)
+                found.append((await authenticate_fresh(authenticator)).kind.value)
             except InvalidCredentials as refusal:
                 found.append(str(refusal))
             await asyncio.sleep(0)
         return found
 
     done = asyncio.Event()
-    asking = [asyncio.create_task(ask()) for _ in range(3)]
+    tasks = [asyncio.create_task(authenticate_repeatedly()) for _ in range(3)]
     for n in range(10):
         other = "hr-1" if n % 2 else None
         await execute(database, Update(user_id=1, fields={"external_id": other}))
     await execute(database, Transition(action=UserAction.DELETE, user_id=1))
     done.set()
-    found = {answer for task in asking for answer in await task}
+    found = {answer for task in tasks for answer in await task}
     assert found <= {"user", WAS_A_USER}
 
 
 @pytest.mark.usefixtures("ada")
-async def test_until_the_deletion_is_committed_the_user_is_let_in(
+async def test_token_is_accepted_until_the_deletion_is_committed(
     client: Client, authenticator: Authenticator
 ) -> None:
     database = client.database
     async with database.session() as session, session.transaction():
         deletion = Transition(action=UserAction.DELETE, user_id=1)
         await UserService(session, ADMIN).execute([deletion])
-        assert await who(authenticator) == Actor(ActorKind.USER, "1")
+        assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "1")
     assert await refused(authenticator, bearer(jti="committed")) == WAS_A_USER
 
 
-async def test_a_subject_is_asked_about_in_one_statement(
+async def test_subject_is_looked_up_in_one_statement(
     client: Client, authenticator: Authenticator, statements: list[str]
 ) -> None:
     await client.create("ada", externalId="hr-1")
-    await who(authenticator)
+    await authenticate_fresh(authenticator)
     await client.do("deleteUser", ADA)
     statements.clear()
     assert await refused(authenticator, bearer(jti="former")) == WAS_A_USER
     assert len(statements) == 1
-    assert await who(authenticator, sub="sync") == Actor(ActorKind.SERVICE, "sync")
+    assert await authenticate_fresh(authenticator, sub="sync") == Actor(ActorKind.SERVICE, "sync")
     assert len(statements) == 2
 
 
 @pytest.mark.parametrize("external_id", ["hr-1", None])
-async def test_a_creation_costs_no_statement_for_former_ids(
+async def test_writes_that_keep_the_external_id_run_no_statement_for_former_ids(
     client: Client, statements: list[str], external_id: str | None
 ) -> None:
     await client.create("ada", externalId=external_id)
@@ -284,42 +286,40 @@ async def test_a_creation_costs_no_statement_for_former_ids(
 
 
 @pytest.mark.usefixtures("ada")
-async def test_a_released_external_id_is_a_service_s_until_it_is_given_up_again(
+async def test_released_external_id_is_a_service_until_a_user_loses_it_again(
     client: Client, authenticator: Authenticator
 ) -> None:
-    await take(client, change(None))
+    await execute_steps(client, change(None))
     assert await release(client.database) == 1
-    assert await who(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
-    await take(client, change("hr-1"))
-    assert await who(authenticator) == Actor(ActorKind.USER, "1")
-    await take(client, change(None))
+    assert await authenticate_fresh(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
+    await execute_steps(client, change("hr-1"))
+    assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "1")
+    await execute_steps(client, change(None))
     assert await refused(authenticator, bearer(jti="again")) == WAS_A_USER
     assert await release(client.database) == 1
-    assert await who(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
+    assert await authenticate_fresh(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
 
 
 @pytest.mark.usefixtures("ada")
-async def test_an_erasure_leaves_a_release_as_it_is(
-    client: Client, authenticator: Authenticator
-) -> None:
-    await take(client, DELETE)
+async def test_erasure_keeps_a_release(client: Client, authenticator: Authenticator) -> None:
+    await execute_steps(client, DELETE)
     assert await release(client.database) == 1
-    assert await who(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
-    await take(client, ERASE)
-    assert await who(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
+    assert await authenticate_fresh(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
+    await execute_steps(client, ERASE)
+    assert await authenticate_fresh(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
 
 
 @pytest.mark.usefixtures("ada")
-async def test_a_release_frees_the_id_from_all_who_had_it(
+async def test_release_covers_all_former_owners(
     client: Client, authenticator: Authenticator
 ) -> None:
-    await end(client, "the next user too")
+    await remove_external_id(client, "the next user too")
     assert await release(client.database) == 2
-    assert await who(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
+    assert await authenticate_fresh(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
 
 
 @pytest.mark.usefixtures("ada")
-async def test_there_is_nothing_to_release(client: Client) -> None:
+async def test_release_without_a_former_owner_is_an_error(client: Client) -> None:
     database = client.database
     with pytest.raises(
         NothingToReleaseError, match="no user is known to have had this external id"
@@ -327,52 +327,52 @@ async def test_there_is_nothing_to_release(client: Client) -> None:
         await release(database, "hr-7")
     with pytest.raises(NothingToReleaseError, match="user 1 has this external id"):
         await release(database)
-    await take(client, DELETE)
+    await execute_steps(client, DELETE)
     await release(database)
     with pytest.raises(NothingToReleaseError, match=r"record 1 was released on \S+ \S+ by root"):
         await release(database)
 
 
-async def test_a_deleted_user_without_a_record_can_be_released(
+async def test_external_id_of_a_deleted_user_without_a_record_can_be_released(
     database: Database,
 ) -> None:
-    """Rows that were written past Roster, or by a version before it recorded anything."""
+    """The row was written outside Roster, or by a version that did not record former ids."""
     await add(database, user(external_id="hr-1", **DELETED))
     authenticator = Authenticator(database, [issuer()])
     assert await refused(authenticator, bearer()) == WAS_A_USER
     assert await release(database) == 1
-    assert await who(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
+    assert await authenticate_fresh(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
     await authenticator.close()
 
 
-async def test_an_erasure_records_what_no_change_has_recorded(
+async def test_erasure_records_former_ids_that_are_missing(
     client: Client, authenticator: Authenticator
 ) -> None:
     await client.create("ada", externalId="hr-1")
-    await take(client, change("hr-2"), DELETE)
+    await execute_steps(client, change("hr-2"), DELETE)
     async with client.database.engine.begin() as connection:
         await connection.execute(FormerExternalId.__table__.delete())  # type: ignore[attr-defined]
-    await take(client, ERASE)
+    await execute_steps(client, ERASE)
     for subject in ("hr-1", "hr-2"):
         assert await refused(authenticator, bearer(sub=subject)) == WAS_A_USER
 
 
-async def test_a_link_given_by_mistake_locks_a_service_out_until_it_is_released(
+async def test_service_linked_by_mistake_is_locked_out_until_the_id_is_released(
     client: Client, authenticator: Authenticator
 ) -> None:
     await client.create("ada")
-    assert await who(authenticator, sub="sync") == Actor(ActorKind.SERVICE, "sync")
-    await take(client, change("sync"))
-    assert await who(authenticator, sub="sync") == Actor(ActorKind.USER, "1")
-    await take(client, change(None))
+    assert await authenticate_fresh(authenticator, sub="sync") == Actor(ActorKind.SERVICE, "sync")
+    await execute_steps(client, change("sync"))
+    assert await authenticate_fresh(authenticator, sub="sync") == Actor(ActorKind.USER, "1")
+    await execute_steps(client, change(None))
     assert await refused(authenticator, bearer(sub="sync", jti="new")) == WAS_A_USER
     assert await release(client.database, "sync") == 1
-    assert await who(authenticator, sub="sync") == Actor(ActorKind.SERVICE, "sync")
+    assert await authenticate_fresh(authenticator, sub="sync") == Actor(ActorKind.SERVICE, "sync")
 
 
-async def test_external_ids_are_the_same_person_with_every_issuer(client: Client) -> None:
+async def test_former_external_id_is_rejected_from_every_issuer(client: Client) -> None:
     await client.create("ada", externalId="hr-1")
-    await take(client, DELETE)
+    await execute_steps(client, DELETE)
     other = "https://other.example"
     authenticator = Authenticator(client.database, [issuer(), issuer(issuer=other)])
     for iss in (issuer().issuer, other):

@@ -13,7 +13,7 @@ HISTORY = """query ($id: ID!, $first: Int, $after: String, $last: Int, $before: 
 
 @pytest.fixture
 async def renamed(client: Client) -> dict[str, Any]:
-    """A user with nine versions, and another whose events lie between theirs."""
+    """A user with nine versions, whose events alternate with those of another user."""
     user, other = await client.create("ada"), await client.create("bob")
     for number in range(8):
         for someone in (user, other):
@@ -30,13 +30,17 @@ async def versions(client: Client, user: dict[str, Any], **window: Any) -> tuple
     return [n["versionAfter"] for n in history["nodes"]], history["pageInfo"]
 
 
-async def test_the_earliest_comes_first(client: Client, renamed: dict[str, Any]) -> None:
+async def test_history_is_sorted_from_oldest_to_newest(
+    client: Client, renamed: dict[str, Any]
+) -> None:
     found, info = await versions(client, renamed)
     assert found == list(range(1, 10))
     assert info["hasNextPage"] is info["hasPreviousPage"] is False
 
 
-async def test_paging_forwards_and_backwards(client: Client, renamed: dict[str, Any]) -> None:
+async def test_history_can_be_paged_forwards_and_backwards(
+    client: Client, renamed: dict[str, Any]
+) -> None:
     first, info = await versions(client, renamed, first=4)
     assert (first, info["hasNextPage"], info["hasPreviousPage"]) == ([1, 2, 3, 4], True, False)
     second, after = await versions(client, renamed, first=5, after=info["endCursor"])
@@ -56,8 +60,10 @@ async def test_paging_forwards_and_backwards(client: Client, renamed: dict[str, 
 
 
 @pytest.mark.usefixtures("renamed")
-async def test_many_histories_are_one_statement(client: Client, statements: list[str]) -> None:
-    await client.app.state.feed.watermark()  # which costs more the first time
+async def test_histories_of_many_users_are_read_in_one_statement(
+    client: Client, statements: list[str]
+) -> None:
+    await client.app.state.feed.watermark()  # the first read costs more
     statements.clear()
     answer = await client.ask("""{
       users(orderBy: [{field: USERNAME}]) { nodes {
@@ -77,12 +83,14 @@ async def test_many_histories_are_one_statement(client: Client, statements: list
             for name in ("ada", "bob")
         ]
     }
-    # The page, both windows of all histories, the events' users; and where a lower event may still
-    # be committed by somebody else, the watermark that both windows end at.
+    # The page, both windows of all histories, the events' users; and if a lower event may still
+    # be uncommitted, the watermark at which both windows end.
     assert len(statements) == (4 if client.database.is_sqlite else 5)
 
 
-async def test_a_wrong_window(client: Client, renamed: dict[str, Any]) -> None:
+async def test_invalid_page_arguments_of_a_history_are_rejected(
+    client: Client, renamed: dict[str, Any]
+) -> None:
     for window, code in (
         ({"first": -1}, "INVALID_ARGUMENT"),
         ({"last": 101}, "INVALID_ARGUMENT"),

@@ -1,4 +1,4 @@
-"""idempotencyKey: a request that is sent again is not done again, and answered as before."""
+"""idempotencyKey: a repeated request is not executed again; its result is replayed."""
 
 import asyncio
 from dataclasses import replace
@@ -30,12 +30,12 @@ REUSED = {
 }
 
 
-async def test_the_same_request_is_answered_as_before(client: Client) -> None:
+async def test_repeated_request_replays_the_first_result(client: Client) -> None:
     first = await client.ask(KEYED, input=ADA)
     assert (first["replayed"], first["errors"]) == (False, [])
     assert await client.ask(KEYED, input=ADA) == first | {"replayed": True}
 
-    # As before, whatever has become of the user since.
+    # The result does not depend on later changes of the user.
     user_id = first["user"]["id"]
     await client.do("updateUser", user_id, username="eve", displayName=None, externalId="hr-1")
     await client.do("deactivateUser", user_id, reason="on leave")
@@ -55,7 +55,9 @@ async def test_the_same_request_is_answered_as_before(client: Client) -> None:
         {"email": "\ud800"},
     ],
 )
-async def test_another_request_cannot_have_the_key(client: Client, other: dict[str, Any]) -> None:
+async def test_key_with_a_different_input_is_rejected(
+    client: Client, other: dict[str, Any]
+) -> None:
     await client.ask(KEYED, input=ADA)
     payload = await client.ask(KEYED, input=ADA | other)
     assert payload == {"user": None, "userEdge": None, "replayed": False, "errors": [REUSED]}
@@ -67,7 +69,7 @@ async def test_another_request_cannot_have_the_key(client: Client, other: dict[s
     assert await count(client.database) == (1, 1)
 
 
-async def test_a_refusal_leaves_its_key_free(client: Client) -> None:
+async def test_key_of_a_rejected_request_can_be_used_again(client: Client) -> None:
     wrong = await client.ask(KEYED, input=ADA | {"email": "x"})
     assert [e["code"] for e in wrong["errors"]] == ["INVALID_FORMAT"]
     checked = await client.ask(KEYED, input=ADA | {"validateOnly": True})
@@ -77,7 +79,7 @@ async def test_a_refusal_leaves_its_key_free(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("key", "code"), [("", "TOO_SHORT"), ("k" * 256, "TOO_LONG")])
-async def test_a_key_has_1_to_255_characters(client: Client, key: str, code: str) -> None:
+async def test_key_must_have_1_to_255_characters(client: Client, key: str, code: str) -> None:
     payload = await client.ask(KEYED, input=ADA | {"idempotencyKey": key, "email": "x"})
     assert [(e["code"], e["path"]) for e in payload["errors"]] == [
         ("INVALID_FORMAT", ["input", "email"]),
@@ -92,12 +94,12 @@ async def test_a_key_has_1_to_255_characters(client: Client, key: str, code: str
 
 
 @pytest.mark.parametrize("key", ["k" * 255, "\ud800", "\x00", "É 😀"])
-async def test_any_text_can_be_a_key(client: Client, key: str) -> None:
-    told = [await client.ask(KEYED, input=ADA | {"idempotencyKey": key}) for _ in range(2)]
-    assert [payload["replayed"] for payload in told] == [False, True]
+async def test_key_accepts_any_characters(client: Client, key: str) -> None:
+    payloads = [await client.ask(KEYED, input=ADA | {"idempotencyKey": key}) for _ in range(2)]
+    assert [payload["replayed"] for payload in payloads] == [False, True]
 
 
-async def test_the_same_request_at_once_is_done_once(client: Client) -> None:
+async def test_concurrent_requests_with_one_key_are_executed_once(client: Client) -> None:
     for n in range(20):
         given = ADA | {
             "username": f"ada{n}",
@@ -111,7 +113,7 @@ async def test_the_same_request_at_once_is_done_once(client: Client) -> None:
     assert await count(client.database) == (20, 20)
 
 
-async def test_a_batch_is_answered_as_before_errors_and_all(client: Client) -> None:
+async def test_repeated_batch_replays_results_and_errors(client: Client) -> None:
     old = await client.create("old")
     gone = await client.create("gone")
     await client.do("deleteUser", gone["id"])
@@ -145,7 +147,7 @@ async def test_a_batch_is_answered_as_before_errors_and_all(client: Client) -> N
     assert (other["errors"], other["results"]) == ([REUSED], [])
 
 
-async def test_another_id_is_another_request_even_where_neither_is_one(client: Client) -> None:
+async def test_key_with_a_different_invalid_id_is_rejected(client: Client) -> None:
     def given(user_id: str) -> dict[str, Any]:
         update = {"update": {"id": user_id, "displayName": "X"}}
         operations = [create("ada"), update]
@@ -156,7 +158,7 @@ async def test_another_id_is_another_request_even_where_neither_is_one(client: C
     assert (await client.ask(BULK, input=given("other")))["errors"] == [REUSED]
 
 
-async def test_a_batch_of_which_nothing_was_done_leaves_its_key_free(client: Client) -> None:
+async def test_key_of_an_aborted_batch_can_be_used_again(client: Client) -> None:
     given: dict[str, Any] = {"operations": [create("ada"), create("x")], "idempotencyKey": "k"}
     assert (await client.ask(BULK, input=given))["failed"] == 2
     mended = given | {"operations": [create("ada"), create("xyz")]}
@@ -166,8 +168,8 @@ async def test_a_batch_of_which_nothing_was_done_leaves_its_key_free(client: Cli
     assert await count(client.database) == (2, 2)
 
 
-async def test_what_was_not_committed_is_done_again(client: Client) -> None:
-    """The first try ends when all is written but the key's answer."""
+async def test_request_that_was_not_committed_is_executed_again(client: Client) -> None:
+    """The first attempt fails when everything but the key's result is written."""
     engine = client.database.engine.sync_engine
     fails = True
 
@@ -201,7 +203,7 @@ async def done(database: Database, actor: Actor, name: str, at: datetime = NOW) 
         return (await service.execute([creation(name)], key=key)).replayed
 
 
-async def test_keys_are_their_callers(database: Database) -> None:
+async def test_keys_of_different_callers_are_independent(database: Database) -> None:
     assert await done(database, ANA, "ada") is False
     for other in (
         Actor(ActorKind.SERVICE, id="ana"),
@@ -224,7 +226,7 @@ async def test_keys_expire_after_a_day(database: Database) -> None:
     assert await count(database) == (2, 2)
 
 
-async def test_what_is_kept_says_nothing_of_anybody(database: Database) -> None:
+async def test_stored_result_contains_no_personal_data(database: Database) -> None:
     await done(database, ANA, "ada")
     async with database.engine.connect() as connection:
         [row] = (await connection.execute(select(IdempotencyKey.__table__))).all()
@@ -235,12 +237,14 @@ async def test_what_is_kept_says_nothing_of_anybody(database: Database) -> None:
 
 
 @pytest.mark.parametrize("taken", ["ADA", "ada"])
-async def test_who_is_overtaken_rolls_back(database: Database, taken: str) -> None:
-    """Without a look, the index alone tells that a name is taken; the caller tries again."""
+async def test_transaction_that_loses_a_uniqueness_race_is_rolled_back(
+    database: Database, taken: str
+) -> None:
+    """Without the check, only the unique index rejects the name; the caller then retries."""
 
-    async def overtaken(*asked: commands.Command) -> None:
+    async def execute_unchecked(*operations: commands.Command) -> None:
         async with database.session() as session, session.transaction():
-            for operation in asked:
+            for operation in operations:
                 await UserService(session, CALLER).execute([operation], check_taken=False)
 
     await done(database, ANA, "ada")
@@ -248,7 +252,7 @@ async def test_who_is_overtaken_rolls_back(database: Database, taken: str) -> No
     rename = commands.Update(user_id=2, fields={"username": taken})
     for last in (creation(taken), rename):
         with pytest.raises(UniquenessRace):
-            await overtaken(creation("eve"), last)
+            await execute_unchecked(creation("eve"), last)
     assert await count(database) == (2, 2)
 
 
@@ -355,12 +359,12 @@ async def test_an_answer_stored_by_an_earlier_version_is_replayed(client: Client
     )
     replayed = await client.ask(query, input=STORED_BATCH)
     assert (replayed["replayed"], replayed["succeeded"], replayed["failed"]) == (True, 2, 5)
-    told = [
+    replayed_errors = [
         {k: v for k, v in error.items() if k not in ("message", "path")}
         for result in replayed["results"]
         for error in result["errors"]
     ]
-    assert told == [
+    assert replayed_errors == [
         {"__typename": "FieldError", "code": "TAKEN", "min": None, "max": None},
         {
             "__typename": "VersionConflictError",

@@ -1,4 +1,4 @@
-"""Laws that hold for every list and every life, tried with cases that nobody thought of."""
+"""Properties of every list and every sequence of mutations, tested with generated cases."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,18 +15,18 @@ from tests.graph.api.test_bulk_users import UPSERT, bulk, create
 from tests.graph.api.test_erase_user import ERASE
 from tests.support.client import CREATE, USER, Client, serving
 
-Law = Callable[[Client], Coroutine[Any, Any, None]]
+ClientTest = Callable[[Client], Coroutine[Any, Any, None]]
 
-# Each example asks the same served directory, and leaves it to the next one as it is.
+# All examples of a test share one directory.
 on_one_directory = settings(
     max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
-def hold(url: str, law: Law) -> None:
+def run_against(url: str, check: ClientTest) -> None:
     async def run() -> None:
         async with serving(Settings(database_url=url)) as client:
-            await law(client)
+            await check(client)
 
     asyncio.run(run())
 
@@ -88,9 +88,8 @@ async def populate(client: Client, people: int = 60) -> None:
 
 
 async def pages(
-    client: Client, asked: dict[str, Any], size: int, *, between: Law | None = None
+    client: Client, asked: dict[str, Any], size: int, *, between: ClientTest | None = None
 ) -> list[list[str]]:
-    """Page forwards to the end."""
     visited: list[list[str]] = []
     after = None
     while True:
@@ -122,19 +121,17 @@ def flat(visited: list[list[str]]) -> list[str]:
 
 @pytest.fixture
 def populated_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(
-        pagination, "REACH", 20
-    )  # so that some pages lie within it, and some do not
-    hold(database_url, populate)
+    monkeypatch.setattr(pagination, "REACH", 20)  # so that pages are within and beyond the reach
+    run_against(database_url, populate)
     return database_url
 
 
 @on_one_directory
 @given(asked=lists, size=st.integers(1, 25))
-def test_pages_are_the_whole_list_forwards_and_backwards(
+def test_pages_cover_the_whole_list_in_both_directions(
     populated_url: str, asked: dict[str, Any], size: int
 ) -> None:
-    async def law(client: Client) -> None:
+    async def check(client: Client) -> None:
         whole = await client.ask(PAGE, **asked, first=100)
         expected = [node["id"] for node in whole["nodes"]]
         assert whole["totalCount"] == len(expected)
@@ -145,30 +142,30 @@ def test_pages_are_the_whole_list_forwards_and_backwards(
         assert flat(backwards[::-1]) == expected
         assert all(len(page) == size for page in backwards[:-1])
 
-    hold(populated_url, law)
+    run_against(populated_url, check)
 
 
 @on_one_directory
 @given(asked=lists, size=st.integers(1, 25), data=st.data())
-def test_who_is_not_written_to_is_visited_once_while_others_come_and_go(
+def test_paging_visits_unchanged_users_once_during_writes(
     populated_url: str, asked: dict[str, Any], size: int, data: st.DataObject
 ) -> None:
-    async def law(client: Client) -> None:
+    async def check(client: Client) -> None:
         everybody = await client.ask(PAGE, first=100, filter={"status": STATUSES})
         ids = [node["id"] for node in everybody["nodes"]]
-        restless = data.draw(st.sets(st.sampled_from(ids), max_size=10), label="restless")
+        changing = data.draw(st.sets(st.sampled_from(ids), max_size=10), label="restless")
         whole = await client.ask(PAGE, **asked, first=100)
-        expected = [node["id"] for node in whole["nodes"] if node["id"] not in restless]
+        expected = [node["id"] for node in whole["nodes"] if node["id"] not in changing]
 
         async def write(client: Client) -> None:
             verbs = st.sampled_from(["deactivateUser", "deleteUser", "restoreUser", "updateUser"])
-            for user_id in sorted(restless):
+            for user_id in sorted(changing):
                 await client.do(data.draw(verbs), user_id)
 
         visited = flat(await pages(client, asked, size, between=write))
-        assert [user_id for user_id in visited if user_id not in restless] == expected
+        assert [user_id for user_id in visited if user_id not in changing] == expected
 
-    hold(populated_url, law)
+    run_against(populated_url, check)
 
 
 STATUSES = ["ACTIVE", "DEACTIVATED", "DELETED"]
@@ -183,12 +180,12 @@ some_fields = st.fixed_dictionaries(
     },
 )
 verbs = st.sampled_from(["deactivate", "reactivate", "delete", "restore", "erase"])
-whoever = st.integers(0, 3)
+user_indexes = st.integers(0, 3)
 steps = st.one_of(
     st.tuples(st.just("create"), st.sampled_from(NAMES), some_fields),
-    st.tuples(st.just("update"), whoever, some_fields),
+    st.tuples(st.just("update"), user_indexes, some_fields),
     st.tuples(st.just("upsert"), st.sampled_from(NAMES), some_fields),
-    st.tuples(verbs, whoever, st.none()),
+    st.tuples(verbs, user_indexes, st.none()),
 )
 
 
@@ -202,12 +199,12 @@ class Person:
 
 @dataclass
 class Model:
-    """What the verbs mean, in as few words as there are. Values are compared in small letters."""
+    """A model of the mutations. Values are compared in lower case."""
 
     people: list[Person] = field(default_factory=list)
 
     def do(self, verb: str, who: Any, fields: Any) -> bool | None:
-        """Give whether anything changed; None where it is refused."""
+        """Returns whether anything changed; None if the operation is rejected."""
         match verb:
             case "create":
                 return self.create({"username": who, "email": f"{who}@example.com"} | fields)
@@ -276,7 +273,7 @@ def same(one: str | None, other: str | None) -> bool:
 
 
 async def ask(client: Client, ids: list[str], verb: str, who: Any, fields: Any) -> bool | None:
-    """Do a step, and give what the model gives."""
+    """Executes a step and returns the same as `Model.do`."""
     match verb:
         case "create":
             given = {"username": who, "email": f"{who}@example.com"} | fields
@@ -304,11 +301,11 @@ LIFE = f"""query ($id: ID!) {{ user(id: $id) {{ {USER} erasedAt history(first: 1
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lives=st.lists(steps, max_size=20))
-def test_a_life_leaves_what_the_model_predicts_and_an_event_for_each_change(
+def test_mutations_match_the_model_and_record_one_event_per_change(
     database_url: str, lives: list[tuple[str, Any, Any]]
 ) -> None:
-    async def law(client: Client) -> None:
-        await free(client)
+    async def check(client: Client) -> None:
+        await delete_all_users(client)
         model, ids = Model(), list[str]()
         for verb, who, fields in lives:
             if isinstance(who, int) and who >= len(ids):
@@ -322,16 +319,16 @@ def test_a_life_leaves_what_the_model_predicts_and_an_event_for_each_change(
             assert (user["erasedAt"] is not None) is person.erased
             events = user["history"]["nodes"]
             assert [e["versionAfter"] for e in events] == list(range(1, person.version + 1))
-            told = {c["field"]: c["after"] for e in events for c in e["changes"]}
-            assert told["status"] == user["status"]
+            final_values = {c["field"]: c["after"] for e in events for c in e["changes"]}
+            assert final_values["status"] == user["status"]
             if not person.erased:
                 assert {name: user[name] for name in FORM} == person.values
-                assert {name: told.get(name) for name in FORM} == person.values
+                assert {name: final_values.get(name) for name in FORM} == person.values
 
-    hold(database_url, law)
+    run_against(database_url, check)
 
 
-async def free(client: Client) -> None:
-    """Delete whom the example before has left, so that every name is free again."""
+async def delete_all_users(client: Client) -> None:
+    """Deletes the users of the previous example, so that all names are free again."""
     left = await client.ask(PAGE, first=100)
     await bulk(client, *({"delete": {"id": node["id"]}} for node in left["nodes"]))

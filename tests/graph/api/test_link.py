@@ -1,4 +1,4 @@
-"""The scope `users:link`: who may set or clear an external id, in every way that there is."""
+"""The scope `users:link` is required by every write that sets or clears an external id."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,8 +31,8 @@ TRANSACTION = {"BEGIN IMMEDIATE"}
 Way = tuple[str, dict[str, Any], list[str]]
 
 
-def ways(external_id: str | None) -> Iterator[Way]:
-    """Yield each way to set an external id, with its place in the input."""
+def link_writes(external_id: str | None) -> Iterator[Way]:
+    """Yields each write that sets an external id, with the path of the id in the input."""
     link, place = {"externalId": external_id}, ["externalId"]
     for key in (ADA, NOBODY):
         yield "update", {"id": id_of(key)} | link, place
@@ -52,23 +52,25 @@ def single(verb: str) -> str:
 
 
 def error(message: str, *path: str) -> dict[str, Any]:
-    told = {"__typename": "FieldError", "code": "FORBIDDEN", "message": message}
-    return told | {"path": ["input", *path]}
+    violation = {"__typename": "FieldError", "code": "FORBIDDEN", "message": message}
+    return violation | {"path": ["input", *path]}
 
 
 async def errors_of(directory: Asking, caller: Caller, way: Way) -> list[dict[str, Any]]:
-    """Send a write by itself and in a batch; both have to answer the same."""
+    """Sends a write by itself and in a batch, and asserts equal errors."""
     verb, given, _ = way
     alone = (await directory.ask(caller, single(verb), input=given))["errors"]
     batch = {"operations": [{verb: given}]}
     payload = await directory.ask(caller, BULK, input=batch)
     prefix = ["operations", "0", verb]
-    told = [violation | {"path": ["input", *prefix, *violation["path"][1:]]} for violation in alone]
-    assert payload["results"] == [{"errors": told}]
+    in_batch = [
+        violation | {"path": ["input", *prefix, *violation["path"][1:]]} for violation in alone
+    ]
+    assert payload["results"] == [{"errors": in_batch}]
     return list(alone)
 
 
-def test_every_input_with_an_external_id_is_tried() -> None:
+def test_cases_cover_every_input_with_an_external_id() -> None:
     types = CORE.type_map.values()
     inputs = {
         t.name for t in types if isinstance(t, GraphQLInputObjectType) and "externalId" in t.fields
@@ -76,53 +78,54 @@ def test_every_input_with_an_external_id_is_tried() -> None:
     assert inputs - {"UserBy", "UserFilter"} == set(KINDS.values())
 
 
-async def test_an_external_id_is_not_set_without_the_scope(
+async def test_setting_an_external_id_without_the_scope_is_forbidden(
     directory: Asking, statements: list[str]
 ) -> None:
     before = await directory.everything()
     statements.clear()
     for scopes in (s for s in SETS if WRITE in s and LINK not in s):
-        for way in (*ways("hr-1"), *ways(None)):
+        for way in (*link_writes("hr-1"), *link_writes(None)):
             expected = [error(MISSING, *way[2])]
             assert await errors_of(directory, service(*scopes), way) == expected, way
-    assert (
-        set(statements) <= TRANSACTION
-    )  # so that no refusal can tell whether there is such a user
+    assert set(statements) <= TRANSACTION  # errors must not reveal whether a user exists
     assert await directory.everything() == before
 
 
-async def test_an_external_id_is_set_with_the_scope(directory: Asking) -> None:
+async def test_setting_an_external_id_with_the_scope_is_allowed(directory: Asking) -> None:
     caller = service(READ, WRITE, LINK)
-    for verb, given, place in ways("hr-1"):
+    for verb, given, place in link_writes("hr-1"):
         if str(NOBODY) in str(given) or given.get("id") == id_of(NOBODY):
             continue
         payload = await directory.ask(caller, single(verb), input=given)
-        told = {violation["code"] for violation in payload["errors"]} - {"TAKEN", "NOT_FOUND"}
-        assert told == set(), (verb, given, place)
+        other_codes = {violation["code"] for violation in payload["errors"]} - {
+            "TAKEN",
+            "NOT_FOUND",
+        }
+        assert other_codes == set(), (verb, given, place)
     query = 'query { userBy(by: { externalId: "hr-1" }) { username } }'
     assert await directory.ask(caller, query) is not None
 
 
-async def test_a_caller_links_no_user_to_their_own_sign_in(
+async def test_linking_a_user_to_the_callers_own_subject_is_forbidden(
     directory: Asking, statements: list[str]
 ) -> None:
     before = await directory.everything()
     statements.clear()
     for caller in (service(*EVERY_SCOPE), linked(ME, *EVERY_SCOPE), linked(ADA, *EVERY_SCOPE)):
         signed_in = replace(caller, subject="hr-1")
-        for way in ways("hr-1"):
+        for way in link_writes("hr-1"):
             assert await errors_of(directory, signed_in, way) == [error(OWN, *way[2])], way
     assert set(statements) <= TRANSACTION
     assert await directory.everything() == before
 
 
-async def test_scopes_are_checked_before_the_own_subject(directory: Asking) -> None:
+async def test_missing_scope_is_reported_before_the_own_subject(directory: Asking) -> None:
     signed_in = replace(service(WRITE), subject="hr-1")
-    for way in ways("hr-1"):
+    for way in link_writes("hr-1"):
         assert await errors_of(directory, signed_in, way) == [error(MISSING, *way[2])]
 
 
-async def test_in_a_batch_only_the_operation_that_links_is_refused(directory: Asking) -> None:
+async def test_batch_rejects_only_the_operation_that_links(directory: Asking) -> None:
     operations = [
         {"update": {"id": id_of(ADA), "displayName": "Ada"}},
         {"update": {"id": id_of(ME), "externalId": "hr-1"}},
@@ -144,28 +147,33 @@ RESTORE = f"""mutation ($input: UserTransitionInput!) {{ restoreUser(input: $inp
 
 
 @pytest.fixture
-async def left(client: Client) -> str:
+async def deleted_with_external_id(client: Client) -> str:
     """The id of a deleted user with an external id."""
     user = await client.create("eve", externalId="hr-1")
     await client.do("deleteUser", user["id"])
     return str(user["id"])
 
 
-async def test_restoring_takes_no_more_than_writing(directory: Asking, left: str) -> None:
+async def test_restoring_a_user_with_an_external_id_requires_only_write(
+    directory: Asking, deleted_with_external_id: str
+) -> None:
     caller = replace(service(READ, WRITE), subject="other")
-    payload = await directory.ask(caller, RESTORE, input={"id": left})
+    payload = await directory.ask(caller, RESTORE, input={"id": deleted_with_external_id})
     user = {"status": "DEACTIVATED", "externalId": "hr-1"}
     assert payload == {"changed": True, "user": user, "errors": []}
 
 
-async def test_a_caller_restores_no_user_who_would_be_themselves(
-    directory: Asking, left: str
+async def test_restoring_a_user_with_the_callers_own_subject_is_forbidden(
+    directory: Asking, deleted_with_external_id: str
 ) -> None:
     before = await directory.everything()
     caller = replace(service(*EVERY_SCOPE), subject="hr-1")
-    payload = await directory.ask(caller, RESTORE, input={"id": left})
+    payload = await directory.ask(caller, RESTORE, input={"id": deleted_with_external_id})
     assert payload == {"changed": False, "user": None, "errors": [error(OWN, "id")]}
-    operations = [{"restore": {"id": left}}, {"reactivate": {"id": left}}]
+    operations = [
+        {"restore": {"id": deleted_with_external_id}},
+        {"reactivate": {"id": deleted_with_external_id}},
+    ]
     payload = await directory.ask(caller, BULK, input={"operations": operations})
     assert payload["results"][0]["errors"] == [error(OWN, "operations", "0", "restore", "id")]
     assert payload["failed"] == 2

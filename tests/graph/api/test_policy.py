@@ -1,4 +1,4 @@
-"""Which rule guards which field: each allowed and refused, by every set of scopes."""
+"""The permission rule of each field, tested with every set of scopes."""
 
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -28,22 +28,22 @@ Scopes = frozenset[Scope]
 
 @dataclass(frozen=True)
 class Read:
-    """A field, what reading somebody else takes, and what comes instead.
+    """A read of a field, the scopes it requires, and the result without them.
 
     `others` None is for what is only ever the caller's own. `own` is what reading oneself takes;
-    None where nobody is named. A code in `refused` stands for a top-level error at the field.
+    None if the field names no user. A code in `refused` is a top-level error at the field.
     """
 
     query: str
     others: Scopes | None = frozenset({READ})
     own: Scopes | None = frozenset()
     given: Any = None
-    refused: Any = None
+    forbidden_error: Any = None
 
 
 @dataclass(frozen=True)
 class Write:
-    """A mutation of somebody else, and the scopes that it takes."""
+    """A mutation of another user, and the scopes that it requires."""
 
     kind: str
     needs: Scopes
@@ -56,53 +56,53 @@ BOTH = frozenset({READ, HISTORY})
 MINE = frozenset({HISTORY})
 USERS = """query ($key: BigInt!) {{ it: users(filter: {{ databaseId: [$key], status: [ACTIVE] }}) {{
   {} }} }}"""
-# Every field that a resolver answers. `NAME: None` takes nothing by itself: the caller's own view.
+# Every field with a resolver. `NAME: None` requires no scope: it depends only on the caller.
 RULES: dict[str, Read | Write | None] = {
     "Query.viewer": None,
     "User.isViewer": None,
     "User.viewerCan": None,
     "Query.node": Read("query ($id: ID!) { it: node(id: $id) { id } }", given=HAS),
     "Query.nodes": Read(
-        "query ($id: ID!) { it: nodes(ids: [$id]) { id } }", given=[HAS], refused=[None]
+        "query ($id: ID!) { it: nodes(ids: [$id]) { id } }", given=[HAS], forbidden_error=[None]
     ),
     "Query.user": Read("query ($id: ID!) { it: user(id: $id) { id } }", given=HAS),
     "Query.userBy": Read(
         "query ($key: BigInt!) { it: userBy(by: { databaseId: $key }) { id } }", given=HAS
     ),
     "Query.users": Read(
-        USERS.format("nodes { id }"), given={"nodes": [HAS]}, refused={"nodes": []}
+        USERS.format("nodes { id }"), given={"nodes": [HAS]}, forbidden_error={"nodes": []}
     ),
     "UserConnection.totalCount": Read(
-        USERS.format("totalCount"), given={"totalCount": 1}, refused={"totalCount": 0}
+        USERS.format("totalCount"), given={"totalCount": 1}, forbidden_error={"totalCount": 0}
     ),
     "UserConnection.countAtMost": Read(
-        USERS.format("countAtMost"), given={"countAtMost": 1}, refused={"countAtMost": 0}
+        USERS.format("countAtMost"), given={"countAtMost": 1}, forbidden_error={"countAtMost": 0}
     ),
     "UserConnection.statusCounts": Read(
         USERS.format("statusCounts { count }"),
         given={"statusCounts": [{"count": 1}, {"count": 0}, {"count": 0}]},
-        refused={"statusCounts": [{"count": 0}] * 3},
+        forbidden_error={"statusCounts": [{"count": 0}] * 3},
     ),
     "Query.userEvents": Read(
         "{ it: userEvents(first: 1) { nodes { type } } }",
         others=BOTH,
         own=None,
         given={"nodes": [{"type": "CREATED"}]},
-        refused=FORBIDDEN,
+        forbidden_error=FORBIDDEN,
     ),
     "Query.personalData": Read(
         "query ($id: ID!) { it: personalData(userId: $id) }",
         others=BOTH,
         own=MINE,
         given="JSON",
-        refused=FORBIDDEN,
+        forbidden_error=FORBIDDEN,
     ),
     "User.history": Read(
         "query ($id: ID!) { user(id: $id) { it: history { nodes { type } } } }",
         others=BOTH,
         own=MINE,
         given={"nodes": [{"type": "CREATED"}]},
-        refused=FORBIDDEN,
+        forbidden_error=FORBIDDEN,
     ),
     "UserEvent.user": Read("subscription { userEvents { it: user { id } } }", given=HAS),
     "Subscription.userEvents": Read(
@@ -110,7 +110,7 @@ RULES: dict[str, Read | Write | None] = {
         others=BOTH,
         own=None,
         given={"type": "CREATED"},
-        refused=FORBIDDEN,
+        forbidden_error=FORBIDDEN,
     ),
     "Mutation.createUser": Write(
         "CreateUserInput",
@@ -144,8 +144,8 @@ RULES: dict[str, Read | Write | None] = {
 }
 
 
-def resolved() -> set[str]:
-    """Name every field that more than an attribute answers."""
+def fields_with_resolvers() -> set[str]:
+    """The names of all fields with a resolver."""
     found = set()
     for name in CORE.type_map:
         definition = SCHEMA.get_type_by_name(name)
@@ -156,14 +156,14 @@ def resolved() -> set[str]:
     return found
 
 
-def test_every_field_has_a_rule() -> None:
-    assert resolved() == set(RULES)
+def test_rules_cover_every_field_with_a_resolver() -> None:
+    assert fields_with_resolvers() == set(RULES)
 
 
 async def read(directory: Asking, name: str, query: str, caller: Caller, key: int) -> Any:
-    """Give what a field answers, or the code of the error in its place."""
+    """Returns the value of a field, or the error code if it fails."""
     if name == "UserEvent.user":
-        return await of_event(directory, query, caller, key)
+        return await user_of_event(directory, query, caller, key)
     if name.startswith("Subscription"):
         results = directory.follow(caller, query, after=await cursor_at(directory.database, 1))
         try:
@@ -190,8 +190,8 @@ def variables_of(query: str, key: int) -> dict[str, Any]:
     return {name: value for name, value in values.items() if f"${name}:" in query}
 
 
-async def of_event(directory: Asking, query: str, caller: Caller, key: int) -> Any:
-    """Resolve the user of an event, as a subscription does for each."""
+async def user_of_event(directory: Asking, query: str, caller: Caller, key: int) -> Any:
+    """Resolves the user of an event as a subscription does."""
     async with directory.database.engine.connect() as connection:
         found = select(Event.__table__).where(Event.user_id == key)
         row = (await connection.execute(found)).first()
@@ -207,7 +207,7 @@ async def of_event(directory: Asking, query: str, caller: Caller, key: int) -> A
 
 
 def with_id(value: Any, key: int) -> Any:
-    """Put the id that was asked for into what is expected."""
+    """Replaces the placeholder "ID" in the expected value."""
     match value:
         case {"id": "ID"}:
             return {"id": id_of(key)}
@@ -223,7 +223,9 @@ WRITES = {name: rule for name, rule in RULES.items() if isinstance(rule, Write)}
 
 
 @pytest.mark.parametrize("name", READS)
-async def test_a_read(directory: Asking, name: str) -> None:
+async def test_read_returns_its_value_only_with_the_required_scopes(
+    directory: Asking, name: str
+) -> None:
     rule = READS[name]
     before = await directory.everything()
     for scopes in SETS:
@@ -240,7 +242,9 @@ async def test_a_read(directory: Asking, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["node", "nodes"])
-async def test_an_event_by_its_id(directory: Asking, name: str) -> None:
+async def test_event_by_id_is_null_without_the_required_scopes(
+    directory: Asking, name: str
+) -> None:
     query = {
         "node": "query ($id: ID!) { it: node(id: $id) { id } }",
         "nodes": "query ($id: ID!) { it: nodes(ids: [$id]) { id } }",
@@ -249,19 +253,21 @@ async def test_an_event_by_its_id(directory: Asking, name: str) -> None:
         for caller, event in ((service(*scopes), ME), (linked(ME, *scopes), ME), (linked(ME), ADA)):
             mine = caller.user_id == ME and event == ME
             allowed = (MINE if mine else BOTH) <= caller.scopes
-            text = global_ids.encode("UserEvent", event)  # the first events are of the first users
+            text = global_ids.encode(
+                "UserEvent", event
+            )  # the ids of the first events and users are equal
             found = {"id": text} if allowed else None
             expected = [found] if name == "nodes" else found
             assert await directory.ask(caller, query, id=text) == expected, caller
 
 
 def mutation(name: str, rule: Write) -> str:
-    verb, told = name.partition(".")[2], "errors { __typename code message path }"
-    each = f"results {{ {told} }}" if verb == "bulkUsers" else ""
-    return f"mutation ($input: {rule.kind}!) {{ it: {verb}(input: $input) {{ {told} {each} }} }}"
+    verb, error_fields = name.partition(".")[2], "errors { __typename code message path }"
+    each = f"results {{ {error_fields} }}" if verb == "bulkUsers" else ""
+    return f"mutation ($input: {rule.kind}!) {{ it: {verb}(input: $input) {{ {error_fields} {each} }} }}"
 
 
-def refused(*path: str) -> list[dict[str, Any]]:
+def forbidden_error(*path: str) -> list[dict[str, Any]]:
     message = "You may not do this."
     return [
         {"__typename": "GenericError", "code": FORBIDDEN, "message": message, "path": list(path)}
@@ -269,32 +275,34 @@ def refused(*path: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_write(directory: Asking, name: str) -> None:
+async def test_mutation_is_forbidden_without_the_required_scopes(
+    directory: Asking, name: str
+) -> None:
     rule, before = WRITES[name], await directory.everything()
     query = mutation(name, rule)
     for scopes in SETS:
         for caller in (service(*scopes), linked(ME, *scopes)):
             if rule.needs <= scopes:
                 continue
-            # Whether there is such a user, a refusal doesn't tell.
+            # The error does not reveal whether the user exists.
             for key in {rule.user_id, rule.user_id and NOBODY}:
                 given = rule.input | ({"id": id_of(key)} if key else {})
                 answer = await directory.ask(caller, query, input=given)
                 if name == "Mutation.bulkUsers":
-                    told = [{"errors": refused("input", "operations", "0", "create")}]
-                    assert answer["results"] == told
+                    expected = [{"errors": forbidden_error("input", "operations", "0", "create")}]
+                    assert answer["results"] == expected
                     assert [error["code"] for error in answer["errors"]] == ["BATCH_ABORTED"]
                 else:
-                    assert answer == {"errors": refused("input")}, caller
+                    assert answer == {"errors": forbidden_error("input")}, caller
     assert await directory.everything() == before
     given = rule.input | ({"id": id_of(rule.user_id)} if rule.user_id else {})
     done = await directory.ask(service(*rule.needs), query, input=given)
     assert done["errors"] == []
-    if name != "Mutation.reactivateUser":  # who is active already
+    if name != "Mutation.reactivateUser":  # the user is already active
         assert await directory.everything() != before
 
 
-async def test_what_is_only_validated_is_refused_too(directory: Asking) -> None:
+async def test_validate_only_requires_the_same_scopes(directory: Asking) -> None:
     before = await directory.everything()
     for name in ("Mutation.createUser", "Mutation.updateUser"):
         rule = RULES[name]
@@ -302,7 +310,7 @@ async def test_what_is_only_validated_is_refused_too(directory: Asking) -> None:
         given = rule.input | {"validateOnly": True} | ({"id": id_of(ADA)} if rule.user_id else {})
         for caller in (service(*EVERY_SCOPE - {WRITE}), linked(ME, READ)):
             answer = await directory.ask(caller, mutation(name, rule), input=given)
-            assert answer == {"errors": refused("input")}
+            assert answer == {"errors": forbidden_error("input")}
         answer = await directory.ask(service(WRITE), mutation(name, rule), input=given)
         assert answer == {"errors": []}
     assert await directory.everything() == before

@@ -1,4 +1,4 @@
-"""What happens when two want the same at once: the database decides, nobody loses a change."""
+"""Concurrent writes: the database decides conflicts, and no change is lost."""
 
 import asyncio
 from itertools import pairwise
@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.support.client import CREATE, Client, count
 
 
-async def test_of_two_that_create_the_same_name_at_once_one_wins(client: Client) -> None:
+async def test_concurrent_creations_of_one_username_create_one_user(client: Client) -> None:
     for n in range(100):
         twins = (f"Émile{n}", f"E\u0301MILE{n}")
         payloads = await asyncio.gather(
@@ -26,8 +26,8 @@ async def test_of_two_that_create_the_same_name_at_once_one_wins(client: Client)
     assert await count(client.database) == (100, 100)
 
 
-async def test_of_two_that_take_the_same_name_at_once_one_wins(client: Client) -> None:
-    """By update and by restoring, where the name is freed and taken in every round."""
+async def test_concurrent_changes_to_one_username_succeed_once(client: Client) -> None:
+    """By update, and by restoring a user while their username is taken."""
     ada, bob = await client.create("ada"), await client.create("bob")
     for n in range(20):
         payloads = await asyncio.gather(
@@ -53,7 +53,7 @@ async def test_of_two_that_take_the_same_name_at_once_one_wins(client: Client) -
             await client.do("deleteUser", created["user"]["id"])
 
 
-async def test_writers_of_different_fields_both_keep_their_change(client: Client) -> None:
+async def test_concurrent_updates_of_different_fields_are_both_kept(client: Client) -> None:
     user = await client.create("ada")
     changes: list[dict[str, Any]] = [
         *({"displayName": f"Ada {n}"} for n in range(15)),
@@ -72,7 +72,7 @@ async def test_writers_of_different_fields_both_keep_their_change(client: Client
         assert now == {field: steps[-1]["after"]}
 
 
-async def test_the_same_verb_at_once_happens_once(client: Client) -> None:
+async def test_concurrent_deactivations_change_the_user_once(client: Client) -> None:
     user = await client.create("ada")
     payloads = await asyncio.gather(*(client.do("deactivateUser", user["id"]) for _ in range(20)))
     assert sum(p["changed"] for p in payloads) == 1
@@ -80,7 +80,7 @@ async def test_the_same_verb_at_once_happens_once(client: Client) -> None:
     assert await count(client.database) == (1, 2)
 
 
-async def test_a_write_that_others_were_in_the_way_of_is_tried_again(client: Client) -> None:
+async def test_deadlocked_write_is_retried_until_the_retry_limit(client: Client) -> None:
     class Deadlock(Exception):
         sqlstate = "40P01"
 
@@ -100,7 +100,7 @@ async def test_a_write_that_others_were_in_the_way_of_is_tried_again(client: Cli
     answer = await client.send(CREATE, input={"username": "bob", "email": "bob@example.com"})
     assert answer["data"] == {"createUser": None}
     [error] = answer["errors"]
-    assert error["extensions"]["code"] == "DATABASE_UNAVAILABLE"  # a deadlock is no bug
+    assert error["extensions"]["code"] == "DATABASE_UNAVAILABLE"  # not INTERNAL_ERROR
     assert error["extensions"]["outcome"] == "NOT_DONE"
     assert left == 80
     assert await count(client.database) == (1, 1)

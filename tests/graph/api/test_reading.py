@@ -1,4 +1,4 @@
-"""JSON and bodies as they are read, against the plain way to read them."""
+"""JSON parsing, compared with Python's own parser."""
 
 import json
 
@@ -17,8 +17,8 @@ _VALUES = st.recursive(
 )
 
 
-def _plainly(text: bytes) -> object:
-    """Give the value as Python's own reader has it, or None for what is refused."""
+def _parse_with_json_module(text: bytes) -> object:
+    """The value according to Python's parser, in a list; None if it is invalid."""
 
     def refuse(name: str) -> None:
         raise ValueError(name)
@@ -44,22 +44,22 @@ def _plainly(text: bytes) -> object:
 @example(b'{"a": 9223372036854775808, "a": [1e400, -0, -0.0]}')
 @example(b'"\\ud800"')
 @example(b"9" * 5_000)
-def test_json_is_what_it_is_to_python(text: bytes) -> None:
-    expected = _plainly(text)
+def test_json_is_parsed_as_by_python(text: bytes) -> None:
+    expected = _parse_with_json_module(text)
     try:
         found: object = [read_json(text)]
     except InvalidRequest:
         found = None
-    assert repr(found) == repr(expected)  # so that 1 is not 1.0, nor 0.0 -0.0
+    assert repr(found) == repr(expected)  # repr distinguishes 1 from 1.0, and 0.0 from -0.0
 
 
 @pytest.mark.parametrize(("depth", "deep"), [(50, False), (51, True), (1_000, True), (1_100, True)])
-def test_json_can_be_nested_so_deep(depth: int, deep: bool) -> None:  # noqa: FBT001
+def test_json_nested_deeper_than_50_levels_is_rejected(depth: int, deep: bool) -> None:  # noqa: FBT001
     text = b"[" * depth + b"]" * depth
     if not deep:
         assert read_json(text)
         return
     with pytest.raises(InvalidRequest) as refused:
         read_json(text)
-    # Of what is deeper than any reader goes, nobody knows how deep it is.
+    # The parser gives up on deeper JSON, so its depth is not known.
     assert refused.value.code == ("JSON_TOO_DEEP" if depth <= 1_000 else "BAD_REQUEST")

@@ -1,4 +1,4 @@
-"""What follows from who asks: for themselves, in batches, with keys, and when rights end."""
+"""Permissions: own user, batches, idempotency keys, and the end of a permission."""
 
 import asyncio
 from contextlib import aclosing
@@ -38,7 +38,7 @@ NAMES = """query ($search: String, $after: String) { users(search: $search, afte
   totalCount countAtMost statusCounts { count } nodes { username } edges { cursor } } }"""
 
 
-def refused(*path: str, message: str = "You may not do this.") -> dict[str, Any]:
+def forbidden_error(*path: str, message: str = "You may not do this.") -> dict[str, Any]:
     return {
         "__typename": "GenericError",
         "code": "FORBIDDEN",
@@ -51,7 +51,7 @@ def codes(errors: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     return [(error["code"], error["path"]) for error in errors]
 
 
-async def test_one_s_own_fields_can_be_changed_but_not_the_link(directory: Asking) -> None:
+async def test_users_can_change_their_own_fields_except_the_external_id(directory: Asking) -> None:
     mine = {"id": id_of(ME), "username": "mia2", "email": "m@example.com", "displayName": "Mia"}
     payload = await directory.ask(linked(ME), UPDATE, input=mine)
     user = {"username": "mia2", "displayName": "Mia", "externalId": None}
@@ -68,7 +68,7 @@ async def test_one_s_own_fields_can_be_changed_but_not_the_link(directory: Askin
     assert payload["user"]["externalId"] == "sub-1"
 
 
-async def test_a_date_to_erase_takes_both_scopes(directory: Asking) -> None:
+async def test_erase_after_requires_the_write_and_erase_scopes(directory: Asking) -> None:
     before = await directory.everything()
     for key in (ADA, NOBODY):
         given = {"id": id_of(key), "eraseAfter": "2030-01-01T00:00:00Z"}
@@ -79,7 +79,7 @@ async def test_a_date_to_erase_takes_both_scopes(directory: Asking) -> None:
     assert await directory.everything() == before
 
 
-async def test_who_may_only_write_is_shown_nobody(directory: Asking) -> None:
+async def test_writer_without_read_scope_gets_no_users_in_payloads(directory: Asking) -> None:
     writer = service(WRITE)
     given = {"id": id_of(ADA)}
     payload = await directory.ask(writer, UPDATE, input=given | {"displayName": "Ada"})
@@ -100,7 +100,7 @@ async def test_who_may_only_write_is_shown_nobody(directory: Asking) -> None:
     assert payload == {"user": {"username": "eve"}, "replayed": False, "errors": []}
 
 
-async def test_a_list_has_nobody_who_may_not_be_read(directory: Asking) -> None:
+async def test_list_contains_only_users_the_caller_can_read(directory: Asking) -> None:
     everybody = await directory.ask(ADMIN, NAMES)
     assert [user["username"] for user in everybody["nodes"]] == ["ada", "gone", "mia"]
     me = linked(ME, WRITE, ERASE, HISTORY)
@@ -124,7 +124,7 @@ async def test_a_list_has_nobody_who_may_not_be_read(directory: Asking) -> None:
         assert found["totalCount"] == 1
 
 
-async def test_in_a_batch_each_operation_is_checked_by_itself(directory: Asking) -> None:
+async def test_batch_checks_permissions_per_operation(directory: Asking) -> None:
     before = await directory.everything()
     operations = [
         {"update": {"id": id_of(ME), "displayName": "Mia"}},
@@ -146,17 +146,17 @@ async def test_in_a_batch_each_operation_is_checked_by_itself(directory: Asking)
         assert (payload["succeeded"], payload["failed"]) == (1, 2)
         assert (payload["replayed"], payload["errors"]) == (replayed, [])
         assert payload["results"][0]["user"] == {"username": "mia"}
-        assert payload["results"][1]["errors"] == [refused("operations", "1", "update")]
-        assert payload["results"][2]["errors"] == [refused("operations", "2", "delete")]
+        assert payload["results"][1]["errors"] == [forbidden_error("operations", "1", "update")]
+        assert payload["results"][2]["errors"] == [forbidden_error("operations", "2", "delete")]
 
 
-async def test_a_key_is_replayed_only_to_who_still_may(directory: Asking) -> None:
+async def test_replay_requires_the_callers_current_permissions(directory: Asking) -> None:
     given = {"username": "eve", "email": "eve@example.com", "idempotencyKey": "k"}
     done = {"user": {"username": "eve"}, "errors": []}
     assert await directory.ask(service(WRITE), CREATE, input=given) == done | {"replayed": False}
     before = await directory.everything()
     payload = await directory.ask(service(READ), CREATE, input=given)
-    assert payload == {"user": None, "replayed": False, "errors": [refused()]}
+    assert payload == {"user": None, "replayed": False, "errors": [forbidden_error()]}
     assert await directory.ask(service(WRITE), CREATE, input=given) == done | {"replayed": True}
     batch = {
         "operations": [
@@ -172,20 +172,18 @@ async def test_a_key_is_replayed_only_to_who_still_may(directory: Asking) -> Non
     payload = await directory.ask(linked(ME), BULK, input=batch)
     assert (payload["replayed"], payload["succeeded"], payload["failed"]) == (True, 1, 1)
     assert payload["results"][1]["user"] is None
-    assert payload["results"][1]["errors"] == [refused("operations", "1", "update")]
+    assert payload["results"][1]["errors"] == [forbidden_error("operations", "1", "update")]
     assert await directory.everything() == before
 
 
 @pytest.mark.parametrize("end", ["deactivateUser", "deleteUser"])
-async def test_who_is_no_longer_active_writes_nothing(
-    directory: Asking, client: Client, end: str
-) -> None:
+async def test_inactive_user_cannot_write(directory: Asking, client: Client, end: str) -> None:
     me = linked(ME, *EVERY_SCOPE)
     new = {"username": "eve", "email": "eve@example.com", "idempotencyKey": "k"}
     assert (await directory.ask(me, CREATE, input=new))["errors"] == []
     await client.do(end, id_of(ME))
     before = await directory.everything()
-    gone = refused(message="Your user is no longer active.")
+    gone = forbidden_error(message="Your user is no longer active.")
     payload = await directory.ask(me, CREATE, input=new)
     assert payload == {"user": None, "replayed": False, "errors": [gone]}
     payload = await directory.ask(me, CREATE, input=new | {"idempotencyKey": "other"})
@@ -202,8 +200,10 @@ async def test_who_is_no_longer_active_writes_nothing(
 
 
 @pytest.mark.parametrize("query", [CREATE, UPDATE])
-async def test_a_write_waits_for_the_end_of_whoever_writes(directory: Asking, query: str) -> None:
-    """The right is looked at behind the lock: who ends it first has ended it."""
+async def test_write_waits_for_a_concurrent_deactivation_of_its_caller(
+    directory: Asking, query: str
+) -> None:
+    """Permissions are checked after the lock is acquired, so an earlier deactivation counts."""
     given: dict[str, Any] = {"id": id_of(ADA), "displayName": "x"}
     if query == CREATE:
         given = {"username": "eve", "email": "eve@example.com"}
@@ -221,7 +221,7 @@ async def test_a_write_waits_for_the_end_of_whoever_writes(directory: Asking, qu
     assert all(event.actor_id != str(ME) for event in events)
 
 
-async def test_two_who_write_each_other_never_stand_in_each_other_s_way(directory: Asking) -> None:
+async def test_users_who_update_each_other_concurrently_do_not_deadlock(directory: Asking) -> None:
     rounds = [
         directory.ask(
             linked(who, WRITE, READ), UPDATE, input={"id": id_of(whom), "displayName": f"{n}"}
@@ -233,7 +233,7 @@ async def test_two_who_write_each_other_never_stand_in_each_other_s_way(director
     assert all(payload["errors"] == [] for payload in payloads)
 
 
-async def test_what_the_viewer_is_and_can(directory: Asking) -> None:
+async def test_is_viewer_and_viewer_can_match_the_callers_permissions(directory: Asking) -> None:
     query = "{ viewer { username isViewer viewerCan } }"
     me = {"username": "mia", "isViewer": True}
     assert await directory.ask(linked(ME), query) == me | {"viewerCan": ["UPDATE"]}
@@ -251,7 +251,7 @@ async def test_what_the_viewer_is_and_can(directory: Asking) -> None:
     ]
 
 
-async def test_what_a_list_offers_costs_no_statement(
+async def test_viewer_can_in_a_list_adds_no_statement(
     directory: Asking, statements: list[str]
 ) -> None:
     for fields in ("id", "id isViewer viewerCan"):
@@ -269,7 +269,9 @@ async def first(directory: Asking, caller: Caller) -> Any:
         return orjson.loads((await anext(results)).texts[0])["data"]["userEvents"]["user"]
 
 
-async def test_what_depends_on_the_caller_is_not_shared(directory: Asking) -> None:
+async def test_viewer_can_of_a_subscription_is_not_shared_between_callers(
+    directory: Asking,
+) -> None:
     for caller, can in (
         (service(READ, HISTORY), ["VIEW_HISTORY"]),
         (service(READ, HISTORY, WRITE), ["UPDATE", "DEACTIVATE", "DELETE", "VIEW_HISTORY"]),
@@ -280,7 +282,7 @@ async def test_what_depends_on_the_caller_is_not_shared(directory: Asking) -> No
 
 
 @pytest.mark.parametrize("end", ["time", "deactivateUser"])
-async def test_a_feed_ends_with_the_rights_of_who_follows(
+async def test_subscription_ends_when_its_callers_permission_ends(
     directory: Asking, client: Client, end: str
 ) -> None:
     expires = datetime.now(UTC) + timedelta(seconds=-1)
@@ -302,14 +304,14 @@ async def test_a_feed_ends_with_the_rights_of_who_follows(
     assert [error["extensions"] for error in rejected.value.errors] == [{"code": "UNAUTHENTICATED"}]
 
 
-async def test_hidden_users_are_not_even_looked_up(directory: Asking) -> None:
-    """To load them, and then leave them out, would take longer than to find nobody."""
+async def test_hidden_and_unknown_users_run_the_same_statements(directory: Asking) -> None:
+    """Loading hidden users and then dropping them would reveal them by the response time."""
     query = "query ($by: UserBy!) { userBy(by: $by) { username } }"
     engine = directory.database.engine.sync_engine
     executed: list[tuple[str, str]] = []
 
     @event.listens_for(engine, "before_cursor_execute")
-    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+    def record(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
         executed.append((statement, str(parameters)))
 
     ada = {"username": "ada", "email": "ada@example.com", "databaseId": ADA, "id": id_of(ADA)}
@@ -325,11 +327,11 @@ async def test_hidden_users_are_not_even_looked_up(directory: Asking) -> None:
             executed.clear()
             assert await directory.ask(caller, query, by={key: value}) is None
             asked.add(tuple(executed))
-        assert len(asked) == 1  # whoever there is, and whoever is not
+        assert len(asked) == 1  # the same for existing and unknown users
     mine = await directory.ask(linked(ME, READ), "{ viewer { username email id databaseId } }")
     for key, value in mine.items():
         found = await directory.ask(linked(ME), query, by={key: value})
         assert found == {"username": mine["username"]}, key
     upper = {"username": mine["username"].upper()}
     assert await directory.ask(linked(ME), query, by=upper) == {"username": mine["username"]}
-    event.remove(engine, "before_cursor_execute", note)
+    event.remove(engine, "before_cursor_execute", record)

@@ -24,17 +24,17 @@ NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
         (NOON.astimezone(timezone(timedelta(hours=-5))), "2026-01-31T12:00:00Z"),
     ],
 )
-def test_a_moment_is_written_in_utc_and_read_back(moment: datetime, text: str) -> None:
+def test_datetime_is_serialized_in_utc_and_parsed_back(moment: datetime, text: str) -> None:
     assert MOMENT.serialize
     assert MOMENT.parse_value
     assert MOMENT.serialize(moment) == text
     assert MOMENT.parse_value(text) == moment
 
-    written = {"at": text, "beside": "\ud800"}  # half a pair, which orjson refuses
+    written = {"at": text, "beside": "\ud800"}  # a lone surrogate, which orjson rejects
     try:
         left = WRITERS["DateTime"](moment)
     except TypeError:
-        assert moment.tzinfo is not UTC  # the careful way writes it
+        assert moment.tzinfo is not UTC  # the fallback writes it
     else:
         assert orjson.loads(dumps({"at": left})) == {"at": text}
         assert json.loads(dumps(written | {"at": left})) == written
@@ -45,7 +45,7 @@ def test_a_moment_is_written_in_utc_and_read_back(moment: datetime, text: str) -
     [
         *("2026-01-31", "2026-01-31T12:00:00", "yesterday", "", 1, None),
         "0001-01-01T00:00:00+01:00",
-        # Forms of ISO 8601 that RFC 3339 does not have.
+        # Forms of ISO 8601 that RFC 3339 does not allow.
         *("2026-W05-6T12:00:00Z", "20260131T120000Z", "2026-031T12:00:00Z", "2026-01-31T12Z"),
         *("2026-01-31T12:00Z", "2026-01-31T12:00:00+01", "2026-01-31T12:00:00+0100"),
         *("2026-01-31T12:00:00,5Z", "2026-01-31 12:00:00Z", "2026-01-31T24:00:00Z"),
@@ -56,7 +56,7 @@ def test_a_moment_is_written_in_utc_and_read_back(moment: datetime, text: str) -
         *("\uff12026-01-31T12:00:00Z", "9999-12-31T23:59:60Z", "9999-12-31T23:59:59-00:01"),
     ],
 )
-def test_what_is_no_moment(value: Any) -> None:
+def test_invalid_datetimes_are_rejected(value: Any) -> None:
     assert MOMENT.parse_value
     with pytest.raises(GraphQLError, match="A DateTime must look like"):
         MOMENT.parse_value(value)
@@ -77,13 +77,13 @@ def test_what_is_no_moment(value: Any) -> None:
         ("2026-01-31T11:59:60.9Z", NOON),
     ],
 )
-def test_every_form_of_rfc_3339_is_read(text: str, moment: datetime) -> None:
+def test_every_form_of_rfc_3339_is_parsed(text: str, moment: datetime) -> None:
     assert MOMENT.parse_value
     assert MOMENT.parse_value(text) == moment
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00.000001Z", "9999-12-31T23:59:59.999998Z"])
-async def test_the_first_and_the_last_moment_are_kept_as_they_are(
+async def test_earliest_and_latest_erase_after_are_stored_exactly(
     client: Client, text: str
 ) -> None:
     user = await client.create("ada")
@@ -93,7 +93,9 @@ async def test_the_first_and_the_last_moment_are_kept_as_they_are(
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"])
-async def test_what_a_driver_takes_for_no_end_is_no_date(client: Client, text: str) -> None:
+async def test_erase_after_that_a_driver_reads_as_infinity_is_rejected(
+    client: Client, text: str
+) -> None:
     user = await client.create("ada")
     payload = await client.do("deleteUser", user["id"], eraseAfter=text)
     assert payload["errors"] == [
@@ -110,21 +112,21 @@ async def test_what_a_driver_takes_for_no_end_is_no_date(client: Client, text: s
 
 
 @given(st.datetimes(timezones=st.timezones() | st.just(UTC)))
-def test_a_moment_is_written_as_python_writes_it(moment: datetime) -> None:
+def test_datetime_is_serialized_like_isoformat(moment: datetime) -> None:
     try:
         expected = moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    except OverflowError:  # beyond the years that Python has
-        assume(False)  # noqa: FBT003 - as hypothesis has it
+    except OverflowError:  # outside Python's range of years
+        assume(False)  # noqa: FBT003 - the signature of hypothesis
     assert MOMENT.serialize
     assert MOMENT.serialize(moment) == expected
 
 
-def test_a_moment_may_have_any_offset() -> None:
+def test_datetime_with_an_offset_is_parsed() -> None:
     assert MOMENT.parse_value
     assert MOMENT.parse_value("2026-01-31T17:30:00+05:30") == NOON
 
 
-def test_a_long_number_is_a_string() -> None:
+def test_big_int_is_serialized_as_a_string() -> None:
     scalar = SCALARS[BigInt]
     assert scalar.serialize
     assert scalar.parse_value

@@ -16,12 +16,12 @@ from tests.support.schema import CORE, SCHEMA
 PRINTED = Path(__file__).parents[3] / "schema.graphql"
 
 
-def test_the_committed_schema_is_the_code_s() -> None:
+def test_committed_schema_matches_the_code() -> None:
     assert PRINTED.read_text() == SCHEMA.as_str() + "\n", "stale: run `make schema`"
 
 
 def elements() -> Iterator[tuple[str, str | None]]:
-    """Name every element that a reader of the schema meets, with its description."""
+    """Yields the name and description of every element of the schema."""
     yield "schema", CORE.description
     for type_ in CORE.type_map.values():
         if is_introspection_type(type_) or is_specified_scalar_type(type_):
@@ -42,7 +42,7 @@ def elements() -> Iterator[tuple[str, str | None]]:
 
 
 @pytest.mark.parametrize(("name", "description"), list(elements()), ids=lambda v: str(v)[:60])
-def test_every_element_has_a_description(name: str, description: str | None) -> None:
+def test_every_schema_element_has_a_description(name: str, description: str | None) -> None:
     assert description, name
     assert description[0] in f"`{description[0].upper()}", "begins like a sentence"
     assert description.endswith((".", "`", ")")), "ends like a sentence"

@@ -1,4 +1,4 @@
-"""One session for an operation, one connection at most, and what is answered is committed."""
+"""One session per operation, one connection at most, and a response only after the commit."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ FIFTY = (
 
 @pytest.fixture(params=[1, 5])
 async def cold(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
-    """A server whose pool has not one connection yet, and pings each that it gives out."""
+    """A server with an empty pool and `pool_pre_ping`."""
     settings = Settings(
         database_url=database_url,
         pool_size=request.param,
@@ -42,13 +42,13 @@ def expected(user_id: str) -> dict[str, Any]:
     return wanted | {f"l{n}": {"nodes": [{"id": user_id}], "totalCount": 1} for n in range(50)}
 
 
-async def test_fifty_aliases_on_a_cold_pool(cold: Client) -> None:
+async def test_fifty_aliases_on_an_empty_pool_return_their_values(cold: Client) -> None:
     created = await cold.create("ada")
     await cold.database.engine.dispose()
     assert await cold.ask(FIFTY, id=created["id"]) == expected(created["id"])
 
 
-async def test_two_hundred_such_operations_at_once(database_url: str) -> None:
+async def test_200_concurrent_operations_share_one_connection(database_url: str) -> None:
     settings = Settings(
         database_url=database_url,
         pool_size=1,
@@ -66,8 +66,8 @@ async def test_two_hundred_such_operations_at_once(database_url: str) -> None:
     assert all(answer == wanted for answer in answers)
 
 
-async def test_a_session_that_is_shared_without_turns_breaks(client: Client) -> None:
-    """Why resolvers take turns: what the tests above would do on a naive context."""
+async def test_plain_async_session_fails_when_shared_by_concurrent_reads(client: Client) -> None:
+    """Why `Session` serialises its calls: the tests above fail with a plain AsyncSession."""
     await client.database.engine.dispose()
     async with AsyncSession(client.database.engine) as session:
         ends = await asyncio.gather(
@@ -76,20 +76,20 @@ async def test_a_session_that_is_shared_without_turns_breaks(client: Client) -> 
     assert any(isinstance(end, Exception) for end in ends)
 
 
-async def test_an_operation_holds_one_connection_at_most_and_none_after_it(
+async def test_operation_holds_at_most_one_connection_and_releases_it(
     cold: Client,
 ) -> None:
     held = most = 0
     pool = cold.database.engine.sync_engine.pool
 
     @event.listens_for(pool, "checkout")
-    def take(*_: object) -> None:
+    def count_checkout(*_: object) -> None:
         nonlocal held, most
         held += 1
         most = max(most, held)
 
     @event.listens_for(pool, "checkin")
-    def give(*_: object) -> None:
+    def count_checkin(*_: object) -> None:
         nonlocal held
         held -= 1
 
@@ -100,7 +100,7 @@ async def test_an_operation_holds_one_connection_at_most_and_none_after_it(
     assert (held, most) == (0, 1)
 
 
-async def test_reads_of_one_kind_are_one_statement_and_no_transaction(
+async def test_lookups_of_one_kind_are_batched_into_one_statement(
     client: Client, statements: list[str]
 ) -> None:
     users = [await client.create(f"user{n}") for n in range(5)]
@@ -115,14 +115,14 @@ async def test_reads_of_one_kind_are_one_statement_and_no_transaction(
     assert statements[0].startswith("SELECT users.id, ")
 
 
-async def test_a_refused_mutation_leaves_no_trace(client: Client) -> None:
+async def test_rejected_mutation_writes_nothing(client: Client) -> None:
     await client.create("ada")
     payload = await client.ask(CREATE, input={"username": "bob", "email": "ada@example.com"})
     assert [e["code"] for e in payload["errors"]] == ["TAKEN"]
     assert await count(client.database) == (1, 1)
 
 
-async def test_two_mutations_are_two_transactions(client: Client) -> None:
+async def test_mutations_of_one_document_are_separate_transactions(client: Client) -> None:
     answer = await client.ask("""mutation {
       a: createUser(input: {username: "ada", email: "ada@example.com"}) {
         user { username history { nodes { type user { username } } } } errors { code } }
@@ -143,7 +143,7 @@ async def test_two_mutations_are_two_transactions(client: Client) -> None:
     assert await count(client.database) == (2, 2)
 
 
-# What makes the commit itself fail, when all statements are through.
+# Makes the commit itself fail after all statements have succeeded.
 REFUSING = {
     "postgresql": (
         (
@@ -166,10 +166,9 @@ REFUSING = {
 
 
 @pytest.mark.parametrize("key", [None, "k"])
-async def test_an_answer_comes_after_the_commit(
+async def test_failed_commit_is_reported_as_an_error_and_writes_nothing(
     client: Client, dialect: str, key: str | None
 ) -> None:
-    """A commit that fails is answered as a failure, and nothing is there."""
     async with client.database.engine.begin() as connection:
         for statement in REFUSING[dialect]:
             await connection.execute(text(statement))
@@ -180,7 +179,7 @@ async def test_an_answer_comes_after_the_commit(
     assert await count(client.database) == (0, 0)
 
 
-async def test_a_crash_in_the_middle_of_a_write_rolls_it_back(client: Client) -> None:
+async def test_exception_during_a_write_rolls_it_back(client: Client) -> None:
     @event.listens_for(client.database.engine.sync_engine, "before_cursor_execute")
     def fail(_c: object, _cursor: object, statement: str, *_: object) -> None:
         if "INSERT INTO user_events" in statement:
@@ -193,15 +192,15 @@ async def test_a_crash_in_the_middle_of_a_write_rolls_it_back(client: Client) ->
     assert (await client.create("ada"))["version"] == 1
 
 
-async def test_an_abandoned_operation_gives_its_connection_back(database_url: str) -> None:
-    """A client that goes away in the middle costs nobody the only connection."""
+async def test_cancelled_operation_releases_its_connection(database_url: str) -> None:
+    """The pool has a single connection; the next operation must get it."""
     settings = Settings(database_url=database_url, pool_size=1, pool_timeout=30, max_tokens=2_000)
     async with serving(settings) as client:
         user = await client.create("ada")
         started = asyncio.Event()
 
         @event.listens_for(client.database.engine.sync_engine, "before_cursor_execute")
-        def note(*_: object) -> None:
+        def set_started(*_: object) -> None:
             started.set()
 
         for query in (FIFTY, "mutation ($id: ID!) { deleteUser(input: {id: $id}) { changed } }"):

@@ -1,4 +1,4 @@
-"""A root field that fails where null cannot stand ends its siblings, and leaves nothing of them."""
+"""A failing non-null root field cancels its siblings, and leaves no tasks or connections."""
 
 import asyncio
 import gc
@@ -21,11 +21,11 @@ QUERY = """query ($id: ID!, $ids: [ID!] = []) {
 
 @pytest.mark.parametrize(
     ("ids", "code"),
-    # The one is seen before its resolver is called, the other while its siblings read.
+    # The first fails before its resolver is called, the second while its siblings read.
     [(None, "GRAPHQL_VALIDATION_FAILED"), (["x"] * 101, "INVALID_ARGUMENT")],
     ids=["at once", "in a moment"],
 )
-async def test_nothing_is_left_of_fields_whose_sibling_fails(
+async def test_failing_non_null_root_field_leaves_no_tasks_of_its_siblings(
     client: Client, ids: Any, code: str
 ) -> None:
     ada = await client.create("ada")
@@ -40,7 +40,7 @@ async def test_nothing_is_left_of_fields_whose_sibling_fails(
         gc.collect()
     assert answer["data"] is None
     assert [(e["extensions"]["code"], e["path"]) for e in answer["errors"]] == [(code, ["nodes"])]
-    # Look-ups are shared by operations, and one that nobody waits for gives its connection back.
+    # Lookups are shared by operations; a cancelled one may still be releasing its connection.
     shared = ("_Batch.", "AsyncAdapt_", "Connection._cancel")
     assert not {task_name(task) for task in left if not task_name(task).startswith(shared)}
     assert not [str(each.message) for each in warned]

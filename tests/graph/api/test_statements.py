@@ -1,4 +1,4 @@
-"""Every statement of an operation goes through its session: seen from the driver, by field."""
+"""Every statement of an operation goes through its session. Observed at the driver."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -56,18 +56,18 @@ MUTATIONS = {
     "eraseUser": 'eraseUser(input: {id: $id, confirmUsername: "eve", reason: "As asked."}) '
     "{ errors { code } }",
 }
-# The feed reads for all operations of a process: where the events are settled.
+# The feed's watermark is read once for all operations of a process.
 OF_FEED = ("user_events.id DESC", "pg_locks", "WHERE user_events.id >= ")
 
 _method: ContextVar[str] = ContextVar("method", default="")
 
 
 class Statements:
-    """What the driver has run, each with the method of the session that it was run by."""
+    """The statements the driver executed, each with the session method that ran it."""
 
     def __init__(self, client: Client) -> None:
         self.ran: list[tuple[str, str]] = []
-        self.open: list[str] = []  # methods that run, for a driver's thread has no context
+        self.open: list[str] = []  # running methods; a driver's thread has no context
         event.listen(client.database.engine.sync_engine, "connect", self._watch)
 
     def _watch(self, connection: Any, _: object) -> None:
@@ -75,12 +75,12 @@ class Statements:
         if hasattr(driver, "add_query_logger"):
             driver.add_query_logger(lambda query: self.ran.append((query.query, _method.get())))
         else:
-            connection._connection._conn.set_trace_callback(  # noqa: SLF001 - a test's way in
+            connection._connection._conn.set_trace_callback(  # noqa: SLF001 - there is no public access
                 lambda text: self.ran.append((text, self.open[-1] if self.open else ""))
             )
 
     def watch_prepared(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Note those that asyncpg has prepared, as SQLAlchemy does: it does not log them."""
+        """Records prepared statements of asyncpg, which its query logger omits."""
         for name in ("fetch", "executemany"):
             method = getattr(PreparedStatement, name)
 
@@ -114,7 +114,7 @@ async def watched(
 
 
 def mark_methods(monkeypatch: pytest.MonkeyPatch, statements: Statements) -> None:
-    """Mark what a session's methods do, and nothing that goes on in between."""
+    """Sets the current method while a method of the session runs, and only then."""
 
     def marked(name: str) -> Any:
         method = getattr(Session, name)
@@ -170,7 +170,7 @@ class marking:  # noqa: N801 - as a function
         self._open.remove(self._name)
 
 
-async def prepared(client: Client) -> dict[str, str]:
+async def create_user_and_ids(client: Client) -> dict[str, str]:
     user = await client.create("ada", externalId="x")
     [event_of_user] = (
         await client.ask(
@@ -192,11 +192,11 @@ def document(kind: str, fields: str) -> str:
 
 
 @pytest.mark.parametrize("field", QUERIES)
-async def test_no_statement_of_a_query_goes_past_the_session(
+async def test_queries_run_every_statement_through_the_session(
     watched: tuple[Client, Statements], field: str
 ) -> None:
     client, statements = watched
-    given = await prepared(client)
+    given = await create_user_and_ids(client)
     statements.ran.clear()
     answer = await client.send(
         document("query", QUERIES[field]),
@@ -207,11 +207,11 @@ async def test_no_statement_of_a_query_goes_past_the_session(
     assert any(method for _, method in statements.ran) or field == "viewer"
 
 
-async def test_no_statement_of_a_mutation_goes_past_the_session(
+async def test_mutations_run_every_statement_through_the_session(
     watched: tuple[Client, Statements],
 ) -> None:
     client, statements = watched
-    given = await prepared(client)
+    given = await create_user_and_ids(client)
     for fields in MUTATIONS.values():
         statements.ran.clear()
         answer = await client.send(
@@ -224,7 +224,7 @@ async def test_no_statement_of_a_mutation_goes_past_the_session(
         assert statements.ran
 
 
-async def test_a_statement_past_the_session_would_be_seen(
+async def test_statement_that_bypasses_the_session_is_detected(
     watched: tuple[Client, Statements],
 ) -> None:
     client, statements = watched
@@ -233,19 +233,19 @@ async def test_a_statement_past_the_session_would_be_seen(
     assert "SELECT 42" in statements.past_the_session()
 
 
-def test_every_field_that_reads_is_asked() -> None:
-    converted = SCHEMA._schema  # noqa: SLF001 - Strawberry has no other way to it
+def test_cases_cover_every_field_with_a_resolver() -> None:
+    converted = SCHEMA._schema  # noqa: SLF001 - Strawberry has no public access
     assert converted.query_type
     assert converted.mutation_type
     assert set(QUERIES) == set(converted.query_type.fields)
     assert set(MUTATIONS) == set(converted.mutation_type.fields)
-    asked: set[str] = set()
+    selected: set[str] = set()
     info = TypeInfo(converted)
 
     class Fields(Visitor):
         def enter_field(self, node: FieldNode, *_: object) -> None:
             parent = info.get_parent_type()
-            asked.add(f"{parent.name if parent else ''}.{node.name.value}")
+            selected.add(f"{parent.name if parent else ''}.{node.name.value}")
 
     for kind, documents in (("query", QUERIES), ("mutation", MUTATIONS)):
         for fields in documents.values():
@@ -259,4 +259,4 @@ def test_every_field_that_reads_is_asked() -> None:
         if field.base_resolver and name != "Subscription"
     }
     assert resolved
-    assert resolved - asked == set()
+    assert resolved - selected == set()

@@ -1,4 +1,4 @@
-"""deactivateUser, reactivateUser, deleteUser and restoreUser share their rules and their tests."""
+"""deactivateUser, reactivateUser, deleteUser and restoreUser: status transitions."""
 
 from itertools import product
 
@@ -12,7 +12,7 @@ VERBS = {
     "deleteUser": ("DELETED", "DELETED"),
     "restoreUser": ("RESTORED", "DEACTIVATED"),
 }
-# What brings a new user there.
+# The mutations that bring a new user into each status.
 WAYS = {"ACTIVE": [], "DEACTIVATED": ["deactivateUser"], "DELETED": ["deleteUser"]}
 REFUSED = {
     ("deactivateUser", "DELETED"): "A deleted user cannot be deactivated. Restore it first.",
@@ -23,7 +23,9 @@ TIMES = "query ($id: ID!) { user(id: $id) { statusChangedAt updatedAt deletedAt 
 
 
 @pytest.mark.parametrize(("verb", "status"), list(product(VERBS, WAYS)))
-async def test_every_verb_in_every_status(client: Client, verb: str, status: str) -> None:
+async def test_transition_in_every_status_changes_repeats_or_is_rejected(
+    client: Client, verb: str, status: str
+) -> None:
     user = await client.create("ada")
     for way in WAYS[status]:
         user = (await client.do(way, user["id"]))["user"]
@@ -77,7 +79,7 @@ async def test_every_verb_in_every_status(client: Client, verb: str, status: str
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_a_wrong_reason_changes_nothing(client: Client, verb: str) -> None:
+async def test_invalid_reason_is_rejected_and_changes_nothing(client: Client, verb: str) -> None:
     user = await client.create("ada")
     for reason, code in (("", "TOO_SHORT"), ("x" * 501, "TOO_LONG"), ("a\x00", "INVALID_FORMAT")):
         payload = await client.do(verb, user["id"], reason=reason)
@@ -86,14 +88,14 @@ async def test_a_wrong_reason_changes_nothing(client: Client, verb: str) -> None
     assert await count(client.database) == (1, 1)
 
 
-async def test_a_new_status_without_a_reason_has_none(client: Client) -> None:
+async def test_transition_without_a_reason_clears_the_previous_reason(client: Client) -> None:
     user = await client.create("ada")
     await client.do("deactivateUser", user["id"], reason="on leave")
     payload = await client.do("reactivateUser", user["id"])
     assert payload["user"] == user | {"version": 3}
 
 
-async def test_deletion_names_the_id_to_take_out_of_lists(client: Client) -> None:
+async def test_delete_user_returns_the_deleted_users_id(client: Client) -> None:
     user = await client.create("ada")
     query = """mutation ($id: ID!) { deleteUser(input: {id: $id}) { deletedUserId changed } }"""
     assert await client.ask(query, id=user["id"]) == {"deletedUserId": user["id"], "changed": True}
@@ -101,7 +103,7 @@ async def test_deletion_names_the_id_to_take_out_of_lists(client: Client) -> Non
     assert await client.ask(query, id="VXNlcjo5OQ") == {"deletedUserId": None, "changed": False}
 
 
-async def test_restoring_into_taken_names_says_which(client: Client) -> None:
+async def test_restore_reports_keys_taken_in_the_meantime(client: Client) -> None:
     user = await client.create("ada", externalId="hr-1")
     await client.do("deleteUser", user["id"])
     await client.create("ADA", email="other@example.com", externalId="hr-1")
@@ -117,7 +119,7 @@ async def test_restoring_into_taken_names_says_which(client: Client) -> None:
     assert status == {"status": "DELETED"}
 
 
-async def test_a_restored_user_has_their_names_again(client: Client) -> None:
+async def test_restored_user_has_the_previous_keys(client: Client) -> None:
     user = await client.create("ada")
     await client.do("deleteUser", user["id"])
     payload = await client.do("restoreUser", user["id"])

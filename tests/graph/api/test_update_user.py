@@ -3,7 +3,7 @@ import pytest
 from tests.support.client import ERRORS, Client, count
 
 
-async def test_one_field_changes_and_the_others_stay(client: Client) -> None:
+async def test_update_changes_one_field_and_keeps_the_others(client: Client) -> None:
     user = await client.create("ada", displayName="Ada", externalId="hr-1")
     payload = await client.do("updateUser", user["id"], email="countess@example.com")
     assert payload == {
@@ -25,7 +25,7 @@ async def test_one_field_changes_and_the_others_stay(client: Client) -> None:
 
 
 @pytest.mark.parametrize("field", ["displayName", "externalId"])
-async def test_null_clears_what_can_be_cleared(client: Client, field: str) -> None:
+async def test_null_clears_a_nullable_field(client: Client, field: str) -> None:
     user = await client.create("ada", displayName="Ada", externalId="hr-1")
     payload = await client.do("updateUser", user["id"], **{field: None})
     assert payload == {"user": user | {field: None, "version": 2}, "changed": True, "errors": []}
@@ -34,7 +34,7 @@ async def test_null_clears_what_can_be_cleared(client: Client, field: str) -> No
     ]
 
 
-async def test_null_is_an_error_where_nothing_can_be_cleared(client: Client) -> None:
+async def test_null_for_a_required_field_is_rejected(client: Client) -> None:
     user = await client.create("ada", displayName="Ada")
     payload = await client.do("updateUser", user["id"], username=None, email=None, displayName=None)
     error = {
@@ -54,7 +54,7 @@ async def test_null_is_an_error_where_nothing_can_be_cleared(client: Client) -> 
     }
 
 
-async def test_absence_null_and_value_are_told_apart_in_literals_too(client: Client) -> None:
+async def test_literals_distinguish_absent_null_and_value(client: Client) -> None:
     user = await client.create("ada", displayName="Ada", externalId="hr-1")
     answer = await client.ask(
         f"""mutation ($id: ID!, $absent: String) {{
@@ -74,7 +74,7 @@ async def test_absence_null_and_value_are_told_apart_in_literals_too(client: Cli
     }
 
 
-async def test_what_is_so_already_changes_nothing(client: Client) -> None:
+async def test_update_to_equal_values_changes_nothing(client: Client) -> None:
     user = await client.create("ada", displayName="Ada")
     for fields in ({}, {"username": "ada", "displayName": " Ada ", "externalId": None}):
         payload = await client.do("updateUser", user["id"], **fields)
@@ -82,7 +82,7 @@ async def test_what_is_so_already_changes_nothing(client: Client) -> None:
     assert await count(client.database) == (1, 1)
 
 
-async def test_a_user_can_change_the_case_of_their_own_name(client: Client) -> None:
+async def test_username_can_change_its_case(client: Client) -> None:
     user = await client.create("ada")
     payload = await client.do("updateUser", user["id"], username="ADA")
     assert payload == {
@@ -92,7 +92,7 @@ async def test_a_user_can_change_the_case_of_their_own_name(client: Client) -> N
     }
 
 
-async def test_every_broken_rule_is_named_at_once(client: Client) -> None:
+async def test_update_user_reports_all_violations_together(client: Client) -> None:
     await client.create("ada", externalId="hr-1")
     bob = await client.create("bob")
     payload = await client.do(
@@ -115,7 +115,7 @@ async def test_every_broken_rule_is_named_at_once(client: Client) -> None:
     assert await count(client.database) == (2, 2)
 
 
-async def test_a_deleted_user_is_not_edited(client: Client) -> None:
+async def test_update_of_a_deleted_user_is_rejected(client: Client) -> None:
     user = await client.create("ada")
     await client.do("deleteUser", user["id"])
     answer = await client.ask(

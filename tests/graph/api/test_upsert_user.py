@@ -1,4 +1,4 @@
-"""upsertUser: one call that updates whoever has the key, or creates them."""
+"""upsertUser: updates the user with the key, or creates one."""
 
 import asyncio
 from typing import Any
@@ -28,7 +28,7 @@ async def upsert(client: Client, by: dict[str, Any], **fields: Any) -> dict[str,
         ),
     ],
 )
-async def test_nobody_with_the_key_is_created_and_then_found(
+async def test_upsert_creates_a_user_with_an_unknown_key_and_then_updates_it(
     client: Client, by: dict[str, Any], fields: dict[str, Any]
 ) -> None:
     first = await upsert(client, by, displayName="Ada", **fields)
@@ -54,14 +54,14 @@ async def test_nobody_with_the_key_is_created_and_then_found(
     assert await count(client.database) == (1, 2)
 
 
-async def test_a_twin_of_the_key_is_the_key(client: Client) -> None:
+async def test_upsert_key_ignores_case_and_normalization(client: Client) -> None:
     user = await client.create("Émile")
     payload = await upsert(client, {"username": "E\u0301MILE"}, displayName="É")
     assert payload["user"] == user | {"displayName": "É", "version": 2}
     assert payload["created"] is False
 
 
-async def test_by_an_id_nobody_is_created(client: Client) -> None:
+async def test_upsert_by_an_unknown_id_is_rejected(client: Client) -> None:
     user = await client.create("ada")
     for by in ({"id": user["id"]}, {"databaseId": "1"}):
         payload = await upsert(client, by, displayName=f"by {next(iter(by))}")
@@ -79,7 +79,7 @@ async def test_by_an_id_nobody_is_created(client: Client) -> None:
     assert await count(client.database) == (1, 3)
 
 
-async def test_every_broken_rule_is_told_where_it_stands(client: Client) -> None:
+async def test_upsert_reports_violations_with_their_paths(client: Client) -> None:
     await client.create("ada", externalId="hr-1")
     for by, fields, told in (
         (
@@ -120,7 +120,7 @@ async def test_every_broken_rule_is_told_where_it_stands(client: Client) -> None
     assert await count(client.database) == (1, 1)
 
 
-async def test_a_deleted_user_is_nobody(client: Client) -> None:
+async def test_upsert_by_the_key_of_a_deleted_user_creates_a_new_user(client: Client) -> None:
     user = await client.create("ada", externalId="hr-1")
     await client.do("deleteUser", user["id"])
     payload = await upsert(client, {"externalId": "hr-1"}, username="ada", email="ada@example.com")
@@ -128,7 +128,7 @@ async def test_a_deleted_user_is_nobody(client: Client) -> None:
     assert payload["user"]["id"] != user["id"]
 
 
-async def test_of_many_at_once_one_creates_and_the_others_update(client: Client) -> None:
+async def test_concurrent_upserts_create_once_and_then_update(client: Client) -> None:
     for n in range(20):
         payloads = await asyncio.gather(
             *(

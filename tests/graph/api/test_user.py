@@ -1,4 +1,4 @@
-"""user, userBy, node and nodes: one user by any of their keys, and anything by its id."""
+"""user, userBy, node and nodes: a user by any key, and any object by id."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ UNKNOWN = global_ids.encode("User", 2**63 - 1)
 BY = f"query ($by: UserBy!) {{ userBy(by: $by) {{ {USER} }} }}"
 
 
-async def test_a_user_by_every_key(client: Client) -> None:
+async def test_user_is_found_by_every_key(client: Client) -> None:
     user = await client.create("Émile", email="Émile@example.com", externalId="HR-1")
     await client.create("bob")
     assert (
@@ -50,12 +50,14 @@ async def test_a_user_by_every_key(client: Client) -> None:
         {"externalId": "\udfff"},
     ],
 )
-async def test_what_nobody_has_finds_nobody(client: Client, by: dict[str, Any]) -> None:
+async def test_user_by_an_unknown_or_invalid_key_is_null(
+    client: Client, by: dict[str, Any]
+) -> None:
     await client.create("ada", externalId="HR-1")
     assert await client.ask(BY, by=by) is None
 
 
-async def test_a_deleted_user_is_found_by_id_alone(client: Client) -> None:
+async def test_deleted_user_is_found_only_by_id(client: Client) -> None:
     user = await client.create("ada", externalId="hr-1")
     deleted = (await client.do("deleteUser", user["id"]))["user"]
     assert await client.ask(BY, by={"id": user["id"]}) == deleted
@@ -66,13 +68,13 @@ async def test_a_deleted_user_is_found_by_id_alone(client: Client) -> None:
 @pytest.mark.parametrize(
     "by", [{}, {"username": "a", "email": "b"}, {"username": None}, None, {"id": {}}, "x"]
 )
-async def test_exactly_one_key_is_asked_for(client: Client, by: Any) -> None:
+async def test_user_by_requires_exactly_one_key(client: Client, by: Any) -> None:
     answer = await client.send(BY, by=by)
     assert answer.get("data") is None
     assert [e["extensions"]["code"] for e in answer["errors"]] == ["GRAPHQL_VALIDATION_FAILED"]
 
 
-async def test_any_object_by_its_id(client: Client) -> None:
+async def test_nodes_returns_users_and_events_by_id(client: Client) -> None:
     user = await client.create("ada")
     found = await client.ask("{ users { nodes { history { nodes { id } } } } }")
     event_id = found["nodes"][0]["history"]["nodes"][0]["id"]
@@ -94,7 +96,7 @@ async def test_any_object_by_its_id(client: Client) -> None:
     assert await client.ask(query, ids=[]) == []
 
 
-async def test_a_wrong_id_among_nodes_loses_none_of_the_others(client: Client) -> None:
+async def test_invalid_id_in_nodes_is_null_and_keeps_the_others(client: Client) -> None:
     user = await client.create("ada")
     answer = await client.send(
         "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=["nonsense", user["id"], "Rm9vOjE"]
@@ -106,7 +108,7 @@ async def test_a_wrong_id_among_nodes_loses_none_of_the_others(client: Client) -
     ]
 
 
-async def test_there_is_an_end_to_nodes(client: Client) -> None:
+async def test_nodes_accepts_at_most_100_ids(client: Client) -> None:
     answer = await client.send(
         "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=[UNKNOWN] * 101
     )
@@ -135,7 +137,9 @@ async def test_there_is_an_end_to_nodes(client: Client) -> None:
         (global_ids.encode("Team", 1), "This is the id of a Team, not of a User."),
     ],
 )
-async def test_a_wrong_id(client: Client, wrong: str, message: str) -> None:
+async def test_invalid_id_is_rejected_by_every_query(
+    client: Client, wrong: str, message: str
+) -> None:
     for query, path in (
         ("query ($id: ID!) { user(id: $id) { id } }", "user"),
         ("query ($id: ID!) { userBy(by: {id: $id}) { id } }", "userBy"),
@@ -151,7 +155,7 @@ async def test_a_wrong_id(client: Client, wrong: str, message: str) -> None:
 @pytest.mark.parametrize(
     "verb", ["updateUser", "deactivateUser", "reactivateUser", "deleteUser", "restoreUser"]
 )
-async def test_a_mutation_of_nobody(client: Client, verb: str) -> None:
+async def test_mutation_of_an_invalid_or_unknown_id_is_rejected(client: Client, verb: str) -> None:
     for wrong in ("nonsense", global_ids.encode("UserEvent", 1), "\ud800"):
         assert await client.do(verb, wrong) == {
             "user": None,

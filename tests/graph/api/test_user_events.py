@@ -1,4 +1,4 @@
-"""userEvents: what happened to everybody, by a filter, page by page."""
+"""userEvents: the events of all users, filtered and paged."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ EVENTS = """query ($first: Int, $after: String, $last: Int, $before: String,
 
 @pytest.fixture
 async def busy(client: Client) -> list[dict[str, Any]]:
-    """Two users whose five events alternate; gives the users."""
+    """Two users with five alternating events."""
     ada, bob = await client.create("ada"), await client.create("bob")
     await client.do("updateUser", ada["id"], displayName="Ada")
     await client.do("deleteUser", bob["id"])
@@ -24,7 +24,7 @@ async def busy(client: Client) -> list[dict[str, Any]]:
     return [ada, bob]
 
 
-def told(page: dict[str, Any]) -> list[tuple[str, str]]:
+def names_and_types(page: dict[str, Any]) -> list[tuple[str, str]]:
     assert [e["cursor"] for e in page["edges"]] == [e["node"]["cursor"] for e in page["edges"]]
     return [(node["user"]["username"], node["type"]) for node in page["nodes"]]
 
@@ -39,12 +39,12 @@ ALL = [
 
 
 @pytest.mark.usefixtures("busy")
-async def test_everything_that_happened_in_order(client: Client) -> None:
-    assert told(await client.ask(EVENTS)) == ALL
+async def test_all_events_are_paged_in_order_in_both_directions(client: Client) -> None:
+    assert names_and_types(await client.ask(EVENTS)) == ALL
     forwards, after = [], None
     while True:
         page = await client.ask(EVENTS, first=2, after=after)
-        forwards += told(page)
+        forwards += names_and_types(page)
         after = page["pageInfo"]["endCursor"]
         if not page["pageInfo"]["hasNextPage"]:
             break
@@ -52,14 +52,14 @@ async def test_everything_that_happened_in_order(client: Client) -> None:
     before = None
     while True:
         page = await client.ask(EVENTS, last=2, before=before)
-        backwards = told(page) + backwards
+        backwards = names_and_types(page) + backwards
         before = page["pageInfo"]["startCursor"]
         if not page["pageInfo"]["hasPreviousPage"]:
             break
     assert forwards == backwards == ALL
 
 
-async def test_a_filter(client: Client, busy: list[dict[str, Any]]) -> None:
+async def test_filter_finds_the_matching_events(client: Client, busy: list[dict[str, Any]]) -> None:
     ada, bob = busy
     moments = [node["at"] for node in (await client.ask(EVENTS))["nodes"]]
     cases: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
@@ -77,10 +77,10 @@ async def test_a_filter(client: Client, busy: list[dict[str, Any]]) -> None:
         ({"at": {"gt": "0001-01-01T00:00:00Z"}}, ALL),
     ]
     for wanted, found in cases:
-        assert told(await client.ask(EVENTS, filter=wanted)) == found, wanted
+        assert names_and_types(await client.ask(EVENTS, filter=wanted)) == found, wanted
 
 
-async def test_a_cursor_of_a_history_goes_on_here(
+async def test_cursor_of_a_history_is_valid_in_user_events(
     client: Client, busy: list[dict[str, Any]]
 ) -> None:
     history = await client.ask(
@@ -88,10 +88,10 @@ async def test_a_cursor_of_a_history_goes_on_here(
         id=busy[1]["id"],
     )
     cursor = history["history"]["nodes"][0]["cursor"]
-    assert told(await client.ask(EVENTS, after=cursor)) == ALL[2:]
+    assert names_and_types(await client.ask(EVENTS, after=cursor)) == ALL[2:]
 
 
-async def test_a_wrong_filter_or_window(client: Client) -> None:
+async def test_invalid_filter_or_page_arguments_are_rejected(client: Client) -> None:
     for arguments, code in (
         ({"first": -1}, "INVALID_ARGUMENT"),
         ({"after": "nonsense"}, "INVALID_CURSOR"),

@@ -1,4 +1,4 @@
-"""Filters and search: the same users as a small model of them finds, on both databases."""
+"""Filters and search find the same users as a model of them, on both databases."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -117,7 +117,9 @@ async def found(client: Client, wanted: Any = None, search: str | None = None) -
         ({"statusChangedAt": {"gt": "2000-01-01T00:00:00-12:00"}}, "1234567"),
     ],
 )
-async def test_a_comparison(client: Client, wanted: dict[str, Any], ids: str) -> None:
+async def test_comparison_finds_the_matching_users(
+    client: Client, wanted: dict[str, Any], ids: str
+) -> None:
     assert await found(client, wanted) == ids
 
 
@@ -148,12 +150,14 @@ async def test_a_comparison(client: Client, wanted: dict[str, Any], ids: str) ->
         (None, "1234567"),
     ],
 )
-async def test_a_search(client: Client, search: str | None, ids: str) -> None:
+async def test_search_finds_the_matching_users(
+    client: Client, search: str | None, ids: str
+) -> None:
     assert await found(client, search=search) == ids
 
 
 @pytest.mark.usefixtures("people")
-async def test_a_search_goes_with_a_filter_and_with_counts(client: Client) -> None:
+async def test_search_combines_with_filters_and_counts(client: Client) -> None:
     assert await found(client, {"status": ["DELETED", "ACTIVE"]}, "ada") == "18"
     page = await client.ask(
         """{ users(search: "ada") { totalCount countAtMost statusCounts { status count } } }"""
@@ -220,7 +224,7 @@ def nested(depth: int) -> dict[str, Any]:
         ({"search": "\ud800"}, "`search` has a character that no text can have."),
     ],
 )
-async def test_there_is_an_end_to_filters(
+async def test_filters_and_search_beyond_their_limits_are_rejected(
     client: Client, arguments: dict[str, Any], message: str
 ) -> None:
     answer = await client.send(IDS, **arguments)
@@ -231,7 +235,7 @@ async def test_there_is_an_end_to_filters(
     assert await client.ask(IDS, filter=nested(4)) == await client.ask(IDS, filter={"or": []})
 
 
-# The model: what each comparator means, in Python, on what the API shows of a user.
+# The model: each comparator in Python, applied to the API's fields of a user.
 Person = dict[str, Any]
 TEXTS = ["ada", "E\u0301", "mil", "_", "%", "hr", "1", "O'", "ß", "example", ".", "x/y", "ZOË"]
 TESTS: dict[str, Callable[[str | None, Any], bool]] = {
@@ -251,57 +255,57 @@ MOMENTS: dict[str, Callable[[datetime, datetime], bool]] = {
 }
 
 
-def holds(wanted: dict[str, Any], person: Person) -> bool:
+def matches(wanted: dict[str, Any], person: Person) -> bool:
     for name, given in wanted.items():
         match name:
             case "and":
-                held = all(holds(part, person) for part in given)
+                matched = all(matches(part, person) for part in given)
             case "or":
-                held = any(holds(part, person) for part in given)
+                matched = any(matches(part, person) for part in given)
             case "not":
-                held = not holds(given, person)
+                matched = not matches(given, person)
             case "status":
-                held = person["status"] in given
+                matched = person["status"] in given
             case "isActive":
-                held = person["isActive"] is given
+                matched = person["isActive"] is given
             case "databaseId":
-                held = person["databaseId"] in given
+                matched = person["databaseId"] in given
             case "createdAt" | "updatedAt" | "statusChangedAt":
                 value = datetime.fromisoformat(person[name])
-                held = all(
+                matched = all(
                     MOMENTS[op](value, datetime.fromisoformat(at)) for op, at in given.items()
                 )
             case _:
                 folded = None if person[name] is None else fold(person[name])
-                held = all(TESTS[op](folded, text) for op, text in given.items())
-        if not held:
+                matched = all(TESTS[op](folded, text) for op, text in given.items())
+        if not matched:
             return False
     return True
 
 
-def invent(chance: random.Random, people: list[Person], depth: int = 1) -> dict[str, Any]:
+def random_filter(rng: random.Random, people: list[Person], depth: int = 1) -> dict[str, Any]:
     wanted: dict[str, Any] = {}
-    for _ in range(chance.randint(0, 2)):
-        match chance.choice(["text", "text", "status", "isActive", "databaseId", "moment"]):
+    for _ in range(rng.randint(0, 2)):
+        match rng.choice(["text", "text", "status", "isActive", "databaseId", "moment"]):
             case "text":
-                field = chance.choice(["username", "email", "externalId"])
-                value = chance.choice([p[field] for p in people if p[field]] + TEXTS)
-                op = chance.choice(list(TESTS))
+                field = rng.choice(["username", "email", "externalId"])
+                value = rng.choice([p[field] for p in people if p[field]] + TEXTS)
+                op = rng.choice(list(TESTS))
                 wanted[field] = {op: [value] if op in {"in", "nin"} else value}
             case "status":
                 statuses = ["ACTIVE", "DEACTIVATED", "DELETED"]
-                wanted["status"] = chance.sample(statuses, chance.randint(0, 2))
+                wanted["status"] = rng.sample(statuses, rng.randint(0, 2))
             case "isActive":
-                wanted["isActive"] = chance.random() < 0.5
+                wanted["isActive"] = rng.random() < 0.5
             case "databaseId":
-                wanted["databaseId"] = [p["databaseId"] for p in chance.sample(people, 3)]
+                wanted["databaseId"] = [p["databaseId"] for p in rng.sample(people, 3)]
             case "moment":
-                field = chance.choice(["createdAt", "updatedAt", "statusChangedAt"])
-                wanted[field] = {chance.choice(list(MOMENTS)): chance.choice(people)[field]}
-    if depth < 4 and chance.random() < 0.7:
-        op = chance.choice(["and", "or", "not"])
-        parts = [invent(chance, people, depth + 1) for _ in range(chance.randint(0, 3))]
-        wanted[op] = parts if op != "not" else invent(chance, people, depth + 1)
+                field = rng.choice(["createdAt", "updatedAt", "statusChangedAt"])
+                wanted[field] = {rng.choice(list(MOMENTS)): rng.choice(people)[field]}
+    if depth < 4 and rng.random() < 0.7:
+        op = rng.choice(["and", "or", "not"])
+        parts = [random_filter(rng, people, depth + 1) for _ in range(rng.randint(0, 3))]
+        wanted[op] = parts if op != "not" else random_filter(rng, people, depth + 1)
     return wanted
 
 
@@ -312,17 +316,17 @@ def names_status(wanted: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_any_filter_finds_whom_the_model_finds_page_by_page(
+async def test_random_filters_find_the_same_users_as_the_model(
     client: Client, people: list[Person], seed: int
 ) -> None:
-    chance = random.Random(seed)  # noqa: S311 - the same filters on every run
+    rng = random.Random(seed)  # noqa: S311 - the same filters on every run
     everybody = sorted(people, key=lambda p: int(p["databaseId"]))
     for _ in range(40):
-        wanted = invent(chance, people)
+        wanted = random_filter(rng, people)
         expected = [
             p["databaseId"]
             for p in everybody
-            if holds(wanted, p) and (names_status(wanted) or p["status"] != "DELETED")
+            if matches(wanted, p) and (names_status(wanted) or p["status"] != "DELETED")
         ]
         visited: list[str] = []
         after = None
@@ -337,8 +341,8 @@ async def test_any_filter_finds_whom_the_model_finds_page_by_page(
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_every_order_and_every_search_has_its_index(client: Client) -> None:
-    """PostgreSQL's plans over 20,000 users; the statements are those that the API runs."""
+async def test_every_order_and_search_uses_an_index(client: Client) -> None:
+    """Reads PostgreSQL's plans for the API's statements over 20,000 users."""
     async with client.database.engine.begin() as connection:
         await connection.execute(
             text("""INSERT INTO users (username, username_key, email, email_key, display_name,
@@ -371,7 +375,7 @@ async def test_every_order_and_every_search_has_its_index(client: Client) -> Non
             assert f"ix_users_{column}_id" in found, found
             assert "Sort" not in found, found
 
-    # The orders of the users in one status, and a walk that doesn't begin among the deleted.
+    # The orders within one status, and an index scan that skips deleted users.
     for field, column in zip(UserOrderField, columns[:4], strict=False):
         sorts = read_order([UserOrder(field=field, direction=OrderDirection.DESC)]).sorts
         tab = await read_filter(UserFilter(status=[UserStatus.DEACTIVATED]), None, keys)
@@ -386,7 +390,7 @@ async def test_every_order_and_every_search_has_its_index(client: Client) -> Non
     )
     assert "Index Cond: ((status)::text < 'DELETED'::text)" in found, found
 
-    # What lies far is found by its index, however near a planner hopes it to be.
+    # `far_page` uses the search index even if the planner estimates an early match.
     by_name = read_order([UserOrder(field=UserOrderField.USERNAME)]).sorts
     far = users_listing((await read_filter(None, "c4ca4238", keys)), by_name).far_page(
         Window(limit=20)

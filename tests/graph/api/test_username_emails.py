@@ -1,4 +1,4 @@
-"""Usernames that are e-mail addresses: a service may sign people in by either."""
+"""Usernames that are e-mail addresses. Services may sign users in by either."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ BULK = """mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) {
   results { errors { code message path } } } }"""
 
 
-def told(errors: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def reserved_errors(errors: list[dict[str, Any]]) -> list[tuple[str, str]]:
     assert all(error["code"] == "RESERVED" for error in errors), errors
     return [(error["path"][-1], error["message"]) for error in errors]
 
@@ -40,7 +40,7 @@ def told(errors: list[dict[str, Any]]) -> list[tuple[str, str]]:
         (NONE, "ada@home", "ada@example.com", []),
     ],
 )
-async def test_a_new_username_that_is_an_address(
+async def test_new_username_that_is_an_address_follows_the_setting(
     database_url: str,
     mode: UsernameEmails,
     username: str,
@@ -50,25 +50,25 @@ async def test_a_new_username_that_is_an_address(
     given = {"username": username, "email": email}
     async with serving(Settings(database_url=database_url, username_emails=mode)) as client:
         tried = await client.ask(CREATE, input=given | {"validateOnly": True})
-        assert told(tried["errors"]) == expected
+        assert reserved_errors(tried["errors"]) == expected
         bulk = await client.ask(BULK, input={"operations": [{"create": given}], "mode": "PARTIAL"})
-        assert told(bulk["results"][0]["errors"]) == expected
+        assert reserved_errors(bulk["results"][0]["errors"]) == expected
         assert await count(client.database) == ((0, 0) if expected else (1, 1))
         created = await client.ask(CREATE, input=given | {"email": email})
         if expected:
-            assert told(created["errors"]) == expected
+            assert reserved_errors(created["errors"]) == expected
             upserted = {"by": {"email": email}, "username": username}
             payload = await client.ask(UPSERT, input=upserted)
-            assert (payload["user"], told(payload["errors"])) == (None, expected)
+            assert (payload["user"], reserved_errors(payload["errors"])) == (None, expected)
             assert await count(client.database) == (0, 0)
 
 
-async def test_a_username_that_is_the_own_address_changes_with_it(client: Client) -> None:
+async def test_username_equal_to_the_own_email_must_change_with_it(client: Client) -> None:
     user = await client.create("ada@example.com", email="ada@example.com")
     moved = await client.do("updateUser", user["id"], email="ada@new.example")
-    assert told(moved["errors"]) == [BOTH]
+    assert reserved_errors(moved["errors"]) == [BOTH]
     renamed = await client.do("updateUser", user["id"], username="mia@example.com")
-    assert told(renamed["errors"]) == [OTHERS]
+    assert reserved_errors(renamed["errors"]) == [OTHERS]
     both = {"username": "ada@new.example", "email": "ada@new.example"}
     assert (await client.do("updateUser", user["id"], **both))["errors"] == []
     assert (await client.do("updateUser", user["id"], username="ada"))["errors"] == []
@@ -76,7 +76,7 @@ async def test_a_username_that_is_the_own_address_changes_with_it(client: Client
 
 
 @pytest.mark.parametrize("mode", UsernameEmails)
-async def test_a_username_from_before_the_rule_stays_until_it_is_changed(
+async def test_username_from_before_the_setting_is_kept_until_changed(
     database_url: str, mode: UsernameEmails
 ) -> None:
     async with serving(Settings(database_url=database_url, username_emails=mode)) as client:
@@ -91,5 +91,5 @@ async def test_a_username_from_before_the_rule_stays_until_it_is_changed(
         ):
             assert (await client.do("updateUser", user["id"], **fields))["errors"] == [], fields
         changed = await client.do("updateUser", user["id"], username="eve@example.com")
-        assert told(changed["errors"]) == {OWN: [OTHERS], ANY: [], NONE: [ADDRESS]}[mode]
+        assert reserved_errors(changed["errors"]) == {OWN: [OTHERS], ANY: [], NONE: [ADDRESS]}[mode]
         assert (await client.do("updateUser", user["id"], username="ada"))["errors"] == []

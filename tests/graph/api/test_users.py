@@ -25,14 +25,14 @@ DIRECTIONS = ("ASC", "DESC")
 NAMES = ["ada", "Bob", "CÉCILE", "dǽ", "émile", "z", "ÿ", "ａa", "😀x", "_x", "a-b", "A.b"]
 
 
-def rows(count: int) -> list[dict[str, Any]]:
-    """Make users of whom many share a moment or a status, and whose names sort by code point."""
-    chance = random.Random(7)  # noqa: S311 - the same rows on every run
+def make_rows(count: int) -> list[dict[str, Any]]:
+    """Returns rows of which many share a time or a status; the names sort by code point."""
+    rng = random.Random(7)  # noqa: S311 - the same rows on every run
     start = datetime(2026, 1, 31, tzinfo=UTC)
     made = []
     for number in range(count):
-        status = chance.choice(list(UserStatus))
-        name = f"{chance.choice(NAMES)}{number}"
+        status = rng.choice(list(UserStatus))
+        name = f"{rng.choice(NAMES)}{number}"
         made.append(
             {
                 "username": name,
@@ -44,22 +44,22 @@ def rows(count: int) -> list[dict[str, Any]]:
                 "status_changed_at": start,
                 "deleted_at": start if status is UserStatus.DELETED else None,
                 "version": 1,
-                "created_at": start + timedelta(microseconds=chance.randrange(5)),
-                "updated_at": start + timedelta(days=chance.randrange(5)),
+                "created_at": start + timedelta(microseconds=rng.randrange(5)),
+                "updated_at": start + timedelta(days=rng.randrange(5)),
             }
         )
     return made
 
 
 async def fill(client: Client, count: int) -> list[dict[str, Any]]:
-    made = rows(count)
+    made = make_rows(count)
     async with client.database.engine.begin() as connection:
         await connection.execute(insert(User), made)
     return [row | {"id": number} for number, row in enumerate(made, start=1)]
 
 
 def expected(users: list[dict[str, Any]], order: list[dict[str, str]]) -> list[str]:
-    """Sort as the schema says: each step in turn, then the id in the last step's direction."""
+    """Sorts as the schema specifies: by each step, then by id in the last step's direction."""
     ordered = sorted(users, key=lambda u: u["id"], reverse=order[-1]["direction"] == "DESC")
     for step in reversed(order):
         column = COLUMNS[FIELDS.index(step["field"])]
@@ -87,7 +87,7 @@ ORDERS = [
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=lambda o: "-".join("".join(s.values()) for s in o))
-async def test_paging_visits_every_user_once_in_order(
+async def test_paging_visits_every_user_once_in_every_order(
     client: Client, order: list[dict[str, str]]
 ) -> None:
     users = await fill(client, 60)
@@ -123,7 +123,7 @@ async def test_paging_visits_every_user_once_in_order(
     assert backwards == whole
 
 
-async def test_the_newest_come_first_twenty_at_a_time(client: Client) -> None:
+async def test_default_page_has_the_twenty_newest_users(client: Client) -> None:
     users = [u for u in await fill(client, 60) if u["status"] is not UserStatus.DELETED]
     newest = expected(users, [{"field": "CREATED_AT", "direction": "DESC"}])
     page = await client.ask(PAGE)
@@ -134,7 +134,7 @@ async def test_the_newest_come_first_twenty_at_a_time(client: Client) -> None:
         assert await client.ask(PAGE, **same) == page
 
 
-async def test_between_two_cursors(client: Client) -> None:
+async def test_page_between_two_cursors_stays_within_them(client: Client) -> None:
     await fill(client, 60)
     page = await client.ask(PAGE, first=30)
     edges = page["edges"]
@@ -152,7 +152,7 @@ async def test_between_two_cursors(client: Client) -> None:
     }
 
 
-async def test_pages_stay_in_place_while_users_come_and_go(client: Client) -> None:
+async def test_pages_are_stable_when_users_are_created_and_deleted(client: Client) -> None:
     for number in range(6):
         await client.create(f"user{number}")
     order = [{"field": "USERNAME"}]
@@ -163,7 +163,7 @@ async def test_pages_stay_in_place_while_users_come_and_go(client: Client) -> No
     assert (ids(first), ids(second)) == (["1", "2", "3"], ["4", "5", "6"])
 
 
-async def test_an_empty_list(client: Client) -> None:
+async def test_empty_list_has_no_cursors(client: Client) -> None:
     assert await client.ask(PAGE) == {
         "edges": [],
         "nodes": [],
@@ -222,7 +222,9 @@ U = [f"VXNlcjo{n}" for n in ("x", "y", "z", "0", "1")]  # User:1 to User:5
         ({"email": {"eq": "ada@example.com"}, "username": {"eq": "bob"}}, ""),
     ],
 )
-async def test_a_filter(five: Client, wanted: dict[str, Any], found: str) -> None:
+async def test_filter_finds_the_matching_users(
+    five: Client, wanted: dict[str, Any], found: str
+) -> None:
     page = await five.ask(PAGE, filter=wanted, orderBy=[{"field": "CREATED_AT"}])
     assert "".join(ids(page)) == found
     assert page["totalCount"] == len(found)
@@ -257,7 +259,7 @@ async def test_a_filter(five: Client, wanted: dict[str, Any], found: str) -> Non
         ),
     ],
 )
-async def test_arguments_that_cannot_be_meant(
+async def test_arguments_out_of_range_are_rejected(
     client: Client, arguments: dict[str, Any], message: str, code: str
 ) -> None:
     answer = await client.send(PAGE, **arguments)
@@ -270,7 +272,9 @@ async def test_arguments_that_cannot_be_meant(
 @pytest.mark.parametrize(
     "arguments", [{"first": 2**31}, {"first": "1"}, {"first": 1.5}, {"after": 1}, {"filter": 1}]
 )
-async def test_arguments_of_the_wrong_type(client: Client, arguments: dict[str, Any]) -> None:
+async def test_arguments_of_the_wrong_type_are_a_validation_error(
+    client: Client, arguments: dict[str, Any]
+) -> None:
     answer = await client.send(PAGE, **arguments)
     assert set(answer) == {"errors"}
     assert [e["extensions"] for e in answer["errors"]] == [{"code": "GRAPHQL_VALIDATION_FAILED"}]
@@ -311,7 +315,7 @@ NEWEST = "CREATED_AT DESC"
         (cursors.encode("events", [1]), OTHER_ORDER),
     ],
 )
-async def test_a_wrong_cursor(client: Client, wrong: str, message: str) -> None:
+async def test_invalid_cursor_is_rejected(client: Client, wrong: str, message: str) -> None:
     await client.create("ada")
     for place in ("after", "before"):
         answer = await client.send(PAGE, **{place: wrong})
@@ -321,7 +325,7 @@ async def test_a_wrong_cursor(client: Client, wrong: str, message: str) -> None:
         ]
 
 
-async def test_a_cursor_with_a_text_or_status_that_no_database_takes(client: Client) -> None:
+async def test_cursor_with_an_invalid_sort_value_is_rejected(client: Client) -> None:
     for order, value in (("USERNAME", "a\x00"), ("EMAIL", 1), ("STATUS", "ERASED")):
         wrong = cursors.encode(f"{order} ASC", [value, 1])
         answer = await client.send(PAGE, after=wrong, orderBy=[{"field": order}])
@@ -329,7 +333,7 @@ async def test_a_cursor_with_a_text_or_status_that_no_database_takes(client: Cli
         assert [e["extensions"] for e in answer["errors"]] == [{"code": "INVALID_CURSOR"}]
 
 
-async def test_only_what_is_selected_is_read(client: Client, statements: list[str]) -> None:
+async def test_count_is_read_only_if_selected(client: Client, statements: list[str]) -> None:
     def counts() -> list[bool]:
         seen = ["count(" in statement for statement in statements]
         statements.clear()
@@ -351,7 +355,7 @@ async def test_only_what_is_selected_is_read(client: Client, statements: list[st
     assert counts() == [True, True]
 
 
-async def test_a_repeated_step_of_an_order_says_nothing_new(client: Client) -> None:
+async def test_repeated_order_field_is_ignored(client: Client) -> None:
     await fill(client, 20)
     once = [{"field": "STATUS"}, {"field": "EMAIL", "direction": "DESC"}]
     again = [*once, {"field": "STATUS", "direction": "DESC"}]
@@ -375,7 +379,7 @@ COUNTS = """query ($filter: UserFilter) { users(filter: $filter) {
         ({"username": {"eq": "nobody"}}, 0, (0, 0, 0)),
     ],
 )
-async def test_counts_are_of_the_same_users(
+async def test_counts_match_the_filter(
     five: Client, wanted: dict[str, Any], total: int, by_status: tuple[int, int, int]
 ) -> None:
     assert await five.ask(COUNTS, filter=wanted) == {
@@ -388,7 +392,7 @@ async def test_counts_are_of_the_same_users(
     }
 
 
-async def test_a_bounded_count_stops_at_its_limit(five: Client, statements: list[str]) -> None:
+async def test_count_at_most_stops_at_its_limit(five: Client, statements: list[str]) -> None:
     statements.clear()
     query = "{ users { two: countAtMost(limit: 2) four: countAtMost(limit: 4) many: countAtMost } }"
     assert await five.ask(query) == {"two": 2, "four": 4, "many": 4}
@@ -402,7 +406,7 @@ async def test_a_bounded_count_stops_at_its_limit(five: Client, statements: list
         ]
 
 
-async def test_status_counts_are_one_statement(five: Client, statements: list[str]) -> None:
+async def test_status_counts_run_one_statement(five: Client, statements: list[str]) -> None:
     statements.clear()
     await five.ask("{ users { statusCounts { status count } } }")
     assert ["GROUP BY" in statement for statement in statements] == [True]
@@ -434,7 +438,7 @@ async def test_only_the_columns_of_selected_fields_are_read(
     }
 
 
-async def test_equal_lists_are_prepared_once(five: Client) -> None:
+async def test_lists_with_equal_structure_share_a_prepared_statement(five: Client) -> None:
     query = "query ($n: Int) { users(first: $n, orderBy: [{field: EMAIL}]) { nodes { username } } }"
     before = everybody.cache_info()
     for n in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""validateOnly answers every error that the write would, and changes nothing."""
+"""validateOnly returns the errors of the write, and changes nothing."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
-async def test_a_right_creation_is_only_checked(client: Client) -> None:
+async def test_validate_only_of_a_valid_creation_creates_nothing(client: Client) -> None:
     checked = await client.ask(CREATE, input=CREATIONS[0] | {"validateOnly": True})
     assert checked == {"user": None, "errors": []}
     assert await count(client.database) == (0, 0)
@@ -30,7 +30,7 @@ async def test_a_right_creation_is_only_checked(client: Client) -> None:
 
 
 @pytest.mark.parametrize("fields", CREATIONS[1:])
-async def test_a_wrong_creation_is_told_as_the_write_would(
+async def test_validate_only_of_an_invalid_creation_returns_the_writes_errors(
     client: Client, fields: dict[str, Any]
 ) -> None:
     await client.create("ada", externalId="hr-1")
@@ -41,7 +41,9 @@ async def test_a_wrong_creation_is_told_as_the_write_would(
 
 
 @pytest.mark.parametrize("fields", CHANGES)
-async def test_an_update_is_only_checked(client: Client, fields: dict[str, Any]) -> None:
+async def test_validate_only_of_an_update_returns_the_writes_errors(
+    client: Client, fields: dict[str, Any]
+) -> None:
     await client.create("ada", externalId="hr-1")
     bob = await client.create("bob")
     checked = await client.do("updateUser", bob["id"], validateOnly=True, **fields)
@@ -53,6 +55,6 @@ async def test_an_update_is_only_checked(client: Client, fields: dict[str, Any])
     assert done["errors"] == checked["errors"]
 
 
-async def test_an_unknown_user_is_told_too(client: Client) -> None:
+async def test_validate_only_reports_an_unknown_user(client: Client) -> None:
     payload = await client.do("updateUser", "VXNlcjo5OQ", validateOnly=True, username="")
     assert [e["code"] for e in payload["errors"]] == ["NOT_FOUND", "TOO_SHORT"]

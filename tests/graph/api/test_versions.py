@@ -1,4 +1,4 @@
-"""expectedVersion on every write: who has seen another version is told what has changed."""
+"""expectedVersion: a write with another version fails with the changes since then."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def conflict(expected: int, actual: int, changed: list[str], **current: Any) -> 
 
 
 @pytest.mark.parametrize("verb", INPUTS)
-async def test_a_stale_version_writes_nothing_and_brings_what_is_there(
+async def test_stale_expected_version_is_rejected_with_the_current_user(
     client: Client, verb: str
 ) -> None:
     user = await client.create("ada")
@@ -49,7 +49,7 @@ async def test_a_stale_version_writes_nothing_and_brings_what_is_there(
     query = CONFLICT % (INPUTS[verb], verb)
     for expected, since in ((1, changed), (version + 1, []), (0, ["username", "email", *changed])):
         if expected == 0 and "status" not in since:
-            since = [*since, "status"]  # noqa: PLW2901 - which the creation set
+            since = [*since, "status"]  # noqa: PLW2901 - set by the creation
         payload = await client.ask(query, input={"id": user["id"], "expectedVersion": expected})
         assert payload == {
             "user": None,
@@ -60,7 +60,7 @@ async def test_a_stale_version_writes_nothing_and_brings_what_is_there(
 
 
 @pytest.mark.parametrize("verb", ["updateUser", "deactivateUser", "deleteUser"])
-async def test_the_version_that_was_seen_writes(client: Client, verb: str) -> None:
+async def test_current_expected_version_is_accepted_once(client: Client, verb: str) -> None:
     user = await client.create("ada")
     fields = {"displayName": "Ada"} if verb == "updateUser" else {}
     payload = await client.do(verb, user["id"], expectedVersion=1, **fields)
@@ -70,7 +70,7 @@ async def test_the_version_that_was_seen_writes(client: Client, verb: str) -> No
     assert await count(client.database) == (1, 2)
 
 
-async def test_a_conflict_stands_beside_the_other_broken_rules(client: Client) -> None:
+async def test_version_conflict_is_reported_with_other_violations(client: Client) -> None:
     user = await client.create("ada")
     await client.create("bob")
     await client.do("deleteUser", user["id"])
