@@ -1,8 +1,8 @@
 """Authenticates the `Authorization` header of a request: a token or an API key.
 
 Exception
-├── InvalidCredentials        the credentials are not accepted
-└── SubjectsUnavailableError  no service can be authenticated: the identity secret is missing
+├── InvalidCredentials        the credentials are rejected
+└── SubjectsUnavailableError  services cannot be authenticated: the identity secret is missing
 """
 
 import asyncio
@@ -36,25 +36,25 @@ log = structlog.get_logger("roster")
 
 T = TypeVar("T")
 
-CACHE_SECONDS: Final = 5.0  # so that whoever is switched off is out within as long
-# Seconds for which credentials that were valid are checked before others, and for which those that
-# were not are not checked again beyond the limit of invalid ones.
+CACHE_SECONDS: Final = 5.0  # a revocation or deactivation takes effect within this time
+# For KNOWN_SECONDS, credentials that were valid are exempt from the limit of invalid ones. For
+# REJECTED_SECONDS, rejected credentials are not checked again above that limit.
 KNOWN_SECONDS: Final = 300.0
 REJECTED_SECONDS: Final = 10.0
-# Nothing else limits how long a request waits to be let in, nor how long the process waits to end.
+# Nothing else limits how long a request waits for authentication, or how long `close` waits.
 SEARCH_SECONDS: Final = 10.0
 NOTE_SECONDS: Final = 5.0
 MAX_CACHED: Final = 10_000
-# RFC 6750 2.1 with RFC 9110 11.1: the scheme in any case, one space or more, a b64token.
+# RFC 6750 2.1 and RFC 9110 11.1: the scheme is case-insensitive; spaces and a b64token follow.
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
 
 
 class InvalidCredentials(Exception):
-    """Credentials that are not believed. The reason is for the log, and names nobody."""
+    """The credentials are rejected. The reason is logged, so it contains no personal data."""
 
 
 class _CachedCaller(NamedTuple):
-    """A caller whose credentials were valid, and until when that counts."""
+    """A caller with valid credentials. Both times are times of the authenticator's clock."""
 
     caller: Caller
     fresh_until: float
@@ -62,19 +62,19 @@ class _CachedCaller(NamedTuple):
 
 
 class SubjectsUnavailableError(Exception):
-    """Nobody can be told from a former user: the process lacks the secret of the database.
+    """The process lacks the database's identity secret, so it cannot recognise former users.
 
-    It has to be restarted with ROSTER_IDENTITY_SECRET. `retry_after` is seconds.
+    It must be restarted with ROSTER_IDENTITY_SECRET. `retry_after` is in seconds.
     """
 
     retry_after: Final = 60
 
 
 class Authenticator:
-    """Authenticates callers by tokens and API keys.
+    """Authenticates callers by tokens and API keys. Close it before the database.
 
-    Callers are cached for some seconds, by the digest of their credentials. Rejections are not.
-    Close it before the database.
+    Callers are cached for CACHE_SECONDS, by the digest of their credentials. Rejections are not
+    cached.
     """
 
     def __init__(
@@ -98,10 +98,10 @@ class Authenticator:
         self._identity_key: IdentityKey | None = None
 
     async def authenticate(self, authorization: str | None) -> Caller | None:
-        """Return the caller who sends this header; None without a header.
+        """Return the caller with this `Authorization` header; None without a header.
 
-        Raises `InvalidCredentials`, `KeysUnavailableError` where an issuer's keys can't be had,
-        `SubjectsUnavailableError`, and whatever the database raises when it is not to be had.
+        Raises `InvalidCredentials`, `KeysUnavailableError`, `SubjectsUnavailableError`, and the
+        driver's errors if the database is unreachable.
         """
         if authorization is None:
             return None
@@ -114,18 +114,17 @@ class Authenticator:
         return await self._search_once(digest, found[1])
 
     def is_known(self, authorization: str) -> bool:
-        """Return whether these credentials were valid within the last minutes, and never since not.
-
-        That they have expired since makes no difference: then they are refused once.
-        """
+        """Return whether the last check within KNOWN_SECONDS accepted these credentials."""
+        # Credentials that have expired since then still count as known. The next check rejects
+        # them and removes them from the cache.
         found = _BEARER.fullmatch(authorization)
         known = found and self._cache.get(_digest(found[1]))
         return bool(known and self._clock() < known.known_until)
 
     def may_be_valid(self, authorization: str) -> bool:
-        """Return whether only a full check can tell that credentials are invalid.
+        """Return False if credentials are invalid without a full check.
 
-        Costs a small part of such a check, and changes nothing.
+        Takes a small part of the time of a full check, and has no side effects.
         """
         found = _BEARER.fullmatch(authorization)
         if found is None or self._clock() < self._rejected.get(_digest(found[1]), 0.0):
@@ -135,15 +134,13 @@ class Authenticator:
         return self._verifier.is_plausible(found[1])
 
     async def close(self) -> None:
-        """Wait for what is still being read and written."""
+        """Wait for the reads and writes in progress."""
         await asyncio.gather(*self._searches.values(), return_exceptions=True)
         await asyncio.gather(*self._notes.values())
 
     async def _search_once(self, digest: bytes, text: str) -> Caller:
-        """Look once for all who send the same at a time: what is kept ends for all of them at once.
-
-        Whoever is cancelled meanwhile leaves the search to the others.
-        """
+        # Concurrent requests with the same credentials share one search: their cache entry expires
+        # for all of them in the same moment. `shield`: a cancelled request does not cancel it.
         search = self._searches.get(digest)
         if search is None:
             search = self._searches[digest] = asyncio.create_task(self._search(text))
@@ -166,7 +163,7 @@ class Authenticator:
             return await self._find(text)
 
     async def _find(self, text: str) -> Caller:
-        if self._identity_key is None:  # once in a process, whichever credentials come first
+        if self._identity_key is None:  # loaded once per process
             await self._load_identity_key()
         if text.startswith(api_keys.PREFIX):
             return await self._api_key_caller(text)
@@ -177,15 +174,15 @@ class Authenticator:
         return await self._token_caller(claims)
 
     async def _load_identity_key(self) -> None:
-        with suppress(IdentityKeyError):  # `_sign_in` reports it, to those whom it concerns
+        with suppress(IdentityKeyError):  # `_sign_in` reports it for subjects that need the key
             async with self._database.session() as session:
                 self._identity_key = await identity_key.load(session)
 
     async def _token_caller(self, claims: Claims) -> Caller:
-        """Find the user that a token's subject is linked to; without one it is a service.
+        """Return the user that is linked to a token's subject, or a service without such a user.
 
-        A subject that was a user's external id is neither: a person who is deleted, or even erased,
-        does not become a service with all scopes of their token.
+        Raises `InvalidCredentials` for the external id of a former user: a deleted or erased user
+        must not become a service with all scopes of their token.
         """
         async with self._database.session() as session:
             found = await self._sign_in(session, claims.subject)
@@ -205,11 +202,11 @@ class Authenticator:
         return Caller(actor, claims.scopes, user_id, claims.expires_at, claims.subject)
 
     async def _sign_in(self, session: AsyncSession, subject: str) -> Row[Any]:
-        """Read who a subject is, in one statement: a deletion cannot come between two.
-
-        The row has the key of the digests. It changes if `roster migrate` adds the secret, or if
-        another database takes the place of this one. A user is found without it.
-        """
+        # One statement reads the user and the former users: between two statements, a deletion
+        # could go unnoticed. Only the lookup of former users needs the digest.
+        #
+        # The row contains the database's current key. That key changes if `roster migrate` adds
+        # the secret, or if another database replaces this one.
         found = await self._read_subject(session, subject)
         if found.user_id is None and not (self._identity_key and self._identity_key.is_in(found)):
             secret = identity_key.secret_of(session)
@@ -237,11 +234,12 @@ class Authenticator:
         if not key.is_valid(self._now()):
             raise InvalidCredentials("the API key is revoked or has expired")
         self._note_use(key)
-        actor = Actor(ActorKind.SERVICE, f"key-{key.id}", key.name)  # no issuer's subject, that is
+        # The prefix `key-` distinguishes the key's id from an issuer's subject.
+        actor = Actor(ActorKind.SERVICE, f"key-{key.id}", key.name)
         return Caller(actor, key.scopes, expires_at=key.expires_at)
 
     def _note_use(self, key: ApiKey) -> None:
-        """Have it written that a key is used. Nobody waits for it, or fails with it."""
+        """Record the use of a key in the background. The request neither waits nor fails."""
         if key.id in self._notes or key.is_use_recorded(self._now()):
             return
         note = asyncio.create_task(self._write_use(key.id))
@@ -256,7 +254,7 @@ class Authenticator:
                 session.transaction(),
             ):
                 await api_keys.record_use(session, key_id, self._now())
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
+        except Exception as error:  # noqa: BLE001 - a background task
             log.warning("the use of an API key was not noted", reason=type(error).__name__)
 
     def _cached(self, digest: bytes) -> Caller | None:
@@ -264,7 +262,7 @@ class Authenticator:
         return known.caller if known and self._clock() < known.fresh_until else None
 
     def _store(self, digest: bytes, caller: Caller) -> None:
-        """Keep a caller for some seconds, and never longer than their credentials live."""
+        # An entry never outlives the credentials.
         seconds = CACHE_SECONDS
         if caller.expires_at is not None:
             seconds = min(seconds, (caller.expires_at - self._now()).total_seconds())
@@ -277,7 +275,7 @@ def _digest(credentials: str) -> bytes:
 
 
 def _remember(memory: dict[bytes, T], digest: bytes, value: T) -> None:
-    """Add to a memory of bounded size, from which the oldest goes."""
+    """Add an entry. At MAX_CACHED entries, the oldest one is removed."""
     memory.pop(digest, None)
     if len(memory) >= MAX_CACHED:
         del memory[next(iter(memory))]

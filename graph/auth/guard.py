@@ -27,19 +27,21 @@ from users.recorder import Actor
 
 log = structlog.get_logger("roster")
 
-# Nobody signs in to development: whoever reaches the server on this machine is its developer.
+# Development mode does not authenticate. The server listens on loopback addresses only, so every
+# caller is a user of this machine.
 DEVELOPER: Final = Caller(Actor(ActorKind.SYSTEM, label="development"), EVERY_SCOPE)
 _NO_CREDENTIALS: Final = frozenset({"", "bearer", "bearer undefined", "bearer null"})
 UNAUTHORIZED: Final = HTTPStatus.UNAUTHORIZED
-_LONGEST_SLEEP: Final = 30.0  # seconds, after which a changed clock is noticed
+_LONGEST_SLEEP: Final = 30.0  # seconds; a change of the wall clock is noticed within this time
 _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="roster"'}
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Authenticates callers. Without credentials, they are accepted in development only.
+    """Authenticates callers. `allow_anonymous` accepts callers without credentials (development).
 
-    Streams and sockets are checked again every `recheck_seconds`, and when the token expires.
+    The callers of streams and sockets are checked again every `recheck_seconds`, and when their
+    token expires.
     """
 
     rate_limiter: RateLimiter
@@ -48,12 +50,14 @@ class Guard:
     now: Callable[[], datetime] = utc_now
 
     async def authenticate(self, scope: Scope, token: str | None) -> Context:
-        """Authenticate a request by its `Authorization`.
+        """Authenticate a request by its `Authorization` header.
 
-        Raises RequestError (401) if the credentials are missing or invalid. Of a network with too
-        many invalid ones it raises 429 for these, and checks credentials that it does not know
-        only as long as that costs little.
+        Raises RequestError: 401 if the credentials are missing or invalid, 429 if the network has
+        sent too many invalid ones, 503 if they cannot be checked.
         """
+        # Above the limit, known credentials are still checked. Unknown ones are checked only if
+        # they are plausible, and at a limited rate: an attacker must not lock out other callers
+        # of the same network.
         token = _credentials(token)
         if token is None:
             return await self._context(scope, token)
@@ -72,7 +76,6 @@ class Guard:
             raise _too_many(60) if limited else refused from None
 
     def is_known(self, scope: Scope, token: str | None) -> bool:
-        """Return whether credentials were valid a few minutes ago, and so are checked first."""
         return token is not None and scope["app"].state.authenticator.is_known(token)
 
     def _check_attempt(self, scope: Scope, token: str, network: str) -> None:
@@ -84,16 +87,16 @@ class Guard:
             raise _too_many(1)
 
     async def reauthenticate(self, scope: Scope, context: Context) -> Context:
-        """Return a new context, with the present rights of the caller."""
+        """Return a new context with the caller's current rights. Raises RequestError."""
         return await self._context(scope, context.token)
 
     async def wait_until_rejected(self, scope: Scope, context: Context) -> RequestError:
         """Wait until the caller is no longer accepted, and return the error.
 
-        An outage in which tokens cannot be checked ends no stream.
+        A failure to check the token does not end the wait.
         """
-        # A token ends when the wall clock says so, and lives no longer than it had left here: a
-        # clock that is set back prolongs nothing.
+        # Expiry is a time of the wall clock. The monotonic deadline ensures that setting back the
+        # wall clock does not extend a token's lifetime.
         end = time.monotonic() + self._seconds_left(context.caller)
         look = time.monotonic() + self.recheck_seconds
         while (left := min(end - time.monotonic(), self._seconds_left(context.caller))) > 0:
@@ -132,10 +135,9 @@ class Guard:
     async def _rejection(
         self, authenticator: Authenticator, token: str | None, caller: Caller
     ) -> RequestError | None:
-        """Return what refuses the token by now; None if it is accepted, or cannot be checked.
-
-        A token that became another caller is refused: another user can be given its subject.
-        """
+        """Return the error of a rejected token; None if it is accepted or cannot be checked."""
+        # A token that now belongs to another caller is rejected: its subject can be assigned to
+        # another user.
         try:
             actor = (await self._caller(authenticator, token)).actor
         except RequestError as refused:
@@ -156,7 +158,7 @@ class Guard:
         try:
             caller = await authenticator.authenticate(token)
         except InvalidCredentials as error:
-            if not quiet:  # else a flood of tokens is a flood of lines
+            if not quiet:  # a flood of invalid tokens must not flood the log
                 log.info("refused a token", reason=str(error))
             challenge = {"www-authenticate": 'Bearer realm="roster", error="invalid_token"'}
             message = "This token is not accepted."
@@ -165,7 +167,7 @@ class Guard:
             message = "Tokens cannot be checked right now. Try again in a moment."
             retry = {"retry-after": str(max(1, ceil(unavailable.retry_after)))}
             raise RequestError("AUTHENTICATION_UNAVAILABLE", message, 503, retry) from None
-        except Exception as error:  # noqa: BLE001 - it is logged there
+        except Exception as error:  # noqa: BLE001 - `server_error` logs it
             raise server_error(error) from None
         if caller is None and not self.allow_anonymous:
             raise RequestError("UNAUTHENTICATED", "A bearer token is required.", 401, _CHALLENGE)
@@ -173,7 +175,7 @@ class Guard:
 
 
 def token_of(headers: Mapping[str, str], payload: Mapping[str, Any] | None) -> str | None:
-    """Give a socket's `Authorization`, which a browser can only have in `connection_init`."""
+    # Browsers cannot set headers on a WebSocket: they send the token in `connection_init`.
     for name, value in (payload or {}).items():
         if name.lower() == "authorization" and isinstance(value, str):
             return value
@@ -181,10 +183,7 @@ def token_of(headers: Mapping[str, str], payload: Mapping[str, Any] | None) -> s
 
 
 def _credentials(authorization: str | None) -> str | None:
-    """Return the header, or None if it is what a client without a token sends.
-
-    An auth link that joins "Bearer" with a missing value sends `Bearer undefined`, for example.
-    """
+    # A JavaScript client that joins "Bearer" with a missing token sends `Bearer undefined`.
     if authorization is None or authorization.strip().lower() in _NO_CREDENTIALS:
         return None
     return authorization

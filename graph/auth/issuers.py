@@ -1,7 +1,7 @@
-"""The issuers whose tokens are accepted, and how their signatures are checked.
+"""Accepted token issuers: their keys and algorithms.
 
 ValueError
-└── InvalidIssuerField  a field of an issuer does not fit the others
+└── InvalidIssuerField  a field of an issuer conflicts with its other fields
 """
 
 import re
@@ -30,12 +30,12 @@ _CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES51
 SIGNATURES: Final = (*_RSA, *_CURVES.values(), "EdDSA")
 _DEFAULT_SIGNATURES: Final = ("RS256", "ES256", "EdDSA", "PS256")
 _MIN_RSA_BITS: Final = 2048  # RFC 7518 3.3
-# A secret is at least as long as what the hash gives (RFC 7518 3.2): algorithm -> bytes.
+# Minimum length of a secret: the size of the hash output (RFC 7518 3.2). algorithm -> bytes.
 _SECRETS: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 
 
 class InvalidIssuerField(ValueError):
-    """One key of an issuer is wrong, by what the others are; `key` is its name."""
+    """A field of an issuer conflicts with its other fields. `key` is the field's name."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -43,14 +43,14 @@ class InvalidIssuerField(ValueError):
 
 
 class Issuer(BaseModel):
-    """One issuer: its `iss`, the `aud` that its tokens have to name, and its key.
+    """An issuer: its `iss`, the `aud` that its tokens must contain, and its key.
 
-    Exactly one of `jwks_url`, `public_key` (PEM) and `secret` checks its signatures, and none of
-    the three checks what is another's: who has the public key cannot sign with it as a secret
-    (RFC 8725 2.1). `leeway` is seconds that its clock may be off. `services` says whether subjects
-    that are no users are accepted, as services.
+    Exactly one of `jwks_url`, `public_key` (PEM) and `secret` is set. `leeway` is the accepted
+    clock skew in seconds. With `services`, subjects that are no users are accepted as services.
     """
 
+    # The kind of key determines the algorithms, never the token: otherwise an attacker could sign
+    # a token with the public key as an HMAC secret (RFC 8725 2.1).
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     issuer: Annotated[str, Field(min_length=1, max_length=2000)]
@@ -104,7 +104,7 @@ class Issuer(BaseModel):
         return self
 
     def _key_given(self) -> str:
-        """Name the last of the keys that are set, or the issuer if none is."""
+        """Return the name of the last key that is set, or "issuer" without one."""
         names = ("jwks_url", "public_key", "secret")
         return next((n for n in reversed(names) if getattr(self, n) is not None), "issuer")
 
@@ -122,17 +122,17 @@ class Issuer(BaseModel):
             raise InvalidIssuerField("secret", f"the secret needs at least {needed} bytes")
 
     def accepted(self) -> tuple[str, ...]:
-        """Name the algorithms that are believed, whatever a token says."""
+        """Return the algorithms that are accepted from this issuer."""
         if self.secret is not None:
             return self.algorithms or ("HS256",)
         return self.algorithms or _DEFAULT_SIGNATURES
 
     def allowed(self, key: PublicKey) -> tuple[str, ...]:
-        """Name those of them that a key can be used with."""
+        """Return the accepted algorithms that a key supports."""
         return tuple(name for name in self.accepted() if name in fitting(key))
 
     def loaded_key(self) -> PublicKey:
-        """Read the PEM. Raises ValueError where it is no public key of a kind that signs."""
+        """Parse the PEM. Raises ValueError if it contains no supported public key."""
         try:
             key = load_pem_public_key((self.public_key or "").encode())
         except (ValueError, UnsupportedAlgorithm):
@@ -143,7 +143,7 @@ class Issuer(BaseModel):
 
 
 def fitting(key: PublicKey) -> tuple[str, ...]:
-    """Name the algorithms for a key (RFC 7518 3.1, RFC 8037 3.1); none for a weak one."""
+    """Return the algorithms of a key (RFC 7518 3.1, RFC 8037 3.1); none for a weak key."""
     match key:
         case RSAPublicKey():
             return _RSA if key.key_size >= _MIN_RSA_BITS else ()
@@ -164,7 +164,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_private(url: str) -> bool:
-    """Tell whether nobody on the way can change what comes from there, or read a password."""
+    # Keys must not be changed in transit, and a URL with a password could be logged.
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

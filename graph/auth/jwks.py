@@ -1,11 +1,11 @@
-"""An issuer's published keys (JWKS, RFC 7517): fetched, cached and rotated.
+"""Fetches and caches the published keys of an issuer (JWKS, RFC 7517).
 
-What an issuer sends is external input. It is parsed against what is accepted: a key that is not
-understood is ignored (RFC 7517 section 5), and a response that has no usable key changes nothing.
+Responses are untrusted input. Keys of unknown kinds are ignored (RFC 7517 section 5), and a
+response without a usable key leaves the cached keys unchanged.
 
     Exception
     ├── KeysUnavailableError  no key of the issuer is known
-    └── _KeySetError          a response is not used
+    └── _KeySetError          a response is rejected
 """
 
 import asyncio
@@ -28,22 +28,22 @@ from graph.auth.issuers import Issuer, PublicKey, fitting
 log = structlog.get_logger("roster")
 
 LIFETIME: Final = 600.0  # seconds after which cached keys are fetched again
-# Seconds from one fetch to the next. Whatever happens, and however many tokens name unknown keys,
-# no three begin within a minute.
+# Minimum seconds from the end of one fetch to the start of the next. In addition, at most two
+# fetches start within a minute, however many tokens name unknown keys.
 _AFTER_FAILURE: Final = 5.0
 _AFTER_SUCCESS: Final = 30.0
 _MINUTE: Final = 60.0
-_TIMEOUT: Final = 5.0  # of a whole fetch
+_TIMEOUT: Final = 5.0  # seconds for a complete fetch
 _MAX_BYTES: Final = 1024 * 1024
 _KEY_TYPES: Final = ("RSA", "EC", "OKP")
-# Keys of one `kid` that a signature is checked with. Each failed check costs some 50 µs.
+# The number of keys that are tried for one signature. Each failed check takes about 50 µs.
 _MAX_CANDIDATES: Final = 4
 # Parameters of public keys (RFC 7518 section 6, RFC 8037 section 2).
 _PARAMETERS: Final = {"kty", "crv", "n", "e", "x", "y"}
 
 
 class KeysUnavailableError(Exception):
-    """No key of the issuer is known, so that none of its tokens can be verified.
+    """No key of the issuer is known, so its tokens cannot be verified.
 
     `retry_after` is the number of seconds until the next fetch.
     """
@@ -54,11 +54,11 @@ class KeysUnavailableError(Exception):
 
 
 class _KeySetError(Exception):
-    """A response that is not used. The message contains nothing that the issuer sent."""
+    """A response is rejected. The message contains no part of the response."""
 
 
 class Key(NamedTuple):
-    """A public key, and the algorithms it may be used with."""
+    """A public key and the algorithms that it may be used with."""
 
     kid: str | None
     public: PublicKey
@@ -68,7 +68,7 @@ class Key(NamedTuple):
 class KeySet:
     """The usable keys of an issuer.
 
-    `unreadable` are the ids of keys that were not understood, as far as those are readable.
+    `unreadable` contains the ids of keys that could not be parsed; `ignored` is their number.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class KeySet:
             self._by_kid.setdefault(key.kid, []).append(key)
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[PublicKey, ...]:
-        """Return the different keys that may have signed a token.
+        """Return the distinct keys that may have signed a token, at most _MAX_CANDIDATES.
 
-        Without a `kid` there has to be exactly one (OpenID Connect Core 1.0 section 10.1).
+        Without a `kid`, the key must be unambiguous (OpenID Connect Core 1.0 section 10.1).
         """
         found: list[PublicKey] = []
         for key in self.keys if kid is None else self._by_kid.get(kid, ()):
@@ -95,10 +95,8 @@ class KeySet:
         return () if kid is None and len(found) > 1 else tuple(found)
 
     def completed_from(self, cached: "KeySet") -> "KeySet":
-        """Return this set with the cached keys that it contains in an unreadable form.
-
-        An issuer revokes a key by leaving it out; a key that is damaged is not revoked.
-        """
+        """Return this set, plus the cached keys that it contains in an unreadable form."""
+        # An issuer revokes a key by removing it. A key that is damaged is not revoked.
         kept = [
             key
             for key in cached.keys
@@ -108,9 +106,9 @@ class KeySet:
 
 
 class JwksCache:
-    """The keys behind one URL. Concurrent callers wait for the same fetch.
+    """The keys of one URL. Concurrent callers share one fetch.
 
-    Whatever is wrong with a response, the cached keys stay valid.
+    A failed fetch leaves the cached keys valid.
     """
 
     def __init__(self, issuer: Issuer, clock: Callable[[], float] = time.monotonic) -> None:
@@ -126,9 +124,9 @@ class JwksCache:
     async def find(self, kid: str | None, algorithm: str) -> tuple[PublicKey, ...]:
         """Return the keys that may have signed a token with this `kid`; none if it is unknown.
 
-        An unknown `kid` may be that of a new key, so that the keys are fetched again. Raises
-        `KeysUnavailableError` if there are no keys at all.
+        Raises `KeysUnavailableError` if no keys are known at all.
         """
+        # An unknown `kid` can belong to a new key, so it triggers a fetch.
         found = self._cached.candidates(kid, algorithm)
         if not found or self._clock() >= self._stale_from:
             await self._refresh(wait=not found or not self._failed)
@@ -142,15 +140,15 @@ class JwksCache:
             self._starts = (self._starts[1], self._clock())
             self._fetching = asyncio.create_task(self._fetch())
         if self._fetching is not None and wait:
-            await asyncio.shield(self._fetching)  # a caller that is cancelled cancels no other
+            await asyncio.shield(self._fetching)  # a cancelled caller does not cancel the fetch
 
     async def _fetch(self) -> None:
         try:
             async with asyncio.timeout(_TIMEOUT):
                 body = await _download(self._url)
-            # Thousands of keys take a second to load.
+            # In a thread: parsing thousands of keys takes a second.
             fetched = await asyncio.to_thread(parse, body, self._accepted)
-        except Exception as error:  # noqa: BLE001 - of whatever kind: the cached keys stay valid
+        except Exception as error:  # noqa: BLE001 - after any failure, the cached keys stay valid
             self._failed = True
             log.warning(
                 "an issuer's keys cannot be fetched",
@@ -179,10 +177,11 @@ class JwksCache:
 
 
 async def _download(url: str) -> bytes:
-    """Return the body of a 200. Follows no redirect: the settings name the URL that is trusted."""
+    """Return the body. Raises _KeySetError for any status but 200: redirects are not followed."""
+    # Only the URL in the settings is trusted, not the target of a redirect.
     tls = await asyncio.to_thread(ssl.create_default_context)  # reads the system's certificates
     asked = {"accept": "application/json", "accept-encoding": "identity"}
-    # A URL with http is on this machine, and needs no proxy.
+    # An http URL is on this machine, so no proxy is used for it.
     trust_env = not url.startswith("http:")
     async with (
         httpx.AsyncClient(verify=tls, trust_env=trust_env, timeout=_TIMEOUT) as client,
@@ -201,9 +200,10 @@ async def _download(url: str) -> bytes:
 
 
 def parse(body: bytes, accepted: Collection[str]) -> KeySet:
-    """Read a key set. Raises if none of its keys can be used with an accepted algorithm."""
+    """Parse a key set. Raises _KeySetError if no key supports an accepted algorithm."""
     try:
-        # An integer is part of no key that is used here. As a float it may have any size.
+        # No supported key contains an integer. Parsing integers as floats avoids the cost, and
+        # the errors, of huge ones.
         document = json.loads(body, parse_int=float)
     except (ValueError, RecursionError):
         raise _KeySetError("the response is not JSON") from None
@@ -219,13 +219,13 @@ def parse(body: bytes, accepted: Collection[str]) -> KeySet:
 
 
 def _usable(listed: list[Any], accepted: Collection[str], unreadable: list[Any]) -> Iterator[Key]:
-    """Yield the public keys that verify signatures; those not understood go to `unreadable`."""
+    """Yield the public keys that verify signatures. Appends invalid keys to `unreadable`."""
     for jwk in listed:
         if isinstance(jwk, dict) and jwk.get("kty") not in _KEY_TYPES:
             continue
         try:
             key = _Jwk.model_validate(jwk).key(accepted)
-        except Exception:  # noqa: BLE001 - of whatever kind: one key must not cost the others
+        except Exception:  # noqa: BLE001 - one invalid key must not affect the other keys
             unreadable.append(jwk)
         else:
             if key is not None:
@@ -236,7 +236,7 @@ _Number = Annotated[str | None, Field(max_length=4096, pattern="^[A-Za-z0-9_+/-]
 
 
 class _Jwk(BaseModel):
-    """A JSON Web Key as far as it matters here. Null stands for an absent member."""
+    """The members of a JSON Web Key that are used here. Null means absent."""
 
     model_config = ConfigDict(strict=True)
 
@@ -253,8 +253,8 @@ class _Jwk(BaseModel):
     y: _Number = None
 
     def key(self, accepted: Collection[str]) -> Key | None:
-        """Return None for a key that is not for verifying. Raises if it cannot be loaded."""
-        if self.d is not None:  # anybody can sign with a private key that is published
+        """Return None for a key that is not for verification. Raises if it cannot be loaded."""
+        if self.d is not None:  # a published private key allows anyone to sign
             return None
         if self.use not in (None, "sig"):
             return None

@@ -1,7 +1,7 @@
-"""Verifies tokens: JWTs (RFC 7519) of other issuers, after RFC 8725.
+"""Verifies JWTs (RFC 7519) of configured issuers, following RFC 8725.
 
 Exception
-└── InvalidToken  the token is not accepted
+└── InvalidToken  the token is rejected
 """
 
 import time
@@ -27,24 +27,25 @@ __all__ = ["Claims", "InvalidToken", "KeysUnavailableError", "TokenVerifier"]
 
 MAX_BYTES: Final = 8 * 1024
 LABEL_LENGTH: Final = 200
-_LAST_MOMENT: Final = 253_402_300_799 - 3600  # year 9999, with room for the leeway
-# An access token, by RFC 9068 2.1 or as older issuers write it; never, say, a logout token.
+_LAST_MOMENT: Final = 253_402_300_799 - 3600  # the end of year 9999, minus more than the leeway
+# Access tokens by RFC 9068 2.1, and the types that older issuers use. Logout tokens, for example,
+# are rejected.
 _TYPES: Final = {"jwt", "at+jwt", "application/jwt", "application/at+jwt"}
-_JOINERS: Final = "\u200c\u200d"  # of category Cf, and part of how names are written
+_JOINERS: Final = "\u200c\u200d"  # of category Cf, but needed to write names in some scripts
 _REQUIRED: Final = ["iss", "aud", "exp", "sub"]
-# Where issuers name scopes: RFC 8693 section 4.2, Microsoft and Okta, Auth0.
+# The scope claims of RFC 8693 section 4.2, of Microsoft and Okta, and of Auth0.
 _SCOPE_CLAIMS: Final = ("scope", "scp", "permissions")
 
 
 class InvalidToken(Exception):
-    """A token that isn't believed. The reason is for the log: it has nothing out of the token."""
+    """The token is rejected. The reason is logged, so it contains no part of the token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a good token says. It is refused from `expires_at` on: its `exp`, and the leeway.
+    """The content of a valid token. `expires_at` is its `exp` plus the leeway.
 
-    `services` says whether the issuer's subjects that are no users are accepted.
+    `services` is the issuer's setting: whether subjects that are no users are accepted.
     """
 
     subject: str
@@ -56,28 +57,23 @@ class Claims:
 
 
 class TokenVerifier:
-    """Verifies tokens of some issuers."""
-
     def __init__(self, issuers: Sequence[Issuer]) -> None:
         self._issuers = {issuer.issuer: _SignatureVerifier(issuer) for issuer in issuers}
 
     async def verify(self, token: str) -> Claims:
-        """Return what a token says.
-
-        Raises `InvalidToken`, or `KeysUnavailableError` if the signature cannot be checked.
-        """
+        """Raise `InvalidToken`, or `KeysUnavailableError` if the signature cannot be checked."""
         try:
             return await self._verify(token)
         except (InvalidToken, KeysUnavailableError):
             raise
-        except Exception as error:  # noqa: BLE001 - a token is external input, and so is what it raises
-            # The message may quote the token.
+        except Exception as error:  # noqa: BLE001 - untrusted input can raise any error
+            # Only the type: the message may quote the token.
             raise InvalidToken(type(error).__name__) from None
 
     def is_plausible(self, token: str) -> bool:
-        """Return whether a token names an issuer of ours and its audience, and has not expired.
+        """Return whether a token names a known issuer and its audience, and has not expired.
 
-        Nothing of that is verified. It takes 5 µs; the most hostile 8 KiB take 200.
+        The signature is not verified. This takes 5 µs, and at most 200 µs for a hostile token.
         """
         if len(token) > MAX_BYTES:
             return False
@@ -87,7 +83,7 @@ class TokenVerifier:
             issuer = self._issuers[claims["iss"]].issuer
             audience, exp = claims["aud"], claims["exp"]
             named = audience == issuer.audience or issuer.audience in list(audience)
-            return bool(named and exp > time.time() - issuer.leeway)  # noqa: TID251 - `exp` is of the wall clock
+            return bool(named and exp > time.time() - issuer.leeway)  # noqa: TID251 - `exp` is wall-clock time
         except Exception:  # noqa: BLE001 - as in `verify`
             return False
 
@@ -111,7 +107,7 @@ class TokenVerifier:
 
 
 class _SignatureVerifier:
-    """Checks that an issuer signed a token, and that it did so for us and for now."""
+    """Checks the signature, issuer, audience and times of one issuer's tokens."""
 
     def __init__(self, issuer: Issuer) -> None:
         self.issuer = issuer
@@ -140,7 +136,7 @@ class _SignatureVerifier:
         )
 
     async def _keys(self, kid: str | None, algorithm: str) -> Sequence[PublicKey | str]:
-        """Return the keys to try, never one that the token brings or points to (jwk, jku, x5u)."""
+        # Keys that the token contains or points to (jwk, jku, x5u) are never used.
         if self.issuer.secret is not None:
             return [self.issuer.secret.get_secret_value()]
         keys: Sequence[PublicKey] = ()
@@ -154,10 +150,10 @@ class _SignatureVerifier:
 
 
 def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read a token that a stranger may have made, to find out whose key to check it with."""
+    """Decode the header and the claims without verification, to select the issuer's key."""
     whole = jwt.decode_complete(token, options={"verify_signature": False})
     header, claims = whole["header"], whole["payload"]
-    if "crit" in header or "b64" in header:  # RFC 7515 4.1.11: we know no extension
+    if "crit" in header or "b64" in header:  # RFC 7515 4.1.11: no extension is supported
         raise InvalidToken("the header has an extension")
     kind = header.get("typ", "JWT")
     if not isinstance(kind, str) or kind.lower() not in _TYPES:
@@ -170,14 +166,14 @@ def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _is_moment(value: Any) -> bool:
-    """Tell a NumericDate (RFC 7519 2) from all else that JSON can say."""
+    """Return whether a JSON value is a NumericDate (RFC 7519 2) before the year 10000."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return 0 <= value <= _LAST_MOMENT  # neither NaN nor Infinity are, which Python's JSON knows
+    return 0 <= value <= _LAST_MOMENT  # False for NaN and Infinity, which Python's JSON accepts
 
 
 def _subject(claims: Mapping[str, Any]) -> str:
-    """Give the `sub`: text that an external id could be, of 1 to 255 characters."""
+    # The `sub` must be a valid external id: 1 to 255 characters of readable text.
     subject = claims["sub"]
     if not isinstance(subject, str) or external_id_key(subject) is None:
         raise InvalidToken("the subject is no readable text of 1 to 255 characters")
@@ -189,11 +185,12 @@ def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
 
 
 def _names(claim: str, claims: Mapping[str, Any]) -> list[str]:
-    """Return the names in a scope claim: a string with spaces between them, or a list of strings.
+    """Return the names in a scope claim: a space-separated string, or a list of strings.
 
-    Null says as little as an absent claim. Anything else is rejected instead of ignored: a caller
-    who lost their scopes that way would find an empty directory, and not an error.
+    Null counts as an absent claim. Raises InvalidToken for any other value.
     """
+    # An ignored claim would remove the caller's scopes: they would see an empty directory instead
+    # of an error.
     match claims.get(claim):
         case None:
             return []
@@ -205,16 +202,14 @@ def _names(claim: str, claims: Mapping[str, Any]) -> list[str]:
 
 
 def _is_one_name(entry: str) -> bool:
-    """Return False if one of our scopes stands in an entry next to something else.
-
-    No scope name contains a space (RFC 6749 section 3.3), so that it is unclear what "not
-    users:write" allows. Other entries with spaces are names in another system.
-    """
+    """Return False if an entry contains a Roster scope and other text."""
+    # Scope names contain no spaces (RFC 6749 section 3.3), so an entry such as "not users:write"
+    # is ambiguous. Other entries with spaces are names in another system.
     return entry in EVERY_SCOPE or not known_scopes(entry.split())
 
 
 def _label(claims: Mapping[str, Any]) -> str | None:
-    """Give a name to show, without characters that are not to be seen."""
+    """Return the caller's display name without invisible characters; None without a name."""
     for claim in ("name", "preferred_username"):
         if isinstance(name := claims.get(claim), str):
             seen = "".join(c for c in name if c in _JOINERS or _is_seen(c))
