@@ -1,4 +1,4 @@
-"""`python -m graph`, which is `roster`."""
+"""`python -m graph` runs the `roster` command."""
 
 from graph.cli.main import main
 

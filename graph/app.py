@@ -34,9 +34,9 @@ PATH: Final = "/graphql"
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Create an ordinary FastAPI application: add routes, middleware and handlers as usual.
+    """Create an ordinary FastAPI application. Routes, middleware and handlers are added as usual.
 
-    To mount it in another one, enter `app.router.lifespan_context(app)` in the other's lifespan.
+    A host application that mounts it must enter `app.router.lifespan_context(app)` in its lifespan.
     """
     development = settings.mode is Mode.DEVELOPMENT
     shutdown = Shutdown(settings.shutdown_timeout)
@@ -46,8 +46,8 @@ def create_app(settings: Settings) -> FastAPI:
         title="Roster",
         lifespan=partial(_lifespan, settings, shutdown),
         openapi_url=None,
-        redirect_slashes=False,  # whose target would name the host that the request names
-        # Its spans would have the variables of operations that are sent by GET.
+        redirect_slashes=False,  # the redirect would contain the Host header of the request
+        # FastAPI's spans contain the query string, and with it the variables of a GET operation.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     router = APIRouter()
@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     if development:
         add_graphiql(app, PATH)
     app.add_exception_handler(HTTPException, http_error)
-    # The first is the innermost, and what is added to the application surrounds all of them.
+    # Middleware that is added first is innermost. Middleware added by users surrounds all of ours.
     app.add_middleware(GraphQLShortcut, path=PATH, endpoint=endpoint, sockets=sockets)
     if settings.cors_origins:
         app.add_middleware(CrossOrigin, **_cors(settings.cors_origins))
@@ -124,8 +124,8 @@ def _cors(origins: list[str]) -> dict[str, Any]:
     return {
         "allow_origins": origins,
         "allow_methods": ["GET", "POST"],
-        # Any that a page asks for: there are no cookies, so a header gives no right that the page
-        # does not have already, and tracing and client libraries add headers of their own.
+        # Any header is allowed. Roster uses no cookies, so a header grants a page no extra rights,
+        # and tracing and client libraries add headers of their own.
         "allow_headers": ["*"],
         "expose_headers": ["ratelimit", "ratelimit-policy", "retry-after", "x-request-id"],
         "max_age": 7200,
@@ -141,13 +141,14 @@ def _origins(settings: Settings) -> Origins:
 
 
 def from_environment() -> FastAPI:
-    """Make the application for a server process, by the settings in its environment."""
+    """Create the application of a server process from the settings in its environment."""
     loaded = load()
     logging.configure(loaded.log_format)
     stop_with_parent(loaded.shutdown_timeout + 2 * SHUTDOWN_MARGIN)
     app = create_app(loaded)
-    # A sixth of the time went into looking for garbage among what never becomes any: modules, the
-    # schema, idle sockets. So that is left out, and the rest is looked through less often.
+    # With the default settings, garbage collection takes a sixth of the CPU time. Most of the
+    # scanned objects are permanent: modules and the schema. `freeze` excludes these from
+    # collection, and the higher threshold runs it less often for the rest, such as idle sockets.
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)

@@ -1,11 +1,11 @@
-"""Where settings come from: variables of the environment, then those of `.env` in this folder.
+"""Reads settings from environment variables, then from `.env` in the current folder.
 
-The format of `.env` is python-dotenv's, without its interpolation: a secret can contain `${`.
-pydantic-settings ignores lines that python-dotenv cannot parse, and a file that it cannot open as a
-file. So the file is read here, with python-dotenv's parser, which its documentation does not name.
+`.env` has the format of python-dotenv, without interpolation: a secret can contain `${`.
+pydantic-settings silently ignores unreadable files and lines that python-dotenv cannot parse. This
+module reports both, so it calls python-dotenv's parser directly. That parser is undocumented.
 
     Exception
-    └── InvalidSettings  a line for each invalid setting
+    └── InvalidSettings  one line per invalid setting
 """
 
 import codecs
@@ -25,11 +25,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 log = structlog.get_logger("roster")
 
 _PREFIX: Final = "ROSTER_"
-NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of a variable, as shells have them
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # a variable name in POSIX shells
 _FILE: Final = Path(".env")
-# Of the tests and the benchmarks: the server has no use for them, and they can stay set.
+# Variables of the tests and benchmarks. The server ignores them.
 _OF_OTHERS: Final = frozenset({"ROSTER_TEST_POSTGRES_URL", "ROSTER_BENCH_POSTGRES_URL"})
-# What Kubernetes sets in each container for a Service `roster`, or `roster-…`:
+# Variables that Kubernetes sets in each container for a Service named `roster` or `roster-…`:
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _SERVICE: Final = r"ROSTER(?:_[A-Z0-9_]+)?"
 _PORT: Final = rf"{_SERVICE}_PORT_\d+_(?:TCP|UDP|SCTP)"
@@ -42,7 +42,7 @@ _OF_KUBERNETES: Final = tuple(
         (rf"{_PORT}_PROTO", r"(?:tcp|udp|sctp)"),
     )
 )
-# Deprecated names of fields, which still work.
+# Deprecated field names, which are still accepted: new name -> old name.
 OLD_NAMES: Final = {
     "auth_recheck_interval": "caller_watch",
     "max_batch_size": "batch_limit",
@@ -60,17 +60,17 @@ _OTHERS_MAY_READ: Final = 0o044
 
 
 class InvalidSettings(Exception):
-    """One line for each wrong setting, and never its value: it may hold a password."""
+    """One line per invalid setting. Lines never contain the value: it can be a password."""
 
 
 def validation_alias(field_name: str) -> str | AliasChoices:
-    """Return the variables of a field. pydantic's errors name the one that is set."""
+    # With an AliasChoices, pydantic's errors name the variable that is set.
     new, old = _variable(field_name), OLD_NAMES.get(field_name)
     return AliasChoices(new, _variable(old)) if old else new
 
 
 def set_variable(field_name: str) -> str:
-    """Return the variable of a field: by its old name, if that is the one that is set."""
+    """Return the variable of a field: the old name if that one is set, otherwise the new name."""
     old = _variable(OLD_NAMES.get(field_name, field_name))
     return old if old in _set_names() else _variable(field_name)
 
@@ -81,7 +81,6 @@ def _set_names() -> set[str]:
 
 
 def names_of(field_name: str) -> set[str]:
-    """Return all names by which a value can be given to a field."""
     names = {field_name, _variable(field_name)}
     old = OLD_NAMES.get(field_name)
     return names | {_variable(old)} if old else names
@@ -92,10 +91,10 @@ def _variable(field_name: str) -> str:
 
 
 class Variables(PydanticBaseSettingsSource):
-    """The variables that are set, by field. An empty one is not set.
+    """Variables that are set, by field. An empty variable counts as not set.
 
-    A field with aliases has its value under the name that is set, so that errors name that. So has
-    a variable that is no setting; the model rejects it.
+    The value of a field with aliases is keyed by the variable that is set, so that errors name that
+    variable. Unknown variables are included: the model rejects them.
     """
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
@@ -143,7 +142,7 @@ def _aliases(field: FieldInfo) -> list[str]:
 
 
 def _ours(variables: Iterable[tuple[str, str]], aliases: set[str]) -> dict[str, str]:
-    """Return those of our variables that have a value, by their names in upper case."""
+    """Return Roster's non-empty variables, keyed by their names in upper case."""
     found: dict[str, str] = {}
     for name, value in variables:
         upper = name.upper()
@@ -158,12 +157,11 @@ def _ours(variables: Iterable[tuple[str, str]], aliases: set[str]) -> dict[str, 
 
 
 def is_of_kubernetes(name: str, value: str) -> bool:
-    """Return whether Kubernetes sets such a variable for a Service."""
     return any(pattern.fullmatch(f"{name}={value}") for pattern in _OF_KUBERNETES)
 
 
 def read_file(path: Path) -> Mapping[str, str]:
-    """Read a file of variables; there need be none. Raises InvalidSettings with a line."""
+    """Read an optional file of variables. Raises InvalidSettings if it is unreadable."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -179,7 +177,7 @@ def read_file(path: Path) -> Mapping[str, str]:
 def parse_file(path: Path, content: bytes) -> Iterator[tuple[str, str]]:
     for binding in parse_stream(io.StringIO(_decode(path, content))):
         key = binding.key or ""
-        # What looks like a name may have the value in it: ROSTER_AUTH_SECRET:c2VjcmV0==
+        # The message omits the key: it can contain a secret, as in ROSTER_AUTH_SECRET:c2VjcmV0==
         is_ours = key.upper().startswith(_PREFIX)
         if binding.error or (is_ours and not (binding.value is not None and NAME.fullmatch(key))):
             raise InvalidSettings(
@@ -201,13 +199,14 @@ def _decode(path: Path, content: bytes) -> str:
 
 
 def _line(binding: Binding) -> int:
-    """Return the number of the line with the name: blank lines before it are part of a binding."""
+    # A binding includes the blank lines before its name.
     [blank] = re.findall(r"\A\s*", binding.original.string)
     return binding.original.line + len(re.findall(r"\r\n|\n|\r", blank))
 
 
 def log_notices(*, production: bool) -> None:
-    """Log what is no error, and may still surprise: once, so by the command and not by workers."""
+    """Log deprecated, ignored and insecure settings that are no errors."""
+    # The command calls this once. Each worker would repeat the lines.
     ignored = sorted(name for name, value in os.environ.items() if is_of_kubernetes(name, value))
     names = _set_names()
     if old := {old: new for new, old in _renamed() if old in names}:

@@ -1,4 +1,4 @@
-"""Logs: one line an event on standard error, for people or as JSON."""
+"""Configures logs: one line per event on standard error, as text or as JSON."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ import structlog
 
 
 def configure(log_format: str) -> None:
-    """Set up the log of this process; a traceback shows no variables, which are personal data."""
+    # Tracebacks show no local variables: these can contain personal data.
     renderer: structlog.typing.Processor
     exceptions: list[structlog.typing.Processor] = []
     if log_format == "json":
@@ -38,7 +38,7 @@ def configure(log_format: str) -> None:
 def _configure_others(
     shared: Sequence[structlog.typing.Processor], last: Sequence[structlog.typing.Processor]
 ) -> None:
-    """Write the lines of libraries, uvicorn's for one, in the same form, from warnings on."""
+    """Format the log records of libraries, such as uvicorn, in the same way. Level: WARNING."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -1,4 +1,4 @@
-"""Validation errors of the settings as lines that name the variable that was set."""
+"""Formats validation errors of settings as one line each, with the name of the variable."""
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -11,7 +11,7 @@ from graph.environment import NAME
 
 
 def line_of(error: object, known_fields: Iterable[str]) -> str:
-    """Format an error. pydantic names a field by its own name, or by the alias that is set."""
+    # `loc` contains the field name, or the alias (in upper case) if the variable has one.
     assert isinstance(error, dict)
     first, *rest = error["loc"]
     name = first if first.isupper() else f"ROSTER_{first.upper()}"
@@ -21,13 +21,13 @@ def line_of(error: object, known_fields: Iterable[str]) -> str:
 
 
 def _path(keys: list[Any], error: dict[str, Any]) -> str:
-    """Format the place in a JSON value: `[0].secret`."""
+    """Format a path within a JSON value, such as `[0].secret`."""
     keys = [key for key in (*keys, *_key(error)) if isinstance(key, int) or NAME.fullmatch(key)]
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
 
 
 def _key(error: dict[str, Any]) -> list[str]:
-    """Name the key of an issuer that is wrong because of the others."""
+    """Return the key of an issuer that conflicts with its other keys; empty without conflict."""
     cause = error.get("ctx", {}).get("error")
     return [cause.key] if isinstance(cause, InvalidIssuerField) else []
 
@@ -48,7 +48,7 @@ def _unknown(name: str, known_fields: Iterable[str]) -> str:
 
 
 def issuer_lines(error: ValidationError, given: list[str]) -> Iterator[str]:
-    """Say what is wrong with the issuer that has its own settings, by their names."""
+    """Yield a line per error of the issuer that is configured by individual variables."""
     for found in error.errors():
         key = str([*found["loc"], *_key(dict(found)), "issuer"][0])
         message = _message(dict(found))

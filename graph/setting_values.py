@@ -1,4 +1,4 @@
-"""Values of settings: each is parsed, or rejected with a ValueError that says what is accepted."""
+"""Parsers for setting values. An invalid value raises a ValueError that names what is accepted."""
 
 import json
 import re
@@ -20,7 +20,7 @@ _HOST: Final = "must be an IP address or a host name, without a scheme and witho
 
 
 def parse_address(host: str) -> str:
-    """Return a host to listen on: a name in lower case, or an IP address without brackets."""
+    """Return a host name in lower case, or an IP address without brackets."""
     name = host.removeprefix("[").removesuffix("]").lower()
     if re.fullmatch(r"[a-z0-9_.-]+", name):
         return name
@@ -31,19 +31,19 @@ def parse_address(host: str) -> str:
 
 
 def check_rate(text: str) -> None:
-    """Raise ValueError for what is not one rate: `limits` would take the first of several."""
+    # `limits.parse` accepts several rates and uses the first: the pattern allows only one.
     try:
         rate = parse(text) if _RATE_FORM.fullmatch(text) else None
-    except ValueError:  # there is no such unit
+    except ValueError:  # unknown unit
         rate = None
     if not rate or not 1 <= rate.amount <= _MOST_REQUESTS or rate.get_expiry() > _LONGEST_WINDOW:
         raise ValueError(_RATE)
 
 
 def clean(value: str, *, exact: bool) -> str:
-    """Remove white space around a value; raise ValueError for what was not meant to be in it.
+    """Strip white space. Raises ValueError for quotation marks around a value or invalid UTF-8.
 
-    Of a secret nothing is removed: the result would be another secret.
+    With `exact`, surrounding white space is an error: stripping it would change a secret.
     """
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError("is not in UTF-8")

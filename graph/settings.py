@@ -1,6 +1,7 @@
-"""Settings: `ROSTER_` in the environment or in `.env`; docs/operations.md describes each.
+"""Settings: variables with the prefix `ROSTER_` from the environment or from `.env`.
 
-Every value is parsed into what it means, or rejected with a line that names its variable.
+docs/operations.md describes each setting. An invalid value is rejected with a message that names
+its variable.
 """
 
 from enum import StrEnum
@@ -176,7 +177,7 @@ class Settings(BaseSettings):
     def _issuers_are_a_list(cls, issuers: Any) -> Any:
         return parse_issuers(issuers) if isinstance(issuers, str) else issuers
 
-    @field_validator("*", mode="before")  # the last one, which is the first to be run
+    @field_validator("*", mode="before")  # pydantic runs the last `before` validator first
     @classmethod
     def _value_is_clean(cls, given: Any, info: ValidationInfo) -> Any:
         if not isinstance(given, str):
@@ -187,7 +188,6 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _with_room_for_a_developer(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Use the defaults of development for what is not set."""
         mode = given.get("mode", Mode.DEVELOPMENT)
         if isinstance(mode, str) and mode.strip().lower() == Mode.DEVELOPMENT:
             return {n: v for n, v in _DEVELOPMENT.items() if not names_of(n) & set(given)} | given
@@ -195,7 +195,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Self:
-        """Raise InvalidSettings, which names the variable to change and not the model."""
+        # InvalidSettings, not ValueError: pydantic would report the model instead of a variable.
         persisted = self.persisted_documents is not PersistedMode.OFF
         if persisted and self.persisted_documents_file is None:
             name = set_variable("persisted_documents")
@@ -246,7 +246,10 @@ class Settings(BaseSettings):
         )
 
     def issuers(self) -> tuple[Issuer, ...]:
-        """Return all issuers: those of AUTH_ISSUERS, and the one that has its own settings."""
+        """Return the issuers of AUTH_ISSUERS and the one that is configured by AUTH_ISSUER etc.
+
+        Raises InvalidSettings if the latter is invalid.
+        """
         names = (
             *("issuer", "audience", "jwks_url", "public_key", "secret"),
             *("algorithms", "leeway", "services"),

@@ -1,4 +1,4 @@
-"""The end of a server process: what is in progress gets a grace period, then an error."""
+"""Graceful shutdown: requests in progress get a grace period. After it, they fail with an error."""
 
 import asyncio
 import multiprocessing
@@ -20,10 +20,10 @@ MAY_BE_DONE: Final = (
     "The server is shutting down and interrupted this request. Its changes may have been made: "
     "check them, or send it again with the same idempotency key."
 )
-# Seconds after the grace period until the server closes the connections that are left.
+# Seconds between the end of the grace period and the closing of the remaining connections.
 SHUTDOWN_MARGIN: Final = 2
-# For what was interrupted to end its transactions. It is interrupted again after that: a statement
-# of SQLite's that waits for the lock of another process cannot be.
+# Time for interrupted tasks to end their transactions. Tasks that still run are interrupted again:
+# an SQLite statement that waits for another process's lock cannot be interrupted while it waits.
 _CLEANUP_SECONDS: Final = 1.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -33,7 +33,7 @@ def shutting_down(message: str = SEND_AGAIN) -> RequestError:
 
 
 class Shutdown:
-    """Knows what is in progress. `seconds` is the grace period, which begins with the signal."""
+    """Tracks the tasks in progress. The grace period of `seconds` begins with the signal."""
 
     def __init__(self, seconds: float) -> None:
         self.has_begun = False
@@ -53,7 +53,7 @@ class Shutdown:
 
     @contextmanager
     def announced_to(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Call the listener when the grace period begins, which may be now."""
+        """Call the listener when the grace period begins, or immediately if it has begun."""
         self._listeners.add(listener)
         try:
             if self.has_begun:
@@ -63,9 +63,9 @@ class Shutdown:
             self._listeners.discard(listener)
 
     def interruptible(self) -> "Interruptible":
-        """Run a block that is interrupted at the end of the grace period.
+        """Return a context manager whose block is interrupted at the end of the grace period.
 
-        The block raises RequestError then. After that, no block is entered any more.
+        The block then raises RequestError. Later blocks raise it on entry.
         """
         return Interruptible(self)
 
@@ -75,26 +75,25 @@ class Shutdown:
             raise shutting_down()
 
     def raise_if_interrupted(self, message: str) -> None:
-        """Raise RequestError with this message instead of the CancelledError that is being handled.
+        """Replace the CancelledError that is being handled by a RequestError with this message.
 
-        For code inside an interruptible block that knows what the request may have done.
+        For code inside an interruptible block that knows what the request may have changed.
         """
         if self.has_interrupted():
             raise shutting_down(message) from None
 
     def has_interrupted(self) -> bool:
-        """Return whether it is this task that was interrupted."""
         return asyncio.current_task() in self.interrupted
 
     async def finish(self) -> None:
-        """Wait for what is in progress to end, before what it uses is closed."""
+        """Interrupt the remaining tasks and wait for them. Call it before their resources close."""
         self.interrupt()
         if self.running:
             await asyncio.wait(self.running, timeout=_CLEANUP_SECONDS)
-        self.has_begun = self.is_over = False  # the application can be started again
+        self.has_begun = self.is_over = False  # a lifespan can start again in the same process
 
     def interrupt(self) -> None:
-        """End the grace period."""
+        """End the grace period and cancel all tasks in progress."""
         self.is_over = True
         for task in self.running:
             self.interrupted[task] += 1
@@ -104,8 +103,7 @@ class Shutdown:
 
 
 class Interruptible:
-    """A class, because a generator costs three times as much, for every request."""
-
+    # A class: a generator-based context manager takes three times as long, on every request.
     __slots__ = ("_is_outermost", "_shutdown", "_task")
     _task: Task[Any]
 
@@ -122,7 +120,7 @@ class Interruptible:
         shutdown.running.add(task)
 
     def leave(self) -> None:
-        """Do not interrupt the rest of the block."""
+        """Make the rest of the block uninterruptible."""
         if self._is_outermost:
             self._shutdown.running.discard(self._task)
 
@@ -142,12 +140,12 @@ class Interruptible:
 
 
 def stop_with_parent(seconds: float) -> None:
-    """Stop this server process when its parent is gone, if it is a worker of one.
+    """Stop this worker process when its supervisor dies. Kill it if it still runs after `seconds`.
 
-    A parent that was killed cannot stop its workers. They would keep the port, and answer with old
-    settings beside the server that is started next. A worker that has not stopped after so many
-    seconds is ended.
+    Without effect in a process that has no supervisor.
     """
+    # A supervisor that was killed cannot stop its workers. They would keep the port, and serve old
+    # settings beside the next server.
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -163,11 +161,12 @@ def stop_with_parent(seconds: float) -> None:
 
 @contextmanager
 def before_shutdown(stop: Callable[[], None], interrupt: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at the first signal, and `interrupt` at a Ctrl-C after it.
+    """Call `stop` at the first SIGINT or SIGTERM, and `interrupt` at a later SIGINT.
 
-    The server's own handlers run as well. A server waits for its answers to end before it tells the
-    application anything, and a stream has no end of its own. At the second Ctrl-C it waits no more.
+    The server's own handlers run as well.
     """
+    # Signals, not the lifespan: the server ends the lifespan only after all responses have ended,
+    # and a stream never ends by itself. At the second SIGINT the server no longer waits.
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     if threading.current_thread() is not threading.main_thread():
