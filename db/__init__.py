@@ -1,1 +1,1 @@
-"""How it is kept: tables, statements, engines. Imports nothing of ours."""
+"""Persistence: tables, statements, sessions and engines. Imports no other package of Roster."""

@@ -1,6 +1,6 @@
-"""The only module that uses aiosqlite's internals: undocumented names, which a release can change.
+"""The only module that uses aiosqlite's internals: undocumented names that can change.
 
-`tests/db/test_aiosqlite_adapter.py` fails if one of them does.
+`tests/db/test_aiosqlite_adapter.py` fails if a release changes one of them.
 """
 
 import asyncio
@@ -14,22 +14,21 @@ import aiosqlite
 T = TypeVar("T")
 
 _INTERRUPT_SECONDS: Final = 0.05
-_ROWS_A_FETCH: Final = 64  # of a cursor that is iterated over: aiosqlite's default
+_ROWS_A_FETCH: Final = 64  # aiosqlite's default for a cursor that is iterated over
 
 
 class Connection(aiosqlite.Connection):
-    """A connection that can be stopped twice.
+    """A connection whose `stop` can be called twice: the second call returns the first future.
 
-    SQLAlchemy closes one whose statement was cancelled; where that is cancelled too, it stops the
-    thread meanwhile. To the stop with which closing ends nobody would then ever answer: its task
-    waited for the rest of the process's life, or was destroyed.
+    Closing a connection ends with `stop`. If closing after a cancelled statement is itself
+    cancelled, SQLAlchemy has already stopped the thread. Nothing would answer a second `stop`, and
+    its task would wait until the process ends.
     """
 
     _stopping: asyncio.Future[Any] | None = None
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a function in the connection's thread."""
-        done: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]  # aiosqlite's own
+        done: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]  # aiosqlite is untyped here
         return done
 
     def stop(self) -> asyncio.Future[Any] | None:
@@ -38,9 +37,13 @@ class Connection(aiosqlite.Connection):
         return self._stopping
 
     def give_up(self) -> None:
-        """Interrupt until it is closed: what comes before the statement has begun is lost."""
+        """Interrupt the running statement, repeatedly, until the connection is closed.
+
+        SQLite ignores an interrupt that arrives before the statement has started, so one is not
+        enough.
+        """
         if self._connection is not None:
-            with suppress(sqlite3.ProgrammingError):  # it is being closed
+            with suppress(sqlite3.ProgrammingError):  # the connection is being closed
                 self._connection.interrupt()
                 asyncio.get_running_loop().call_later(_INTERRUPT_SECONDS, self.give_up)
 
@@ -48,7 +51,7 @@ class Connection(aiosqlite.Connection):
 def connect(
     open_file: Callable[..., sqlite3.Connection], *arguments: Any, **options: Any
 ) -> Connection:
-    """Return what SQLAlchemy awaits to connect; `open_file` does it for `sqlite3.connect`."""
+    """Return the awaitable that SQLAlchemy expects; `open_file` replaces `sqlite3.connect`."""
     connection = Connection(lambda: open_file(*arguments, **options), _ROWS_A_FETCH)
-    connection._thread.daemon = True  # noqa: SLF001 - as SQLAlchemy does where it connects itself
+    connection._thread.daemon = True  # noqa: SLF001 - SQLAlchemy's own connect does the same
     return connection

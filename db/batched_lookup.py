@@ -1,4 +1,4 @@
-"""Look-ups by key, merged: those of all operations that ask at once are one statement."""
+"""Batched lookups by key: keys that several operations request together share one statement."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,16 +6,17 @@ from typing import Any, Final
 
 Read = Callable[[list[Any]], Awaitable[Sequence[Any]]]  # keys -> rows, each with its `key`
 
-MAX_KEYS: Final = 1_000  # of a statement, to which who asks last may add all of theirs
-AT_ONCE: Final = 2  # statements of one look-up
+MAX_KEYS: Final = 1_000  # keys of a statement; the last caller may exceed it
+AT_ONCE: Final = 2  # concurrent statements of one lookup
 
 
 class KeyLookup:
-    """Finds rows by one kind of key, for a whole process. Nothing is kept.
+    """Find rows by one kind of key, for the whole process. Nothing is cached.
 
-    A key that is asked for alone goes out at once. While as many statements run as may, the next
-    keys gather, so that they are the more the busier it is. A key is never put to a statement that
-    has begun: whoever asks sees all that was committed before.
+    A single key is sent in the current iteration of the event loop. While the maximum number of
+    statements runs, further keys collect in the next batch, so batches grow with the load. A key
+    never joins a statement that has started: a caller sees everything that was committed before its
+    call.
     """
 
     def __init__(self, read: Read) -> None:
@@ -25,9 +26,9 @@ class KeyLookup:
         self._running: dict[asyncio.Task[None], _Batch] = {}
 
     def load(self, keys: Sequence[Any]) -> "asyncio.Future[list[Any]]":
-        """Ask for the rows of keys, in their order; None stands where there is none.
+        """Return a future of the rows in the order of the keys, with None for a key without a row.
 
-        Whoever no longer wants them cancels the future, and awaits `end_unwanted`.
+        A caller that no longer needs the rows cancels the future and awaits `end_unwanted`.
         """
         batch = self._next or self._gather()
         found = batch.loop.create_future()
@@ -39,7 +40,7 @@ class KeyLookup:
         return found
 
     async def end_unwanted(self) -> None:
-        """End the statements that nobody waits for any more, and wait until they have ended."""
+        """Cancel the statements without waiting callers, and wait until they have ended."""
         unwanted = [task for task, batch in self._running.items() if not batch.is_wanted()]
         for task in unwanted:
             task.cancel()
@@ -53,7 +54,7 @@ class KeyLookup:
     def _gather(self) -> "_Batch":
         loop = asyncio.get_running_loop()
         self._next = batch = _Batch(loop)
-        loop.call_soon(self._send)  # when all who ask now have asked
+        loop.call_soon(self._send)  # after every ready task has added its keys
         return batch
 
     def _send(self) -> None:
@@ -75,7 +76,7 @@ class KeyLookup:
 
 
 class _Batch:
-    """The keys of one statement, with those who wait for them."""
+    """The keys of one statement, and the futures of their callers."""
 
     __slots__ = ("asked", "loop", "size")
 
@@ -96,7 +97,7 @@ class _Batch:
             for found, _ in asked:
                 found.cancel()
             raise
-        except Exception as error:  # noqa: BLE001 - it is raised where the keys were asked for
+        except Exception as error:  # noqa: BLE001 - `set_exception` raises it in every caller
             for found, _ in asked:
                 if not found.done():
                     found.set_exception(error)

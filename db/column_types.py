@@ -23,19 +23,19 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.functions import FunctionElement
 
-# SQLite makes a rowid alias, and so an auto-increment, of INTEGER alone.
+# SQLite makes only an INTEGER primary key an alias of the rowid, and so auto-incrementing.
 Id = BigInteger().with_variant(Integer(), "sqlite")
 
 Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
 def code_point_text(length: int | None = None) -> String:
-    """Text that compares and sorts by code point, whatever the database's locale is."""
+    """Text that compares and sorts by code point, independent of the database's locale."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime in UTC, to the microsecond. SQLite keeps it as sortable text."""
+    """An aware datetime in UTC with microseconds. SQLite stores it as sortable text."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -47,9 +47,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC).replace(tzinfo=None)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], datetime | None]:
-        """Convert what has to be: PostgreSQL's driver takes aware datetimes of any zone."""
         if dialect.name == "sqlite":
-            return super().bind_processor(dialect)  # type: ignore[return-value]  # it has one
+            return super().bind_processor(dialect)  # type: ignore[return-value]  # never None: `process_bind_param` is defined
         return _aware
 
     def result_processor(
@@ -57,7 +56,6 @@ class UtcDateTime(TypeDecorator[datetime]):
         dialect: Dialect,
         coltype: object,  # noqa: ARG002 - SQLAlchemy passes it
     ) -> Callable[[Any], datetime | None] | None:
-        """Convert what has to be: PostgreSQL's driver gives aware datetimes in UTC itself."""
         return _kept_as_text if dialect.name == "sqlite" else None
 
 
@@ -72,13 +70,13 @@ def _kept_as_text(value: str | None) -> datetime | None:
 
 
 class _Elements(FunctionElement[Any]):
-    """The elements of a JSON array, as a table whose column is `value`."""
+    """The elements of a JSON array, as a table with the column `value`."""
 
     inherit_cache = True
 
 
 class _Member(FunctionElement[str]):
-    """A member of a JSON object, as text."""
+    """One member of a JSON object, as text."""
 
     type = String()
     inherit_cache = True
@@ -115,13 +113,14 @@ def _member_of_json(element: _Member, compiler: Any, **options: Any) -> str:
 
 
 class _Among(FunctionElement[bool]):
-    """Whether a column has one of the values of one parameter: one text for however many."""
+    """True if a column has one of the values of a list parameter."""
+
+    # One parameter for all values, so the SQL text does not depend on their number.
 
     inherit_cache = True
 
 
 def among(column: InstrumentedAttribute[Any], parameter: str) -> ColumnElement[bool]:
-    """Hold for a column that has one of the values of a parameter, which is a list."""
     item = BigInteger() if isinstance(column.type, Integer) else String()
     values: BindParameter[Any] = bindparam(
         parameter, type_=postgresql.ARRAY(item).with_variant(JSON(), "sqlite")

@@ -1,4 +1,4 @@
-"""The database: sessions that read or write, and what has to be done otherwise on either."""
+"""The database: its engine, sessions, health check and notifications."""
 
 import asyncio
 import sqlite3
@@ -24,45 +24,49 @@ from db.watchdog import Watchdog
 
 T = TypeVar("T")
 
-_PING_SECONDS: Final = 2.0  # until a health check has its answer, in any case
+_PING_SECONDS: Final = 2.0  # limit of a health check
 _EVENT_LOCKS: Final = (
     "relation = 'user_events'::regclass AND mode = 'RowExclusiveLock' AND database = "
     "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 _STANDBY: Final = func.pg_is_in_recovery(type_=Boolean()).label("is_standby")
-_WRITERS: Final = f"ARRAY(SELECT virtualtransaction FROM pg_locks WHERE {_EVENT_LOCKS})"  # noqa: S608 - our own text
+_WRITERS: Final = f"ARRAY(SELECT virtualtransaction FROM pg_locks WHERE {_EVENT_LOCKS})"  # noqa: S608 - a constant
 _SELECT_WRITERS: Select[Any] = select(  # type: ignore[assignment]  # its columns are read by name
     _STANDBY, literal_column(_WRITERS, ARRAY(String())).label("names")
 )
 _EVENT_WRITERS: Final = PreparedStatement(_SELECT_WRITERS)
 _IS_STANDBY: Final = PreparedStatement(select(_STANDBY))
 _EVENT_TRANSACTIONS: Final = text(
-    "SELECT pid, application_name, state, "  # noqa: S608 - our own text
+    "SELECT pid, application_name, state, "  # noqa: S608 - constants
     "EXTRACT(epoch FROM clock_timestamp() - xact_start)::float AS seconds "
     "FROM pg_locks LEFT JOIN pg_stat_activity USING (pid) "
     f"WHERE virtualtransaction = ANY(:names) AND {_EVENT_LOCKS} ORDER BY pid"
 )
-_LOCKS_SECONDS: Final = 3.0  # for a statement on the server's list of locks
+_LOCKS_SECONDS: Final = 3.0  # limit of a query of pg_locks
 _OPTIONS: Mapping[str, Any] = {
     "max_overflow": 0,
-    "hide_parameters": True,  # they are personal data, and errors are logged
+    "hide_parameters": True,  # parameters are personal data, and errors are logged
     "json_serializer": lambda value: orjson.dumps(value).decode(),
     "json_deserializer": orjson.loads,
 }
 
 
 class StandbyError(ConnectionError):
-    """Only the primary can tell, and this server is a standby that may be behind it."""
+    """The server is a standby that may lag behind the primary; only the primary can answer."""
 
 
 class Database:
-    """One database, SQLite or PostgreSQL: its engine, and sessions that read or write.
+    """One database, SQLite or PostgreSQL: its engine and its sessions.
 
-    Times are seconds: `pool_timeout` to wait for a connection, `statement_timeout` for an answer
-    from PostgreSQL, `pool_max_age` after which a connection to PostgreSQL is replaced,
-    `idle_transaction_timeout` after which PostgreSQL ends a transaction that does nothing. A closed
-    connection is noticed in any case; `pool_pre_ping` has the server asked too, where one has
-    rested. `identity_secret` is for `db.identity_key`.
+    Times are in seconds:
+
+      pool_timeout              wait for a connection of the pool
+      statement_timeout         wait for PostgreSQL's answer to a statement
+      pool_max_age              age at which a connection to PostgreSQL is replaced
+      idle_transaction_timeout  idle time after which PostgreSQL ends a transaction
+
+    The pool detects closed connections in any case. With `pool_pre_ping` it also sends a query on
+    an idle connection before its next use. `identity_secret` is for `db.identity_key`.
     """
 
     def __init__(
@@ -109,36 +113,35 @@ class Database:
             checkpoint=own.checkpoint,
             info={"identity_secret": identity_secret},
         )
-        # Apart, so that a notification never waits for a request's connection, nor takes it one.
+        # A connection for NOTIFY that neither waits for a request's connection nor occupies one.
         self._beside = SideConnection(self._connect, pool_max_age)
         self._listeners: set[asyncio.Event] = set()
         self._ping: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
 
     def session(self) -> Session:
-        """Return a session, for one operation: `async with database.session() as session:`."""
         return Session(self._backend)
 
     def check_file(self) -> None:
-        """Raise sqlite3.Error where SQLite's file cannot be opened.
+        """Raise sqlite3.Error if SQLite's file cannot be opened.
 
-        Before an event loop that is to be short: aiosqlite's thread can outlive it, and then tells
-        of the failure itself, in a traceback.
+        Call this before a short-lived event loop. aiosqlite's thread can outlive that loop, and
+        then prints a traceback of the failure.
         """
         if self.url.database and self.is_sqlite:
             sqlite3.connect(self.url.database).close()
 
     async def ping(self) -> None:
-        """Raise what `is_unreachable` knows if the database is no use within two seconds.
+        """Check that the database answers and accepts writes, within two seconds.
 
-        It has to answer and to take writes. All who ask at a time wait for one answer: what a lock
-        or a dead network holds up takes one connection, however often it is asked for.
+        Raises an error that `is_unreachable` recognises. Concurrent callers share one check, so a
+        lock or a dead network occupies only one connection.
         """
         if self._ping is None or self._ping.done():
             self._ping = asyncio.create_task(self._check())
             self._ping.add_done_callback(lambda ping: ping.cancelled() or ping.exception())
         ping = self._ping
-        # It is not cancelled: to clean up after it could take as long again.
+        # The check is not cancelled: the cleanup could take another two seconds.
         await asyncio.wait({ping}, timeout=_PING_SECONDS)
         if not ping.done():
             raise TimeoutError("the database does not answer")
@@ -146,7 +149,7 @@ class Database:
 
     async def _check(self) -> None:
         if not self.is_sqlite and self._pool.is_exhausted:
-            # Requests have all connections. How long they take says nothing of the database.
+            # Requests use all connections. Their duration says nothing about the database's health.
             await self._beside.run(postgres.check_writable)
             return
         self._reopen_moved_file()
@@ -161,7 +164,7 @@ class Database:
                 raise
 
     async def check_primary(self) -> None:
-        """Raise StandbyError on a standby, which may be behind what was read from the primary."""
+        """Raise StandbyError on a standby, which may lag behind what was read from the primary."""
         if self.is_sqlite:
             return
         [found] = await self.reader.fetch(_IS_STANDBY, seconds=_LOCKS_SECONDS)
@@ -169,12 +172,12 @@ class Database:
             raise StandbyError("the database is a standby")
 
     async def event_writers(self) -> frozenset[str]:
-        """Name the transactions that may have an event to commit; each once only, for ever.
+        """Return the names of transactions that may still commit events. A name is never reused.
 
-        PostgreSQL gives ids out as events are inserted, and lets others see them as transactions
-        end, in any order: whoever inserts holds this lock from before the id until after the
-        commit. SQLite has one writer, whose events are the last. A standby sees no writers, though
-        the primary has some: there StandbyError is raised.
+        PostgreSQL assigns ids when events are inserted, and transactions may commit in another
+        order. A writer holds the lock on the table from before it gets an id until after its
+        commit. SQLite has a single writer, so its events are visible in order. A standby does not
+        see the primary's locks: StandbyError is raised.
         """
         if self.is_sqlite:
             return frozenset()
@@ -184,17 +187,17 @@ class Database:
         return frozenset(found.names)
 
     async def describe_event_writers(self, names: Collection[str]) -> Sequence[Mapping[str, Any]]:
-        """Return what PostgreSQL tells of transactions; `event_writers` names them.
+        """Return PostgreSQL's process, application, state and age of the named transactions.
 
-        Nothing of their statements. Of other roles' transactions some values can be null, and a
-        prepared one has no process.
+        Statements are not included. Values can be null for transactions of other roles, and a
+        prepared transaction has no process.
         """
         async with self.session() as session:
             found = await session.execute(_EVENT_TRANSACTIONS, {"names": list(names)})
         return [row._asdict() for row in found]
 
     async def notify(self, sender: str = "") -> None:
-        """Tell all who listen that there may be new events; never inside a transaction.
+        """Notify all listening processes of new events. Must not be called inside a transaction.
 
         PostgreSQL lets only one transaction that notifies commit at a time.
         """
@@ -203,9 +206,9 @@ class Database:
 
     @asynccontextmanager
     async def listening(self, heard: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
-        """Hear of new events from other processes, on a connection of its own.
+        """Receive notifications of other processes on a separate connection.
 
-        Gives what is set when that connection is lost. SQLite tells nobody anything.
+        Yields an event that is set when this connection is lost. SQLite has no notifications.
         """
         if self.is_sqlite:
             yield asyncio.Event()
@@ -218,13 +221,13 @@ class Database:
                 self._listeners.discard(lost)
 
     def watch(self) -> None:
-        """See from now on whether PostgreSQL answers, and end what waits for it if it doesn't."""
+        """Start the watchdog, which ends waiting statements if PostgreSQL stops answering."""
         if not self.is_sqlite:
             dog = Watchdog(lambda: self._pool, self._knock)
             self._watch = asyncio.create_task(dog.run())
 
     async def close(self) -> None:
-        """Close all connections; what is still in use, when it is given back."""
+        """Close all connections. A connection in use is closed when it is released."""
         if self._watch:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
@@ -233,16 +236,16 @@ class Database:
             self._ping.cancel()
             await asyncio.wait({self._ping}, timeout=_PING_SECONDS)
         await self._beside.close()
-        # `dispose` of the engine would give it a pool to go on with, which nobody closes.
+        # The engine's own `dispose` would create a new pool, which nothing closes.
         await greenlet_spawn(self.engine.sync_engine.pool.dispose)
 
     async def _connect(self) -> asyncpg.Connection:
-        """Make a connection to PostgreSQL beside those of the pool."""
+        """Open a connection outside the pool."""
         _, options = self.engine.dialect.create_connect_args(self.url)
         return await self._connector.connect(**options)
 
     async def _knock(self) -> None:
-        """Raise an error if no new connection can be made."""
+        """Open and close a connection. Raises an error if that fails."""
         await notifications.close(await self._connect())
 
     @property
@@ -250,12 +253,12 @@ class Database:
         return cast("FairPool", self.engine.sync_engine.pool)
 
     def _discard_others(self) -> None:
-        """Have what notifies and what listens connect again too: they may be at another server."""
+        # The NOTIFY and LISTEN connections may lead to a server that is no longer the primary.
         self._beside.discard()
         for lost in self._listeners:
             lost.set()
 
     def _reopen_moved_file(self) -> None:
-        """Open SQLite's file again if it was moved: what is written to the old one is lost."""
+        """Replace the connections if SQLite's file was moved: writes to the old file are lost."""
         if self._file and self._file.is_moved():
             self._pool.discard()

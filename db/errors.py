@@ -1,8 +1,8 @@
-"""What an error of the database means, by its code.
+"""What a database error means, by its code.
 
-One table says of each error whether the database is *unavailable* (the request is right, and can be
-sent again later), whether the same transaction can be tried again now (*retry*: the database says
-that nothing was done), or whether it is a *bug* of ours. All transports and commands use it.
+One table classifies each error. *Unavailable*: the request is valid and can be sent again later.
+*Retry*: nothing was done, and the same transaction can be retried now. *Bug*: a bug of Roster. All
+transports and commands use this table.
 """
 
 import sqlite3
@@ -26,12 +26,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 
 class ReadOnlyError(ConnectionError):
-    """The server answers, and takes no writes."""
+    """The server answers but accepts no writes."""
 
 
 class Verdict(StrEnum):
-    """What an error asks for."""
-
     UNAVAILABLE = "unavailable"
     RETRY = "retry"
     BUG = "bug"
@@ -39,41 +37,41 @@ class Verdict(StrEnum):
 
 _UNAVAILABLE, _RETRY, _BUG = Verdict.UNAVAILABLE, Verdict.RETRY, Verdict.BUG
 
-# SQLSTATEs of PostgreSQL, appendix A, and their classes. The longest prefix counts; a code that is
-# not listed is a bug of ours, unless the server ended the connection with it (`FATAL`).
+# SQLSTATEs and their classes (PostgreSQL documentation, appendix A). The longest matching prefix
+# counts. A code that is not listed is a bug, unless the server closed the connection (`FATAL`).
 SQLSTATES: Final[Mapping[str, Verdict]] = {
     "08": _UNAVAILABLE,  # connection exceptions
-    "25006": _UNAVAILABLE,  # a primary that became read-only, or a standby
-    "25P02": _UNAVAILABLE,  # a transaction that failed before
+    "25006": _UNAVAILABLE,  # the primary became read-only, or is a standby
+    "25P02": _UNAVAILABLE,  # the transaction had already failed
     "25P03": _UNAVAILABLE,  # idle_in_transaction_session_timeout
     "25P04": _UNAVAILABLE,  # transaction_timeout
-    "26000": _RETRY,  # a prepared statement that this server connection, of a pooler, doesn't know
+    "26000": _RETRY,  # a pooler's server connection does not know the prepared statement
     "28": _UNAVAILABLE,  # authorization: the role or its password was changed
-    "3D000": _UNAVAILABLE,  # there is no such database
-    "3F000": _UNAVAILABLE,  # nor such a schema
-    "40001": _RETRY,  # a serialization failure, a conflict with recovery
-    "40003": _UNAVAILABLE,  # whether the statement was completed is unknown
+    "3D000": _UNAVAILABLE,  # the database does not exist
+    "3F000": _UNAVAILABLE,  # the schema does not exist
+    "40001": _RETRY,  # a serialization failure, or a conflict with recovery
+    "40003": _UNAVAILABLE,  # it is unknown whether the statement was completed
     "40P01": _RETRY,  # a deadlock
-    "42501": _UNAVAILABLE,  # a privilege was taken away
+    "42501": _UNAVAILABLE,  # a privilege was revoked
     "42P01": _UNAVAILABLE,  # a table is missing: the database is being restored
-    "42P05": _RETRY,  # a prepared statement of somebody else's, through a pooler
+    "42P05": _RETRY,  # a pooler's server connection has another client's prepared statement
     "53": _UNAVAILABLE,  # disk full, out of memory, too many connections
-    "55": _UNAVAILABLE,  # lock_timeout, the database accepts no connections
+    "55": _UNAVAILABLE,  # lock_timeout, or the database accepts no connections
     "55P02": _BUG,  # a setting that cannot be changed now
-    "55P04": _BUG,  # an enum's value that is too new
-    "57": _UNAVAILABLE,  # statement_timeout, and what administrators do
-    "58": _UNAVAILABLE,  # input and output
-    "72": _UNAVAILABLE,  # a snapshot that is too old
-    "F0": _UNAVAILABLE,  # the server's configuration
+    "55P04": _BUG,  # a new enum value that cannot be used yet
+    "57": _UNAVAILABLE,  # statement_timeout, and an administrator's commands
+    "58": _UNAVAILABLE,  # input and output errors
+    "72": _UNAVAILABLE,  # the snapshot is too old
+    "F0": _UNAVAILABLE,  # invalid server configuration
     "XX001": _UNAVAILABLE,  # corrupted data
     "XX002": _UNAVAILABLE,  # a corrupted index
 }
 
-# Result codes of SQLite: an extended one, else the primary one that it has in its lowest byte.
-# SQLITE_ERROR is a bug, as it is for wrong SQL; a missing table cannot be told from it.
+# SQLite's result codes: the extended code if listed, otherwise the primary code (its lowest byte).
+# SQLITE_ERROR is a bug: wrong SQL and a missing table have the same code.
 SQLITE_CODES: Final[Mapping[int, Verdict]] = {
     sqlite3.SQLITE_PERM: _UNAVAILABLE,
-    sqlite3.SQLITE_BUSY: _UNAVAILABLE,  # locked by another process for longer than we wait
+    sqlite3.SQLITE_BUSY: _UNAVAILABLE,  # another process held the lock longer than busy_timeout
     sqlite3.SQLITE_BUSY_SNAPSHOT: _RETRY,
     sqlite3.SQLITE_LOCKED: _UNAVAILABLE,
     sqlite3.SQLITE_NOMEM: _UNAVAILABLE,
@@ -89,19 +87,20 @@ SQLITE_CODES: Final[Mapping[int, Verdict]] = {
     sqlite3.SQLITE_NOTADB: _UNAVAILABLE,
 }
 
-# Errors of the drivers and of SQLAlchemy that have no code; the first that fits counts.
+# Errors of the drivers and of SQLAlchemy without a code. The first matching class counts.
 CLASSES: Final[Mapping[type[BaseException], Verdict]] = {
-    InvalidCachedStatementError: _RETRY,  # 0A000: the plan is of before an ALTER TABLE
-    OutdatedSchemaCacheError: _RETRY,  # the same, of a type
-    InternalClientError: _UNAVAILABLE,  # also that no host has the target_session_attrs
+    InvalidCachedStatementError: _RETRY,  # 0A000: the plan predates an ALTER TABLE
+    OutdatedSchemaCacheError: _RETRY,  # the same, for a type
+    # for example, no host has the requested target_session_attrs
+    InternalClientError: _UNAVAILABLE,
     PoolTimeoutError: _UNAVAILABLE,
     DisconnectionError: _UNAVAILABLE,
     ResourceClosedError: _UNAVAILABLE,
     PendingRollbackError: _UNAVAILABLE,
-    OSError: _UNAVAILABLE,  # a TimeoutError is one too
+    OSError: _UNAVAILABLE,  # includes TimeoutError
 }
 
-# What drivers say of a connection that was closed meanwhile or is in use: they have no code for it.
+# Texts of drivers' errors, which have no code, about a connection that is closed or in use.
 _CLOSED_TEXTS: Final = (
     "connection is closed",
     "another operation",
@@ -112,8 +111,9 @@ _CLOSED_TEXTS: Final = (
 
 _UNIQUE_VIOLATION: Final = "23505"
 _READ_ONLY: Final = "25006"
-_UNRESOLVED: Final = ("08007", "40003")  # the server doesn't know itself whether it was done
-# After these the same statement fails on the same connection again.
+# the server itself does not know whether the transaction committed
+_UNRESOLVED: Final = ("08007", "40003")
+# After these errors the same statement fails again on the same connection.
 _UNFIT: Final = ("25P02", "26000", "42P05", _READ_ONLY)
 _SQLITE_UNFIT: Final = frozenset(
     {
@@ -128,7 +128,7 @@ _PRIMARY: Final = 0xFF
 
 
 def verdict(error: BaseException | None) -> Verdict:
-    """Look an error up, whichever layer raised it: a driver, SQLAlchemy or the operating system."""
+    """Classify an error of any layer: the driver, SQLAlchemy or the operating system."""
     for cause in _causes(error):
         found = _of_driver(cause)
         if found is not _BUG:
@@ -139,17 +139,20 @@ def verdict(error: BaseException | None) -> Verdict:
 
 
 def is_unreachable(error: BaseException | None) -> bool:
-    """Return whether the database, and not the request or a bug, is at fault."""
+    """Return whether the cause is the database, not the request or a bug."""
     return verdict(error) is not _BUG
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Return whether nothing was done, and the same transaction, tried again, may well succeed."""
+    """Return whether nothing was done and a retry of the same transaction may succeed."""
     return verdict(error) is _RETRY
 
 
 def is_read_only(error: BaseException | None) -> bool:
-    """Return whether the server or file takes no writes: another connection may lead to one."""
+    """Return whether the server or file accepts no writes.
+
+    A new connection may reach one that does.
+    """
     return any(
         isinstance(cause, ReadOnlyError)
         or _sqlstate(cause) == _READ_ONLY
@@ -159,7 +162,7 @@ def is_read_only(error: BaseException | None) -> bool:
 
 
 def spoils_connection(error: BaseException | None) -> bool:
-    """Return whether the connection is of no use any more, although it is open."""
+    """Return whether the connection is unusable although it is open."""
     return any(
         _sqlstate(cause) in _UNFIT
         or _primary_code(cause) in _SQLITE_UNFIT
@@ -170,14 +173,14 @@ def spoils_connection(error: BaseException | None) -> bool:
 
 
 def is_of_database(error: BaseException) -> bool:
-    """Return whether the database raised an error, whatever it means."""
+    """Return whether the database raised the error, with any verdict."""
     return is_unreachable(error) or isinstance(
         error, SQLAlchemyError | sqlite3.Error | PostgresError | InterfaceError
     )
 
 
 def message_of(error: BaseException) -> str:
-    """Return what the database says, in one line, less the details: they can be rows."""
+    """Return the database's message in one line, without the details, which can contain rows."""
     *_, innermost = _causes(error)
     is_of_driver = isinstance(innermost, PostgresError | InterfaceError)
     told = str(innermost.args[0] if is_of_driver and innermost.args else innermost)
@@ -185,7 +188,7 @@ def message_of(error: BaseException) -> str:
 
 
 def is_unique_violation(error: IntegrityError) -> bool:
-    """Distinguish a taken unique key from other broken constraints, by code and not by message."""
+    """Recognise a unique violation by its code, not by its message."""
     return any(
         _sqlstate(cause) == _UNIQUE_VIOLATION
         or getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_UNIQUE
@@ -194,10 +197,10 @@ def is_unique_violation(error: IntegrityError) -> bool:
 
 
 def is_known_undone(error: BaseException) -> bool:
-    """Return, of an error in answer to COMMIT, whether the transaction was certainly rolled back.
+    """Return whether a failed COMMIT was certainly rolled back.
 
-    The server said so, or COMMIT was never sent. Not where the connection ended with it, nor where
-    SQLite could not write: the transaction may be in its log, and be recovered from there.
+    True if the server reported it, or if COMMIT was never sent. False if the connection was lost,
+    or if SQLite failed to write: the transaction may be in its log and be recovered from there.
     """
     for cause in _causes(error):
         if isinstance(cause, InterfaceError):
@@ -210,7 +213,7 @@ def is_known_undone(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it wraps: SQLAlchemy's, its dialect's, the driver's."""
+    """Yield the error and the errors it wraps: SQLAlchemy's, the dialect's and the driver's."""
     if error is None:
         return
     yield error
@@ -247,12 +250,12 @@ def _of_sqlstate(state: str, *, is_fatal: bool) -> Verdict:
 
 
 def _is_fatal(error: BaseException) -> bool:
-    """Return whether the server ended the connection with it."""
+    """Return whether the server closed the connection with this error."""
     return _severity(error) in {"FATAL", "PANIC"}
 
 
 def _severity(error: BaseException) -> str | None:
-    """Return what a server says of its error; None for an error that the driver made itself."""
+    """Return the severity that the server reported, or None for an error of the driver itself."""
     return getattr(error, "severity_en", None) or getattr(error, "severity", None)
 
 

@@ -1,4 +1,4 @@
-"""Conditions on rows, as they stand in a WHERE. Each is true or false of every row, never NULL."""
+"""Conditions for a WHERE clause. Each is true or false for every row, never NULL."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from sqlalchemy.sql.expression import True_
 from db.models import User, UserEvent, UserEventType, UserStatus
 
 Condition = ColumnElement[bool]
-Comparison = Callable[[Any, Any], Any]  # an operator of Python's: of a column it makes a condition
+Comparison = Callable[[Any, Any], Any]  # a Python operator; on a column it builds a condition
 
-# In the text, not a parameter: that is how a planner knows that the partial indexes apply.
+# A literal, not a parameter: otherwise the planner cannot use the partial indexes.
 DELETED = literal(UserStatus.DELETED, User.status.type, literal_execute=True)
 NOT_DELETED = User.status != DELETED
-# The same, as a range: the order by status need not pass over the deleted.
+# The same as a range: a list ordered by status does not scan the deleted users.
 BEFORE_DELETED = User.status < DELETED
 _SEARCHED = (User.username_key, User.email_key, User.display_name_key)
 
@@ -27,7 +27,7 @@ def one_of(column: InstrumentedAttribute[Any], values: Sequence[Any]) -> Conditi
 
 
 def none_of(column: InstrumentedAttribute[Any], values: Sequence[Any]) -> Condition:
-    """Hold for a row without a value too: it has none of them."""
+    # Also true for a row without a value.
     return ~one_of(column, values)
 
 
@@ -54,12 +54,13 @@ def _literally(part: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class UserFilter:
-    """What a listed user has to be.
+    """The conditions of a list of users.
 
-    `statuses` None asks nothing; unless some condition `names_status`, deleted users are left out.
-    `conditions` hold in any status. `search` has the forms, of which one has to be a part of a
-    username's, an e-mail address's or a display name's key; empty searches for nothing. Who isn't
-    `readable` is not there at all: no answer, and no time it takes, depends on them.
+    `statuses`: None means no condition. Deleted users are excluded unless a condition names a
+    status (`names_status`). `conditions` apply in every status. `search`: alternative forms of the
+    search text; one must be contained in the key of the username, e-mail address or display name.
+    `readable`: other users do not exist for this caller. They affect neither the result nor the
+    time it takes.
     """
 
     conditions: Sequence[Condition] = ()
@@ -72,11 +73,11 @@ class UserFilter:
         return and_(self.in_status(), self.where_in_any_status())
 
     def where_in_any_status(self) -> Condition:
-        """Give the conditions less that on the status, deleted users with the others."""
+        """Return all conditions except the one on the status."""
         return and_(self.readable, *self.narrowing())
 
     def within(self) -> Condition:
-        """Give what bounds the list before anything is looked for in it."""
+        """Return the conditions that bound the list, without `conditions` and `search`."""
         return and_(self.readable, self.in_status())
 
     def in_status(self) -> Condition:
@@ -86,7 +87,7 @@ class UserFilter:
 
     @property
     def lists_everybody(self) -> bool:
-        """Whether nothing is asked: the list has all who can be read and aren't deleted."""
+        """Whether the list contains every readable user that is not deleted."""
         asks = self.conditions or self.search or self.lists_deleted
         return not asks and isinstance(self.readable, True_)
 
@@ -103,7 +104,7 @@ class UserFilter:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """What a listed event has to be; None asks nothing, an empty tuple matches none."""
+    """The conditions of a list of events. None: no condition. An empty tuple matches nothing."""
 
     user_ids: tuple[int, ...] | None = None
     types: tuple[UserEventType, ...] | None = None
@@ -111,7 +112,7 @@ class EventFilter:
     at: tuple[tuple[Comparison, datetime], ...] = ()
 
     def matches(self, event: Row[Any]) -> bool:
-        """Tell of an event that was read what `where` and `when` tell of one in the database."""
+        """Apply the conditions of `where` and `when` to an event that was already read."""
         return (
             (self.user_ids is None or event.user_id in self.user_ids)
             and (self.types is None or event.type in self.types)
@@ -123,7 +124,7 @@ class EventFilter:
         return [holds(UserEvent.at, moment) for holds, moment in self.at]
 
     def where(self) -> Condition:
-        """Give what indexes in the order of events answer; the moment is asked for apart."""
+        """Return the conditions without those on the time, which no index in event order covers."""
         terms = [
             one_of(column, values)
             for column, values in (

@@ -1,9 +1,9 @@
-"""Keyed digests of external ids. They tell that a subject was a user, without the id being stored.
+"""Keyed digests of external ids. They show that a subject was a user, without storing the id.
 
-A digest is an HMAC of the external id with a random key that is in the database. If the setting
-ROSTER_IDENTITY_SECRET is set, it is an HMAC of that with the secret. Then a reader of the database
-cannot find out ids by trying guesses, and the secret can be added to a database that has digests,
-because they are keyed again without the ids.
+A digest is an HMAC of the external id with a random key that is stored in the database. If the
+setting ROSTER_IDENTITY_SECRET is set, the digest is an HMAC of that HMAC with the secret. Then
+reading the database is not enough to test guessed ids. The secret can be added later: existing
+digests are rekeyed without the ids.
 """
 
 import hmac
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from db.engine import Database
 
 _SECRET: Final = "ROSTER_IDENTITY_SECRET"  # noqa: S105 - the name of the setting
-_VERIFIED: Final = "\0secret"  # with a NUL it can be no external id
+_VERIFIED: Final = "\0secret"  # the NUL makes it an impossible external id
 _BATCH: Final = 1_000
 
 
 class IdentityKeyError(Exception):
-    """The digests of external ids cannot be made or compared: one line that says why."""
+    """The digests of external ids cannot be computed or compared. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityKey:
-    """The key of a database, and the secret of the process if there is one."""
+    """The key of the database, and the secret of the process, if any."""
 
     key: str = field(repr=False)
     verifier: str | None
@@ -37,7 +37,7 @@ class IdentityKey:
 
     @classmethod
     def of(cls, key: str, verifier: str | None, secret: bytes | None) -> "IdentityKey":
-        """Make the key, or raise IdentityKeyError if the digests are keyed with another secret."""
+        """Create the key. Raises IdentityKeyError if the digests are keyed with another secret."""
         made = cls(key, verifier, secret)
         if secret is None and verifier is not None:
             raise IdentityKeyError(f"{_SECRET} has to be set: the database is keyed with it")
@@ -50,7 +50,7 @@ class IdentityKey:
         return made
 
     def is_in(self, row: Row[Any]) -> bool:
-        """Return whether a row that was read has this key."""
+        """Return whether a database row has this key."""
         return (self.key, self.verifier) == (row.key, row.secret_verifier)
 
     def digest(self, external_id: str) -> str:
@@ -59,7 +59,7 @@ class IdentityKey:
 
 
 async def load(session: AsyncSession, *, hold: bool = False) -> IdentityKey:
-    """Read the key; `hold` keeps it as it is until the transaction ends.
+    """Read the key. With `hold` it is locked against changes until the transaction ends.
 
     Raises IdentityKeyError.
     """
@@ -76,13 +76,13 @@ def secret_of(session: AsyncSession) -> bytes | None:
 
 
 async def check(database: "Database") -> None:
-    """Raise IdentityKeyError unless the process can make the digests that the database has."""
+    """Raise IdentityKeyError unless this process can compute the digests of the database."""
     async with database.session() as session:
         await load(session)
 
 
 async def apply_secret(database: "Database") -> None:
-    """Key all digests with the secret of the process, if they are not yet.
+    """Rekey all digests with the secret of the process, unless that is already done.
 
     Raises IdentityKeyError.
     """

@@ -1,8 +1,8 @@
-"""libpq's connection URLs: parsed, checked, and translated into what asyncpg takes.
+"""libpq's connection URLs: parsed, checked, and translated into asyncpg's arguments.
 
 The grammar and the parameters are those of
-https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING. Error messages name
-parameters and never their values: a part of a password can end up anywhere in a malformed URL.
+https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING. Error messages contain
+names of parameters but never values: in a malformed URL any value can be part of a password.
 """
 
 import getpass
@@ -25,8 +25,8 @@ _SPECIAL: Final = (
 )
 _FORM: Final = f"it has the form postgresql://user:password@host:port/database; {_SPECIAL}"
 _MISPLACED: Final = f"the database URL has an @ in the wrong place: {_FORM}"
-# libpq's own rule: credentials end with the first @, if that comes before the first slash. So # and
-# ? are part of a password, and @ and / are not.
+# libpq's rule: the credentials end at the first @, if it comes before the first slash. So a
+# password may contain # and ?, but not @ or /.
 _URL: Final = re.compile(
     r"(?:(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@)?"
     r"(?P<hosts>[^/?]*)(?:/(?P<database>[^?]*))?(?:\?(?P<query>.*))?",
@@ -40,7 +40,7 @@ _PORT_DIGITS: Final = 5
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-# Those with a fixed set of values.
+# Parameters with a fixed set of values.
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "sslmode": _SSL_MODES,
     "sslnegotiation": ("postgres", "direct"),
@@ -57,8 +57,8 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "load_balance_hosts": ("disable", "random"),
     "keepalives": ("0", "1"),
 }
-# Accepted without an effect: what asyncpg does in any case, or cannot do and a connection can be
-# without. Another value would be a promise that is not kept.
+# Accepted without an effect: either asyncpg always behaves so, or the connection works without it.
+# Other values are rejected, because they would have no effect.
 IGNORED: Final[Mapping[str, tuple[str, ...]]] = {
     "channel_binding": ("disable", "prefer", "require"),
     "client_encoding": ("utf8", "utf-8", "unicode", "auto"),
@@ -70,7 +70,7 @@ IGNORED: Final[Mapping[str, tuple[str, ...]]] = {
     "sslcompression": ("0", "1"),
     "sslsni": ("1",),
 }
-# By the names of Python's `socket`; the second is what macOS calls the first.
+# Names of constants in Python's `socket`. TCP_KEEPALIVE is macOS's name of TCP_KEEPIDLE.
 _TCP: Final[Mapping[str, tuple[str, ...]]] = {
     "keepalives": ("SO_KEEPALIVE",),
     "keepalives_idle": ("TCP_KEEPIDLE", "TCP_KEEPALIVE"),
@@ -80,7 +80,7 @@ _TCP: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _NUMBERS: Final = frozenset({"connect_timeout", *_TCP}) - {"keepalives"}
 _FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-# asyncpg takes these in a URL alone.
+# asyncpg accepts these only in a URL.
 _IN_URL: Final = (
     *_FILES,
     "sslpassword",
@@ -102,23 +102,23 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "PGSSLMAXPROTOCOLVERSION": "ssl_max_protocol_version",
     "PGTARGETSESSIONATTRS": "target_session_attrs",
 }
-_SYSTEM: Final = "system"  # as `sslrootcert`: the certificates that the system trusts
+_SYSTEM: Final = "system"  # a value of `sslrootcert`: the certificates that the system trusts
 
-Hosts = list[tuple[str, str]]  # a name, an address or a folder of sockets; and a port, or ""
+Hosts = list[tuple[str, str]]  # a name, an address or a folder of sockets, and a port or ""
 
 
 def parse(rest: str) -> URL:
-    """Parse what follows `postgresql://`. Raises ValueError with a line that has no values.
+    """Parse what follows `postgresql://`. Raises ValueError; its message contains no values.
 
-    The query of the result has the parameters by libpq's names, but for asyncpg's `ssl`.
+    The query of the result has libpq's parameter names, except asyncpg's `ssl` for `sslmode`.
     """
     found = _URL.fullmatch(rest)
-    assert found  # every part can be empty
+    assert found  # every part is optional
     given = {name: value or "" for name, value in found.groupdict().items()}
     if "@" in given["hosts"] + given["database"]:
         raise ValueError(_MISPLACED)
     parameters = _parameters(given["query"])
-    # The credentials are in their own places, where they are never shown.
+    # SQLAlchemy never displays the password of a URL, but displays its query.
     user = parameters.pop("user", "") or decode(given["user"])
     password = parameters.pop("password", "") or decode(given["password"])
     database = parameters.pop("dbname", "") or decode(given["database"])
@@ -146,9 +146,10 @@ def decode(text: str, hint: str = _SPECIAL) -> str:
 
 
 def _check_user(user: str) -> None:
-    """Raise ValueError if there is no user: libpq and asyncpg ask the system, which may not know.
+    """Raise ValueError if neither the URL nor the environment names a user.
 
-    In a container a process can run as a user without a name.
+    libpq and asyncpg then use the name of the operating system's user. In a container the process
+    can run as a user without a name.
     """
     if not user and not os.environ.get("PGUSER"):
         try:
@@ -162,12 +163,12 @@ def _parameters(query: str) -> dict[str, str]:
     for item in filter(None, query.split("&")):
         name, equals, value = (decode(part) for part in item.partition("="))
         if name not in _KNOWN:
-            # With an @ it may be a password with a slash and a question mark, and no name at all.
+            # With an @ it may be part of a password that contains a slash and a question mark.
             raise ValueError(_MISPLACED if "@" in query else _unknown(name))
         if not equals:
             raise ValueError(f"the database URL has no value for {name}")
         if name == "host" and name in found:
-            value = f"{found[name]},{value}"  # SQLAlchemy's way to write several
+            value = f"{found[name]},{value}"  # SQLAlchemy's format for several hosts
         elif name in found:
             raise ValueError(f"the database URL has two values for {name}")
         found[name] = value
@@ -183,7 +184,7 @@ def _unknown(name: str) -> str:
 
 
 def _hosts(written: str, parameters: dict[str, str]) -> Hosts:
-    """Return the hosts of a URL, and take them and their ports out of its parameters."""
+    """Return the hosts, and remove them and their ports from the parameters."""
     address, named = parameters.pop("hostaddr", ""), parameters.pop("host", "")
     ports = parameters.pop("port", "")
     if address and (named or written):
@@ -205,7 +206,7 @@ def _hosts(written: str, parameters: dict[str, str]) -> Hosts:
 
 
 def _written_host(text: str) -> tuple[str, str]:
-    """Parse a host before the path: a name, [IPv6] or an encoded folder, and perhaps a port."""
+    """Parse a host before the path: a name, [IPv6] or an encoded folder, with an optional port."""
     found = _HOST.fullmatch(text)
     if not found:
         raise ValueError(f"the database URL has a host that cannot be read: {_FORM}")
@@ -217,14 +218,14 @@ def _written_host(text: str) -> tuple[str, str]:
 
 
 def _named_host(text: str) -> tuple[str, str]:
-    """Parse a host of the parameter: libpq's, which has no port, or SQLAlchemy's `name:port`."""
+    """Parse a host of the `host` parameter: libpq's without a port, or SQLAlchemy's `name:port`."""
     if text.startswith("/") or (text.count(":") > 1 and not text.startswith("[")):
         return _host(text), ""
     return _written_host(text.replace("%", "%25"))
 
 
 def _host(host: str) -> str:
-    """Check a folder of sockets, a name or an address."""
+    """Accept a folder of sockets, a name or an address. Raises ValueError for anything else."""
     if "," not in host and (host.startswith("/") or _HOST_NAME.fullmatch(host)):
         return host
     return _address(host)
@@ -247,7 +248,7 @@ def _port(text: str) -> str:
 
 
 def _located(hosts: Hosts) -> dict[str, Any]:
-    """Return hosts as SQLAlchemy's URL has them: one by itself, folders and lists in the query."""
+    """Return arguments for SQLAlchemy's URL. Folders and lists of hosts belong in its query."""
     match hosts:
         case []:
             return {}
@@ -264,12 +265,12 @@ def _located(hosts: Hosts) -> dict[str, Any]:
 
 
 def _checked(parameters: dict[str, str]) -> dict[str, str]:
-    """Return the parameters that have an effect. Raises ValueError for values that have none."""
+    """Return the parameters that have an effect. Raises ValueError for an unsupported value."""
     _settle_ssl_mode(parameters)
     for name, value in parameters.items():
         allowed = _CHOICES.get(name) or IGNORED.get(name)
         if name in IGNORED:
-            value = value.lower()  # noqa: PLW2901 - libpq's own names of encodings have either case
+            value = value.lower()  # noqa: PLW2901 - libpq accepts encoding names in either case
         if allowed and value not in allowed:
             raise ValueError(f"in the database URL {name} must be {_listed(allowed)}")
         number = value.removeprefix("-") if name == "connect_timeout" else value
@@ -287,7 +288,7 @@ def _listed(values: tuple[str, ...]) -> str:
 
 
 def _settle_ssl_mode(parameters: dict[str, str]) -> None:
-    """Put into `sslmode` what is said in other ways, and check what depends on it."""
+    """Merge `ssl` and `requiressl` into `sslmode`, and check the parameters that depend on it."""
     short = parameters.pop("ssl", "")
     required = parameters.pop("requiressl", "")
     mode = parameters.get("sslmode") or ("require" if short == "true" else short)
@@ -309,7 +310,7 @@ def _settle_ssl_mode(parameters: dict[str, str]) -> None:
 
 
 def check_files(url: URL) -> None:
-    """Raise ValueError if a file that a URL names cannot be used.
+    """Raise ValueError if a file that the URL names cannot be used.
 
     asyncpg reads the files for each connection. Its errors do not always say which file is wrong.
     """
@@ -339,7 +340,7 @@ def check_files(url: URL) -> None:
 
 
 def _check_environment() -> None:
-    """Raise ValueError for libpq's variables that asyncpg reads and cannot use."""
+    """Raise ValueError for an invalid value of an environment variable that asyncpg reads."""
     for variable, name in _VARIABLES.items():
         value = os.environ.get(variable)
         if value and value not in _CHOICES[name]:
@@ -350,10 +351,10 @@ def _check_environment() -> None:
 
 
 def _personal(name: str) -> str | None:
-    """Return the path of a file that libpq looks for by itself, if it exists."""
+    """Return the path of one of libpq's default files, or None if it cannot be read."""
     try:
         path = str(Path.home() / ".postgresql" / name)
-    except RuntimeError:  # there is no home
+    except RuntimeError:  # there is no home directory
         return None
     return path if os.access(path, os.R_OK) else None
 
@@ -369,7 +370,7 @@ def _load_revoked(context: ssl.SSLContext, given: Mapping[str, str]) -> None:
 
 def _load_certificate(context: ssl.SSLContext, given: Mapping[str, str]) -> None:
     key = given.get("sslkey") or os.environ.get("PGSSLKEY") or _personal("postgresql.key")
-    # Without a function OpenSSL would ask at the terminal.
+    # Without this function OpenSSL asks for the password at the terminal.
     context.load_cert_chain(given["sslcert"], key, lambda: given.get("sslpassword", ""))
 
 
@@ -382,7 +383,7 @@ _LOADING: Final = {
 
 
 class ConnectOptions(NamedTuple):
-    """`arguments` are asyncpg's; the rest is what it has no arguments for."""
+    """`arguments` are asyncpg's; the other fields have no argument in asyncpg."""
 
     arguments: dict[str, Any]
     timeout: float | None  # seconds for each host
@@ -391,19 +392,19 @@ class ConnectOptions(NamedTuple):
 
 
 def connect_options(options: Mapping[str, Any], timeout: float) -> ConnectOptions:
-    """Translate the parameters of a parsed URL; `timeout` is used if they have none."""
+    """Translate the parameters of a parsed URL. `timeout` is the default of `connect_timeout`."""
     given = dict(options)
     seconds = int(given.pop("connect_timeout", 0)) if "connect_timeout" in given else timeout
     names = [given.pop(name, None) for name in ("application_name", "fallback_application_name")]
     settings = {"application_name": names[0] or names[1] or "roster"}
     if "options" in given:
-        settings["options"] = given.pop("options")  # which the server parses, as with libpq
+        settings["options"] = given.pop("options")  # parsed by the server, as with libpq
     said = {name: int(given.pop(name)) for name in _TCP if name in given}
     tcp = {option: value for name, value in said.items() for option in _TCP[name]}
     in_random_order = given.pop("load_balance_hosts", "") == "random"
     return ConnectOptions(
         _with_tls(given) | {"server_settings": settings},
-        seconds if seconds > 0 else None,  # none, or a negative one, is no limit
+        seconds if seconds > 0 else None,  # zero or a negative number means no limit
         tcp,
         in_random_order,
     )
@@ -420,7 +421,7 @@ def _with_tls(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _system_context(given: Mapping[str, str]) -> ssl.SSLContext:
-    """Make what asyncpg makes for `verify-full`, but with the system's certificates."""
+    """Create the context that asyncpg creates for `verify-full`, with the system's certificates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_default_certs()
     for name, load in _LOADING.items():

@@ -1,4 +1,4 @@
-"""Alembic from inside: bring a database to the newest revision, and tell which one it has."""
+"""Runs Alembic from Python: upgrades a database, and reads its revision."""
 
 from importlib.resources import files
 from typing import Final
@@ -21,7 +21,7 @@ _IDLE_LIMIT: Final = text(
     "WHERE datname = current_database() AND setrole = 0 "
     r"AND option LIKE 'idle\_in\_transaction\_session\_timeout=%'"
 )
-# A statement of its own, since ALTER DATABASE takes no parameters: the server quotes the name.
+# ALTER DATABASE takes no parameters, so this query makes the server quote the name.
 _SET_IDLE_LIMIT: Final = text(
     "SELECT format('ALTER DATABASE %I SET idle_in_transaction_session_timeout = %L', "
     "current_database(), CAST(:milliseconds AS text))"
@@ -29,20 +29,20 @@ _SET_IDLE_LIMIT: Final = text(
 
 
 class MayNotAlter(Exception):
-    """The role may not alter the database; the text is the statement for one that may."""
+    """The role may not alter the database. The message is the statement for a role that may."""
 
 
 def config() -> Config:
-    """Set up Alembic's own commands, wherever Roster is installed."""
+    """Return a configuration of Alembic that works independent of where Roster is installed."""
     alembic = Config()
     alembic.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
     return alembic
 
 
 async def upgrade(database: Database) -> str:
-    """Migrate to the newest revision, which is returned; safe to run twice at once.
+    """Migrate to the newest revision and return it. Concurrent calls are safe.
 
-    Raises IdentityKeyError if the secret of the digests is another than before.
+    Raises IdentityKeyError if the secret of the digests has changed.
     """
     alembic = config()
 
@@ -57,10 +57,10 @@ async def upgrade(database: Database) -> str:
 
 
 async def limit_idle_transactions(database: Database, seconds: float) -> bool:
-    """Have PostgreSQL end every transaction in this database that is idle for so long.
+    """Set PostgreSQL's idle_in_transaction_session_timeout for the whole database.
 
-    Also those of other programs, from their next connection on. Returns whether it was changed;
-    raises MayNotAlter if the role is not allowed to.
+    Applies to all programs from their next connection on. Returns whether the value changed. Raises
+    MayNotAlter if the role lacks the privilege.
     """
     milliseconds = str(round(seconds * 1000))
     async with database.engine.connect() as connection:
@@ -84,13 +84,13 @@ def newest() -> str:
 
 
 def is_known(revision: str | None) -> bool:
-    """Return whether this version has the revision; a newer version's database has another."""
+    """Return whether this version has the revision; a newer version's revision is unknown."""
     known = ScriptDirectory.from_config(config()).walk_revisions()
     return revision is None or revision in {script.revision for script in known}
 
 
 async def min_compatible(database: Database) -> str | None:
-    """Return the oldest revision whose code can run on the schema, if the database says so."""
+    """Return the oldest revision whose code can run on the schema, if the database records it."""
     async with database.engine.connect() as connection:
         if not await connection.run_sync(
             lambda sync: inspect(sync).has_table(SchemaCompatibility.__tablename__)
@@ -101,7 +101,7 @@ async def min_compatible(database: Database) -> str | None:
 
 
 async def current(database: Database) -> str | None:
-    """Tell the revision a database has; None where it was never migrated."""
+    """Return the database's revision, or None if it was never migrated."""
     async with database.engine.connect() as connection:
         return await connection.run_sync(
             lambda sync: MigrationContext.configure(sync).get_current_revision()

@@ -1,4 +1,4 @@
-"""The tables: columns, constraints and indexes, each by name."""
+"""The tables: columns, constraints and indexes, each with an explicit name."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -21,7 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from db.column_types import Id, Json, UtcDateTime, code_point_text
 
 USERNAME_LENGTH = 64
-EMAIL_LENGTH = 254  # RFC 5321 4.5.3.1.3, less the angle brackets
+EMAIL_LENGTH = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets
 DISPLAY_NAME_LENGTH = 200
 EXTERNAL_ID_LENGTH = 255
 REASON_LENGTH = 500
@@ -54,9 +54,9 @@ class ActorKind(StrEnum):
 
 
 class Change(TypedDict):
-    """One field of one event, as the event's `changes` column holds it.
+    """One changed field of an event, as stored in the event's `changes` column.
 
-    `redacted` stands there, and is true, where the values were erased.
+    `redacted` is present, and true, if the values were erased.
     """
 
     field: str
@@ -78,7 +78,7 @@ class Model(DeclarativeBase):
 
 
 def _named(enum: type[Enum], constraint: str) -> EnumColumn:
-    """Keep an enum as its name in text, with a check: adding a value stays a plain migration."""
+    """Store an enum as text with a check constraint, so that a new value is a simple migration."""
     return EnumColumn(
         enum,
         native_enum=False,
@@ -90,7 +90,7 @@ def _named(enum: type[Enum], constraint: str) -> EnumColumn:
 
 
 def _searchable(column: str) -> Index:
-    """Index the parts of a text, three letters each, where the database can (pg_trgm)."""
+    """Create a trigram index (pg_trgm) for substring search, on PostgreSQL only."""
     return Index(
         f"ix_users_{column}_trgm",
         column,
@@ -124,14 +124,14 @@ class User(Model):
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
-        """Make a user of a row that has all the columns."""
         return cls.having(row._asdict())
 
     @classmethod
     def having(cls, columns: Mapping[str, Any]) -> Self:
-        """Make a user of all the columns; no session knows of them.
+        """Create a detached user from all columns.
 
-        As a session makes one of a row: the constructor would take down each value as a change.
+        This is how a session creates an instance from a row. The constructor would record each
+        value as a change.
         """
         user: Self = cls.__mapper__.class_manager.new_instance()
         user.__dict__.update(columns)
@@ -141,13 +141,13 @@ class User(Model):
         CheckConstraint("is_active = (status = 'ACTIVE')", "is_active_follows_status"),
         CheckConstraint("(deleted_at IS NOT NULL) = (status = 'DELETED')", "deleted_at"),
         CheckConstraint("version > 0", "version"),
-        # One index for each order; the id breaks ties and keeps every page stable.
+        # One index for each order. The id breaks ties and keeps every page stable.
         Index(None, "created_at", "id"),
         Index(None, "updated_at", "id"),
         Index(None, "username_key", "id"),
         Index(None, "email_key", "id"),
         Index(None, "status", "id"),
-        # And one for each order of the users in one status.
+        # One index for each order of the users in one status.
         Index(None, "status", "created_at", "id"),
         Index(None, "status", "updated_at", "id"),
         Index(None, "status", "username_key", "id"),
@@ -171,10 +171,10 @@ ERASE_AFTER_INDEX = Index(
 
 
 def _free_after_deletion(column: str) -> Index:
-    """Index what is unique among the users that are not deleted: a deleted one frees it."""
+    """Create a unique index on the users that are not deleted. Deletion frees the value."""
     kept = User.status != UserStatus.DELETED
     name = f"uq_users_{column}"
-    # Literal in the index's text: a predicate takes no parameter.
+    # A literal in the index's text: an index predicate takes no parameters.
     return Index(name, getattr(User, column), unique=True, postgresql_where=kept, sqlite_where=kept)
 
 
@@ -193,9 +193,9 @@ DELETED_LINKS_INDEX = Index(
 
 
 class UserEvent(Model):
-    """One change of one user: what `User.history` and the feed are made of.
+    """One change of one user: an entry of `User.history` and of the feed.
 
-    It outlives the user; what is personal is taken out when they are erased.
+    An event outlives its user. Erasure removes the personal data from it.
     """
 
     __tablename__ = "user_events"
@@ -213,7 +213,7 @@ class UserEvent(Model):
     version_after: Mapped[int]
 
     __table_args__ = (
-        # One event for each version of a user: a change without its event, or with two, fails.
+        # One event for each version of a user. A change with no event or with two fails.
         UniqueConstraint("user_id", "version_after"),
         Index(None, "user_id", "id"),
         Index(None, "actor_id", "id"),
@@ -223,7 +223,7 @@ class UserEvent(Model):
 
 
 class FeedEpoch(Model):
-    """A period in which cursors of events are issued: the newest row is the current one.
+    """A period in which cursors of events are issued. The newest row is the current epoch.
 
     `epoch_id` is random. It is part of the mark of every cursor (`feed/anchors.py`).
     """
@@ -237,10 +237,10 @@ class FeedEpoch(Model):
 
 
 class IdempotencyKey(Model):
-    """A request that can be sent again: what was answered, so that it is not done twice.
+    """The stored result of a request: a repeated request returns it and is not executed again.
 
-    Nothing of a person stands here: the caller's key and the input are digests that only who has
-    the key can make, and an answer names users by id and version.
+    It contains no personal data. The caller's key and the input are stored as keyed digests, and
+    the result refers to users by id and version.
     """
 
     __tablename__ = "idempotency_keys"
@@ -252,7 +252,7 @@ class IdempotencyKey(Model):
 
 
 class ApiKey(Model):
-    """A key by which a service signs in. Its secret is not here, only the digest."""
+    """A service's API key. Only its digest is stored, not its secret."""
 
     __tablename__ = "api_keys"
 
@@ -271,7 +271,7 @@ class ApiKey(Model):
 class IdentityKey(Model):
     """The key of the digests of external ids: one row, written by the migration.
 
-    `secret_verifier` is set if the digests are keyed with ROSTER_IDENTITY_SECRET too
+    `secret_verifier` is set if the digests are also keyed with ROSTER_IDENTITY_SECRET
     (`db/identity_key.py`).
     """
 
@@ -286,9 +286,11 @@ class IdentityKey(Model):
 
 
 class FormerExternalId(Model):
-    """An external id that a user had and gave up: a token with it is no service's.
+    """An external id that a user had and no longer has.
 
-    A released record has no effect. It is kept, because it says who released it and why.
+    A token with it does not identify a service.
+
+    A released record has no effect. It is kept because it records who released it and why.
     """
 
     __tablename__ = "former_external_ids"
@@ -326,4 +328,5 @@ class SchemaCompatibility(Model):
     __table_args__ = (CheckConstraint("id = 1", "one_row"),)
 
 
-Model.registry.configure()  # so that `User.having` finds all as a constructor would leave it
+# `User.having` bypasses the constructor, which would configure the mappers
+Model.registry.configure()

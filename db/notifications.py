@@ -1,8 +1,7 @@
-"""Connections to PostgreSQL beside the pool: one for NOTIFY, and one for LISTEN.
+"""Connections to PostgreSQL outside the pool: one for NOTIFY and one for LISTEN.
 
-They neither wait for a request's connection nor take one from a request. Each statement has a short
-limit: where a network drops packets nothing is reported, and a connection on which nothing arrives
-may be dead although it is open.
+They neither wait for a request's connection nor occupy one. Each statement has a short timeout,
+because a network that drops packets reports no error: a connection can be dead although it is open.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ import asyncpg
 from db.postgres import check_writable
 
 _CHANNEL: Final = "roster_events"
-_ANSWER_SECONDS: Final = 2.0  # for a statement that costs a server next to nothing
+_ANSWER_SECONDS: Final = 2.0  # for statements that are cheap for the server
 _HEARTBEAT_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 1.0
 
@@ -26,20 +25,23 @@ Ask = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
 class SideConnection:
-    """One connection, opened when it is needed, and replaced after an error and at `max_age`."""
+    """A connection that is opened on demand, and replaced after an error and at `max_age`."""
 
     def __init__(self, connect: Connect, max_age: float = inf) -> None:
         self._connect = connect
         self._max_age = max_age
         self._lock = asyncio.Lock()
         self._driver: asyncpg.Connection | None = None
-        self._until = 0.0  # when it is old, by the monotonic clock
+        self._until = 0.0  # expiry, on the monotonic clock
 
     async def run(self, ask: Ask) -> None:
-        """Ask what may be asked twice: again, if it fails on a connection of before."""
+        """Run an idempotent statement.
+
+        If it fails on an existing connection, retry it on a new one.
+        """
         async with self._lock:
             if self._is_open():
-                with suppress(Exception):  # what is wrong shows on a new connection
+                with suppress(Exception):  # the new connection raises a persistent error again
                     await self._ask(ask)
                     return
             await self.close()
@@ -58,11 +60,11 @@ class SideConnection:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await ask(self._driver)
         except BaseException:
-            self._driver.terminate()  # without a wait: there is nothing that has to be cancelled
+            self._driver.terminate()  # closes without waiting: no statement needs to be cancelled
             raise
 
     def discard(self) -> None:
-        """Have it replaced before it is used again."""
+        """Replace the connection before its next use."""
         self._until = 0.0
 
     async def close(self) -> None:
@@ -78,7 +80,7 @@ async def notify(driver: asyncpg.Connection, *, sender: str) -> None:
 async def listening(
     connect: Connect, heard: Callable[[str], None], max_age: float = inf
 ) -> AsyncIterator[asyncio.Event]:
-    """Listen on a connection of its own; yields an event that is set when that is lost."""
+    """Listen on a separate connection. Yields an event that is set when the connection is lost."""
     lost = asyncio.Event()
     driver = await connect()
     try:
@@ -96,11 +98,11 @@ async def listening(
 
 
 async def _beat(driver: asyncpg.Connection, until: float) -> None:
-    """Ask now and then whether the server is there and still the primary; else end the connection.
+    """Check periodically that the server is still the primary; otherwise end the connection.
 
-    A standby passes no notifications on.
+    A standby does not forward notifications.
     """
-    with suppress(Exception):  # whatever it is, the connection ends, and the listener hears of that
+    with suppress(Exception):  # after any error the connection ends, which notifies the listener
         while time.monotonic() < until:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
             async with asyncio.timeout(_ANSWER_SECONDS):
@@ -109,6 +111,6 @@ async def _beat(driver: asyncpg.Connection, until: float) -> None:
 
 
 async def close(driver: asyncpg.Connection) -> None:
-    """Close a connection as the protocol says, or without it after a second."""
+    """Close a connection with the protocol's message, or by force after one second."""
     with suppress(Exception):  # asyncpg drops a connection that it cannot close
         await driver.close(timeout=_CLOSE_SECONDS)

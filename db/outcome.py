@@ -1,4 +1,4 @@
-"""What is known of a write that failed or was ended: whether it was done."""
+"""Whether a failed or cancelled write was done, as far as that is known."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ class Outcome(StrEnum):
 
 
 class Write:
-    """How far one write has come. It can be read at any time, also when the write is cancelled.
+    """The progress of one write. It can be read at any time, even after a cancellation.
 
-    A write is undone until its COMMIT is sent, unknown until that is answered, and done then.
+    The outcome is NOT_DONE until COMMIT is sent, UNKNOWN until it is answered, and then DONE.
     """
 
     __slots__ = ("outcome",)
@@ -26,7 +26,7 @@ class Write:
 
     @contextmanager
     def committing(self) -> Iterator[None]:
-        """Around COMMIT, or around a statement that is a transaction of its own."""
+        """Wrap COMMIT, or a statement that is a transaction by itself."""
         self.outcome = Outcome.UNKNOWN
         try:
             yield

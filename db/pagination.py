@@ -1,4 +1,4 @@
-"""Ordered lists and their pages, by keyset: no page costs more for lying deep in its list."""
+"""Ordered lists with keyset pagination: the cost of a page does not depend on its position."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,16 +20,14 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from db.prepared import PreparedStatement
 
-# How many rows of an order are looked at before all that match are looked for instead.
+# Number of rows that are scanned in order before all matching rows are selected and sorted instead.
 REACH = 1_000
 
-KEPT = 256  # lists of each kind that are prepared: callers choose columns and orders
+KEPT = 256  # prepared lists of each kind: callers choose columns and orders
 
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """One column of an order."""
-
     column: InstrumentedAttribute[Any]
     descending: bool = False
 
@@ -39,10 +37,10 @@ class Sort:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which part of an ordered list: at most `limit` rows from one end, between two positions.
+    """A part of an ordered list: at most `limit` rows from one end, between two positions.
 
-    A position is the sort values of a row, exclusive. `from_end` counts the rows from the list's
-    end; they still come in the list's order.
+    A position is the sort values of a row, and is exclusive. With `from_end` the rows are counted
+    from the end of the list, but are still returned in the list's order.
     """
 
     limit: int
@@ -51,7 +49,7 @@ class Window:
     from_end: bool = False
 
     def given(self) -> dict[str, Any]:
-        """Name the values, as `Listing.query` has places for them."""
+        """Return the parameters of `Listing.query`."""
         given: dict[str, Any] = {"rows": self.limit + 1}
         for name, position in (("after", self.after), ("before", self.before)):
             given |= {f"{name}_{n}": value for n, value in enumerate(position or ())}
@@ -60,17 +58,16 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """An ordered list of rows: those that are `within` it, less those that `where` leaves out.
+    """An ordered list of the rows that match `within` and `where`.
 
-    What is within is dense in every order, and has an index for it. How dense the rest is, nobody
-    knows beforehand, least of all a planner, to whom the name that is searched for and the order by
-    name have nothing to do with each other. So a page of a list with a `where` is read in two
-    steps: `near_page` walks the order, but not for longer than `REACH` rows; where that is not
-    enough, `far_page` finds all that match and sorts them. Neither can take very long.
+    The rows that match `within` are dense in every order, and an index supports them. The density
+    of the rows that match `where` is unknown, also to the planner. A page of a list with a `where`
+    is therefore read in two steps, which bounds the time of both. `near_page` scans at most `REACH`
+    rows in order. If those are not enough, `far_page` selects all matching rows and sorts them.
 
-    `less_than` is true of all that are within, and keeps the greatest values of the first column
-    out of a walk that would begin with them. An index can use one bound at each end, so that it is
-    left out where the window has its own.
+    `less_than` is true for every row that matches `within`. It keeps a descending scan from
+    starting at the excluded greatest values of the first column. An index scan uses one bound at
+    each end, so `less_than` is omitted if the window has a bound at that end.
     """
 
     columns: Sequence[ColumnElement[Any]]
@@ -80,19 +77,19 @@ class Listing:
     less_than: ColumnElement[bool] | None = None
 
     def page(self, window: Window) -> Select[Any]:
-        """Select one page, and one row more, which tells whether the list goes on."""
+        """Select one page and one more row, which shows whether the list continues."""
         return self._read(window, self._rows())
 
     def query(self, *, after: bool, before: bool, from_end: bool) -> PreparedStatement:
-        """Prepare the pages of all windows that have a bound here or there: see `Window.given`."""
+        """Prepare the pages of all windows with these bounds. The parameters are `Window.given`."""
         places = open_window(self.order, after=after, before=before, from_end=from_end)
         rows = self._ordered(places, self._rows())
         return PreparedStatement(rows.limit(bindparam("rows", type_=Integer())))
 
     def near_page(self, window: Window) -> Select[Any] | None:
-        """Select what of the page lies within reach; nothing where the list ends before that.
+        """Select the part of the page within `REACH` rows; no rows if the list ends before that.
 
-        None where there is nothing to pass over, or no index to walk along.
+        Returns None if there is no `where`, or no index for the order.
         """
         order = self._walked(window)
         if self.where is None or len({sort.descending for sort in order}) > 1:
@@ -105,8 +102,8 @@ class Listing:
         return self._read(window, self._rows().where(near))
 
     def far_page(self, window: Window) -> Select[Any]:
-        """Select the page from all that match, however many the order would have to pass over."""
-        # The offset keeps a planner from walking the order after all.
+        """Select the page from all matching rows, for which the scan would be too long."""
+        # OFFSET 0 keeps the planner from scanning in order after all.
         found = self._rows().where(*self._bounds(window)).offset(0).subquery()
         terms = [
             found.c[sort.column.key].desc() if sort.descending else found.c[sort.column.key].asc()
@@ -115,7 +112,7 @@ class Listing:
         return select(*found.c).order_by(*terms).limit(window.limit + 1)
 
     def _rows(self) -> Select[Any]:
-        # The sort columns come with the row, for its cursor; the last of them is unique.
+        # The cursor of a row needs the sort columns. The last of them is unique.
         read = {column.key for column in self.columns}
         sorted_by = [sort.column for sort in self.order if sort.column.key not in read]
         rows = select(*self.columns, *sorted_by).where(self.within)
@@ -137,7 +134,7 @@ class Listing:
 
 
 def open_window(order: Sequence[Sort], *, after: bool, before: bool, from_end: bool) -> Window:
-    """Give a window with places for the values of every other of its shape, less the limit."""
+    """Return a window with parameters for its values, without the limit."""
 
     def places(name: str) -> tuple[Any, ...]:
         return tuple(bindparam(f"{name}_{n}", type_=s.column.type) for n, s in enumerate(order))
@@ -168,10 +165,10 @@ def bounds(order: Sequence[Sort], window: Window) -> list[ColumnElement[bool]]:
 
 
 def _beyond(order: Sequence[Sort], position: Sequence[Any]) -> ColumnElement[bool]:
-    """Tell whether a row comes after `position`.
+    """Return a condition that is true for rows after `position`.
 
-    In one direction this is a comparison of rows, which an index on those columns answers; in
-    mixed ones, the first column that differs decides.
+    If all columns have the same direction, it is a comparison of rows, which an index supports.
+    Otherwise the first column that differs decides.
     """
     values = [
         value if isinstance(value, BindParameter) else literal(value, s.column.type)

@@ -1,4 +1,4 @@
-"""The pool of an engine: connections in the order in which they were asked for, and living ones."""
+"""The engine's connection pool: fair to waiters, and free of dead or outdated connections."""
 
 import asyncio
 import time
@@ -27,28 +27,29 @@ from db.sqlalchemy_adapter import (
     greenlet_spawn,
 )
 
-# What was in use so lately is not tried again: that it is closed would have been heard by now.
+# A connection used more recently is not tested: if the server had closed it, that would be known.
 _LATELY_SECONDS: Final = 1.0
-# While a server takes no writes, each write that fails would have all connections made again. So
-# they are discarded at most once in so many seconds, and once more after the last failure.
+# While a server is read-only, every failed write would replace all connections. So they are
+# discarded at most once in this interval (seconds), and once more after the last failure.
 _DISCARD_SECONDS: Final = 1.0
-_PING_SECONDS: Final = 2.0  # for an answer that costs a server next to nothing
-_CLOSE_SECONDS: Final = 1.0  # for a server to close a connection that it was told to
+_PING_SECONDS: Final = 2.0  # limit of `SELECT 1`
+_CLOSE_SECONDS: Final = 1.0  # limit for closing a connection with the protocol's message
 _ORIGIN: Final = "origin"
 
 
 class _Queue(AsyncAdaptedQueue[Any]):
-    """Gives what comes back to who waits the longest.
+    """A FIFO queue of waiters: a returned item goes to the oldest waiter.
 
-    asyncio's own only wakes them: where somebody else is quicker they wait again, behind all that
-    have come meanwhile, and under load for seconds. The last in is the first out, since it is warm.
+    `asyncio.Queue` only wakes the oldest waiter. A newcomer can take the item first, and the waiter
+    then queues again at the end: under load for seconds. Items are LIFO, because the most recently
+    used connection is warm.
     """
 
-    def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:  # noqa: FBT001, FBT002 - SQLAlchemy's
+    def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
         super().__init__(maxsize, use_lifo)
         self._items: list[Any] = []
         self._waiting: deque[asyncio.Future[Any]] = deque()
-        self._borrowing: set[asyncio.Future[Any]] = set()  # of those who wait
+        self._borrowing: set[asyncio.Future[Any]] = set()  # those of `acquire`
 
     def empty(self) -> bool:
         return not self._items
@@ -77,15 +78,16 @@ class _Queue(AsyncAdaptedQueue[Any]):
             raise Empty
         return self._items.pop()
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002 - SQLAlchemy's
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
         if self._items or not block:
             return self.get_nowait()
         return await_only(self.wait(timeout))
 
     async def wait(self, seconds: float | None, lent: Callable[[Any], None] | None = None) -> Any:
-        """Wait for what comes back; raise Empty when the time is over.
+        """Wait for a returned item. Raises Empty after the timeout.
 
-        A borrower may be given what was `lent` before, and says how to give that back.
+        With `lent`, the waiter also accepts an acquired connection that was not checked in. `lent`
+        takes it back if the waiter is cancelled.
         """
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
@@ -109,7 +111,10 @@ class _Queue(AsyncAdaptedQueue[Any]):
                 timer.cancel()
 
     def lend(self, lent: PoolProxiedConnection) -> bool:
-        """Give what was lent to who waits the longest; tell whether they could take it so."""
+        """Hand an acquired connection to the oldest waiter.
+
+        Returns whether that waiter accepts one.
+        """
         if not (self.is_waited_for and self._waiting[0] in self._borrowing):
             return False
         self._waiting.popleft().set_result(lent)
@@ -122,7 +127,7 @@ class _Queue(AsyncAdaptedQueue[Any]):
         return bool(self._waiting)
 
     def put_on_top(self, item: Any) -> None:
-        """Put back what is to be taken next, by whoever does this, before anything is awaited."""
+        """Put back an item that the caller takes again before it awaits anything."""
         self._items.append(item)
 
 
@@ -133,31 +138,31 @@ def _expire(turn: "asyncio.Future[Any]") -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """When a connection was made: of which generation of its pool, and by the monotonic clock."""
+    """The pool generation in which a connection was made, and the time on the monotonic clock."""
 
     generation: int
     made: float
 
 
 def _origin_of(connection: ManagesConnection) -> _Origin | None:
-    """Return when a connection was made; None for one that SQLAlchemy still prepares."""
     try:
         origin: _Origin | None = connection.info.get(_ORIGIN)
-    except NotImplementedError:  # what it wraps the first connection of an engine in
+    # SQLAlchemy's wrapper of an engine's first connection has no `info`
+    except NotImplementedError:
         return None
     return origin
 
 
 class FairPool(AsyncAdaptedQueuePool):
-    """Connections in the order in which they were asked for.
+    """A pool that serves waiters in FIFO order.
 
-    Whoever runs a single statement borrows one. It is kept as it is for the next borrower, since
-    checking it in and out costs an eighth of a short read; it is checked in as soon as anybody
-    else wants it.
+    `acquire` and `release` are for single statements. A released connection is kept as it is for
+    the next `acquire`, because checking it in and out costs an eighth of a short read. It is
+    checked in when `connect` needs it.
 
-    A connection is replaced before its next use when it is older than `max_age` seconds, or was
-    made before the last `discard`. SQLAlchemy's own ways to do so compare wall-clock times, which
-    can go back.
+    A connection is replaced before its next use if it is older than `max_age` seconds, or was made
+    before the last `discard`. SQLAlchemy's own mechanisms compare wall-clock times, which can go
+    back.
     """
 
     _queue_class = _Queue
@@ -167,7 +172,7 @@ class FairPool(AsyncAdaptedQueuePool):
         super().__init__(*arguments, **options)
         self.max_age = inf
         self.on_discard: Callable[[], None] | None = None
-        self.progress = 0  # how often a connection came back as it was
+        self.progress = 0  # number of connections that were returned intact
         self._generation = 0
         self._discarded_at = -inf
         self._discarding: asyncio.TimerHandle | None = None
@@ -181,9 +186,9 @@ class FairPool(AsyncAdaptedQueuePool):
         return made
 
     async def acquire(self) -> PoolProxiedConnection:
-        """Take a connection as `connect` does, without a greenlet where none is needed for it.
+        """Check out a connection like `connect`, but without a greenlet if none is needed.
 
-        That would cost as much again.
+        A greenlet would double the cost.
         """
         lent = self._take_kept()
         if lent is not None:
@@ -203,17 +208,13 @@ class FairPool(AsyncAdaptedQueuePool):
         return await greenlet_spawn(self.connect)
 
     def _dec_overflow(self) -> Literal[True]:
-        """Pass the place of a connection that could not be made to who waits the longest.
-
-        SQLAlchemy's own leaves them waiting until their time is over, although there is room.
-        """
         if self._pool.is_waited_for:
             self._pool.put_nowait(empty_record(self))
             return True
         return super()._dec_overflow()
 
     def release(self, lent: PoolProxiedConnection) -> None:
-        """Take back what was borrowed and is as it was."""
+        """Take back an acquired connection that is intact."""
         self.progress += 1
         now = time.monotonic()
         if self._is_outdated(lent, now):
@@ -226,17 +227,17 @@ class FairPool(AsyncAdaptedQueuePool):
             self._kept.append((lent, now))
 
     def discard(self) -> None:
-        """Have every connection of now replaced: those in use, when they have been given back."""
+        """Replace all present connections; those in use after their release."""
         self._generation += 1
         self.check_in()
         if self.on_discard:
             self.on_discard()
 
     def sort_out(self, error: BaseException) -> bool:
-        """Return whether an error leaves its connection of no use; then the caller closes that.
+        """Return whether an error makes its connection unusable. The caller then closes it.
 
-        A server that became read-only takes all connections with it, since another one may have
-        taken its place.
+        If the server became read-only, all connections are discarded, because another server may be
+        the primary now.
         """
         if is_read_only(error):
             self._discard_now_or_soon()
@@ -249,7 +250,7 @@ class FairPool(AsyncAdaptedQueuePool):
             self._discarded_at = time.monotonic()
             self.discard()
         elif self._discarding is None:
-            # Connections that were made since may lead to the same server.
+            # Connections made after the last `discard` may lead to the same server.
             self._discarding = asyncio.get_running_loop().call_later(wait, self._discard_at_last)
 
     def _discard_at_last(self) -> None:
@@ -258,7 +259,7 @@ class FairPool(AsyncAdaptedQueuePool):
         self.discard()
 
     def discard_peers(self, lent: PoolProxiedConnection) -> None:
-        """Discard all that were made with this one or before, unless that was done since."""
+        """Discard all connections of this connection's generation, unless that was already done."""
         origin = _origin_of(lent)
         if origin is None or origin.generation == self._generation:
             self.discard()
@@ -267,15 +268,14 @@ class FairPool(AsyncAdaptedQueuePool):
         self,
         connection: PoolProxiedConnection,
         exception: BaseException | None = None,
-        _checkin: bool = True,  # noqa: FBT001, FBT002 - SQLAlchemy's
+        _checkin: bool = True,  # noqa: FBT001, FBT002 - SQLAlchemy's signature
     ) -> None:
-        """Do what SQLAlchemy does by its clock."""
         self.discard_peers(connection)
         if _checkin and connection.is_valid:
             connection.invalidate(exception)
 
     def note_origin(self, entry: ConnectionPoolEntry) -> None:
-        """Note of a connection that is about to be made when that was."""
+        """Record the generation and time of a connection that is about to be made."""
         entry.info[_ORIGIN] = _Origin(self._generation, time.monotonic())
 
     def is_outdated(self, connection: ManagesConnection) -> bool:
@@ -291,16 +291,16 @@ class FairPool(AsyncAdaptedQueuePool):
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether whoever wants a connection now has to wait for one that is in use."""
+        """Whether a new caller has to wait for a connection that is in use."""
         return self._pool.empty() and self.checkedout() == self.size()
 
     def check_in(self) -> None:
-        """Check in all that is kept, so that each is looked at before it is used again."""
+        """Check in all kept connections, so that each is tested before its next use."""
         while self._kept:
             self._kept.pop()[0].close()
 
     def checkedout(self) -> int:
-        """Count the connections that are in use."""
+        """Return the number of connections in use, without the kept ones."""
         return super().checkedout() - len(self._kept)
 
     def dispose(self) -> None:
@@ -312,22 +312,22 @@ class FairPool(AsyncAdaptedQueuePool):
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         if self._is_disposed:
-            record.invalidate()  # nobody will come for it
+            record.invalidate()  # no waiter will take it
         super()._do_return_conn(record)
 
     @property
     def is_disposed(self) -> bool:
         return self._is_disposed
 
-    def is_closed(self, driver: Any) -> bool:  # noqa: ARG002 - of a connection to a file
-        """Tell, without asking the server, whether a connection was closed or lost."""
+    def is_closed(self, driver: Any) -> bool:  # noqa: ARG002 - for a file it is never closed
+        """Return whether the connection was closed or lost. Does not ask the server."""
         return False
 
     def drop(self, driver: Any) -> None:
-        """Close a connection on which nothing runs, if that can be done without an answer."""
+        """Close an idle connection without waiting, if the driver can do that."""
 
     def give_up(self) -> None:
-        """End all connections and what runs on them: who waits for an answer gets an error."""
+        """Terminate all connections. Callers that wait for an answer get an error."""
 
     def _do_get(self) -> ConnectionPoolEntry:
         if self._pool.empty() and self._kept:
@@ -335,7 +335,7 @@ class FairPool(AsyncAdaptedQueuePool):
         return super()._do_get()
 
     def _take_kept(self) -> PoolProxiedConnection | None:
-        """Take the last one; None, with all checked in, where it has to be seen to first."""
+        """Return the last kept connection, or check all in and return None if it needs a test."""
         if not self._kept:
             return None
         lent, used = self._kept.pop()
@@ -351,9 +351,9 @@ class FairPool(AsyncAdaptedQueuePool):
         return None
 
     def is_ready(self) -> bool:
-        """Tell whether `connect` gives a connection without awaiting: then it needs no greenlet.
+        """Return whether `connect` needs no await, and so no greenlet.
 
-        Only where `watch` notes when each was used.
+        Always false unless `watch` records when each connection was used.
         """
         entry = self._pool.next()
         if entry is None or entry.dbapi_connection is None or self.is_outdated(entry):
@@ -382,7 +382,7 @@ class PostgresPool(FairPool):
 
 
 def renew(engine: Engine, *, max_age: float = inf) -> None:
-    """Have connections replaced that are outdated, and let go of those that an error spoils."""
+    """Replace outdated connections, and close those that an error made unusable."""
     cast("FairPool", engine.pool).max_age = max_age
     event.listen(engine, "do_connect", partial(_note_origin, engine))
     event.listen(engine, "checkout", partial(_pass_over_outdated, engine))
@@ -398,12 +398,12 @@ def _pass_over_outdated(
 ) -> None:
     pool = cast("FairPool", engine.pool)
     if pool.is_outdated(entry):
-        pool.drop(entry.driver_connection)  # the server may be gone: nobody waits for it
+        pool.drop(entry.driver_connection)  # without waiting: the server may be gone
         raise DisconnectionError
 
 
 def _sort_out(context: ExceptionContext) -> None:
-    """Let SQLAlchemy close a connection that is of no use any more, as if it had been cut."""
+    """Make SQLAlchemy treat an error as a disconnect if it makes the connection unusable."""
     connection = context.connection
     if connection is None or connection.invalidated or context.is_disconnect:
         return
@@ -414,10 +414,10 @@ def _sort_out(context: ExceptionContext) -> None:
 
 
 def watch(engine: Engine, *, pings: bool) -> None:
-    """Note when a connection to PostgreSQL was used, and see that each which is given out lives.
+    """Record when each PostgreSQL connection was used, and test idle ones before use.
 
-    If one doesn't, all are made anew. SQLAlchemy's own way, `pool_pre_ping`, takes three round
-    trips before each use.
+    If one is dead, all are replaced. SQLAlchemy's `pool_pre_ping` takes three round trips before
+    each use.
     """
     event.listen(engine, "connect", partial(_add, engine))
     event.listen(engine, "checkin", partial(_note_when, engine))
@@ -431,7 +431,8 @@ def _add(engine: Engine, connection: Any, _: object) -> None:
 
 
 def _note_when(engine: Engine, connection: object | None, entry: ConnectionPoolEntry) -> None:
-    if connection is not None:  # else it was closed meanwhile, perhaps since nothing was answered
+    # otherwise it was closed, possibly because the server did not answer
+    if connection is not None:
         cast("FairPool", engine.pool).progress += 1
     entry.info["used"] = time.monotonic()
 
@@ -445,23 +446,24 @@ def _see_if_it_lives(connection: Any, entry: ConnectionPoolEntry, _: object) -> 
     if driver.is_closed():
         raise InvalidatePoolError
     if "used" not in entry.info or _is_warm(entry):
-        return  # it was just made, or just used
+        return  # it was just made or just used
     try:
         await_only(driver.execute("SELECT 1", timeout=_PING_SECONDS))
     except MissingGreenlet:
-        raise  # it has become cold since `is_ready` looked
-    except Exception:  # noqa: BLE001 - whatever keeps it from answering
+        raise  # it has become idle since `is_ready` looked
+    except Exception:  # noqa: BLE001 - any error means that it is dead
         driver.terminate()
         raise InvalidatePoolError from None
     except BaseException:
-        driver.terminate()  # without a wait: there is nothing that has to be cancelled
+        driver.terminate()  # closes without waiting: no statement needs to be cancelled
         raise
 
 
 def _close_in_time(engine: Engine, connection: Any, entry: ConnectionPoolEntry) -> None:
-    """Close a connection when the pool is disposed of: the first that takes too long is the last.
+    """Limit the time to close connections when the pool is disposed of.
 
-    SQLAlchemy waits for each, and without a limit. What it closes otherwise has one.
+    SQLAlchemy waits for each connection, without a limit. After the first timeout the others are
+    terminated.
     """
     pool, driver = cast("FairPool", engine.pool), connection.driver_connection
     if not pool.is_disposed or driver.is_closed():
@@ -471,5 +473,5 @@ def _close_in_time(engine: Engine, connection: Any, entry: ConnectionPoolEntry) 
         return
     try:
         await_only(driver.close(timeout=_CLOSE_SECONDS))
-    except Exception:  # noqa: BLE001 - asyncpg drops what it cannot close
+    except Exception:  # noqa: BLE001 - asyncpg drops a connection that it cannot close
         pool.discard()

@@ -1,4 +1,4 @@
-"""PostgreSQL: how it is connected to, and what only it needs."""
+"""PostgreSQL: connecting, session settings, and the fast path of a user's creation."""
 
 import asyncio
 import random
@@ -23,18 +23,18 @@ from db.statements.users import ADD_USER_WITH_EVENT
 AUTOCOMMIT: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
 IDLE_TRANSACTION_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 3.0  # for each host
-# After a host has not answered, connections that others wait for are not tried for so long: each
-# would take as long again, and a request that waits for the pool would wait for all of them.
+# A host that did not answer is not tried for this time by connections that were waiting meanwhile.
+# Otherwise each of them would time out too, and a request would wait for all of their timeouts.
 _REST_SECONDS: Final = 0.5
-_ROLLBACK_SECONDS: Final = 2.0  # which costs a server next to nothing, whatever it undoes
+_ROLLBACK_SECONDS: Final = 2.0  # limit of ROLLBACK, which is cheap however much it undoes
 
-# Seconds after which the operating system reports that the other side is gone: it probes a silent
-# connection, and gives one up whose data is not acknowledged. Without these, Linux takes two hours
-# and a quarter of an hour. The server's own are longer, since nobody waits for it to notice.
+# TCP keepalive, in seconds: the operating system probes an idle connection, and drops one whose
+# data is not acknowledged. Linux's defaults are two hours and a quarter of an hour. The server's
+# values are longer, because no request waits for the server to notice.
 _CLIENT_TCP: Final[Mapping[str, int]] = {
     "SO_KEEPALIVE": 1,
     "TCP_KEEPIDLE": 5,
-    "TCP_KEEPALIVE": 5,  # what macOS calls the same
+    "TCP_KEEPALIVE": 5,  # macOS's name of TCP_KEEPIDLE
     "TCP_KEEPINTVL": 2,
     "TCP_KEEPCNT": 3,
     "TCP_USER_TIMEOUT": 5_000,  # milliseconds
@@ -56,7 +56,6 @@ def engine(
     pool_max_age: float = inf,
     **options: Any,
 ) -> AsyncEngine:
-    """Make an engine; with `pool_pre_ping` a connection that has rested is tried before use."""
     made = create_async_engine(
         url,
         connect_args={
@@ -77,7 +76,10 @@ def fetch(driver: Any, text: str, arguments: Sequence[Any]) -> Awaitable[list[An
 
 
 async def insert_user(reader: Reader, values: Mapping[str, Any], write: Write) -> list[Any]:
-    """Insert a user and their event; neither, and return no row, if a unique value is taken."""
+    """Insert a user and their event.
+
+    Inserts neither, and returns no row, if a unique value is taken.
+    """
     compiled = ADD_USER_WITH_EVENT.on(reader.dialect)
     arguments = compiled.arguments(values)
 
@@ -90,25 +92,25 @@ async def insert_user(reader: Reader, values: Mapping[str, Any], write: Write) -
 
 
 async def checkpoint(_: AsyncEngine) -> bool:
-    """Leave the server's files to its administrator: dead rows to a vacuum, the log to archival."""
+    """Do nothing: dead rows are left to VACUUM, and the log to the server's archival."""
     return True
 
 
 async def check_writable(driver: Any) -> None:
-    """Raise ReadOnlyError on a standby, and where the administrator has writes refused."""
+    """Raise ReadOnlyError on a standby, or if the administrator made the server read-only."""
     if await driver.fetchval("SHOW transaction_read_only") == "on":
         raise ReadOnlyError
 
 
-class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
-    """A connection that notices if the other side is gone, by its socket and by ROLLBACK."""
+class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untyped
+    """A connection that detects a dead server: with TCP keepalive and a timeout for ROLLBACK."""
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *arguments: Any) -> None:
         super().__init__(protocol, transport, *arguments)
         self.socket: socket.socket | None = transport.get_extra_info("socket")
         keep_alive(self.socket)
 
-    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's signature
         if timeout is None and query.startswith("ROLLBACK"):
             timeout = _ROLLBACK_SECONDS
         done: str = await super().execute(query, *args, timeout=timeout)
@@ -116,20 +118,20 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
 
 
 def keep_alive(connected: socket.socket | None, options: Mapping[str, int] = _CLIENT_TCP) -> None:
-    """Set what the platform has of TCP's limits; a Unix socket needs none."""
+    """Set the TCP options that the platform supports. A Unix socket needs none."""
     if connected is None or connected.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     for name, value in options.items():
         level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
         if (option := getattr(socket, name, None)) is not None:
-            with suppress(OSError):  # the option exists in the headers, and not in this kernel
+            with suppress(OSError):  # the headers define the option, but this kernel lacks it
                 connected.setsockopt(level, option, value)
 
 
 def session_settings(idle_transaction_timeout: float) -> str:
-    """Return the statements that set up a session, as one text and so in one round trip.
+    """Return the statements that set up a session, as one text for one round trip.
 
-    Poolers such as PgBouncer refuse most of them as startup parameters.
+    Poolers such as PgBouncer reject most of these settings as startup parameters.
     """
     settings: dict[str, Any] = {
         "timezone": "'UTC'",
@@ -141,15 +143,15 @@ def session_settings(idle_transaction_timeout: float) -> str:
 
 
 class Connector:
-    """Connects to the first of several hosts that answers and is what the URL asks for.
+    """Connects to the first of several hosts that answers and has the target_session_attrs.
 
-    asyncpg has one limit for all hosts, which the first one uses up if it is silent. Here each has
-    its own, and those that were silent a moment ago come last.
+    asyncpg has one timeout for all hosts, which a silent first host uses up. Here each host has its
+    own timeout, and hosts that were silent recently come last.
     """
 
     def __init__(self, idle_transaction_timeout: float = IDLE_TRANSACTION_SECONDS) -> None:
         self._setup = session_settings(idle_transaction_timeout)
-        self._silent: dict[Any, float] = {}  # until when a host rests, by the monotonic clock
+        self._silent: dict[Any, float] = {}  # until when a host is skipped, on the monotonic clock
 
     def __call__(self, *arguments: Any, **options: Any) -> "_Connecting":
         return _Connecting(self, arguments, options)
@@ -157,7 +159,7 @@ class Connector:
     async def connect(self, *arguments: Any, **options: Any) -> Connection:
         """Connect and set up the session.
 
-        Raises OSError, of which TimeoutError is one, or what the server says.
+        Raises OSError (including TimeoutError) or the server's error.
         """
         begun = time.monotonic()
         failure: Exception | None = None
@@ -207,10 +209,10 @@ class Connector:
 
 
 class _Connecting:
-    """A connection to PostgreSQL that is on its way once somebody waits for it, and not before.
+    """An awaitable that connects when it is awaited, and not before.
 
-    A read tries first whether there is one already (`db.reading`): a coroutine would complain then
-    that nobody had waited for it.
+    The reader first checks whether the pool has an open connection (`db.reader`). It may then drop
+    this object, and a dropped coroutine would log that it was never awaited.
     """
 
     def __init__(
@@ -225,7 +227,10 @@ class _Connecting:
 
 
 def _attempts(wanted: ConnectOptions) -> Iterator[dict[str, Any]]:
-    """Split what asyncpg would try in turn: each host, and a primary only without a standby."""
+    """Yield each host as one attempt.
+
+    For `prefer-standby`, all hosts are tried as a standby first.
+    """
     options = wanted.arguments
     hosts, ports = options.get("host"), options.get("port")
     role = options.get("target_session_attrs")

@@ -1,4 +1,4 @@
-"""Statements that are compiled once, and rows as light as tuples."""
+"""Statements that are compiled once, and rows that are plain tuples."""
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import Dialect, Enum, Insert, Select
 from sqlalchemy.types import TypeEngine
 
-Row = tuple[Any, ...]  # with the columns as attributes
+Row = tuple[Any, ...]  # a namedtuple of the columns
 Processor = Callable[[Any], Any]
 
 
 class PreparedStatement:
-    """A statement that is run often, with parameters by name; its columns have names too."""
+    """A statement that is run often. Its parameters and columns have names."""
 
     __slots__ = ("_compiled", "statement")
 
@@ -31,13 +31,15 @@ class PreparedStatement:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A statement as a driver takes it."""
+    """A statement in the driver's form."""
 
     text: str
-    places: Sequence[tuple[str, Processor | None]]  # names of values in their order, converters
-    fixed: Mapping[str, Any]  # the values that the statement has itself
+    # the parameters in their order, and their converters
+    places: Sequence[tuple[str, Processor | None]]
+    fixed: Mapping[str, Any]  # the values that the statement itself contains
     row: type[Row]
-    converters: Sequence[tuple[int, Processor]]  # of columns that don't come as they should be
+    # of columns whose values the driver does not convert
+    converters: Sequence[tuple[int, Processor]]
 
     def arguments(self, given: Mapping[str, Any]) -> list[Any]:
         values = {**self.fixed, **given}
@@ -47,7 +49,7 @@ class Compiled:
         ]
 
     def rows(self, found: Sequence[Any]) -> list[Any]:
-        """Make rows of what the driver found: column by column, which leaves the loops to C."""
+        """Convert the driver's rows. It works by column, so that the loops run in C."""
         if not found:
             return []
         make = partial(tuple.__new__, self.row)

@@ -1,11 +1,11 @@
-"""Statements that the driver runs itself, on a connection of SQLAlchemy's pool.
+"""Reads that the driver runs itself, on a connection of SQLAlchemy's pool.
 
-Beside one short statement, SQLAlchemy's session, transaction and result cost several times what
-the statement does. So a prepared statement is compiled once, and then needs a list of values. And
-where the pool has a connection that is open, no greenlet is begun: it costs more than the rest.
+SQLAlchemy's session, transaction and result cost several times as much as one short statement. So a
+prepared statement is compiled once, and afterwards needs only a list of values. If the pool has an
+open connection, no greenlet is started: that would cost more than the rest.
 
-Listeners of the engine or its pool would hear nothing of this. If there are any, besides our own,
-statements take SQLAlchemy's normal path.
+Listeners of the engine or its pool are not called on this path. If there are any besides Roster's
+own, statements take SQLAlchemy's normal path.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from db.pool import FairPool
 
 _NOTHING: Final[Mapping[str, Any]] = {}
-_ROWS: Final = 200  # that are converted without a pause
-# After these the statement may still be running.
+_ROWS: Final = 200  # rows that are converted without a pause
+# After these errors the statement may still be running.
 _UNANSWERED: Final = (TimeoutError, asyncio.CancelledError)
 
 
 class DriverFetch(Protocol):
     def __call__(self, driver: Any, text: str, arguments: Sequence[Any], /) -> Awaitable[list[Any]]:
-        """Run a statement as the driver does, and return its rows."""
+        pass
 
 
 class Reader:
-    """Runs statements on one engine; `fetch` is the driver's way, `autocommit` the options for it.
+    """Runs statements on one engine. `autocommit` are execution options of the engine.
 
-    Raises what SQLAlchemy does.
+    Raises SQLAlchemy's errors.
     """
 
     def __init__(
@@ -61,10 +61,12 @@ class Reader:
         *,
         seconds: float | None = None,
     ) -> list[Any]:
-        """Run a read; once more where that helps, as if its connection is cut.
+        """Run a read.
 
-        With `seconds`, raises TimeoutError for an answer that takes longer. The wait for a
-        connection has its own limit.
+        Retries it once if the error allows that, for example if the connection was cut.
+
+        With `seconds`, raises TimeoutError if the answer takes longer. The wait for a connection
+        has its own limit.
         """
         try:
             return await self._fetch(statement, values, seconds)
@@ -74,7 +76,7 @@ class Reader:
         return await self._fetch(statement, values, seconds)
 
     def lookup(self, statement: PreparedStatement) -> KeyLookup:
-        """Return the one look-up of the process that merges all keys of a statement."""
+        """Return the process-wide lookup that batches the keys of a statement."""
         lookup = self._lookups.get(statement)
         if lookup is None:
             lookup = self._lookups[statement] = KeyLookup(
@@ -83,8 +85,8 @@ class Reader:
         return lookup
 
     async def end_unwanted(self) -> None:
-        """End the look-ups that nobody waits for any more."""
-        for lookup in list(self._lookups.values()):  # others may come meanwhile
+        """Cancel the lookups without waiting callers."""
+        for lookup in list(self._lookups.values()):  # another lookup may be added during the await
             await lookup.end_unwanted()
 
     async def close(self) -> None:
@@ -92,12 +94,12 @@ class Reader:
             await lookup.close()
 
     async def run(self, text: str, ask: Callable[[Any], Awaitable[list[Any]]]) -> list[Any]:
-        """Have the driver of a connection do what is over when it has answered.
+        """Run `ask` on a connection. It must leave no transaction open.
 
-        A connection on which somebody gave up waiting is closed, and the database told to stop.
-        Errors name the statement `text`.
+        If the caller stops waiting, the connection is closed and the statement is cancelled in the
+        database. Errors refer to the statement `text`.
         """
-        pool = cast("FairPool", self._engine.pool)  # another one after the engine was disposed of
+        pool = cast("FairPool", self._engine.pool)  # a new pool, if the engine was disposed of
         connection = await pool.acquire()
         try:
             rows = await ask(connection.driver_connection)
@@ -139,13 +141,14 @@ class Reader:
         connection: PoolProxiedConnection,
         text: str,
     ) -> BaseException:
-        """Give a connection back, if it is as it was, and return what is to be raised."""
+        """Release the connection, or close it if it is unusable. Returns the error to raise."""
         if not isinstance(error, Exception | asyncio.CancelledError):
-            connection.invalidate(error)  # the loop ends, or the coroutine is dropped: no waiting
+            # the loop ends or the coroutine is dropped: nothing can be awaited
+            connection.invalidate(error)
             return error
         cut = pool.is_closed(connection.driver_connection)
         if cut and isinstance(error, Exception):
-            pool.discard_peers(connection)  # what cut one has likely cut the others
+            pool.discard_peers(connection)  # the other connections were probably cut too
         closed = pool.sort_out(error) or cut
         raised = error
         if isinstance(error, Exception):
@@ -164,7 +167,7 @@ class Reader:
 
 
 def can_be_read_again(error: Exception) -> bool:
-    """Return whether a read may well succeed on another connection, or as soon as now."""
+    """Return whether a read may succeed on another connection, or on the same one in a retry."""
     is_cut = isinstance(error, DBAPIError) and error.connection_invalidated
     return is_cut or is_passing(error) or spoils_connection(error)
 

@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _WAIT_IN_QUEUE = text("SELECT pg_advisory_xact_lock(:queue)")
-_QUEUE: Final = int.from_bytes(b"roster")  # the advisory lock of a queue of all processes
+_QUEUE: Final = int.from_bytes(b"roster")  # an advisory lock: a queue of all processes
 
 _BLOCK: Final = "use `async with session.transaction():`"
 _BUFFERED: Final = "use `execute`, whose results are buffered, and read page by page"
 
-# The block of a transaction that a task is in. A task that is started in it inherits this.
+# The transaction block of the current task. Tasks that are started inside the block inherit it.
 _block_of_task: ContextVar[object | None] = ContextVar("transaction_block", default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What the sessions of one database share."""
+    """The parts that all sessions of one database share."""
 
     engine: AsyncEngine
-    autocommit: AsyncEngine  # the same, with the option that makes each statement a transaction
+    autocommit: AsyncEngine  # the same engine in autocommit
     reader: Reader
-    # SQLite has one writer: in this process writers queue here, where a waiter costs nothing, and
-    # not inside SQLite, where it costs a thread that sleeps and polls. PostgreSQL has none.
+    # SQLite has one writer. Waiting for this lock costs nothing, whereas waiting inside SQLite
+    # occupies a thread that sleeps and polls. It is None for PostgreSQL.
     writer: asyncio.Lock | None
     reopen_moved_file: Callable[[], None]
     check_primary: Callable[[], Awaitable[None]]
@@ -54,21 +54,24 @@ class Backend:
 
 
 def _shared(method: F) -> F:
-    """Let a method that reads be called by any task, inside a transaction and outside."""
+    """Allow a reading method in any task, inside and outside a transaction."""
 
     @wraps(method)
     async def run(session: "Session", statement: Any, *arguments: Any, **options: Any) -> Any:
-        return await session._run(method, statement, *arguments, **options)  # noqa: SLF001 - its own
+        return await session._run(method, statement, *arguments, **options)  # noqa: SLF001 - the session's own method
 
     return cast("F", run)
 
 
 def _only_in_transaction(method: F) -> F:
-    """Let a method run in the block of a transaction, where tasks take turns."""
+    """Allow a method only inside a transaction block.
+
+    The tasks of the block run it one at a time.
+    """
 
     @wraps(method)
     async def run(session: "Session", *arguments: Any, **options: Any) -> Any:
-        return await session._run_in_block(method, *arguments, **options)  # noqa: SLF001 - its own
+        return await session._run_in_block(method, *arguments, **options)  # noqa: SLF001 - the session's own method
 
     return cast("F", run)
 
@@ -76,7 +79,7 @@ def _only_in_transaction(method: F) -> F:
 def _sync_only_in_transaction(method: F) -> F:
     @wraps(method)
     def run(session: "Session", *arguments: Any, **options: Any) -> Any:
-        session._require_block(method.__name__)  # noqa: SLF001 - its own
+        session._require_block(method.__name__)  # noqa: SLF001 - the session's own method
         return method(session, *arguments, **options)
 
     return cast("F", run)
@@ -91,22 +94,23 @@ def _never(method: F, instead: str) -> F:
 
 
 class Session(AsyncSession):
-    """The session of one operation: all that the operation reads and writes goes through it.
+    """The session of one operation. Every read and write of the operation goes through it.
 
-    It may be used by any number of tasks, and never holds more than one connection.
+    Any number of tasks may use it. It never holds more than one connection.
 
     Outside `transaction()` each statement is a transaction of its own (autocommit). `execute`,
-    `scalar`, `scalars` and `get` give the connection back before they return, with what they have
-    read. A read is tried once more if its connection is cut. What belongs to a longer transaction
-    (`begin`, `commit`, `add`, `flush`, `stream`, ...) and writes raise InvalidRequestError.
+    `scalar`, `scalars` and `get` return buffered results and release the connection before they
+    return. A read is retried once if its connection is cut. Writes, and methods that need a longer
+    transaction (`begin`, `commit`, `add`, `flush`, `stream`, ...), raise InvalidRequestError.
 
-    Two faster ways to read are `fetch`, a prepared statement that the driver runs, and `load`,
-    rows by their keys. The second may run on another connection of the pool, in one statement with
-    the keys of other operations. If anybody listens to the engine, its pool or the session, both
-    take SQLAlchemy's normal path.
+    There are two faster ways to read. `fetch` makes the driver run a prepared statement. `load`
+    reads rows by key, in one statement with the keys of other operations, possibly on another
+    connection of the pool. If the engine, its pool or the session has listeners, both take
+    SQLAlchemy's normal path.
 
-    A transaction belongs to the task that enters the block, and to tasks started in it. Others wait
-    until it has ended. `load` is an error inside: it would read past the transaction.
+    A transaction belongs to the task that enters the block and to the tasks it starts there. Other
+    tasks wait until it ends. `load` raises an error inside the block, because it would read outside
+    the transaction.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -116,7 +120,7 @@ class Session(AsyncSession):
         self._backend = backend
         self._lock = SessionLock()
         self._block: object | None = None
-        self._statement_lock = asyncio.Lock()  # of the statements of a transaction
+        self._statement_lock = asyncio.Lock()  # serialises the statements of a transaction
 
     # Reads
 
@@ -126,7 +130,6 @@ class Session(AsyncSession):
     get_one = _shared(AsyncSession.get_one)
 
     async def fetch(self, prepared: PreparedStatement, /, **values: Any) -> Sequence[Any]:
-        """Run a prepared read, and return its rows."""
         if self._is_in_block() or has_listeners(self.sync_session):
             rows: Sequence[Any] = (await self.execute(prepared.statement, values)).all()
             return rows
@@ -134,9 +137,9 @@ class Session(AsyncSession):
             return await self._backend.reader.fetch(prepared, values)
 
     def load(self, lookup: PreparedStatement, keys: Sequence[Any]) -> "Future[list[Any]]":
-        """Look up the rows of keys, in their order; None stands where there is none.
+        """Return a future of the rows in the order of the keys, with None for a key without a row.
 
-        The parameter of the statement is `keys`, and each of its rows has a `key`.
+        The statement has the parameter `keys`, and each of its rows has a `key`.
         """
         if self._is_in_block():
             raise InvalidRequestError("`load` reads past the transaction: use `fetch` inside it")
@@ -150,7 +153,7 @@ class Session(AsyncSession):
         return [rows.get(key) for key in keys]
 
     async def check_primary(self) -> None:
-        """Raise StandbyError on a standby, which may be behind what was read from the primary."""
+        """Raise StandbyError on a standby, which may lag behind what was read from the primary."""
         async with self._lock.exclusive():
             await self._backend.check_primary()
 
@@ -160,10 +163,10 @@ class Session(AsyncSession):
     async def transaction(
         self, *, queued: bool = False, write: Write | None = None
     ) -> AsyncIterator["Session"]:
-        """Commit at the end of the block, or roll back what it did if it raises.
+        """Commit at the end of the block, or roll back if it raises.
 
-        Of all transactions that are `queued` one runs at a time, in the order in which they came.
-        `write` says at any time what is known of this one.
+        `queued` transactions of all processes run one at a time, in FIFO order. `write` records the
+        outcome of this transaction.
         """
         if self._is_in_block():
             raise InvalidRequestError("a transaction cannot begin inside another")
@@ -182,12 +185,12 @@ class Session(AsyncSession):
                         await self._end_block()
                         raise
                     await self._end_block()
-                    await super().flush()  # so that nothing but COMMIT is left
+                    await super().flush()  # so that only COMMIT is left
                     with (write or Write()).committing():
                         await super().commit()
             finally:
                 _block_of_task.set(outer)
-                if self.in_transaction():  # to end it was cancelled
+                if self.in_transaction():  # the end of the transaction was cancelled
                     await _complete(super().close())
                 self.expunge_all()
                 self.bind = self._backend.autocommit
@@ -198,7 +201,7 @@ class Session(AsyncSession):
             await super().execute(_WAIT_IN_QUEUE, {"queue": _QUEUE})
 
     async def _end_block(self) -> None:
-        """Wait for a statement of another task, and let none follow it."""
+        """Wait for a running statement of another task, and reject later ones."""
         try:
             async with self._statement_lock:
                 self._block = None
@@ -208,9 +211,9 @@ class Session(AsyncSession):
     async def insert_user(
         self, user: Mapping[str, Any], event: Mapping[str, Any], write: Write | None = None
     ) -> int | None:
-        """Insert a user and their event in one transaction, which is over when it has answered.
+        """Insert a user and their event in one transaction, which is committed on return.
 
-        Returns the user's id; None, with neither inserted, if a unique value is taken.
+        Returns the user's id. Inserts neither and returns None if a unique value is taken.
         """
         if self._is_in_block():
             raise InvalidRequestError("`insert_user` is a transaction of its own")
@@ -239,17 +242,17 @@ class Session(AsyncSession):
         return rows
 
     async def checkpoint(self) -> bool:
-        """Take what was overwritten out of SQLite's log too; return whether that was possible.
+        """Remove overwritten data from SQLite's log too. Returns whether that was possible.
 
-        It is not while somebody reads. PostgreSQL's own files are its administrator's: dead rows go
-        with a vacuum, the log with its retention.
+        It is not possible during a read. On PostgreSQL this does nothing: VACUUM removes dead rows,
+        and the log follows its retention.
         """
         if self._is_in_block():
             raise InvalidRequestError("a transaction keeps a checkpoint from its own pages")
         async with self._lock.exclusive(), self._backend.writer or nullcontext():
             return await self._backend.checkpoint(self._backend.autocommit)
 
-    # What else AsyncSession has
+    # Other methods of AsyncSession
 
     flush = _only_in_transaction(AsyncSession.flush)
     delete = _only_in_transaction(AsyncSession.delete)
@@ -271,9 +274,9 @@ class Session(AsyncSession):
     stream_scalars = _never(AsyncSession.stream_scalars, _BUFFERED)
 
     async def close(self) -> None:
-        """Cancel what still runs on the session or waits for it, and give the connection back.
+        """Cancel everything that runs on the session or waits for it, and release the connection.
 
-        Loaders read in tasks of their own, which nobody else would cancel.
+        Data loaders read in their own tasks, which nothing else would cancel.
         """
         if self._is_in_block():
             raise InvalidRequestError(f"`close` cannot end a transaction: {_BLOCK}")
@@ -281,12 +284,12 @@ class Session(AsyncSession):
         await self._backend.reader.end_unwanted()
         await super().close()
 
-    # How they run
+    # Implementation
 
     async def _run(self, method: Any, statement: Any, *arguments: Any, **options: Any) -> Any:
         if self._is_in_block():
             async with self._statement_lock:
-                if self._is_in_block():  # it may have ended meanwhile
+                if self._is_in_block():  # the transaction may have ended during the wait
                     return await method(self, statement, *arguments, **options)
         if isinstance(statement, UpdateBase):
             raise InvalidRequestError(f"a write needs a transaction: {_BLOCK}")
@@ -294,7 +297,7 @@ class Session(AsyncSession):
             try:
                 return await self._run_in_autocommit(method, statement, *arguments, **options)
             except Exception as error:
-                # A text may write: only what certainly reads is run again.
+                # A textual statement may write. Only a statement that certainly reads is retried.
                 is_read = isinstance(statement, SelectBase | type)
                 if not (is_read and can_be_read_again(error)):
                     raise
@@ -304,14 +307,14 @@ class Session(AsyncSession):
         try:
             return await super().run_sync(_run_and_close, method.__name__, *arguments, **options)
         except BaseException:
-            if self.in_transaction():  # to close it was cancelled
+            if self.in_transaction():  # closing was cancelled
                 await _complete(super().close())
             raise
 
     async def _run_in_block(self, method: Any, *arguments: Any, **options: Any) -> Any:
         self._require_block(method.__name__)
         async with self._statement_lock:
-            self._require_block(method.__name__)  # it may have ended meanwhile
+            self._require_block(method.__name__)  # the transaction may have ended during the wait
             return await method(self, *arguments, **options)
 
     def _is_in_block(self) -> bool:
@@ -323,7 +326,7 @@ class Session(AsyncSession):
 
 
 def _run_and_close(session: SyncSession, method: str, *arguments: Any, **options: Any) -> Any:
-    """Run a method, and give the connection back with what it has read: one greenlet for all."""
+    """Run a method, buffer its result and release the connection, all in one greenlet."""
     try:
         found = getattr(session, method)(*arguments, **options)
         if isinstance(found, Result) and getattr(found, "returns_rows", True):
@@ -334,7 +337,7 @@ def _run_and_close(session: SyncSession, method: str, *arguments: Any, **options
 
 
 async def _complete(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for work that has to be completed, also if the task is cancelled meanwhile."""
+    """Wait until the work is completed, even if the task is cancelled during the wait."""
     task = asyncio.create_task(work)
     cancelled = None
     while not task.done():

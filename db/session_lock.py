@@ -1,4 +1,4 @@
-"""The lock of a session, whose operation has one connection at most."""
+"""The lock of a session, which serialises the use of its single connection."""
 
 import asyncio
 from collections import deque
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class SessionLock:
-    """A read-write lock: one holder is exclusive, or any number share it, never both.
+    """A read-write lock with one exclusive holder or any number of shared holders.
 
-    Those who share go first: they come together, and one statement answers them all.
+    Shared waiters have priority: they arrive together, and one statement serves them all.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class SessionLock:
         self._held: set[asyncio.Future[Any]] = set()
 
     def shared(self, ask: Callable[[Any], "asyncio.Future[T]"], key: object) -> "asyncio.Future[T]":
-        """Ask as soon as the lock can be shared, and share it until there is an answer."""
+        """Call `ask` when the lock can be shared; hold it until the returned future is done."""
         if self._exclusive:
             asked: asyncio.Future[T] = asyncio.create_task(self._ask_later(ask, key))
             asked.add_done_callback(self._held.discard)
@@ -44,7 +44,7 @@ class SessionLock:
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
         task = asyncio.current_task()
-        assert task  # or nothing could be awaited
+        assert task  # a coroutine always runs in a task here
         self._held.add(task)
         try:
             if self._exclusive or self._sharing:
@@ -59,14 +59,13 @@ class SessionLock:
             self._held.discard(task)
 
     async def cancel(self) -> None:
-        """Cancel all that hold the lock or wait for it, except the task that calls this."""
+        """Cancel all holders and waiters, except the calling task."""
         left = [held for held in self._held if held is not asyncio.current_task()]
         for held in left:
             held.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
     async def _wait(self, queue: deque[asyncio.Future[None]], leave: Callable[[], None]) -> None:
-        """Wait for the lock. What wakes us has taken it for us."""
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(woken)
         try:
@@ -99,7 +98,7 @@ class SessionLock:
 
 
 def _wake(waiter: asyncio.Future[None]) -> bool:
-    """Wake a waiter, and return whether it was still waiting."""
+    """Wake a waiter. Returns whether it was still waiting."""
     if waiter.done():
         return False
     waiter.set_result(None)

@@ -1,6 +1,6 @@
-"""The only module that uses SQLAlchemy's internals: undocumented names, which a release can change.
+"""The only module that uses SQLAlchemy's internals: undocumented names that can change.
 
-`tests/db/test_sqlalchemy_adapter.py` fails if one of them does.
+`tests/db/test_sqlalchemy_adapter.py` fails if a release changes one of them.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session as SyncSession
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 
-# `await_only` and `greenlet_spawn` lead from synchronous code to the event loop and back. The pool
-# and its listeners are called by SQLAlchemy's synchronous part, and have to await.
+# `await_only` and `greenlet_spawn` connect synchronous code and the event loop. SQLAlchemy calls
+# the pool and its listeners from synchronous code, and they need to await.
 from sqlalchemy.util import await_only, greenlet_spawn
 
-# The queue of `AsyncAdaptedQueuePool`, and what it raises: ours is fair (`db.pool`).
+# The queue of `AsyncAdaptedQueuePool` and its exceptions. `db.pool` replaces it with a fair queue.
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
 
 __all__ = [
@@ -33,9 +33,9 @@ __all__ = [
 
 
 class Listeners:
-    """Whether somebody listens to an engine or its pool, besides us.
+    """Detects listeners of an engine or its pool, besides Roster's own.
 
-    SQLAlchemy has a public way to ask for one function, and none to ask for any.
+    SQLAlchemy's public API can only check for one given function.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -46,7 +46,7 @@ class Listeners:
         return self._count() != self._own
 
     def _count(self) -> Sequence[int]:
-        """Count the listeners of all that SQLAlchemy calls for a statement in autocommit."""
+        """Count the listeners of every event that a statement in autocommit triggers."""
         of_engine: Any = self._engine.dispatch
         of_dialect: Any = self._engine.dialect.dispatch
         of_pool: Any = self._engine.pool.dispatch
@@ -70,12 +70,12 @@ class Listeners:
         )
 
 
-_unused = SyncSession()  # to which nobody listens, unless they listen to every session
+_unused = SyncSession()  # has listeners only if they are registered for all sessions
 
 
 def has_listeners(session: SyncSession) -> bool:
-    """Return whether somebody listens to what a session, or every session, executes."""
-    # A session that nobody has listened to has no dispatcher yet, and making one takes a while.
+    """Return whether a session, or the class of all sessions, has listeners for its statements."""
+    # A session without own listeners has no dispatcher yet, and creating one is slow.
     return _is_heard(_unused) or ("dispatch" in vars(session) and _is_heard(session))
 
 
@@ -92,16 +92,16 @@ def _is_heard(session: SyncSession) -> bool:
 
 
 def empty_record(pool: Pool) -> ConnectionPoolEntry:
-    """Return a place in the pool, for whose connection the next user connects."""
+    """Return a pool entry without a connection. The next user of the entry connects."""
     return _ConnectionRecord(pool, connect=False)
 
 
 def translate_error(
     error: Exception, connection: PoolProxiedConnection, engine: Engine, text: str, *, closed: bool
 ) -> Exception:
-    """Return what SQLAlchemy makes of a driver's error; another one stays as it is.
+    """Return SQLAlchemy's exception for a driver's error. Other errors are returned unchanged.
 
-    But for one with which the connection ended: SQLAlchemy's says so.
+    Exception: if the connection was closed, the result is always an error that says so.
     """
     translated = _translate(error, connection, engine, text, closed=closed)
     if closed and not isinstance(translated, DBAPIError | TimeoutError):
@@ -115,7 +115,7 @@ def _translate(
     dialect: Any = engine.dialect
     adapted: Any = connection.dbapi_connection
     try:
-        adapted._handle_exception(error)  # noqa: SLF001 - SQLAlchemy has no other way to it
+        adapted._handle_exception(error)  # noqa: SLF001 - SQLAlchemy has no public function for this
     except dialect.dbapi.Error as orig:
         if orig is not error:
             orig.__cause__ = error
@@ -128,6 +128,6 @@ def _translate(
             connection_invalidated=closed,
             dialect=dialect,
         )
-    except Exception as other:  # noqa: BLE001 - it is returned to be raised
+    except Exception as other:  # noqa: BLE001 - the caller raises it
         return other
     return error

@@ -1,4 +1,4 @@
-"""SQLite: how it is connected to, and what only it needs."""
+"""SQLite: connecting, transactions, and the fast path of a user's creation."""
 
 import os
 import sqlite3
@@ -17,21 +17,21 @@ from db.reader import Reader
 from db.statements.events import ADD_EVENT
 from db.statements.users import ADD_USER
 
-# The driver is in autocommit already. It would be told again in its thread, and who is cancelled
-# meanwhile leaves a connection behind that nobody closes.
+# The driver is already in autocommit. Setting it again takes a call in the driver's thread, and a
+# cancellation during that call leaks the connection.
 AUTOCOMMIT: Final[Mapping[str, Any]] = {}
-# Longer than any write of ours takes: another process may hold the one write lock.
+# Longer than any of Roster's writes: another process may hold the only write lock.
 _BUSY_MS = 30_000
-# To open the file takes no write lock. Who keeps others from reading does so for an instant, or is
-# another program that has the file for itself.
+# Opening the file needs no write lock. Another process blocks readers only for a moment, unless it
+# uses the file exclusively.
 _OPEN_MS = 5_000
 _CHECKPOINT_MS = 200
 
 
 class File:
-    """The database's file: the one that is open, so that another in its place is noticed.
+    """The database file. It detects that another file has replaced the open one.
 
-    A connection goes on with a file that was deleted or replaced, and writes into it are lost.
+    A connection keeps a deleted or replaced file open, and writes to it are lost.
     """
 
     def __init__(self, path: str) -> None:
@@ -39,8 +39,8 @@ class File:
         self._opened: tuple[int, int] | None = None
 
     def connect(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
-        """Open the file; only the first time, it may be made."""
-        if self._opened is not None and not os.path.exists(self._path):  # noqa: PTH110 - as short as it gets
+        """Open the file. Only the first call may create it."""
+        if self._opened is not None and not os.path.exists(self._path):  # noqa: PTH110 - the fastest check
             error = sqlite3.OperationalError("the database's file is missing")
             error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
             raise error
@@ -53,7 +53,7 @@ class File:
 
     def _identity(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._path)  # noqa: PTH116 - a quarter of the time, before each write
+            found = os.stat(self._path)  # noqa: PTH116 - takes a quarter of the time, before each write
         except OSError:
             return None
         return found.st_dev, found.st_ino
@@ -64,7 +64,7 @@ def engine(url: URL, file: File, **options: Any) -> AsyncEngine:
         url,
         connect_args={"isolation_level": None, "async_creator_fn": partial(connect, file.connect)},
         poolclass=FairPool,
-        pool_reset_on_return=None,  # `_end` does it
+        pool_reset_on_return=None,  # done by `_end`
         **options,
     )
     renew(made.sync_engine)
@@ -81,10 +81,12 @@ def fetch(driver: Any, text: str, arguments: Sequence[Any]) -> Awaitable[list[An
 
 
 async def insert_user(reader: Reader, values: Mapping[str, Any], write: Write) -> list[Any]:
-    """Insert a user and their event; neither, and return no row, if a unique value is taken.
+    """Insert a user and their event.
 
-    All of it is one call of the connection's thread: a statement for itself costs several times as
-    much to hand over as to run.
+    Inserts neither, and returns no row, if a unique value is taken.
+
+    All statements run in one call of the connection's thread, because a call costs several times as
+    much as a statement.
     """
     user, event = ADD_USER.on(reader.dialect), ADD_EVENT.on(reader.dialect)
     arguments = user.arguments(values)
@@ -110,26 +112,26 @@ async def insert_user(reader: Reader, values: Mapping[str, Any], write: Write) -
 
 
 async def checkpoint(engine: AsyncEngine) -> bool:
-    """Empty the log, with little patience: all writers wait for as long as somebody reads."""
+    """Empty the log. The timeout is short, because writers wait while it waits for readers."""
     async with engine.connect() as connection:
         await connection.exec_driver_sql(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}")
         try:
             done = await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             return not done.one()[0]
         finally:
-            if not connection.invalidated:  # else it is closed: the task was cancelled
+            if not connection.invalidated:  # otherwise it is closed, because the task was cancelled
                 await connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MS}")
 
 
 async def check_writable(driver: Any) -> None:
-    """Raise sqlite3.Error where the file takes no writes; somebody else may be writing."""
+    """Raise sqlite3.Error if the file accepts no writes. A lock of another writer is no error."""
     await driver.run(_check_writable)
 
 
 def _check_writable(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA busy_timeout = 0")
     try:
-        connection.execute("BEGIN IMMEDIATE")  # which a read-only file takes for a plain BEGIN
+        connection.execute("BEGIN IMMEDIATE")  # a read-only file treats this as BEGIN
         try:
             connection.execute("PRAGMA user_version = 0")
         finally:
@@ -137,7 +139,8 @@ def _check_writable(connection: sqlite3.Connection) -> None:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise
-        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # a writer keeps nobody from it
+        # readable while another process writes
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")
     finally:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
 
@@ -147,9 +150,10 @@ def _set_up(connection: Any, _: object) -> None:
     for pragma in (
         f"busy_timeout = {_OPEN_MS}",
         "journal_mode = WAL",
-        "synchronous = NORMAL",  # with WAL a power cut can undo the last commits, never corrupt
+        # with WAL a power cut can lose the last commits, but not corrupt data
+        "synchronous = NORMAL",
         "foreign_keys = ON",
-        "secure_delete = ON",  # what is erased is overwritten, and does not linger in free pages
+        "secure_delete = ON",  # erased data is overwritten and does not remain in free pages
         f"busy_timeout = {_BUSY_MS}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
@@ -157,23 +161,24 @@ def _set_up(connection: Any, _: object) -> None:
 
 
 def _end(connection: Any, _: object, state: PoolResetState) -> None:
-    """Roll back what was left open; where nothing was, its thread need not be asked."""
+    """Roll back an open transaction. Without one, no call of the driver's thread is needed."""
     if state.asyncio_safe and connection.driver_connection.in_transaction:
         connection.rollback()
 
 
 def _interrupt(connection: Any, *_: object) -> None:
-    """End the statement of a connection that was given up, by a time-out for instance.
+    """Interrupt the statement of an abandoned connection, for example after a timeout.
 
-    Its thread would go on with it, and whoever closes the connection would wait for that.
+    Otherwise the thread would finish it, and closing the connection would wait for that.
     """
     connection.driver_connection.give_up()
 
 
 def _begin(connection: Connection) -> None:
-    """Take SQLite's write lock at once: a read that turns into a write can be refused at any time.
+    """Begin a writing transaction with SQLite's write lock.
 
-    The driver runs in autocommit, so a session that only reads opens no transaction.
+    A read that later upgrades to a write can fail at any time. Sessions that only read use
+    autocommit and open no transaction.
     """
     if connection.get_execution_options().get("roster_writes"):
         connection.exec_driver_sql("BEGIN IMMEDIATE")

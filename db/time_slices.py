@@ -1,12 +1,12 @@
-"""Long computations share the event loop: one at a time, a few milliseconds each.
+"""Time slices for long computations: one at a time, a few milliseconds each.
 
-A coroutine that computes for long keeps every other request waiting. So it calls `pause_if_due`
-before each step. That returns immediately until the current time slice is used up. Then it waits
-until the loop has served everything else a few times, and until the other computations have had
-their slice. Callers take turns, so that many computations of one caller delay another caller's by
-one slice each.
+A coroutine that computes for long blocks every other request. So it calls `pause_if_due` before
+each step. That returns immediately until the current time slice is used up. Then it waits until the
+event loop has served everything else a few times, and until the other computations have had their
+slice. Slices are shared fairly between callers: many computations of one caller delay another
+caller's by one slice each.
 
-A step that cannot be divided takes as long as it takes, but no other step follows it immediately.
+A step that cannot be divided runs to its end, but no other step follows it immediately.
 """
 
 import asyncio
@@ -19,38 +19,37 @@ from typing import Any, Final, Protocol
 
 from sqlalchemy import Result, Row
 
-_ROWS: Final = 100  # that are converted in one step
+_ROWS: Final = 100  # rows that are converted in one step
 SLICE_SECONDS: Final = 0.005
-# Iterations of the event loop between two slices. A small request takes about so many.
+# Iterations of the event loop between two slices: about as many as a small request takes.
 FREE_ITERATIONS: Final = 5
-_WOKEN: Final = 16  # computations at once, each of which may be short
+_WOKEN: Final = 16  # computations that are woken together, because each may be short
 
 
 class Operation(Protocol):
     @property
     def throttled_as(self) -> str:
-        """Whose operation it is."""
+        """The caller to whom the operation's slices count."""
 
 
-# What is computed for. It says whose turn a slice is.
+# The operation whose caller the current computation counts to.
 current_operation: ContextVar[Operation | None] = ContextVar("current_operation", default=None)
 
 
 class TimeSlices:
-    """The slices of one event loop."""
-
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._ends_at: float | None = None  # of the slice that runs
-        self._free_iterations = 0  # that are still to come before the next slice
-        # Those of a caller stand one place behind each other, and begin at the place served last.
+        self._ends_at: float | None = None  # end of the running slice
+        self._free_iterations = 0  # iterations left before the next slice
+        # A heap ordered by place. Each further computation of a caller waits one place later than
+        # the one before. A new caller starts at the place that was served last.
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._places: dict[str, int] = {}
         self._served = 0
         self._numbers = count()
 
     def is_due(self) -> bool:
-        """Whether a computation has to pause now. The first one to ask begins a slice."""
+        """Whether a computation has to pause now. The first call begins a slice."""
         if self._free_iterations:
             return True
         now = time.perf_counter()
@@ -61,9 +60,9 @@ class TimeSlices:
         return now >= self._ends_at
 
     async def pause(self) -> None:
-        """Wait for the next slice, unless it is not due any more.
+        """Wait for the next slice, unless the pause is no longer due.
 
-        Callers take turns, and the computations of one caller are in order.
+        Callers alternate, and the computations of one caller keep their order.
         """
         if not self.is_due():
             return
@@ -73,7 +72,7 @@ class TimeSlices:
         self._places[caller] = place
         entry = (place, next(self._numbers))
         await self._wait(entry)
-        while self.is_due():  # others that were woken have used the slice up
+        while self.is_due():  # the others that were woken have used up the slice
             await self._wait(entry)
         self._served = max(self._served, place)
 
@@ -83,7 +82,7 @@ class TimeSlices:
         return turn
 
     def _iterate(self) -> None:
-        """Run in each iteration of the loop from the start of a slice until nothing waits."""
+        """Run once in each iteration of the loop, from the start of a slice until nothing waits."""
         if self._free_iterations:
             self._free_iterations -= 1
         elif self._ends_at is not None and time.perf_counter() >= self._ends_at:
@@ -104,7 +103,7 @@ class TimeSlices:
     def _next(self) -> "asyncio.Future[None] | None":
         while self._waiting:
             _, _, turn = heappop(self._waiting)
-            if not turn.done():  # else it was cancelled
+            if not turn.done():  # otherwise it was cancelled
                 return turn
         return None
 
@@ -133,7 +132,7 @@ async def pause_if_due() -> None:
 
 
 async def partitions(result: Result[Any]) -> AsyncIterator[Sequence[Row[Any]]]:
-    """Convert the rows of a result, however many there are, some at a time."""
+    """Yield the rows of a large result in parts, with pauses."""
     for rows in result.partitions(_ROWS):
         await pause_if_due()
         yield rows

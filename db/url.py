@@ -1,4 +1,4 @@
-"""Database URLs as people write them, and as the two drivers take them."""
+"""Database URLs: the accepted forms, translated for the two drivers."""
 
 import os
 import re
@@ -19,7 +19,7 @@ _NO_FILE: Final = (
 
 
 def parse_url(text: str) -> URL:
-    """Read a database URL; raise ValueError with a line that has none of its values."""
+    """Parse a database URL. Raises ValueError; its message contains no values of the URL."""
     scheme, separator, rest = text.strip().partition("://")
     backend, _, driver = scheme.lower().partition("+")
     match backend, driver:
@@ -36,7 +36,7 @@ def parse_url(text: str) -> URL:
 
 
 def check_url(url: URL) -> None:
-    """Raise ValueError if a file that a URL names cannot be used as what it is named for."""
+    """Raise ValueError if a file that the URL names cannot be used."""
     if url.get_backend_name() != "sqlite":
         libpq.check_files(url)
     elif os.path.isdir(url.database or ""):  # noqa: PTH112 - Path's raises PermissionError
@@ -44,7 +44,7 @@ def check_url(url: URL) -> None:
 
 
 def _to_primary(url: URL) -> URL:
-    """Of several hosts mean the one that takes writes: they are a primary and its standbys."""
+    """Select the primary if the URL has several hosts and no target_session_attrs."""
     several = "," in str(url.query.get("host", ""))
     if several and "target_session_attrs" not in url.query:
         return url.update_query_dict({"target_session_attrs": "read-write"})

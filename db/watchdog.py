@@ -1,8 +1,8 @@
-"""Ends the statements that wait for a server which is gone without a word.
+"""Ends statements that wait for a server that has stopped answering.
 
-Where a network drops packets, TCP reports that within seconds (`db.postgres`). It reports nothing
-where a proxy, a pooler or the server itself is frozen: what takes the data acknowledges it, and a
-statement waits until its own limit, and with it the connection, and all who wait for one.
+If a network drops packets, TCP reports an error within seconds (`db.postgres`). If a proxy, a
+pooler or the server itself is frozen, TCP reports nothing, because the data is still acknowledged.
+The statement then waits until its own timeout and occupies its connection.
 """
 
 import asyncio
@@ -17,16 +17,17 @@ from db.pool import FairPool
 log = structlog.get_logger("roster")
 
 _TICK_SECONDS: Final = 1.0
-_STILL_TICKS: Final = 2  # in which no statement has ended: then the server is asked
-_VERDICT_SECONDS: Final = 4.0  # at most: to connect has a limit of its own
-# A tick that took so much longer says that this process stood still, and nothing of the server.
+_STILL_TICKS: Final = 2  # ticks without a completed statement, after which the server is tested
+_VERDICT_SECONDS: Final = 4.0  # connecting has its own timeout
+# A tick that took this much longer means that this process was stopped. It says nothing about the
+# server.
 _LAG_SECONDS: Final = 1.0
 
 
 class Watchdog:
-    """Watches a pool. While statements end, or none runs, it does nothing.
+    """Watches a pool. It does nothing while statements complete or none runs.
 
-    `knock` connects to the server, and raises TimeoutError if there is no answer.
+    `knock` connects to the server. It raises TimeoutError if there is no answer.
     """
 
     def __init__(self, pool: Callable[[], FairPool], knock: Callable[[], Awaitable[None]]) -> None:
@@ -50,7 +51,7 @@ class Watchdog:
         return self._still >= _STILL_TICKS
 
     async def _judge(self) -> None:
-        """Give up all connections, if no other one can be made either."""
+        """Terminate all connections if a new one cannot be made either."""
         self._still = 0
         knocking = asyncio.create_task(self._answers())
         try:
@@ -69,13 +70,13 @@ class Watchdog:
             await self._knock()
         except TimeoutError:
             return False
-        except Exception:  # noqa: BLE001 - an error is an answer, or is reported on every connection
+        except Exception:  # noqa: BLE001 - an error is an answer, or every connection reports it
             return True
         return True
 
 
 async def _stalls(waiting: Awaitable[Any], seconds: float) -> bool:
-    """Wait, and return whether that took so long that this process itself must have stood still."""
+    """Wait, and return whether that took so long that this process must have been stopped."""
     begun = time.monotonic()
     await waiting
     return time.monotonic() - begun > seconds + _LAG_SECONDS

@@ -1,1 +1,1 @@
-"""Pure statement builders, by what they are about."""
+"""Statement builders, one module for each subject."""

@@ -26,7 +26,10 @@ ADD_API_KEY = insert(_API_KEYS).returning(ApiKey.id)
 
 
 def revoke_api_key(key_id: int, now: datetime) -> Update:
-    """Revoke a key, once: a second time leaves the first date; no row comes back for no key."""
+    """Revoke a key.
+
+    A second call keeps the first date. Returns no row if the key does not exist.
+    """
     return (
         update(_API_KEYS)
         .where(ApiKey.id == key_id)
@@ -36,7 +39,7 @@ def revoke_api_key(key_id: int, now: datetime) -> Update:
 
 
 def mark_api_key_used(key_id: int, now: datetime, unless_since: datetime) -> Update:
-    """Note when a key was used, unless it was noted since a moment."""
+    """Set when a key was last used, unless it was set since `unless_since`."""
     used = ApiKey.last_used_at
     return (
         update(_API_KEYS)

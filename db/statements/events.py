@@ -1,4 +1,4 @@
-"""Statements on events: histories, the feed and erasure. Nothing here runs one."""
+"""Statements on events: histories, the feed and erasure. This module runs none of them."""
 
 from collections.abc import Collection, Mapping
 from functools import lru_cache
@@ -39,8 +39,8 @@ from db.pagination import KEPT, Listing, Sort, bounds, open_window, term
 from db.prepared import PreparedStatement
 
 _EVENTS = cast("Table", UserEvent.__table__)
-# The epoch comes with each event, because its cursor depends on it. The subquery refers to nothing
-# outside, so both databases run it once for each statement.
+# The cursor of an event depends on the epoch. The subquery refers to nothing outside, so both
+# databases run it once for each statement.
 EPOCH = (
     select(FeedEpoch.epoch_id)
     .order_by(FeedEpoch.id.desc())
@@ -64,7 +64,7 @@ REDACT_EVENTS = (
     .where(UserEvent.id == bindparam("row_id"))
     .values(changes=bindparam("kept"), reason=None)
 )
-# What was done by a service that was a user, as it turned out.
+# Assigns events to a user that were recorded as those of a service.
 REATTRIBUTE_EVENTS = (
     update(_EVENTS)
     .where(UserEvent.id == bindparam("row_id"))
@@ -73,9 +73,9 @@ REATTRIBUTE_EVENTS = (
 
 
 def traces_of(user_ids: Collection[int], subjects: Collection[str]) -> Select[Any]:
-    """Select and lock all that happened to users and all that they did, in the events' order.
+    """Select and lock all events about or by the users, in order of id.
 
-    `subjects` are those of services that were users.
+    `subjects` are those of services that turned out to be the users.
     """
     traces = or_(UserEvent.user_id.in_(user_ids), _done_by(user_ids, subjects))
     table = _EVENTS.c
@@ -85,7 +85,7 @@ def traces_of(user_ids: Collection[int], subjects: Collection[str]) -> Select[An
 
 
 def forget_actors(user_ids: Collection[int]) -> Update:
-    """Take the names of users out of all that they did."""
+    """Remove the users' names from the events of which they are the actor."""
     return update(_EVENTS).where(_done_by(user_ids)).values(actor_label=None)
 
 
@@ -94,15 +94,15 @@ def _done_by(user_ids: Collection[int], subjects: Collection[str] = ()) -> Condi
     by_users = and_(UserEvent.actor_kind == ActorKind.USER, UserEvent.actor_id.in_(ids))
     if not subjects:
         return by_users
-    # One parameter for however many: a user can have had more ids than a statement has parameters.
+    # A list parameter: a user can have had more ids than a statement has parameters.
     theirs = among(UserEvent.actor_id, "subjects")
     return or_(by_users, and_(UserEvent.actor_kind == ActorKind.SERVICE, theirs))
 
 
 def fields_changed_since(user_ids: Collection[int], version: int) -> Select[int, str, int]:
-    """Select the fields of these users that changed after a version, each with its last change.
+    """Select the fields that changed after a version, each with the version of its last change.
 
-    The database counts: a user can have any number of versions.
+    Aggregated in the database, because the number of versions is unlimited.
     """
     change = elements_of(UserEvent.changes)
     field = member_of(change.c.value, "field").label("field")
@@ -115,7 +115,7 @@ def fields_changed_since(user_ids: Collection[int], version: int) -> Select[int,
 
 
 def events_until(versions: Mapping[int, int]) -> Select[Any]:
-    """Select the events of users up to a version, the earliest first: user id -> version."""
+    """Select the events of users up to a version, in order: user id -> version."""
     statement: Select[Any] = select(  # type: ignore[assignment]  # its columns are read by name
         UserEvent.user_id, UserEvent.at, UserEvent.changes, UserEvent.version_after
     )
@@ -128,13 +128,13 @@ EVENT_ORDER = (Sort(UserEvent.id),)
 
 
 def events_listing(filter: EventFilter, until: int | None = None) -> Listing:
-    """List the events that match, with ids up to `until`, the earliest first."""
+    """List the matching events with ids up to `until`, in order."""
     within = filter.where() if until is None else and_(filter.where(), UserEvent.id <= until)
     return Listing(EVENT_COLUMNS, EVENT_ORDER, within, all_of(filter.when()))
 
 
 def events_between(after: int, until: int, filter: EventFilter, limit: int) -> Select[Any]:
-    """Select the events that match, with ids above `after` and up to `until`, in order."""
+    """Select the matching events with ids above `after` and up to `until`, in order."""
     ids = [UserEvent.id > after, UserEvent.id <= until]
     matching = select(*EVENT_COLUMNS).where(*ids, filter.where(), *filter.when())
     return matching.order_by(UserEvent.id).limit(limit)
@@ -147,7 +147,7 @@ EVENTS_FROM = (
     .limit(bindparam("limit"))
 )
 EVENTS_UNTIL = EVENTS_FROM.where(UserEvent.id <= bindparam("until"))
-# What an anchor is made of: see `feed/anchors.py`.
+# The columns of an anchor (`feed/anchors.py`).
 ANCHOR_COLUMNS = (
     UserEvent.id,
     UserEvent.user_id,
@@ -166,7 +166,7 @@ def anchors_after(after: int) -> Select[Any]:
 
 
 def history_after(user_id: int, event_id: int, limit: int) -> Select[Any]:
-    """Select what happened to a user after an event, the earliest first."""
+    """Select the events of a user after an event, in order."""
     events = select(*EVENT_COLUMNS).where(UserEvent.user_id == user_id, UserEvent.id > event_id)
     return events.order_by(UserEvent.id).limit(limit)
 
@@ -174,9 +174,9 @@ def history_after(user_id: int, event_id: int, limit: int) -> Select[Any]:
 def actions_after(
     user_id: int, subjects: Collection[str], event_id: int, limit: int
 ) -> Select[Any]:
-    """Select what a user did to others after an event, the earliest first; as a service too.
+    """Select the events about other users by a user after an event, in order.
 
-    `subjects` are those by which they acted as a service.
+    `subjects` are the user's own, with which they acted as a service.
     """
     to_others = UserEvent.user_id != user_id
     acted = select(*EVENT_COLUMNS).where(
@@ -186,7 +186,7 @@ def actions_after(
 
 
 def links_of(user_ids: Collection[int]) -> Select[int, int, list[Change]]:
-    """Select the events that changed external ids of users, the earliest first."""
+    """Select the events of users that changed an external id, in order."""
     mention = cast_to(UserEvent.changes, Text()).like('%"externalId"%')
     columns = (UserEvent.id, UserEvent.user_id, UserEvent.changes)
     linked = select(*columns).where(UserEvent.user_id.in_(user_ids), mention)
@@ -195,10 +195,9 @@ def links_of(user_ids: Collection[int]) -> Select[int, int, list[Change]]:
 
 @lru_cache(maxsize=KEPT)
 def histories(*, after: bool, before: bool, from_end: bool) -> PreparedStatement:
-    """Prepare the same window, and one row more, of the histories of several users.
+    """Prepare one window, and one row more, of the histories of several users.
 
-    They are `user_ids`, and end at the watermark `until`; the rest of the parameters are the
-    window's.
+    The parameters are `user_ids`, the watermark `until` and those of the window.
     """
     window = open_window(EVENT_ORDER, after=after, before=before, from_end=from_end)
     order = [s.reversed() if from_end else s for s in EVENT_ORDER]

@@ -1,4 +1,4 @@
-"""Statements on external ids: authentication by them, and those of former users."""
+"""Statements on external ids: authentication, and the ids of former users."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -44,7 +44,7 @@ _IS_RECORDED = exists().where(
     FormerExternalId.digest == bindparam("digest"), FormerExternalId.released_at.is_(None)
 )
 _deleted = aliased(User)
-# A deleted user who was recorded at no time, released or not: by hand, or by an older version.
+# A deleted user without any record, released or not: deleted by hand or by an older version.
 _IS_DELETED = exists().where(
     _deleted.external_id == bindparam("external_id"),
     _deleted.status == DELETED,
@@ -52,7 +52,7 @@ _IS_DELETED = exists().where(
         FormerExternalId.digest == bindparam("digest"), FormerExternalId.user_id == _deleted.id
     ),
 )
-# Who a subject is, in one row: the user who has it as an external id, or whether a user had it.
+# Identifies a subject in one row: the user with this external id, or whether a user had it.
 SIGN_IN: Select[Any] = select(  # type: ignore[assignment]  # its columns are read by name
     User.id.label("user_id"),
     User.status,
@@ -65,7 +65,7 @@ SIGN_IN: Select[Any] = select(  # type: ignore[assignment]  # its columns are re
 
 
 def former_ids_after(last: int, limit: int) -> Select[int, str]:
-    """Select digests in the order of their ids, and lock them."""
+    """Select and lock digests in the order of their ids."""
     page = select(FormerExternalId.id, FormerExternalId.digest).order_by(FormerExternalId.id)
     return page.where(FormerExternalId.id > last).limit(limit).with_for_update()
 
@@ -75,7 +75,7 @@ def former_ids_of(user_ids: Collection[int]) -> Select[Any]:
 
 
 def former_ids_with(digest: str) -> Select[Any]:
-    """Select all records of an external id, released ones too, the earliest first."""
+    """Select all records of an external id, including released ones, in order of id."""
     found = select(*FORMER_ID_COLUMNS).where(FormerExternalId.digest == digest)
     return found.order_by(FormerExternalId.id)
 
@@ -85,7 +85,7 @@ def latest_former_ids(limit: int) -> Select[Any]:
 
 
 def users_with_external_id(external_id: str) -> Select[int, UserStatus]:
-    """Select the users that have an external id, deleted ones too."""
+    """Select the users with an external id, including deleted ones."""
     has = User.external_id == external_id
     # One condition for each of the partial indexes.
     either = or_(and_(has, NOT_DELETED), and_(has, User.status == DELETED))

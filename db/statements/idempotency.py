@@ -20,7 +20,7 @@ def expired_keys(now: datetime) -> Delete:
 
 
 def claim_key(digest: str, fingerprint: str, *, now: datetime, until: datetime) -> Insert:
-    """Insert an idempotency key, or take over an expired one; no row comes back where neither."""
+    """Insert an idempotency key or take over an expired one. Otherwise returns no row."""
     row = {"fingerprint": fingerprint, "answer": null(), "expires_at": until}
     return (
         insert(IdempotencyKey)

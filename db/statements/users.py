@@ -1,4 +1,4 @@
-"""Statements on users: look-ups, lists, counts and writes. Nothing here runs one."""
+"""Statements on users: lookups, lists, counts and writes. This module runs none of them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -42,7 +42,7 @@ USER_COLUMNS = tuple(c for c in _USERS.c if not c.key.endswith("_key"))
 def user_by(
     column: InstrumentedAttribute[Any], columns: Sequence[Column[Any]] = USER_COLUMNS
 ) -> PreparedStatement:
-    """Select the users whose key is among `keys`; deleted ones by their id alone."""
+    """Select users by `keys`. Deleted users are found only by id."""
     keys = among(column, "keys")
     return PreparedStatement(
         select(*columns, column.label("key")).where(
@@ -55,7 +55,7 @@ def user_columns(names: Collection[str]) -> Sequence[Column[Any]]:
     return [column for column in USER_COLUMNS if column.key in names]
 
 
-# What is most asked for of a user: whoever wants no more shares look-ups of half the columns.
+# The most requested columns. Operations that need no others share lookups of half the width.
 BRIEF: Final = frozenset(
     {"id", "username", "email", "display_name", "is_active", "status", "version", "created_at"}
 )
@@ -71,7 +71,7 @@ def users_listing(
     order: Sequence[Sort],
     columns: Sequence[Column[Any]] = USER_COLUMNS,
 ) -> Listing:
-    """List the users that match; the last sort of `order` has to be unique."""
+    """List the matching users. The last sort of `order` must be unique."""
     by_status = order[0].column is User.status
     less_than = BEFORE_DELETED if by_status and not filter.lists_deleted else None
     where = all_of(filter.narrowing())
@@ -87,7 +87,7 @@ def everybody(
     before: bool,
     from_end: bool,
 ) -> PreparedStatement:
-    """Prepare a list of all users: by columns, each with whether it descends."""
+    """Prepare a list of all users. `order`: names of columns, each with whether it descends."""
     sorts = [Sort(getattr(User, name), descending) for name, descending in order]
     listing = users_listing(UserFilter(), sorts, user_columns(columns))
     return listing.query(after=after, before=before, from_end=from_end)
@@ -98,19 +98,19 @@ def users_count(where: ColumnElement[bool]) -> Select[int]:
 
 
 def users_count_at_most(where: ColumnElement[bool], limit: int) -> Select[int]:
-    """Count, and stop reading at `limit`."""
+    """Count at most `limit` users, and stop reading there."""
     return select(func.count()).select_from(select(User.id).where(where).limit(limit).subquery())
 
 
 def users_by_status(where: ColumnElement[bool]) -> Select[Any]:
-    statement: Select[Any] = select(User.status, func.count().label("users")).where(where)  # type: ignore[assignment]  # Row's columns are read by name
+    statement: Select[Any] = select(User.status, func.count().label("users")).where(where)  # type: ignore[assignment]  # its columns are read by name
     return statement.group_by(User.status)
 
 
 def users_to_write(ids: Collection[int], keys: Mapping[str, Sequence[str]]) -> Select[Any]:
-    """Select whole users by id, or by a unique value that they hold, and lock them.
+    """Select and lock whole users by id, or by a unique value.
 
-    In the order of their ids, so that two who lock the same users never wait for each other.
+    They are locked in the order of their ids, which avoids deadlocks.
     """
     by_key = [and_(getattr(User, name).in_(values), NOT_DELETED) for name, values in keys.items()]
     named = or_(*([User.id.in_(ids)] if ids else []), *by_key)
@@ -118,7 +118,7 @@ def users_to_write(ids: Collection[int], keys: Mapping[str, Sequence[str]]) -> S
 
 
 def users_to_hold(ids: Collection[int]) -> Select[Any]:
-    """Select whole users by id, and keep others from writing them."""
+    """Select whole users by id, with a shared lock that blocks writes."""
     return select(*_USERS.c).where(User.id.in_(ids)).order_by(User.id).with_for_update(read=True)
 
 
@@ -127,7 +127,7 @@ def users_to_read(ids: Collection[int]) -> Select[Any]:
 
 
 def key_holders(keys: Mapping[str, Sequence[str]]) -> Select[int, str, str, str | None]:
-    """Select who holds any of these unique values, with all that they hold."""
+    """Select the holders of any of these unique values, with all their unique values."""
     held = or_(*(getattr(User, name).in_(values) for name, values in keys.items()))
     columns = (User.id, User.username_key, User.email_key, User.external_id)
     return select(*columns).where(held, NOT_DELETED)
@@ -138,8 +138,8 @@ _EVERY_COLUMN: Mapping[str, Any] = {
 }
 # Each of these runs once, with a list of parameters.
 ADD_USERS = (
-    # PostgreSQL's construct, whose clause SQLite has taken over to the letter. A row whose unique
-    # values are taken is left out of what comes back.
+    # PostgreSQL's construct; SQLite has the same syntax. A row whose unique values are taken is not
+    # returned.
     insert(_USERS).on_conflict_do_nothing().returning(User.id, User.username_key)
 )
 UPDATE_USERS = update(_USERS).where(User.id == bindparam("row_id")).values(**_EVERY_COLUMN)
@@ -151,9 +151,9 @@ FREE_KEYS = (
 _ADD_USER = ADD_USERS.values(_EVERY_COLUMN)
 ADD_USER = PreparedStatement(_ADD_USER)
 _ADDED = _ADD_USER.cte("added")
-# A user and their event in one statement, for PostgreSQL alone: both are written, or, where a
-# unique value is taken, neither is, and no row comes back. Whoever runs it holds the lock on the
-# table of events from before the event's id is given out until after the commit, as ever.
+# A user and their event in one statement, for PostgreSQL only. If a unique value is taken, neither
+# is inserted and no row is returned. As with every event, the transaction holds the lock on the
+# table of events from before the event's id is assigned until after the commit.
 ADD_USER_WITH_EVENT = PreparedStatement(
     insert(_EVENTS)
     .from_select(["user_id", *EVENT_VALUES], select(_ADDED.c.id, *EVENT_VALUES.values()))
@@ -162,6 +162,6 @@ ADD_USER_WITH_EVENT = PreparedStatement(
 
 
 def due_users(now: datetime, limit: int) -> Select[int]:
-    """Select and lock deleted users whose time has come, less those that are locked already."""
+    """Select and lock deleted users that are due for erasure; skip those that are locked."""
     due = select(User.id).where(User.erase_after <= now).order_by(User.erase_after, User.id)
     return due.limit(limit).with_for_update(skip_locked=True)
