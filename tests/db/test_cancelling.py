@@ -1,4 +1,4 @@
-"""Whoever goes away in the middle of a statement leaves nothing behind."""
+"""An operation that is cancelled during a statement releases its connection."""
 
 import asyncio
 import gc
@@ -22,26 +22,26 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_a_statement_that_is_cancelled_twice_leaves_no_task(
+async def test_statement_cancelled_twice_leaves_no_task(
     database: Database, dialect: str, turns: int
 ) -> None:
-    """As a server does: once for a time-out, and again for a client that leaves meanwhile."""
-    complaints: list[dict[str, Any]] = []
+    """A server cancels twice if the client disconnects after a timeout."""
+    loop_errors: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, complaint: complaints.append(complaint))
+    loop.set_exception_handler(lambda _, context: loop_errors.append(context))
     started = asyncio.Event()
 
-    def tell_loop() -> int:
+    def notify_loop() -> int:
         loop.call_soon_threadsafe(started.set)
         return 1
 
     @event.listens_for(database.engine.sync_engine, "connect")
     def add_function(connection: Any, _: object) -> None:
         if database.is_sqlite:
-            connection.create_function("tell", 0, tell_loop)
+            connection.create_function("tell", 0, notify_loop)
 
     @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
-    def tell(_c: object, _cursor: object, statement: str, *_: object) -> None:
+    def set_started(_c: object, _cursor: object, statement: str, *_: object) -> None:
         if not database.is_sqlite and statement == ENDLESS[dialect]:
             started.set()
 
@@ -54,7 +54,7 @@ async def test_a_statement_that_is_cancelled_twice_leaves_no_task(
         reading = asyncio.create_task(read())
         await started.wait()
         for _ in range(3):
-            await asyncio.sleep(0)  # for the statement to be on its way
+            await asyncio.sleep(0)  # lets the statement start
         reading.cancel()
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -64,9 +64,9 @@ async def test_a_statement_that_is_cancelled_twice_leaves_no_task(
         while others := [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]:
             await asyncio.wait(others, timeout=0.1)
             del others
-            gc.collect()  # which finds a task that nothing can ever wake
+            gc.collect()  # finds tasks that nothing can wake up
         await use(database)
-    assert complaints == []
+    assert loop_errors == []
     assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
@@ -96,7 +96,7 @@ async def listen(database: Database) -> None:
 
 
 ONE = PreparedStatement(select(literal(1).label("one")))
-WAYS: dict[str, Callable[[Database], Awaitable[Any]]] = {
+OPERATIONS: dict[str, Callable[[Database], Awaitable[Any]]] = {
     "read": read,
     "write": write,
     "listen": listen,
@@ -106,42 +106,44 @@ WAYS: dict[str, Callable[[Database], Awaitable[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("way", OPERATIONS.values(), ids=OPERATIONS)
 @pytest.mark.parametrize("warm", [True, False])
-async def test_whoever_is_cancelled_leaves_no_connection_open(
+async def test_cancelled_operation_leaves_no_connection_open(
     database_url: str, monkeypatch: pytest.MonkeyPatch, way: Any, *, warm: bool
 ) -> None:
-    """At each turn of the way there, and of the connecting."""
-    made: list[Any] = []
+    """Cancelled after each number of loop iterations, including while it connects."""
+    connections: list[Any] = []
     for driver in (aiosqlite.Connection, asyncpg.Connection):
-        note(monkeypatch, driver, made)
+        record_connections(monkeypatch, driver, connections)
     for turns in range(30):
         async with opened(database_url) as database:
             if warm:
                 await use(database)
             task = asyncio.ensure_future(way(database))
             for turn in range(turns):
-                # Every third goes by in the selector, so that threads and sockets have their turn.
+                # Every third iteration waits in the selector, so that threads and sockets progress.
                 await asyncio.sleep(0.0001 if turn % 3 == 2 else 0)
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled() or task.exception() is None
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others)
-        assert [driver for driver in made if is_open(driver)] == []
+        assert [driver for driver in connections if is_open(driver)] == []
 
 
-def note(monkeypatch: pytest.MonkeyPatch, driver: type[Any], made: list[Any]) -> None:
+def record_connections(
+    monkeypatch: pytest.MonkeyPatch, driver: type[Any], connections: list[Any]
+) -> None:
     initialise = driver.__init__
 
-    def noted(self: Any, *arguments: Any, **options: Any) -> None:
-        made.append(self)
+    def recording_init(self: Any, *arguments: Any, **options: Any) -> None:
+        connections.append(self)
         initialise(self, *arguments, **options)
 
-    monkeypatch.setattr(driver, "__init__", noted)
+    monkeypatch.setattr(driver, "__init__", recording_init)
 
 
 def is_open(driver: Any) -> bool:
     if isinstance(driver, aiosqlite.Connection):
-        return driver._connection is not None and driver._running  # noqa: SLF001 - it has nothing else to tell by
+        return driver._connection is not None and driver._running  # noqa: SLF001 - there is no public attribute
     return not driver.is_closed()

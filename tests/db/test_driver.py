@@ -1,4 +1,4 @@
-"""Statements that the driver runs itself behave as those of a session do."""
+"""Statements that the driver runs directly behave like those of a session."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -56,9 +56,9 @@ async def add(database: Database, *, version_after: int | None = 1, **columns: A
         )
 
 
-async def test_a_user_and_their_event_are_both_there_or_neither(database: Database) -> None:
+async def test_user_and_event_are_inserted_together_or_not_at_all(database: Database) -> None:
     assert await add(database) == 1
-    assert await add(database, username_key="other") is None  # for the address is taken
+    assert await add(database, username_key="other") is None  # the email address is taken
     assert await count(database) == (1, 1)
     with pytest.raises(IntegrityError):
         await add(database, username_key="bob", email_key="bob", version_after=None)
@@ -69,25 +69,25 @@ async def test_a_user_and_their_event_are_both_there_or_neither(database: Databa
     )
 
 
-async def test_an_error_tells_nothing_personal(database: Database) -> None:
+async def test_error_message_contains_no_personal_data(database: Database) -> None:
     with pytest.raises(IntegrityError) as caught:
         await add(database, version=0)
     assert "ada" not in str(caught.value)
     assert "ck_users_version" in str(caught.value)
 
 
-_WAITING = text(
+_WAITING_LOCKS = text(
     "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
     "WHERE NOT granted AND datname = current_database()"
 )
-_ENDING = text(
+_TERMINATE_OTHERS = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 
 
 @on_postgres
-async def test_a_connection_that_is_lost_meanwhile_is_told_as_such_and_replaced(
+async def test_connection_lost_during_insert_is_reported_unreachable_and_replaced(
     database_url: str,
 ) -> None:
     async with (
@@ -97,9 +97,9 @@ async def test_a_connection_that_is_lost_meanwhile_is_told_as_such_and_replaced(
     ):
         await holder.execute(text("LOCK TABLE user_events"))
         adding = asyncio.create_task(add(database))
-        while not (await holder.execute(_WAITING)).scalar_one():
+        while not (await holder.execute(_WAITING_LOCKS)).scalar_one():
             pass
-        await holder.execute(_ENDING)
+        await holder.execute(_TERMINATE_OTHERS)
         with pytest.raises(DBAPIError) as caught:
             await adding
         assert is_unreachable(caught.value)
@@ -110,22 +110,24 @@ async def test_a_connection_that_is_lost_meanwhile_is_told_as_such_and_replaced(
 
 @on_postgres
 @pytest.mark.parametrize("turns", [None, *range(6)])
-async def test_whoever_gives_up_leaves_nothing_behind(database_url: str, turns: int | None) -> None:
-    """While the index waits for who else may take the name; and twice, as a server does.
+async def test_cancelled_operation_releases_its_connection(
+    database_url: str, turns: int | None
+) -> None:
+    """The insert waits for a unique index entry; it is cancelled once or twice.
 
-    Where it is twice, the server may not hear of it: then both rows may be there, or neither.
+    After two cancellations the server may not learn of them: both rows exist, or neither.
     """
-    complaints: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+    loop_errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: loop_errors.append(context))
     async with (
         opened(database_url, pool_size=1) as database,
         opened(database_url) as other,
         asyncio.timeout(60),
     ):
-        async with other.engine.connect() as rival, other.engine.connect() as looking:
+        async with other.engine.connect() as rival, other.engine.connect() as observer:
             await rival.execute(ADD_USERS, [row("ada")])
             adding = asyncio.create_task(add(database))
-            while not (await looking.execute(_WAITING)).scalar_one():  # noqa: ASYNC110 - nobody tells
+            while not (await observer.execute(_WAITING_LOCKS)).scalar_one():  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0)
             adding.cancel()
             if turns is not None:
@@ -139,15 +141,15 @@ async def test_whoever_gives_up_leaves_nothing_behind(database_url: str, turns: 
         await add(database)
         assert await count(database) == (1, 1)
         assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-    assert complaints == []
+    assert loop_errors == []
 
 
 @on_sqlite
 @pytest.mark.parametrize("turns", range(6))
-async def test_whoever_gives_up_on_a_file_leaves_nothing_locked(
+async def test_cancelled_insert_leaves_the_sqlite_file_unlocked(
     database_url: str, turns: int
 ) -> None:
-    """At any moment: before the thread has begun, while it waits for the lock, and after."""
+    """Cancelled before the thread starts, while it waits for the lock, and afterwards."""
     async with (
         asyncio.timeout(60),
         opened(database_url, pool_size=1) as database,
@@ -167,8 +169,8 @@ async def test_whoever_gives_up_on_a_file_leaves_nothing_locked(
 
 
 @on_sqlite
-async def test_one_at_a_time_waits_for_the_file(database_url: str) -> None:
-    """Two processes that write take turns at the file, and one process at its own line."""
+async def test_concurrent_inserts_of_two_processes_all_succeed(database_url: str) -> None:
+    """Processes compete for the file lock; in each process only one writer waits for it."""
     async with opened(database_url) as one, opened(database_url) as other:
 
         async def fill(database: Database, name: str) -> None:

@@ -33,7 +33,7 @@ from tests.conftest import opened
         ("postgresql://a:x,y@h/r", "postgresql+asyncpg://a:x%2Cy@h/r"),
     ],
 )
-def test_a_url_is_read_as_people_write_it(written: str, read: str) -> None:
+def test_parse_url_normalizes_common_spellings(written: str, read: str) -> None:
     assert parse_url(written).render_as_string(hide_password=False) == read
 
 
@@ -47,7 +47,7 @@ def test_a_url_is_read_as_people_write_it(written: str, read: str) -> None:
         ("postgresql://u@/r?host=a,b&port=1,2", ["a", "b"], [1, 2]),
     ],
 )
-def test_of_several_hosts_the_one_that_takes_writes_is_meant(
+def test_url_with_several_hosts_prefers_the_writable_server(
     written: str, hosts: list[str], ports: list[int]
 ) -> None:
     for more, wanted in (("", "read-write"), ("target_session_attrs=any", "any")):
@@ -72,7 +72,7 @@ def test_of_several_hosts_the_one_that_takes_writes_is_meant(
         ("postgresql://h/r?foo=1", "has the parameter foo, which is not supported"),
     ],
 )
-def test_a_wrong_url_is_told_in_a_line(written: str, line: str) -> None:
+def test_invalid_url_is_rejected_with_the_reason(written: str, line: str) -> None:
     with pytest.raises(ValueError, match=line):
         parse_url(written)
 
@@ -97,7 +97,7 @@ def wrapped(cause: BaseException) -> DBAPIError:
         DBAPIError("SELECT 1", {}, RuntimeError(), connection_invalidated=True),
     ],
 )
-def test_a_database_that_is_gone_is_told_from_a_fault_of_ours(error: Exception) -> None:
+def test_connection_errors_count_as_unreachable(error: Exception) -> None:
     assert is_unreachable(error)
 
 
@@ -111,11 +111,11 @@ def test_a_database_that_is_gone_is_told_from_a_fault_of_ours(error: Exception) 
         DBAPIError("x", {}, RuntimeError()),
     ],
 )
-def test_other_errors_are_not_blamed_on_the_database(error: Exception | None) -> None:
+def test_other_errors_do_not_count_as_unreachable(error: Exception | None) -> None:
     assert not is_unreachable(error)
 
 
-async def test_only_a_unique_key_counts_as_taken(database: Database) -> None:
+async def test_only_unique_constraint_counts_as_unique_violation(database: Database) -> None:
     async with database.engine.begin() as connection:
         await connection.execute(text("CREATE TABLE t (a INT UNIQUE, b INT CHECK (b > 0))"))
         await connection.execute(text("INSERT INTO t VALUES (1, 1)"))
@@ -128,7 +128,7 @@ async def test_only_a_unique_key_counts_as_taken(database: Database) -> None:
     assert verdicts == [True, False]
 
 
-async def test_sqlite_is_set_up_as_the_design_says(tmp_path: object) -> None:
+async def test_sqlite_connection_uses_wal_foreign_keys_and_busy_timeout(tmp_path: object) -> None:
     async with (
         opened(f"sqlite:///{tmp_path}/a.db") as database,
         database.engine.connect() as connection,
@@ -141,8 +141,8 @@ async def test_sqlite_is_set_up_as_the_design_says(tmp_path: object) -> None:
     assert sqlite3.sqlite_version_info >= (3, 35)  # RETURNING
 
 
-async def test_a_reading_session_opens_no_transaction(database: Database) -> None:
-    """What another connection commits between two reads is seen by the second."""
+async def test_read_session_opens_no_transaction(database: Database) -> None:
+    """The second read sees what another connection committed after the first."""
     async with database.session() as reader, database.session() as writer:
         count = text("SELECT count(*) FROM t")
         async with database.engine.begin() as connection:
@@ -153,7 +153,7 @@ async def test_a_reading_session_opens_no_transaction(database: Database) -> Non
         assert (await reader.execute(count)).scalar_one() == 1
 
 
-async def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
+async def test_transaction_that_raises_is_rolled_back(database: Database) -> None:
     async with database.engine.begin() as connection:
         await connection.execute(text("CREATE TABLE t (a INT)"))
 
@@ -168,19 +168,19 @@ async def test_a_transaction_that_raises_leaves_nothing(database: Database) -> N
         assert (await connection.execute(text("SELECT count(*) FROM t"))).scalar_one() == 0
 
 
-async def test_a_statement_that_nobody_waits_for_is_ended(database: Database) -> None:
+async def test_statement_is_interrupted_when_its_caller_times_out(database: Database) -> None:
     endless = text(
         "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) "
         "SELECT count(*) FROM numbers"
     )
 
-    async def ask() -> None:
+    async def run_endless_statement() -> None:
         async with asyncio.timeout(0.1), database.session() as session:
             await session.execute(endless)
 
     with pytest.raises(TimeoutError):
-        await ask()
+        await run_endless_statement()
     async with asyncio.timeout(20), database.session() as session:
         assert (await session.execute(text("SELECT 1"))).scalar() == 1
     async with asyncio.timeout(20):
-        await database.close()  # which waits for what still runs
+        await database.close()  # waits for running statements

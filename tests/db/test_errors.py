@@ -1,4 +1,4 @@
-"""One table says of every error whether the database is unavailable, to be tried again, or not."""
+"""One table classifies each error: the database is unavailable, retry, or a bug."""
 
 import asyncio
 import sqlite3
@@ -119,7 +119,7 @@ SQLITE = {
 
 
 def postgres(sqlstate: str, severity: str = "ERROR", source: str = "") -> PostgresError:
-    """Make an error as asyncpg does of a server's message."""
+    """Makes an error the way asyncpg does from a server message."""
     fields = {"C": sqlstate, "V": severity, "S": severity, "M": "said", "R": source}
     error: PostgresError = PostgresError.new(fields)
     return error
@@ -152,7 +152,7 @@ def test_every_sqlstate_has_its_verdict(
 
 
 @pytest.mark.parametrize("sqlstate", ["42704", "22023", "XX000"])
-def test_what_ends_the_connection_is_no_bug(sqlstate: str) -> None:
+def test_fatal_error_is_unavailable_instead_of_bug(sqlstate: str) -> None:
     assert verdict(postgres(sqlstate, "FATAL")) is U
     assert verdict(postgres(sqlstate)) is B
 
@@ -191,20 +191,20 @@ def test_every_result_code_of_sqlite_has_its_verdict(
     ],
     ids=repr,
 )
-def test_errors_without_a_code_are_told_by_their_class(
+def test_errors_without_a_code_are_classified_by_class(
     error: BaseException | None, expected: Verdict
 ) -> None:
     assert verdict(error) is expected
 
 
-def test_a_bug_that_was_caused_by_an_outage_stays_a_bug() -> None:
+def test_bug_caused_by_an_outage_stays_a_bug() -> None:
     bug = ValueError()
     bug.__cause__ = ConnectionResetError()
     assert verdict(bug) is B
 
 
 @as_it_is_or_translated
-def test_what_spoils_a_connection_that_is_open(as_raised: Callable[[Any], Any]) -> None:
+def test_spoils_connection_only_for_errors_that_persist(as_raised: Callable[[Any], Any]) -> None:
     stale = postgres("0A000", source="RevalidateCachedQuery")
     spoils = [*map(postgres, ("25006", "25P02", "26000", "42P05")), stale]
     spoils += [sqlite(code) for code in (sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_IOERR)]
@@ -240,8 +240,8 @@ def test_a_commit_is_undone_only_if_the_database_says_so(
     assert is_known_undone(as_raised(error)) is undone
 
 
-async def test_what_drivers_say_of_a_closed_connection_is_known(database_url: str) -> None:
-    """They have no code for it: here are the errors that they really raise."""
+async def test_driver_errors_on_a_closed_connection_are_unavailable(database_url: str) -> None:
+    """These errors have no code, so the test provokes them in the real drivers."""
     async with opened(database_url, pool_size=1) as database:
         async with database.engine.connect() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
@@ -250,15 +250,17 @@ async def test_what_drivers_say_of_a_closed_connection_is_known(database_url: st
                 await driver.execute("SELECT 1")
             # aiosqlite raises ValueError, which SQLAlchemy's dialect translates.
             assert database.is_sqlite or verdict(caught.value) is U
-            with pytest.raises(DBAPIError) as told:
+            with pytest.raises(DBAPIError) as raised:
                 await connection.execute(text("SELECT 1"))
-            assert verdict(told.value) is U
+            assert verdict(raised.value) is U
             await connection.invalidate()
         await database.ping()
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"])
-async def test_a_connection_that_is_in_use_is_known(database: Database) -> None:
+async def test_busy_connection_error_is_unavailable_and_spoils_the_connection(
+    database: Database,
+) -> None:
     async with database.engine.connect() as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         sleeping = asyncio.create_task(driver.execute("SELECT pg_sleep(600)"))

@@ -1,4 +1,4 @@
-"""Revision 0007 finds the external ids that users gave up before there was a record of them."""
+"""Revision 0007 finds the former external ids from before they were recorded."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.support.signing import issuer
 MANY = 1_100  # more than a batch of users
 LATE = 200_000  # an id that is batches of events behind the others
 MOMENTS = ("deleted_at", "status_changed_at", "created_at", "updated_at")
-# As revision 0006 has them: the models may have other columns some day.
+# The columns of revision 0006: the models may get other columns later.
 USERS = table(
     "users",
     *(column(n) for n in ("id", "username", "username_key", "email", "email_key", "external_id")),
@@ -99,7 +99,7 @@ async def expected(database: Database) -> set[tuple[int, str]]:
     return {(user_id, key.digest(external_id)) for user_id, external_id in ids}
 
 
-async def test_former_users_are_found_in_rows_and_events(empty_url: str) -> None:
+async def test_upgrade_records_former_external_ids_from_rows_and_events(empty_url: str) -> None:
     async with opened(empty_url) as database:
         await run(database, "upgrade", "0006")
         await fill(database)
@@ -115,7 +115,7 @@ async def test_former_users_are_found_in_rows_and_events(empty_url: str) -> None
         await authenticator.close()
 
 
-async def test_a_later_upgrade_finds_them_again_with_another_key(empty_url: str) -> None:
+async def test_second_upgrade_records_the_same_ids_with_another_key(empty_url: str) -> None:
     async with opened(empty_url) as database:
         await run(database, "upgrade", "0006")
         await fill(database)
@@ -128,7 +128,7 @@ async def test_a_later_upgrade_finds_them_again_with_another_key(empty_url: str)
     assert before.isdisjoint(after)
 
 
-async def test_a_database_has_one_key_of_its_own(empty_url: str, twin_url: str) -> None:
+async def test_each_database_generates_its_own_identity_key(empty_url: str, twin_url: str) -> None:
     keys: list[str] = []
     for url in (empty_url, twin_url):
         async with opened(url) as database:

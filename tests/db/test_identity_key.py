@@ -1,4 +1,4 @@
-"""The keys of the digests of external ids: one in the database, and a secret that can be added."""
+"""The keys of the digests of external ids: one in the database, and an optional secret."""
 
 import asyncio
 import hmac
@@ -43,7 +43,7 @@ async def fill(url: str) -> list[str]:
         return await digests(database)
 
 
-async def test_a_digest_needs_the_key_and_then_the_secret(database_url: str) -> None:
+async def test_digest_is_keyed_with_the_database_key_and_then_the_secret(database_url: str) -> None:
     async with opened(database_url) as database:
         async with database.session() as session:
             key = (await session.execute(text("SELECT key FROM identity_keys"))).scalar_one()
@@ -56,7 +56,7 @@ async def test_a_digest_needs_the_key_and_then_the_secret(database_url: str) -> 
         assert await digests(database) == [hmac.digest(SECRET, inner, "sha256").hex()]
 
 
-async def test_a_secret_can_be_added_later(database_url: str) -> None:
+async def test_secret_added_later_rekeys_existing_digests(database_url: str) -> None:
     before = await fill(database_url)
     async with opened(database_url, identity_secret=SECRET) as database:
         with pytest.raises(IdentityKeyError, match=NEW):
@@ -66,7 +66,7 @@ async def test_a_secret_can_be_added_later(database_url: str) -> None:
         after = await digests(database)
         assert len(after) == MANY
         assert set(before).isdisjoint(after)
-        await migrations.upgrade(database)  # which keys nothing twice
+        await migrations.upgrade(database)  # does not key digests twice
         assert await digests(database) == after
         await record(database, "new")
         authenticator = Authenticator(database, [issuer()])
@@ -76,7 +76,7 @@ async def test_a_secret_can_be_added_later(database_url: str) -> None:
 
 
 @pytest.mark.parametrize(("secret", "message"), [(None, MISSING), (WRONG, DIFFERENT)])
-async def test_another_secret_is_noticed(
+async def test_missing_or_wrong_secret_is_rejected(
     database_url: str, secret: bytes | None, message: str
 ) -> None:
     await fill(database_url)
@@ -94,7 +94,7 @@ async def test_another_secret_is_noticed(
         assert await digests(database) == before
 
 
-async def test_migrations_at_once_key_each_digest_once(database_url: str) -> None:
+async def test_concurrent_migrations_key_each_digest_once(database_url: str) -> None:
     before = await fill(database_url)
 
     async def upgrade() -> None:
@@ -107,8 +107,10 @@ async def test_migrations_at_once_key_each_digest_once(database_url: str) -> Non
         assert await digests(database) == keyed
 
 
-async def test_a_server_without_the_secret_admits_users_and_no_services(database_url: str) -> None:
-    """It still runs when `roster migrate` has added the secret: it can tell nobody's past."""
+async def test_server_without_the_secret_authenticates_users_but_not_services(
+    database_url: str,
+) -> None:
+    """It still runs after `roster migrate` added the secret, but cannot look up former ids."""
     await fill(database_url)
     async with opened(database_url) as database:
         authenticator = Authenticator(database, [issuer()])
@@ -126,8 +128,8 @@ async def test_a_server_without_the_secret_admits_users_and_no_services(database
         await authenticator.close()
 
 
-async def test_a_server_notices_that_the_key_is_another(database_url: str) -> None:
-    """Such as after a restore of the database, or a failover to one of another origin."""
+async def test_server_uses_the_new_key_after_the_database_key_changed(database_url: str) -> None:
+    """For example after a restore, or a failover to a database of another origin."""
     key = "UPDATE identity_keys SET key = '" + "ab" * 32 + "'"
     async with opened(database_url) as database:
         await add(database, user(), user(external_id="hr-2", **OTHER))
@@ -140,10 +142,12 @@ async def test_a_server_notices_that_the_key_is_another(database_url: str) -> No
         await authenticator.close()
 
 
-async def test_a_record_waits_for_the_digests_to_be_keyed(database_url: str, dialect: str) -> None:
-    """And is then refused, since its process has no secret: it would be found by nobody."""
+async def test_record_waits_for_rekeying_and_fails_without_the_secret(
+    database_url: str, dialect: str
+) -> None:
+    """Its process has no secret, so its digest would never match."""
     if dialect == "sqlite":
-        return  # which has one writer at a time
+        return  # SQLite has one writer at a time
     await fill(database_url)
     async with opened(database_url) as old, opened(database_url, identity_secret=SECRET) as new:
         async with new.session() as session, session.transaction():

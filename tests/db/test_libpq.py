@@ -1,4 +1,4 @@
-"""Database URLs: what libpq makes of each, this server makes of it too."""
+"""Database URLs: Roster interprets each one as libpq does."""
 
 import os
 import re
@@ -35,13 +35,13 @@ _TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 
 @given(_TEXT, _TEXT)
-def test_any_credentials_can_be_encoded(user: str, password: str) -> None:
+def test_percent_encoded_credentials_are_parsed_exactly(user: str, password: str) -> None:
     found = parse_url(f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@h:1/r")
     assert (found.username, found.password, found.host) == (user, password, "h")
 
 
 @given(st.text(st.sampled_from("@/#?%:&=[],;+ a1"), min_size=1), st.sampled_from(["", "?a=b"]))
-def test_credentials_are_read_to_the_letter_or_not_at_all(special: str, query: str) -> None:
+def test_unencoded_credentials_are_parsed_exactly_or_rejected(special: str, query: str) -> None:
     password = f"QQ{special}QQ"
     try:
         found = parse_url(f"postgresql://ada:{password}@h:1/r{query}")
@@ -52,7 +52,7 @@ def test_credentials_are_read_to_the_letter_or_not_at_all(special: str, query: s
 
 
 @given(st.text(st.sampled_from("@/#?%:&=[],;+ ~.a1hostpusqlie"), max_size=40))
-def test_no_url_raises_anything_but_a_line(rest: str) -> None:
+def test_any_invalid_url_raises_a_one_line_value_error(rest: str) -> None:
     for scheme in ("postgresql://", "sqlite:///", "sqlite://", ""):
         try:
             check_url(parse_url(scheme + rest))
@@ -117,25 +117,27 @@ def test_no_url_raises_anything_but_a_line(rest: str) -> None:
         (f"{'x' * 50}=1", "has a parameter that is not supported"),
     ],
 )
-def test_a_parameter_that_cannot_be_honoured_is_rejected_by_its_name(query: str, line: str) -> None:
+def test_unsupported_parameter_is_rejected_by_name(query: str, line: str) -> None:
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
         check_url(parse_url(f"postgresql://ada@h/r?{query}"))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", IGNORED)
-def test_parameters_without_an_effect_are_listed_in_the_readme(name: str) -> None:
+def test_ignored_parameters_are_listed_in_the_operations_page(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs" / "operations.md").read_text()
 
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Any]:
-    """Return asyncpg's connection behind one of the engine's."""
+    """Yields the asyncpg connection of an engine's connection."""
     async with opened(url) as database, database.engine.connect() as connection:
         yield (await connection.get_raw_connection()).driver_connection
 
 
-async def test_the_url_bounds_the_time_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connect_timeout_of_the_url_limits_connecting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("db.postgres._CONNECT_SECONDS", 3600.0)
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -147,14 +149,16 @@ async def test_the_url_bounds_the_time_to_connect(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("written", "seconds"), [("", 3), ("5", 5), ("1", 1), ("0", None), ("-1", None)]
 )
-def test_a_time_to_connect_of_nothing_is_no_limit(written: str, seconds: int | None) -> None:
+def test_connect_timeout_is_parsed_and_zero_means_no_limit(
+    written: str, seconds: int | None
+) -> None:
     url = parse_url(f"postgresql://u@h/d?connect_timeout={written}")
     assert connect_options(url.query, 3.0).timeout == seconds
 
 
 @pytest.fixture(scope="module")
 def replicated() -> Iterator[tuple[str, str]]:
-    """The folders of a primary's and a standby's sockets."""
+    """Returns the socket folders of a primary and a standby."""
     with programs() as installed:
         primary, standby = Server(installed, "primary"), Server(installed, "standby")
         primary.init()
@@ -182,7 +186,7 @@ def replicated() -> Iterator[tuple[str, str]]:
         ("prefer-standby", "primary", True),
     ],
 )
-async def test_the_url_decides_which_of_several_servers_is_used(
+async def test_target_session_attrs_selects_among_several_servers(
     replicated: tuple[str, str],
     wanted: str,
     first: str,
@@ -210,7 +214,7 @@ async def test_the_url_decides_which_of_several_servers_is_used(
         ("sqlite:///a:b@c.db", "{here}/a:b@c.db"),
     ],
 )
-async def test_a_sqlite_url_names_a_file(
+async def test_sqlite_url_opens_the_expected_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, file: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -249,15 +253,17 @@ async def test_a_sqlite_url_names_a_file(
         ("sqlite:roster.db", "the database URL cannot be read"),
     ],
 )
-def test_a_url_without_a_meaning_is_rejected(written: str, line: str) -> None:
+def test_unsupported_url_is_rejected_in_one_line_without_secrets(written: str, line: str) -> None:
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
         check_url(parse_url(written))
     assert "\n" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_process_without_a_user_name_has_to_be_told_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container that runs as a user who is not in its /etc/passwd."""
+def test_url_without_user_is_rejected_if_the_process_has_no_user_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For example in a container whose user id is not in /etc/passwd."""
 
     def unknown() -> str:
         raise KeyError("getpwuid(): uid not found: 12345")
@@ -270,7 +276,7 @@ def test_a_process_without_a_user_name_has_to_be_told_one(monkeypatch: pytest.Mo
     parse_url("postgresql://h/r")
 
 
-def test_a_database_with_several_hosts_is_named_without_a_password() -> None:
+def test_database_name_contains_hosts_but_no_password() -> None:
     from graph.cli.database import database_name  # noqa: PLC0415
     from graph.settings import Settings  # noqa: PLC0415
 

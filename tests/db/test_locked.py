@@ -1,4 +1,4 @@
-"""A SQLite file that another program has for itself, or writes to."""
+"""A SQLite file that another program has locked exclusively, or writes to."""
 
 import asyncio
 import sqlite3
@@ -24,25 +24,25 @@ def other(database_url: str) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def take(other: sqlite3.Connection) -> None:
+def lock_exclusively(other: sqlite3.Connection) -> None:
     other.execute("PRAGMA locking_mode = EXCLUSIVE")
     other.execute("BEGIN EXCLUSIVE")
 
 
 async def until_ready(database: Database) -> None:
-    """Ask until it is: what was asked of the locked file can still be on its way."""
+    """Repeats the check: an earlier one may still wait for the locked file."""
     async with asyncio.timeout(60):
         while True:
             with suppress(OSError, DBAPIError):
                 return await database.ping()
 
 
-async def test_a_health_check_does_not_wait_for_a_locked_file(
+async def test_health_check_times_out_on_a_locked_file(
     database_url: str, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And takes one connection, however often it is asked for."""
+    """Repeated checks use only one connection."""
     monkeypatch.setattr("db.engine._PING_SECONDS", 0.2)
-    take(other)
+    lock_exclusively(other)
     async with opened(database_url, pool_size=2) as database:
         for _ in range(5):
             with pytest.raises(TimeoutError):
@@ -52,11 +52,11 @@ async def test_a_health_check_does_not_wait_for_a_locked_file(
         await until_ready(database)
 
 
-async def test_a_locked_file_is_an_unreachable_database(
+async def test_locked_file_counts_as_unreachable_database(
     database_url: str, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "_OPEN_MS", 10)
-    take(other)
+    lock_exclusively(other)
     async with opened(database_url) as database:
         for way in (use, Database.ping):
             with pytest.raises(Exception, match="locked") as caught:
@@ -66,7 +66,7 @@ async def test_a_locked_file_is_an_unreachable_database(
         await use(database)
 
 
-async def test_a_writer_leaves_the_database_ready(
+async def test_health_check_succeeds_while_another_program_writes(
     database_url: str, other: sqlite3.Connection
 ) -> None:
     async with opened(database_url) as database:

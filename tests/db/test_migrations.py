@@ -28,7 +28,7 @@ def tables(connection: Connection) -> set[str]:
 
 
 def names(connection: Connection) -> dict[str, set[str | None]]:
-    """Name every constraint and index that the database has."""
+    """Returns the names of all constraints and indexes, by table."""
     inspector = inspect(connection)
     found: dict[str, set[str | None]] = {}
     for table in tables(connection):
@@ -57,16 +57,16 @@ def expected_names(dialect: str) -> dict[str, set[str | None]]:
 
 
 async def run(database: Database, step: str, *revision: str) -> None:
-    def go(connection: Connection) -> None:
+    def run_step(connection: Connection) -> None:
         alembic = migrations.config()
         alembic.attributes["connection"] = connection
         getattr(command, step)(alembic, *revision)
 
     async with database.engine.connect() as connection:
-        await connection.run_sync(go)
+        await connection.run_sync(run_step)
 
 
-async def test_up_down_and_up_again(empty_url: str) -> None:
+async def test_upgrade_downgrade_and_upgrade_create_the_expected_tables(empty_url: str) -> None:
     async with opened(empty_url) as database:
         for step, revision, expected in (
             ("upgrade", "head", TABLES),
@@ -78,27 +78,25 @@ async def test_up_down_and_up_again(empty_url: str) -> None:
                 assert await connection.run_sync(tables) == expected
 
 
-async def test_a_migration_leaves_foreign_keys_as_they_were(tmp_path: Path) -> None:
+async def test_migration_leaves_foreign_key_checks_enabled(tmp_path: Path) -> None:
     async with opened(f"sqlite:///{tmp_path}/a.db", pool_size=1) as database:
         await migrations.upgrade(database)
         async with database.engine.connect() as connection:
             assert (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar_one() == 1
 
 
-async def test_the_migrated_database_is_the_one_that_the_models_describe(
-    database: Database, dialect: str
-) -> None:
-    await run(database, "check")  # which raises where there is a difference
+async def test_migrated_schema_matches_the_models(database: Database, dialect: str) -> None:
+    await run(database, "check")  # raises if there is a difference
     async with database.engine.connect() as connection:
         assert await connection.run_sync(names) == expected_names(dialect)
 
 
-async def test_a_database_that_was_never_migrated_has_no_revision(empty_url: str) -> None:
+async def test_unmigrated_database_has_no_revision(empty_url: str) -> None:
     async with opened(empty_url) as database:
         assert await migrations.current(database) is None
 
 
-async def test_search_finds_those_who_were_there_before_it(empty_url: str) -> None:
+async def test_upgrade_fills_the_search_keys_of_existing_users(empty_url: str) -> None:
     async with opened(empty_url) as database:
         await run(database, "upgrade", "0001")
         columns = "username, username_key, email, email_key, display_name, external_id"
@@ -129,7 +127,7 @@ async def test_search_finds_those_who_were_there_before_it(empty_url: str) -> No
         assert found.all() == [("ada@xn--bcher-kva.example",), ("bob@example.com",)]
 
 
-async def test_each_database_begins_an_epoch_of_its_own(empty_url: str) -> None:
+async def test_each_migrated_database_gets_its_own_feed_epoch(empty_url: str) -> None:
     epochs = set()
     async with opened(empty_url) as database:
         for _ in range(2):
@@ -141,21 +139,21 @@ async def test_each_database_begins_an_epoch_of_its_own(empty_url: str) -> None:
     assert [len(epoch) for epoch in epochs] == [32, 32]
 
 
-USER_OF_BEFORE = """
+OLD_USER = """
   INSERT INTO users (username, username_key, email, email_key, is_active, status,
     status_changed_at, version, created_at, updated_at)
   VALUES ('ada', 'ada', 'ada@b.example', 'ada@b.example', true, 'ACTIVE',
     '2026-01-31 12:00:00.000000', 1, '2026-01-31 12:00:00.000000', '2026-01-31 12:00:00.000000')"""
-EVENT_OF_BEFORE = """
+OLD_EVENT = """
   INSERT INTO user_events (user_id, type, at, actor_kind, changes, version_after)
   VALUES (1, 'CREATED', '2026-01-31 12:00:00.000000', 'system', '[]', 1)"""
 
 
-async def test_events_of_before_have_cursors(empty_url: str) -> None:
+async def test_events_from_before_the_upgrade_have_cursors(empty_url: str) -> None:
     async with opened(empty_url) as database:
         await run(database, "upgrade", "0007")
         async with database.engine.begin() as connection:
-            for statement in (USER_OF_BEFORE, EVENT_OF_BEFORE):
+            for statement in (OLD_USER, OLD_EVENT):
                 await connection.execute(text(statement))
         await run(database, "upgrade", "head")
         assert id_at(await cursor_at(database, 1)) == 1

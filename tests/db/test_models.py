@@ -46,7 +46,7 @@ async def add(database: Database, *users: dict[str, Any]) -> None:
         {"version": 0},
     ],
 )
-async def test_a_row_that_contradicts_itself_is_refused(
+async def test_inconsistent_user_row_is_rejected(
     database: Database, columns: dict[str, Any]
 ) -> None:
     with pytest.raises(IntegrityError):
@@ -54,7 +54,9 @@ async def test_a_row_that_contradicts_itself_is_refused(
 
 
 @pytest.mark.parametrize("shared", ["username_key", "email_key", "external_id"])
-async def test_a_key_is_unique_among_those_not_deleted(database: Database, shared: str) -> None:
+async def test_key_is_unique_among_users_that_are_not_deleted(
+    database: Database, shared: str
+) -> None:
     other = {k: v for k, v in OTHER.items() if k != shared}
     same = {"external_id": "x"} if shared == "external_id" else {}
     await add(database, user(**same, **DELETED), user(**same), user(**OTHER, **DELETED))
@@ -62,7 +64,7 @@ async def test_a_key_is_unique_among_those_not_deleted(database: Database, share
         await add(database, user(**other, **same))
 
 
-async def test_a_moment_comes_back_as_it_was(database: Database) -> None:
+async def test_timestamp_is_stored_exactly_and_returned_in_utc(database: Database) -> None:
     elsewhere = AT.astimezone(timezone(timedelta(hours=5, minutes=30)))
     await add(database, user(created_at=elsewhere))
     async with database.engine.connect() as connection:
@@ -73,12 +75,12 @@ async def test_a_moment_comes_back_as_it_was(database: Database) -> None:
     assert row[0].utcoffset() == timedelta(0)
 
 
-async def test_a_moment_without_a_time_zone_is_refused(database: Database) -> None:
+async def test_timestamp_without_time_zone_is_rejected(database: Database) -> None:
     with pytest.raises(StatementError, match="a moment needs a time zone"):
         await add(database, user(created_at=AT.replace(tzinfo=None)))
 
 
-async def test_one_version_has_one_event_and_an_event_has_a_user(database: Database) -> None:
+async def test_event_with_duplicate_version_or_unknown_user_is_rejected(database: Database) -> None:
     await add(database, user())
     event = {
         "user_id": 1,

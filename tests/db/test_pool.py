@@ -1,4 +1,4 @@
-"""Whoever waits the longest for a connection is given the next, and none that is dead."""
+"""The connection pool serves waiters in FIFO order and never hands out a dead connection."""
 
 import asyncio
 import time
@@ -23,13 +23,13 @@ def checked_out(database: Database) -> int:
 
 @asynccontextmanager
 async def borrowed(database: Database) -> AsyncIterator[Any]:
-    """As statements that the driver runs take a connection."""
-    taken: Any = database.engine.sync_engine.pool
-    lent = await taken.acquire()
+    """Takes a connection the way driver-level statements do."""
+    fair_pool: Any = database.engine.sync_engine.pool
+    record = await fair_pool.acquire()
     try:
-        yield lent
+        yield record
     finally:
-        taken.release(lent)
+        fair_pool.release(record)
 
 
 def connection(database: Database) -> AbstractAsyncContextManager[Any]:
@@ -42,9 +42,7 @@ Way = Callable[[Database], AbstractAsyncContextManager[Any]]
 
 
 @ways
-async def test_connections_are_given_in_the_order_they_were_asked_for(
-    database_url: str, way: Way
-) -> None:
+async def test_waiters_receive_connections_in_fifo_order(database_url: str, way: Way) -> None:
     order: list[int] = []
 
     async def use(number: int) -> None:
@@ -59,13 +57,13 @@ async def test_connections_are_given_in_the_order_they_were_asked_for(
         assert checked_out(database) == 0
 
 
-@on_postgres  # whoever cancels what SQLite's thread does is in test_cancelling
+@on_postgres  # test_cancelling covers SQLite
 @ways
 @pytest.mark.parametrize("turns", range(4))
-async def test_who_stops_waiting_leaves_the_place_to_the_next(
+async def test_cancelled_waiter_leaves_its_connection_to_the_next(
     database_url: str, turns: int, way: Way
 ) -> None:
-    """Also where they have just been given one."""
+    """Also if the waiter has just received a connection."""
 
     async def use() -> int:
         async with way(database):
@@ -86,7 +84,9 @@ async def test_who_stops_waiting_leaves_the_place_to_the_next(
 
 
 @ways
-async def test_who_waits_in_vain_is_told_so(database_url: str, way: Way) -> None:
+async def test_waiter_gets_a_timeout_error_if_the_pool_stays_exhausted(
+    database_url: str, way: Way
+) -> None:
     async with opened(database_url, pool_size=1, pool_timeout=0.01) as database:
         async with database.engine.connect():
             with pytest.raises(PoolTimeoutError):
@@ -97,10 +97,10 @@ async def test_who_waits_in_vain_is_told_so(database_url: str, way: Way) -> None
 
 @on_postgres
 @pytest.mark.parametrize("known", [True, False])
-async def test_a_connection_that_is_lost_is_made_anew(
+async def test_lost_connection_is_replaced(
     database_url: str, monkeypatch: pytest.MonkeyPatch, *, known: bool
 ) -> None:
-    """Where the driver knows that it is, and where only trying tells."""
+    """Both if the driver knows that it is lost, and if only a ping detects it."""
     connected: list[Any] = []
     monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0 if known else 0.0)
     async with opened(database_url, pool_size=1) as database:
@@ -116,95 +116,97 @@ async def test_a_connection_that_is_lost_is_made_anew(
 
 @on_postgres
 @pytest.mark.parametrize(("lately", "tried"), [(3600.0, []), (0.0, ["SELECT 1", "SELECT 1"])])
-async def test_only_what_has_rested_is_tried(
+async def test_only_connections_idle_for_a_while_are_pinged(
     database_url: str, monkeypatch: pytest.MonkeyPatch, lately: float, tried: list[str]
 ) -> None:
-    ran: list[str] = []
+    queries: list[str] = []
     execute = asyncpg.Connection.execute
 
-    async def note(driver: Any, query: str, *args: Any, **options: Any) -> Any:
-        ran.append(query)
+    async def record_query(driver: Any, query: str, *args: Any, **options: Any) -> Any:
+        queries.append(query)
         return await execute(driver, query, *args, **options)
 
     monkeypatch.setattr(pool, "_LATELY_SECONDS", lately)
     async with opened(database_url, pool_size=1) as database:
         await use(database)
-        monkeypatch.setattr(asyncpg.Connection, "execute", note)
+        monkeypatch.setattr(asyncpg.Connection, "execute", record_query)
         await use(database)
         await use(database)
         monkeypatch.undo()
-    assert [query for query in ran if query == "SELECT 1"] == tried
+    assert [query for query in queries if query == "SELECT 1"] == tried
 
 
-async def test_what_was_borrowed_is_kept_for_the_next_who_borrows(
+async def test_released_connection_is_kept_for_the_next_acquire(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And is checked in where a session wants it, or when it has rested."""
+    """It is checked in when a session needs it, or after it was idle for a while."""
     monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0)
-    told: list[str] = []
+    pool_events: list[str] = []
     async with opened(database_url, pool_size=1) as database:
         await use(database)
         for name in ("checkin", "checkout"):
-            event.listen(database.engine.sync_engine, name, lambda *_, name=name: told.append(name))
+            event.listen(
+                database.engine.sync_engine, name, lambda *_, name=name: pool_events.append(name)
+            )
         async with borrowed(database) as first:
             pass
         async with borrowed(database) as second:
             assert second is first
             assert checked_out(database) == 1
         assert checked_out(database) == 0
-        assert told == ["checkout"]
+        assert pool_events == ["checkout"]
         async with database.engine.connect():
-            assert told == ["checkout", "checkin", "checkout"]
+            assert pool_events == ["checkout", "checkin", "checkout"]
         async with borrowed(database) as third:
             assert third is not first
-        told.clear()
+        pool_events.clear()
         monkeypatch.setattr(pool, "_LATELY_SECONDS", 0.0)
         async with borrowed(database):
-            assert told == ["checkin", "checkout"]
+            assert pool_events == ["checkin", "checkout"]
 
 
-async def test_who_waits_to_borrow_is_lent_it_as_it_is(database_url: str) -> None:
+async def test_waiting_acquire_receives_the_released_connection_directly(database_url: str) -> None:
     async with opened(database_url, pool_size=1) as database:
         order: list[Any] = []
 
         async def borrow() -> None:
-            async with borrowed(database) as lent:
-                order.append(lent)
+            async with borrowed(database) as record:
+                order.append(record)
 
         async def connect() -> None:
             async with database.engine.connect():
                 order.append(None)
 
-        async with borrowed(database) as lent:
+        async with borrowed(database) as record:
             waiting = [asyncio.create_task(way()) for way in (borrow, connect, borrow)]
             await asyncio.sleep(0)
         await asyncio.gather(*waiting)
-        assert [order[0] is lent, order[1], order[2] is None] == [True, None, False]
+        assert [order[0] is record, order[1], order[2] is None] == [True, None, False]
         assert checked_out(database) == 0
 
 
-async def test_nothing_is_kept_for_a_pool_that_is_gone(database_url: str) -> None:
+async def test_release_to_a_disposed_pool_closes_the_connection(database_url: str) -> None:
     async with opened(database_url, pool_size=1) as database:
         gone: Any = database.engine.sync_engine.pool
-        lent = await gone.acquire()
-        driver = lent.driver_connection
+        record = await gone.acquire()
+        driver = record.driver_connection
         await database.engine.dispose()
-        gone.release(lent)
+        gone.release(record)
         assert gone.is_closed(driver) or database.is_sqlite
-        assert not lent.is_valid
+        assert not record.is_valid
         await use(database)
 
 
 def pids(database: Database) -> set[int]:
-    """Name the server processes of the connections that rest in the pool."""
-    taken: Any = database.engine.sync_engine.pool
-    taken.check_in()
-    resting = [entry.driver_connection for entry in taken._pool._items]  # noqa: SLF001 - there is no other way to see them
-    return {driver.get_server_pid() for driver in resting if driver is not None}
+    """Returns the server processes of the idle connections."""
+    fair_pool: Any = database.engine.sync_engine.pool
+    fair_pool.check_in()
+    idle = [entry.driver_connection for entry in fair_pool._pool._items]  # noqa: SLF001 - there is no other way to see them
+    return {driver.get_server_pid() for driver in idle if driver is not None}
 
 
 class Clock:
-    """The monotonic clock, as far as a pool sees it."""
+    """A fake of the monotonic clock that the pool reads."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -217,10 +219,10 @@ class Clock:
 @on_postgres
 @ways
 @pytest.mark.parametrize("old", [True, False])
-async def test_a_connection_is_replaced_when_it_is_too_old(
+async def test_connection_older_than_max_age_is_replaced(
     database_url: str, way: Way, monkeypatch: pytest.MonkeyPatch, *, old: bool
 ) -> None:
-    """By the monotonic clock: the other one can be moved."""
+    """Measured with the monotonic clock, because the system clock can be changed."""
     monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0)
     clock = Clock(monkeypatch)
     async with opened(database_url, pool_size=1, pool_max_age=60) as database:
@@ -235,17 +237,17 @@ async def test_a_connection_is_replaced_when_it_is_too_old(
 
 
 @on_postgres
-async def test_a_connection_that_is_lent_on_is_replaced_when_it_is_too_old(
+async def test_connection_passed_between_waiters_is_replaced_at_max_age(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under load it is never given back: it goes from one borrower to the next."""
+    """Under load a connection goes from waiter to waiter without a return to the pool."""
     clock = Clock(monkeypatch)
     async with opened(database_url, pool_size=1, pool_max_age=60) as database:
         used: list[int] = []
 
         async def borrow(number: int) -> None:
-            async with borrowed(database) as lent:
-                used.append(lent.driver_connection.get_server_pid())
+            async with borrowed(database) as record:
+                used.append(record.driver_connection.get_server_pid())
                 await asyncio.sleep(0)
                 if number == 2:
                     clock.now += 61
@@ -259,22 +261,22 @@ async def test_a_connection_that_is_lent_on_is_replaced_when_it_is_too_old(
 @on_postgres
 @ways
 @pytest.mark.parametrize("moved", [0.0, -3600.0])
-async def test_what_is_discarded_is_replaced_wherever_it_was(
+async def test_discard_replaces_idle_kept_and_used_connections(
     database_url: str, way: Way, moved: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Connections that rest, that are kept and that are in use; also when the clock goes back."""
+    """Also if the system clock is set back."""
     async with opened(database_url, pool_size=3) as database:
-        taken: Any = database.engine.sync_engine.pool
+        fair_pool: Any = database.engine.sync_engine.pool
         async with connection(database), borrowed(database), connection(database) as held:
             driver = (await held.get_raw_connection()).driver_connection
         before = pids(database)
         assert len(before) == 3
         clock = time.time
         monkeypatch.setattr(time, "time", lambda: clock() + moved)
-        async with borrowed(database) as lent:
-            taken.discard()
-            assert not lent.driver_connection.is_closed()
-            assert await lent.driver_connection.fetchval("SELECT 1") == 1
+        async with borrowed(database) as record:
+            fair_pool.discard()
+            assert not record.driver_connection.is_closed()
+            assert await record.driver_connection.fetchval("SELECT 1") == 1
         async with way(database), way(database), way(database):
             pass
         after = pids(database)
@@ -288,18 +290,18 @@ async def test_what_is_discarded_is_replaced_wherever_it_was(
 
 @on_postgres
 @ways
-async def test_who_waits_for_a_connection_that_cannot_be_made_tries_too(
+async def test_waiters_retry_after_a_failed_connection_attempt(
     database_url: str, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else all but the first wait for a connection to be given back, until their time is over."""
-    refused = 0
+    """Otherwise all waiters but the first would wait until their timeout."""
+    refusals = 0
     connect = asyncpg.connect
 
     async def refuse(*arguments: Any, **options: Any) -> Any:
-        nonlocal refused
+        nonlocal refusals
         await asyncio.sleep(0)
-        if refused < 3:
-            refused += 1
+        if refusals < 3:
+            refusals += 1
             raise ConnectionRefusedError
         return await connect(*arguments, **options)
 
@@ -312,16 +314,16 @@ async def test_who_waits_for_a_connection_that_cannot_be_made_tries_too(
 
     monkeypatch.setattr(asyncpg, "connect", refuse)
     async with opened(database_url, pool_size=2, pool_timeout=600) as database:
-        got = await asyncio.wait_for(asyncio.gather(*(use(database) for _ in range(7))), 60)
-        assert sorted(got) == [False] * 3 + [True] * 4
+        results = await asyncio.wait_for(asyncio.gather(*(use(database) for _ in range(7))), 60)
+        assert sorted(results) == [False] * 3 + [True] * 4
         assert checked_out(database) == 0
 
 
 @on_postgres
-async def test_a_connection_that_is_cut_while_it_is_prepared_is_told_as_such(
+async def test_connection_cut_during_setup_is_reported_as_unreachable(
     database_url: str,
 ) -> None:
-    """The first of an engine is in a wrapper of SQLAlchemy's then, which has less."""
+    """SQLAlchemy wraps the first connection of an engine; the wrapper has fewer attributes."""
     name = make_url(database_url).database
     await asyncio.to_thread(administer, f"ALTER DATABASE {name} SET transaction_timeout = '1ms'")
     errors: list[Exception] = []
@@ -329,6 +331,6 @@ async def test_a_connection_that_is_cut_while_it_is_prepared_is_told_as_such(
         async with opened(database_url, pool_size=1) as database:
             try:
                 await database.ping()
-            except Exception as error:  # noqa: BLE001 - which one, chance decides
+            except Exception as error:  # noqa: BLE001 - the type depends on timing
                 errors.append(error)
     assert [error for error in errors if not is_unreachable(error)] == []

@@ -1,4 +1,4 @@
-"""How Roster connects to PostgreSQL: what it sets, and what it does about hosts that are silent."""
+"""Connections to PostgreSQL: their settings, and hosts that do not respond."""
 
 import asyncio
 import socket
@@ -25,7 +25,7 @@ SHOWN = ("TimeZone", "jit", "application_name", "idle_in_transaction_session_tim
 
 @asynccontextmanager
 async def serving(accept: Accept) -> AsyncIterator[int]:
-    """Serve something on loopback that is no PostgreSQL; yields its port."""
+    """Serves `accept` on loopback instead of PostgreSQL; yields the port."""
     served: list[asyncio.Task[None]] = []
 
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,26 +45,26 @@ async def serving(accept: Accept) -> AsyncIterator[int]:
 
 
 @on_postgres
-async def test_every_connection_is_set_up(database_url: str) -> None:
+async def test_pooled_and_separate_connections_have_the_same_settings(database_url: str) -> None:
     async with opened(database_url, idle_transaction_timeout=7) as database:
-        connecting = database._connect  # noqa: SLF001 - those beside the pool are made by it
+        connecting = database._connect  # noqa: SLF001 - makes the connections outside the pool
         async with database.engine.connect() as connection:
             pooled = [
                 (await connection.execute(text(f"SHOW {name}"))).scalar_one() for name in SHOWN
             ]
-        beside = await connecting()
-        found = [await beside.fetchval(f"SHOW {name}") for name in SHOWN]
-        await beside.close()
+        separate = await connecting()
+        found = [await separate.fetchval(f"SHOW {name}") for name in SHOWN]
+        await separate.close()
     assert pooled == found == ["UTC", "off", "roster", "7s"]
 
 
-async def test_a_pooler_sees_no_startup_parameter_that_it_refuses() -> None:
-    """PgBouncer knows these; any other is an error, unless it is told to ignore it."""
-    seen: list[str] = []
+async def test_startup_parameters_are_those_that_pgbouncer_accepts() -> None:
+    """By default PgBouncer rejects all other parameters."""
+    startup_message: list[str] = []
 
     async def accept(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         [length] = struct.unpack("!i", await reader.readexactly(4))
-        seen.extend((await reader.readexactly(length - 4))[4:].decode().split("\0"))
+        startup_message.extend((await reader.readexactly(length - 4))[4:].decode().split("\0"))
 
     async with serving(accept) as port:
         url = f"postgresql://u@127.0.0.1:{port}/d?ssl=disable"
@@ -72,26 +72,26 @@ async def test_a_pooler_sees_no_startup_parameter_that_it_refuses() -> None:
             with pytest.raises(Exception, match="closed") as caught:
                 await use(database)
             assert is_unreachable(caught.value)
-    parameters = set(seen[::2]) - {""}
+    parameters = set(startup_message[::2]) - {""}
     assert parameters == {"user", "database", "client_encoding", "application_name"}
 
 
 @on_postgres
-async def test_the_socket_notices_that_the_other_side_is_gone(
+async def test_connection_sockets_enable_keepalive_and_user_timeout(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[socket.socket] = []
     keep_alive = postgres.keep_alive
 
-    def note(connected: Any) -> None:
+    def record(connected: Any) -> None:
         keep_alive(connected)
         found.append(connected)
 
-    monkeypatch.setattr(postgres, "keep_alive", note)
+    monkeypatch.setattr(postgres, "keep_alive", record)
     async with proxied(database_url) as (_, near), opened(near) as database:
         await use(database)
         await database.notify()
-        assert len(found) == 2  # of the pool, and beside it
+        assert len(found) == 2  # one of the pool, and the separate one
         for connected in found:
             assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             for name, value in (("TCP_KEEPINTVL", 2), ("TCP_USER_TIMEOUT", 5_000)):
@@ -100,14 +100,14 @@ async def test_the_socket_notices_that_the_other_side_is_gone(
 
 
 @on_postgres
-async def test_a_unix_socket_takes_no_tcp_options(database_url: str) -> None:
+async def test_unix_socket_connects_without_tcp_options(database_url: str) -> None:
     async with opened(database_url) as database:
         assert make_url(database_url).query["host"]
         await database.ping()
 
 
 class Silence:
-    """Accepts connections and says nothing."""
+    """Accepts connections and sends nothing."""
 
     def __init__(self) -> None:
         self.accepted = 0
@@ -118,7 +118,7 @@ class Silence:
 
 
 @on_postgres
-async def test_a_host_that_is_silent_does_not_hide_the_next(
+async def test_silent_host_is_skipped_in_favour_of_the_next(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "_CONNECT_SECONDS", 0.5)
@@ -131,7 +131,7 @@ async def test_a_host_that_is_silent_does_not_hide_the_next(
         async with opened(both) as database:
             await use(database)
             await database.notify()
-    assert silence.accepted == 1  # it comes last for a while
+    assert silence.accepted == 1  # the silent host is tried last for a while
 
 
 @on_postgres
@@ -143,7 +143,7 @@ async def test_a_host_that_is_silent_does_not_hide_the_next(
         ("prefer-standby", [(0, "standby"), (1, "standby"), (0, "any")]),
     ],
 )
-async def test_hosts_are_tried_in_order_for_what_the_url_wants(
+async def test_hosts_are_tried_in_order_with_target_session_attrs(
     database_url: str,
     wanted: str,
     expected: list[tuple[int, str]],
@@ -152,11 +152,11 @@ async def test_hosts_are_tried_in_order_for_what_the_url_wants(
     tried: list[tuple[int, str]] = []
     connect = asyncpg.connect
 
-    async def note(*arguments: Any, **options: Any) -> Any:
+    async def record(*arguments: Any, **options: Any) -> Any:
         tried.append((ports.index(options["port"]), options["target_session_attrs"]))
         return await connect(*arguments, **options)
 
-    monkeypatch.setattr(asyncpg, "connect", note)
+    monkeypatch.setattr(asyncpg, "connect", record)
     async with proxied(database_url) as (one, near), proxied(database_url) as (other, _):
         ports = [one.port, other.port]
         options = {"host": ["127.0.0.1"] * 2, "port": ports, "target_session_attrs": wanted}
@@ -170,10 +170,10 @@ async def test_hosts_are_tried_in_order_for_what_the_url_wants(
     assert tried == expected
 
 
-async def test_after_silence_others_do_not_wait_as_long_again(
+async def test_silent_host_fails_fast_for_later_attempts_until_retried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever comes while a host rests is told at once; then it is tried again."""
+    """While a host rests, attempts fail immediately; afterwards it is tried again."""
     monkeypatch.setattr(postgres, "_CONNECT_SECONDS", 0.2)
     monkeypatch.setattr(postgres, "_REST_SECONDS", 3600.0)
     silence = Silence()
@@ -202,11 +202,11 @@ def reader() -> Iterator[str]:
 
 
 @on_postgres
-async def test_a_migration_may_be_idle_for_as_long_as_it_takes(empty_url: str) -> None:
+async def test_migration_disables_the_idle_transaction_timeout(empty_url: str) -> None:
     shown: list[str] = []
 
     @event.listens_for(Engine, "after_cursor_execute")
-    def note(connection: Any, _cursor: object, statement: str, *_: object) -> None:
+    def record(connection: Any, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("CREATE TABLE users") or "CREATE TABLE users" in statement:
             cursor = connection.connection.cursor()
             cursor.execute("SHOW idle_in_transaction_session_timeout")
@@ -220,5 +220,5 @@ async def test_a_migration_may_be_idle_for_as_long_as_it_takes(empty_url: str) -
                 after = await connection.execute(text("SHOW idle_in_transaction_session_timeout"))
                 assert after.scalar_one() == "30s"
     finally:
-        event.remove(Engine, "after_cursor_execute", note)
+        event.remove(Engine, "after_cursor_execute", record)
     assert shown == ["0"]

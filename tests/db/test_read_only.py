@@ -1,4 +1,4 @@
-"""A server, or a file, that takes no writes any more is left as soon as that is noticed."""
+"""A server or file that became read-only is abandoned at the first rejected write."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ async def write(database: Database) -> None:
 
 
 async def become_read_only(database: Database) -> set[int]:
-    """Have every connection refuse writes, as after a switchover; those made later take them."""
+    """Makes all current connections read-only, as after a switchover; new ones accept writes."""
     connections = [await database.engine.connect() for _ in range(3)]
     for connection in connections:
         await connection.execute(READ_ONLY)
@@ -41,7 +41,7 @@ async def become_read_only(database: Database) -> set[int]:
 
 
 async def use_all(database: Database) -> None:
-    """Use as many connections at once as there can be."""
+    """Opens the maximum number of connections."""
     connections = [await database.engine.connect() for _ in range(3)]
     for connection in connections:
         await connection.close()
@@ -49,7 +49,7 @@ async def use_all(database: Database) -> None:
 
 @on_postgres
 @pytest.mark.parametrize("way", [write, add])
-async def test_a_write_that_a_server_refuses_has_all_connections_made_anew(
+async def test_write_rejected_by_a_read_only_server_replaces_all_connections(
     database_url: str, way: Any
 ) -> None:
     async with opened(database_url, pool_size=3) as database:
@@ -65,19 +65,19 @@ async def test_a_write_that_a_server_refuses_has_all_connections_made_anew(
 
 
 @on_postgres
-async def test_connections_that_are_refused_again_and_again_are_discarded_once_a_second(
+async def test_repeated_rejections_discard_connections_at_a_limited_rate(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a server takes no writes, reads go on with the connections that there are.
+    """While a server is read-only, reads continue on the existing connections.
 
-    And none of these stays when another server takes writes by then.
+    None of these remains after another server accepts writes.
     """
     monkeypatch.setattr(pool, "_DISCARD_SECONDS", 0.1)
     async with opened(database_url, pool_size=3) as database:
-        taken: Any = database.engine.sync_engine.pool
+        fair_pool: Any = database.engine.sync_engine.pool
         discarded: list[float] = []
         monkeypatch.setattr(
-            taken, "on_discard", lambda: discarded.append(asyncio.get_running_loop().time())
+            fair_pool, "on_discard", lambda: discarded.append(asyncio.get_running_loop().time())
         )
         old: set[int] = set()
         for _ in range(5):
@@ -86,7 +86,7 @@ async def test_connections_that_are_refused_again_and_again_are_discarded_once_a
                 await write(database)
         assert len(discarded) < 5
         before = len(discarded)
-        while len(discarded) == before:  # noqa: ASYNC110 - nobody tells
+        while len(discarded) == before:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
         await use_all(database)
         assert not pids(database) & old
@@ -94,7 +94,7 @@ async def test_connections_that_are_refused_again_and_again_are_discarded_once_a
 
 
 @on_postgres
-async def test_readiness_sees_a_server_that_takes_no_writes(
+async def test_readiness_fails_on_a_read_only_server(
     database_url: str,
 ) -> None:
     async with opened(database_url, pool_size=3) as database:
@@ -109,20 +109,20 @@ async def test_readiness_sees_a_server_that_takes_no_writes(
         await asyncio.to_thread(
             administer, f"ALTER DATABASE {name} SET default_transaction_read_only = on"
         )
-        taken: Any = database.engine.sync_engine.pool
-        taken.discard()  # for the setting is of connections that are made from now on
+        fair_pool: Any = database.engine.sync_engine.pool
+        fair_pool.discard()  # the setting applies only to new connections
         for _ in range(3):
             with pytest.raises(ConnectionError):
                 await database.ping()
 
 
 @on_postgres
-async def test_what_listens_and_what_notifies_leave_the_server_too(
+async def test_rejected_write_also_replaces_listen_and_notify_connections(
     database_url: str,
 ) -> None:
     async with opened(database_url, pool_size=3) as database:
         await database.notify("here")
-        beside: Any = database._beside  # noqa: SLF001 - it is nowhere to be seen from outside
+        beside: Any = database._beside  # noqa: SLF001 - there is no public attribute
         kept = beside._driver.get_server_pid()  # noqa: SLF001
         async with database.listening(lambda _: None) as lost:
             await become_read_only(database)
@@ -140,8 +140,10 @@ def path_of(database_url: str) -> Path:
 
 @on_sqlite
 @pytest.mark.parametrize("way", [write, add])
-async def test_a_file_that_was_deleted_is_not_written_to(database_url: str, way: Any) -> None:
-    """SQLite itself says that it was done, and what was written goes with the file."""
+async def test_write_to_a_deleted_sqlite_file_fails_as_unreachable(
+    database_url: str, way: Any
+) -> None:
+    """SQLite itself reports success, and the data is lost with the file."""
     async with opened(database_url, pool_size=3) as database:
         assert await add(database) == 1
         path = path_of(database_url)
@@ -153,7 +155,7 @@ async def test_a_file_that_was_deleted_is_not_written_to(database_url: str, way:
                 with pytest.raises((DBAPIError, sqlite3.Error)) as caught:
                     await ask(database)
                 assert is_unreachable(caught.value)
-        assert not path.exists()  # which would be empty
+        assert not path.exists()  # it would be empty
         path.write_bytes(kept)
         await database.ping()
         await add(database, username_key="bob", email_key="bob")
@@ -161,9 +163,7 @@ async def test_a_file_that_was_deleted_is_not_written_to(database_url: str, way:
 
 
 @on_sqlite
-async def test_a_file_that_was_replaced_is_the_one_that_is_read_and_written(
-    database_url: str, tmp_path: Path
-) -> None:
+async def test_replaced_sqlite_file_is_reopened(database_url: str, tmp_path: Path) -> None:
     path = path_of(database_url)
     other = tmp_path / "restored.db"
     other.write_bytes(path.read_bytes())
@@ -178,7 +178,7 @@ async def test_a_file_that_was_replaced_is_the_one_that_is_read_and_written(
 
 
 @on_sqlite
-async def test_a_file_that_is_opened_read_only_is_opened_again_when_it_can_be_written(
+async def test_sqlite_file_opened_read_only_is_reopened_once_writable(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_only = True
@@ -204,7 +204,7 @@ async def test_a_file_that_is_opened_read_only_is_opened_again_when_it_can_be_wr
 
 
 @on_sqlite
-async def test_readiness_does_not_wait_for_who_writes(database_url: str) -> None:
+async def test_readiness_does_not_wait_for_a_writer(database_url: str) -> None:
     async with opened(database_url) as database, opened(database_url) as other:
         await database.ping()
         async with other.session() as session, session.transaction():

@@ -1,4 +1,4 @@
-"""Prepared reads: the same values as by SQLAlchemy, and connections that are cut."""
+"""Prepared reads: they return the same values as SQLAlchemy, and replace lost connections."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from tests.db.test_cancelling import ENDLESS
 AT = datetime(2026, 1, 31, 23, 59, 59, 999999, tzinfo=UTC)
 WHOLE = datetime(2026, 1, 1, tzinfo=UTC)
 ODD = "'\"%_\\:a?$1 \u00e9\u0130\U0001f469"
-# Of its own, for other tests run on the same server at the same time.
+# Unique statements, because other tests use the same server concurrently.
 ENDED = {
     "sqlite": ENDLESS["sqlite"].replace("tell()", "1"),
     "postgresql": "SELECT pg_sleep(601)",
@@ -41,7 +41,7 @@ ONE = PreparedStatement(select(literal_column("1").label("one")))
 
 def user(number: int, **columns: Any) -> User:
     name = columns.pop("username", f"user{number}")
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "id": number,
         "username": name,
         "username_key": name,
@@ -54,7 +54,7 @@ def user(number: int, **columns: Any) -> User:
         "created_at": AT,
         "updated_at": WHOLE,
     }
-    return User(**given | columns)
+    return User(**defaults | columns)
 
 
 EVENT = UserEvent(
@@ -75,12 +75,12 @@ async def execute(database: Database, statement: Any) -> Any:
 
 @pytest.fixture
 async def filled(database: Database) -> Database:
-    gone: dict[str, Any] = {"status": UserStatus.DELETED, "is_active": False, "deleted_at": AT}
+    deleted: dict[str, Any] = {"status": UserStatus.DELETED, "is_active": False, "deleted_at": AT}
     async with database.session() as session, session.transaction():
         session.add_all(
             [
                 user(1, username=ODD, display_name=ODD, external_id=ODD, erase_after=AT),
-                user(2, username="same", **gone),
+                user(2, username="same", **deleted),
                 user(3, username="same"),
             ]
         )
@@ -101,7 +101,7 @@ async def filled(database: Database) -> Database:
     ],
     ids=["ids", "a great id", "none", "names", "external ids", "events"],
 )
-async def test_prepared_reads_give_what_sqlalchemy_does(
+async def test_prepared_reads_return_the_same_rows_as_sqlalchemy(
     filled: Database, statement: Any, keys: list[Any], found: list[int]
 ) -> None:
     rows = sorted(await filled.reader.fetch(statement, {"keys": keys}))
@@ -133,7 +133,7 @@ async def test_a_row_has_its_columns_as_attributes(filled: Database) -> None:
     ],
     ids=["newest first", "by status", "mixed"],
 )
-async def test_a_prepared_list_is_the_one_that_is_built(
+async def test_prepared_listing_equals_the_built_listing(
     filled: Database, order: tuple[tuple[str, bool], ...], *, from_end: bool
 ) -> None:
     async with filled.session() as session, session.transaction():
@@ -142,9 +142,11 @@ async def test_a_prepared_list_is_the_one_that_is_built(
     columns = frozenset({"username", "status"})
     listing = users_listing(UserFilter(), sorts, user_columns(columns))
     everyone = await execute(filled, listing.page(Window(100)))
-    places = [tuple(getattr(row, name) for name, _ in order) for row in everyone]
-    assert len(places) == 28  # less the deleted one
-    for after, before in product((None, places[3], places[-1]), (None, places[20], places[0])):
+    positions = [tuple(getattr(row, name) for name, _ in order) for row in everyone]
+    assert len(positions) == 28  # without the deleted user
+    for after, before in product(
+        (None, positions[3], positions[-1]), (None, positions[20], positions[0])
+    ):
         window = Window(5, after, before, from_end)
         prepared = everybody(
             order,
@@ -165,7 +167,7 @@ async def test_a_prepared_list_is_the_one_that_is_built(
         )
 
 
-async def test_a_read_sees_what_was_committed_before(filled: Database) -> None:
+async def test_read_sees_earlier_commits(filled: Database) -> None:
     names = filled.reader.lookup(USERS_BY_ID)
     [before] = await names.load([3])
     async with filled.session() as session, session.transaction():
@@ -175,7 +177,7 @@ async def test_a_read_sees_what_was_committed_before(filled: Database) -> None:
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5])
-async def test_a_read_that_is_cancelled_is_ended(
+async def test_cancelled_read_is_ended_on_the_server(
     database: Database, dialect: str, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = database.reader
@@ -202,11 +204,11 @@ async def test_a_read_that_is_cancelled_is_ended(
 
 
 postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-SUICIDE = "SELECT pg_terminate_backend(pg_backend_pid())"
+TERMINATE_SELF = "SELECT pg_terminate_backend(pg_backend_pid())"
 
 
 @postgres
-async def test_a_connection_that_was_closed_is_passed_over(database_url: str) -> None:
+async def test_closed_connections_are_not_reused(database_url: str) -> None:
     async with opened(database_url, pool_size=3, pool_pre_ping=False) as database:
         held = [await database.engine.raw_connection() for _ in range(3)]
         drivers: list[Any] = [connection.driver_connection for connection in held]
@@ -214,7 +216,7 @@ async def test_a_connection_that_was_closed_is_passed_over(database_url: str) ->
             connection.close()
         for driver in drivers[:2]:
             with pytest.raises(ConnectionDoesNotExistError):
-                await driver.fetch(SUICIDE)
+                await driver.fetch(TERMINATE_SELF)
         held = [await database.engine.raw_connection() for _ in range(3)]
         again: list[Any] = [connection.driver_connection for connection in held]
         assert drivers[2] in again
@@ -228,7 +230,7 @@ async def test_a_connection_that_was_closed_is_passed_over(database_url: str) ->
 
 @postgres
 @pytest.mark.parametrize("cuts", [1, 2])
-async def test_a_read_whose_connection_is_cut_is_tried_once_more(
+async def test_read_with_a_lost_connection_is_retried_once(
     database_url: str, cuts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(database_url, pool_size=3, pool_pre_ping=False) as database:
@@ -243,7 +245,7 @@ async def test_a_read_whose_connection_is_cut_is_tried_once_more(
             nonlocal left
             used.append(driver.get_server_pid())
             left -= 1
-            return await fetch(driver, SUICIDE if left >= 0 else text, arguments)
+            return await fetch(driver, TERMINATE_SELF if left >= 0 else text, arguments)
 
         monkeypatch.setattr(reader, "driver_fetch", cut)
         reading = reader.fetch(ONE)
@@ -256,12 +258,12 @@ async def test_a_read_whose_connection_is_cut_is_tried_once_more(
             assert is_unreachable(caught.value)
         assert len(used) == 2
         assert used[0] in pids
-        assert used[1] not in pids  # for what cut one has likely cut the others
+        assert used[1] not in pids  # the other connections are likely lost too
         assert [tuple(row) for row in await reader.fetch(ONE)] == [(1,)]
         assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
-async def test_an_error_of_a_statement_gives_the_connection_back(database: Database) -> None:
+async def test_failed_statement_releases_its_connection(database: Database) -> None:
     wrong = PreparedStatement(select(literal_column("nothing").label("one")))
     for _ in range(20):
         with pytest.raises(Exception, match="nothing") as caught:
@@ -270,12 +272,12 @@ async def test_an_error_of_a_statement_gives_the_connection_back(database: Datab
     assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
-async def test_whoever_listens_to_the_engine_hears_of_every_statement(database: Database) -> None:
-    ran: list[str] = []
+async def test_engine_listener_receives_prepared_reads(database: Database) -> None:
+    statements: list[str] = []
 
     @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
-    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        ran.append(statement)
+    def record(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
 
     await database.reader.fetch(ONE)
-    assert ran == [ONE.on(database.engine.dialect).text]
+    assert statements == [ONE.on(database.engine.dialect).text]

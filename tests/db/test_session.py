@@ -1,4 +1,4 @@
-"""The session of an operation: shared by tasks, one connection at most, every misuse an error."""
+"""The session of an operation: shared by tasks, at most one connection, errors on misuse."""
 
 import asyncio
 import inspect
@@ -28,7 +28,7 @@ COUNT = text("SELECT count(*) FROM users")
 
 @pytest.fixture
 async def single(database_url: str) -> Any:
-    """A database with one connection, for which nobody waits longer than two seconds."""
+    """A database with a pool of one connection and a pool timeout of two seconds."""
     async with opened(database_url, pool_size=1, pool_timeout=2) as database:
         yield database
 
@@ -43,7 +43,7 @@ async def add(session: Session, number: int) -> None:
     await session.flush()
 
 
-WAYS: dict[str, Callable[[Session], Awaitable[Any]]] = {
+READS: dict[str, Callable[[Session], Awaitable[Any]]] = {
     "execute": lambda session: session.execute(text("SELECT 1")),
     "scalar": lambda session: session.scalar(text("SELECT 1")),
     "scalars": lambda session: session.scalars(text("SELECT 1")),
@@ -53,18 +53,18 @@ WAYS: dict[str, Callable[[Session], Awaitable[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-async def test_a_read_gives_its_connection_back(single: Database, way: Any) -> None:
+@pytest.mark.parametrize("way", READS.values(), ids=READS)
+async def test_read_releases_its_connection(single: Database, way: Any) -> None:
     async with single.session() as session:
         assert isinstance(session, AsyncSession)
         for _ in range(3):
             await way(session)
             assert checked_out(single) == 0
-        await asyncio.gather(*(way(session) for way in WAYS.values() for _ in range(10)))
+        await asyncio.gather(*(way(session) for way in READS.values() for _ in range(10)))
         assert checked_out(single) == 0
 
 
-async def test_what_is_read_outlives_the_connection(single: Database) -> None:
+async def test_results_stay_readable_after_the_connection_is_released(single: Database) -> None:
     async with single.session() as session:
         async with session.transaction():
             session.add_all([user(1), user(2)])
@@ -79,8 +79,8 @@ async def test_what_is_read_outlives_the_connection(single: Database) -> None:
         assert names.all() == ["user1", "user2"]
 
 
-async def test_what_another_committed_is_seen_by_the_next_read(database: Database) -> None:
-    """Nothing is kept from the read before, also of entities."""
+async def test_next_read_sees_commits_of_other_sessions(database: Database) -> None:
+    """Entities are not cached between reads either."""
     async with database.session() as session, database.session() as other:
         async with other.transaction():
             await add(other, 1)
@@ -91,7 +91,7 @@ async def test_what_another_committed_is_seen_by_the_next_read(database: Databas
     assert (before.version, after.version) == (1, 2)
 
 
-OUTSIDE: dict[str, Callable[[Session], Any]] = {
+NEED_TRANSACTION: dict[str, Callable[[Session], Any]] = {
     "begin": lambda session: session.begin(),
     "begin_nested": lambda session: session.begin_nested(),
     "commit": lambda session: session.commit(),
@@ -112,8 +112,8 @@ OUTSIDE: dict[str, Callable[[Session], Any]] = {
     "invalidate": lambda session: session.invalidate(),
     "write": lambda session: session.execute(update(User).values(version=2)),
 }
-INSIDE: dict[str, Callable[[Session], Any]] = {
-    name: OUTSIDE[name]
+FORBIDDEN_IN_TRANSACTION: dict[str, Callable[[Session], Any]] = {
+    name: NEED_TRANSACTION[name]
     for name in ("begin", "commit", "rollback", "stream", "stream_scalars", "reset", "invalidate")
 } | {
     "load": lambda session: session.load(USERS_BY_ID, [1]),
@@ -125,35 +125,37 @@ INSIDE: dict[str, Callable[[Session], Any]] = {
 }
 
 
-async def result(of: Any) -> Any:
-    return await of if inspect.isawaitable(of) else of
+async def await_if_needed(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
 
 
-@pytest.mark.parametrize("misuse", OUTSIDE.values(), ids=OUTSIDE)
-async def test_what_needs_a_transaction_is_an_error_outside(single: Database, misuse: Any) -> None:
+@pytest.mark.parametrize("misuse", NEED_TRANSACTION.values(), ids=NEED_TRANSACTION)
+async def test_transaction_methods_raise_outside_a_transaction(
+    single: Database, misuse: Any
+) -> None:
     async with single.session() as session:
         with pytest.raises(InvalidRequestError):
-            await result(misuse(session))
+            await await_if_needed(misuse(session))
         assert await session.scalar(COUNT) == 0
         assert checked_out(single) == 0
 
 
-@pytest.mark.parametrize("misuse", INSIDE.values(), ids=INSIDE)
-async def test_what_would_leave_the_transaction_is_an_error_inside(
+@pytest.mark.parametrize("misuse", FORBIDDEN_IN_TRANSACTION.values(), ids=FORBIDDEN_IN_TRANSACTION)
+async def test_methods_that_leave_the_transaction_raise_inside_it(
     single: Database, misuse: Any
 ) -> None:
     async with single.session() as session:
         async with session.transaction():
             await add(session, 1)
             with pytest.raises(InvalidRequestError):
-                await result(misuse(session))
+                await await_if_needed(misuse(session))
             await add(session, 2)
         assert await session.scalar(COUNT) == 2
     assert checked_out(single) == 0
 
 
-def test_every_method_of_a_session_is_thought_of() -> None:
-    """A new one of SQLAlchemy's would run without the lock."""
+def test_every_session_method_is_covered_by_these_tests() -> None:
+    """A new method of SQLAlchemy's would run without the lock."""
     harmless = {
         "close_all", "expire", "expire_all", "expunge", "expunge_all", "get_async_bind",
         "get_bind", "get_nested_transaction", "get_transaction", "identity_key",
@@ -165,10 +167,13 @@ def test_every_method_of_a_session_is_thought_of() -> None:
         for name, _ in inspect.getmembers(AsyncSession, callable)
         if not name.startswith("_") and name != "sync_session_class"
     }
-    assert methods - harmless - {*WAYS, *OUTSIDE, *INSIDE, "get_one"} == set()
+    assert (
+        methods - harmless - {*READS, *NEED_TRANSACTION, *FORBIDDEN_IN_TRANSACTION, "get_one"}
+        == set()
+    )
 
 
-async def test_inside_everything_uses_its_connection(single: Database) -> None:
+async def test_all_statements_in_a_transaction_share_its_connection(single: Database) -> None:
     async with single.session() as session:
         async with session.transaction():
             await add(session, 1)
@@ -219,7 +224,7 @@ async def test_child_tasks_belong_to_the_transaction_and_others_wait(single: Dat
     assert order[3] == ("outside", 3)
 
 
-async def test_a_child_that_outlives_the_block_is_outside(single: Database) -> None:
+async def test_child_task_that_outlives_the_transaction_is_outside_it(single: Database) -> None:
     async with asyncio.timeout(20), single.session() as session:
         go = asyncio.Event()
 
@@ -240,8 +245,8 @@ async def test_a_child_that_outlives_the_block_is_outside(single: Database) -> N
         assert await child == 2
 
 
-async def test_a_statement_of_a_child_ends_before_the_rollback(single: Database) -> None:
-    """As where `gather` raises for one of two, and leaves the other one behind."""
+async def test_child_statements_end_before_the_rollback(single: Database) -> None:
+    """For example if `gather` raises for one statement and leaves the others running."""
     async with asyncio.timeout(20), single.session() as session:
 
         async def both() -> None:
@@ -261,7 +266,7 @@ async def test_a_statement_of_a_child_ends_before_the_rollback(single: Database)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3, 5, 8])
-async def test_cancelling_who_waits_holds_nobody_up(single: Database, turns: int) -> None:
+async def test_cancelled_waiters_do_not_block_the_session(single: Database, turns: int) -> None:
     async with asyncio.timeout(20), single.session() as session:
         async with session.transaction():
             pass
@@ -272,7 +277,7 @@ async def test_cancelling_who_waits_holds_nobody_up(single: Database, turns: int
 
         holding = asyncio.create_task(hold())
         await asyncio.sleep(0)
-        waiting = [asyncio.create_task(result(way(session))) for way in WAYS.values()]
+        waiting = [asyncio.create_task(await_if_needed(way(session))) for way in READS.values()]
         for _ in range(turns):
             await asyncio.sleep(0)
         for task in waiting:
@@ -284,7 +289,7 @@ async def test_cancelling_who_waits_holds_nobody_up(single: Database, turns: int
 
 
 @pytest.mark.parametrize("turns", range(12))
-async def test_a_transaction_that_is_cancelled_anywhere_leaves_the_session_usable(
+async def test_session_stays_usable_after_a_cancelled_transaction(
     single: Database, turns: int
 ) -> None:
     async with asyncio.timeout(30), single.session() as session:
@@ -309,8 +314,8 @@ async def test_a_transaction_that_is_cancelled_anywhere_leaves_the_session_usabl
         assert checked_out(single) == 0
 
 
-async def test_a_loader_that_reads_by_the_session(single: Database) -> None:
-    """Several fields ask a batch that reads, next to statements of their own."""
+async def test_batch_loader_and_fields_read_concurrently_without_deadlock(single: Database) -> None:
+    """Some fields await a shared batch while others run their own statements."""
     async with asyncio.timeout(20), single.session() as session:
         batch: asyncio.Task[Any] | None = None
 
@@ -318,13 +323,13 @@ async def test_a_loader_that_reads_by_the_session(single: Database) -> None:
             nonlocal batch
             if number % 2:
                 return await session.scalar(text("SELECT 7"))
-            batch = batch or asyncio.create_task(result(session.scalar(text("SELECT 7"))))
+            batch = batch or asyncio.create_task(await_if_needed(session.scalar(text("SELECT 7"))))
             return await batch
 
         assert await asyncio.gather(*(field(n) for n in range(20))) == [7] * 20
 
 
-LISTENED: dict[str, Callable[[Database, Session], Any]] = {
+EVENT_TARGETS: dict[str, Callable[[Database, Session], Any]] = {
     "before_execute": lambda database, _: database.engine.sync_engine,
     "after_execute": lambda database, _: database.engine.sync_engine,
     "before_cursor_execute": lambda database, _: database.engine.sync_engine,
@@ -339,47 +344,45 @@ LISTENED: dict[str, Callable[[Database, Session], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", LISTENED)
-@pytest.mark.parametrize("way", WAYS)
-async def test_whoever_listens_hears_of_every_statement(
-    database: Database, name: str, way: str
-) -> None:
+@pytest.mark.parametrize("name", EVENT_TARGETS)
+@pytest.mark.parametrize("way", READS)
+async def test_listener_receives_every_statement(database: Database, name: str, way: str) -> None:
     async with database.session() as session:
-        await WAYS[way](session)
+        await READS[way](session)
         pool: Any = database.engine.sync_engine.pool
-        pool.check_in()  # what is kept for the next read
-        heard: list[str] = []
-        target = LISTENED[name](database, session)
-        event.listen(target, name, lambda *_: heard.append(name))
+        pool.check_in()  # the connection that is kept for the next read
+        received: list[str] = []
+        target = EVENT_TARGETS[name](database, session)
+        event.listen(target, name, lambda *_: received.append(name))
         for number in range(1, 4):
-            await WAYS[way](session)
-            assert len(heard) == number
+            await READS[way](session)
+            assert len(received) == number
 
 
 @pytest.mark.parametrize("name", ["do_orm_execute", "after_begin"])
-async def test_whoever_listens_to_all_sessions_hears_of_every_statement(
+async def test_listener_on_all_sessions_receives_every_statement(
     database: Database, name: str
 ) -> None:
-    heard: list[str] = []
+    received: list[str] = []
 
-    def hear(*_: object) -> None:
-        heard.append(name)
+    def receive(*_: object) -> None:
+        received.append(name)
 
-    event.listen(SyncSession, name, hear)
+    event.listen(SyncSession, name, receive)
     try:
         async with database.session() as session:
-            for number, way in enumerate(WAYS.values(), 1):
+            for number, way in enumerate(READS.values(), 1):
                 await way(session)
-                assert len(heard) == number
+                assert len(received) == number
             assert await session.insert_user(row("ada"), event_of("ada")) == 1
-            assert len(heard) >= number + 1
+            assert len(received) >= number + 1
     finally:
-        event.remove(SyncSession, name, hear)
+        event.remove(SyncSession, name, receive)
 
 
-async def test_a_handler_of_errors_hears_of_every_error(database: Database) -> None:
-    heard: list[Any] = []
-    event.listen(database.engine.sync_engine, "handle_error", heard.append)
+async def test_error_handler_receives_every_error(database: Database) -> None:
+    received: list[Any] = []
+    event.listen(database.engine.sync_engine, "handle_error", received.append)
     wrong = PreparedStatement(select(text("nothing")))
     async with database.session() as session:
         with pytest.raises(DBAPIError):
@@ -388,11 +391,11 @@ async def test_a_handler_of_errors_hears_of_every_error(database: Database) -> N
             await session.execute(text("SELECT nothing"))
         with pytest.raises(IntegrityError):
             await session.insert_user(row("ada", version=0), event_of("ada"))
-        assert len(heard) == 3
+        assert len(received) == 3
 
 
 @pytest.mark.parametrize("listened", [False, True])
-async def test_a_user_is_inserted_with_their_event_whichever_way(
+async def test_insert_user_inserts_the_event_with_and_without_listeners(
     database: Database, *, listened: bool
 ) -> None:
     if listened:

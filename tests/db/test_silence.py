@@ -1,6 +1,6 @@
-"""A network that drops packets, or a server that is frozen: nothing is reported, and nobody waits.
+"""A network that drops packets, or a frozen server: no error arrives, yet no operation blocks.
 
-What has no limit would wait for ever here, since statements have none of their own.
+Statements have no timeout of their own here, so a missing limit would block its test.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ ONE = PreparedStatement(select(literal_column("1").label("one")))
 
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a test takes no longer than it has to; none is decided by them."""
+    """Short limits only make the tests faster; no assertion depends on them."""
     monkeypatch.setattr(postgres, "_CONNECT_SECONDS", 1.0)
     monkeypatch.setattr(postgres, "_REST_SECONDS", 0.0)
     monkeypatch.setattr(pool, "_PING_SECONDS", 0.5)
@@ -56,9 +56,9 @@ Way = Callable[[Database], Awaitable[None]]
 
 
 async def fails(work: Awaitable[None]) -> None:
-    """See that it ends by itself, and that the database is at fault."""
+    """Asserts that the work ends by itself with an error that counts as unreachable."""
     async with asyncio.timeout(30) as limit:
-        with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever the way makes of it
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - it depends on the operation
             await work
     assert not limit.expired()
     assert is_unreachable(caught.value)
@@ -69,18 +69,18 @@ async def fill(database: Database, connections: int = 5) -> None:
         async with database.engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
             arrived.release()
-            await everybody.wait()
+            await all_connected.wait()
 
-    arrived, everybody = asyncio.Semaphore(0), asyncio.Event()
+    arrived, all_connected = asyncio.Semaphore(0), asyncio.Event()
     holding = [asyncio.create_task(hold()) for _ in range(connections)]
     for _ in holding:
         await arrived.acquire()
-    everybody.set()
+    all_connected.set()
     await asyncio.gather(*holding)
 
 
 def note_executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note what is run beside queries: pings, and the ends of transactions."""
+    """Records what is executed besides queries: pings and ends of transactions."""
     executed: list[str] = []
     execute = postgres.Connection.execute
 
@@ -93,7 +93,7 @@ def note_executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def count_closes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Note the connections that are closed with a word to the server, and a wait for it."""
+    """Records the connections that are closed gracefully, which waits for the server."""
     closed: list[Any] = []
     close = asyncpg.Connection.close
 
@@ -108,7 +108,7 @@ def count_closes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @ways
 @pytest.mark.parametrize("kind", ["silence", "pause"])
-async def test_a_use_in_silence_fails_and_works_again_after_it(
+async def test_operation_fails_during_silence_and_succeeds_afterwards(
     database_url: str, way: Way, kind: str
 ) -> None:
     async with behind(database_url) as (proxy, database):
@@ -120,10 +120,10 @@ async def test_a_use_in_silence_fails_and_works_again_after_it(
         await way(database)
 
 
-async def test_one_dead_connection_is_enough_to_leave_the_others(
+async def test_one_dead_connection_discards_the_others_without_a_ping(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each has been forgotten by a router; new ones work. Only the first costs a limit."""
+    """A router forgot all connections; new ones work. Only the first one costs a timeout."""
     executed, closed = note_executed(monkeypatch), count_closes(monkeypatch)
     async with behind(database_url, pool_size=5) as (proxy, database):
         await fill(database)
@@ -134,15 +134,15 @@ async def test_one_dead_connection_is_enough_to_leave_the_others(
             await use(database)
             assert executed.count(PING) == 1
             await fill(database)
-        assert executed.count(PING) <= 2  # and of the new one
-        assert closed == []  # as the protocol says, which takes an answer
-        assert proxy.accepted <= 11  # and one by which asyncpg cancels the first
+        assert executed.count(PING) <= 2  # including that of the new one
+        assert closed == []  # gracefully, which would wait for the server
+        assert proxy.accepted <= 11  # including one that cancels the first statement
 
 
-async def test_who_waits_for_a_connection_that_cannot_be_made_is_told_too(
+async def test_waiters_fail_together_when_no_connection_can_be_made(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without waiting for as many limits as there are before them."""
+    """They do not wait for one timeout per waiter before them."""
     monkeypatch.setattr(postgres, "_REST_SECONDS", 3600.0)
     async with behind(database_url, pool_size=2, pool_timeout=3600) as (proxy, database):
         proxy.silence()
@@ -151,7 +151,7 @@ async def test_who_waits_for_a_connection_that_cannot_be_made_is_told_too(
 
 
 @pytest.mark.parametrize("way", [use, read])
-async def test_the_place_of_a_connection_that_could_not_be_made_is_passed_on(
+async def test_failed_connection_attempt_frees_its_slot_for_the_next_waiter(
     database_url: str, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect, left = asyncpg.connect, 3
@@ -167,15 +167,15 @@ async def test_the_place_of_a_connection_that_could_not_be_made_is_passed_on(
     monkeypatch.setattr(asyncpg, "connect", refuse_some)
     async with opened(database_url, pool_size=1, pool_timeout=3600) as database:
         async with asyncio.timeout(30):
-            asked = [way(database) for _ in range(6)]
-            ended = await asyncio.gather(*asked, return_exceptions=True)
-        assert [isinstance(error, OSError) for error in ended] == [True] * 3 + [False] * 3
+            calls = [way(database) for _ in range(6)]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [isinstance(error, OSError) for error in results] == [True] * 3 + [False] * 3
 
 
-async def test_a_statement_that_is_not_answered_in_time_takes_its_connection_along(
+async def test_statement_timeout_discards_the_connection(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also inside a transaction, whose ROLLBACK would not be answered either."""
+    """No ROLLBACK is sent in a transaction: the server would not answer it either."""
     executed = note_executed(monkeypatch)
 
     async def stop_in_the_middle() -> None:
@@ -193,7 +193,7 @@ async def test_a_statement_that_is_not_answered_in_time_takes_its_connection_alo
         await write(database)
 
 
-async def test_a_rollback_does_not_wait_for_an_answer(
+async def test_rollback_during_silence_ends_within_its_limit(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "_ROLLBACK_SECONDS", 0.5)
@@ -212,10 +212,10 @@ async def test_a_rollback_does_not_wait_for_an_answer(
 
 
 @pytest.mark.parametrize("way", [use, read, write])
-async def test_who_leaves_in_silence_does_not_wait(
+async def test_cancellation_during_silence_does_not_wait(
     database_url: str, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request that is cancelled while a ping or a connection is awaited."""
+    """Cancelled while it waits for a ping or a new connection."""
     async with behind(database_url) as (proxy, database), asyncio.timeout(30):
         await way(database)
         closed = count_closes(monkeypatch)
@@ -233,7 +233,7 @@ async def test_who_leaves_in_silence_does_not_wait(
 
 
 @pytest.mark.parametrize("connections", [0, 1, 5])
-async def test_closing_in_silence_takes_one_limit(
+async def test_close_during_silence_takes_one_timeout(
     database_url: str, connections: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with proxied(database_url) as (proxy, near):
@@ -245,10 +245,10 @@ async def test_closing_in_silence_takes_one_limit(
         proxy.silence()
         async with asyncio.timeout(30):
             await database.close()
-        assert len(closed) == 1 + min(connections, 1)  # that for notifications, and of the pool
+        assert len(closed) == 1 + min(connections, 1)  # that for notifications, and one of the pool
 
 
-async def test_closing_in_silence_ends_what_still_runs(database_url: str) -> None:
+async def test_close_during_silence_ends_running_statements(database_url: str) -> None:
     async with proxied(database_url) as (proxy, near):
         database = Database(near)
         await use(database)
@@ -263,26 +263,28 @@ async def test_closing_in_silence_ends_what_still_runs(database_url: str) -> Non
         assert sleeping.done()
 
 
-async def test_a_health_check_has_its_answer_in_time(database_url: str) -> None:
+async def test_health_checks_during_silence_fail_in_time_with_one_connection(
+    database_url: str,
+) -> None:
     async with behind(database_url) as (proxy, database):
         await database.ping()
         proxy.silence()
         accepted = proxy.accepted
         await asyncio.gather(*(fails(database.ping()) for _ in range(20)))
-        assert proxy.accepted <= accepted + 1  # however many ask
+        assert proxy.accepted <= accepted + 1  # for any number of checks
         proxy.restore()
         await is_ready(database)
 
 
 async def is_ready(database: Database) -> None:
-    """Ask until it is: what was asked in the silence can still be on its way."""
+    """Repeats the check: an earlier one may still wait."""
     async with asyncio.timeout(30):
         while True:
             with suppress(OSError):
                 return await database.ping()
 
 
-async def test_a_busy_pool_is_not_an_unreachable_database(database_url: str) -> None:
+async def test_health_check_succeeds_while_the_pool_is_exhausted(database_url: str) -> None:
     async with behind(database_url, pool_size=1) as (proxy, database):
         connection = await database.engine.connect()
         await database.ping()
@@ -301,8 +303,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick")
 @ways
-async def test_what_was_asked_before_the_silence_is_given_up(database_url: str, way: Way) -> None:
-    """The connection was just used, so that no ping precedes; the statement has no limit."""
+async def test_watchdog_aborts_operations_during_silence(database_url: str, way: Way) -> None:
+    """The connection is not pinged first, and the statement has no timeout."""
     async with behind(database_url, pool_pre_ping=False) as (proxy, database):
         await way(database)
         database.watch()
@@ -313,15 +315,15 @@ async def test_what_was_asked_before_the_silence_is_given_up(database_url: str, 
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_slow_statement_is_not_given_up_while_the_server_answers(
+async def test_watchdog_keeps_slow_statements_while_the_server_responds(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = asyncio.Semaphore(0)
+    connected = asyncio.Semaphore(0)
     connect = Connector.connect
 
     async def note(self: Connector, **options: Any) -> Any:
         made = await connect(self, **options)
-        asked.release()
+        connected.release()
         return made
 
     async with opened(database_url) as database, database.engine.connect() as connection:
@@ -333,7 +335,7 @@ async def test_a_slow_statement_is_not_given_up_while_the_server_answers(
         async with asyncio.timeout(30), database.engine.connect() as other:
             waiting = asyncio.ensure_future(other.execute(lock))
             for _ in range(4):
-                await asked.acquire()
+                await connected.acquire()
             assert not waiting.done()
             await connection.execute(unlock)
             await waiting

@@ -1,4 +1,4 @@
-"""What `db.sqlalchemy_adapter` relies on is in SQLAlchemy as it was."""
+"""Checks that SQLAlchemy has the internals that `db.sqlalchemy_adapter` uses."""
 
 import inspect
 from typing import Any
@@ -13,7 +13,7 @@ from db.pool import FairPool
 from db.sqlalchemy_adapter import AsyncAdaptedQueue, Listeners, has_listeners
 from tests.conftest import use
 
-OF_ENGINE = (
+ENGINE_EVENTS = (
     "before_execute",
     "after_execute",
     "before_cursor_execute",
@@ -31,7 +31,7 @@ OF_ENGINE = (
     "checkin",
     "reset",
 )
-OF_SESSION = (
+SESSION_EVENTS = (
     "do_orm_execute",
     "after_begin",
     "after_transaction_create",
@@ -45,8 +45,8 @@ def ignore(*_: Any) -> None:
     pass
 
 
-@pytest.mark.parametrize("name", OF_ENGINE)
-async def test_a_listener_of_an_engine_is_noticed(database: Database, name: str) -> None:
+@pytest.mark.parametrize("name", ENGINE_EVENTS)
+async def test_listener_on_an_engine_is_detected(database: Database, name: str) -> None:
     listeners = Listeners(database.engine.sync_engine)
     assert not listeners.exist()
     event.listen(database.engine.sync_engine, name, ignore)
@@ -56,7 +56,7 @@ async def test_a_listener_of_an_engine_is_noticed(database: Database, name: str)
 
 
 @pytest.mark.parametrize("name", ["before_execute", "after_cursor_execute"])
-async def test_a_listener_of_all_engines_is_noticed(database: Database, name: str) -> None:
+async def test_listener_on_all_engines_is_detected(database: Database, name: str) -> None:
     listeners = Listeners(database.engine.sync_engine)
     event.listen(Engine, name, ignore)
     try:
@@ -66,8 +66,8 @@ async def test_a_listener_of_all_engines_is_noticed(database: Database, name: st
     assert not listeners.exist()
 
 
-@pytest.mark.parametrize("name", OF_SESSION)
-def test_a_listener_of_sessions_is_noticed(name: str) -> None:
+@pytest.mark.parametrize("name", SESSION_EVENTS)
+def test_listener_on_sessions_is_detected(name: str) -> None:
     one, other = SyncSession(), SyncSession()
     assert not has_listeners(one)
     event.listen(one, name, ignore)
@@ -80,7 +80,7 @@ def test_a_listener_of_sessions_is_noticed(name: str) -> None:
     assert not has_listeners(other)
 
 
-def test_the_pool_calls_what_ours_overrides() -> None:
+def test_overridden_pool_methods_exist_with_the_same_parameters() -> None:
     for name in ("_do_get", "_do_return_conn", "_dec_overflow", "_invalidate"):
         assert callable(getattr(AsyncAdaptedQueuePool, name))
         ours, theirs = getattr(FairPool, name), getattr(AsyncAdaptedQueuePool, name)
@@ -91,7 +91,7 @@ def test_the_pool_calls_what_ours_overrides() -> None:
     assert "connect" in inspect.signature(_ConnectionRecord).parameters
 
 
-async def test_an_adapted_connection_translates_errors(database: Database) -> None:
+async def test_adapted_connection_has_an_error_handler(database: Database) -> None:
     await use(database)
     async with database.engine.connect() as connection:
         adapted: Any = (await connection.get_raw_connection()).dbapi_connection

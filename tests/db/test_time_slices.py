@@ -1,4 +1,4 @@
-"""Time slices, by a clock that only computations move."""
+"""Time slices, measured with a clock that only computations advance."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ from db.time_slices import FREE_ITERATIONS, SLICE_SECONDS, current_operation, pa
 
 
 class Clock:
-    """Moves when something computes, and never by itself."""
+    """Advances only when something computes."""
 
     def __init__(self) -> None:
         self.now = 0.0

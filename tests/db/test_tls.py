@@ -1,4 +1,4 @@
-"""TLS to PostgreSQL: what the parameters of a database URL demand of it."""
+"""TLS to PostgreSQL, as configured by the parameters of a database URL."""
 
 import os
 import ssl
@@ -19,7 +19,7 @@ PASSWORD = "s3cr3t pass&word"  # noqa: S105 - of the test's own key
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Without certificates of whoever runs the tests."""
+    """A home folder without the certificates of the current user."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in [name for name in os.environ if name.startswith("PG")]:
         monkeypatch.delenv(name)
@@ -46,7 +46,9 @@ def socket() -> str:
     return f"{admin.query['host']}/.s.PGSQL.5432"
 
 
-async def ask(seen: Seen, host: str = "localhost", /, **parameters: str | Path) -> None:
+async def connect_and_query(
+    seen: Seen, host: str = "localhost", /, **parameters: str | Path
+) -> None:
     query = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in parameters.items())
     url = f"postgresql://postgres@{host}:{seen.port}/postgres?{query}"
     check_url(parse_url(url))
@@ -54,9 +56,9 @@ async def ask(seen: Seen, host: str = "localhost", /, **parameters: str | Path) 
         assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
 
 
-async def refused(seen: Seen, host: str = "localhost", /, **parameters: str | Path) -> None:
+async def assert_rejected(seen: Seen, host: str = "localhost", /, **parameters: str | Path) -> None:
     with pytest.raises(OSError) as caught:  # noqa: PT011 - ssl.SSLError is one, ConnectionError too
-        await ask(seen, host, **parameters)
+        await connect_and_query(seen, host, **parameters)
     assert is_unreachable(caught.value)
 
 
@@ -74,44 +76,44 @@ async def refused(seen: Seen, host: str = "localhost", /, **parameters: str | Pa
         ({"sslmode": "require", "channel_binding": "require"}, 0, 1),
     ],
 )
-async def test_a_mode_decides_whether_a_server_with_tls_is_asked_for_it(
+async def test_sslmode_decides_whether_tls_is_used_with_a_tls_server(
     socket: str, server_side: ssl.SSLContext, mode: dict[str, str], plain: int, secured: int
 ) -> None:
     async with front(socket, server_side) as seen:
-        await ask(seen, **mode)
+        await connect_and_query(seen, **mode)
     assert (seen.plain, len(seen.sessions)) == (plain, secured)
 
 
-async def test_a_mode_decides_whether_a_server_without_tls_is_accepted(socket: str) -> None:
+async def test_sslmode_decides_whether_a_server_without_tls_is_accepted(socket: str) -> None:
     async with front(socket, None) as seen:
         for mode in ("disable", "allow", "prefer"):
-            await ask(seen, sslmode=mode)
+            await connect_and_query(seen, sslmode=mode)
         assert seen.plain == 3
-        await refused(seen, sslmode="require")
-        await refused(seen, requiressl="1")
-        await refused(seen, sslrootcert="system")
+        await assert_rejected(seen, sslmode="require")
+        await assert_rejected(seen, requiressl="1")
+        await assert_rejected(seen, sslrootcert="system")
     assert (seen.plain, seen.sessions) == (3, [])
 
 
-async def test_certificates_are_verified_as_the_mode_says(
+async def test_sslmode_decides_how_certificates_are_verified(
     socket: str, server_side: ssl.SSLContext, authority: Authority, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
     other = Authority(tmp_path / "other", "other")
     async with front(socket, server_side) as seen:
-        await ask(seen, sslmode="verify-full", sslrootcert=authority.root)
-        await ask(seen, "127.0.0.1", sslmode="verify-ca", sslrootcert=authority.root)
-        await ask(seen, "127.0.0.1", sslmode="require", sslrootcert=authority.root)
-        await ask(seen, "127.0.0.1", sslmode="require")
-        await refused(seen, "127.0.0.1", sslmode="verify-full", sslrootcert=authority.root)
-        await refused(seen, sslmode="verify-full", sslrootcert=other.root)
-        await refused(seen, sslmode="verify-ca", sslrootcert=other.root)
-        await refused(seen, sslmode="require", sslrootcert=other.root)
-        await refused(seen, sslrootcert="system")
+        await connect_and_query(seen, sslmode="verify-full", sslrootcert=authority.root)
+        await connect_and_query(seen, "127.0.0.1", sslmode="verify-ca", sslrootcert=authority.root)
+        await connect_and_query(seen, "127.0.0.1", sslmode="require", sslrootcert=authority.root)
+        await connect_and_query(seen, "127.0.0.1", sslmode="require")
+        await assert_rejected(seen, "127.0.0.1", sslmode="verify-full", sslrootcert=authority.root)
+        await assert_rejected(seen, sslmode="verify-full", sslrootcert=other.root)
+        await assert_rejected(seen, sslmode="verify-ca", sslrootcert=other.root)
+        await assert_rejected(seen, sslmode="require", sslrootcert=other.root)
+        await assert_rejected(seen, sslrootcert="system")
     assert seen.plain == 0
 
 
-async def test_the_system_s_certificates_are_trusted_by_name(
+async def test_sslrootcert_system_trusts_system_certificates_and_checks_the_name(
     socket: str,
     server_side: ssl.SSLContext,
     authority: Authority,
@@ -119,25 +121,25 @@ async def test_the_system_s_certificates_are_trusted_by_name(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
     async with front(socket, server_side) as seen:
-        await ask(seen, sslrootcert="system")
-        await ask(seen, sslrootcert="system", sslmode="verify-full")
-        await refused(seen, "127.0.0.1", sslrootcert="system")
+        await connect_and_query(seen, sslrootcert="system")
+        await connect_and_query(seen, sslrootcert="system", sslmode="verify-full")
+        await assert_rejected(seen, "127.0.0.1", sslrootcert="system")
     assert [session["version"] for session in seen.sessions] == ["TLSv1.3"] * 2
 
 
-async def test_a_file_in_the_home_folder_is_trusted(
+async def test_root_certificate_in_the_home_folder_is_trusted(
     socket: str, server_side: ssl.SSLContext, authority: Authority, home: Path
 ) -> None:
     (home / ".postgresql").mkdir()
     (home / ".postgresql" / "root.crt").write_bytes(authority.root.read_bytes())
     async with front(socket, server_side) as seen:
-        await ask(seen, sslmode="verify-full")
-        await refused(seen, "127.0.0.1", sslmode="verify-full")
+        await connect_and_query(seen, sslmode="verify-full")
+        await assert_rejected(seen, "127.0.0.1", sslmode="verify-full")
 
 
 @pytest.mark.parametrize("password", ["", PASSWORD])
 @pytest.mark.parametrize("root", ["file", "system", "none"])
-async def test_a_client_shows_its_certificate(
+async def test_client_certificate_is_presented_to_the_server(
     socket: str,
     server_side: ssl.SSLContext,
     authority: Authority,
@@ -158,13 +160,13 @@ async def test_a_client_shows_its_certificate(
     }
     roots["none"] = {"sslmode": "require"}
     async with front(socket, server_side) as seen:
-        await ask(seen, **shown, **roots[root])
-        with pytest.raises((OSError, DBAPIError)):  # from TLS 1.3 on it is heard of later
-            await ask(seen, sslmode="require")
+        await connect_and_query(seen, **shown, **roots[root])
+        with pytest.raises((OSError, DBAPIError)):  # with TLS 1.3 the error arrives later
+            await connect_and_query(seen, sslmode="require")
     assert seen.sessions[0]["client"] == "a client"
 
 
-async def test_a_revoked_certificate_is_not_accepted(
+async def test_revoked_certificate_is_rejected(
     socket: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
@@ -175,12 +177,12 @@ async def test_a_revoked_certificate_is_not_accepted(
     async with front(socket, context) as seen:
         for root in (authority.root, "system"):
             trusting = {"sslmode": "verify-full", "sslrootcert": root}
-            await ask(seen, **trusting, sslcrl=none)
-            await refused(seen, **trusting, sslcrl=one)
+            await connect_and_query(seen, **trusting, sslcrl=none)
+            await assert_rejected(seen, **trusting, sslcrl=one)
 
 
 @pytest.mark.parametrize("root", ["file", "system"])
-async def test_versions_are_bounded(
+async def test_tls_protocol_version_limits_are_applied(
     socket: str,
     server_side: ssl.SSLContext,
     authority: Authority,
@@ -191,15 +193,15 @@ async def test_versions_are_bounded(
     certificates = "system" if root == "system" else str(authority.root)
     trusting = {"sslmode": "verify-full", "sslrootcert": certificates}
     async with front(socket, server_side) as seen:
-        await ask(seen, **trusting, ssl_max_protocol_version="TLSv1.2")
-        await ask(seen, **trusting, ssl_min_protocol_version="TLSv1.3")
+        await connect_and_query(seen, **trusting, ssl_max_protocol_version="TLSv1.2")
+        await connect_and_query(seen, **trusting, ssl_min_protocol_version="TLSv1.3")
         server_side.maximum_version = ssl.TLSVersion.TLSv1_2
-        await refused(seen, **trusting, ssl_min_protocol_version="TLSv1.3")
+        await assert_rejected(seen, **trusting, ssl_min_protocol_version="TLSv1.3")
     assert [session["version"] for session in seen.sessions] == ["TLSv1.2", "TLSv1.3"]
 
 
 @pytest.mark.parametrize("root", ["none", "file", "system"])
-async def test_tls_can_begin_without_a_request(
+async def test_sslnegotiation_direct_starts_tls_immediately(
     socket: str,
     server_side: ssl.SSLContext,
     authority: Authority,
@@ -213,5 +215,5 @@ async def test_tls_can_begin_without_a_request(
         "system": {"sslrootcert": "system"},
     }
     async with front(socket, server_side, direct=True) as seen:
-        await ask(seen, **roots[root], sslnegotiation="direct")
+        await connect_and_query(seen, **roots[root], sslnegotiation="direct")
     assert [session["protocol"] for session in seen.sessions] == ["postgresql"]
