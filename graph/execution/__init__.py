@@ -1,1 +1,1 @@
-"""Executes operations of the schema."""
+"""Execution of operations."""

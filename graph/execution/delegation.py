@@ -18,21 +18,21 @@ from graph.execution.operation import Operation
 
 @dataclass(frozen=True, slots=True)
 class CheckedDocument:
-    """What the document cache found: a valid document, or the errors of an invalid one."""
+    """A valid document, or the errors that the document cache found."""
 
     document: DocumentNode | None
     errors: list[GraphQLError]
 
 
-# What was found of the document that this task is about to have Strawberry execute.
+# The document that Strawberry executes next in this task.
 _checked: ContextVar[CheckedDocument] = ContextVar("checked_document")
 
 
 class LimitsExtension(SchemaExtension):
-    """Makes Strawberry execute the document that was checked, or report the errors that were found.
+    """Makes Strawberry execute the document that was checked, or report its errors.
 
     It runs before the extensions of the schema. Validation rules that they add are checked in
-    addition to the specification's, which the document cache has checked.
+    addition to the rules of the specification, which the document cache has checked.
     """
 
     execution_context: ExecutionContext
@@ -46,7 +46,7 @@ class LimitsExtension(SchemaExtension):
         yield
 
     def on_parse(self) -> Iterator[None]:
-        # Without a document Strawberry parses the text: its size is within the limits.
+        # Without a document Strawberry parses the text. The text is within the size limits.
         if self.execution_context.graphql_document is None:
             self.execution_context.graphql_document = self._checked.document
         yield
@@ -60,7 +60,7 @@ class LimitsExtension(SchemaExtension):
         yield
 
     def _errors_of_replacement(self) -> list[GraphQLError]:
-        """Check a document that another extension has parsed or rewritten."""
+        # Another extension has parsed or rewritten the document.
         context = self.execution_context
         assert context.graphql_document
         try:
@@ -73,7 +73,7 @@ class LimitsExtension(SchemaExtension):
 
 
 class StrawberryDelegate:
-    """Strawberry's own execution, of documents that were checked."""
+    """Strawberry's own execution of checked documents."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class StrawberryDelegate:
     async def report(
         self, error: OperationRejected, query: str, **parameters: Any
     ) -> ExecutionResult:
-        """Have the schema's extensions run for a document that is invalid."""
+        """Run the schema's extensions for an invalid document."""
         _checked.set(CheckedDocument(None, error.graphql_errors))
         return await self._execute(query, **parameters)
 
@@ -114,7 +114,7 @@ def _parameters(operation: Operation) -> dict[str, Any]:
 
 
 def limits_extension(documents: DocumentCache, context: ExecutionContext) -> LimitsExtension:
-    """Return the extension for the operation that this task is about to have executed."""
+    """Return the extension for the operation that Strawberry executes next in this task."""
     extension = LimitsExtension(documents, _checked.get())
     extension.execution_context = context
     return extension

@@ -1,4 +1,4 @@
-"""What clients see of errors, and responses as JSON.
+"""Masking of errors, and responses as JSON.
 
 RequestError (graph.protocol.errors)
 ├── OperationRejected      not executed: the document or the variables are invalid
@@ -65,7 +65,7 @@ class OperationRejected(RequestError):
 
 
 class OperationEndedError(RequestError):
-    """The operation was ended, and its response has nothing but errors."""
+    """The operation was ended. Its response consists of errors only."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ def interrupted(context: Context | None, *, reads: bool) -> RequestError:
 
 
 def _outcomes(context: Context, make: Callable[[Outcome], GraphQLError]) -> list[dict[str, Any]]:
-    """Say of each write of an ended operation whether it was done."""
+    # One error for each write, with its outcome.
     errors = [
         located_error(make(write.outcome), path=[name]) for name, write in context.writes.items()
     ]
@@ -106,7 +106,7 @@ def _outcomes(context: Context, make: Callable[[Outcome], GraphQLError]) -> list
 
 
 def raise_if_timed_out(result: ExecutionResult, context: Context) -> None:
-    """Raise OperationEndedError if every write took too long and there are no other errors."""
+    """Raise OperationEndedError if every write timed out and there are no other errors."""
     if not (context.writes and result.errors):
         return
     codes = {(error.extensions or {}).get("code") for error in result.errors}
@@ -115,7 +115,7 @@ def raise_if_timed_out(result: ExecutionResult, context: Context) -> None:
 
 
 def formatted(result: ExecutionResult | StrawberryResult, context: Any) -> bytes:
-    """Return a response as JSON: errors first, as the specification advises (section 7.1)."""
+    # Errors come first, as the specification advises (section 7.1).
     return dumps(_response(result, context))
 
 
@@ -133,9 +133,9 @@ def _response(result: ExecutionResult | StrawberryResult, context: Any) -> dict[
 
 
 def masked(errors: Sequence[GraphQLError], context: Any) -> list[dict[str, Any]]:
-    """Return the first errors as the caller sees them, and every error that has a write's outcome.
+    """Return the first `MAX_ERRORS` masked errors, and every error that has a write's outcome.
 
-    As many errors that are not the caller's are logged.
+    Of the others, `MAX_ERRORS` internal errors are logged, and the number of the rest.
     """
     request_id = getattr(context, "request_id", None)
     shown = [*errors[:MAX_ERRORS], *filter(says_outcome, errors[MAX_ERRORS:])]
@@ -153,18 +153,19 @@ def masked(errors: Sequence[GraphQLError], context: Any) -> list[dict[str, Any]]
 
 
 def mask_error(error: GraphQLError, request_id: str | None) -> GraphQLError:
-    """Give the error that the caller sees, and log what they don't.
+    """Return the error that the caller sees. An internal error is logged and replaced.
 
-    A mistake of the caller's keeps its message. Anything else is a fault of ours, of which they
-    learn an id that is in the log, and nothing more.
+    An error that the caller caused keeps its message. For any other, the caller gets an id that is
+    also in the log.
     """
     if error.extensions and "code" in error.extensions:
         return error
     if isinstance(error, GraphQLSyntaxError):
         return _with(error, error.message, "GRAPHQL_PARSE_FAILED")
     cause = error.original_error
-    # A wrong variable comes as a GraphQLError inside another; one that is null, and may only be
-    # left out, comes when its field is executed, and points at the argument.
+    # An invalid variable is a GraphQLError inside another. A null variable for an argument that
+    # can be omitted but not null fails in the execution of its field: the error refers to the
+    # argument.
     at_fault = error.path is None or not isinstance(next(iter(error.nodes or ()), None), FieldNode)
     if isinstance(cause, GraphQLError | None) and at_fault:
         return _with(error, client_message(error), "GRAPHQL_VALIDATION_FAILED")

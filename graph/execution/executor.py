@@ -1,4 +1,4 @@
-"""From a request to its result: the one path for every transport, and for `Schema.execute`."""
+"""Execution of a request: the path of every transport and of `Schema.execute`."""
 
 import asyncio
 from collections.abc import (
@@ -48,12 +48,12 @@ from graph.protocol.request import Request
 from graph.strawberry_adapter import core_schema
 
 T = TypeVar("T")
-# What a mutation may take beyond its time, for a write that was ended to let go of its connection.
+# Additional time of a mutation, in which an interrupted write releases its connection.
 _LAST_SECONDS: Final = 1.0
 
 
 class _LargeAnswer:
-    """Makes an answer in time slices; each field is written as JSON when it is complete."""
+    """Builds a response in time slices. Each field is serialised when it is complete."""
 
     def __init__(self) -> None:
         slices = time_slices()
@@ -74,7 +74,7 @@ class OperationExecutor:
         is_delegating: bool = False,
         on_errors: Callable[[Operation, ExecutionResult], None] | None = None,
     ) -> None:
-        """Compile operations; with `is_delegating`, have Strawberry execute all of them.
+        """Compile operations. With `is_delegating`, Strawberry executes all of them.
 
         `on_errors` is called for each result of a compiled operation that has errors.
         """
@@ -107,7 +107,7 @@ class OperationExecutor:
         extensions: dict[str, Any] | None = None,
         allowed: Iterable[StrawberryOperationType] | None = None,
     ) -> Operation:
-        """Look the document up, or parse and check it in the queue.
+        """Return the operation of a request. A new document is parsed and checked in the queue.
 
         Raises OperationRejected, or another RequestError for an unknown persisted document.
         """
@@ -127,7 +127,7 @@ class OperationExecutor:
             raise OperationRejected(invalid.errors, context) from None
 
     async def execute(self, operation: Operation, root: object = None) -> ExecutionResult:
-        """Execute once. Raises OperationRejected if the variables are invalid."""
+        """Execute without a time limit. Raises OperationRejected if the variables are invalid."""
         compiled = operation.prepared.compiled
         if compiled is None or not operation.is_compiled:
             return _core_result(await self.strawberry.execute(operation))
@@ -145,7 +145,7 @@ class OperationExecutor:
         return result
 
     async def subscribe(self, operation: Operation) -> AsyncIterable[Any]:
-        """Resolve the field of a subscription; it gives the events."""
+        """Return the source of a subscription's events. Raises OperationRejected."""
         name = operation.prepared.operation.name
         executor: Any = Executor.build(
             self.schema,
@@ -189,9 +189,9 @@ class OperationExecutor:
         return [formatted(result, context)]
 
     async def limited(self, operation: Operation, work: Callable[[Operation], Awaitable[T]]) -> T:
-        """Execute within the operation's time, as one of the operations that run concurrently.
+        """Execute within the time limit and the limit of concurrent operations.
 
-        Raises RequestError if the time is over, too many operations run, or the server stops.
+        Raises RequestError if a limit is exceeded or the server shuts down.
         """
         reads = operation.type is OperationType.QUERY
         seconds = self._timeouts.query if reads else self._timeouts.mutation
@@ -199,7 +199,7 @@ class OperationExecutor:
         deadline = asyncio.get_running_loop().time() + seconds
         if not reads:
             if context:
-                # Each write is ended at this time, and says what is known of it.
+                # Each write is ended at this time and reports its outcome.
                 context.limit = TimeLimit(seconds, deadline)
             deadline += _LAST_SECONDS
         try:

@@ -1,4 +1,4 @@
-"""How a schema executes operations: compiled, from a document cache, and within limits.
+"""Execution of a schema's operations: compiled, from a document cache, and within limits.
 
 `execute`, `stream` and `subscribe` are the only ways to execute an operation. Strawberry's own
 views call `execute` and `stream`, and `subscribe` calls `stream`: no view bypasses the limits.
@@ -11,7 +11,7 @@ same limits and with the same results:
 - requests with `extensions`, which resolvers can read.
 
 Permissions, field extensions, `Parent`, exception handlers and custom field classes take effect in
-both ways: `strawberry_types.py` calls Strawberry's own resolver of such a field.
+both cases: `strawberry_types.py` calls Strawberry's own resolver of such a field.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable
@@ -48,13 +48,13 @@ _UNRESOLVED: Final = "OPERATION_RESOLUTION_FAILURE"
 
 
 class UnsupportedSchemaError(TypeError):
-    """A schema is declared with something that would not take effect; the message names it."""
+    """The schema declares a feature that is not supported. The message names it."""
 
 
 class LimitedExecution(strawberry.Schema):
     """A mixin for `strawberry.Schema` and `strawberry.federation.Schema`.
 
-    It takes the parameters of the class it is combined with, and `options`.
+    It accepts the parameters of the class it is combined with, and `options`.
     """
 
     def __init__(self, *args: Any, options: ExecutionOptions | None = None, **kwargs: Any) -> None:
@@ -74,8 +74,8 @@ class LimitedExecution(strawberry.Schema):
     def prepare(self, request: Request, context: Any) -> Awaitable[Operation]:
         """Prepare an operation for one of our transports.
 
-        The transport checks the operation's type, and runs it to get the response as JSON. Raises
-        RequestError; OperationRejected if the document is invalid.
+        The transport checks the operation's type and runs it to get the response as JSON. Raises
+        OperationRejected if the document is invalid, or another RequestError.
         """
         if self._executor.is_delegating:
             return self._prepare_delegated(request, context)
@@ -93,7 +93,7 @@ class LimitedExecution(strawberry.Schema):
     ) -> ExecutionResult:
         """Execute a query or a mutation, as Strawberry documents it and within the limits.
 
-        Errors are as resolvers raised them: the transports mask them, and `MaskErrors` does.
+        Errors are those that resolvers raised. The transports and `MaskErrors` mask them.
         """
         if not query:
             raise MissingQueryError
@@ -182,7 +182,7 @@ class LimitedExecution(strawberry.Schema):
         except InvalidOperationTypeError as error:
             message = f"{_PLURAL[error.operation_type]} are not allowed"
             yield self._failed([GraphQLError(message, original_error=error)])
-        except Exception as error:  # noqa: BLE001 - a stream ends with the error, as Strawberry's does
+        except Exception as error:  # noqa: BLE001 - as in Strawberry, the error ends the stream
             yield self._converted(operation, CoreResult(None, [_located(error)]))
 
     async def _rejected(
@@ -247,7 +247,6 @@ class LimitedExecution(strawberry.Schema):
         )
 
     def _check_supported(self) -> None:
-        """Raise UnsupportedSchemaError for what would not take effect."""
         if self.config.enable_experimental_incremental_execution:
             raise UnsupportedSchemaError(
                 "`enable_experimental_incremental_execution` is not supported: "
@@ -263,7 +262,7 @@ class LimitedExecution(strawberry.Schema):
 
 @asynccontextmanager
 async def _closing(events: AsyncIterator[Any]) -> AsyncGenerator[AsyncIterator[Any], None]:
-    """Close the events if they can be closed; an iterator that is no generator has no `aclose`."""
+    # An iterator that is not a generator may lack `aclose`.
     try:
         yield events
     finally:

@@ -1,4 +1,4 @@
-"""A prepared operation, as transports have it."""
+"""A prepared operation, for transports."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,6 @@ class StrawberryExecution(Protocol):
 
 
 class Executor(Protocol):
-    """What an operation is executed by."""
-
     is_delegating: bool
     strawberry: StrawberryExecution
 
@@ -47,9 +45,9 @@ class Operation:
     context: Any
     root: Any = None
     extensions: dict[str, Any] | None = None
-    """Those of the request."""
+    """The `extensions` of the request."""
     allowed: Iterable[StrawberryOperationType] | None = None
-    """The types of operations that the caller of `Schema.execute` accepts."""
+    """The operation types that the caller of `Schema.execute` accepts."""
 
     @property
     def type(self) -> OperationType:
@@ -57,17 +55,17 @@ class Operation:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether it is compiled; Strawberry executes it if it is not."""
+        """Whether it is compiled. Otherwise Strawberry executes it."""
         return not (
             self.prepared.compiled is None or self.executor.is_delegating or self.extensions
         )
 
     def run(self) -> Awaitable[Sequence[bytes]]:
-        """Execute a query or a mutation within its time. Returns the response as JSON, in parts."""
+        """Execute a query or mutation within its time. Returns the response as parts of JSON."""
         return self.executor.run(self)
 
     def execute(self, root: object = None) -> Awaitable[ExecutionResult]:
-        """Execute once, without a time limit; `root` is an event of a subscription."""
+        """Execute without a time limit. `root` is an event of a subscription."""
         return self.executor.execute(self, root)
 
     def subscribe(self) -> Awaitable[AsyncIterable[Any]]:

@@ -1,4 +1,4 @@
-"""How a schema executes operations."""
+"""Options for executing the operations of a schema."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _SHUTDOWN_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class OperationTimeouts:
-    """Seconds that an operation may take."""
+    """Time limits in seconds."""
 
     query: float = inf
     mutation: float = inf
@@ -23,7 +23,7 @@ class OperationTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionOptions:
-    """How a schema executes operations. Without any: with the default limits of documents."""
+    """Options of a schema. The defaults include the default limits of documents."""
 
     limits: Limits = field(default_factory=Limits)
     introspection: bool = True
@@ -37,4 +37,4 @@ class ExecutionOptions:
     serializers: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     """Functions that write custom scalars faster than `serialize`, by the scalars' names."""
     shares_arguments: bool = False
-    """Whether no resolver changes its arguments, so that constant ones can be converted once."""
+    """Whether constant arguments are converted once. Then no resolver may change its arguments."""

@@ -1,4 +1,4 @@
-"""The schema that is served."""
+"""The schema that the server executes."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Schema(LimitedExecution):
-    """Roster's schema."""
+    """The schema of Roster."""
 
     def __init__(self, options: ExecutionOptions | None = None, **parts: Any) -> None:
         config = api.config(suggestions=options is None or options.introspection)
@@ -28,7 +28,6 @@ class Schema(LimitedExecution):
 def build_schema(
     settings: "Settings", rate_limiter: RateLimiter | None = None, shutdown: Shutdown | None = None
 ) -> Schema:
-    """Build the schema as a server with these settings has it."""
     return Schema(
         ExecutionOptions(
             limits=settings.document_limits(),

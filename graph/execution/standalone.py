@@ -1,9 +1,11 @@
-"""Operations without HTTP: in a shell, in a script, in a test.
+"""Operations without HTTP, for a shell, a script or a test.
 
-settings = load()
-schema = build_schema(settings)
-async with operation_context(settings) as context:
-await schema.execute("{ users { totalCount } }", context_value=context)
+For example:
+
+    settings = load()
+    schema = build_schema(settings)
+    async with operation_context(settings) as context:
+        await schema.execute("{ users { totalCount } }", context_value=context)
 """
 
 from collections.abc import AsyncIterator
@@ -21,7 +23,7 @@ from users.policy import Caller
 async def operation_context(
     settings: Settings, caller: Caller = DEVELOPER
 ) -> AsyncIterator[Context]:
-    """Open the database for one operation of a caller, who has every right by default."""
+    """Open the database for one operation. The default caller has all permissions."""
     database = settings.database()
     feed = Feed(database)
     try:

@@ -1,8 +1,8 @@
-"""Arguments as Strawberry's resolvers take them: closures that do what its `convert_argument` does.
+"""Conversion of arguments to Strawberry's Python values, with the result of `convert_argument`.
 
-`convert_argument` inspects the type of every value of every request; here each type is inspected
-once. Fields with global ids of Relay or with input types that build themselves (`from_input`) are
-left to Strawberry.
+`convert_argument` inspects the type of every value of every request. The closures here inspect
+each type once. Fields with global ids of Relay or with input types that build themselves
+(`from_input`) are left to Strawberry.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,11 +28,11 @@ Convert = Callable[[Any], Any]
 
 
 class _UnsupportedTypeError(Exception):
-    """Strawberry converts values of this type in a way of its own."""
+    """Strawberry converts values of this type in a special way."""
 
 
 class ArgumentConverter:
-    """Makes what converts coerced values, and keeps that of input types."""
+    """Builds functions that convert coerced values, and caches those of input types."""
 
     def __init__(self, config: StrawberryConfig, scalars: Mapping[Any, Any]) -> None:
         self._config = config
@@ -40,7 +40,7 @@ class ArgumentConverter:
         self._inputs: dict[type, Convert] = {}
 
     def of(self, arguments: list[StrawberryArgument]) -> Convert | None:
-        """Return what converts a field's arguments, by their names; None if Strawberry has to."""
+        """Return a function that converts a field's arguments, or None if Strawberry must do it."""
         name_of = self._config.name_converter.from_argument
         try:
             named = {name_of(a): (a.python_name, self._of(a.type)) for a in arguments}
@@ -60,7 +60,7 @@ class ArgumentConverter:
         return convert
 
     def _of(self, type_: StrawberryType | type) -> Convert | None:
-        """Give what converts values of a type; None where they stay as they are."""
+        # None means that values of this type need no conversion.
         if isinstance(type_, StrawberryMaybe):
             return self._maybe(type_)
         if isinstance(type_, StrawberryOptional):
@@ -73,7 +73,7 @@ class ArgumentConverter:
             return self._input(cast("type", type_))
         if type_ is GlobalID:
             raise _UnsupportedTypeError
-        return None  # a scalar, or an enum, which graphql-core has converted
+        return None  # a scalar or an enum, which graphql-core has converted
 
     def _maybe(self, type_: StrawberryMaybe) -> Convert:
         convert = self._of(type_.of_type)
@@ -87,7 +87,7 @@ class ArgumentConverter:
         if found is None:
 
             def met_again(value: Any) -> Any:
-                """Convert the input within its own fields, which are looked at before it is."""
+                # A recursive input type: its converter is complete when this is called.
                 return self._inputs[type_](value)
 
             self._inputs[type_] = met_again
@@ -134,7 +134,7 @@ def _by(convert: Convert | None, value: Any) -> Any:
 
 
 def _list(convert: Convert | None) -> Convert:
-    # Copied in any case: graphql-core gives one and the same default to all requests.
+    # Lists are always copied: graphql-core passes the same default list to all requests.
     if convert is None:
         return lambda value: None if value is None else list(value)
     return lambda value: None if value is None else [convert(item) for item in value]

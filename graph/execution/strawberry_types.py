@@ -1,10 +1,10 @@
 """Strawberry's types for the compiler: how their fields are read and resolved.
 
-A field is read as an attribute, or its method is called directly, only if Strawberry would do just
-that. In any other case Strawberry's own resolver of the field is called, which applies permissions,
-field extensions, `Parent`, exception handlers and whatever a custom field class does.
+The compiler reads a field as an attribute, or calls its method directly, only if Strawberry would
+do exactly that. Otherwise it calls Strawberry's own resolver of the field, which applies
+permissions, field extensions, `Parent`, exception handlers and custom field classes.
 
-A type that is a view of a record says so by `fields_from` (`graph/api/types/record_view.py`).
+A type over a record declares its fields in `fields_from` (`graph/api/types/record_view.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ from graph.strawberry_adapter import (
 
 
 class StrawberryResolvers:
-    """What the compiler knows of the types of a Strawberry schema."""
+    """The resolvers of a Strawberry schema, for the compiler."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class StrawberryResolvers:
         *,
         shares: bool = False,
     ) -> None:
-        """Call what is written with `serializers`, by the names of scalars, without `serialize`.
+        """Use `serializers`, by the names of scalars, instead of the scalars' `serialize`.
 
-        With `shares`, no resolver changes its arguments, and constant ones are converted once.
+        With `shares`, constant arguments are converted once: no resolver may change its arguments.
         """
         config = schema.config
         self._arguments = ArgumentConverter(config, schema.schema_converter.scalar_registry)
@@ -94,7 +94,7 @@ class StrawberryResolvers:
         return FieldResolver(_by_strawberry(field.resolve or default_field_resolver))
 
     def _is_plain(self, field: StrawberryField, resolver: StrawberryResolver[Any]) -> bool:
-        """Whether Strawberry does nothing but call the method, with `self` and `info`."""
+        """Whether Strawberry only calls the method, with `self` and `info`."""
         info = resolver.info_parameter
         return not (
             field.is_subscription
@@ -107,7 +107,7 @@ class StrawberryResolvers:
         )
 
     def _is_custom(self, field: StrawberryField) -> bool:
-        """Whether something takes part that only Strawberry's own resolver has."""
+        """Whether the field needs Strawberry's own resolver."""
         return self._handles_exceptions or type(field).get_result is not StrawberryField.get_result
 
 
