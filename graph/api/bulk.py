@@ -1,4 +1,4 @@
-"""`bulkUsers`: many operations in one transaction, answered one by one."""
+"""`bulkUsers`: many operations in one transaction, with one result for each."""
 
 from collections.abc import Sequence
 

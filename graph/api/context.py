@@ -1,4 +1,4 @@
-"""What the resolvers of one operation share."""
+"""The context that the resolvers of one operation share."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TimeLimit:
-    """How many seconds a mutation may take, and until when by the clock of the event loop."""
+    """The seconds that a mutation may take, and its deadline by the clock of the event loop."""
 
     seconds: float = inf
     deadline: float | None = None
@@ -32,7 +32,7 @@ class TimeLimit:
 
 
 class Context:
-    """One operation: the session for all that it reads and writes, the feed, and its caller."""
+    """The context of one operation: its session, the feed and the caller."""
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class Context:
         self.token = token
         self.is_still_let_in = still or _always
         self.username_emails = username_emails
-        self.last_event_id: str | None = None  # the cursor that an EventSource comes back with
+        self.last_event_id: str | None = None  # the cursor with which an EventSource reconnects
         self.limit = TimeLimit()
-        self.writes: dict[str, Write] = {}  # of a mutation, by the names of its fields
+        self.writes: dict[str, Write] = {}  # of a mutation, by response name
 
     @property
     def throttled_as(self) -> str:
-        """Name whose requests are counted together."""
+        """The key under which requests are counted for rate limits."""
         actor = self.caller.actor
         return self.address if actor.id is None else f"{actor.kind} {actor.id}"
 
@@ -69,7 +69,6 @@ class Context:
 
     @cached_property
     def dataloaders(self) -> dict[Hashable, DataLoader[Any, Any]]:
-        """The dataloaders of this operation, by what they load."""
         return {}
 
 

@@ -31,7 +31,7 @@ class InvalidCursorOrder(InvalidCursor):
 
 
 def encoder(order: str, position: Callable[[Any], Position]) -> Callable[[Any], str]:
-    """Make what gives the cursors of an order, of rows whose `position` says where they stand."""
+    """Return a function that encodes a row's cursor in an order. `position` returns sort values."""
     dumps, base64_of = orjson.dumps, binascii.b2a_base64
 
     def encode(row: Any) -> str:
@@ -46,7 +46,7 @@ def encode(order: str, position: Sequence[Any]) -> str:
 
 
 def decode(text: str, order: str, decoders: Sequence[Decoder]) -> Position:
-    """Read a cursor of `order`; each decoder checks and turns one value, or raises ValueError."""
+    """Decode a cursor of `order`. Each decoder converts one value, or raises ValueError."""
     found, values = _read(text)
     if found != order:
         raise InvalidCursorOrder(
@@ -91,7 +91,7 @@ def mark(value: Any) -> str:
 
 
 def sort_key(value: Any) -> str:
-    """Take a text that a database can compare with."""
+    # PostgreSQL rejects NUL in texts.
     if not isinstance(value, str) or "\0" in value:
         raise ValueError
     return value

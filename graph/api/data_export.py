@@ -1,6 +1,6 @@
-"""All that is held about a person, as one document (GDPR, articles 15 and 20).
+"""All personal data of a user as one document (GDPR, articles 15 and 20).
 
-It has the schema's names and forms, and every field that the schema gets.
+It has the names and formats of the schema, and includes every stored field of the schema.
 """
 
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
@@ -25,18 +25,18 @@ from graph.api.types.user_event import UserEvent
 from graph.protocol.json import dumps
 from users.former_ids import external_ids_of, unreleased
 
-# A field's name, how it is read, and how its value is written.
+# A field's name, a function that reads it, and one that converts its value.
 _Field = tuple[str, Callable[[Any], Any], Callable[[Any], Any]]
 
-_PAGE: Final = 200  # events, of which a user can have any number
+_PAGE: Final = 200  # events per statement; a user can have any number of them
 _TOLD_OF_ACTIONS: Final = ("id", "type", "at", "userId")
 
 
 async def document(context: Context, user: Row[Any]) -> Json:
-    """Return a user, what happened to them, and what they did to others: that, and to whom.
+    """Return a user, the user's history, and the user's actions on others without their changes.
 
-    Events are written as JSON, one by one. An event above the watermark has no cursor yet: a client
-    could not follow from it without missing what is committed below.
+    Each event is serialised separately. An event above the watermark has no cursor yet: a client
+    that continues from it would miss lower events that are still to be committed.
     """
     settled = await settled_until(context.feed)
 
@@ -79,7 +79,7 @@ def _action(event: UserEvent) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return objects of the schema as JSON has them, without the fields that are resolved."""
+    """Return objects of the schema as JSON values, without the fields that have a resolver."""
     if isinstance(value, list):
         return [_plain(one) for one in value]
     return {name: tell(read(value)) for name, read, tell in _held(value.__class__)}

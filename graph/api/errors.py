@@ -1,16 +1,16 @@
-"""Top-level errors: what a form cannot fix. Each carries a stable `extensions.code`.
+"""Top-level errors, which the user of a form cannot correct. Each has a stable `extensions.code`.
 
 GraphQLError
-├── InputError                an argument that the schema's types accept and the resolver does not
+├── InputError                an argument that is valid for the schema but not for the resolver
 │   └── UnknownCursorError    the cursor of an event that does not exist (any more)
 ├── ForbiddenError            the caller may not read the field
 ├── SessionEnded              the caller's rights have ended during a subscription
-├── WriteTimeoutError         a write took longer than the request may
+├── WriteTimeoutError         a write exceeded the time limit of the request
 └── WriteInterruptedError     the server stopped before a write was complete
 Exception
-└── WriteError                a write failed; its `__cause__` says why
+└── WriteError                a write failed; `__cause__` is the reason
 RequestError
-└── ServerError               the request failed outside of its fields, by no fault of the caller
+└── ServerError               an internal error outside of the fields of a request
 """
 
 from collections.abc import Mapping
@@ -32,15 +32,15 @@ from graph.protocol.errors import RequestError
 
 log = structlog.get_logger("roster")
 
-MAX_ERRORS: Final = 5  # of an answer
-MAX_MESSAGE: Final = 300  # characters of each
+MAX_ERRORS: Final = 5  # per response
+MAX_MESSAGE: Final = 300  # characters of each error
 UNREADABLE: Final = "The document cannot be read: a value is too long, or nested too deep."
 _NOT_NONE: Final = " not to be None."
 
 UNREACHABLE: Final = "The database is unavailable right now."
 CRASHED: Final = "Internal server error."
 TRY_AGAIN: Final = "Try again in a moment."
-# What is known of a write, for people; `extensions.outcome` has it for programs.
+# The outcome of a write in the message. Programs read `extensions.outcome`.
 OUTCOMES: Final[Mapping[Outcome, str]] = {
     Outcome.NOT_DONE: "This write was not done.",
     Outcome.UNKNOWN: (
@@ -80,9 +80,9 @@ class SessionEnded(GraphQLError):
 
 
 def client_message(error: GraphQLError) -> str:
-    """Return the message of an error of graphql-core's or Strawberry's, less what is Python's.
+    """Return a message of graphql-core or Strawberry without details of Python.
 
-    It may quote an exception, whose text is about this server, and calls null None.
+    The original may quote an internal exception, and calls null None.
     """
     cause = error.original_error
     while isinstance(cause, GraphQLError):
@@ -132,7 +132,7 @@ class ServerError(RequestError):
 
 
 def says_outcome(error: GraphQLError) -> bool:
-    """Return whether an error says of a write whether it was done."""
+    """Return whether an error has the outcome of a write."""
     return isinstance(error.original_error, WriteError) or "outcome" in (error.extensions or {})
 
 
@@ -141,9 +141,9 @@ def took_too_long(seconds: float) -> str:
 
 
 def server_error(error: Exception, request_id: str | None = None) -> RequestError:
-    """Return the answer to a request that failed outside of its fields, and log the reason.
+    """Return the response to a request that failed outside of its fields, and log the reason.
 
-    Nothing of the request was executed, or nothing that writes.
+    No write of the request was executed.
     """
     if isinstance(error, RequestError):
         return error

@@ -1,17 +1,17 @@
-"""What fields cost, declared where they are: `strawberry.field(metadata=READS_ROWS, ...)`.
+"""Costs of fields, declared on the field: `strawberry.field(metadata=ONE_READ, ...)`.
 
-An operation is limited by the sum of what its fields cost (`graph/documents/cost.py`). Every field
-with a resolver has a declaration, and so has every object that can be null, which by the schema's
-rule takes a second query: the schema is not built if one is missing.
+An operation is limited by the total cost of its fields (`graph/documents/cost.py`). Every field
+with a resolver needs a declaration, and so does every nullable object, because nullable objects
+take a second query in this schema. The schema is not built if a declaration is missing.
 
 | declaration | meaning |
 |---|---|
-| `ROOT_FIELD` | 1, as every root field costs that declares nothing else |
-| `ONE_READ` | 1: it takes a statement of its own, or a look-up |
-| `PAGE` | a connection: as many rows as `first` or `last`, with what is `PER_ROW` below it |
-| `ids(...)`, `operations(...)` | a row for each element of a list that is given |
-| `PER_ROW` | comes with each row of the field above |
-| `FREE` | 0: it comes with its row |
+| `ROOT_FIELD` | 1, as for every root field without another declaration |
+| `ONE_READ` | 1: a statement of its own, or a lookup |
+| `PAGE` | a connection: `first` or `last` rows, each with the `PER_ROW` fields below |
+| `ids(...)`, `operations(...)` | a row for each element of the given list |
+| `PER_ROW` | counts once for each row of the field above |
+| `FREE` | 0: part of its row |
 """
 
 from collections.abc import Mapping
@@ -25,18 +25,18 @@ KEY: Final = "roster.cost"
 
 @dataclass(frozen=True, slots=True)
 class RowArguments:
-    """The arguments that say how many rows there can be.
+    """The arguments that determine the number of rows.
 
-    A number out of range counts as the nearest that is accepted: the resolver rejects it.
+    A number out of range counts as the nearest accepted number. The resolver rejects it.
     """
 
     names: tuple[str, ...]
     default: int
     most: int
     member: str | None = None
-    """The field of an input object that has the list."""
+    """The field of an input object that contains the list."""
     whole: bool = False
-    """Whether all that is below comes with each row, and not only what is declared `PER_ROW`."""
+    """Whether all fields below count for each row, not only those declared `PER_ROW`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class FieldCost:
     rows: RowArguments | None = None
     per_row: bool = False
     values: int | None = None
-    """How many values the answer can have of it, if its type does not say."""
+    """The number of values of the field in the response, if its type does not determine it."""
 
 
 Declaration = Mapping[Any, Any]
@@ -57,7 +57,7 @@ PER_ROW: Final[Declaration] = {KEY: FieldCost(per_row=True)}
 PAGE: Final[Declaration] = {
     KEY: FieldCost(rows=RowArguments(("first", "last"), DEFAULT_PAGE, MAX_PAGE))
 }
-# A JSON document, whose size is not known before it is read.
+# A JSON document, whose size is unknown until it is read.
 DOCUMENT: Final[Declaration] = {KEY: FieldCost(reads=1, values=10_000)}
 
 

@@ -17,9 +17,9 @@ class InvalidId(ValueError):
 
 @lru_cache(maxsize=16)
 def encoder(type_name: str) -> Callable[[int], str]:
-    """Make what gives the ids of one type: base64url, of whose signs letters and digits need none.
+    """Return a function that encodes ids of one type, whose name must consist of letters.
 
-    A type's name is letters.
+    Ids are base64url without padding, which for these characters equals standard base64.
     """
     template = b"%b:%%d" % type_name.encode()
     base64_of = binascii.b2a_base64
@@ -35,9 +35,9 @@ def encode(type_name: str, key: int) -> str:
 
 
 def decode(text: str) -> tuple[str, int]:
-    """Give the type's name and the key; only what `encode` gives is taken, to the letter."""
+    """Return the type's name and the key. Accepts only the exact output of `encode`."""
     try:
-        # What is no sign of base64 is passed over here, and missed below.
+        # This skips invalid characters. The comparison with `encode` below rejects them.
         type_name, _, digits = binascii.a2b_base64(text + "==").decode("ascii").partition(":")
         key = int(digits) if len(digits) < 20 else 0  # noqa: PLR2004 - 2**63 has 19 digits
     except ValueError:
@@ -48,7 +48,7 @@ def decode(text: str) -> tuple[str, int]:
 
 
 def decoder(type_name: str) -> Callable[[str], int]:
-    """Make what gives the keys of ids that have to be of one type."""
+    """Return a function that decodes the ids of one type."""
     prefix = f"{type_name}:".encode()
     length = len(prefix)
     encode_key, bytes_of = encoder(type_name), binascii.a2b_base64
@@ -61,7 +61,7 @@ def decoder(type_name: str) -> Callable[[str], int]:
                 if 0 < key <= _MAX_ID and encode_key(key) == text:
                     return key
         except ValueError:
-            pass  # what is wrong is told below
+            pass  # `decode` below raises the error
         found, key = decode(text)
         if found != type_name:
             raise InvalidId(f"This is the id of a {found}, not of a {type_name}.")

@@ -1,4 +1,4 @@
-"""What lists of events have in common: where they end, and how their cursors are verified."""
+"""Common parts of event lists: their end, and the verification of cursors."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,10 +20,10 @@ _MAX_BATCH: Final = 1_000
 
 
 async def settled_until(feed: Feed) -> int:
-    """Return the watermark: the id up to which events are listed.
+    """Return the watermark: the highest id that lists of events include.
 
-    Events above it can be seen already, but a lower one may still be committed. A client that
-    follows from a cursor above the watermark would miss that one.
+    Events above the watermark may be visible, but a lower one may still be committed. A client that
+    continues from a cursor above the watermark would miss that one.
     """
     settled = await feed.watermark()
     return MAX_EVENT_ID if settled is None else settled
@@ -32,8 +32,8 @@ async def settled_until(feed: Feed) -> int:
 async def verify(context: Context, given: Sequence[Anchor]) -> None:
     """Raise UnknownCursorError unless the events of all cursors exist unchanged.
 
-    To be called after the page was read: what is there then was there before. The other way
-    round, a restore between the two could go unnoticed.
+    Call this after reading the page: an event that exists then also existed before. In the opposite
+    order, a restore between the two could go unnoticed.
     """
     if not given:
         return
@@ -45,7 +45,7 @@ async def verify(context: Context, given: Sequence[Anchor]) -> None:
 
 
 def history(context: Context, window: Window) -> DataLoader[int, Sequence[Any]]:
-    """Load the same window of the histories of all the users it is asked for."""
+    """Return a dataloader that reads the same window of the history of each user."""
     found = context.dataloaders.get(window)
     if found is None:
         load = partial(_load_histories, context, window)

@@ -1,8 +1,8 @@
 """The idempotency key of a mutation, with its input as text.
 
-A digest of the text is stored for 24 hours (`users/idempotency.py`). The text has the names of the
-inputs' attributes and the `repr` of `strawberry.Some`: if either changes, a request that is sent
-again across the deployment is rejected. A test has a stored digest.
+A digest of the text is stored for 24 hours (`users/idempotency.py`). The text contains the names
+of the inputs' attributes and the `repr` of `strawberry.Some`. If either changes, a request that is
+repeated across the deployment is rejected. A test compares a stored digest.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Look-ups by key, merged with those of other fields and operations."""
+"""Lookups by key, batched with those of other fields and operations."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class Loader(NamedTuple):
-    """One kind of look-up: `db.statements` has them, for instance `USERS_BY_ID`.
+    """One kind of lookup, with a statement of `db.statements` such as `USERS_BY_ID`.
 
-    Two of the same session and statement are equal, so that their keys are looked up together.
+    Loaders with the same session and statement are equal, so that their keys are batched.
     """
 
     session: Session
     lookup: PreparedStatement
 
     def load(self, keys: Sequence[Any]) -> "Future[list[Any]]":
-        """Look up the rows of keys, in their order; None stands where there is none."""
+        """Return the rows of the keys in their order, with None for each key without a row."""
         return self.session.load(self.lookup, keys)
 
     async def find(self, key: Any) -> Any | None:

@@ -1,4 +1,4 @@
-"""The writes. Each field is one transaction, committed before its answer is sent."""
+"""The mutations. Each field is one transaction, committed before its response is sent."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The orders of a list of users: what `orderBy` means in columns and in cursors."""
+"""The orders of a list of users: the columns and cursors of `orderBy`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,24 +24,24 @@ _COLUMNS: dict[UserOrderField, tuple[InstrumentedAttribute[Any], cursors.Decoder
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order that no two users share a place in: the id breaks ties."""
+    """A total order: the id breaks ties."""
 
     name: str
     sorts: Sequence[Sort]
     decoders: Sequence[cursors.Decoder]
     steps: tuple[tuple[str, bool], ...]
-    """The columns, and whether each descends."""
+    """The columns, and whether each is descending."""
     cursor: Callable[[Any], str]
-    """Give the cursor of a user, or of a row of a listing in this order."""
+    """Returns the cursor of a user, or of a row of a listing in this order."""
 
     def position(self, text: str) -> cursors.Position:
         return cursors.decode(text, self.name, self.decoders)
 
 
 def order_by(fields: Sequence[tuple[UserOrderField, OrderDirection]]) -> Order:
-    """Sort by each field in turn, and at last by the id in the last field's direction.
+    """Return the order by these fields, then by the id in the last field's direction.
 
-    A field that is named again says nothing new, and is passed over.
+    Repeated fields are ignored.
     """
     wanted: dict[UserOrderField, OrderDirection] = {}
     for field, direction in fields:

@@ -53,7 +53,7 @@ def window(
     before: str | None,
     decode: Callable[[str], Position],
 ) -> Window:
-    """Read a connection's arguments; raise InputError for what cannot be meant."""
+    """Return the window of a connection's arguments. Raises InputError if they are invalid."""
     if first is not None and last is not None:
         raise InputError("`first` and `last` cannot be used together.")
     for name, count in (("first", first), ("last", last)):
@@ -72,7 +72,7 @@ def window(
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[R]):
-    """The rows of a window, in the list's order, and whether the list goes on at either end."""
+    """The rows of a window in the list's order, and whether the list continues on either side."""
 
     rows: Sequence[R]
     has_next: bool
@@ -91,7 +91,7 @@ async def read_page(session: Session, listing: Listing, window: Window) -> Page[
 
 
 def page(rows: Sequence[Any], window: Window) -> Page[Any]:
-    """Make a page of what a statement for `window` read: one row more means there is more."""
+    """Return the page of a window. One row more than its limit means that the list continues."""
     more = len(rows) > window.limit
     kept = rows[: window.limit]
     if window.from_end:

@@ -1,4 +1,4 @@
-"""The reads."""
+"""The queries."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -128,7 +128,7 @@ class Query:
         if key is None:
             return None
         if not policy.can_read_all(context.caller):
-            # Nobody else is looked up: it would take longer where there is somebody to be hidden.
+            # Other users are not looked up: the response time would reveal whether they exist.
             asked = _viewer(context)
             viewer = await asked if asked else None
             return viewer if viewer and _has(viewer, by, key) else None
@@ -221,7 +221,7 @@ class Query:
         while row is not None:
             found = await document(info.context, row)
             before, row = row, await users.find(key)
-            if row is not None and row.version == before.version:  # else something happened between
+            if row is not None and row.version == before.version:  # else it changed in between
                 return found
         return None
 
@@ -252,7 +252,7 @@ def _viewer(context: Context) -> Lookup[int, User | None] | None:
 
 
 def _has(user: User, by: UserBy, key: int | str) -> bool:
-    """Tell whether a key, as it is looked up, is this user's."""
+    # `key` is in the form of the lookup.
     match by.given():
         case "username", _:
             return username_key(user.username) == key
@@ -294,9 +294,9 @@ def _node_key(text: str) -> _NodeKey:
 async def _nodes(
     context: Context, keys: Sequence[_NodeKey | InputError]
 ) -> list[Node | Exception | None]:
-    """Find nodes, those of one type by one look-up.
+    """Return nodes, with one lookup per type.
 
-    An exception in the list is its element's error: one invalid id loses no other.
+    An exception in the list is the error of its element: an invalid id does not affect the others.
     """
     wanted = {key for key in keys if not isinstance(key, InputError)}
     users = [key for name, key in wanted if name == "User" and policy.can_read(context.caller, key)]
@@ -306,13 +306,13 @@ async def _nodes(
         rows = await context.session.load(USERS_BY_ID, users) if users else ()
         found |= {("User", row.id): User.of(row) for row in rows if row}
         found |= {("UserEvent", event.record.id): event for event in await _events(context, events)}
-    except Exception as error:  # noqa: BLE001 - each element that needs the database has it
+    except Exception as error:  # noqa: BLE001 - the elements share this error
         found |= dict.fromkeys(wanted, error)
     return [key if isinstance(key, InputError) else found.get(key) for key in keys]
 
 
 async def _events(context: Context, keys: Sequence[int]) -> list[UserEvent]:
-    """Find events that are settled: until then they have no cursor to follow from."""
+    # Events above the watermark are not found: they have no cursor yet.
     found = await context.session.load(EVENTS_BY_ID, keys) if keys else ()
     rows = [row for row in found if row and policy.can_read_history(context.caller, row.user_id)]
     settled = await settled_until(context.feed) if rows else 0

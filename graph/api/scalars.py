@@ -1,4 +1,4 @@
-"""The scalars that GraphQL doesn't have, and how each is read and written."""
+"""The custom scalars: parsing and serialisation."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ BigInt = NewType("BigInt", int)
 Json = NewType("Json", dict[str, Any])
 
 _MAX_BIGINT = 2**63 - 1
-# RFC 3339, section 5.6: "T" and "Z" in either case, and an offset that is one of a day's.
+# RFC 3339, section 5.6: "T" and "Z" in either case, and an offset of less than a day.
 _DATE_TIME: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt]([01]\d:[0-5]\d|2[0-3]:[0-5]\d):([0-5]\d|60)(?:\.(\d+))?"
     r"([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
@@ -24,7 +24,7 @@ _DATE_TIME: Final = re.compile(
 
 
 def _as_it_is(value: datetime) -> datetime:
-    """Leave a moment in UTC to whoever writes JSON: `format_datetime` does the same."""
+    """Leave a UTC datetime to the JSON encoder, which writes it like `format_datetime`."""
     if value.__class__ is not datetime or value.tzinfo is not UTC:
         raise TypeError
     return value
@@ -35,16 +35,14 @@ def _read_moment(value: object) -> datetime:
     try:
         if found is not None:
             return _moment(found)
-    except (ValueError, OverflowError):  # the 31st of February, or a year beyond Python's
+    except (ValueError, OverflowError):  # 31 February, or a year that Python does not support
         pass
     raise GraphQLError("A DateTime must look like 2026-01-31T12:00:00Z, with an offset from UTC.")
 
 
 def _moment(found: re.Match[str]) -> datetime:
-    """Read what `_DATE_TIME` matches. A leap second is the second after it.
-
-    `fromisoformat` accepts this one form in every version of Python, and more others in each.
-    """
+    """Return the time of a match of `_DATE_TIME`. A leap second becomes the second after it."""
+    # Every Python version accepts this form in `fromisoformat`. They differ in other forms.
     date, time, second, fraction, offset = found.groups()
     leap = second == "60"
     digits = "0" if leap else (fraction or "0")[:6]
@@ -86,5 +84,5 @@ SCALARS: dict[object, ScalarDefinition] = {
     ),
 }
 
-# What stands in an answer as it is (`graph/compiler/resolvers.py`), by the scalar's name.
+# Scalars that the JSON encoder writes itself (`graph/compiler/resolvers.py`), by name.
 WRITERS: Final[Mapping[str, Callable[[Any], Any]]] = {"DateTime": _as_it_is}

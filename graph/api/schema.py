@@ -1,4 +1,4 @@
-"""The declarations that the API is made of. `graph/execution/schema.py` builds the schema."""
+"""The declarations of the API. `graph/execution/schema.py` builds the schema."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -49,14 +49,14 @@ def config(*, suggestions: bool) -> StrawberryConfig:
 
 
 def complete(schema: GraphQLSchema) -> None:
-    """Add to the schema that Strawberry has made what cannot be declared."""
+    """Add what cannot be declared to the schema that Strawberry has built."""
     schema.description = DESCRIPTION
-    # Strawberry's own resolver fails for a type within a list or a non-null one.
+    # Strawberry's own resolver fails for a type inside a list or non-null.
     introspected: Any = schema.type_map["__Type"]
     introspected.fields["isOneOf"].resolve = _is_one_of
     for place in _inputs(schema):
         if place.default_value is None:
-            # Python's default for an argument that may be left out; clients need no `= null`.
+            # Strawberry declares Python's default as `= null`, which clients do not need.
             place.default_value = Undefined
 
 

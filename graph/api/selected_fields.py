@@ -1,4 +1,4 @@
-"""What an operation asks for below a field, where that decides which statements run."""
+"""The fields selected below a field, from which resolvers choose their statements."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ from graph.compiler import FieldNodes
 
 
 def names_below(info: GraphQLResolveInfo[Any]) -> frozenset[str]:
-    """Name the fields that are selected below this one, however deep, through fragments too.
+    """Return the names of all fields below this one, at any depth and through fragments.
 
-    A field under `@skip` counts as selected: a column too many, never one too few.
+    A field with `@skip` counts as selected, so that no column is missing.
     """
     nodes = info.field_nodes
     if not isinstance(nodes, FieldNodes):

@@ -1,4 +1,4 @@
-"""What can be followed live."""
+"""The subscriptions."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -29,16 +29,16 @@ Meanwhile = Callable[["EventSubscription", FeedPosition], Awaitable[None]]
 
 
 class EventSubscription:
-    """A subscription to events: the events themselves, those of one moment together.
+    """The source of a subscription: settled events, in batches.
 
-    `ResultStreams` makes results of them. Raises SessionEnded when the caller's rights end, and
-    UnknownCursorError when the database does not have the events (any more) that were given before.
+    `ResultStreams` executes the operation for them. Raises SessionEnded when the caller's rights
+    end, and UnknownCursorError when the database has lost events that were delivered.
     """
 
     def __init__(
         self, context: Context, after: Anchor | None, wanted: EventFilter, locate: Locate
     ) -> None:
-        # What is done whenever all that there is has been given.
+        # Called whenever all available events have been delivered.
         self.meanwhile: Meanwhile = _nothing
         self._context = context
         self._after = after
@@ -46,7 +46,7 @@ class EventSubscription:
         self._locate = locate
         self._status: UserStatus | None = None
         self._is_switched_off: Callable[[], bool]
-        self.place: FeedPosition  # as soon as it is iterated over
+        self.place: FeedPosition  # set when the iteration starts
 
     async def __aiter__(self) -> AsyncGenerator[UserEvent, None]:
         async with aclosing(self.batches()) as batches:
@@ -79,17 +79,17 @@ class EventSubscription:
         return self._context.token
 
     async def is_still_let_in(self) -> bool:
-        """Tell it of the token: the same for all who have the same."""
+        """Return whether the token is still valid. The result is the same for equal tokens."""
         return await self._context.is_still_let_in()
 
     def has_rights(self) -> bool:
-        """Tell of the rights that the caller came with whether they hold on."""
+        """Return whether the rights of the caller at the start are still valid."""
         return not self._is_switched_off() and policy.is_session_valid(
             self._context.caller, now(), self._status
         )
 
     async def _first_status(self) -> UserStatus | None:
-        """Give the status of the user who asks; from then on the feed tells of it."""
+        # The status of the caller. Later changes come from the feed.
         user_id = self._context.caller.user_id
         if user_id is None:
             return None
@@ -98,7 +98,7 @@ class EventSubscription:
 
 
 def _locate(info: GraphInfo, error: GraphQLError) -> GraphQLError:
-    """Locate an error at the field, as one that its resolver raises."""
+    # An error that the field's resolver raises is located in the same way.
     raw = raw_info(info)
     return located_error(error, raw.field_nodes, raw.path.as_list())
 

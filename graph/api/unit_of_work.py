@@ -1,4 +1,4 @@
-"""Executes commands for a mutation field: one transaction, retried after conflicts."""
+"""Execution of commands for a mutation field: one transaction, retried after conflicts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,9 +27,9 @@ _DEFAULT_ORDER = read_order(None)
 
 @dataclass(frozen=True, slots=True)
 class MutationResult:
-    """The result of a command: the user after it, or the rules that it breaks.
+    """The result of a command: the user after it, or the rules that it violates.
 
-    Without either it was only validated, or the caller cannot read the user.
+    It has neither if the command was only validated, or if the caller may not read the user.
     """
 
     user: User | None = None
@@ -63,10 +63,10 @@ async def execute(
     atomic: bool = True,
     key: IdempotencyKey | None = None,
 ) -> CommandResults:
-    """Execute commands in one transaction, which is retried if it conflicts with another.
+    """Execute commands in one transaction, which is retried after a conflict.
 
-    Raises CommandsRejected if nothing was done, WriteTimeoutError if the time of the request is
-    over, and WriteError otherwise.
+    Raises CommandsRejected if nothing was done, WriteTimeoutError if the request's time is over,
+    and WriteError otherwise.
     """
     context = info.context
     write = context.writes[str(info.path.key)] = Write()
@@ -91,7 +91,7 @@ async def execute(
 
     async def begin() -> CommandResults:
         if 1 < len(commands) <= MAX_COMMANDS:
-            # Parsed before the transaction, which blocks other writers.
+            # Parsing comes before the transaction, which blocks other writers.
             await parse_commands([o for o in commands if not authorize(context.caller, o)], cache)
         answer = await retry_transaction(attempt, write)
         context.feed.wake()
@@ -103,7 +103,7 @@ async def execute(
 async def _in_time(
     limit: TimeLimit, begin: Callable[[], Awaitable[CommandResults]], write: Write
 ) -> CommandResults:
-    """Write within the time limit of the request. An error says whether the write was done."""
+    """Run `begin` within the time limit. An error has the outcome of the write."""
     if limit.is_over():
         raise WriteTimeoutError(limit.seconds, write.outcome)
     timer = asyncio.timeout_at(limit.deadline)

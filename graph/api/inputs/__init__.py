@@ -1,1 +1,1 @@
-"""The requests: what clients send, before it is checked."""
+"""The input types of the schema."""

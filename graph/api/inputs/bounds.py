@@ -1,4 +1,4 @@
-"""What any list or text in an input has to be before a database is asked."""
+"""Checks of lists and texts in inputs, before they reach the database."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,5 +19,5 @@ def check_text(name: str, text: str, longest: int) -> None:
 
 
 def storable(text: str) -> bool:
-    """Tell whether a text can be in a database at all: one with NUL or half a pair is in none."""
+    # Databases store neither NUL nor unpaired surrogates.
     return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)

@@ -1,4 +1,4 @@
-"""The input of `bulkUsers`: many operations, each one of the single mutations' inputs."""
+"""The input of `bulkUsers`: each operation has the input of a single mutation."""
 
 from typing import Any, cast
 
@@ -42,7 +42,7 @@ class UserOperation:
     )
 
     def given(self) -> tuple[str, Any]:
-        """Give the verb and its input; that there is one, GraphQL has seen to."""
+        """Return the verb and its input. GraphQL ensures that there is exactly one."""
         return next((n, v) for n, v in vars(self).items() if v is not strawberry.UNSET)
 
     def to_command(self) -> Command:

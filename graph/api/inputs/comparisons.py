@@ -1,4 +1,4 @@
-"""What a value in a filter can be compared with."""
+"""Comparisons of values in filters."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ from users.text import fold
 
 Key = Callable[[str], str | None]
 
-# No text of a user is longer; what is longer costs time to fold, and matches nobody.
+# No text of a user is longer. A longer one takes time to fold and matches nothing.
 MAX_TEXT = 300
 
 
@@ -43,7 +43,7 @@ class StringFilter:
     async def read(
         self, name: str, column: InstrumentedAttribute[Any], key: Key, keys: KeyCache | None
     ) -> AsyncIterator[Condition]:
-        """Yield a condition for each comparator; `key` turns a whole text into the column's form.
+        """Yield one condition per comparator. `key` converts a whole text to the column's form.
 
         Without `keys` the texts are only checked, and nothing matches.
         """

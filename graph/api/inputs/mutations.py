@@ -1,4 +1,4 @@
-"""The inputs of the mutations. What a text may be is decided in `users`, not here."""
+"""The inputs of the mutations. The rules for texts are in `users`."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
@@ -49,7 +49,7 @@ _VALIDATE_ONLY = "True reports every error and changes nothing; `user` is null."
 
 
 def key_of(text: str) -> int | None:
-    """Read the id of a user; None for anything else, which the service reports with the rest."""
+    # None if the id is invalid: the service reports it together with all other errors.
     try:
         return global_ids.decode_user(text)
     except global_ids.InvalidId:

@@ -1,4 +1,4 @@
-"""What selects events."""
+"""The filter of a list of events."""
 
 import strawberry
 
@@ -28,7 +28,7 @@ class UserEventFilter:
     )
 
     def read(self) -> EventFilter:
-        """Turn it into what the database is asked; raise InputError for what cannot be meant."""
+        """Return the filter for the database. Raises InputError if a value is invalid."""
         for name, values in (
             ("userId", self.user_id),
             ("type", self.type),

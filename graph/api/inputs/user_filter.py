@@ -76,7 +76,7 @@ class UserFilter:
     )
 
     async def leaves(self, keys: KeyCache | None) -> AsyncIterator[Condition]:
-        """Yield the conditions of this level, without its status and what it combines."""
+        """Yield the conditions of this level, except `status`, `and`, `or` and `not`."""
         check_length("id", self.id)
         check_length("databaseId", self.database_id)
         if self.id is not None:
@@ -105,7 +105,7 @@ class UserFilter:
 
 @dataclass(slots=True)
 class _Reading:
-    """What is known of a filter while it is read, so that one too big is given up early."""
+    """The state of reading a filter. A filter that exceeds a limit is rejected early."""
 
     keys: KeyCache | None
     levels: int = 0
@@ -113,7 +113,7 @@ class _Reading:
     names_status: bool = False
 
     async def conditions(self, level: UserFilter, depth: int = 1) -> list[Condition]:
-        """Give the conditions of a level and of those below, less its own status."""
+        """Return the conditions of a level and of its nested filters, except its own `status`."""
         self.levels += 1
         if depth > MAX_DEPTH:
             raise InputError(f"The filter is more than {MAX_DEPTH} levels deep.")
@@ -129,7 +129,7 @@ class _Reading:
         return [*leaves, *[condition async for condition in self.combined(level, depth + 1)]]
 
     async def combined(self, level: UserFilter, depth: int) -> AsyncIterator[Condition]:
-        """Give what a level combines of the levels below."""
+        """Yield the conditions of a level's nested filters."""
         check_length("and", level.and_)
         check_length("or", level.or_)
         if level.and_ is not None:
@@ -147,9 +147,9 @@ class _Reading:
 async def read_filter(
     given: UserFilter | None, search: str | None, keys: KeyCache | None
 ) -> Filter:
-    """Turn it into what the database is asked; raise InputError if it breaks a limit.
+    """Return the filter for the database. Raises InputError if it exceeds a limit.
 
-    `keys` is None for a caller who cannot read any user: then no key of a text is computed.
+    `keys` is None for a caller who cannot read any user. Then no key of a text is computed.
     """
     wanted = await _read_search(search, keys)
     if given is None:
@@ -161,7 +161,7 @@ async def read_filter(
 
 
 def _statuses(given: UserFilter, *, names_status: bool) -> Sequence[UserStatus] | None:
-    """Give the statuses in which users can match, for the index that orders those."""
+    # The statuses in which users can match, for the index on status and order.
     if given.is_active is None:
         return given.status
     listed = [s for s in UserStatus if names_status or s is not UserStatus.DELETED]
@@ -170,7 +170,7 @@ def _statuses(given: UserFilter, *, names_status: bool) -> Sequence[UserStatus] 
 
 
 async def _read_search(text: str | None, keys: KeyCache | None) -> Sequence[str]:
-    """Give the forms of what is searched for; none where a search box is empty."""
+    """Return the forms of the search text; none if it is blank."""
     if text is None or not text.strip():
         return ()
     check_text("search", text, MAX_SEARCH)

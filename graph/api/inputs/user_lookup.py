@@ -1,4 +1,4 @@
-"""What selects users: one by a key, many by a filter, in an order."""
+"""The key of one user, and the order of a list of users."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,7 +37,7 @@ class UserBy:
     )
 
     def given(self) -> tuple[str, Any]:
-        """Give the name and the value of the one key; that there is one, GraphQL has seen to."""
+        """Return the name and the value of the key. GraphQL ensures that there is exactly one."""
         return next((n, v) for n, v in vars(self).items() if v is not strawberry.UNSET)
 
 
@@ -60,7 +60,6 @@ def read_order(steps: Sequence[UserOrder] | None) -> Order:
 
 
 def read_user_id(text: str) -> int:
-    """Read the id of a user; raise InputError for anything else."""
     try:
         return global_ids.decode_user(text)
     except global_ids.InvalidId as error:

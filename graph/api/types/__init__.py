@@ -1,1 +1,1 @@
-"""The views: what the schema's objects are made of."""
+"""The object types of the schema."""

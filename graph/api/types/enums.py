@@ -1,7 +1,7 @@
 """The enums of the schema.
 
-Those of lower packages, which know nothing of the schema, are described here. `graph.api` imports
-them from here, so that they are described wherever they are used.
+Enums of lower packages get their descriptions here. `graph.api` imports them from this module, so
+that the descriptions are always set.
 """
 
 from enum import Enum, StrEnum

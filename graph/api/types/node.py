@@ -1,4 +1,4 @@
-"""What every object with an id shares, and what every connection shares (Relay)."""
+"""The types of Relay: `Node` and `PageInfo`."""
 
 import strawberry
 
@@ -14,7 +14,7 @@ class Node:
 
 @strawberry.type(description="The position of a page in its list.")
 class PageInfo(RecordView):
-    """Of a page, and what gives a row's cursor."""
+    """The record is a tuple of a page and a function that returns a row's cursor."""
 
     fields_from = {  # noqa: RUF012 - declared in RecordView
         "has_next_page": lambda place: place[0].has_next,

@@ -28,7 +28,7 @@ class CreateUserPayload:
 
 
 @strawberry.type
-class _UserChange:  # the fields of payloads, and not a type of the schema
+class _UserChange:  # common fields of payloads; not a type of the schema
     user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)

@@ -1,4 +1,4 @@
-"""Objects of the schema that are read from a row as their fields are asked for."""
+"""Schema types over a record, whose fields are read only when they are selected."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Self
 
 
 def itself(record: Any) -> Any:
-    """Have the same record seen in another way."""
+    # For a nested view of the same record.
     return record
 
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """An object that a view has: the view of the record that `by` gives."""
+    """A nested object: the view of the record that `by` returns."""
 
     view: "type[RecordView]"
     by: Callable[[Any], Any]
@@ -23,7 +23,7 @@ class Nested:
 
 @dataclass(frozen=True, slots=True)
 class NestedList:
-    """A list of objects that a view has: the views of the records that `by` gives in a list."""
+    """A nested list: the views of the records that `by` returns."""
 
     view: "type[RecordView]"
     by: Callable[[Any], list[Any]]
@@ -36,11 +36,10 @@ Read = str | Callable[[Any], Any] | Nested | NestedList
 
 
 class RecordView:
-    """A type of the schema over one record: a row, an entity, or whatever has the attributes.
+    """A type of the schema over one record: a row, an entity or another object.
 
-    `fields_from` tells for each field by its name in Python what it is of the record: the attribute
-    of that name, or what a function makes of it, or views of records that a function gives. A page
-    of rows costs nothing but what is read.
+    `fields_from` maps the Python name of a field to an attribute of the record, a function of the
+    record, or nested views. Only selected fields are read.
     """
 
     fields_from: ClassVar[Mapping[str, Read]]

@@ -1,4 +1,4 @@
-"""A user as clients see it, and the connection that a list of users is."""
+"""The types of a user and of lists of users."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -132,9 +132,9 @@ class User(RecordView, Node):
     def find(
         cls, context: Context, user_id: int, fields: frozenset[str] | None = None
     ) -> Lookup[int, Self | None] | None:
-        """Look a user up, for these fields where they are known.
+        """Return the lookup of a user, or None if the caller may not read the user.
 
-        None where there is none, and where the caller may not read them.
+        The lookup reads fewer columns if `fields` need no others.
         """
         if not policy.can_read(context.caller, user_id):
             return None
@@ -143,7 +143,7 @@ class User(RecordView, Node):
         return Lookup(loader, user_id, cls.of_found)
 
 
-# What each field reads of the record, by its name in the schema; the id always comes with it.
+# The columns that each field of the schema reads. The id is always read.
 _COLUMNS: Final[Mapping[str, Collection[str]]] = {
     **{to_camel_case(n): {r} for n, r in User.fields_from.items() if isinstance(r, str)},
     "viewerCan": {"status", "erased_at"},
@@ -152,7 +152,7 @@ _COLUMNS: Final[Mapping[str, Collection[str]]] = {
 
 @lru_cache(maxsize=256)
 def columns_of(fields: frozenset[str]) -> frozenset[str]:
-    """Name the columns that fields of users are read from; names of other fields do no harm."""
+    # Names of other types' fields are ignored.
     return frozenset(column for field in fields for column in _COLUMNS.get(field, ()))
 
 
@@ -163,7 +163,7 @@ def _is_brief(fields: frozenset[str]) -> bool:
 
 @strawberry.type(description="A user in a list, with the cursor of this position.")
 class UserEdge(RecordView):
-    """Of a user's record, and the order they stand in."""
+    """The record is a tuple of a user's record and the order of the list."""
 
     fields_from = {  # noqa: RUF012 - declared in RecordView
         "cursor": lambda place: place[1].cursor(place[0]),
@@ -184,7 +184,7 @@ class UserStatusCount:
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """A list of users, as it was asked for, and the page of it that was read."""
+    """A page of users, with the order and the filter of the list."""
 
     page: Page[Any]
     order: Order

@@ -1,4 +1,4 @@
-"""What a mutation answers when it is refused: data, typed, with the place in the input."""
+"""The errors in mutation payloads: typed, with the path of the value in the input."""
 
 from collections.abc import Sequence
 
@@ -71,7 +71,7 @@ class GenericError(UserError):
 def user_errors(
     violations: Sequence[RuleViolation], at: Sequence[str] = ("input",)
 ) -> list[UserError]:
-    """Say what is wrong with the input at `at`."""
+    # `at` is the path of the input.
     return [_user_error(violation, at) for violation in violations]
 
 

@@ -1,4 +1,4 @@
-"""An event as clients see it, and the connection that a history is."""
+"""The types of an event and of lists of events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,9 +34,9 @@ encode_cursor = cursors.encoder(_ORDER, lambda event: (event.id, mark_of(event))
 
 
 def decode_cursor(text: str) -> Anchor:
-    """Read a cursor of an event; `history.verify` tells whether the event exists.
+    """Return the anchor of an event's cursor. `history.verify` checks that the event exists.
 
-    Raises UnknownCursorError. A cursor of another list has a message of its own.
+    Raises UnknownCursorError, or InputError for a cursor of another list.
     """
     try:
         return Anchor(*cursors.decode(text, _ORDER, [cursors.row_id, cursors.mark]))
@@ -48,14 +48,14 @@ def decode_cursor(text: str) -> Anchor:
 
 @dataclass(frozen=True, slots=True)
 class EventWindow:
-    """A part of a list of events, and the anchors of its cursors, to be verified."""
+    """A part of a list of events, and the anchors of its cursors, which must be verified."""
 
     window: Window
     anchors: Sequence[Anchor]
 
     @classmethod
     def of(cls, asked: Window) -> Self:
-        """Divide a window whose cursors were read by `decode_cursor`."""
+        """Return the event window for a window whose cursors were read by `decode_cursor`."""
         anchors = [Anchor(*place) for place in (asked.after, asked.before) if place is not None]
         after_id, before_id = (place and place[:1] for place in (asked.after, asked.before))
         return cls(replace(asked, after=after_id, before=before_id), anchors)
@@ -63,7 +63,7 @@ class EventWindow:
 
 @strawberry.type(description="The author of a change, as recorded at the time of the change.")
 class Actor(RecordView):
-    """Of the event."""
+    """The record is the event."""
 
     fields_from = {  # noqa: RUF012 - declared in RecordView
         "kind": lambda event: event.actor_kind.value,
@@ -82,7 +82,7 @@ class Actor(RecordView):
 
 @strawberry.type(description="A change of one field.")
 class FieldChange(RecordView):
-    """Of what an event keeps of a change."""
+    """The record is one of the event's `changes`."""
 
     fields_from = {  # noqa: RUF012 - declared in RecordView
         "field": itemgetter("field"),
@@ -142,7 +142,7 @@ class UserEvent(RecordView, Node):
     def user(
         self, info: GraphInfo
     ) -> Annotated["User", strawberry.lazy("graph.api.types.user")] | None:
-        from graph.api.types.user import User  # noqa: PLC0415 - the two types name each other
+        from graph.api.types.user import User  # noqa: PLC0415 - the two types refer to each other
 
         return cast("User | None", User.find(info.context, self.record.user_id))
 
