@@ -1,1 +1,1 @@
-"""Alembic revisions, both dialects, up and down."""
+"""Alembic revisions for both databases, with upgrade and downgrade."""

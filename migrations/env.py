@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: through a connection of ours, or by ROSTER_DATABASE_URL."""
+"""Alembic's environment: uses Roster's connection if given, otherwise ROSTER_DATABASE_URL."""
 
 import asyncio
 import os
@@ -11,15 +11,15 @@ from sqlalchemy.schema import SchemaItem
 from db.engine import Database
 from db.models import Model
 
-# Any number will do, so long as nothing else in the database takes it: one migration at a time.
+# An arbitrary number that nothing else in the database uses. It serialises migrations.
 _MIGRATION_LOCK = 5_077_837
 
 
 def migrate(connection: Connection) -> None:
-    """Run what was asked for in one transaction, which waits for any other migration."""
+    """Run the requested migrations in one transaction, after any other running migration."""
     on_sqlite = connection.dialect.name == "sqlite"
     if on_sqlite:
-        # Alembic changes a table by copying and dropping it: what refers to it must not follow.
+        # Alembic changes a table by copying and dropping it. References to it must not cascade.
         _set_foreign_keys(connection, "OFF")
         connection = connection.execution_options(roster_writes=True)
     context.configure(
@@ -31,7 +31,7 @@ def migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         if not on_sqlite:
-            # A migration may compute for long between two statements.
+            # A migration may compute for a long time between two statements.
             connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         context.run_migrations()
@@ -40,7 +40,7 @@ def migrate(connection: Connection) -> None:
 
 
 def print_script() -> None:
-    """Print the statements for PostgreSQL, in one transaction as `migrate` has it."""
+    """Print the statements for PostgreSQL, in one transaction with the same lock as `migrate`."""
     context.configure(
         dialect_name="postgresql",
         target_metadata=Model.metadata,
@@ -53,13 +53,13 @@ def print_script() -> None:
 
 
 def _is_for(dialect: str, thing: SchemaItem) -> bool:
-    """Tell whether the models mean a thing for this database; Alembic doesn't ask `ddl_if`."""
+    """Return whether an object exists on this database. Alembic ignores `ddl_if`."""
     only_postgres = isinstance(thing, Index) and thing.kwargs.get("postgresql_using")
     return dialect == "postgresql" or not only_postgres
 
 
 def _set_foreign_keys(connection: Connection, value: str) -> None:
-    """Do it outside a transaction: inside one, the pragma does nothing."""
+    """Set the pragma outside a transaction: inside one it has no effect."""
     connection.exec_driver_sql(f"PRAGMA foreign_keys = {value}")
     connection.commit()
 

@@ -1,10 +1,10 @@
-"""Migrations as SQL scripts: `alembic upgrade head --sql`, for PostgreSQL."""
+"""Helpers for migrations as SQL scripts (`alembic upgrade head --sql`, PostgreSQL only)."""
 
 from alembic import context, op
 
 
 def is_script() -> bool:
-    """Return whether SQL is printed for later, with no database to read from."""
+    """Return whether SQL is printed, without a database to read from."""
     return context.is_offline_mode()
 
 
@@ -13,9 +13,9 @@ def dialect() -> str:
 
 
 def require_empty(table: str) -> None:
-    """Make a script fail if the table has rows, which only a program can convert."""
+    """Make the script fail if the table has rows, because only a program can convert them."""
     op.execute(
-        f"DO $$ BEGIN IF EXISTS (SELECT 1 FROM {table}) THEN RAISE EXCEPTION "  # noqa: S608 - ours
+        f"DO $$ BEGIN IF EXISTS (SELECT 1 FROM {table}) THEN RAISE EXCEPTION "  # noqa: S608 - a constant name
         f"'rows of {table} have to be converted: run `roster migrate` instead of this script'; "
         "END IF; END $$"
     )

@@ -1,8 +1,8 @@
-# ruff: noqa: INP001 - a script of the image alone, and in no package
-"""Print the pins of requirements.lock that the service needs, and none of those it is tested with.
+# ruff: noqa: INP001 - a script of the image, in no package
+"""Print the pins of requirements.lock that the service needs, without the test dependencies.
 
-To be run where Roster's own pyproject.toml is, with all of requirements.lock installed: what each
-package needs is told by the packages themselves.
+Run it in the folder of Roster's pyproject.toml, with all of requirements.lock installed: it reads
+each package's requirements from its metadata.
 """
 
 import re
@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 
 def needed(requirements: Iterable[str]) -> set[str]:
-    """Give the names of these packages and of all that they need, on this machine."""
+    """Return the names of these packages and their dependencies on this machine."""
     found: set[tuple[str, str]] = set()
     left = [(Requirement(line), "") for line in requirements]
     while left:
@@ -33,7 +33,7 @@ def needed(requirements: Iterable[str]) -> set[str]:
 
 
 def pins(lock: str, names: set[str]) -> Iterator[str]:
-    """Give the pins of these names, with their hashes."""
+    """Yield the pins of these names, with their hashes."""
     for pin in re.split(r"\n(?=\S)", lock.strip()):
         if pin.partition("==")[0] in names:
             yield pin

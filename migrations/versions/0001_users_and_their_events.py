@@ -15,7 +15,6 @@ kept = sa.text("status != 'DELETED'")
 
 
 def text(length: int) -> sa.String:
-    """Text compared by code point on both databases."""
     return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
 
 

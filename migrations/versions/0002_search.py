@@ -1,4 +1,4 @@
-"""Search: folded keys of every text, and on PostgreSQL an index of their parts."""
+"""Search: case-folded keys of every text, and trigram indexes on PostgreSQL."""
 
 import unicodedata
 from collections.abc import Callable
@@ -20,12 +20,10 @@ BATCH = 1_000
 
 
 def text() -> sa.String:
-    """Text compared by code point on both databases."""
     return sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def fold(value: str) -> str:
-    """Fold as the directory does at this revision."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", value).casefold())
     return unicodedata.normalize("NFKC", folded.casefold())
 
@@ -56,7 +54,10 @@ users = sa.table(
 
 
 def fill_keys() -> None:
-    """Fill the new keys; an e-mail address's key has its domain in letters from here on."""
+    """Fill the new keys.
+
+    From this revision on, the key of an e-mail address has a Unicode domain.
+    """
     rewrite(
         lambda row: {
             "email_key": email_key(row.email, str),
@@ -72,7 +73,7 @@ def email_key(email: str, domain_form: Callable[[str], str]) -> str:
 
 
 def rewrite(values: Callable[[Any], dict[str, Any]]) -> None:
-    """Write these columns of every user, in batches."""
+    """Update these columns of every user, in batches."""
     if is_script():
         require_empty("users")
         return
@@ -95,7 +96,7 @@ def downgrade() -> None:
     if dialect() == "postgresql":
         for column in SEARCHED:
             op.drop_index(op.f(f"ix_users_{column}_trgm"), "users")
-        # The extension stays: others in the database may use it.
+        # The extension is kept, because other tables in the database may use it.
     op.drop_index(op.f("ix_users_external_id_key"), "users")
     op.drop_column("users", "external_id_key")
     op.drop_column("users", "display_name_key")

@@ -1,4 +1,4 @@
-"""Erasure: when a user is to be erased and when they were, and the event that says so."""
+"""Erasure: the scheduled and actual time of a user's erasure, and the ERASED event."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,7 +15,7 @@ SCHEDULED = sa.text("erase_after IS NOT NULL")
 def upgrade() -> None:
     op.add_column("users", sa.Column("erase_after", sa.DateTime(timezone=True)))
     op.add_column("users", sa.Column("erased_at", sa.DateTime(timezone=True)))
-    # Who was erased before a downgrade is so still.
+    # Users that were erased before a downgrade are still erased.
     op.execute(
         "UPDATE users SET erased_at = updated_at WHERE status = 'DELETED' "
         "AND email_key = 'erased-' || id || '@erased.invalid'"
@@ -32,7 +32,6 @@ def upgrade() -> None:
 
 
 def allow(*types: str) -> None:
-    """Let events have these types."""
     name = op.f("ck_user_events_usereventtype")
     with op.batch_alter_table("user_events") as events:
         events.drop_constraint(name, type_="check")
@@ -41,7 +40,7 @@ def allow(*types: str) -> None:
 
 
 def downgrade() -> None:
-    """Go back; what was erased stays erased, but the events that say so cannot."""
+    """Downgrade. Erased data is not restored, and the ERASED events are deleted."""
     op.drop_index(op.f("ix_user_events_actor_id_id"), "user_events")
     op.execute("DELETE FROM user_events WHERE type = 'ERASED'")
     allow(*BEFORE)

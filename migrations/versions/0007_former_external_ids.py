@@ -1,4 +1,4 @@
-"""Former external ids: digests of what users gave up, filled from users and their events."""
+"""Former external ids: keyed digests, filled from deleted users and from events."""
 
 import hmac
 import secrets
@@ -22,16 +22,15 @@ key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 moment = sa.DateTime(timezone=True)
 json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
-USERS = 1_000  # of a batch
-EVENTS = 50_000  # ids of a batch, of which few have changed an external id
+USERS = 1_000  # users of a batch
+EVENTS = 50_000  # range of event ids of a batch; few events change an external id
 LINKED_WHEN_DELETED = sa.text("status = 'DELETED' AND external_id IS NOT NULL")
 IN_EFFECT = sa.text("released_at IS NULL")
 
-Former = tuple[int, str, datetime]  # a user's id, an external id, and when it was given up
+Former = tuple[int, str, datetime]  # user id, external id, and when the user lost it
 
 
 def text(length: int) -> sa.String:
-    """Text compared by code point on both databases."""
     return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
 
 
@@ -107,7 +106,7 @@ former_ids = sa.table(
 )
 
 
-# 244 random bits (RFC 9562, section 5.4), made where the script runs.
+# 244 random bits (RFC 9562, section 5.4), generated where the script runs.
 NEW_KEY = (
     "INSERT INTO identity_keys (id, key, created_at) VALUES (1, encode(sha256("
     "(gen_random_uuid()::text || gen_random_uuid()::text)::bytea), 'hex'), now())"
@@ -122,7 +121,7 @@ def new_key() -> bytes:
 
 
 def fill(key: bytes) -> None:
-    """Record the external ids of deleted users, and those that events say were given up."""
+    """Record the external ids of deleted users, and those that events show as replaced."""
     for batch in chain(deleted(), changed()):
         record(key, batch)
 
@@ -138,7 +137,7 @@ def deleted() -> Iterator[list[Former]]:
 
 
 def changed() -> Iterator[list[Former]]:
-    """Read every external id of an event that was not erased, less those that are still held."""
+    """Yield every external id in an event that was not erased, except those still in use."""
     connection = op.get_bind()
     mention = sa.cast(events.c.changes, sa.Text).like('%"externalId"%')
     last = 0
@@ -163,7 +162,7 @@ def external_ids(changes: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def holders(ids: set[int]) -> dict[int, str]:
-    """Return the external ids that users, of these ids, have now."""
+    """Return the current external ids of these users."""
     found: dict[int, str] = {}
     wanted = sorted(ids)
     for start in range(0, len(wanted), USERS):
@@ -174,7 +173,7 @@ def holders(ids: set[int]) -> dict[int, str]:
 
 
 def record(key: bytes, batch: list[Former]) -> None:
-    """Add digests, each once; the user of an earlier batch can come again."""
+    """Insert digests without duplicates. A later batch can contain a user of an earlier one."""
     rows = [
         {"digest": digest(key, external_id), "user_id": user_id, "recorded_at": at}
         for user_id, external_id, at in batch
@@ -188,7 +187,7 @@ def digest(key: bytes, external_id: str) -> str:
 
 
 def downgrade() -> None:
-    """Go back. What erased users had is in no other place: a later upgrade cannot find it."""
+    """Downgrade. The ids of erased users are lost: a later upgrade cannot restore their digests."""
     op.drop_index(op.f("ix_users_external_id_of_deleted"), "users")
     op.drop_table("former_external_ids")
     op.drop_table("identity_keys")

@@ -1,4 +1,4 @@
-"""The epochs of the feed."""
+"""Feed epochs."""
 
 from datetime import UTC, datetime
 from secrets import token_hex
@@ -27,14 +27,14 @@ def upgrade() -> None:
         sa.Column("reason", text(500)),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_feed_epochs")),
     )
-    if is_script():  # every database that it makes needs an epoch of its own
+    if is_script():  # every database that runs the script needs its own epoch
         op.execute(
             "INSERT INTO feed_epochs (epoch_id, began_at) "
             "VALUES (replace(gen_random_uuid()::text, '-', ''), now())"
         )
         return
     now = datetime.now(UTC)
-    if dialect() == "sqlite":  # which keeps UTC without a zone
+    if dialect() == "sqlite":  # SQLite stores UTC without a time zone
         now = now.replace(tzinfo=None)
     op.bulk_insert(epochs, [{"epoch_id": token_hex(16), "began_at": now}])
 

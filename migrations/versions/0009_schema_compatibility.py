@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.CheckConstraint("id = 1", name=op.f("ck_schema_compatibility_one_row")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_schema_compatibility")),
     )
-    # Older code knows neither this table nor the former external ids.
+    # Older code knows neither this table nor former external ids.
     op.bulk_insert(table, [{"id": 1, "min_compatible_revision": "0009"}])
 
 
