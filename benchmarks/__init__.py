@@ -1,1 +1,1 @@
-"""Measurements of Roster, printed as tables. None of them decides a test."""
+"""Benchmarks of Roster. They print tables; no test depends on the results."""

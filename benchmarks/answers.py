@@ -1,7 +1,8 @@
-"""Whether a server answers what the database has: looked at before it is measured.
+"""Checks a server's answers against the database before it is measured.
 
-wrk counts what isn't 2xx. Under load, answers of another size than those looked at fail the run
-too, and so do writes that leave fewer rows than there were answers: no error hides in a rate.
+wrk counts responses other than 2xx. A run also fails if the answers under load have another size
+than the checked ones, or if writes leave fewer rows than there were answers. So no error can
+improve a rate.
 """
 
 import base64
@@ -22,12 +23,12 @@ from benchmarks.operations import Operation
 from benchmarks.truth import Answer, Truth, milliseconds, rows_of
 
 LOOKED_AT = 5
-_ALIKE = 0.95  # names and numbers have more and fewer letters
+_ALIKE = 0.95  # names and numbers vary in length
 _OK = 200
 
 
 async def check(http: httpx.AsyncClient, server: Running, asked: Operation, truth: Truth) -> float:
-    """Raise CannotMeasure where an answer is wrong; give the bytes of an answer, on average."""
+    """Return the mean size of an answer in bytes. Raises CannotMeasure if an answer is wrong."""
     sizes = []
     for keys in islice(cycle(asked.keys()), LOOKED_AT):
         request, username = _named(asked.ask(server.contender.dialect, keys))
@@ -49,8 +50,8 @@ async def check(http: httpx.AsyncClient, server: Running, asked: Operation, trut
 
 
 def check_sizes(server: Running, asked: Operation, load: Load, size: float) -> None:
-    """Raise where the answers under load were not like those that were looked at."""
-    cut_short = CONNECTIONS * size / load.requests  # those on their way when the time was over
+    """Raise CannotMeasure if the answers under load differ in size from the checked ones."""
+    cut_short = CONNECTIONS * size / load.requests  # answers in transit at the end
     if not size * _ALIKE < load.bytes_each < (size + cut_short) / _ALIKE:
         raise CannotMeasure(
             f"{server.contender.title}, {asked.title}: answers have {load.bytes_each:.0f} bytes "
@@ -59,14 +60,14 @@ def check_sizes(server: Running, asked: Operation, load: Load, size: float) -> N
 
 
 def _named(request: Request) -> tuple[Request, str]:
-    """Put something new into the place of the mark; give the username that comes of it."""
+    """Replace the mark by a new random number. Returns the request and the resulting username."""
     number = secrets.token_hex(len(MARK) // 2)
     body = request.body.replace(MARK.encode(), number.encode())
     return Request(request.method, request.path, body), f"new{number}"
 
 
 async def _ask(http: httpx.AsyncClient, server: Running, request: Request) -> tuple[Answer, int]:
-    """Give the data of an answer, and its bytes with the head."""
+    """Return the data of an answer, and its size in bytes including the head."""
     response = await http.request(
         request.method,
         f"{server.address}{request.path}",
@@ -85,7 +86,7 @@ async def _ask(http: httpx.AsyncClient, server: Running, request: Request) -> tu
 
 
 def content(value: Any, key: str = "") -> Any:
-    """Give an answer less what each server may write in its own way: ids, cursors and times."""
+    """Remove what servers may format differently: ids, cursors and times."""
     match value:
         case {"edges": [*edges], "pageInfo": page_info}:
             return [content(edge["node"]) for edge in edges], _place(edges, page_info)
@@ -100,7 +101,7 @@ def content(value: Any, key: str = "") -> Any:
 
 
 def _place(edges: Sequence[Any], page_info: Any) -> tuple[bool, bool]:
-    """Tell whether there is more after a page and before it; its cursors have to fit."""
+    """Return (has next page, has previous page), after checking the cursors."""
     cursors = [edge["cursor"] for edge in edges]
     assert len(set(cursors)) == len(cursors)
     assert (page_info["startCursor"], page_info["endCursor"]) == (cursors[0], cursors[-1])

@@ -1,7 +1,7 @@
-"""How much faster `bulkUsers` writes than single mutations do: `make bench-bulk`.
+"""Compares `bulkUsers` with single mutations: `make bench-bulk`.
 
-A server process on a fresh database, asked over HTTP on connections that stay open. Single
-mutations, one after the other and sixteen at a time, and batches of 500 take turns.
+Runs one server process on a fresh database, over HTTP with persistent connections. Single
+mutations, sequential and 16 concurrent, alternate with batches of 500.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _BULK = """mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) {
 
 
 class Asker:
-    """Sends mutations, and gives the ids of the users that they wrote."""
+    """Sends mutations. Its methods return the ids of the users that they wrote."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self.http = http
@@ -86,7 +86,7 @@ def creations(numbers: Iterator[int], people: int) -> Inputs:
 
 
 async def measure(url: str) -> dict[str, dict[str, float]]:
-    """Give the median rate, in users a second, of each verb and each way of asking."""
+    """Return the median rate, in users per second, for each verb and way of sending."""
     rates: dict[str, dict[str, list[float]]] = {verb: {} for verb in _MUTATIONS}
     numbers = count(1)
     async with (
@@ -116,7 +116,7 @@ async def measure(url: str) -> dict[str, dict[str, float]]:
 
 
 def changes(verb: str) -> dict[str, Any]:
-    """Give what the verb after this one writes."""
+    """Return the input fields of the next verb."""
     return {"displayName": "Somebody else"} if verb == "create" else {}
 
 

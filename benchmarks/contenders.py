@@ -1,4 +1,4 @@
-"""The servers that are measured, each one process on one database, and how each is started."""
+"""The servers that are measured, each as one process on one database, and their start commands."""
 
 import os
 import subprocess
@@ -23,10 +23,10 @@ _START_SECONDS = 60
 
 @dataclass(frozen=True)
 class Contender:
-    """`name` is what --only takes. In `command` and `environment`, {port} and {url} are filled in.
+    """A server to measure. `name` is its value for --only.
 
-    One that `signs_in` sends an API key of Roster's; one that `may_be_missing` is left out where it
-    cannot be started.
+    {port} and {url} are replaced in `command` and `environment`. With `signs_in` it gets an API key
+    of Roster. With `may_be_missing` it is skipped if it cannot be started.
     """
 
     name: str
@@ -45,7 +45,8 @@ def _uvicorn(app: str) -> Sequence[str]:
 
 _ROSTER = (str(_BIN / "roster"), "serve")
 _ON = {"ROSTER_DATABASE_URL": "{url}", "ROSTER_PORT": "{port}"}
-# Production as it is, less what would refuse the load: its rate, and operations of 20 root fields.
+# Production mode without the limits that would reject the load: the rate, and the number of root
+# fields.
 _PRODUCTION = {
     "ROSTER_MODE": "production",
     "ROSTER_AUTH_API_KEYS": "true",
@@ -70,13 +71,13 @@ CACHES: Final = Contender(
     _uvicorn("benchmarks.tutorial:app"),
     environment=DATABASE | {"BENCH_CACHES": "1"},
 )
-# Another tree of Roster, by --against: the names of its two servers, and those of this tree's.
+# Another tree of Roster (--against): the names of its two servers, and this tree's servers.
 BEFORE: Final = {"before": DEVELOPMENT, "before-production": PRODUCTION}
 PYTHON: Final = (TUTORIAL, CACHES, FLOOR, DEVELOPMENT, PRODUCTION)
 
 
 def of_tree(tree: Path) -> Sequence[Contender]:
-    """Return Roster of another tree, which has a virtual environment of its own."""
+    """Return the servers of another tree, which has its own virtual environment."""
     command = tree.resolve() / ".venv" / "bin" / "roster"
     if not command.exists():
         raise CannotMeasure(f"{tree} has no .venv/bin/roster: run `make install` there")
@@ -94,24 +95,24 @@ class Running:
     headers: Mapping[str, str]
 
     def processor_seconds(self) -> float:
-        """Tell how long it has kept a core busy since its start."""
-        # The fields after the name, which is in brackets; man proc_pid_stat.
+        """Return the CPU time since the start."""
+        # The fields after the name, which is in parentheses: man proc_pid_stat.
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def running(contender: Contender, url: str, headers: Mapping[str, str]) -> Iterator[Running]:
-    """Start a server, give it once it answers at all, and stop it at the end."""
+    """Start a server, yield it when it answers, and stop it at the end."""
     port = str(free_port())
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(  # noqa: S603 - our own arguments
+        process = subprocess.Popen(  # noqa: S603 - fixed arguments
             [word.format(port=port, url=url) for word in contender.command],
             env=_environment(contender, port, url),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C is ours: it is stopped after it was asked
+            start_new_session=True,  # Ctrl-C only reaches this process, which then stops the server
         )
         try:
             address = f"http://127.0.0.1:{port}"
@@ -132,7 +133,7 @@ def _environment(contender: Contender, port: str, url: str) -> dict[str, str]:
 
 
 def _answers(process: "subprocess.Popen[bytes]", address: str) -> bool:
-    """Wait until it answers anything: only the floor has this path, and goes to the database."""
+    """Return whether the server answers within the time limit, with any status."""
     until = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < until:
         try:

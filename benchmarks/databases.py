@@ -1,4 +1,4 @@
-"""PostgreSQL for a measurement: a server, and databases that are dropped after it."""
+"""PostgreSQL for a benchmark: a server, and databases that are dropped afterwards."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +12,7 @@ from tests.support import postgres
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Give the URL of the server that ROSTER_BENCH_POSTGRES_URL names, or of one of our own."""
+    """Yield the URL of a server: ROSTER_BENCH_POSTGRES_URL, or one that is started here."""
     if named := os.environ.get("ROSTER_BENCH_POSTGRES_URL"):
         yield named
         return
@@ -22,7 +22,7 @@ def server() -> Iterator[str]:
 
 @asynccontextmanager
 async def scratch(admin: str, name: str) -> AsyncIterator[str]:
-    """Give the URL of an empty database."""
+    """Yield the URL of an empty database, and drop it at the end."""
     connection = await asyncpg.connect(admin)
     try:
         await connection.execute(f"DROP DATABASE IF EXISTS {name}")

@@ -1,4 +1,4 @@
-"""How each server wants the same thing said: Roster's schema, or the floor's paths."""
+"""The same requests in each server's form: GraphQL with Roster's schema, or the floor's paths."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import orjson
 from graph.api import global_ids
 
 ALIASES: Final = 20
-# Stands in a body for a number that was never used before; as long as what comes in its place.
+# Placeholder in a body for a number that is unique. The number has the same length.
 MARK: Final = "@" * 10
 
 
@@ -20,12 +20,15 @@ class Request:
     body: bytes = b""
 
     def line(self) -> bytes:
-        """Give it as load.lua reads it."""
+        """Return the request in the format that load.lua reads."""
         return b"\t".join((self.method.encode(), self.path.encode(), self.body)) + b"\n"
 
 
 class Dialect:
-    """GraphQL as Roster and those that have its schema are asked. `encode` makes an id of a key."""
+    """GraphQL requests for Roster and for servers with its schema.
+
+    `encode` converts a key to an id.
+    """
 
     fields = "id username email status createdAt"
     one = "user(id: {}) {{ {} }}"
@@ -64,7 +67,7 @@ class Dialect:
 
 
 class Paths(Dialect):
-    """The floor's."""
+    """The paths of the floor, which has no GraphQL."""
 
     def look_up(self, key: int) -> Request:
         return Request("GET", f"/users/{key}")

@@ -1,6 +1,6 @@
-"""What following costs: latencies, memory of idle subscribers, the rate of writing beside them.
+"""Costs of subscriptions: latency, memory of idle subscribers, and the rate of concurrent writes.
 
-`make bench-feed`: server processes on fresh databases, real sockets, one client process.
+`make bench-feed` uses server processes on fresh databases, real sockets and one client process.
 """
 
 import asyncio
@@ -46,11 +46,11 @@ class Names:
 
 
 async def latencies(write_to: str, listen_on: str, names: Names) -> list[float]:
-    """Give the milliseconds from the answer to a write until the subscriber has the event."""
+    """Return the time from a write's answer to its event, in milliseconds."""
     measured = []
     async with socket(listen_on) as live, httpx.AsyncClient(base_url=write_to) as http:
         await subscribe(live, query=LEAN)
-        await asyncio.sleep(1)  # until it follows
+        await asyncio.sleep(1)  # until the subscription is active
         await http.post("/graphql", json=names.creation())
         await event(live)
         for _ in range(LISTENED):
@@ -67,7 +67,7 @@ async def _when(live: ClientConnection) -> float:
 
 
 class Writing:
-    """Four writers to one process: how fast they are, and what a write costs that process."""
+    """Four writers to one process: their rate, and the process's CPU time per write."""
 
     def __init__(self, pid: int, url: str, names: Names) -> None:
         self.rates: list[float] = []
@@ -81,7 +81,7 @@ class Writing:
         async with httpx.AsyncClient(base_url=self._url, timeout=60) as http:
             await asyncio.gather(*(self._write(http) for _ in range(WRITERS)))
         self.rates.append(WRITES / (time.perf_counter() - began))
-        await asyncio.sleep(REST)  # until everything has been given out, which costs too
+        await asyncio.sleep(REST)  # until all events are delivered, which also costs CPU time
         self.costs.append((processor_seconds(self._pid) - spent) / WRITES * 1_000)
 
     async def _write(self, http: httpx.AsyncClient) -> None:
@@ -99,7 +99,7 @@ class Writing:
 
 
 async def rates(pid: int, write_to: str, listen_on: str, names: Names) -> tuple[Writing, Writing]:
-    """Write alone and beside followers, in turn."""
+    """Alternate between writing without subscribers and with them."""
     alone, beside = [Writing(pid, write_to, names) for _ in range(2)]
     await Writing(pid, write_to, names).run()
     for _ in range(ROUNDS):
@@ -111,13 +111,13 @@ async def rates(pid: int, write_to: str, listen_on: str, names: Names) -> tuple[
 
 
 async def idle(pid: int, url: str) -> float:
-    """Give the KiB that each of many idle subscribers holds in the server."""
+    """Return the memory of each idle subscriber in the server, in KiB."""
     before = resident(pid)
     async with AsyncExitStack() as stack:
         for _ in range(IDLE):
             live = await stack.enter_async_context(socket(url))
             await subscribe(live, query=LEAN)
-        await asyncio.sleep(3)  # until they follow
+        await asyncio.sleep(3)  # until the subscriptions are active
         return (resident(pid) - before) / IDLE / 1024
 
 

@@ -1,7 +1,7 @@
-"""Subscribers that cost little: a process of its own that counts messages and reads none.
+"""Cheap subscribers: a separate process that counts messages without parsing them.
 
-They share the machine with the server that is measured; a WebSocket library that parses every
-message would take more of it than the server does.
+They share the machine with the measured server. A WebSocket library that parses every message would
+use more CPU time than the server does.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ Sec-WebSocket-Protocol: graphql-transport-ws\r
 
 @contextmanager
 def following(url: str, count: int, query: str) -> Iterator[Callable[[], int]]:
-    """Follow with so many sockets; give what tells how many messages have come to all."""
+    """Open `count` subscriptions. Yields a function that returns the total number of messages."""
     spawn = multiprocessing.get_context("spawn")
     arrived, ready = spawn.Value("q", 0), spawn.Event()
     process = spawn.Process(target=_run, args=(url, count, query, arrived, ready), daemon=True)
@@ -60,7 +60,7 @@ async def _follow(
         )
         await follower.acknowledged.wait()
         followers.append(follower)
-    await asyncio.sleep(1)  # until they follow
+    await asyncio.sleep(1)  # until the subscriptions are active
     ready.set()
     await asyncio.gather(*(follower.lost.wait() for follower in followers))
 
@@ -72,7 +72,7 @@ class _Follower(asyncio.Protocol):
         self._host = host
         self._query = query
         self._arrived = arrived
-        self._heard = b""  # until it is acknowledged
+        self._heard = b""  # received data, until connection_ack
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -88,11 +88,11 @@ class _Follower(asyncio.Protocol):
             was_open = b"\r\n\r\n" in self._heard
             self._heard += data
             if not was_open and b"\r\n\r\n" in self._heard:
-                self._subscribe()  # RFC 6455 4.1: no frame before the handshake's answer
+                self._subscribe()  # RFC 6455 section 4.1: no frame before the handshake's response
             if b"connection_ack" in self._heard:
                 self.acknowledged.set()
             return
-        # One process counts, in one thread, so that nothing is lost without a lock.
+        # Only one thread of one process writes the counter, so it needs no lock.
         self._arrived.value += data.count(b'"next"')
 
     def connection_lost(self, _: Exception | None) -> None:

@@ -1,4 +1,4 @@
-"""wrk against one server: requests a second and latencies."""
+"""Runs wrk against one server: requests per second and latencies."""
 
 import json
 import shutil
@@ -21,12 +21,12 @@ _MISSING = (
 
 
 class CannotMeasure(Exception):
-    """What the message says has to be mended first."""
+    """The measurement is impossible. The message says what to fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run of wrk measured; latencies in milliseconds."""
+    """The results of one run of wrk. Latencies are in milliseconds."""
 
     requests: int
     rate: float
@@ -34,10 +34,10 @@ class Load:
     p99: float
     bytes_each: float
     busy: float = 0
-    """Milliseconds of a core that the server itself spent on each request; not its database."""
+    """The server's CPU time per request in milliseconds, without its database's."""
 
 
-_firsts = count(1, 1_000_000)  # of the numbers that stand in for marks; a run uses fewer
+_firsts = count(1, 1_000_000)  # of the numbers that replace marks; a run uses fewer than a million
 
 
 def wrk() -> str:
@@ -53,16 +53,16 @@ def load(
     seconds: int,
     headers: Mapping[str, str],
 ) -> Load:
-    """Send requests for so many seconds; raise if one failed.
+    """Send requests for `seconds`. Raises CannotMeasure if one fails.
 
-    Where nothing came back in that time, once more for twice as long.
+    If the server answers nothing in that time, the run is repeated with twice the time.
     """
     with tempfile.NamedTemporaryFile(suffix=".requests") as file:
         file.writelines(request.line() for request in requests)
         file.flush()
         writes = MARK.encode() in requests[0].body
         given = {"content-type": "application/json", **headers}
-        done = subprocess.run(  # noqa: S603 - our own arguments
+        done = subprocess.run(  # noqa: S603 - fixed arguments
             [
                 wrk(),
                 f"--connections={CONNECTIONS}",

@@ -1,6 +1,6 @@
-"""What the servers are asked, and what has to come back.
+"""The measured operations, and the expected answers.
 
-Every request of an operation has the same document; the variables differ where there are any.
+All requests of an operation have the same document. The variables differ, if there are any.
 """
 
 import random
@@ -20,9 +20,9 @@ Keys = list[int]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`name` is what --only takes; each request asks for so many `users`.
+    """`name` is its value for --only. Each request reads this number of `users`.
 
-    `expect` is what a read has to answer; a write has none, and is looked at in the database.
+    `expect` is the expected answer of a read. A write has none, and is checked in the database.
     """
 
     name: str
@@ -33,8 +33,8 @@ class Operation:
     distinct: int = 1
 
     def keys(self) -> Iterator[Keys]:
-        """Choose whom each of the distinct requests asks for: the same for every server."""
-        chance = random.Random(_SEED)  # noqa: S311 - nobody is kept from guessing
+        """Yield the keys of each distinct request. They are the same for every server."""
+        chance = random.Random(_SEED)  # noqa: S311 - not used for security
         for _ in range(self.distinct):
             yield chance.sample(range(1, PEOPLE + 1), self.users)
 

@@ -1,4 +1,4 @@
-"""What `make bench` is told by BENCH="…", and what that chooses."""
+"""The command-line options of `make bench` (BENCH="..."), and what they select."""
 
 import argparse
 from collections.abc import Collection, Sequence
@@ -28,7 +28,7 @@ class Options:
 
     @property
     def servers(self) -> Sequence[Contender]:
-        """Two trees take turns: this one and the one before, with and without authentication."""
+        """The servers. With two trees they alternate: this tree's and the older tree's."""
         if self.against is None:
             return self._named(SERVERS)
         before, before_production = of_tree(self.against)
@@ -40,14 +40,14 @@ class Options:
 
     @property
     def tables(self) -> bool:
-        """Tell whether servers are to be compared at all."""
+        """Whether servers are compared at all."""
         return not self.only or not {START, MEMORY}.issuperset(self.only)
 
     def wants(self, figure: str) -> bool:
         return figure in self.only or not (self.only or self.against)
 
     def _named(self, of: Sequence[Named]) -> Sequence[Named]:
-        """Choose those that are named; all of them, where none is."""
+        """Return the selected ones, or all if none is selected."""
         return [named for named in of if named.name in self.only] or of
 
 

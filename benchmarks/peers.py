@@ -1,4 +1,4 @@
-"""The peers that run on Node, in `peers/`, and how they are installed there."""
+"""The peers that run on Node (`peers/`), and their installation."""
 
 import shutil
 import subprocess
@@ -11,13 +11,13 @@ from benchmarks.load import CannotMeasure
 
 FOLDER: Final = Path(__file__).with_name("peers")
 _LOCK = FOLDER / "package-lock.json"
-_INSTALLED = FOLDER / "node_modules" / ".package-lock.json"  # npm writes it last
+_INSTALLED = FOLDER / "node_modules" / ".package-lock.json"  # npm writes this file last
 _INSTALL_SECONDS = 300
 _FLAGS = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 
 
 class PostGraphile(Dialect):
-    """Its schema follows the tables and views, by names of its own; aliases give them ours."""
+    """PostGraphile derives its schema from tables and views. Aliases map its names to Roster's."""
 
     fields = "id: rowId username email status createdAt"
     one = "user: userByRowId(rowId: {}) {{ {} }}"
@@ -46,15 +46,15 @@ PEERS: Final = (
 
 
 def install() -> None:
-    """Install the peers unless they are; raise CannotMeasure where that is not possible."""
+    """Install the peers if necessary. Raises CannotMeasure if that is not possible."""
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             raise CannotMeasure(f"there is no {program}")
     if _INSTALLED.exists() and _INSTALLED.stat().st_mtime > _LOCK.stat().st_mtime:
         return
     try:
-        done = subprocess.run(  # noqa: S603 - our own arguments
-            ["npm", "ci", *_FLAGS],  # noqa: S607 - whichever npm is there
+        done = subprocess.run(  # noqa: S603 - fixed arguments
+            ["npm", "ci", *_FLAGS],  # noqa: S607 - npm from the PATH
             check=False,
             cwd=FOLDER,
             capture_output=True,

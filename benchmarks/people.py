@@ -1,10 +1,10 @@
-"""A directory of any size, made by PostgreSQL itself: its users, and an event for each."""
+"""A directory of any size, generated in PostgreSQL: users, and one event for each."""
 
 from sqlalchemy import text
 
 from db.engine import Database
 
-NEEDLES = 20  # users whom the word `quetzalcoatl` finds, spread over the whole list
+NEEDLES = 20  # users that match the word `quetzalcoatl`, distributed over the whole list
 
 _USERS = """
 INSERT INTO users (username, username_key, email, email_key, display_name, display_name_key,

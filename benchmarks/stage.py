@@ -1,4 +1,4 @@
-"""What has to stand before anything is measured: the directory, a key to it, and the servers."""
+"""Prepares a measurement: the directory, an API key and the servers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,7 +14,6 @@ from tests.support.process import run
 
 
 async def fill(url: str) -> None:
-    """Make the tables and the users."""
     database = Database(url, pool_size=1)
     try:
         await migrations.upgrade(database)
@@ -24,7 +23,7 @@ async def fill(url: str) -> None:
 
 
 async def key(url: str) -> Mapping[str, str]:
-    """Give the header that signs in to Roster in production mode."""
+    """Return the header that authenticates with Roster in production mode."""
     scopes = ("--scope", "users:read", "--scope", "users:write")
     code, output = await run("key", "create", "benchmark", *scopes, ROSTER_DATABASE_URL=url)
     assert code == 0, output
@@ -38,7 +37,7 @@ def start(
     signed_in: Mapping[str, str],
     say: Callable[[str], None],
 ) -> tuple[list[Running], dict[str, str]]:
-    """Start the servers; give those that run, and why one that may be missing does not."""
+    """Start the servers. Returns the running ones, and why an optional one is missing."""
     up, missing = [], {}
     for server in servers:
         try:

@@ -1,4 +1,4 @@
-"""What the database has, which every server has to answer."""
+"""The database's content, which every server's answers must match."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Answer = dict[str, Any]
 
 
 class Truth:
-    """Gives answers as they have to be, less what each server may write in its own way."""
+    """The expected answers, without ids, cursors and times in the server's own format."""
 
     def __init__(self, connection: "asyncpg.Connection") -> None:
         self._connection = connection
@@ -33,17 +33,16 @@ class Truth:
         return {f"u{n}": found[key] for n, key in enumerate(keys)}
 
     async def page(self, first: int) -> Answer:
-        """Give the users of the first page, and that it goes on after it and not before."""
+        """Return the users of the first page, with a next page and no previous one."""
         nodes = [_user(row) for row in await self._connection.fetch(_NEWEST, first)]
         return {"users": (nodes, (True, False))}
 
     async def written(self, username: str) -> tuple[Answer, Answer]:
-        """Give all columns of a new user and of the one event that they have."""
+        """Return all columns of a new user and of their only event."""
         (row,) = await self._connection.fetch(_WRITTEN, username)
         return json.loads(row["kept"]), json.loads(row["event"])
 
     async def counts(self) -> tuple[int, int]:
-        """Count the users and the events."""
         users, events = await self._connection.fetchrow(_COUNTS)
         return users, events
 
@@ -59,13 +58,13 @@ def _user(row: Any) -> Answer:
 
 
 def milliseconds(at: datetime) -> datetime:
-    """Cut a moment to what JavaScript can tell of it."""
+    """Truncate to milliseconds, which is JavaScript's precision."""
     at = at.astimezone(UTC)
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def rows_of(given: dict[str, str], user: Answer, event: Answer) -> tuple[Answer, Answer]:
-    """Give both rows as a creation has to leave them; ids, the time and the actor as they are."""
+    """Return both rows as a creation must leave them. Ids, time and actor are copied."""
     name, email, shown, at = *given.values(), user["created_at"]
     after = {**given, "status": "ACTIVE"}
     wanted_user = {

@@ -1,9 +1,9 @@
-"""The service that tutorials show: Strawberry's router on FastAPI, an ORM session for each request.
+"""A typical tutorial's service: Strawberry's router on FastAPI, an ORM session for each request.
 
-As it is commonly written: the engine with its defaults, a session by `Depends`, and the look-up by
-a DataLoader, which Strawberry's documentation advises and which aliases on one session need.
-With BENCH_CACHES=1 it is tuned as far as settings go: Strawberry's caches of parsed and validated
-documents, and a pool of ten connections without overflow.
+The engine has its defaults, the session comes from `Depends`, and users are loaded with a
+DataLoader, as Strawberry's documentation advises. Aliases need that, because they share one
+session. With BENCH_CACHES=1 it is tuned by settings only: Strawberry's caches of parsed and
+validated documents, and a pool of ten connections without overflow.
 """
 
 import os
@@ -65,7 +65,7 @@ class User:
     username: str
     email: str
     display_name: str | None
-    status: Status  # type: ignore[valid-type] # an enum, once it is one of the schema's
+    status: Status  # type: ignore[valid-type]  # an enum of the schema
     version: int
     created_at: datetime
     updated_at: datetime
