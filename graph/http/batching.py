@@ -1,9 +1,10 @@
-"""Batches: an array of requests in one POST, answered by an array in the same order.
+"""Batches: an array of requests in one POST. The response is an array in the same order.
 
-GraphQL over HTTP knows no batches yet; this is what clients of Apollo and Yoga send. Each request
-is answered as if it had come alone, has its own limits and counts for itself; its errors are in its
-place. They run one after another: a request sees what those before it have written, and a batch
-takes no more of the server at once than one request does.
+GraphQL over HTTP does not specify batches yet. The format is that of Apollo and Yoga. Each request
+of a batch has its own limits, counts against the rate limit, and has its own errors.
+
+The requests run one after another. So a request reads the writes of the requests before it, and a
+batch uses no more of the server at the same time than a single request.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +23,13 @@ from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import dumps
 from graph.protocol.request import Request
 
-# Bytes that the answers of a batch can have before the next request is refused.
+# Bytes. When the responses of a batch exceed this size, the remaining requests are rejected.
 MAX_BATCH_ANSWER: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class BatchExecutor:
-    """Takes batches of at most so many requests; with 0, none."""
+    """Executes batches of up to `most` requests. 0 disables batches."""
 
     most: int
     guard: Guard
@@ -36,7 +37,10 @@ class BatchExecutor:
     schema: Schema
 
     def of(self, given: object) -> Sequence[object] | None:
-        """Give the requests of a batch; None for what is none, or is not taken for one."""
+        """Return the requests of a batch; None if the body is no batch or batches are disabled.
+
+        Raises RequestError if the batch is empty or too long.
+        """
         if not self.most or not isinstance(given, list):
             return None
         if not given:
@@ -53,9 +57,9 @@ class BatchExecutor:
         batch: Sequence[object],
         quota: Mapping[str, str],
     ) -> tuple[Sequence[bytes], Mapping[str, str]]:
-        """Give the array of answers, and the headers that tell what is left for the caller.
+        """Return the array of responses, in parts, and the rate limit headers of the last request.
 
-        The first request has been counted by now, and `quota` is what was left then.
+        `quota` contains the rate limit headers of the first request, which is already counted.
         """
         parts = [b"[", *await self._answer(scope, context, batch[0])]
         for given in batch[1:]:
@@ -74,7 +78,7 @@ class BatchExecutor:
     async def _answer(self, scope: Scope, known: Context, given: object) -> Sequence[bytes]:
         try:
             return await self._execute(scope, known, given)
-        except Exception as error:  # noqa: BLE001 - the other requests have answers of their own
+        except Exception as error:  # noqa: BLE001 - the other requests of the batch go on
             return [_rejection(server_error(error, known.request_id))]
 
     async def _execute(self, scope: Scope, known: Context, given: object) -> Sequence[bytes]:

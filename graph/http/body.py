@@ -1,6 +1,6 @@
-"""Requests over HTTP: a JSON object in the body of a POST, or the parameters of a GET.
+"""Reads GraphQL requests: a JSON object in the body of a POST, or the parameters of a GET.
 
-The rules are those of https://graphql.github.io/graphql-over-http/draft/.
+Specification: https://graphql.github.io/graphql-over-http/draft/
 """
 
 import asyncio
@@ -17,22 +17,22 @@ from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import read_json
 from graph.protocol.request import Request
 
-_UTF_8: Final = frozenset({"utf-8", "utf8"})  # the name, and what many clients write instead
-# What is read of a body that is too large: 8 MiB, within a second.
+_UTF_8: Final = frozenset({"utf-8", "utf8"})  # many clients send the second, unregistered name
+# The part of an oversized body that is read and discarded: 8 MiB, within a second.
 _PAST_SIZE: Final = 8 * 2**20
 _PAST_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """Bytes of a body at most, and seconds that its sender may take."""
+    """The maximum size of a body in bytes, and the maximum time to receive it in seconds."""
 
     size: int
     seconds: float
 
 
 async def read_post(headers: Mapping[str, str], receive: Receive, limits: BodyLimits) -> object:
-    """Give a body's JSON; raise RequestError for none, one too large, or one too long in coming."""
+    """Return the JSON value of a body. Raises RequestError: 400, 408, 413 or 415."""
     kind, encoding = headers.get("content-type", ""), headers.get("content-encoding", "identity")
     wrong = _wrong_type(kind, encoding)
     if wrong:
@@ -47,7 +47,7 @@ async def read_post(headers: Mapping[str, str], receive: Receive, limits: BodyLi
 def read_get(scope: Scope) -> Request:
     try:
         given: dict[str, Any] = dict(QueryParams(scope["query_string"]))
-    except ValueError:  # too many parameters, for instance
+    except ValueError:  # for example, too many parameters
         raise InvalidRequest("The query string is not valid.") from None
     for name in ("variables", "extensions"):
         if name in given:
@@ -55,9 +55,9 @@ def read_get(scope: Scope) -> Request:
     return Request.of({name: value for name, value in given.items() if value != ""})
 
 
-@lru_cache(maxsize=16)  # nearly all requests have the same
+@lru_cache(maxsize=16)  # nearly all requests have the same headers
 def _wrong_type(kind: str, encoding: str) -> str | None:
-    """Say what is wrong with a body's Content-Type and Content-Encoding."""
+    """Return an error message for a Content-Type or Content-Encoding that is not supported."""
     media, _, parameters = kind.partition(";")
     if media.strip().lower() != "application/json" or _charset(parameters) not in _UTF_8:
         return "The Content-Type must be application/json in UTF-8."
@@ -100,10 +100,9 @@ async def _parts(receive: Receive, limits: BodyLimits) -> bytes:
 
 
 async def _read_past(receive: Receive) -> None:
-    """Read on for a moment, and keep nothing.
-
-    A connection that is closed with unread data is reset, which can take the answer along.
-    """
+    """Read and discard a part of the remaining body."""
+    # Closing a connection with unread data resets it. A reset can destroy the response before the
+    # client reads it.
     left = _PAST_SIZE
     with suppress(TimeoutError):
         async with asyncio.timeout(_PAST_SECONDS):

@@ -1,4 +1,4 @@
-"""What routes beside GraphQL can depend on."""
+"""FastAPI dependencies for additional routes."""
 
 from collections.abc import AsyncIterator
 

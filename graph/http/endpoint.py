@@ -1,6 +1,7 @@
-"""GraphQL over HTTP: one path, by GET and POST, as JSON or as Server-Sent Events.
+"""GraphQL over HTTP: one path, GET and POST, with JSON or Server-Sent Events as response.
 
-https://graphql.github.io/graphql-over-http/draft/ has the rules; graphql-http's audits try them.
+Specification: https://graphql.github.io/graphql-over-http/draft/. The audits of the package
+graphql-http test it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ from graph.streaming.streams import ResultStreams
 
 @dataclass(frozen=True, slots=True)
 class GraphQLEndpoint:
-    """Answers GET and POST. With `has_graphiql`, browsers get a page instead of a result."""
+    """Responds to GET and POST. With `has_graphiql`, a GET that accepts HTML returns GraphiQL."""
 
     guard: Guard
     origins: Origins
@@ -53,7 +54,7 @@ class GraphQLEndpoint:
                 return graphiql.page(request.scope.get("root_path", ""))
             self.origins.check_origin(given)
             return await self._respond(request, given, media)
-        except Exception as error:  # noqa: BLE001 - each request has an answer that can be read
+        except Exception as error:  # noqa: BLE001 - each error becomes a GraphQL response
             return error_response(server_error(error, request.scope["state"]["request_id"]), media)
 
     async def _respond(self, http: HTTPRequest, given: Mapping[str, str], media: str) -> Response:

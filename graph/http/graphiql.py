@@ -1,4 +1,4 @@
-"""GraphiQL, for development: its page, which the GraphQL endpoint serves, and its files. ADR 1."""
+"""GraphiQL, for development (ADR 1). The GraphQL endpoint serves its page."""
 
 import re
 from base64 import b64encode
@@ -12,14 +12,14 @@ from starlette.staticfiles import StaticFiles
 
 from graph.http.negotiation import HTML
 
-# The package holds GraphiQL's published bundles and nothing that runs here.
+# The package contains GraphiQL's published bundles. None of its Python code is used.
 _FILES: Final = files("graphene_django_graphiql_static") / "static/graphene_django_graphiql_static"
 _PAGE: Final = (files("graph.http") / "graphiql.html").read_text("utf-8")
 _SCRIPTS: Final = " ".join(
     f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
     for script in re.findall(r"(?s)<script>(.*?)</script>", _PAGE)
 )
-# GraphiQL's editor sets styles as it goes, and has its icons and fonts in its own files.
+# 'unsafe-inline' and data: URLs: GraphiQL's editor sets inline styles and embeds icons and fonts.
 _PAGE_POLICY: Final = (
     f"default-src 'none'; script-src 'self' {_SCRIPTS}; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws: wss:; "
@@ -28,13 +28,13 @@ _PAGE_POLICY: Final = (
 
 
 def page(root_path: str) -> Response:
-    """Return the page of an application that is mounted at this path."""
+    """Return the page. `root_path` is the path at which the application is mounted."""
     html = _PAGE.replace('="/graphiql/', f'="{root_path}/graphiql/')
     return Response(html, media_type=HTML, headers={"content-security-policy": _PAGE_POLICY})
 
 
 def add_graphiql(app: FastAPI, path: str) -> None:
-    """Serve GraphiQL's files, and lead from / to the page."""
+    """Serve GraphiQL's files, and redirect / to the page."""
 
     def home(request: Request) -> Response:
         return RedirectResponse(request.scope.get("root_path", "") + path)

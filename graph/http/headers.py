@@ -1,4 +1,4 @@
-"""The headers of a request that something here reads, in one pass over all that there are."""
+"""Reads the request headers that Roster uses, in one pass over all headers."""
 
 from typing import Final
 
@@ -24,10 +24,11 @@ _READ: Final = {
 
 
 def read(scope: Scope) -> dict[str, str]:
-    """Give each by its name: of several the first, as Starlette's `Headers.get` does.
+    """Return headers by name. Of a repeated header the first counts, as in `Headers.get`.
 
-    Several of `Accept` are one list (RFC 9110, section 5.2). Names are in lower case by ASGI.
+    Repeated `Accept` headers are joined to one list (RFC 9110, section 5.2).
     """
+    # ASGI requires names in lower case.
     found: dict[str, str] = {}
     for raw, value in scope["headers"]:
         name = _READ.get(raw)

@@ -1,4 +1,4 @@
-"""Health checks, for balancers and orchestrators."""
+"""Health checks for load balancers and orchestrators."""
 
 from typing import Annotated, Any, Final
 
@@ -19,7 +19,7 @@ def get_database(request: Request) -> Database:
 
 @router.api_route("/live", methods=["GET", "HEAD"])
 async def live() -> dict[str, str]:
-    """Return that the process runs."""
+    """Return 200 while the process serves requests."""
     return {"status": "ok"}
 
 
@@ -27,7 +27,7 @@ async def live() -> dict[str, str]:
 async def ready(
     response: Response, database: Annotated[Database, Depends(get_database)]
 ) -> dict[str, Any]:
-    """Return whether the database answers and takes writes: 200, or 503."""
+    """Return 200 if the database is reachable and writable, otherwise 503."""
     try:
         await database.ping()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What every request has around it, in one ASGI middleware."""
+"""The ASGI middleware around every request."""
 
 import os
 import re
@@ -30,15 +30,15 @@ _HTTP_ERRORS: Final = {
 
 
 class CommonMiddleware:
-    """Handles what all paths have in common.
+    """Handles concerns that all paths share.
 
-    - names the request, by its `X-Request-Id` or by a new id, and its response
-    - answers 421 to a wrong Host, except for health checks, which come by any address
+    - assigns a request id (from `X-Request-Id`, or a new one) and returns it as a header
+    - responds 421 to a Host that is not allowed, except for health checks: probes use any address
     - adds the security headers to each response
-    - answers 503 if the grace period of a shutdown ends before the response has begun
-    - answers what crashes, unless the application has a handler for `Exception` or 500
+    - responds 503 if the grace period of a shutdown ends before the response has started
+    - responds to unhandled errors, unless the application has a handler for `Exception` or 500
 
-    Middleware that is added later sees its responses too.
+    Middleware that users add is outside of this one, so it sees these responses too.
     """
 
     def __init__(
@@ -82,7 +82,8 @@ class CommonMiddleware:
                 await response(scope, receive, send_with_headers)
             raise
         except Exception as error:
-            # A response that has begun has no end then: the server closes the connection.
+            # If the response has started, the server closes the connection, so that the client
+            # notices that the response is incomplete.
             if is_begun or _is_for_the_application(scope, error):
                 raise
             response = plain_error_response(server_error(error, request_id))
@@ -92,9 +93,9 @@ class CommonMiddleware:
         request_id = _set_request_id(scope, headers.read(scope))
         try:
             await self.app(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 - it is logged there
+        except Exception as error:  # noqa: BLE001 - `server_error` logs it
             reason = server_error(error, request_id).message
-            with suppress(OSError, RuntimeError):  # it is closed already
+            with suppress(OSError, RuntimeError):  # already closed
                 await send({"type": "websocket.close", "code": _INTERNAL_ERROR, "reason": reason})
 
 
@@ -118,11 +119,11 @@ def _is_for_the_application(scope: Scope, error: Exception) -> bool:
 
 
 def http_error(_: Request, error: Exception) -> Response:
-    """Return what the router refuses in the form of all other errors."""
+    """Convert an HTTPException, such as the router's 404, to a response in GraphQL's form."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     code, message = _HTTP_ERRORS.get(status, (status.name, f"{status.phrase}."))
     found = {name.lower(): value for name, value in (error.headers or {}).items()}
-    if "allow" in found:  # which FastAPI makes of a set
+    if "allow" in found:  # FastAPI joins a set, so the order varies
         found["allow"] = ", ".join(sorted(found["allow"].split(", ")))
     return plain_error_response(RequestError(code, message, status, found))

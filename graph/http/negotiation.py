@@ -1,4 +1,4 @@
-"""In which media type to answer (RFC 9110, section 12.5.1)."""
+"""Content negotiation: the media type of the response (RFC 9110, section 12.5.1)."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -8,16 +8,20 @@ GRAPHQL: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 HTML: Final = "text/html"
-# A client sends the same header again and again. What is kept is bounded in number and in length.
+# Clients send the same Accept header with each request, so results are cached. The cache is bounded
+# in the number and length of its keys.
 _LONGEST_KEPT: Final = 300
 
 
 def offered(accept: str, *, page: bool) -> str | None:
-    """Choose among what a GraphQL request is answered in; a page only for who names HTML."""
+    """Return the media type for a GraphQL request; None if nothing that is offered is acceptable.
+
+    With `page`, HTML is offered too, but only if the header names it: wildcards do not select it.
+    """
     return (_offered if len(accept) > _LONGEST_KEPT else _kept)(accept, page)
 
 
-def _offered(accept: str, page: bool) -> str | None:  # noqa: FBT001 - so that it can be kept
+def _offered(accept: str, page: bool) -> str | None:  # noqa: FBT001 - `lru_cache` keys by position
     more = (HTML,) if page and names(accept, HTML) else ()
     return best(accept, (JSON, GRAPHQL, EVENTS, *more))
 
@@ -26,13 +30,14 @@ _kept = lru_cache(maxsize=256)(_offered)
 
 
 def best(accept: str, offered: Sequence[str]) -> str | None:
-    """Choose what the client likes best; of equals what it names first, then what we do.
+    """Return the offered type with the highest weight; None if none is acceptable.
 
-    None where it takes nothing that there is. Wildcards take the first that is offered.
+    Of types with equal weights, the one that the client lists first is chosen. A wildcard matches
+    the first offered type.
     """
     chosen: tuple[float, str] | None = None
     ranges = [_range(part) for part in (accept or "*/*").split(",")]
-    # A named type that is refused (q=0) is not let in by a wildcard.
+    # A type that is refused by name (q=0) is not accepted by a wildcard.
     refused = {media for media, weight in ranges if weight == 0}
     for media, weight in ranges:
         found = next((o for o in offered if _matches(media, o) and o not in refused), None)
@@ -42,7 +47,7 @@ def best(accept: str, offered: Sequence[str]) -> str | None:
 
 
 def names(accept: str, media: str) -> bool:
-    """Tell whether a type is asked for by its name, and not only by a wildcard."""
+    """Return whether the header contains the type itself. Wildcards do not count."""
     return any(_range(part)[0] == media for part in accept.split(","))
 
 

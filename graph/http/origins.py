@@ -1,4 +1,4 @@
-"""What stands between this server and the pages of other sites."""
+"""Protection against pages of other sites: Host and Origin checks, CORS, security headers."""
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -14,7 +14,7 @@ from graph.http.responses import plain_error_response
 from graph.protocol.errors import RequestError
 
 RawHeader = tuple[bytes, bytes]
-# https://owasp.org/www-project-secure-headers/ has the list and the values.
+# Source of the names and values: https://owasp.org/www-project-secure-headers/
 SECURITY_HEADERS: Final = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'; "
@@ -30,12 +30,13 @@ SECURITY_HEADERS: Final = {
 }
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _HSTS: Final = "max-age=31536000; includeSubDomains"
-# Either makes a browser ask before it sends a request from another site; Apollo Router's names.
+# A cross-site request with one of these headers requires a CORS preflight. The names are those of
+# Apollo Router.
 _PREFLIGHT: Final = ("apollo-require-preflight", "x-apollo-operation-name")
 
 
 class SecurityHeaders:
-    """The headers that every response has, and its request's id."""
+    """Adds the security headers and the request id to responses."""
 
     def __init__(self, *, https_only: bool) -> None:
         given = SECURITY_HEADERS | ({"strict-transport-security": _HSTS} if https_only else {})
@@ -43,7 +44,7 @@ class SecurityHeaders:
         self._names = frozenset([*(name for name, _ in self._headers), b"x-request-id"])
 
     def added_to(self, own: Iterable[RawHeader], request_id: str) -> list[RawHeader]:
-        """Return a response's own headers, and those of these that it does not have."""
+        """Return all headers of a response. Its own security headers take precedence."""
         own, named = list(own), (b"x-request-id", request_id.encode())
         names = {name.lower() for name, _ in own}
         if names.isdisjoint(self._names):
@@ -53,10 +54,10 @@ class SecurityHeaders:
 
 
 class Origins:
-    """Who may ask: hosts by which the server is known, and origins whose pages may read it.
+    """The allowed Host headers, and the origins whose pages may send requests.
 
-    Without `hosts` any Host is right; `*.example.com` stands for all names below that. A page of
-    this server's own is always welcome.
+    Without `hosts`, any Host is allowed. `*.example.com` allows all subdomains. Pages of the
+    server's own origin are always allowed.
     """
 
     def __init__(self, hosts: frozenset[str] | None, origins: frozenset[str]) -> None:
@@ -65,11 +66,9 @@ class Origins:
         self._origins = origins
 
     def check_host(self, headers: Mapping[str, str]) -> None:
-        """Raise RequestError for a wrong Host.
-
-        That is how a page reaches a server of its reader's own machine: by pointing its own name
-        there.
-        """
+        """Raise RequestError (421) for a Host that is not allowed."""
+        # Prevents DNS rebinding: a page resolves its own host name to 127.0.0.1, to reach a server
+        # on the machine of its visitor.
         if self._hosts is None:
             return
         name = _name(headers.get("host", ""))
@@ -81,7 +80,7 @@ class Origins:
             )
 
     def check(self, headers: Mapping[str, str]) -> None:
-        """Raise RequestError for a wrong Host, and for what another site's page has sent."""
+        """Raise RequestError for a Host or an Origin that is not allowed."""
         self.check_host(headers)
         self.check_origin(headers)
 
@@ -92,7 +91,7 @@ class Origins:
                 "Pages of this origin are not allowed. ROSTER_CORS_ORIGINS lists those that are."
             )
             raise RequestError("CROSS_ORIGIN", message, 403)
-        # A browser says so itself where a page elsewhere has made it ask without a preflight.
+        # Browsers send no Origin with a simple cross-site GET, but they mark it by Sec-Fetch-Site.
         elsewhere = headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}
         if elsewhere and origin is None and not any(headers.get(name) for name in _PREFLIGHT):
             names = " or ".join(_PREFLIGHT)
@@ -101,7 +100,7 @@ class Origins:
 
 
 class CrossOrigin(CORSMiddleware):
-    """Starlette's answers to preflights, with a refusal in the form of all other errors."""
+    """Starlette's CORS middleware. A rejected preflight has the form of all other errors."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
@@ -117,15 +116,15 @@ class CrossOrigin(CORSMiddleware):
         return plain_error_response(refused)
 
 
-@lru_cache(maxsize=16)  # nearly all requests have the same
+@lru_cache(maxsize=16)  # nearly all requests have the same Host
 def _name(host: str) -> str:
-    """Give a host without its port, and without the dot that names may end with."""
+    """Return a host in lower case, without its port and the trailing dot of a DNS name."""
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
     return name.lower().removesuffix(".")
 
 
 def _same(origin: str, host: str) -> bool:
-    """Compare an origin with a Host, which may leave out the port that the scheme implies."""
+    # The Host header can omit the default port of the scheme.
     try:
         parts = urlsplit(origin)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Responses to GraphQL requests, and errors in GraphQL's form."""
+"""HTTP responses to GraphQL requests."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
@@ -16,7 +16,7 @@ _MAX_WHOLE: Final = 1024 * 1024  # bytes that are sent in one ASGI message
 
 
 class GraphQLResponse(Response):
-    """A complete body. Encodes its few headers itself, in half of the time of `Response`."""
+    """A response with a complete body. Encodes its headers in half the time of `Response`."""
 
     def __init__(self, body: bytes, status: int, media: str, headers: Mapping[str, str]) -> None:
         self.body = body
@@ -31,7 +31,7 @@ class GraphQLResponse(Response):
 
 
 def result_response(parts: Sequence[bytes], media: str, headers: Mapping[str, str]) -> Response:
-    """Return a response of status 200; a large one is sent in parts, with pauses in between."""
+    # A large response is sent in parts, so that other tasks can run in between.
     length = sum(map(len, parts))
     if length <= _MAX_WHOLE:
         body = b"".join(parts) if len(parts) > 1 else parts[0]
@@ -41,11 +41,9 @@ def result_response(parts: Sequence[bytes], media: str, headers: Mapping[str, st
 
 
 def error_response(refused: RequestError, media: str) -> Response:
-    """Return the response to a request that failed before its result.
-
-    Old clients take `application/json` to come from GraphQL only if its status is 200. A client of
-    a stream reads nothing but streams: there the errors are its one result, as in graphql-sse.
-    """
+    """Return the response to a request that failed before execution."""
+    # A client of an event stream only reads streams: the errors are the single result of one, as
+    # in graphql-sse. Legacy clients read an `application/json` body only if the status is 200.
     if media == EVENTS and refused.is_about_graphql:
         return Response(refusal(refused), media_type=EVENTS, headers=refused.headers)
     media = GRAPHQL if media == GRAPHQL else JSON
@@ -54,7 +52,7 @@ def error_response(refused: RequestError, media: str) -> Response:
 
 
 def plain_error_response(refused: RequestError) -> Response:
-    """Return the response to a request that is not, or not yet, known to be for GraphQL."""
+    """Return the response to a request that did not reach the GraphQL endpoint."""
     return JSONResponse({"errors": refused.errors}, refused.status, refused.headers)
 
 

@@ -1,6 +1,7 @@
-"""GraphQL over Server-Sent Events: one operation a request, by graphql-sse's distinct connections.
+"""GraphQL over Server-Sent Events: one operation per request.
 
-https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md has the events.
+This is the "distinct connections mode" of graphql-sse:
+https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md
 """
 
 import asyncio
@@ -33,10 +34,10 @@ async def events(
     counted: AbstractContextManager[None],
     shutdown: Shutdown,
 ) -> AsyncGenerator[bytes, None]:
-    """Give the stream of an operation's results, kept alive while nothing happens.
+    """Yield the results of an operation as events, with keep-alive comments in between.
 
-    A subscription is `counted` while it lasts, and over as soon as `ended` tells of its caller that
-    they are let in no more.
+    A subscription holds `counted`, a connection slot, while it runs. It ends with the error that
+    `ended` returns when its caller is no longer accepted.
     """
     if operation.type is not OperationType.SUBSCRIPTION:
         counted = nullcontext()
@@ -45,7 +46,7 @@ async def events(
             async with aclosing(_events(live, operation, ended, shutdown)) as stream:
                 async for event in stream:
                     yield event
-    except Exception as error:  # noqa: BLE001 - whatever it is, the stream has an end
+    except Exception as error:  # noqa: BLE001 - each error ends the stream with an event
         yield refusal(server_error(error, operation.context.request_id))
 
 
@@ -61,7 +62,7 @@ async def _events(
     if operation.type is OperationType.SUBSCRIPTION:
         watch = asyncio.ensure_future(ended())
     try:
-        yield b":\n\n"  # so that the headers go out before anything happens
+        yield b":\n\n"  # sends the headers before the first event
         while True:
             waiting: set[asyncio.Future[Any]] = {upcoming} | ({watch} if watch else set())
             await asyncio.wait(waiting, timeout=KEEP_ALIVE_SECONDS, return_when=FIRST_COMPLETED)
@@ -75,14 +76,14 @@ async def _events(
             except RequestError:
                 if not (watch and shutdown.is_over):
                     raise
-                break  # the subscription goes on elsewhere
+                break  # a shutdown: the client resumes the subscription after a reconnect
             if results is None:
                 break
             yield b"".join(map(_event, results.texts, chain(results.cursors, repeat(""))))
             upcoming = asyncio.ensure_future(_next(coming, shutdown))
         yield _COME_BACK if watch and operation.context.feed.is_stopping else _COMPLETE
     finally:
-        # On its own, for a server cancels again and again whatever it waits for in here.
+        # In a separate task: the server can cancel this generator repeatedly during the cleanup.
         ending = asyncio.ensure_future(_end([upcoming, *([watch] if watch else [])], coming))
         _ENDING.add(ending)
         ending.add_done_callback(_ENDING.discard)
@@ -97,7 +98,7 @@ async def _next(
 
 
 def refusal(refused: RequestError) -> bytes:
-    """Give the whole stream of an operation that has no result but errors."""
+    """Return the complete stream of an operation that failed before execution."""
     return _event(dumps({"errors": refused.errors})) + _COMPLETE
 
 
@@ -109,6 +110,6 @@ async def _end(tasks: list[asyncio.Future[Any]], coming: AsyncGenerator[ResultBa
 
 
 def _event(result: bytes, cursor: str = "") -> bytes:
-    """Frame a result. An event's cursor is its id, which EventSource sends to come back with."""
+    # The cursor is the event id: EventSource sends it as Last-Event-ID when it reconnects.
     named = f"id: {cursor}\n".encode() if cursor else b""
     return b"event: next\ndata: %b\n%b\n" % (result, named)

@@ -1,7 +1,8 @@
-"""Why a socket is closed.
+"""WebSocket close codes.
 
-ConnectionClosedError   we close it, with a code and a reason
-ClientGoneError         the other side has closed it
+Exception
+├── ConnectionClosedError  the server closes the socket with a code and a reason
+└── ClientGoneError        the client has closed the socket
 """
 
 from enum import IntEnum
@@ -15,7 +16,7 @@ _MAX_REASON: Final = 123  # bytes
 
 
 class CloseCode(IntEnum):
-    """Below 4000 by RFC 6455, if the client is to come back."""
+    """Codes of RFC 6455 (below 4000) invite a reconnect. Codes from 4000 on are graphql-ws's."""
 
     INTERNAL_ERROR = 1011
     RESTART = 1012
@@ -30,16 +31,17 @@ class CloseCode(IntEnum):
 
 
 class ConnectionClosedError(Exception):
-    """The socket is to be closed."""
+    """The server closes the socket. The reason is cut to 123 bytes."""
 
     def __init__(self, code: CloseCode, reason: str) -> None:
         self.code = code
-        # In a control frame, and UTF-8 without halves of surrogate pairs (RFC 6455 5.5.1).
+        # The reason of a control frame is limited, and is UTF-8 without lone surrogates (RFC 6455
+        # 5.5.1).
         self.reason = reason.encode(errors="replace")[:_MAX_REASON].decode(errors="ignore")
 
 
 class ClientGoneError(Exception):
-    """The other side has closed the socket."""
+    """The client has closed the socket."""
 
 
 def code_of(error: RequestError) -> CloseCode:

@@ -1,6 +1,6 @@
 """GraphQL over WebSocket: the protocol graphql-transport-ws.
 
-https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md has the messages and close codes.
+Messages and close codes: https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 """
 
 import asyncio
@@ -39,7 +39,11 @@ PROTOCOL: Final = "graphql-transport-ws"
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Seconds to wait for connection_init and until a message is taken; operations of a socket."""
+    """Limits of one connection.
+
+    `init_seconds` is the timeout of `connection_init`, `send_seconds` that of sending a message.
+    `operations` is the maximum number of concurrent operations.
+    """
 
     init_seconds: float
     send_seconds: float
@@ -47,7 +51,7 @@ class ConnectionLimits:
 
 
 class WebSocketEndpoint:
-    """All sockets of this process, as an ASGI application."""
+    """The ASGI application that serves all WebSocket connections of the process."""
 
     def __init__(
         self,
@@ -72,7 +76,7 @@ class WebSocketEndpoint:
         try:
             self._origins.check(websocket.headers)
         except RequestError:
-            await websocket.close()  # which is HTTP's 403, before the handshake
+            await websocket.close()  # before the handshake, so the response is HTTP 403
             return
         if PROTOCOL not in websocket.scope["subprotocols"]:
             await websocket.accept()
@@ -98,9 +102,9 @@ class _Connection:
         self.websocket = websocket
         self.sender = sender
         self.counted = counted
-        self.unknown = ExitStack()  # left when it says whose it is
+        self.unknown = ExitStack()  # the handshake slot, released on connection_init
         self.address = client_network(websocket.scope)
-        self.context: Context | None = None  # until the caller is known
+        self.context: Context | None = None  # None until the caller is authenticated
         self.watch: asyncio.Task[None] | None = None
         self.operations: dict[str, asyncio.Task[None]] = {}
         self.closing: asyncio.Future[ConnectionClosedError] = (
@@ -108,7 +112,7 @@ class _Connection:
         )
 
     async def serve(self) -> None:
-        """Take messages until somebody closes the socket."""
+        """Handle messages until either side closes the socket."""
         reader = asyncio.create_task(self._read())
         timer = asyncio.get_running_loop().call_later(self.limits.init_seconds, self._too_late)
         try:
@@ -129,7 +133,7 @@ class _Connection:
             self.closing.set_result(ConnectionClosedError(code, reason))
 
     def _close_when_done(self) -> None:
-        """Close the socket of a server that stops, once all operations are answered."""
+        """Close the socket if the server shuts down and no operation is in progress."""
         if self.sockets.shutdown.has_begun and not self.operations:
             self.close(CloseCode.RESTART, "Service restart: come back with your last cursor")
 
@@ -155,13 +159,13 @@ class _Connection:
         except ConnectionClosedError as closed:
             self.close(closed.code, closed.reason)
         except ClientGoneError:
-            return  # while it was answered
+            return  # the client disconnected during a response
         except Exception as error:  # noqa: BLE001 - each socket is closed with a code
-            refused = server_error(error)  # or it is one too many
+            refused = server_error(error)  # includes RequestErrors, such as too many connections
             self.close(code_of(refused), refused.message)
 
     async def _next(self) -> bool:
-        """Take one message; tell whether there can be another."""
+        """Handle one message. Return False if the socket is closed."""
         try:
             message = await self.websocket.receive()
         except GONE:
@@ -210,13 +214,14 @@ class _Connection:
         await self.sender.send(b'{"type":"connection_ack"}')
 
     def _checking(self, token: str | None) -> AbstractContextManager[None]:
-        """Bound the checks that run for an address; known credentials do not wait behind others."""
+        """Return a slot for checking a token. Known credentials do not need a slot."""
+        # Limits the concurrent checks per address.
         if self.sockets.guard.is_known(self.websocket.scope, token):
             return nullcontext()
         return self.sockets.rate_limiter.connection_slot(f"{self.address} not known yet")
 
     async def _watch(self, context: Context) -> None:
-        """End every operation, and then the socket, when its caller is let in no more."""
+        """End all operations and close the socket when the caller is no longer accepted."""
         refused = await self.sockets.guard.wait_until_rejected(self.websocket.scope, context)
         for id_, task in list(self.operations.items()):
             task.cancel()
@@ -246,7 +251,7 @@ class _Connection:
         self.operations[id_] = asyncio.create_task(self._run(id_, request, self.context))
 
     async def _run(self, id_: str, request: Request, known: Context) -> None:
-        """Send the results of one operation; however it ends, the socket goes on."""
+        # An operation that fails ends with an error message. The socket stays open.
         quoted = dumps(id_)
         before = b'{"id":%b,"type":"next","payload":' % quoted
         last = b'{"id":%b,"type":"complete"}' % quoted
@@ -262,7 +267,7 @@ class _Connection:
         except Exception as error:  # noqa: BLE001 - each operation ends with a message
             errors = server_error(error, known.request_id).errors
             last = dumps({"id": id_, "type": "error", "payload": errors})
-        # The id is free before the client can hear of it.
+        # The id is released before the last message is sent: the client can reuse it immediately.
         if self.operations.get(id_) is asyncio.current_task():
             del self.operations[id_]
             if last:
@@ -270,7 +275,10 @@ class _Connection:
             self._close_when_done()
 
     async def _execute(self, id_: str, request: Request, known: Context, before: bytes) -> bool:
-        """Send all results. Return False for a subscription that goes on after a restart."""
+        """Send all results. Return False if a shutdown interrupted a subscription.
+
+        Such a subscription gets no `complete` message: the client resumes it after a reconnect.
+        """
         context = await self.sockets.guard.reauthenticate(self.websocket.scope, known)
         self.sockets.rate_limiter.acquire(context.throttled_as)
         operation = await self.sockets.schema.prepare(request, context)
@@ -289,7 +297,7 @@ class _Connection:
     def _write(
         self, id_: str, task: asyncio.Task[None] | None, before: bytes, results: ResultBatch
     ) -> bool:
-        """Send results for an operation that still runs. Return whether that was possible."""
+        """Send results without waiting. Return False if the operation has ended or must wait."""
         return self.operations.get(id_) is task and self.sender.write(before, results)
 
     async def _try_to_send(self, message: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Messages to one socket: many frames in one write, or ASGI's messages one by one."""
+"""Sends messages to one socket: many frames in one write, or one ASGI message each."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -12,13 +12,13 @@ from graph.protocol.frames import EXTENSION, FAREWELL_SECONDS, LINGER_SECONDS, F
 from graph.streaming.chunks import ResultBatch
 from graph.websocket.close_codes import ClientGoneError, CloseCode, ConnectionClosedError
 
-# What a server raises if the other side has closed the socket meanwhile.
+# Exceptions that servers raise if the client has closed the socket.
 GONE: Final = (WebSocketDisconnect, OSError, RuntimeError)
 _TOO_SLOW: Final = "Too slow: come back with your last cursor"
 
 
 class Sender:
-    """Sends to one socket. Each message has to be received within so many seconds."""
+    """Sends to one socket. The client must receive each message within `seconds`."""
 
     def __init__(self, websocket: WebSocket, send: Send, seconds: float) -> None:
         self._websocket = websocket
@@ -26,7 +26,8 @@ class Sender:
         writer: FrameWriter | None = websocket.scope.get("extensions", {}).get(EXTENSION)
         if writer is not None:
             writer.stays_open = True
-        # Frames pass by `send`. If middleware has wrapped it, each message has to go through it.
+        # Frames bypass the ASGI `send`. If middleware has wrapped it, frames are not used, so that
+        # the middleware sees each message.
         self._writer = writer if writer is not None and writer.send == send else None
 
     @property
@@ -34,11 +35,14 @@ class Sender:
         return self._writer is not None
 
     async def send(self, message: bytes) -> None:
-        """Raise ConnectionClosedError if the message is not received in time."""
+        """Raise ConnectionClosedError if the message is not received in time.
+
+        Raises ClientGoneError if the client has closed the socket.
+        """
         await self._in_time(self._websocket.send_text(message.decode()))
 
     async def send_results(self, before: bytes, results: ResultBatch) -> None:
-        """Send each result within an envelope that begins with `before`."""
+        """Send each result in an envelope that starts with `before`. Raises like `send`."""
         if self._writer is None:
             for text in results.texts:
                 await self.send(before + text + b"}")
@@ -51,21 +55,21 @@ class Sender:
             raise ClientGoneError from None
 
     def write(self, before: bytes, results: ResultBatch) -> bool:
-        """Send results without waiting. Return whether that was possible."""
+        """Send results without waiting. Return False if that is not possible."""
         if self._writer is None:
             return False
         try:
             return self._writer.write_frames(results.frames(before, b"}"))
         except GONE:
-            return False  # which the next `send` finds
+            return False  # the next `send` raises ClientGoneError
 
     async def close(self, closed: ConnectionClosedError, *, is_known: bool) -> None:
         if self._writer is not None:
-            # Nothing was sent that an unknown caller could still have to receive.
+            # An unauthenticated client has no pending messages, so the shorter time is enough.
             seconds = FAREWELL_SECONDS if is_known else LINGER_SECONDS
             self._writer.close_behind(closed.code, closed.reason, seconds)
             return
-        # A client that receives nothing does not receive this either.
+        # A client that does not receive messages does not receive the close frame either.
         with suppress(TimeoutError, *GONE):
             async with asyncio.timeout(self._seconds):
                 await self._websocket.close(closed.code, closed.reason)
