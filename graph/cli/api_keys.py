@@ -39,9 +39,9 @@ def create(
         int | None, typer.Option(min=1, max=36_500, help="Days until it expires; never by default.")
     ] = None,
 ) -> None:
-    """Make a key and print it, this once."""
+    """Create a key and print it. It is not shown again."""
     settings = begin()
-    run(settings, prepare)  # also a new database: production's first key comes before its server
+    run(settings, prepare)  # can create the database: the first key can precede the server
     at = now()
     expires_at = None if days is None else at + timedelta(days=days)
 
@@ -54,12 +54,12 @@ def create(
     except InvalidApiKey as invalid:
         raise CliError(str(invalid)) from None
     sys.stderr.write(f"Key {key.id}. Keep its text: it is not shown again.\n")
-    sys.stdout.write(f"{text}\n")  # alone, so that a script can put it where it belongs
+    sys.stdout.write(f"{text}\n")  # the only line on standard output, so that scripts can store it
 
 
 @app.command("list")
 def list_keys() -> None:
-    """List the keys, without their texts."""
+    """List all keys. The keys themselves are not shown."""
     settings = _ready()
 
     async def read(database: Database) -> Sequence[ApiKey]:
@@ -77,7 +77,7 @@ def list_keys() -> None:
 
 @app.command()
 def revoke(key_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)]) -> None:
-    """Revoke a key for ever; servers see it within five seconds."""
+    """Revoke a key permanently. Servers reject it within five seconds."""
     settings = _ready()
     at = now()
 

@@ -1,7 +1,7 @@
-"""What the commands share: a job on the database, tables, and errors in one line.
+"""Shared code of the commands: database access, tables, errors.
 
 Exception
-└── CliError  a command cannot be run; the message is for its user
+└── CliError  a command fails; the message is for its user
 """
 
 import asyncio
@@ -32,7 +32,6 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in aligned columns, the head first."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -44,11 +43,11 @@ def format_time(moment: datetime | None) -> str:
 
 
 class CliError(Exception):
-    """One line for the operator: what is wrong and what to do."""
+    """A command fails. The message is one line: the problem and how to fix it."""
 
 
 def begin() -> Settings:
-    """Read the settings of a command, and log what its user should know of them."""
+    """Load the settings, configure logging, and log notices about the settings."""
     settings = load()
     logging.configure(settings.log_format)
     log_notices(production=settings.mode is Mode.PRODUCTION)
@@ -56,7 +55,10 @@ def begin() -> Settings:
 
 
 async def prepare(database: Database) -> None:
-    """Check that the database can be used: SQLite migrates itself, PostgreSQL on command."""
+    """Migrate an SQLite database; check the revision of a PostgreSQL database.
+
+    Raises CliError if this version cannot use the database.
+    """
     found, wanted = await migrations.current(database), migrations.newest()
     if not migrations.is_known(found):
         await check_newer(database, found)
@@ -71,7 +73,7 @@ async def prepare(database: Database) -> None:
 
 
 async def check_newer(database: Database, found: str | None) -> None:
-    """Check that a newer version's database can be used by this version too."""
+    """Raise CliError if the database of a newer version is incompatible with this version."""
     oldest = await migrations.min_compatible(database)
     if oldest is None or not migrations.is_known(oldest):
         raise CliError(
@@ -82,11 +84,9 @@ async def check_newer(database: Database, found: str | None) -> None:
 
 
 def prepare_existing(settings: Settings) -> None:
-    """Check that there is a database, which must not be created: its data is what is asked for.
-
-    A command that cron starts in another folder would create an empty one there, and report
-    success for ever.
-    """
+    """Like `prepare`, but raise CliError instead of creating an SQLite database."""
+    # A cron job with a wrong working directory would create an empty database there, and report
+    # success on every run.
     url = parse_url(settings.database_url)
     if url.get_backend_name() == "sqlite" and not _has_data(Path(url.database or "")):
         raise CliError(
@@ -100,9 +100,9 @@ def _has_data(path: Path) -> bool:
 
 
 def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
-    """Do one job on the database, and turn what is wrong with it into a line.
+    """Run one job on the database. Converts errors of the database to CliError.
 
-    The limits of requests do not apply: a migration takes as long as it takes.
+    No statement timeout applies, since a migration can take long.
     """
 
     async def whole() -> T:
@@ -125,7 +125,7 @@ def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
 
 
 def database_name(settings: Settings) -> str:
-    """Return where the database is, for people, and never how to get in."""
+    """Return a readable name of the database, without credentials."""
     url = parse_url(settings.database_url)
     if url.get_backend_name() == "sqlite":
         return f"SQLite {Path(url.database or '').absolute()}"

@@ -1,4 +1,4 @@
-"""The commands for former external ids: `roster external-id list`, `show` and `release`."""
+"""Commands for former external ids: `roster external-id list`, `show` and `release`."""
 
 import getpass
 import os
@@ -39,7 +39,7 @@ _ExternalId = Annotated[
 def list_records(
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many to list.")] = 100,
 ) -> None:
-    """List the records, the latest first. They have no ids in clear."""
+    """List the records, the latest first. External ids are stored as digests and not shown."""
     records = _in_database(lambda session: former_ids.latest(session, limit + 1))
     _print(records[:limit])
     if len(records) > limit:
@@ -48,7 +48,7 @@ def list_records(
 
 @app.command()
 def show(external_id: _ExternalId) -> None:
-    """Show which users have an external id, or had it."""
+    """Show the users that have, or had, an external id."""
     checked = _checked(external_id)
 
     async def read(session: AsyncSession) -> tuple[Sequence[Holder], Sequence[FormerId]]:
@@ -69,9 +69,10 @@ def release(
     external_id: _ExternalId,
     reason: Annotated[str, typer.Option(help="Why, in 1 to 500 characters. It is kept.")],
 ) -> None:
-    """Let a token with a former external id be a service again.
+    """Allow a former external id to authenticate as a service again.
 
-    For ids that were given to a user by mistake. Who released it, when and why is kept.
+    Use it for ids that were assigned to a user by mistake. The operator, time and reason are
+    recorded.
     """
     checked, why, by = _checked(external_id), _reason(reason), _operator()
 
@@ -123,7 +124,8 @@ def _reason(text: str) -> str:
 
 
 def _operator() -> str:
-    """Name the user of the operating system: by the process, not by what LOGNAME says."""
+    """Return the name of the operating system's user, or their uid."""
+    # By the uid of the process: `getpass.getuser` trusts the variable LOGNAME.
     try:
         import pwd  # noqa: PLC0415 - Windows has none
 

@@ -1,4 +1,4 @@
-"""The command for the change feed: `roster feed renew-epoch`."""
+"""Command for the change feed: `roster feed renew-epoch`."""
 
 from typing import Annotated
 
@@ -21,7 +21,7 @@ _MEANING = (
 
 @app.callback()
 def feed() -> None:
-    """Keep `renew-epoch` a command of its own: Typer would run a single one without its name."""
+    """Keep `renew-epoch` a subcommand: Typer would merge a single command into its group."""
 
 
 @app.command()
@@ -31,10 +31,10 @@ def renew_epoch(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,  # noqa: FBT002 - Typer makes a flag of it
 ) -> None:
-    """Make every cursor of an event invalid, after a restore or failover that lost events.
+    """Invalidate all event cursors after a restore or failover that lost events.
 
-    Lost events invalidate their own cursors, without this command. Run it if events may be missing
-    below one that still exists, so that clients could keep data of events that never happened.
+    Cursors of lost events become invalid without this command. Run it if events may be missing
+    before one that still exists: clients could keep data of events that are lost.
     """
     if reason is not None and not 0 < len(reason.strip()) <= REASON_LENGTH:
         raise CliError(f"a reason has from 1 to {REASON_LENGTH} characters")
@@ -47,7 +47,7 @@ def renew_epoch(
     async def renew(database: Database) -> int:
         async with database.session() as session, session.transaction():
             epoch = await epochs.renew(session, now=now(), reason=reason and reason.strip())
-        await database.notify("renew-epoch")  # servers would notice it with their next poll
+        await database.notify("renew-epoch")  # otherwise servers notice it with their next poll
         return epoch
 
     epoch = run(settings, renew)

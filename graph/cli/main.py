@@ -1,4 +1,4 @@
-"""The command line: `roster serve`, `migrate` and so on; groups of commands are apart."""
+"""The command line: `roster serve`, `migrate` etc. Each command group has its own module."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ from graph.environment import InvalidSettings
 from graph.settings import Settings
 from users.retention import erase_due as erase_due_users
 
-_INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it
+_INTERRUPTED: Final = 130  # 128 + SIGINT, the convention of shells
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +41,7 @@ app.add_typer(feed.app, name="feed")
 
 
 def main() -> None:
-    """Run a command; what its user can mend is a line on standard error, and exit code 1."""
+    """Run a command. CliError and InvalidSettings print their message and exit with code 1."""
     try:
         app()
     except (CliError, InvalidSettings) as error:
@@ -77,8 +77,8 @@ def serve(
         int | None, typer.Option(help="The port to listen on, instead of ROSTER_PORT.")
     ] = None,
 ) -> None:
-    """Serve the API until it is stopped; SQLite is migrated first."""
-    # In the environment, where worker processes find them too.
+    """Serve the API until it is stopped. An SQLite database is migrated first."""
+    # Worker processes read the settings from the environment.
     for name, given in (("ROSTER_HOST", host), ("ROSTER_PORT", port)):
         if given is not None:
             os.environ[name] = str(given)
@@ -90,7 +90,7 @@ def serve(
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to the newest revision."""
+    """Migrate the database to the newest revision."""
     settings = begin()
     revision = run(settings, _migrate)
     _limit_idle_transactions(settings)
@@ -109,7 +109,7 @@ async def _migrate(database: Database) -> str:
 def demo(
     users: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many to add.")] = 1000,
 ) -> None:
-    """Add believable users, so that there is something to explore."""
+    """Add generated users, to try the API."""
     settings = begin()
     run(settings, prepare)
     added = 0
@@ -129,9 +129,9 @@ def demo(
 
 @app.command()
 def erase_due() -> None:
-    """Erase deleted users whose date has come, and drop expired idempotency keys.
+    """Erase deleted users that are due, and delete expired idempotency keys.
 
-    For cron. It can run twice at once, and be ended at any time.
+    For cron. Concurrent runs are safe, and it can be interrupted at any time.
     """
     settings = begin()
     prepare_existing(settings)
@@ -142,13 +142,13 @@ def erase_due() -> None:
 @app.command()
 def schema() -> None:
     """Print the GraphQL schema."""
-    from graph.execution.schema import Schema  # noqa: PLC0415 - the other commands do without it
+    from graph.execution.schema import Schema  # noqa: PLC0415 - only this command needs it
 
-    print(Schema().as_str())  # noqa: T201 - it goes into a file
+    print(Schema().as_str())  # noqa: T201 - the output is written to a file
 
 
 def _limit_idle_transactions(settings: Settings) -> None:
-    """Cover connections of other programs, too; see `ROSTER_SET_DATABASE_IDLE_TIMEOUT`."""
+    # ROSTER_SET_DATABASE_IDLE_TIMEOUT: the limit applies to connections of other programs too.
     seconds = settings.idle_transaction_timeout
 
     async def limit(database: Database) -> bool:
@@ -174,7 +174,7 @@ async def _erase_due(database: Database) -> int:
 
 
 async def _populate(database: Database, count: int) -> AsyncIterator[int]:
-    from users.seed import populate  # noqa: PLC0415 - Faker takes a while to import
+    from users.seed import populate  # noqa: PLC0415 - importing Faker is slow
 
     with Progress(console=errors) as progress:
         task = progress.add_task("Adding users", total=count)

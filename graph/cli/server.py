@@ -1,4 +1,4 @@
-"""The server of `roster serve`: where it listens, and how uvicorn is configured."""
+"""Starts the server of `roster serve`: the listening socket and uvicorn's configuration."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ _MODE_NOTES = {Mode.DEVELOPMENT: " (no sign-in, this machine only)", Mode.PRODUC
 
 
 def run_server(settings: Settings) -> None:
-    """Serve until a signal stops it."""
+    """Serve until a signal stops the server. Raises CliError if it cannot listen."""
     listening = _listen(settings)
     config = uvicorn_config(settings)
     try:
@@ -31,7 +31,7 @@ def run_server(settings: Settings) -> None:
             _greet(settings)
             Supervisor(config, sockets=[listening]).run()
     except KeyboardInterrupt:
-        pass  # how uvicorn hands on the Ctrl-C by which it was stopped
+        pass  # uvicorn raises the SIGINT again that stopped it
     finally:
         listening.close()
 
@@ -41,25 +41,25 @@ def uvicorn_config(settings: Settings) -> uvicorn.Config:
         "graph.app:from_environment",
         factory=True,
         workers=settings.workers,
-        log_config=None,  # `logs` has configured it
+        log_config=None,  # `graph.logging` configures it
         log_level="warning",
-        access_log=False,  # its lines are below that level, and cost a tenth of the server's time
+        access_log=False,  # below the log level, but it would take a tenth of the CPU time
         server_header=False,
         timeout_keep_alive=settings.keep_alive_timeout,
         timeout_graceful_shutdown=ceil(settings.shutdown_timeout) + SHUTDOWN_MARGIN,
-        # A worker that is busy, or still starting on a busy machine, is not ended and started anew.
+        # A long timeout, so that workers that are busy, or slow to start, are not restarted.
         timeout_worker_healthcheck=30,
         http=HTTPProtocol,
         ws=WebSocketProtocol,
         ws_max_size=256 * 1024,
         ws_ping_interval=20,
         ws_ping_timeout=20,
-        ws_per_message_deflate=False,  # it would hold on to memory for each idle socket
+        ws_per_message_deflate=False,  # compression keeps memory allocated per idle socket
     )
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """Listen on one address: IPv4 if a name has one, and `::` on both families."""
+    """Listen on one address: preferably IPv4 if a name has several. `::` accepts IPv4 too."""
     host = settings.host
     try:
         found = socket.getaddrinfo(

@@ -1,14 +1,14 @@
-"""uvicorn's HTTP protocol, and what it leaves open.
+"""uvicorn's HTTP protocol, with three corrections.
 
-Request boundaries: its parser, llhttp, ends a request at its head if the head offers to change the
-protocol. The body is lost then, or read as another request. Here the same request is parsed without
-the offer, unless it is a WebSocket handshake. ADR 18.
+Request boundaries (ADR 18): uvicorn's parser, llhttp, ends a request after its head if the head
+contains an `Upgrade`. The body is lost, or parsed as another request. This protocol parses such a
+request again without the upgrade, unless it is a WebSocket handshake.
 
-Malformed requests: it answers them immediately, although an earlier request of the connection still
-waits for its answer and would take this one for it.
+Malformed requests: uvicorn responds 400 immediately. If an earlier request of the connection is
+still in progress, its client takes the 400 for that request's response. Here the 400 waits.
 
-How long the head of a request can be: its parser takes headers for as long as somebody sends them,
-and keeps them all.
+Size of the head: uvicorn's parser accepts and stores an unlimited number of headers. Here it is
+limited to MAX_HEAD bytes.
 """
 
 from asyncio import BaseTransport
@@ -25,32 +25,33 @@ from graph.uvicorn_adapter.request_head import (
 )
 from graph.uvicorn_adapter.websocket import WebSocketProtocol
 
-# Beyond what comes with the first read, which is bounded itself. A token has 8 KiB at most.
+# Bytes, in addition to the first read, whose size is limited too. A token has at most 8 KiB.
 MAX_HEAD: Final = 64 * 1024
 _TOO_LONG: Final = f"Headers and trailers must not exceed {MAX_HEAD} bytes."
 _MALFORMED: Final = "The request is not valid HTTP/1.1."
-# For how long an idle connection stays open when the server stops: a request that is on its way is
-# answered, and the answer says that the connection is closed.
+# Seconds that an idle connection stays open during a shutdown. A request that is already in transit
+# gets a response, with the header `Connection: close`.
 _IDLE_SECONDS: Final = 0.5
 
 
 class HTTPProtocol(HttpToolsProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type] # it wants uvicorn's own kind
+        super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows the type
         self._in_head = False
         self._in_body = False
         self._is_handshake = False
         self._is_stopping = False
-        self._advanced = False  # whether what was just read completed anything
-        self._unfinished = 0  # bytes that were read since something was completed
-        self._malformed: str | None = None  # why nothing is parsed any more
+        self._advanced = False  # whether the last read caused a parser event
+        self._unfinished = 0  # bytes read since the last parser event
+        self._malformed: str | None = None  # if set, no more data is parsed
         self._responding: RequestResponseCycle | None = (
-            None  # `cycle` is the one that was read last
+            None  # the request in progress; `cycle` is the last one that was read
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Also end the request that is being answered if others were read behind it."""
         super().connection_lost(exc)
+        # uvicorn disconnects the last request that was read. With pipelining, that is not the one
+        # in progress.
         if self._responding is not None:
             _disconnect(self._responding)
 
@@ -73,7 +74,7 @@ class HTTPProtocol(HttpToolsProtocol):
             self._refuse(_TOO_LONG)
 
     def _ignore_upgrades(self, data: memoryview) -> None:
-        """Go on behind a head that offers an upgrade; `data` can have more of them."""
+        """Continue after a head with an upgrade. `data`, the rest, can contain more such heads."""
         while not self._is_handshake:
             self._parse_without_upgrade()
             try:
@@ -85,11 +86,12 @@ class HTTPProtocol(HttpToolsProtocol):
         self._become_websocket(bytes(data))
 
     def _parse_without_upgrade(self) -> None:
-        """Parse the head again. The length of the body follows from the head (RFC 9112, 6)."""
+        # A new parser reads the head without the upgrade, and so determines the length of the body
+        # (RFC 9112, section 6).
         version = self.parser.get_http_version()
         head = without_upgrade(self.parser.get_method(), version, self.url, self.headers)
         self.parser = HttpRequestParser(self)
-        # As uvicorn's own: what follows a request that closes the connection is not an error.
+        # The same leniency as uvicorn's: data after `Connection: close` is not an error.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.parser.feed_data(head)
 
@@ -110,17 +112,17 @@ class HTTPProtocol(HttpToolsProtocol):
         self.url = checked_target(method, version, self.url, self.headers)
         is_idle = self.cycle is None or self.cycle.response_complete
         if self.parser.should_upgrade():
-            # A handshake behind a request that is not answered yet is answered as a plain GET.
+            # A handshake behind a request in progress is handled as a plain GET.
             self._is_handshake = is_idle and is_websocket_handshake(method, version, self.headers)
             self.scope["method"] = method.decode("ascii")
-            return  # without a request: `data_received` goes on
+            return  # `data_received` handles the upgrade
         super().on_headers_complete()
         self._in_body = True
         if is_idle:
             self._responding = self.cycle
         if self._is_stopping:
             self.cycle.keep_alive = False
-        self.headers = []  # trailers, which are no headers of the request (RFC 9110, 6.5.1)
+        self.headers = []  # collects trailers, which must not become headers (RFC 9110, 6.5.1)
 
     def on_body(self, body: bytes) -> None:
         self._advanced = True
@@ -141,11 +143,11 @@ class HTTPProtocol(HttpToolsProtocol):
             self.send_400_response(self._malformed)
 
     def _refuse(self, message: str) -> None:
-        """Answer a malformed request with 400 and close. Earlier requests are answered first."""
+        """Respond 400 and close the connection, after the responses to earlier requests."""
         self._malformed = message
         self.logger.warning("refused a malformed request: %s", message)
         if self._in_body and self.pipeline:
-            self.pipeline.popleft()  # the request that this is the body of: it was not started
+            self.pipeline.popleft()  # the request with this body, which has not started
         elif self._in_body:
             self._refuse_body(message)
         elif self._responding is None:
@@ -154,13 +156,13 @@ class HTTPProtocol(HttpToolsProtocol):
     def _refuse_body(self, message: str) -> None:
         is_answered = self.cycle.response_started
         _disconnect(self.cycle)
-        if is_answered:  # by an answer that needed no body: a second one would answer nothing
+        if is_answered:  # the response did not need the body; it must be the only one
             self.transport.close()
         else:
             self.send_400_response(message)
 
     def shutdown(self) -> None:
-        """Close after the request that is on its way. uvicorn closes idle connections directly."""
+        # uvicorn closes idle connections immediately, which loses requests in transit.
         self._is_stopping = True
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False

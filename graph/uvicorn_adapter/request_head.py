@@ -1,4 +1,8 @@
-"""What a request's head has to be (RFC 9112), before anything else looks at it."""
+"""Validates the head of a request (RFC 9112) before the application sees it.
+
+Exception
+└── MalformedRequest  the request is rejected with 400
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,7 +11,7 @@ from typing import Final
 
 Headers = list[tuple[bytes, bytes]]
 
-# uri-host [ ":" port ], of RFC 3986 without IPvFuture. An empty host is valid.
+# uri-host [ ":" port ] of RFC 3986, without IPvFuture. An empty host is valid.
 _HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
 )
@@ -17,14 +21,13 @@ _UPGRADE_HEADERS: Final = frozenset({b"upgrade", b"http2-settings"})
 
 
 class MalformedRequest(Exception):
-    """The message is for the client, as the answer 400."""
+    """The request is rejected with 400. The client receives the message."""
 
 
 def checked_target(method: bytes, version: str, target: bytes, headers: Headers) -> bytes:
     """Return the target in origin form. Raises MalformedRequest.
 
-    The host of an absolute target replaces the Host header (RFC 9112, section 3.2.2), so that
-    whatever reads the header afterwards sees the host that the request is for.
+    The host of an absolute target replaces the Host header in `headers` (RFC 9112, section 3.2.2).
     """
     if version not in _VERSIONS:
         raise MalformedRequest("The HTTP version must be 1.1 or 1.0.")
@@ -49,7 +52,8 @@ def _check_fields(version: str, headers: Headers) -> None:
                 raise MalformedRequest("A request must have exactly one Host header.")
             host = value
         elif name == b"transfer-encoding" and (version == "1.0" or value.lower() != b"chunked"):
-            # llhttp refuses a second `chunked`. Two servers can disagree about any other coding.
+            # llhttp rejects a second `chunked`. A proxy and this server could interpret any other
+            # coding differently, which allows request smuggling.
             raise MalformedRequest("Transfer-Encoding must be `chunked`, in HTTP/1.1.")
     if host is None:
         if version == "1.1":  # RFC 9112, section 3.2
@@ -58,16 +62,15 @@ def _check_fields(version: str, headers: Headers) -> None:
         raise MalformedRequest("The Host header must be a host name with an optional port.")
 
 
-@lru_cache(maxsize=16)  # nearly all requests have the same
+@lru_cache(maxsize=16)  # nearly all requests have the same Host
 def _is_host(host: bytes) -> bool:
     return _HOST.fullmatch(host) is not None
 
 
 def is_websocket_handshake(method: bytes, version: str, headers: Headers) -> bool:
-    """Whether the request can become a WebSocket. Any other upgrade may be ignored (RFC 9110, 7.8).
+    """Return whether a request is a WebSocket handshake: HTTP/1.1, GET, without a body.
 
-    A request with a body cannot: the protocol changes behind the request's last byte. HTTP/1.0
-    has no upgrades.
+    A server may ignore any other upgrade (RFC 9110, section 7.8).
     """
     return (
         method == b"GET"
@@ -80,7 +83,7 @@ def is_websocket_handshake(method: bytes, version: str, headers: Headers) -> boo
 
 
 def without_upgrade(method: bytes, version: str, target: bytes, headers: Headers) -> bytes:
-    """Return the head of the same request without the offer to change the protocol."""
+    """Return the head of the request without the headers of an upgrade."""
     lines = [b"%b %b HTTP/%b" % (method, target, version.encode())]
     lines += [b"%b: %b" % header for header in _without_upgrade(headers)]
     return b"\r\n".join([*lines, b"", b""])

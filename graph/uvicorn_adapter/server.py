@@ -1,6 +1,6 @@
-"""uvicorn's server and supervisor, which document no events for what is needed here.
+"""Extends uvicorn's server and supervisor, which have no documented hooks for this.
 
-`tests/system/test_serve.py` and `test_shutdown.py` fail if uvicorn changes them.
+`tests/system/test_serve.py` and `test_shutdown.py` fail if uvicorn changes these methods.
 """
 
 import socket
@@ -11,7 +11,7 @@ from uvicorn.supervisors import Multiprocess
 
 
 class Server(uvicorn.Server):
-    """Calls `on_started` as soon as it accepts requests."""
+    """Calls `on_started` when the server accepts requests."""
 
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)
@@ -24,7 +24,7 @@ class Server(uvicorn.Server):
 
 
 class Supervisor(Multiprocess):
-    """Stops listening with its workers, so that no connection waits for a worker in vain."""
+    """Closes its listening sockets with its workers, so that no client waits for a worker."""
 
     def terminate_all(self) -> None:
         for listening in self.sockets:

@@ -1,13 +1,13 @@
-"""uvicorn's WebSocket protocol, and what it leaves open.
+"""uvicorn's WebSocket protocol, with three corrections.
 
-Many messages in one write: an ASGI message `websocket.send` is one frame and one write. With many
-subscribers most of a server's time would go there; here all that happened meanwhile is one write to
-each of them.
+Many frames in one write: the ASGI message `websocket.send` sends one frame in one write. With many
+subscribers, these writes would take most of the CPU time. Here, all pending messages of a
+subscriber are one write.
 
-The handshake: it sends no response if the head exceeds its library's limits, and reads what comes
-before the handshake is answered as frames.
+Handshake: uvicorn sends no response if the head exceeds the limits of the websockets library. It
+also parses data that arrives before the handshake response as frames.
 
-The end of the server: it closes every socket immediately, also those with operations in progress.
+Shutdown: uvicorn closes every socket immediately, including those with operations in progress.
 """
 
 from http import HTTPStatus
@@ -22,9 +22,9 @@ from websockets.server import ServerProtocol
 
 from graph.protocol.frames import EXTENSION, LINGER_SECONDS
 
-_MAX_FRAMES: Final = 1_000  # of one message
-_MAX_LATE: Final = 4 * 1024 * 1024  # bytes; what is on its way by then
-_STOPPING_SECONDS: Final = 1  # instead of either, when the server stops
+_MAX_FRAMES: Final = 1_000  # per message
+_MAX_LATE: Final = 4 * 1024 * 1024  # bytes that are read and discarded after our close frame
+_STOPPING_SECONDS: Final = 1  # upper bound of the close timeout during a shutdown
 
 
 _HANDSHAKE: Final = (
@@ -39,7 +39,7 @@ _TOO_LARGE: Final = {
 
 
 class _ServerProtocol(ServerProtocol):
-    """What websockets answers by itself, in words of ours: its own quote exceptions of Python's."""
+    """Replaces the error texts of the websockets library, which quote Python exceptions."""
 
     def accept(self, request: Request) -> Response:
         response = super().accept(request)
@@ -74,18 +74,18 @@ class _ServerProtocol(ServerProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    stays_open = False  # whether the application closes the socket when the server stops
+    stays_open = False  # whether the application closes the socket during a shutdown
     _is_stopping = False
-    _early = b""  # what came before the handshake was answered
-    _late = 0  # bytes that came after the close was sent
+    _early = b""  # data that arrived before the handshake response
+    _late = 0  # bytes that arrived after the close frame was sent
     conn: _ServerProtocol
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.conn.__class__ = _ServerProtocol  # uvicorn makes it, and asks for no class
+        self.conn.__class__ = _ServerProtocol  # uvicorn creates it and has no option for the class
 
     def data_received(self, data: bytes) -> None:
-        """Take no notice of what comes after the end, and at last stop taking it in."""
+        """Buffer data that arrives before the handshake response. Discard data after the close."""
         if self.handshake_initiated and not self.handshake_complete:
             self._early += data
             self.transport.pause_reading()
@@ -93,7 +93,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.close_sent:
             self._late += len(data)
             if self._late > _MAX_LATE:
-                self.transport.pause_reading()  # which leaves the other side our close to read
+                self.transport.pause_reading()  # without a reset: the client can read our close
                 return
         if not self.conn.eof_sent:
             super().data_received(data)
@@ -110,7 +110,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.data_received(early)
 
     def shutdown(self) -> None:
-        """Leave the end to the application if it answers operations before it closes the socket."""
+        # With `stays_open`, the application closes the socket when its operations are complete.
         self._is_stopping = True
         if self.close_sent:
             if self.close_timer is not None:
@@ -122,12 +122,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
-        if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:  # else there is no scope
+        if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:  # otherwise no scope exists
             extensions: Any = self.scope["extensions"]
             extensions[EXTENSION] = self
 
     def handle_cont(self, event: Frame) -> None:
-        """Close the socket for a message of too many frames: empty ones never become too large."""
+        # The limit of the message size does not limit the number of empty frames.
         if self.close_sent:
             return
         if len(self.frames) >= _MAX_FRAMES:
@@ -140,14 +140,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             super().handle_ping()
 
     def handle_close(self, event: Frame) -> None:
-        """Answer the other side's close; where it goes on sending, it can still read that."""
         if self.close_sent:
             super().handle_close(event)
         else:
             self._end(self.conn.close_rcvd)
 
     def handle_parser_exception(self) -> None:
-        """Say why the socket is closed, where nothing can be read from it any more."""
         self._end(self.conn.close_sent)
 
     def _fail(self, code: CloseCode, reason: str) -> None:
@@ -156,16 +154,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.handle_parser_exception()
 
     def _end(self, said: Close | None) -> None:
-        """Send what there is, the close at its end, and wait for the other side to go.
-
-        The connection is closed for sending alone. One that is closed while the other side still
-        sends is reset, and a reset destroys what it has not read yet: it would never learn why.
-        """
-        if said is None:  # frames before the handshake was answered
+        """Send pending data and the close frame, then wait for the client to disconnect."""
+        # Only the sending side of the connection is closed. Closing both sides while the client
+        # still sends causes a reset, and a reset destroys the close frame before it is read.
+        if said is None:  # the client sent frames before the handshake response
             self.transport.close()
             return
         ended = {"type": "websocket.disconnect", "code": said.code, "reason": said.reason}
-        self.queue.put_nowait(ended)  # type: ignore[arg-type] # a plain dictionary
+        self.queue.put_nowait(ended)  # type: ignore[arg-type] # a plain dict, not a TypedDict
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.transport.write_eof()
         self.close_sent = True
@@ -179,7 +175,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.close_timer = self.close_timer or self.loop.call_later(seconds, self.transport.abort)
 
     def send_receive_event_to_app(self) -> None:
-        """Close the socket for a text that is not UTF-8, as uvicorn does, but log no traceback."""
+        # uvicorn closes the socket too, but logs a traceback.
         if self.curr_msg_data_type == "text":
             try:
                 b"".join(self.frames).decode()
@@ -189,9 +185,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().send_receive_event_to_app()
 
     def write_frames(self, frames: bytes) -> bool:
-        """Send whole frames, unless the other side is behind with what it was sent before.
+        """Send complete frames. Return False, without sending, if the write buffer is full.
 
-        Raises ClientDisconnected, an OSError, where there is nobody to send to any more.
+        Raises ClientDisconnected, an OSError, if the connection is closed.
         """
         if self.close_sent or self.disconnected or self.conn.state is not State.OPEN:
             raise ClientDisconnected
@@ -201,11 +197,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         return True
 
     async def wait_until_received(self) -> None:
-        """Wait until the other side has taken most of what it was sent."""
+        """Wait until the write buffer has drained below its low watermark."""
         await self.writable.wait()
 
     def close_behind(self, code: int, reason: str, seconds: float) -> None:
-        """Close after all that is still to be taken, or at last without: for who takes nothing."""
+        """Close after all pending data is sent. Abort the connection after `seconds`."""
         if self.close_sent or self.disconnected or self.conn.state is not State.OPEN:
             return
         self.conn.send_close(code, reason)
