@@ -91,8 +91,7 @@ SQLITE_CODES: Final[Mapping[int, Verdict]] = {
 CLASSES: Final[Mapping[type[BaseException], Verdict]] = {
     InvalidCachedStatementError: _RETRY,  # 0A000: the plan predates an ALTER TABLE
     OutdatedSchemaCacheError: _RETRY,  # the same, for a type
-    # for example, no host has the requested target_session_attrs
-    InternalClientError: _UNAVAILABLE,
+    InternalClientError: _UNAVAILABLE,  # for example, no host has the target_session_attrs
     PoolTimeoutError: _UNAVAILABLE,
     DisconnectionError: _UNAVAILABLE,
     ResourceClosedError: _UNAVAILABLE,
@@ -111,8 +110,7 @@ _CLOSED_TEXTS: Final = (
 
 _UNIQUE_VIOLATION: Final = "23505"
 _READ_ONLY: Final = "25006"
-# the server itself does not know whether the transaction committed
-_UNRESOLVED: Final = ("08007", "40003")
+_UNRESOLVED: Final = ("08007", "40003")  # the server does not know whether it committed
 # After these errors the same statement fails again on the same connection.
 _UNFIT: Final = ("25P02", "26000", "42P05", _READ_ONLY)
 _SQLITE_UNFIT: Final = frozenset(

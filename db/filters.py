@@ -27,8 +27,7 @@ def one_of(column: InstrumentedAttribute[Any], values: Sequence[Any]) -> Conditi
 
 
 def none_of(column: InstrumentedAttribute[Any], values: Sequence[Any]) -> Condition:
-    # Also true for a row without a value.
-    return ~one_of(column, values)
+    return ~one_of(column, values)  # also true for a row without a value
 
 
 def contains(column: InstrumentedAttribute[Any], part: str) -> Condition:

@@ -33,7 +33,7 @@ class MayNotAlter(Exception):
 
 
 def config() -> Config:
-    """Return a configuration of Alembic that works independent of where Roster is installed."""
+    """Return Alembic's configuration, independent of the working directory."""
     alembic = Config()
     alembic.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
     return alembic

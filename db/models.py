@@ -328,5 +328,5 @@ class SchemaCompatibility(Model):
     __table_args__ = (CheckConstraint("id = 1", "one_row"),)
 
 
-# `User.having` bypasses the constructor, which would configure the mappers
+# `User.having` bypasses the constructor, which would otherwise configure the mappers.
 Model.registry.configure()

@@ -147,8 +147,7 @@ class _Origin:
 def _origin_of(connection: ManagesConnection) -> _Origin | None:
     try:
         origin: _Origin | None = connection.info.get(_ORIGIN)
-    # SQLAlchemy's wrapper of an engine's first connection has no `info`
-    except NotImplementedError:
+    except NotImplementedError:  # SQLAlchemy's wrapper of an engine's first connection
         return None
     return origin
 
@@ -158,7 +157,7 @@ class FairPool(AsyncAdaptedQueuePool):
 
     `acquire` and `release` are for single statements. A released connection is kept as it is for
     the next `acquire`, because checking it in and out costs an eighth of a short read. It is
-    checked in when `connect` needs it.
+    checked in as soon as a caller of `connect` needs it.
 
     A connection is replaced before its next use if it is older than `max_age` seconds, or was made
     before the last `discard`. SQLAlchemy's own mechanisms compare wall-clock times, which can go
@@ -227,7 +226,7 @@ class FairPool(AsyncAdaptedQueuePool):
             self._kept.append((lent, now))
 
     def discard(self) -> None:
-        """Replace all present connections; those in use after their release."""
+        """Replace all current connections. Those in use are replaced after their release."""
         self._generation += 1
         self.check_in()
         if self.on_discard:
@@ -431,7 +430,7 @@ def _add(engine: Engine, connection: Any, _: object) -> None:
 
 
 def _note_when(engine: Engine, connection: object | None, entry: ConnectionPoolEntry) -> None:
-    # otherwise it was closed, possibly because the server did not answer
+    # Without a connection, it was closed, possibly because the server did not answer.
     if connection is not None:
         cast("FairPool", engine.pool).progress += 1
     entry.info["used"] = time.monotonic()

@@ -23,8 +23,8 @@ from db.statements.users import ADD_USER_WITH_EVENT
 AUTOCOMMIT: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
 IDLE_TRANSACTION_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 3.0  # for each host
-# A host that did not answer is not tried for this time by connections that were waiting meanwhile.
-# Otherwise each of them would time out too, and a request would wait for all of their timeouts.
+# After a host did not answer, attempts that began before this time is over skip it. Otherwise
+# queued attempts would time out one after the other, and a request would wait for all of them.
 _REST_SECONDS: Final = 0.5
 _ROLLBACK_SECONDS: Final = 2.0  # limit of ROLLBACK, which is cheap however much it undoes
 

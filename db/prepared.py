@@ -34,12 +34,10 @@ class Compiled:
     """A statement in the driver's form."""
 
     text: str
-    # the parameters in their order, and their converters
-    places: Sequence[tuple[str, Processor | None]]
+    places: Sequence[tuple[str, Processor | None]]  # parameters in order, with converters
     fixed: Mapping[str, Any]  # the values that the statement itself contains
     row: type[Row]
-    # of columns whose values the driver does not convert
-    converters: Sequence[tuple[int, Processor]]
+    converters: Sequence[tuple[int, Processor]]  # of columns that the driver does not convert
 
     def arguments(self, given: Mapping[str, Any]) -> list[Any]:
         values = {**self.fixed, **given}

@@ -34,7 +34,7 @@ _UNANSWERED: Final = (TimeoutError, asyncio.CancelledError)
 
 class DriverFetch(Protocol):
     def __call__(self, driver: Any, text: str, arguments: Sequence[Any], /) -> Awaitable[list[Any]]:
-        pass
+        """Run a statement with the driver's own API."""
 
 
 class Reader:
@@ -143,7 +143,7 @@ class Reader:
     ) -> BaseException:
         """Release the connection, or close it if it is unusable. Returns the error to raise."""
         if not isinstance(error, Exception | asyncio.CancelledError):
-            # the loop ends or the coroutine is dropped: nothing can be awaited
+            # The loop ends or the coroutine is dropped, so nothing can be awaited.
             connection.invalidate(error)
             return error
         cut = pool.is_closed(connection.driver_connection)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _WAIT_IN_QUEUE = text("SELECT pg_advisory_xact_lock(:queue)")
-_QUEUE: Final = int.from_bytes(b"roster")  # an advisory lock: a queue of all processes
+_QUEUE: Final = int.from_bytes(b"roster")  # the advisory lock of the queue of all processes
 
 _BLOCK: Final = "use `async with session.transaction():`"
 _BUFFERED: Final = "use `execute`, whose results are buffered, and read page by page"

@@ -74,7 +74,7 @@ _unused = SyncSession()  # has listeners only if they are registered for all ses
 
 
 def has_listeners(session: SyncSession) -> bool:
-    """Return whether a session, or the class of all sessions, has listeners for its statements."""
+    """Return whether listeners for statements exist for this session or for all sessions."""
     # A session without own listeners has no dispatcher yet, and creating one is slow.
     return _is_heard(_unused) or ("dispatch" in vars(session) and _is_heard(session))
 
@@ -101,7 +101,7 @@ def translate_error(
 ) -> Exception:
     """Return SQLAlchemy's exception for a driver's error. Other errors are returned unchanged.
 
-    Exception: if the connection was closed, the result is always an error that says so.
+    If the connection was closed, the returned error always says so.
     """
     translated = _translate(error, connection, engine, text, closed=closed)
     if closed and not isinstance(translated, DBAPIError | TimeoutError):

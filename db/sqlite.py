@@ -139,8 +139,7 @@ def _check_writable(connection: sqlite3.Connection) -> None:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise
-        # readable while another process writes
-        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # works during another's write
     finally:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
 
@@ -150,8 +149,7 @@ def _set_up(connection: Any, _: object) -> None:
     for pragma in (
         f"busy_timeout = {_OPEN_MS}",
         "journal_mode = WAL",
-        # with WAL a power cut can lose the last commits, but not corrupt data
-        "synchronous = NORMAL",
+        "synchronous = NORMAL",  # with WAL a power cut can lose the last commits, never corrupt
         "foreign_keys = ON",
         "secure_delete = ON",  # erased data is overwritten and does not remain in free pages
         f"busy_timeout = {_BUSY_MS}",

@@ -29,10 +29,10 @@ _WOKEN: Final = 16  # computations that are woken together, because each may be 
 class Operation(Protocol):
     @property
     def throttled_as(self) -> str:
-        """The caller to whom the operation's slices count."""
+        """The caller who is charged for the operation's slices."""
 
 
-# The operation whose caller the current computation counts to.
+# The operation that the current task computes for. Its caller is charged for the slices.
 current_operation: ContextVar[Operation | None] = ContextVar("current_operation", default=None)
 
 
