@@ -68,7 +68,7 @@ async def refused(authenticator: Authenticator, authorization: str) -> str:
     return str(caught.value)
 
 
-async def test_a_subject_that_is_linked_is_that_user(
+async def test_token_of_a_linked_subject_authenticates_the_user(
     database: Database, authenticator: Authenticator
 ) -> None:
     await add(database, user(**OTHER), user(external_id="hr-1"))
@@ -83,7 +83,7 @@ async def test_a_subject_that_is_linked_is_that_user(
     )
 
 
-async def test_a_caller_knows_the_subject_of_their_token(
+async def test_caller_has_the_tokens_subject_and_hides_it_from_repr(
     database: Database, authenticator: Authenticator
 ) -> None:
     await add(database, user(external_id="hr-1"))
@@ -99,7 +99,7 @@ async def test_a_caller_knows_the_subject_of_their_token(
         assert "hr-1" not in repr(caller)
 
 
-async def test_a_subject_that_nobody_has_is_a_service(
+async def test_token_of_an_unlinked_subject_authenticates_a_service(
     database: Database, authenticator: Authenticator
 ) -> None:
     await add(database, user(external_id="HR-1", **OTHER))
@@ -109,15 +109,15 @@ async def test_a_subject_that_nobody_has_is_a_service(
     assert caller.scopes == frozenset()
 
 
-async def test_a_subject_that_a_deleted_user_has_is_refused(
+async def test_token_with_the_external_id_of_a_deleted_user_is_rejected(
     database: Database, authenticator: Authenticator
 ) -> None:
-    deleted = user(external_id="hr-1", **DELETED)  # of whom there is no record, only the row
+    deleted = user(external_id="hr-1", **DELETED)  # without a record of the former external id
     await add(database, deleted, user(external_id="HR-1", **OTHER))
     assert await refused(authenticator, bearer()) == "the subject was a user"
 
 
-async def test_an_issuer_can_be_without_services(database: Database) -> None:
+async def test_issuer_without_services_rejects_unlinked_subjects(database: Database) -> None:
     await add(database, user(external_id="hr-1"))
     authenticator = Authenticator(database, [issuer(services=False)])
     caller = await authenticator.authenticate(bearer())
@@ -126,62 +126,64 @@ async def test_an_issuer_can_be_without_services(database: Database) -> None:
     reason = "the subject is no user, and the issuer's services are refused"
     assert await refused(authenticator, bearer(sub="sync")) == reason
     _, text = await new_key(database)
-    assert await authenticator.authenticate(f"Bearer {text}") is not None  # a key is no issuer's
+    assert (
+        await authenticator.authenticate(f"Bearer {text}") is not None
+    )  # API keys belong to no issuer
     await authenticator.close()
 
 
-async def test_whoever_is_deactivated_gets_in_nowhere(
+async def test_token_of_a_deactivated_user_is_rejected_after_five_seconds(
     database: Database, authenticator: Authenticator, clock: Clock
 ) -> None:
     await add(database, user(external_id="hr-1"))
-    good = bearer()
-    caller = await authenticator.authenticate(good)
+    authorization = bearer()
+    caller = await authenticator.authenticate(authorization)
     await set_user(database, is_active=False, status=UserStatus.DEACTIVATED)
     clock.time += 4.9
     assert (
-        await authenticator.authenticate(good) is caller
-    )  # what was found out is kept for 5 seconds
+        await authenticator.authenticate(authorization) is caller
+    )  # callers are cached for 5 seconds
     clock.time += 0.1
-    assert await refused(authenticator, good) == "the user is not active"
+    assert await refused(authenticator, authorization) == "the user is not active"
     await set_user(database, is_active=True, status=UserStatus.ACTIVE)
-    assert await authenticator.authenticate(good) == caller  # and that somebody was refused is not
+    assert await authenticator.authenticate(authorization) == caller  # rejections are not cached
 
 
-async def test_who_is_known_already_costs_no_statement(
+async def test_cached_caller_runs_no_statement(
     database: Database, authenticator: Authenticator
 ) -> None:
-    good = bearer()
-    caller = await authenticator.authenticate(good)
+    authorization = bearer()
+    caller = await authenticator.authenticate(authorization)
     ran: list[str] = []
 
     @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
-    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+    def record(_c: object, _cursor: object, statement: str, *_: object) -> None:
         ran.append(statement)
 
-    assert await authenticator.authenticate(good) is caller
+    assert await authenticator.authenticate(authorization) is caller
     assert ran == []
     await authenticator.authenticate(bearer(jti="another"))
     assert len(ran) == 1
 
 
-async def test_all_who_ask_at_a_time_wait_for_one_statement(
+async def test_concurrent_authentications_share_one_statement(
     database: Database, authenticator: Authenticator
 ) -> None:
     _, text = await new_key(database)
-    await authenticator.authenticate(f"Bearer {text}")  # and the use of the key is noted
+    await authenticator.authenticate(f"Bearer {text}")  # this also records the use of the key
     await authenticator.close()
     ran: list[str] = []
 
     @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
-    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+    def record(_c: object, _cursor: object, statement: str, *_: object) -> None:
         ran.append(statement)
 
     for authorization in (bearer(), f"Bearer {text}x"):
         ran.clear()
-        asked = [asyncio.create_task(authenticator.authenticate(authorization)) for _ in range(5)]
+        tasks = [asyncio.create_task(authenticator.authenticate(authorization)) for _ in range(5)]
         await asyncio.sleep(0)
-        asked[0].cancel()  # which is nothing to the others
-        first, *others = await asyncio.gather(*asked, return_exceptions=True)
+        tasks[0].cancel()  # this must not affect the others
+        first, *others = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(first, asyncio.CancelledError)
         if authorization.endswith("x"):
             assert {str(other) for other in others} == {"there is no such API key"}
@@ -190,7 +192,7 @@ async def test_all_who_ask_at_a_time_wait_for_one_statement(
         assert len(ran) == 1
 
 
-async def test_an_api_key_is_a_service_until_it_is_revoked(
+async def test_api_key_authenticates_a_service_until_it_is_revoked(
     database: Database, authenticator: Authenticator, clock: Clock
 ) -> None:
     expires_at = AT.replace(year=2100)
@@ -207,7 +209,9 @@ async def test_an_api_key_is_a_service_until_it_is_revoked(
     assert await refused(authenticator, f"{authorization}x") == "there is no such API key"
 
 
-async def test_the_use_of_a_key_is_noted(database: Database, authenticator: Authenticator) -> None:
+async def test_use_of_an_api_key_is_recorded(
+    database: Database, authenticator: Authenticator
+) -> None:
     key, text = await new_key(database)
     await asyncio.gather(*(authenticator.authenticate(f"Bearer {text}") for _ in range(5)))
     await authenticator.close()
@@ -218,7 +222,9 @@ async def test_the_use_of_a_key_is_noted(database: Database, authenticator: Auth
     assert found.last_used_at >= key.created_at
 
 
-async def test_nothing_is_kept_longer_than_it_lives(database: Database, clock: Clock) -> None:
+async def test_cached_api_key_is_rejected_once_it_has_expired(
+    database: Database, clock: Clock
+) -> None:
     _, text = await new_key(database, now() + timedelta(hours=1))
     moment = now() + timedelta(minutes=59, seconds=58)
     authenticator = Authenticator(database, clock=clock, now=lambda: moment)
@@ -229,7 +235,7 @@ async def test_nothing_is_kept_longer_than_it_lives(database: Database, clock: C
     await authenticator.close()
 
 
-async def test_so_many_are_kept_and_no_more(
+async def test_cache_evicts_the_oldest_caller_beyond_its_limit(
     database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.auth.authenticator.MAX_CACHED", 2)
@@ -243,7 +249,7 @@ async def test_so_many_are_kept_and_no_more(
     assert again is not known[0]
 
 
-async def test_keys_are_accepted_only_where_they_are_meant(database: Database) -> None:
+async def test_api_key_is_rejected_if_api_keys_are_disabled(database: Database) -> None:
     _, text = await new_key(database)
     authenticator = Authenticator(database, [issuer()], api_keys=False)
     assert await refused(authenticator, f"Bearer {text}") == "API keys are not accepted"
@@ -251,17 +257,27 @@ async def test_keys_are_accepted_only_where_they_are_meant(database: Database) -
         assert (await api_keys.list_all(session))[0].last_used_at is None
 
 
-async def test_no_header_is_nobody_and_a_wrong_one_is_refused(authenticator: Authenticator) -> None:
+async def test_missing_header_is_anonymous_and_a_malformed_one_is_rejected(
+    authenticator: Authenticator,
+) -> None:
     assert await authenticator.authenticate(None) is None
-    good = token()
-    assert await authenticator.authenticate(f"bEARER  {good} ") is not None
-    for wrong in ("", "Bearer", "Bearer ", good, f"Basic {good}", f"Bearer {good} x", "Bearer é"):
+    text = token()
+    assert await authenticator.authenticate(f"bEARER  {text} ") is not None
+    for wrong in (
+        "",
+        "Bearer",
+        "Bearer ",
+        text,
+        f"Basic {text}",
+        f"Bearer {text} x",
+        "Bearer é",
+    ):
         assert await refused(authenticator, wrong) == "the header has no bearer token"
     assert await refused(authenticator, "Bearer x") == "DecodeError"
     assert await refused(authenticator, bearer(aud="other")) == "InvalidAudienceError"
 
 
-async def test_an_issuer_that_is_away_is_nobody_s_fault(database: Database) -> None:
+async def test_unreachable_issuer_raises_keys_unavailable(database: Database) -> None:
     authenticator = Authenticator(database, [issuer(jwks_url="http://127.0.0.1:1/")])
     with pytest.raises(KeysUnavailableError):
         await authenticator.authenticate(bearer())

@@ -1,4 +1,4 @@
-"""The wall clock jumps by an hour, and nothing fails, ends early or lasts longer."""
+"""Token expiry when the wall clock jumps by an hour."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 
 class WallClock:
-    """The real time and what the clock is off."""
+    """The real time plus an offset."""
 
     def __init__(self) -> None:
         self.off = timedelta()
@@ -31,7 +31,7 @@ class WallClock:
 async def end_of(
     token_lives: timedelta, watch: float, change: Callable[[WallClock], None]
 ) -> tuple[RequestError, int]:
-    """Return what ends a stream whose clock is changed, and how often its token was checked."""
+    """Returns the error that ends a stream, and how often its token was checked."""
     clock, checked = WallClock(), 0
 
     class Authenticator:
@@ -53,15 +53,15 @@ async def end_of(
 
 
 @pytest.mark.parametrize("watch", [0.05, 3600])
-async def test_a_clock_set_back_prolongs_no_token(watch: float) -> None:
+async def test_token_expires_on_time_when_the_clock_is_set_back(watch: float) -> None:
     def back(clock: WallClock) -> None:
         clock.off = -HOUR
 
-    refused, _ = await end_of(timedelta(seconds=0.2), watch, back)
-    assert refused.message == "This token has expired."
+    rejection, _ = await end_of(timedelta(seconds=0.2), watch, back)
+    assert rejection.message == "This token has expired."
 
 
-async def test_a_token_ends_when_the_clock_is_set_past_its_end(
+async def test_token_expires_when_the_clock_is_set_past_its_expiry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("graph.auth.guard._LONGEST_SLEEP", 0.01)
@@ -69,6 +69,6 @@ async def test_a_token_ends_when_the_clock_is_set_past_its_end(
     def forward(clock: WallClock) -> None:
         clock.off = HOUR
 
-    refused, checked = await end_of(HOUR / 2, 3600, forward)
-    assert refused.message == "This token has expired."
+    rejection, checked = await end_of(HOUR / 2, 3600, forward)
+    assert rejection.message == "This token has expired."
     assert checked == 0

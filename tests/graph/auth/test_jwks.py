@@ -57,26 +57,26 @@ def tokens(server: KeyServer, clock: Clock) -> TokenVerifier:
     return TokenVerifier([issuer(jwks_url=server.url)])
 
 
-async def refused(tokens: TokenVerifier, given: str) -> str:
+async def rejection_reason(tokens: TokenVerifier, given: str) -> str:
     with pytest.raises(InvalidToken) as caught:
         await tokens.verify(given)
     return str(caught.value)
 
 
-async def test_keys_are_fetched_once_for_all_who_wait(
+async def test_concurrent_verifications_share_one_fetch(
     server: KeyServer, tokens: TokenVerifier
 ) -> None:
     server.hold.clear()
     waiting = [asyncio.create_task(tokens.verify(token(headers=OLD))) for _ in range(20)]
-    await asyncio.sleep(0)  # until they wait
-    waiting[0].cancel()  # whoever gives up takes nothing from the others
+    await asyncio.sleep(0)  # until they all wait
+    waiting[0].cancel()  # a cancelled waiter must not affect the others
     server.hold.set()
     assert {claims.subject for claims in await asyncio.gather(*waiting[1:])} == {"hr-1"}
     await tokens.verify(token(headers=OLD))
     assert server.asked == 1
 
 
-async def test_a_new_key_is_fetched_and_the_old_one_goes(
+async def test_unknown_key_id_triggers_a_fetch_that_replaces_the_keys(
     server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
     await tokens.verify(token(headers=OLD))
@@ -84,10 +84,13 @@ async def test_a_new_key_is_fetched_and_the_old_one_goes(
     clock.time += 31
     await tokens.verify(token(OTHER_RSA, headers=NEW))
     assert server.asked == 2
-    assert await refused(tokens, token(headers=OLD)) == "there is no such key for the algorithm"
+    assert (
+        await rejection_reason(tokens, token(headers=OLD))
+        == "there is no such key for the algorithm"
+    )
 
 
-async def test_keys_are_asked_for_again_after_ten_minutes(
+async def test_keys_are_fetched_again_after_ten_minutes(
     server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
     await tokens.verify(token(headers=OLD))
@@ -96,17 +99,20 @@ async def test_keys_are_asked_for_again_after_ten_minutes(
     await tokens.verify(token(headers=OLD))
     assert server.asked == 1
     clock.time += 1
-    assert await refused(tokens, token(headers=OLD)) == "there is no such key for the algorithm"
+    assert (
+        await rejection_reason(tokens, token(headers=OLD))
+        == "there is no such key for the algorithm"
+    )
     assert server.asked == 2
 
 
-async def test_a_flood_of_unknown_keys_does_not_reach_the_issuer(
+async def test_unknown_key_ids_trigger_one_fetch_per_30_seconds(
     server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
     await tokens.verify(token(headers=OLD))
     for round_ in (1, 2):
         clock.time += 30
-        flood = [refused(tokens, token(headers={"kid": f"k{n}"})) for n in range(50)]
+        flood = [rejection_reason(tokens, token(headers={"kid": f"k{n}"})) for n in range(50)]
         assert set(await asyncio.gather(*flood)) == {"there is no such key for the algorithm"}
         assert server.asked == 1 + round_
 
@@ -125,13 +131,13 @@ async def test_a_flood_of_unknown_keys_does_not_reach_the_issuer(
         b"nonsense\r\n\r\n",
     ],
 )
-async def test_old_keys_go_on_where_no_new_ones_come(
+async def test_cached_keys_are_used_while_fetches_fail(
     server: KeyServer, tokens: TokenVerifier, clock: Clock, answer: bytes
 ) -> None:
     server.answer = answer
     with pytest.raises(KeysUnavailableError):
         await tokens.verify(token(headers=OLD))
-    with pytest.raises(KeysUnavailableError):  # at once, without another fetch
+    with pytest.raises(KeysUnavailableError):  # immediately, without another fetch
         await tokens.verify(token(headers=OLD))
     assert server.asked == 1
     server.answer = None
@@ -172,7 +178,7 @@ ODD_KEYS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("odd", ODD_KEYS.values(), ids=ODD_KEYS)
-async def test_an_odd_key_costs_no_other(
+async def test_invalid_key_does_not_affect_other_keys(
     server: KeyServer, tokens: TokenVerifier, clock: Clock, odd: Any
 ) -> None:
     for keys in ([odd, GOOD], [GOOD, odd]):
@@ -220,7 +226,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("unusable", UNUSABLE.values(), ids=UNUSABLE)
-async def test_cached_keys_stay_valid_whatever_is_published(
+async def test_cached_keys_stay_valid_after_an_unusable_response(
     server: KeyServer, tokens: TokenVerifier, clock: Clock, unusable: bytes
 ) -> None:
     await tokens.verify(token(headers=OLD))
@@ -228,7 +234,7 @@ async def test_cached_keys_stay_valid_whatever_is_published(
     for n in range(1, 4):
         clock.time += 600
         assert (await tokens.verify(token(headers=OLD))).subject == "hr-1"
-        await refused(tokens, token(headers=NEW))  # once the fetch has ended
+        await rejection_reason(tokens, token(headers=NEW))  # waits for the end of the fetch
         assert server.asked == 1 + n
 
 
@@ -258,7 +264,7 @@ USABLE = {
 
 
 @pytest.mark.parametrize("usable", USABLE.values(), ids=USABLE)
-async def test_a_key_is_found_in_an_unusual_response(
+async def test_keys_are_read_from_unusual_responses(
     server: KeyServer, tokens: TokenVerifier, usable: bytes
 ) -> None:
     server.answer = usable
@@ -269,10 +275,10 @@ async def test_a_key_is_found_in_an_unusual_response(
     "part", [b" ", b"x: y\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["body", "head", "interim"]
 )
 @pytest.mark.parametrize("paused", [False, True])
-async def test_a_response_without_end_is_given_up(
+async def test_endless_response_is_aborted_and_the_next_fetch_succeeds(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, part: bytes, *, paused: bool
 ) -> None:
-    """Also in a head, which no limit of a single read ends; and the next fetch works again."""
+    """Also in the headers, which the timeout of a single read does not bound."""
     monkeypatch.setattr("graph.auth.jwks._TIMEOUT", 0.2)
     endless, ended = True, asyncio.Event()
 
@@ -297,7 +303,7 @@ async def test_a_response_without_end_is_given_up(
         tokens = TokenVerifier([issuer(jwks_url=url)])
         with pytest.raises(KeysUnavailableError):
             await tokens.verify(token(headers=OLD))
-        await ended.wait()  # nothing of the fetch is left
+        await ended.wait()  # the fetch has closed its connection
         endless = False
         clock.time += 5
         assert (await tokens.verify(token(headers=OLD))).subject == "hr-1"
@@ -305,26 +311,28 @@ async def test_a_response_without_end_is_given_up(
 
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("works", [False, True])
-async def test_the_issuer_is_asked_twice_a_minute_at_most(
+async def test_keys_are_fetched_at_most_twice_a_minute(
     server: KeyServer, tokens: TokenVerifier, clock: Clock, *, cached: bool, works: bool
 ) -> None:
     if cached:
         await tokens.verify(token(headers=OLD))
         clock.time += 600
     server.answer = None if works else answer(b"{}")
-    asked: list[float] = []
+    fetch_times: list[float] = []
     for n in range(5 * 60):
         before = server.asked
         for kid in ("old", f"unknown {n}"):
             with suppress(InvalidToken, KeysUnavailableError):
                 await tokens.verify(token(headers={"kid": kid}))
-        asked += [clock.time] * (server.asked - before)
+        fetch_times += [clock.time] * (server.asked - before)
         clock.time += 1
-    assert all(third - first >= 60 for first, third in zip(asked, asked[2:], strict=False))
-    assert len(asked) == 10
+    assert all(
+        third - first >= 60 for first, third in zip(fetch_times, fetch_times[2:], strict=False)
+    )
+    assert len(fetch_times) == 10
 
 
-async def test_a_caller_is_told_when_the_issuer_is_asked_next(
+async def test_retry_after_names_the_next_possible_fetch(
     server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
     server.answer = answer(b"{}")
@@ -338,7 +346,7 @@ async def test_a_caller_is_told_when_the_issuer_is_asked_next(
     assert server.asked == 4
 
 
-async def test_a_key_that_is_damaged_stays_and_one_left_out_goes(
+async def test_damaged_key_stays_cached_and_a_removed_key_is_dropped(
     server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
     await tokens.verify(token(headers=OLD))
@@ -354,13 +362,13 @@ async def test_a_key_that_is_damaged_stays_and_one_left_out_goes(
         await tokens.verify(token(headers=OLD))
         server.keys = left
         clock.time += 600
-        await refused(tokens, token(headers=OLD))
+        await rejection_reason(tokens, token(headers=OLD))
 
 
-async def test_several_keys_of_one_name(
+async def test_all_keys_with_one_key_id_are_tried(
     server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
-    """Equal ones are one key; of different ones each may have signed."""
+    """Equal keys count once."""
     server.keys = [GOOD, GOOD, GOOD | {"alg": "RS256", "x5t": "AAAA"}]
     assert (await tokens.verify(token(headers=OLD))).subject == "hr-1"
     assert (await tokens.verify(token())).subject == "hr-1"
@@ -370,26 +378,26 @@ async def test_several_keys_of_one_name(
     assert (await tokens.verify(token(OTHER_RSA, headers=OLD))).subject == "hr-1"
     assert (await tokens.verify(token(EC, "ES256", headers=OLD))).subject == "hr-1"
     unknown = rsa.generate_private_key(65537, 2048)
-    assert await refused(tokens, token(unknown, headers=OLD)) == "InvalidSignatureError"
+    assert await rejection_reason(tokens, token(unknown, headers=OLD)) == "InvalidSignatureError"
 
 
-async def test_no_more_than_four_keys_of_a_name_are_tried(
+async def test_at_most_four_keys_with_one_key_id_are_tried(
     server: KeyServer, tokens: TokenVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.keys = [jwk(rsa.generate_private_key(65537, 2048), "old") for _ in range(6)]
     tried: list[object] = []
     decode = jwt.decode
 
-    def note(text: str, key: object, **options: Any) -> Any:
+    def record(text: str, key: object, **options: Any) -> Any:
         tried.append(key)
         return decode(text, key, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("jwt.decode", note)
-    assert await refused(tokens, token(headers=OLD)) == "InvalidSignatureError"
+    monkeypatch.setattr("jwt.decode", record)
+    assert await rejection_reason(tokens, token(headers=OLD)) == "InvalidSignatureError"
     assert len(tried) == 4
 
 
-async def test_the_log_of_a_fetch_has_nothing_of_the_issuer_s(
+async def test_log_of_a_fetch_contains_nothing_of_the_response(
     server: KeyServer, tokens: TokenVerifier, clock: Clock
 ) -> None:
     secret = "s3cret-7f"  # noqa: S105 - of this test
@@ -403,7 +411,7 @@ async def test_the_log_of_a_fetch_has_nothing_of_the_issuer_s(
         for body in (secret.encode(), b'{"keys":["%b"]}' % secret.encode()):
             server.answer = answer(body, b"x: " + secret.encode())
             clock.time += 600
-            await refused(tokens, token(headers=NEW))  # which waits for the fetch
+            await rejection_reason(tokens, token(headers=NEW))  # waits for the fetch
     assert [entry["event"] for entry in logs] == [
         "ignored keys of an issuer that cannot be read",
         *["an issuer's keys cannot be fetched"] * 2,
@@ -412,7 +420,9 @@ async def test_the_log_of_a_fetch_has_nothing_of_the_issuer_s(
     assert secret not in str(logs)
 
 
-async def test_a_redirect_is_not_followed(tokens: TokenVerifier, server: KeyServer) -> None:
+async def test_redirect_of_a_key_fetch_is_not_followed(
+    tokens: TokenVerifier, server: KeyServer
+) -> None:
     async with key_server(jwk(RSA, "old")) as other:
         head = f"HTTP/1.1 302 Elsewhere\r\nlocation: {other.url}\r\ncontent-length: 0\r\n\r\n"
         server.answer = head.encode()
@@ -421,7 +431,7 @@ async def test_a_redirect_is_not_followed(tokens: TokenVerifier, server: KeyServ
         assert other.asked == 0
 
 
-async def test_a_slow_issuer_is_not_waited_for(
+async def test_slow_key_fetch_times_out(
     server: KeyServer, tokens: TokenVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.auth.jwks._TIMEOUT", 0.05)
@@ -430,22 +440,22 @@ async def test_a_slow_issuer_is_not_waited_for(
         await tokens.verify(token(headers=OLD))
 
 
-async def test_nobody_there_is_not_a_bad_token(clock: Clock) -> None:
+async def test_unreachable_issuer_is_not_an_invalid_token(clock: Clock) -> None:
     assert clock
     tokens = TokenVerifier([issuer(jwks_url="http://127.0.0.1:1/keys")])
     with pytest.raises(KeysUnavailableError):
         await tokens.verify(token(headers=OLD))
 
 
-async def test_what_is_refused_anyway_fetches_nothing(
+async def test_token_that_is_rejected_anyway_triggers_no_fetch(
     server: KeyServer, tokens: TokenVerifier
 ) -> None:
     for given in (token("", "none"), token("x" * 32, "HS256"), token(iss="https://x.example")):
-        await refused(tokens, given)
+        await rejection_reason(tokens, given)
     assert server.asked == 0
 
 
-async def test_only_keys_that_sign_are_used(server: KeyServer, tokens: TokenVerifier) -> None:
+async def test_only_signing_keys_are_used(server: KeyServer, tokens: TokenVerifier) -> None:
     server.keys = [
         {"kty": "oct", "k": "c2VjcmV0" * 8, "kid": "shared"},
         jwk(RSA, "encrypts", use="enc"),
@@ -453,13 +463,13 @@ async def test_only_keys_that_sign_are_used(server: KeyServer, tokens: TokenVeri
         jwk(RSA, "other", alg="RS512"),
         jwk(RSA, "odd", n=1),
         {"kty": "RSA"},
-        "text",  # type: ignore[list-item]  # what an issuer should not say
+        "text",  # type: ignore[list-item]  # invalid, as some issuers publish it
         jwk(EC, "ec", "ES256"),
         jwk(ED, "ed", "EdDSA"),
         jwk(RSA, "pss", alg="PS256"),
     ]
     for kid in ("shared", "encrypts", "wraps", "other", "odd", "pss", "ec"):
-        reason = await refused(tokens, token(headers={"kid": kid}))
+        reason = await rejection_reason(tokens, token(headers={"kid": kid}))
         assert reason == "there is no such key for the algorithm"
     assert (await tokens.verify(token(EC, "ES256", {"kid": "ec"}))).issuer == ISS
     assert (await tokens.verify(token(ED, "EdDSA", {"kid": "ed"}))).issuer == ISS
@@ -467,15 +477,15 @@ async def test_only_keys_that_sign_are_used(server: KeyServer, tokens: TokenVeri
     assert server.asked == 1
 
 
-async def test_without_a_name_the_only_key_is_meant(server: KeyServer, clock: Clock) -> None:
+async def test_token_without_a_key_id_uses_the_only_key(server: KeyServer, clock: Clock) -> None:
     tokens = TokenVerifier([issuer(jwks_url=server.url)])
     assert (await tokens.verify(token())).subject == "hr-1"
     server.keys = [jwk(RSA, "old"), jwk(OTHER_RSA, "new")]
     clock.time += 600
-    assert await refused(tokens, token()) == "there is no such key for the algorithm"
+    assert await rejection_reason(tokens, token()) == "there is no such key for the algorithm"
 
 
-async def test_the_key_of_another_issuer_is_not_this_one_s(server: KeyServer, clock: Clock) -> None:
+async def test_key_of_another_issuer_is_not_used(server: KeyServer, clock: Clock) -> None:
     assert clock
     async with key_server(jwk(OTHER_RSA, "theirs")) as other:
         theirs = issuer(issuer="https://other.example", jwks_url=other.url)
@@ -483,4 +493,4 @@ async def test_the_key_of_another_issuer_is_not_this_one_s(server: KeyServer, cl
         good = token(OTHER_RSA, headers={"kid": "theirs"}, iss="https://other.example")
         assert (await tokens.verify(good)).issuer == "https://other.example"
         forged = token(OTHER_RSA, headers={"kid": "theirs"})
-        assert await refused(tokens, forged) == "there is no such key for the algorithm"
+        assert await rejection_reason(tokens, forged) == "there is no such key for the algorithm"

@@ -1,4 +1,4 @@
-"""Tokens and key sets that nobody would make on purpose: invalid, and never a crash."""
+"""Generated tokens and key sets are rejected and never crash the verifier."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from graph.auth.jwks import Key, parse
 from graph.auth.tokens import InvalidToken, TokenVerifier
 from tests.support.signing import EC, RSA, claims, issuer, jwk, key_server
 
-# What JSON can say, and what Python's reader accepts besides: NaN, Infinity, lone surrogates.
+# All JSON values, and what Python's parser also accepts: NaN, Infinity, lone surrogates.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 ANYTHING = st.recursive(
     st.none()
@@ -30,13 +30,13 @@ ANYTHING = st.recursive(
 HEADERS = ["alg", "kid", "typ", "cty", "crit", "b64", "jku", "jwk", "x5c", "x5u", "zip", "enc"]
 CLAIMS = ["iss", "aud", "sub", "exp", "nbf", "iat", "jti", "scope", "scp", "permissions", "name"]
 MEMBERS = ["kty", "kid", "use", "key_ops", "alg", "crv", "n", "e", "x", "y", "d", "x5c", "x5t", "k"]
-# The name of an exception's type, or a sentence of our own.
+# The name of an exception's type, or one of our own messages.
 REASON = re.compile(r"\w+|(there is|it is|the|a|longer) [\w `]+")
 ACCEPTED = ("RS256", "ES256")
 
 
 def signed(header: object, payload: object) -> str:
-    """Sign what a library would refuse to sign."""
+    """Signs any header and payload, also those that a library rejects."""
     parts = [json.dumps(part).encode() for part in (header, payload)]
     text = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
     signature = jwt.get_algorithm_by_name("RS256").sign(text, RSA)
@@ -57,7 +57,9 @@ async def verify(tokens: TokenVerifier, text: str) -> None:
     st.dictionaries(st.sampled_from(CLAIMS), ANYTHING, max_size=3) | ANYTHING,
 )
 @settings(max_examples=300)
-async def test_whatever_is_signed_is_valid_or_invalid(header: Any, payload: Any) -> None:
+async def test_signed_token_with_any_content_is_accepted_or_rejected(
+    header: Any, payload: Any
+) -> None:
     if isinstance(header, dict):
         header = {"alg": "RS256", "kid": "known"} | header
     if isinstance(payload, dict):
@@ -67,7 +69,7 @@ async def test_whatever_is_signed_is_valid_or_invalid(header: Any, payload: Any)
 
 @given(st.dictionaries(st.sampled_from(HEADERS), ANYTHING, max_size=2))
 @settings(max_examples=20)
-async def test_a_published_key_is_looked_up_by_any_header(header: dict[str, Any]) -> None:
+async def test_token_with_any_header_does_not_break_the_key_lookup(header: dict[str, Any]) -> None:
     async with key_server(jwk(RSA, "known")) as server:
         tokens = TokenVerifier([issuer(jwks_url=server.url)])
         await verify(tokens, signed({"alg": "RS256", "kid": "known"} | header, claims()))
@@ -75,7 +77,7 @@ async def test_a_published_key_is_looked_up_by_any_header(header: dict[str, Any]
 
 
 @given(ANY_TEXT | st.text(".eyJh-_=", max_size=40))
-async def test_no_other_text_is_valid(text: str) -> None:
+async def test_arbitrary_text_is_an_invalid_token(text: str) -> None:
     with pytest.raises(InvalidToken):
         await TokenVerifier([issuer()]).verify(text)
 
@@ -95,7 +97,9 @@ async def test_no_other_text_is_valid(text: str) -> None:
     st.dictionaries(ANY_TEXT, ANYTHING, max_size=3),
 )
 @settings(max_examples=300)
-def test_no_key_costs_the_key_beside_it(others: list[Any], place: int, members: Any) -> None:
+def test_arbitrary_keys_do_not_affect_the_valid_key(
+    others: list[Any], place: int, members: Any
+) -> None:
     keys = [*others[:place], jwk(RSA, "known"), *others[place:]]
     found = parse(json.dumps(members | {"keys": keys}).encode(), ACCEPTED)
     assert found.candidates("known", "RS256") == (RSA.public_key(),)

@@ -24,8 +24,7 @@ from tests.support.signing import (
 from users.policy import Scope
 
 
-async def refused(given: str, *issuers: Any) -> str:
-    """Give the reason for which a token is refused."""
+async def rejection_reason(given: str, *issuers: Any) -> str:
     with pytest.raises(InvalidToken) as caught:
         await TokenVerifier(issuers or [issuer()]).verify(given)
     return str(caught.value)
@@ -36,7 +35,7 @@ async def verified(given: str, *issuers: Any) -> Claims:
 
 
 @pytest.mark.parametrize("algorithm", PRIVATE)
-async def test_a_good_token_says_who_may_what_until_when(algorithm: str) -> None:
+async def test_valid_token_yields_subject_issuer_scopes_expiry_and_label(algorithm: str) -> None:
     key = PRIVATE[algorithm]
     exp = int(time.time()) + 60
     given = token(key, algorithm, exp=exp, scope="users:read openid users:fly", name="Ada")
@@ -49,9 +48,9 @@ async def test_a_good_token_says_who_may_what_until_when(algorithm: str) -> None
     )
 
 
-async def test_a_secret_signs_too() -> None:
+async def test_token_signed_with_the_shared_secret_is_accepted() -> None:
     assert (await verified(token(SECRET, "HS256"), issuer(secret=SECRET))).subject == "hr-1"
-    wrong = await refused(token(SECRET + "x", "HS256"), issuer(secret=SECRET))
+    wrong = await rejection_reason(token(SECRET + "x", "HS256"), issuer(secret=SECRET))
     assert wrong == "InvalidSignatureError"
 
 
@@ -80,54 +79,59 @@ async def test_a_secret_signs_too() -> None:
         ),
     ],
 )
-async def test_a_wrong_claim_is_refused(changed: dict[str, Any], reason: str) -> None:
-    assert await refused(token(**changed)) == reason
+async def test_invalid_claim_is_rejected_with_its_reason(
+    changed: dict[str, Any], reason: str
+) -> None:
+    assert await rejection_reason(token(**changed)) == reason
 
 
 @pytest.mark.parametrize("iss", [None, ["https://id.example"]])
-async def test_who_issued_it_is_a_text(iss: Any) -> None:
+async def test_issuer_claim_that_is_not_a_string_is_rejected(iss: Any) -> None:
     given = {"aud": "roster", "sub": "x", "exp": 2**31} | ({"iss": iss} if iss else {})
     signing_input = ".".join(
         base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
         for part in ({"alg": "RS256"}, given)
     )
-    assert await refused(f"{signing_input}.AAAA") == "there is no issuer"
+    assert await rejection_reason(f"{signing_input}.AAAA") == "there is no issuer"
 
 
-async def test_clocks_may_be_off_by_the_leeway() -> None:
+async def test_times_within_the_leeway_are_accepted() -> None:
     late: dict[str, Any] = {"exp": time.time() - 20}
     early: dict[str, Any] = {"nbf": time.time() + 20}
     for changed in (late, early):
         assert (await verified(token(**changed))).expires_at > datetime.now(UTC)
         if "exp" in changed:
-            assert await refused(token(**changed), issuer(leeway=0)) == "ExpiredSignatureError"
+            assert (
+                await rejection_reason(token(**changed), issuer(leeway=0))
+                == "ExpiredSignatureError"
+            )
 
 
-async def test_the_public_key_is_not_a_secret() -> None:
+async def test_public_key_used_as_an_hmac_secret_is_rejected() -> None:
     text = pem(RSA).encode()
     head, body, _ = token().split(".")
     head = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').decode().rstrip("=")
     algorithm = jwt.get_algorithm_by_name("HS256")
     signature = algorithm.sign(f"{head}.{body}".encode(), text)
     forged = f"{head}.{body}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
-    assert await refused(forged) == "the algorithm is not allowed"
+    assert await rejection_reason(forged) == "the algorithm is not allowed"
 
 
-async def test_the_algorithm_is_one_that_is_allowed_and_fits_the_key() -> None:
+async def test_algorithm_must_be_allowed_and_fit_the_key() -> None:
     unsigned = token("", "none")
-    assert await refused(unsigned) == "the algorithm is not allowed"
-    assert await refused(unsigned, issuer(secret=SECRET)) == "the algorithm is not allowed"
-    assert await refused(token(RSA, "RS512")) == "the algorithm is not allowed"
-    assert await refused(token(RSA, "PS256"), issuer(algorithms="RS256")) == (
+    assert await rejection_reason(unsigned) == "the algorithm is not allowed"
+    assert await rejection_reason(unsigned, issuer(secret=SECRET)) == "the algorithm is not allowed"
+    assert await rejection_reason(token(RSA, "RS512")) == "the algorithm is not allowed"
+    assert await rejection_reason(token(RSA, "PS256"), issuer(algorithms="RS256")) == (
         "the algorithm is not allowed"
     )
-    assert await refused(token(EC, "ES256")) == "there is no such key for the algorithm"
+    assert await rejection_reason(token(EC, "ES256")) == "there is no such key for the algorithm"
 
 
-async def test_a_key_in_the_token_is_ignored() -> None:
+async def test_key_in_the_token_header_is_ignored() -> None:
     own = jwt.algorithms.RSAAlgorithm.to_jwk(OTHER_RSA.public_key(), as_dict=True)
     headers = {"jwk": own, "jku": "https://evil.example/keys", "x5u": "https://evil.example/x"}
-    assert await refused(token(OTHER_RSA, headers=headers)) == "InvalidSignatureError"
+    assert await rejection_reason(token(OTHER_RSA, headers=headers)) == "InvalidSignatureError"
     assert (await verified(token(headers=headers))).subject == "hr-1"
 
 
@@ -139,25 +143,25 @@ async def test_a_key_in_the_token_is_ignored() -> None:
         ({"typ": ["JWT"]}, "it is of another type"),
     ],
 )
-async def test_a_header_that_changes_the_meaning_is_refused(
+async def test_critical_extension_or_other_type_in_the_header_is_rejected(
     headers: dict[str, Any], reason: str
 ) -> None:
-    assert await refused(token(headers=headers)) == reason
+    assert await rejection_reason(token(headers=headers)) == reason
     assert (await verified(token(headers={"typ": "at+JWT"}))).subject == "hr-1"
 
 
-async def test_not_even_the_extension_that_the_library_knows() -> None:
+async def test_b64_extension_known_to_the_library_is_rejected() -> None:
     _, body, signature = token().split(".")
     header = b'{"alg":"RS256","b64":true,"crit":["b64"]}'
     head = base64.urlsafe_b64encode(header).decode().rstrip("=")
-    assert await refused(f"{head}.{body}.{signature}") == "the header has an extension"
+    assert await rejection_reason(f"{head}.{body}.{signature}") == "the header has an extension"
 
 
-async def test_what_is_no_token_at_all() -> None:
+async def test_malformed_or_too_long_token_is_rejected() -> None:
     good = token()
     head, body, signature = good.split(".")
-    assert await refused("a" * 8193) == "longer than 8 KiB"
-    assert await refused(token(padding="x" * 8192)) == "longer than 8 KiB"
+    assert await rejection_reason("a" * 8193) == "longer than 8 KiB"
+    assert await rejection_reason(token(padding="x" * 8192)) == "longer than 8 KiB"
     for wrong in (
         "",
         "x",
@@ -170,16 +174,18 @@ async def test_what_is_no_token_at_all() -> None:
         f"{head}.{base64.urlsafe_b64encode(b'[' * 5000).decode()}.x",
         "\ud800",
     ):
-        assert " " not in await refused(wrong)  # the name of an error, and nothing of the token
+        assert " " not in await rejection_reason(
+            wrong
+        )  # the name of an error, and nothing of the token
 
 
-async def test_each_issuer_has_its_own_keys() -> None:
+async def test_token_must_be_signed_with_a_key_of_its_own_issuer() -> None:
     other = issuer(issuer="https://other.example", public_key=pem(OTHER_RSA))
     both = (issuer(), other)
     assert (await verified(token(), *both)).issuer == ISS
     theirs = token(OTHER_RSA, iss="https://other.example")
     assert (await verified(theirs, *both)).issuer == "https://other.example"
-    assert await refused(token(OTHER_RSA), *both) == "InvalidSignatureError"
+    assert await rejection_reason(token(OTHER_RSA), *both) == "InvalidSignatureError"
 
 
 SCOPE_CLAIMS = ["scope", "scp", "permissions"]
@@ -200,14 +206,14 @@ SCOPE_CLAIMS = ["scope", "scp", "permissions"]
         (["", " ", "Read reports", "read users:reads"], set()),
     ],
 )
-async def test_each_scope_claim_is_a_string_or_a_list(
+async def test_scope_claim_can_be_a_string_or_a_list(
     claim: str, value: Any, scopes: set[Scope]
 ) -> None:
-    given = claims() | {claim: value}  # null too, which `claims` would leave out
+    given = claims() | {claim: value}  # `claims` would leave out null
     assert (await verified(jwt.encode(given, RSA, "RS256"))).scopes == scopes
 
 
-async def test_the_scope_claims_add_up() -> None:
+async def test_scopes_of_all_scope_claims_are_combined() -> None:
     given = token(scope="users:read", scp=["users:write"], permissions=["users:history"])
     assert (await verified(given)).scopes == {Scope.READ, Scope.WRITE, Scope.HISTORY}
 
@@ -221,12 +227,10 @@ async def test_the_scope_claims_add_up() -> None:
         *(["users:read users:write"], ["not users:write"], [" users:read"], ["users:read\n"]),
     ],
 )
-async def test_a_scope_claim_of_another_shape_is_refused_by_its_name(
-    claim: str, value: Any
-) -> None:
-    """Ignored, it would leave a caller without the scopes they have, and with an empty list."""
+async def test_scope_claim_of_another_type_is_rejected_by_name(claim: str, value: Any) -> None:
+    """If it were ignored, the caller would lose scopes without an error."""
     good = {name: "users:history" for name in SCOPE_CLAIMS if name != claim}
-    reason = await refused(token(**good | {claim: value}))
+    reason = await rejection_reason(token(**good | {claim: value}))
     assert reason == f"the claim `{claim}` is neither a string nor a list of scope names"
 
 
@@ -240,11 +244,13 @@ async def test_a_scope_claim_of_another_shape_is_refused_by_its_name(
         ({"name": "x" * 201}, "x" * 200),
     ],
 )
-async def test_a_label_is_a_line_to_show(given: dict[str, Any], label: str | None) -> None:
+async def test_label_is_reduced_to_one_printable_line(
+    given: dict[str, Any], label: str | None
+) -> None:
     assert (await verified(token(**given))).label == label
 
 
-async def test_a_weak_key_is_refused_in_the_settings() -> None:
+async def test_weak_or_unsuitable_key_in_the_settings_is_rejected() -> None:
     weak = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
     with pytest.raises(ValueError, match="RSA from 2048 bits on"):
         issuer(public_key=pem(weak))
