@@ -19,9 +19,9 @@ from graph.limits.client_network import client_network
         ("1.2.3", "1.2.3"),
     ],
 )
-def test_an_address_is_counted_by_what_a_client_cannot_choose(host: str, network: str) -> None:
+def test_client_network_is_the_ipv4_address_or_the_ipv6_64_prefix(host: str, network: str) -> None:
     assert client_network({"client": (host, 1)}) == network
 
 
-def test_a_connection_without_an_address_is_counted_with_its_like() -> None:
+def test_connections_without_an_address_share_one_network() -> None:
     assert client_network({}) == client_network({"client": None}) == ""

@@ -1,4 +1,4 @@
-"""The counting of requests, against what `limits` makes of the same ones."""
+"""The sliding window, compared with that of `limits`."""
 
 from random import Random
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from graph.limits.sliding_window import SlidingWindow
 class Clock:
     """A clock that only the test moves, in seconds."""
 
-    time = 960_000.0  # where a minute begins
+    time = 960_000.0  # the start of a minute
 
     def __call__(self) -> float:
         return self.time
@@ -27,7 +27,7 @@ def clock() -> Clock:
 
 @pytest.mark.parametrize("rate", ["1/second", "5/minute", "7/2 minutes", "100/hour", "0/minute"])
 @pytest.mark.parametrize("seed", range(5))
-async def test_it_counts_as_limits_does(
+async def test_sliding_window_counts_like_the_limits_library(
     rate: str, seed: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("storage.memory", "strategies"):
@@ -36,42 +36,42 @@ async def test_it_counts_as_limits_does(
     seconds = item.get_expiry()
     theirs = SlidingWindowCounterRateLimiter(MemoryStorage())
     ours = SlidingWindow(item.amount, seconds, clock)
-    chance = Random(seed)  # noqa: S311 - the same hits each time
-    refused = 0
+    rng = Random(seed)  # noqa: S311 - the same hits on every run
+    rejections = 0
     for _ in range(400):
         clock.time += (
-            chance.choice([0, 0, 0, 0, 0, 0, 0.01, 0.1, 0.5, 2.5]) * seconds / max(item.amount, 1)
+            rng.choice([0, 0, 0, 0, 0, 0, 0.01, 0.1, 0.5, 2.5]) * seconds / max(item.amount, 1)
         )
-        key = chance.choice(["ada", "bob"])
+        key = rng.choice(["ada", "bob"])
         assert ours.has_room(key) is await theirs.test(item, key)
         use = ours.hit(key)
         assert use.admitted is await theirs.hit(item, key)
         reset, left = await theirs.get_window_stats(item, key)
         assert use.left == left
         assert use.reset == pytest.approx(reset - clock.time, abs=1e-6)
-        refused += not use.admitted
-    assert refused > 0
+        rejections += not use.admitted
+    assert rejections > 0
 
 
-def kept(window: SlidingWindow) -> int:
-    return len(window._before) + len(window._counts)  # noqa: SLF001 - what memory it needs
+def count_entries(window: SlidingWindow) -> int:
+    return len(window._before) + len(window._counts)  # noqa: SLF001 - its memory use
 
 
-def test_nobody_is_kept_for_longer_than_counts(clock: Clock) -> None:
+def test_sliding_window_drops_keys_that_no_longer_count(clock: Clock) -> None:
     window = SlidingWindow(2, 60, clock)
     for key in ("ada", "bob"):
         window.hit(key)
-    assert kept(window) == 2
+    assert count_entries(window) == 2
     clock.time += 60
     assert [window.hit(key).left for key in ("bob", "cleo", "cleo")] == [0, 1, 0]
-    assert kept(window) == 4  # two of them bob's
+    assert count_entries(window) == 4  # two of them are bob's
     clock.time += 60
     assert window.has_room("bob")
-    assert kept(window) == 2
+    assert count_entries(window) == 2
     clock.time += 60
     assert window.has_room("bob")
-    assert kept(window) == 0
+    assert count_entries(window) == 0
     window.hit("bob")
     clock.time += 121
     assert window.has_room("bob")
-    assert kept(window) == 0
+    assert count_entries(window) == 0

@@ -1,4 +1,4 @@
-"""How often a caller may ask, and how many operations run at once."""
+"""Rate limits, and the limit of concurrent operations."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ async def post(client: Client, query: str, **headers: str) -> httpx.Response:
 
 
 @sqlite
-async def test_every_answer_tells_what_is_left_and_one_too_many_is_refused(
+async def test_responses_have_rate_limit_headers_and_excess_requests_get_429(
     database_url: str,
 ) -> None:
     async with serving(Settings(database_url=database_url, rate_limit="5/hour")) as client:
@@ -67,7 +67,7 @@ async def test_every_answer_tells_what_is_left_and_one_too_many_is_refused(
                 assert answer.headers["retry-after"] == wait
 
 
-async def test_callers_are_counted_each_by_themselves() -> None:
+async def test_callers_have_separate_rate_limits() -> None:
     rate_limiter = RateLimiter("1/hour", 1, 1)
     rate_limiter.acquire("ada")
     rate_limiter.acquire("bob")
@@ -75,28 +75,30 @@ async def test_callers_are_counted_each_by_themselves() -> None:
         rate_limiter.acquire("ada")
 
 
-async def held(client: Client) -> asyncio.Task[httpx.Response]:
-    """Have a query run for as long as its context's database does not answer."""
+async def start_query(client: Client) -> asyncio.Task[httpx.Response]:
+    """Starts a query that waits for the database."""
     return asyncio.create_task(post(client, USERS))
 
 
-def slow(client: Client, dialect: str, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Make every read endless; give what is set when one has begun."""
-    begun = asyncio.Event()
+def make_reads_endless(
+    client: Client, dialect: str, monkeypatch: pytest.MonkeyPatch
+) -> asyncio.Event:
+    """Makes every read endless. Returns an event that is set when one has started."""
+    started = asyncio.Event()
     reader, endless = client.database.reader, text(ENDLESS[dialect])
     execute, fetch = Session.execute, reader.driver_fetch
 
     async def execute_endlessly(session: Session, *_: object) -> Any:
-        begun.set()
+        started.set()
         return await execute(session, endless)
 
     async def fetch_endlessly(driver: Any, *_: object) -> Any:
-        begun.set()
+        started.set()
         return await fetch(driver, ENDLESS[dialect], [])
 
     monkeypatch.setattr(Session, "scalar", execute_endlessly)
     monkeypatch.setattr(reader, "driver_fetch", fetch_endlessly)
-    return begun
+    return started
 
 
 @pytest.mark.parametrize(
@@ -108,14 +110,14 @@ def slow(client: Client, dialect: str, monkeypatch: pytest.MonkeyPatch) -> async
     ],
     ids=["list", "loader", "key"],
 )
-async def test_a_query_that_takes_too_long_is_ended_whole(
+async def test_query_beyond_the_timeout_is_cancelled_and_frees_its_connection(
     database_url: str, dialect: str, query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(database_url=database_url, query_timeout=0.2, max_concurrent_operations=1)
     async with asyncio.timeout(30), serving(settings) as client:
         await client.ask(USERS)
         with monkeypatch.context() as patch:
-            slow(client, dialect, patch)
+            make_reads_endless(client, dialect, patch)
             for headers, status in (({}, 504), (EVENTS, 200)):
                 answer = await post(client, query, **headers)
                 assert answer.status_code == status, answer.text
@@ -132,23 +134,25 @@ async def test_a_query_that_takes_too_long_is_ended_whole(
 
 
 @sqlite
-async def test_one_operation_too_many_is_refused_until_another_has_ended(
+async def test_operations_beyond_the_concurrency_limit_get_503(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(database_url=database_url, max_concurrent_operations=1, query_timeout=60)
     async with serving(settings) as client:
-        for _ in range(2):  # and the count goes down whichever way an operation ends
+        for _ in range(2):  # the count decreases however an operation ends
             with monkeypatch.context() as patch:
-                begun = slow(client, "sqlite", patch)
-                first = await held(client)
-                await begun.wait()
+                started = make_reads_endless(client, "sqlite", patch)
+                first = await start_query(client)
+                await started.wait()
                 for query in (USERS, CREATE):
-                    refused = await post(client, query)
-                    assert (refused.status_code, code(refused.json())) == (503, "OVERLOADED")
-                    assert refused.headers["retry-after"] == "1"
+                    response = await post(client, query)
+                    assert (response.status_code, code(response.json())) == (503, "OVERLOADED")
+                    assert response.headers["retry-after"] == "1"
                 streamed = await post(client, USERS, **EVENTS)
-                [told] = [line for line in streamed.text.splitlines() if line.startswith("data: ")]
-                assert code(json.loads(told.removeprefix("data: "))) == "OVERLOADED"
+                [sent_to_third] = [
+                    line for line in streamed.text.splitlines() if line.startswith("data: ")
+                ]
+                assert code(json.loads(sent_to_third.removeprefix("data: "))) == "OVERLOADED"
                 first.cancel()
                 await asyncio.gather(first, return_exceptions=True)
             assert await client.ask(USERS) == {"totalCount": 0}
@@ -157,7 +161,7 @@ async def test_one_operation_too_many_is_refused_until_another_has_ended(
 
 
 @sqlite
-async def test_wrong_tokens_are_counted_before_they_are_looked_at(database_url: str) -> None:
+async def test_invalid_tokens_are_rate_limited_before_verification(database_url: str) -> None:
     settings = Settings(database_url=database_url, rate_limit="3/hour")
     wrong = {"authorization": "Bearer roster_wrong"}
     async with serving(settings) as client:
@@ -165,11 +169,11 @@ async def test_wrong_tokens_are_counted_before_they_are_looked_at(database_url: 
         assert [each.status_code for each in answers] == [401, 401, 401, 429, 429]
         assert code(answers[-1].json()) == "RATE_LIMITED"
         assert answers[-1].headers["retry-after"] == "60"
-        # Whoever sends none is not they.
+        # Requests without a token have their own limit.
         assert (await post(client, USERS)).status_code == 200
 
 
-async def test_the_newest_of_an_address_pushes_out_the_oldest() -> None:
+async def test_new_handshake_evicts_the_oldest_of_its_address() -> None:
     rate_limiter = RateLimiter(None, 1, 2)
     out: list[str] = []
     with ExitStack() as others:
@@ -180,25 +184,25 @@ async def test_the_newest_of_an_address_pushes_out_the_oldest() -> None:
             assert out == []
             others.enter_context(rate_limiter.handshake_slot("a", lambda: out.append("third")))
             assert out == ["first"]
-        second.close()  # it has said whose it is, and leaves room for one
+        second.close()  # it has authenticated, which frees its slot
         others.enter_context(rate_limiter.handshake_slot("a", lambda: out.append("fourth")))
         assert out == ["first"]
         others.enter_context(rate_limiter.handshake_slot("a", lambda: out.append("fifth")))
         assert out == ["first", "third"]
-    for name in ("sixth", "seventh"):  # and whoever has gone is forgotten
+    for name in ("sixth", "seventh"):  # closed connections no longer count
         others.enter_context(rate_limiter.handshake_slot("a", partial(out.append, name)))
     assert out == ["first", "third"]
     others.close()
 
 
-async def test_those_whose_token_is_looked_at_are_bounded_and_stay(
+async def test_connections_being_authenticated_are_bounded_and_not_evicted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nobody is pushed out while an issuer takes its time, and nobody waits there without end."""
-    looked_at, known = asyncio.Semaphore(0), asyncio.Event()
+    """A slow issuer neither evicts them nor lets their number grow."""
+    reached, known = asyncio.Semaphore(0), asyncio.Event()
 
     async def context(*_: object) -> Any:
-        looked_at.release()
+        reached.release()
         await known.wait()
         raise RequestError("UNAUTHENTICATED", "Not you", 401)
 
@@ -212,40 +216,40 @@ async def test_those_whose_token_is_looked_at_are_bounded_and_stay(
     init = {"type": "websocket.receive", "text": '{"type":"connection_init"}'}
 
     async def connect(*says: Any) -> Any:
-        said, sent = asyncio.Queue[Any](), asyncio.Queue[Any]()
+        incoming, sent = asyncio.Queue[Any](), asyncio.Queue[Any]()
         for message in ({"type": "websocket.connect"}, *says):
-            said.put_nowait(message)
+            incoming.put_nowait(message)
         scope = {"type": "websocket", "headers": [], "client": ("a", 1)}
         scope |= {"subprotocols": [PROTOCOL]}
-        serving = asyncio.create_task(sockets(scope, said.get, sent.put))
+        serving = asyncio.create_task(sockets(scope, incoming.get, sent.put))
         assert (await sent.get())["type"] == "websocket.accept"
         return serving, sent
 
     async with asyncio.timeout(60):
         checked = [await connect(init) for _ in range(2)]
         for _ in checked:
-            await looked_at.acquire()
+            await reached.acquire()
         silent = [await connect() for _ in range(4)]
-        third, told = await connect(init)
+        third, sent_to_third = await connect(init)
         for serving, sent in silent[:3]:
             assert (await sent.get())["code"] == 4408
             await serving
-        assert (await told.get())["code"] == 1013
+        assert (await sent_to_third.get())["code"] == 1013
         await third
         known.set()
         for serving, sent in checked:
             assert (await sent.get())["code"] == 4403
             await serving
-        last, heard = silent[3]
-        assert heard.empty()
+        last, outgoing = silent[3]
+        assert outgoing.empty()
         last.cancel()
         await asyncio.gather(last, return_exceptions=True)
-    with ExitStack() as room:  # which they have left
+    with ExitStack() as room:  # they have released their slots
         for _ in range(2):
             room.enter_context(guard.rate_limiter.connection_slot("a not known yet"))
 
 
-async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
+async def test_known_credentials_connect_while_others_are_being_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Known:
@@ -275,30 +279,28 @@ async def test_known_credentials_do_not_wait_behind_those_that_are_checked(
 
     async def connect(token: str) -> list[Any]:
         init = json.dumps({"type": "connection_init", "payload": {"authorization": token}})
-        said = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": init}]
+        incoming = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": init}]
         scope = {"type": "websocket", "headers": [], "client": ("192.0.2.1", 1), "app": app}
-        heard: list[Any] = []
+        outgoing: list[Any] = []
 
         async def receive() -> Any:
-            return said.pop(0)
+            return incoming.pop(0)
 
         async def send(message: Any) -> None:
-            heard.append(message)
+            outgoing.append(message)
 
         await sockets(scope | {"subprotocols": [PROTOCOL]}, receive, send)
-        return heard
+        return outgoing
 
     async with asyncio.timeout(60):
-        with guard.rate_limiter.connection_slot(
-            "192.0.2.1 not known yet"
-        ):  # which is all there may be
+        with guard.rate_limiter.connection_slot("192.0.2.1 not known yet"):  # the only slot
             assert (await connect("unknown"))[-1]["code"] == 1013
             assert not admitted.is_set()
             assert (await connect("known"))[-1]["code"] == 4403
             assert admitted.is_set()
 
 
-async def test_new_documents_are_read_one_at_a_time_and_fairly() -> None:
+async def test_fair_queue_runs_one_turn_at_a_time_and_alternates_callers() -> None:
     turns = FairQueue()
     order: list[str] = []
     together = most = 0
