@@ -12,7 +12,14 @@ from db.statements.events import EVENT_COLUMNS, EVENTS_BY_ID, EVENTS_FROM, event
 from graph.api import cursors
 from graph.protocol.errors import RequestError
 from tests.feed.test_lost_events import renew_epoch
-from tests.graph.streaming.test_fanout import ADMIN, Subscriber, grouped, groups, happen, subscribed
+from tests.graph.streaming.test_fanout import (
+    ADMIN,
+    Subscriber,
+    create_event,
+    subscribed,
+    topics,
+    wait_for_topics,
+)
 from tests.support.callers import Asking, id_of, linked, service
 from tests.support.client import CREATE, Client
 from tests.support.cursors import cursor_at, id_at
@@ -180,26 +187,26 @@ async def test_all_subscribers_end_with_invalid_cursor_when_events_are_lost(
     grouped_subscribers = [Subscriber(directory, ADMIN).begin() for _ in range(3)]
     slow = Subscriber(directory, ADMIN).begin()
     async with subscribed(*grouped_subscribers, slow):
-        await grouped(directory, 4)
-        slow.takes.clear()
-        last = await happen(directory, "last")
-        for one in grouped_subscribers:
-            assert await one.until(last) == [last]
+        await wait_for_topics(directory, 4)
+        slow.accepting.clear()
+        last = await create_event(directory, "last")
+        for subscriber in grouped_subscribers:
+            assert await subscriber.until(last) == [last]
         await lose_events(client.database, 3)
-        slow.takes.set()
+        slow.accepting.set()
         await create(client.database, "new", 5)
         directory.feed.wake()
-        for one in (*grouped_subscribers, slow):
-            await one.task
-            assert (one.ids, one.refused) == ([last], ["INVALID_CURSOR"])
-        assert groups(directory) == []
+        for subscriber in (*grouped_subscribers, slow):
+            await subscriber.task
+            assert (subscriber.ids, subscriber.error_codes) == ([last], ["INVALID_CURSOR"])
+        assert topics(directory) == []
         after = await cursor_at(client.database, 8)
         again = [Subscriber(directory, ADMIN).begin(after=after) for _ in range(2)]
         async with subscribed(*again):
-            await grouped(directory, 2)
-            newest = await happen(directory, "newest")
-            for one in again:
-                assert await one.until(newest) == [newest]
+            await wait_for_topics(directory, 2)
+            newest = await create_event(directory, "newest")
+            for subscriber in again:
+                assert await subscriber.until(newest) == [newest]
 
 
 async def test_event_cursor_adds_one_statement(client: Client, statements: list[str]) -> None:

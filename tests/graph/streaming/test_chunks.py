@@ -1,4 +1,4 @@
-"""Results as frames, and over servers that know nothing of frames."""
+"""Results as WebSocket frames, and on servers without direct frame writes."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from graph.settings import Settings
 from graph.streaming.chunks import ResultBatch, portions
 from tests.support.sockets import PROTOCOL
 
-# A frame has one, three or nine bytes before its text, by its length.
+# The payload length takes one, three or nine bytes.
 texts = st.lists(
     st.integers(0, 70_000).map(lambda size: b"x" * size)
     | st.sampled_from([118, 119, 120, 65_528, 65_529, 65_530]).map(lambda size: b"y" * size),
@@ -23,7 +23,7 @@ texts = st.lists(
 
 
 @given(texts, st.lists(st.binary(max_size=12), min_size=1, max_size=4))
-def test_frames_are_those_of_the_library(texts: list[bytes], beginnings: list[bytes]) -> None:
+def test_frames_equal_those_of_websockets(texts: list[bytes], beginnings: list[bytes]) -> None:
     results = ResultBatch(texts)
     for before in beginnings:
         whole = [Frame(Opcode.TEXT, before + t + b"}").serialize(mask=False) for t in texts]
@@ -31,7 +31,7 @@ def test_frames_are_those_of_the_library(texts: list[bytes], beginnings: list[by
 
 
 @given(texts)
-def test_portions_are_all_of_it_in_order_and_none_is_long(texts: list[bytes]) -> None:
+def test_portions_contain_all_results_in_order_and_are_bounded(texts: list[bytes]) -> None:
     results = list(portions(texts, range(len(texts))))
     assert [id_ for some in results for id_ in some.ids] == list(range(len(texts)))
     parts = [list(some.texts) for some in results]
@@ -41,7 +41,7 @@ def test_portions_are_all_of_it_in_order_and_none_is_long(texts: list[bytes]) ->
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_a_server_without_frames_sends_one_by_one(database_url: str) -> None:
+async def test_server_without_frames_sends_each_message_separately(database_url: str) -> None:
     app = create_app(Settings(database_url=database_url, _env_file=None))
     said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     heard: asyncio.Queue[Any] = asyncio.Queue()

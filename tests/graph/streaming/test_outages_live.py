@@ -1,4 +1,4 @@
-"""Outages as sockets, streams, re-checks, the feed and the commands meet them."""
+"""Database outages during re-checks of open connections."""
 
 import asyncio
 from types import SimpleNamespace
@@ -24,13 +24,13 @@ from tests.db.test_errors import postgres
     ],
     ids=repr,
 )
-async def test_nobody_is_thrown_out_because_nobody_can_tell(error: Exception) -> None:
-    asked = 0
+async def test_failed_recheck_does_not_end_a_connection(error: Exception) -> None:
+    checks = 0
 
     async def identify(_: object) -> Any:
-        nonlocal asked
-        asked += 1
-        if asked > 1:
+        nonlocal checks
+        checks += 1
+        if checks > 1:
             raise error
         return SimpleNamespace(
             expires_at=None, actor=SimpleNamespace(kind="service", id="1"), scopes=frozenset()
@@ -51,7 +51,7 @@ async def test_nobody_is_thrown_out_because_nobody_can_tell(error: Exception) ->
     context = await guard.authenticate(scope, "Bearer x")
     assert await context.is_still_let_in()
     ended = asyncio.create_task(guard.wait_until_rejected(scope, context))
-    while asked < 5:  # noqa: ASYNC110 - nobody tells
+    while checks < 5:  # noqa: ASYNC110 - no event to wait for
         await asyncio.sleep(0)
     assert not ended.done()
     ended.cancel()

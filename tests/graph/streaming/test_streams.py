@@ -1,4 +1,4 @@
-"""A subscription over a stream, in this process."""
+"""Subscriptions over server-sent events, in process."""
 
 import json
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ ACCEPTS = {"accept": "text/event-stream"}
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_a_crash_of_the_feed_shows_an_id_and_nothing_of_the_inside(client: Client) -> None:
+async def test_feed_exception_sends_an_internal_error_with_an_id(client: Client) -> None:
     class Broken(Feed):
         @asynccontextmanager
         async def subscribe(self, *_: object) -> AsyncIterator[Any]:
