@@ -1,4 +1,4 @@
-"""What pages of other sites may not do, and what those of this one may."""
+"""Requests from browsers: origins, hosts, CSRF protection and security headers."""
 
 import re
 
@@ -15,7 +15,7 @@ sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 CREATE = 'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { user { id } } }'
 OWN = "http://127.0.0.1:8000"
 APP = "https://app.example"
-ASKED = {"query": "{ __typename }"}
+REQUEST = {"query": "{ __typename }"}
 
 
 def code(response: httpx.Response) -> str:
@@ -29,11 +29,13 @@ def code(response: httpx.Response) -> str:
     ["https://evil.example", "null", "", OWN + "1", "http://localhost:8000", "http://[", "//"],
 )
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
-async def test_a_page_of_another_site_is_refused(client: Client, origin: str, accept: str) -> None:
+async def test_request_from_another_origin_is_rejected(
+    client: Client, origin: str, accept: str
+) -> None:
     headers = {"origin": origin, "accept": accept, "apollo-require-preflight": "1"}
     for response in (
         await client.http.post("/graphql", json={"query": CREATE}, headers=headers),
-        await client.http.get("/graphql", params=ASKED, headers=headers),
+        await client.http.get("/graphql", params=REQUEST, headers=headers),
     ):
         assert (response.status_code, code(response)) == (403, "CROSS_ORIGIN")
         assert "access-control-allow-origin" not in response.headers
@@ -42,36 +44,38 @@ async def test_a_page_of_another_site_is_refused(client: Client, origin: str, ac
 
 @sqlite
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "nonsense"])
-async def test_a_request_without_a_preflight_is_refused(client: Client, site: str) -> None:
+async def test_cross_site_get_without_a_preflight_header_is_rejected(
+    client: Client, site: str
+) -> None:
     headers = {"sec-fetch-site": site}
-    response = await client.http.get("/graphql", params=ASKED, headers=headers)
+    response = await client.http.get("/graphql", params=REQUEST, headers=headers)
     assert (response.status_code, code(response)) == (403, "CSRF_PREVENTION")
     for name in ("apollo-require-preflight", "x-apollo-operation-name"):
-        asked = await client.http.get("/graphql", params=ASKED, headers=headers | {name: "x"})
+        asked = await client.http.get("/graphql", params=REQUEST, headers=headers | {name: "x"})
         assert asked.status_code == 200
-        empty = await client.http.get("/graphql", params=ASKED, headers=headers | {name: ""})
+        empty = await client.http.get("/graphql", params=REQUEST, headers=headers | {name: ""})
         assert empty.status_code == 403
 
 
 @sqlite
 @pytest.mark.parametrize("site", ["same-origin", "none", None])
-async def test_its_own_page_may_ask(client: Client, site: str | None) -> None:
+async def test_same_origin_request_is_accepted(client: Client, site: str | None) -> None:
     headers = {"origin": OWN} | ({"sec-fetch-site": site} if site else {})
-    assert (await client.http.post("/graphql", json=ASKED, headers=headers)).status_code == 200
-    del headers["origin"]  # as with GET
-    assert (await client.http.get("/graphql", params=ASKED, headers=headers)).status_code == 200
+    assert (await client.http.post("/graphql", json=REQUEST, headers=headers)).status_code == 200
+    del headers["origin"]  # as in a GET request
+    assert (await client.http.get("/graphql", params=REQUEST, headers=headers)).status_code == 200
 
 
 @sqlite
 @pytest.mark.parametrize(
     "host", ["evil.example:8000", "evil.example", "", "127.0.0.1.evil.example", "[::2]:8000"]
 )
-async def test_a_name_that_is_not_this_servers_is_refused(client: Client, host: str) -> None:
+async def test_request_for_another_host_is_rejected(client: Client, host: str) -> None:
     for headers in ({}, {"accept": "text/html"}):
         for path in ("/graphql", "/", "/graphiql/style.css"):
             response = await client.http.get(path, headers={"host": host, **headers})
             assert (response.status_code, code(response)) == (421, "WRONG_HOST"), path
-    for path in ("/health/live", "/health/ready"):  # a balancer asks by any name
+    for path in ("/health/live", "/health/ready"):  # load balancers use any host name
         assert (await client.http.get(path, headers={"host": host})).status_code == 200
 
 
@@ -79,21 +83,21 @@ async def test_a_name_that_is_not_this_servers_is_refused(client: Client, host: 
 @pytest.mark.parametrize(
     "host", ["localhost", "LocalHost:1", "127.0.0.1:8000", "[::1]", "[::1]:8000", "localhost.:8000"]
 )
-async def test_this_machine_has_several_names(client: Client, host: str) -> None:
+async def test_every_name_of_the_local_machine_is_accepted(client: Client, host: str) -> None:
     headers = {"host": host, "origin": f"http://{host}"}
-    assert (await client.http.post("/graphql", json=ASKED, headers=headers)).status_code == 200
+    assert (await client.http.post("/graphql", json=REQUEST, headers=headers)).status_code == 200
 
 
 @sqlite
-async def test_the_address_it_listens_on_is_a_name_too(database_url: str) -> None:
+async def test_listening_address_and_allowed_hosts_are_accepted(database_url: str) -> None:
     settings = Settings(database_url=database_url, host="127.0.0.2", allowed_hosts=["Roster.test"])
     async with serving(settings) as client:
         for host in ("127.0.0.2:8000", "roster.test"):
-            response = await client.http.post("/graphql", json=ASKED, headers={"host": host})
+            response = await client.http.post("/graphql", json=REQUEST, headers={"host": host})
             assert response.status_code == 200
 
 
-def test_without_names_any_is_right_but_no_page_is_without_a_host() -> None:
+def test_without_allowed_hosts_any_host_is_accepted_but_not_a_null_origin() -> None:
     origins = Origins(None, frozenset({APP}))
     for given in ({"host": "any"}, {}, {"host": "x", "origin": "https://X"}, {"origin": APP}):
         origins.check(Headers(given))
@@ -115,7 +119,7 @@ def test_without_names_any_is_right_but_no_page_is_without_a_host() -> None:
         ("https://:443", "", False),
     ],
 )
-def test_a_port_that_the_scheme_implies_makes_no_difference(
+def test_default_port_of_the_scheme_is_ignored_in_origin_checks(
     origin: str, host: str, *, same: bool
 ) -> None:
     origins = Origins(None, frozenset())
@@ -128,7 +132,7 @@ def test_a_port_that_the_scheme_implies_makes_no_difference(
 
 
 @sqlite
-async def test_pages_of_an_allowed_origin_may_ask(database_url: str) -> None:
+async def test_request_from_an_allowed_origin_gets_cors_headers(database_url: str) -> None:
     settings = Settings(database_url=database_url, cors_origins=[APP])
     async with serving(settings) as client:
         preflight = {
@@ -146,8 +150,8 @@ async def test_pages_of_an_allowed_origin_may_ask(database_url: str) -> None:
         assert "access-control-allow-origin" not in other.headers
         headers = {"origin": APP, "sec-fetch-site": "cross-site"}
         for answer in (
-            await client.http.post("/graphql", json=ASKED, headers=headers),
-            await client.http.get("/graphql", params=ASKED, headers=headers),
+            await client.http.post("/graphql", json=REQUEST, headers=headers),
+            await client.http.get("/graphql", params=REQUEST, headers=headers),
         ):
             assert answer.json() == {"data": {"__typename": "Query"}}
             assert answer.headers["access-control-allow-origin"] == APP
@@ -155,15 +159,19 @@ async def test_pages_of_an_allowed_origin_may_ask(database_url: str) -> None:
             assert "retry-after" in answer.headers["access-control-expose-headers"]
         wrong = await client.http.post("/graphql", content="x", headers=headers)
         assert (wrong.status_code, code(wrong)) == (415, "UNSUPPORTED_MEDIA_TYPE")
-        assert wrong.headers["access-control-allow-origin"] == APP  # so that its page can read it
+        assert (
+            wrong.headers["access-control-allow-origin"] == APP
+        )  # so that the page can read the error
 
 
 @sqlite
-async def test_every_answer_has_the_headers_that_browsers_need(client: Client) -> None:
+async def test_every_response_has_the_security_headers(client: Client) -> None:
     http = client.http
     answers = {
-        "answer": await http.post("/graphql", json=ASKED),
-        "stream": await http.post("/graphql", json=ASKED, headers={"accept": "text/event-stream"}),
+        "answer": await http.post("/graphql", json=REQUEST),
+        "stream": await http.post(
+            "/graphql", json=REQUEST, headers={"accept": "text/event-stream"}
+        ),
         "bad": await http.post("/graphql", content="x"),
         "method": await http.delete("/graphql"),
         "host": await http.get("/graphql", headers={"host": "evil.example"}),
@@ -184,14 +192,14 @@ async def test_every_answer_has_the_headers_that_browsers_need(client: Client) -
 
 
 @sqlite
-async def test_production_has_no_page_and_wants_https(database_url: str) -> None:
+async def test_production_serves_no_graphiql_and_sends_hsts(database_url: str) -> None:
     settings = Settings(database_url=database_url, mode=Mode.PRODUCTION, auth_api_keys=True)
     async with serving(settings) as client:
         page = await client.http.get("/graphql", headers={"accept": "text/html"})
         assert (page.status_code, code(page)) == (406, "NOT_ACCEPTABLE")
         for path in ("/", "/graphiql/style.css"):
             assert (await client.http.get(path)).status_code == 404
-        asked = await client.http.post("/graphql", json=ASKED)
+        asked = await client.http.post("/graphql", json=REQUEST)
         assert (asked.status_code, code(asked)) == (401, "UNAUTHENTICATED")
         for answer in (page, asked):
             assert answer.headers["strict-transport-security"].startswith("max-age=31536000")

@@ -1,4 +1,4 @@
-"""Requests as client libraries really send them: each is answered as its sender expects."""
+"""Requests in the form that client libraries send them."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -44,8 +44,8 @@ Ask = Callable[[httpx.AsyncClient, dict[str, Any]], Any]
 every_way = pytest.mark.parametrize("way", [by_post, by_get, by_stream])
 
 
-def answer(found: Any) -> Any:
-    """Shorten errors to their codes."""
+def codes_or_result(found: Any) -> Any:
+    """The error codes of a result, or the result itself if it has no errors."""
     return [e["extensions"]["code"] for e in found["errors"]] if "errors" in found else found
 
 
@@ -62,11 +62,9 @@ async def with_manifest(
 
 @sqlite
 @every_way
-async def test_automatic_persisted_queries_are_answered_so_that_clients_send_the_text(
-    client: Client, way: Ask
-) -> None:
-    refused = await way(client.http, {"extensions": PERSISTED, "operationName": "Kind"})
-    assert refused == {
+async def test_automatic_persisted_query_gets_not_supported(client: Client, way: Ask) -> None:
+    rejected = await way(client.http, {"extensions": PERSISTED, "operationName": "Kind"})
+    assert rejected == {
         "errors": [
             {
                 "message": "PersistedQueryNotSupported",
@@ -79,13 +77,11 @@ async def test_automatic_persisted_queries_are_answered_so_that_clients_send_the
 
 @sqlite
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL, "*/*"])
-async def test_an_unsupported_persisted_query_is_a_200_that_every_client_reads(
-    client: Client, accept: str
-) -> None:
+async def test_unsupported_persisted_query_has_status_200(client: Client, accept: str) -> None:
     body = {"extensions": PERSISTED}
     response = await client.http.post("/graphql", json=body, headers={"accept": accept})
     assert response.status_code == 200
-    assert answer(response.json()) == ["PERSISTED_QUERY_NOT_SUPPORTED"]
+    assert codes_or_result(response.json()) == ["PERSISTED_QUERY_NOT_SUPPORTED"]
 
 
 MANIFESTS = {
@@ -103,7 +99,7 @@ MANIFESTS = {
 @sqlite
 @every_way
 @pytest.mark.parametrize("kind", MANIFESTS)
-async def test_a_document_of_a_manifest_is_found_by_each_of_its_ids(
+async def test_document_of_a_manifest_is_found_by_each_of_its_ids(
     database_url: str, tmp_path: Path, kind: str, way: Ask
 ) -> None:
     ids = [HASH, f"sha256:{HASH}", *(["d0c1"] if kind == "Relay" else [])]
@@ -120,24 +116,26 @@ async def test_a_document_of_a_manifest_is_found_by_each_of_its_ids(
             ({"extensions": PERSISTED, "query": "{ __typename }"}, ["BAD_REQUEST"]),
             ({"query": QUERY}, ["DOCUMENT_NOT_TRUSTED"]),
         ):
-            assert answer(await way(client.http, body)) == expected, body
+            assert codes_or_result(await way(client.http, body)) == expected, body
 
 
 @sqlite
 @every_way
-async def test_an_empty_operation_name_is_none(client: Client, way: Ask) -> None:
+async def test_empty_operation_name_is_treated_as_missing(client: Client, way: Ask) -> None:
     assert await way(client.http, {"query": QUERY, "operationName": ""}) == ANSWER
     two = "query A { __typename } query B { __typename }"
-    refused = await way(client.http, {"query": two, "operationName": ""})
-    assert answer(refused) == ["OPERATION_RESOLUTION_FAILURE"]
+    rejected = await way(client.http, {"query": two, "operationName": ""})
+    assert codes_or_result(rejected) == ["OPERATION_RESOLUTION_FAILURE"]
 
 
 @sqlite
 @every_way
 @pytest.mark.parametrize("name", ["variables", "extensions"])
-async def test_an_empty_list_is_an_empty_map(client: Client, way: Ask, name: str) -> None:
+async def test_empty_list_of_variables_or_extensions_is_treated_as_empty(
+    client: Client, way: Ask, name: str
+) -> None:
     assert await way(client.http, {"query": QUERY, name: []}) == ANSWER
-    assert answer(await way(client.http, {"query": QUERY, name: [1]})) == ["BAD_REQUEST"]
+    assert codes_or_result(await way(client.http, {"query": QUERY, name: [1]})) == ["BAD_REQUEST"]
 
 
 @sqlite
@@ -145,7 +143,7 @@ async def test_an_empty_list_is_an_empty_map(client: Client, way: Ask, name: str
     ("charset", "status"),
     [("utf-8", 200), ("utf8", 200), ('"UTF8"', 200), ("UTF-8", 200), ("latin1", 415), ("", 415)],
 )
-async def test_a_charset_of_utf_8_by_either_name_is_taken(
+async def test_utf_8_charset_is_accepted_by_both_names(
     client: Client, charset: str, status: int
 ) -> None:
     headers = {"content-type": f"{JSON}; charset={charset}"}
@@ -159,19 +157,21 @@ NO_TOKEN = ["", " ", "Bearer", "Bearer ", "Bearer undefined", "bearer NULL"]
 
 @sqlite
 @pytest.mark.parametrize("authorization", NO_TOKEN)
-async def test_a_header_without_a_token_is_no_header(database_url: str, authorization: str) -> None:
+async def test_authorization_without_a_token_is_treated_as_missing(
+    database_url: str, authorization: str
+) -> None:
     headers = {"authorization": authorization}
     async with serving(Settings(database_url=database_url)) as client:
         answered = await client.http.post("/graphql", json={"query": QUERY}, headers=headers)
         assert (answered.status_code, answered.json()) == (200, ANSWER)
         wrong = {"authorization": "Bearer undefined1"}
-        refused = await client.http.post("/graphql", json={"query": QUERY}, headers=wrong)
-        assert refused.status_code == 401
+        rejected = await client.http.post("/graphql", json={"query": QUERY}, headers=wrong)
+        assert rejected.status_code == 401
     settings = Settings(database_url=database_url, mode=Mode.PRODUCTION, auth_api_keys=True)
     async with serving(settings) as client:
-        refused = await client.http.post("/graphql", json={"query": QUERY}, headers=headers)
-        assert refused.status_code == 401
-        assert refused.json()["errors"][0]["message"] == "A bearer token is required."
+        rejected = await client.http.post("/graphql", json={"query": QUERY}, headers=headers)
+        assert rejected.status_code == 401
+        assert rejected.json()["errors"][0]["message"] == "A bearer token is required."
 
 
 ORIGIN = "https://app.example"
@@ -179,7 +179,7 @@ TRACING = "sentry-trace,baggage,traceparent,apollographql-client-name,apollo-req
 
 
 @sqlite
-async def test_a_preflight_is_granted_the_headers_that_a_page_needs(database_url: str) -> None:
+async def test_preflight_allows_tracing_and_custom_headers(database_url: str) -> None:
     settings = Settings(database_url=database_url, cors_origins=[ORIGIN])
     async with serving(settings) as client:
         headers = {
@@ -194,11 +194,11 @@ async def test_a_preflight_is_granted_the_headers_that_a_page_needs(database_url
         assert "access-control-allow-credentials" not in granted.headers
         other = await client.http.options("/graphql", headers=headers | {"origin": "https://x.y"})
         assert other.status_code == 400
-        refused = await client.http.post(
+        rejected = await client.http.post(
             "/graphql", json={"query": QUERY}, headers={"origin": "https://x.y"}
         )
-        assert refused.status_code == 403
-        assert refused.json()["errors"] == [
+        assert rejected.status_code == 403
+        assert rejected.json()["errors"] == [
             {
                 "message": "Pages of this origin are not allowed. ROSTER_CORS_ORIGINS lists those "
                 "that are.",
@@ -209,7 +209,7 @@ async def test_a_preflight_is_granted_the_headers_that_a_page_needs(database_url
 
 @sqlite
 @pytest.mark.parametrize("name", ["live", "ready"])
-async def test_health_is_told_to_head_requests(client: Client, name: str) -> None:
+async def test_health_accepts_head_requests(client: Client, name: str) -> None:
     response = await client.http.head(f"/health/{name}")
     assert (response.status_code, response.content) == (200, b"")
     assert response.headers["content-type"] == JSON
@@ -223,9 +223,7 @@ EMPTY = {"nodes": [], "pageInfo": {"hasNextPage": True, "endCursor": None}}
 
 
 @pytest.mark.parametrize("name", LISTS)
-async def test_a_page_of_none_has_counts_and_whether_there_is_more(
-    client: Client, name: str
-) -> None:
+async def test_page_of_zero_rows_has_counts_and_page_info(client: Client, name: str) -> None:
     await client.create("ada")
     counts = {"totalCount": 1} if name == "users" else {}
     assert await client.ask(LISTS[name] % "first: 0") == EMPTY | counts
@@ -235,9 +233,7 @@ async def test_a_page_of_none_has_counts_and_whether_there_is_more(
 
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("window", ['first: 5, after: ""', 'last: 5, before: ""'])
-async def test_an_empty_cursor_is_where_the_list_begins(
-    client: Client, name: str, window: str
-) -> None:
+async def test_empty_cursor_starts_at_the_beginning(client: Client, name: str, window: str) -> None:
     await client.create("ada")
     whole = (await client.ask(LISTS[name] % "first: 5"))["nodes"]
     assert (await client.ask(LISTS[name] % window))["nodes"] == whole != []

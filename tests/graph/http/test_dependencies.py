@@ -1,4 +1,4 @@
-"""A route beside GraphQL, as its author would write it."""
+"""A custom route that uses `get_session`."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ async def count_users(session: Annotated[Session, Depends(get_session)]) -> int 
     return await session.scalar(select(func.count()).select_from(User))
 
 
-async def test_a_route_reads_by_a_session(client: Client) -> None:
+async def test_custom_route_reads_with_the_session_dependency(client: Client) -> None:
     client.app.add_api_route("/count", count_users)
     await client.create("ada")
     answer = await client.http.get("/count")

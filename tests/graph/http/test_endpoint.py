@@ -1,4 +1,4 @@
-"""The door: what is answered in which way, and what is refused, with which code."""
+"""GraphQLEndpoint: media types, status codes and error codes."""
 
 import json
 from typing import Any
@@ -55,7 +55,7 @@ def code(response: httpx.Response) -> str:
         (",", None),
     ],
 )
-async def test_the_media_type_is_as_the_client_likes_it(
+async def test_response_media_type_follows_the_accept_header(
     client: Client, accept: str, media: str | None
 ) -> None:
     response = await post(client, accept=accept)
@@ -66,13 +66,13 @@ async def test_the_media_type_is_as_the_client_likes_it(
     assert response.headers["content-type"] == f"{media}; charset=utf-8"
 
 
-async def test_several_accept_headers_are_one_list(client: Client) -> None:
+async def test_several_accept_headers_are_combined(client: Client) -> None:
     headers = [("accept", "image/png"), ("accept", GRAPHQL), ("content-type", JSON)]
     response = await client.http.post("/graphql", json=TYPENAME, headers=httpx.Headers(headers))
     assert response.headers["content-type"] == f"{GRAPHQL}; charset=utf-8"
 
 
-WRONG = [
+INVALID_REQUESTS = [
     ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
     ({"query": "{ nothing }"}, "GRAPHQL_VALIDATION_FAILED"),
     (
@@ -87,8 +87,8 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("body", "expected"), WRONG)
-async def test_what_cannot_be_run_is_told_without_data(
+@pytest.mark.parametrize(("body", "expected"), INVALID_REQUESTS)
+async def test_document_that_cannot_be_executed_gets_errors_without_data(
     client: Client, body: object, expected: str
 ) -> None:
     for accept, status in ((GRAPHQL, 400), (JSON, 200), ("*/*", 200)):
@@ -103,7 +103,7 @@ async def test_what_cannot_be_run_is_told_without_data(
     assert error["extensions"]["code"] == expected
 
 
-async def test_an_answer_in_part_is_an_answer(client: Client) -> None:
+async def test_partial_result_has_status_200(client: Client) -> None:
     body = {"query": "{ __typename users(first: -1) { totalCount } node(id: 1) { id } }"}
     for media in (GRAPHQL, JSON):
         response = await post(client, body, accept=media)
@@ -127,7 +127,7 @@ async def test_an_answer_in_part_is_an_answer(client: Client) -> None:
         ("APPLICATION/JSON;charset=utf-8;x=y", 200),
     ],
 )
-async def test_a_body_has_to_say_that_it_is_json(
+async def test_body_requires_the_content_type_json(
     client: Client, kind: str | None, status: int
 ) -> None:
     headers = {} if kind is None else {"content-type": kind}
@@ -140,7 +140,7 @@ async def test_a_body_has_to_say_that_it_is_json(
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
-async def test_a_compressed_body_is_not_taken(client: Client, encoding: str) -> None:
+async def test_compressed_body_is_rejected(client: Client, encoding: str) -> None:
     response = await post(client, b"\x1f\x8b", content_encoding=encoding)
     assert (response.status_code, code(response)) == (415, "UNSUPPORTED_MEDIA_TYPE")
 
@@ -160,7 +160,7 @@ WRONG_TYPES: dict[str, list[Any]] = {
     "documentId": [1, [], {}, True],
 }
 QUERY = b'"query": "{ __typename }"'
-JUNK = [
+MALFORMED_BODIES = [
     b"", b" ", b"1", b"null", b"true", b'"x"', b"NaN", b"[]", b"{}", b"{", b'{"query"}',
     b"9" * 5_000, b"\xff\xfe{", b"\x00", b"[" * 100_000, b'{"a":' * 100_000,
     json.dumps(TYPENAME).encode("utf-16"), b"\xef\xbb\xbf" + json.dumps(TYPENAME).encode(),
@@ -174,8 +174,8 @@ JUNK = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("body", JUNK, ids=lambda body: repr(body[:50]))
-async def test_junk_is_a_bad_request(client: Client, body: bytes) -> None:
+@pytest.mark.parametrize("body", MALFORMED_BODIES, ids=lambda body: repr(body[:50]))
+async def test_malformed_body_is_a_bad_request(client: Client, body: bytes) -> None:
     response = await post(client, body, accept=GRAPHQL)
     assert (response.status_code, code(response)) == (400, "BAD_REQUEST")
 
@@ -192,7 +192,7 @@ async def test_junk_is_a_bad_request(client: Client, body: bytes) -> None:
         (nested(51), "JSON_TOO_DEEP"),
     ],
 )
-async def test_what_is_no_junk_is_refused_for_what_it_is(
+async def test_well_formed_but_invalid_body_gets_a_specific_code(
     client: Client, body: object, expected: str
 ) -> None:
     response = await post(client, body, accept=GRAPHQL)
@@ -200,14 +200,14 @@ async def test_what_is_no_junk_is_refused_for_what_it_is(
 
 
 @pytest.mark.parametrize("id_", ["\ud800", "\0", "", "x" * 10_000, "💥", "VXNlcjox\n"])
-async def test_an_id_of_junk_is_told_of(client: Client, id_: str) -> None:
+async def test_malformed_id_in_a_variable_gets_invalid_id(client: Client, id_: str) -> None:
     body = {"query": "query ($id: ID!) { user(id: $id) { id } }", "variables": {"id": id_}}
     response = await post(client, body)
     assert (response.status_code, code(response)) == (200, "INVALID_ID")
     assert response.json()["data"] == {"user": None}
 
 
-async def test_what_is_odd_but_right_is_answered(client: Client) -> None:
+async def test_unusual_but_valid_bodies_are_accepted(client: Client) -> None:
     bodies = [
         nested(50),
         {**TYPENAME, "variables": None, "operationName": None, "extensions": None},
@@ -220,7 +220,7 @@ async def test_what_is_odd_but_right_is_answered(client: Client) -> None:
         assert (response.status_code, response.json()) == (200, ANSWER)
 
 
-async def test_a_get_has_all_that_a_post_has(client: Client) -> None:
+async def test_get_accepts_all_request_parameters(client: Client) -> None:
     params = {
         "query": "query A { __typename } query B($n: Int) { users(first: $n) { totalCount } }",
         "operationName": "B",
@@ -240,7 +240,7 @@ async def test_a_get_has_all_that_a_post_has(client: Client) -> None:
 
 
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL, EVENTS, "*/*"])
-async def test_a_mutation_by_get_does_nothing(client: Client, accept: str) -> None:
+async def test_mutation_by_get_is_rejected(client: Client, accept: str) -> None:
     response = await client.http.get(
         "/graphql", params={"query": CREATE}, headers={"accept": accept}
     )
@@ -250,24 +250,24 @@ async def test_a_mutation_by_get_does_nothing(client: Client, accept: str) -> No
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "X"])
-async def test_other_methods_are_none(client: Client, method: str) -> None:
+async def test_other_methods_get_405(client: Client, method: str) -> None:
     response = await client.http.request(method, "/graphql", json={"query": CREATE})
     assert response.status_code == 405
     assert response.headers["allow"] == "GET, POST"
-    if method != "HEAD":  # which has no body
+    if method != "HEAD":  # its response has no body
         assert code(response) == "METHOD_NOT_ALLOWED"
     assert await count(client.database) == (0, 0)
 
 
-async def test_a_subscription_has_to_be_streamed(client: Client) -> None:
+async def test_subscription_without_a_stream_is_rejected(client: Client) -> None:
     body = {"query": "subscription { userEvents { id } }"}
     response = await post(client, body, accept=GRAPHQL)
     assert (response.status_code, code(response)) == (400, "SUBSCRIPTION_NOT_STREAMED")
 
 
-async def test_a_body_may_be_as_large_as_the_limit(database_url: str) -> None:
+async def test_body_above_the_limit_gets_413(database_url: str) -> None:
     settings = Settings(database_url=database_url, max_body_bytes=1024)
-    bare = json.dumps(TYPENAME).encode()
+    minimal_body = json.dumps(TYPENAME).encode()
     async with serving(settings) as client:
 
         async def parts(body: bytes) -> Any:
@@ -275,7 +275,7 @@ async def test_a_body_may_be_as_large_as_the_limit(database_url: str) -> None:
                 yield body[at : at + 100]
 
         for size, status in ((1024, 200), (1025, 413)):
-            body = bare + b" " * (size - len(bare))
+            body = minimal_body + b" " * (size - len(minimal_body))
             for content in (body, parts(body)):
                 response = await client.http.post(
                     "/graphql", content=content, headers={"content-type": JSON}
@@ -285,11 +285,11 @@ async def test_a_body_may_be_as_large_as_the_limit(database_url: str) -> None:
                     assert code(response) == "BODY_TOO_LARGE"
                     assert response.headers["connection"] == "close"
         for lie in ("9" * 5_000, "1025"):
-            response = await post(client, bare, content_length=lie)
+            response = await post(client, minimal_body, content_length=lie)
             assert (response.status_code, code(response)) == (413, "BODY_TOO_LARGE")
 
 
-async def test_errors_are_few_and_short(client: Client) -> None:
+async def test_errors_are_limited_in_number_and_length(client: Client) -> None:
     query = "{" + " ".join(f"{'x' * 2_000}{n}" for n in range(7)) + "}"
     for body in ({"query": query}, {"query": "{ " + "x" * 10_000 + " }"}):
         errors = (await post(client, body)).json()["errors"]
@@ -297,7 +297,7 @@ async def test_errors_are_few_and_short(client: Client) -> None:
         assert {len(error["message"]) for error in errors} == {300}
 
 
-async def test_production_tells_nothing_of_its_schema(database_url: str) -> None:
+async def test_disabled_introspection_also_disables_suggestions(database_url: str) -> None:
     async with serving(Settings(database_url=database_url, introspection=False)) as client:
         asked = await post(client, {"query": "{ __schema { queryType { name } } }"})
         assert code(asked) == "INTROSPECTION_DISABLED"
@@ -312,7 +312,7 @@ async def test_production_tells_nothing_of_its_schema(database_url: str) -> None
         assert "Did you mean" not in answer.text, answer.text
 
 
-async def test_a_browser_is_shown_the_page_and_nothing_is_executed(client: Client) -> None:
+async def test_browser_gets_graphiql_and_nothing_is_executed(client: Client) -> None:
     browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     response = await client.http.get("/graphql", params={"query": CREATE}, headers=browser)
     assert (response.status_code, response.headers["content-type"]) == (

@@ -1,4 +1,4 @@
-"""What surrounds GraphQL: request ids, health, and the pages of development."""
+"""Request ids, health checks and GraphiQL."""
 
 import re
 
@@ -7,7 +7,7 @@ import pytest
 from tests.support.client import CREATE, Client
 
 
-async def test_a_request_has_an_id_which_its_events_keep(client: Client) -> None:
+async def test_request_id_is_returned_and_stored_in_events(client: Client) -> None:
     body = {"query": CREATE, "variables": {"input": {"username": "ada", "email": "a@b.example"}}}
     for given, kept in (("abc-1.Z_", "abc-1.Z_"), ("a b", None), ("x" * 65, None), ("", None)):
         body["variables"]["input"] = {  # type: ignore[index]
@@ -24,13 +24,13 @@ async def test_a_request_has_an_id_which_its_events_keep(client: Client) -> None
         assert history == {"history": {"nodes": [{"requestId": found}]}}
 
 
-async def test_health(client: Client) -> None:
+async def test_health_checks_report_ok(client: Client) -> None:
     live, ready = [await client.http.get(f"/health/{name}") for name in ("live", "ready")]
     assert (live.status_code, live.json()) == (200, {"status": "ok"})
     assert (ready.status_code, ready.json()) == (200, {"status": "ok", "database": "ok"})
 
 
-async def test_a_browser_gets_graphiql_and_all_that_it_loads_from_here(client: Client) -> None:
+async def test_graphiql_loads_all_its_files_from_this_server(client: Client) -> None:
     home = await client.http.get("/")
     assert (home.status_code, home.headers["location"]) == (307, "/graphql")
     page = await client.http.get("/graphql", headers={"accept": "text/html"})
@@ -46,5 +46,5 @@ async def test_a_browser_gets_graphiql_and_all_that_it_loads_from_here(client: C
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/nothing"])
-async def test_nothing_else_is_there(client: Client, path: str) -> None:
+async def test_other_paths_get_404(client: Client, path: str) -> None:
     assert (await client.http.get(path)).status_code == 404
