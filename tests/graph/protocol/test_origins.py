@@ -1,4 +1,4 @@
-"""Hosts and origins in settings: what each way to write them means, or that it is rejected."""
+"""Parsing of the host and origin settings."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ from graph.settings import Settings, load
 from tests.support.client import serving
 
 sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-ASKED = {"query": "{ __typename }"}
-ANSWER = {"data": {"__typename": "Query"}}
+REQUEST = {"query": "{ __typename }"}
+RESPONSE = {"data": {"__typename": "Query"}}
 
 
-def wrong(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
+def load_error(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
     monkeypatch.setenv(name, value)
     with pytest.raises(InvalidSettings) as caught:
         load()
@@ -59,7 +59,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_an_origin_is_what_a_browser_sends(
+def test_origin_setting_is_normalized_to_what_browsers_send(
     monkeypatch: pytest.MonkeyPatch, written: str, meant: list[str]
 ) -> None:
     monkeypatch.setenv("ROSTER_CORS_ORIGINS", written)
@@ -108,10 +108,10 @@ def test_an_origin_is_what_a_browser_sends(
         "https:\\\\a.example",
     ],
 )
-def test_what_is_no_origin_is_rejected(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
-    line = wrong(monkeypatch, "ROSTER_CORS_ORIGINS", written)
+def test_invalid_origin_setting_is_rejected(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    line = load_error(monkeypatch, "ROSTER_CORS_ORIGINS", written)
     assert line.startswith("ROSTER_CORS_ORIGINS: entry 1 is not an origin such as https://")
-    line = wrong(monkeypatch, "ROSTER_CORS_ORIGINS", f"https://a.example,{written}")
+    line = load_error(monkeypatch, "ROSTER_CORS_ORIGINS", f"https://a.example,{written}")
     assert line.startswith("ROSTER_CORS_ORIGINS: entry ")
 
 
@@ -133,7 +133,7 @@ def test_what_is_no_origin_is_rejected(monkeypatch: pytest.MonkeyPatch, written:
         ("my_service", ["my_service"]),
     ],
 )
-def test_a_host_is_what_a_client_sends(
+def test_host_setting_is_normalized_to_what_clients_send(
     monkeypatch: pytest.MonkeyPatch, written: str, meant: list[str]
 ) -> None:
     monkeypatch.setenv("ROSTER_ALLOWED_HOSTS", written)
@@ -162,17 +162,17 @@ def test_a_host_is_what_a_client_sends(
         "['a.example']",
     ],
 )
-def test_what_is_no_host_is_rejected(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
-    line = wrong(monkeypatch, "ROSTER_ALLOWED_HOSTS", written)
+def test_invalid_host_setting_is_rejected(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    line = load_error(monkeypatch, "ROSTER_ALLOWED_HOSTS", written)
     assert line.startswith("ROSTER_ALLOWED_HOSTS: entry 1 is not a host name such as roster.")
 
 
 @pytest.mark.parametrize("name", ["ROSTER_CORS_ORIGINS", "ROSTER_ALLOWED_HOSTS"])
 @pytest.mark.parametrize("written", [",", " , ,", "[]", '[""]'])
-def test_a_list_without_entries_is_rejected(
+def test_setting_without_entries_is_rejected(
     monkeypatch: pytest.MonkeyPatch, name: str, written: str
 ) -> None:
-    assert wrong(monkeypatch, name, written) == f"{name}: has no entries"
+    assert load_error(monkeypatch, name, written) == f"{name}: has no entries"
 
 
 @sqlite
@@ -184,7 +184,7 @@ def test_a_list_without_entries_is_rejected(
         json.dumps(["http://localhost:3000"]),
     ],
 )
-async def test_a_page_may_ask_however_its_origin_was_written(
+async def test_allowed_origin_in_any_notation_is_accepted(
     monkeypatch: pytest.MonkeyPatch, database_url: str, written: str
 ) -> None:
     monkeypatch.setenv("ROSTER_DATABASE_URL", database_url)
@@ -195,13 +195,13 @@ async def test_a_page_may_ask_however_its_origin_was_written(
             "/graphql", headers=origin | {"access-control-request-method": "POST"}
         )
         assert preflight.headers["access-control-allow-origin"] == origin["origin"]
-        response = await client.http.post("/graphql", json=ASKED, headers=origin)
-        assert (response.status_code, response.json()) == (200, ANSWER)
+        response = await client.http.post("/graphql", json=REQUEST, headers=origin)
+        assert (response.status_code, response.json()) == (200, RESPONSE)
         assert response.headers["access-control-allow-origin"] == origin["origin"]
 
 
 @sqlite
-async def test_a_wildcard_allows_all_names_below_it_and_not_itself(database_url: str) -> None:
+async def test_wildcard_host_allows_subdomains_only(database_url: str) -> None:
     settings = Settings(database_url=database_url, allowed_hosts=["*.Example.com", "10.0.0.7"])
     async with serving(settings) as client:
         found = {}
@@ -216,7 +216,7 @@ async def test_a_wildcard_allows_all_names_below_it_and_not_itself(database_url:
             "*.example.com",
             ".example.com",
         ):
-            response = await client.http.post("/graphql", json=ASKED, headers={"host": host})
+            response = await client.http.post("/graphql", json=REQUEST, headers={"host": host})
             found[host] = response.status_code
     assert found == {
         "a.example.com": 200,
