@@ -1,4 +1,4 @@
-"""The internals of uvicorn and websockets that the adapter uses: each is listed, none is unknown.
+"""The internals of uvicorn and websockets that the adapter uses are listed and unchanged.
 
 If this fails after an upgrade: read what changed in the library, adapt `graph/uvicorn_adapter`, run
 its tests, and then update the digest.
@@ -37,7 +37,7 @@ DIGESTS: dict[str, tuple[Any, str]] = {
 
 
 def used(module: str) -> set[str]:
-    """Return the attributes of protocols and cycles that a module uses and does not define."""
+    """The attributes of protocols and cycles that a module uses and does not define."""
     tree = ast.parse((ADAPTER / module).read_text())
     nodes = list(ast.walk(tree))
     functions = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
@@ -57,12 +57,14 @@ def used(module: str) -> set[str]:
         ("websocket.py", WEBSOCKET, websockets_sansio_impl),
     ],
 )
-def test_every_internal_that_is_used_is_listed(module: str, listed: set[str], library: Any) -> None:
+def test_internals_used_by_the_adapter_are_listed(
+    module: str, listed: set[str], library: Any
+) -> None:
     source = inspect.getsource(library)
     assert {name for name in used(module) if f"self.{name}" in source} == listed
 
 
 @pytest.mark.parametrize("name", DIGESTS)
-def test_the_internals_have_not_changed(name: str) -> None:
+def test_source_of_the_internals_is_unchanged(name: str) -> None:
     library, digest = DIGESTS[name]
     assert hashlib.sha256(inspect.getsource(library).encode()).hexdigest()[:16] == digest

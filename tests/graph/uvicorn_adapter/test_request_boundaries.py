@@ -1,4 +1,4 @@
-"""Where a request ends and whom it is for (RFC 9112), with what llhttp and uvicorn leave open."""
+"""Request boundaries and target hosts (RFC 9112) that llhttp and uvicorn do not check."""
 
 import asyncio
 import shutil
@@ -62,11 +62,11 @@ async def server(tmp_path: Path, sqlite_template: Path) -> AsyncIterator[Wired]:
     path = shutil.copy(sqlite_template, tmp_path / "roster.db")
     async with wired(Settings(database_url=f"sqlite:///{path}")) as server:
         yield server
-        assert await count(server.client.database) == (0, 0)  # nothing was ever smuggled in
+        assert await count(server.client.database) == (0, 0)  # no mutation was smuggled in
 
 
 METHODS = [b"POST", b"GET", b"HEAD", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"]
-# The lines that offer an upgrade, and those that are left without the offer.
+# Header lines that offer an upgrade, and the same lines without the offer.
 OFFERS: list[tuple[list[bytes], list[bytes]]] = [
     ([b"connection: Upgrade"], []),
     ([b"connection: upgrade"], []),
@@ -91,10 +91,10 @@ UPGRADES = [
 
 
 @pytest.mark.parametrize("upgrade", UPGRADES)
-async def test_a_request_that_offers_an_upgrade_is_answered_as_without_the_offer(
+async def test_request_that_offers_an_upgrade_is_handled_as_without_the_offer(
     server: Wired, upgrade: bytes
 ) -> None:
-    """One response to each request, whatever its body is and however it arrives."""
+    """One response per request, for every body and timing."""
     for method, (offer, without), body, chunked, arrives, following in product(
         METHODS, OFFERS, (TYPENAME, MUTATION, b""), (False, True), TIMINGS, (b"", NEXT)
     ):
@@ -114,7 +114,7 @@ async def test_a_request_that_offers_an_upgrade_is_answered_as_without_the_offer
 TIMINGS = [whole, body_later, in_pieces]
 
 
-async def test_a_client_that_waits_for_100_continue_and_offers_an_upgrade_is_told_to_go_on(
+async def test_upgrade_offer_with_expect_100_continue_gets_100_continue(
     server: Wired,
 ) -> None:
     wire = server.connect()
@@ -129,7 +129,7 @@ async def test_a_client_that_waits_for_100_continue_and_offers_an_upgrade_is_tol
     assert not wire.is_closed
 
 
-async def test_many_requests_that_offer_an_upgrade_in_one_read_are_each_answered(
+async def test_many_upgrade_offers_in_one_read_each_get_a_response(
     server: Wired,
 ) -> None:
     offering = request(TYPENAME, b"connection: Upgrade", b"upgrade: h2c")
@@ -165,13 +165,13 @@ def handshake(*replaced: tuple[bytes, bytes], more: bytes = b"") -> bytes:
         pytest.param(handshake((b"/graphql", b"/graphql?" + b"y" * 9_000)), 414, id="a long URL"),
     ],
 )
-async def test_a_refused_handshake_is_answered_once_and_closes_the_connection(
+async def test_rejected_handshake_gets_one_response_and_closes_the_connection(
     server: Wired, text: bytes, status: int, arrives: Arrives
 ) -> None:
     wire = server.connect()
     [answer] = await wire.exchange(*arrives(text + MUTATION))
     assert answer.status == status
-    assert "Failed to open" not in answer.text  # which is the library's
+    assert "Failed to open" not in answer.text  # the library's message
     assert wire.is_closed
 
 
@@ -192,7 +192,7 @@ async def test_a_refused_handshake_is_answered_once_and_closes_the_connection(
         pytest.param(handshake((b"upgrade: websocket", b"upgrade: h2c")), b"", id="another"),
     ],
 )
-async def test_a_get_that_cannot_become_a_socket_is_answered_as_a_request(
+async def test_get_with_an_invalid_handshake_is_handled_as_a_request(
     server: Wired, text: bytes, body: bytes, arrives: Arrives
 ) -> None:
     wire = server.connect()
@@ -202,7 +202,7 @@ async def test_a_get_that_cannot_become_a_socket_is_answered_as_a_request(
     assert not wire.is_closed
 
 
-async def test_http_1_0_has_no_upgrades(server: Wired) -> None:
+async def test_upgrade_in_http_1_0_is_ignored(server: Wired) -> None:
     wire = server.connect()
     [answer] = await wire.exchange(handshake((b"HTTP/1.1", b"HTTP/1.0")) + MUTATION)
     assert (answer.status, "documentId" in answer.text) == (400, True)
@@ -210,17 +210,18 @@ async def test_http_1_0_has_no_upgrades(server: Wired) -> None:
 
 
 @pytest.mark.parametrize("arrives", [whole, body_later])
-async def test_bytes_behind_a_handshake_are_never_a_request(
-    server: Wired, arrives: Arrives
-) -> None:
+async def test_bytes_after_a_handshake_are_never_a_request(server: Wired, arrives: Arrives) -> None:
     wire = server.connect()
     await wire.read(*arrives(HANDSHAKE + MUTATION))
     head, _, frames = (await wire.answered()).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 ")
-    assert (frames[:1], frames[2:4]) == (b"\x88", b"\x03\xea")  # a close: this is no frame
+    assert (frames[:1], frames[2:4]) == (
+        b"\x88",
+        b"\x03\xea",
+    )  # a close frame: the bytes are not a valid frame
 
 
-async def test_a_handshake_behind_a_request_in_progress_does_not_take_its_connection(
+async def test_handshake_after_a_request_in_progress_does_not_upgrade(
     server: Wired,
 ) -> None:
     first, second = await server.exchange(request() + HANDSHAKE)
@@ -231,7 +232,7 @@ async def test_a_handshake_behind_a_request_in_progress_does_not_take_its_connec
 GOOD = request()
 
 
-def bad(old: bytes, new: bytes, text: bytes = GOOD) -> bytes:
+def edited(old: bytes, new: bytes, text: bytes = GOOD) -> bytes:
     assert old in text
     return text.replace(old, new, 1)
 
@@ -240,87 +241,87 @@ CHUNKED = request(chunked=True)
 LENGTH = b"content-length: 24"
 CODING = b"transfer-encoding: chunked"
 MALFORMED = {
-    "both lengths": bad(LENGTH, LENGTH + b"\r\n" + CODING),
-    "both lengths, the other way round": bad(CODING, CODING + b"\r\n" + LENGTH, CHUNKED),
-    "two lengths": bad(LENGTH, LENGTH + b"\r\ncontent-length: 5"),
-    "the same length twice": bad(LENGTH, LENGTH + b"\r\n" + LENGTH),
-    "a list of lengths": bad(LENGTH, b"content-length: 24, 24"),
-    "a signed length": bad(LENGTH, b"content-length: +24"),
-    "a negative length": bad(LENGTH, b"content-length: -24"),
-    "a hexadecimal length": bad(LENGTH, b"content-length: 0x18"),
-    "a length with a space": bad(LENGTH, b"content-length: 2 4"),
-    "an empty length": bad(LENGTH, b"content-length: "),
-    "a huge length": bad(LENGTH, b"content-length: " + b"9" * 30),
-    "chunked twice": bad(CODING, CODING + b"\r\n" + CODING, CHUNKED),
-    "chunked and identity": bad(CODING, CODING + b"\r\ntransfer-encoding: identity", CHUNKED),
-    "identity and chunked": bad(CODING, b"transfer-encoding: identity\r\n" + CODING, CHUNKED),
-    "identity": bad(CODING, b"transfer-encoding: identity", CHUNKED),
-    "another coding": bad(CODING, b"transfer-encoding: gzip", CHUNKED),
-    "another coding first": bad(CODING, b"transfer-encoding: gzip, chunked", CHUNKED),
-    "another coding last": bad(CODING, b"transfer-encoding: chunked, gzip", CHUNKED),
-    "a coding with a parameter": bad(CODING, b"transfer-encoding: chunked;q=1", CHUNKED),
-    "a coding of another name": bad(CODING, b"transfer-encoding: xchunked", CHUNKED),
-    "an empty coding": bad(CODING, b"transfer-encoding: ", CHUNKED),
-    "a vertical tab": bad(CODING, b"transfer-encoding: \x0bchunked", CHUNKED),
-    "chunked in HTTP/1.0": bad(b"HTTP/1.1", b"HTTP/1.0", CHUNKED),
-    "a chunk of 0x": bad(b"\r\n3\r\n", b"\r\n0x3\r\n", CHUNKED),
-    "a signed chunk": bad(b"\r\n3\r\n", b"\r\n+3\r\n", CHUNKED),
-    "a negative chunk": bad(b"\r\n3\r\n", b"\r\n-3\r\n", CHUNKED),
-    "a chunk with an underscore": bad(b"\r\n3\r\n", b"\r\n0_3\r\n", CHUNKED),
-    "a space behind a chunk's size": bad(b"\r\n3\r\n", b"\r\n3 \r\n", CHUNKED),
-    "a space before a chunk's size": bad(b"\r\n3\r\n", b"\r\n 3\r\n", CHUNKED),
-    "a chunk's size with a bare LF": bad(b"\r\n3\r\n", b"\r\n3\n", CHUNKED),
-    "a chunk's extension with a bare LF": bad(b"\r\n3\r\n", b"\r\n3;a\n", CHUNKED),
-    "a chunk without an end": bad(b'{"q\r\n', b'{"q', CHUNKED),
-    "a chunk that is too long": bad(b"\r\n3\r\n", b"\r\n4\r\n", CHUNKED),
-    "a chunk of more than 64 bits": bad(b"\r\n3\r\n", b"\r\n11111111111111113\r\n", CHUNKED),
-    "an empty chunk size": bad(b"\r\n3\r\n", b"\r\n\r\n", CHUNKED),
+    "both lengths": edited(LENGTH, LENGTH + b"\r\n" + CODING),
+    "both lengths, the other way round": edited(CODING, CODING + b"\r\n" + LENGTH, CHUNKED),
+    "two lengths": edited(LENGTH, LENGTH + b"\r\ncontent-length: 5"),
+    "the same length twice": edited(LENGTH, LENGTH + b"\r\n" + LENGTH),
+    "a list of lengths": edited(LENGTH, b"content-length: 24, 24"),
+    "a signed length": edited(LENGTH, b"content-length: +24"),
+    "a negative length": edited(LENGTH, b"content-length: -24"),
+    "a hexadecimal length": edited(LENGTH, b"content-length: 0x18"),
+    "a length with a space": edited(LENGTH, b"content-length: 2 4"),
+    "an empty length": edited(LENGTH, b"content-length: "),
+    "a huge length": edited(LENGTH, b"content-length: " + b"9" * 30),
+    "chunked twice": edited(CODING, CODING + b"\r\n" + CODING, CHUNKED),
+    "chunked and identity": edited(CODING, CODING + b"\r\ntransfer-encoding: identity", CHUNKED),
+    "identity and chunked": edited(CODING, b"transfer-encoding: identity\r\n" + CODING, CHUNKED),
+    "identity": edited(CODING, b"transfer-encoding: identity", CHUNKED),
+    "another coding": edited(CODING, b"transfer-encoding: gzip", CHUNKED),
+    "another coding first": edited(CODING, b"transfer-encoding: gzip, chunked", CHUNKED),
+    "another coding last": edited(CODING, b"transfer-encoding: chunked, gzip", CHUNKED),
+    "a coding with a parameter": edited(CODING, b"transfer-encoding: chunked;q=1", CHUNKED),
+    "a coding of another name": edited(CODING, b"transfer-encoding: xchunked", CHUNKED),
+    "an empty coding": edited(CODING, b"transfer-encoding: ", CHUNKED),
+    "a vertical tab": edited(CODING, b"transfer-encoding: \x0bchunked", CHUNKED),
+    "chunked in HTTP/1.0": edited(b"HTTP/1.1", b"HTTP/1.0", CHUNKED),
+    "a chunk of 0x": edited(b"\r\n3\r\n", b"\r\n0x3\r\n", CHUNKED),
+    "a signed chunk": edited(b"\r\n3\r\n", b"\r\n+3\r\n", CHUNKED),
+    "a negative chunk": edited(b"\r\n3\r\n", b"\r\n-3\r\n", CHUNKED),
+    "a chunk with an underscore": edited(b"\r\n3\r\n", b"\r\n0_3\r\n", CHUNKED),
+    "a space behind a chunk's size": edited(b"\r\n3\r\n", b"\r\n3 \r\n", CHUNKED),
+    "a space before a chunk's size": edited(b"\r\n3\r\n", b"\r\n 3\r\n", CHUNKED),
+    "a chunk's size with a bare LF": edited(b"\r\n3\r\n", b"\r\n3\n", CHUNKED),
+    "a chunk's extension with a bare LF": edited(b"\r\n3\r\n", b"\r\n3;a\n", CHUNKED),
+    "a chunk without an end": edited(b'{"q\r\n', b'{"q', CHUNKED),
+    "a chunk that is too long": edited(b"\r\n3\r\n", b"\r\n4\r\n", CHUNKED),
+    "a chunk of more than 64 bits": edited(b"\r\n3\r\n", b"\r\n11111111111111113\r\n", CHUNKED),
+    "an empty chunk size": edited(b"\r\n3\r\n", b"\r\n\r\n", CHUNKED),
     "a bare LF in a trailer": CHUNKED[:-2] + b"x: y\n\r\n",
-    "a bare LF in a header": bad(b"x-request-id: r\r\n", b"x-request-id: r\n"),
-    "a bare LF in the request line": bad(b"HTTP/1.1\r\n", b"HTTP/1.1\n"),
+    "a bare LF in a header": edited(b"x-request-id: r\r\n", b"x-request-id: r\n"),
+    "a bare LF in the request line": edited(b"HTTP/1.1\r\n", b"HTTP/1.1\n"),
     "nothing but bare LF": GOOD.replace(b"\r\n", b"\n"),
-    "a bare CR": bad(b"x-request-id: r", b"x: a\rb"),
-    "an obsolete fold": bad(b"x-request-id: r", b"x-request-id: r\r\n s"),
-    "an obsolete fold with a tab": bad(b"x-request-id: r", b"x-request-id: r\r\n\ts"),
-    "a folded length": bad(LENGTH, b"content-length:\r\n 24"),
-    "a space before the colon": bad(b"x-request-id:", b"x-request-id :"),
-    "a space before a length's colon": bad(b"content-length:", b"content-length :"),
-    "a space before a name": bad(b"x-request-id", b" x-request-id"),
-    "a header without a colon": bad(b"x-request-id: r", b"x-request-id"),
-    "a header without a name": bad(b"x-request-id: r", b": r"),
-    "a null byte": bad(b"x-request-id: r", b"x-request-id: \0"),
+    "a bare CR": edited(b"x-request-id: r", b"x: a\rb"),
+    "an obsolete fold": edited(b"x-request-id: r", b"x-request-id: r\r\n s"),
+    "an obsolete fold with a tab": edited(b"x-request-id: r", b"x-request-id: r\r\n\ts"),
+    "a folded length": edited(LENGTH, b"content-length:\r\n 24"),
+    "a space before the colon": edited(b"x-request-id:", b"x-request-id :"),
+    "a space before a length's colon": edited(b"content-length:", b"content-length :"),
+    "a space before a name": edited(b"x-request-id", b" x-request-id"),
+    "a header without a colon": edited(b"x-request-id: r", b"x-request-id"),
+    "a header without a name": edited(b"x-request-id: r", b": r"),
+    "a null byte": edited(b"x-request-id: r", b"x-request-id: \0"),
     "a space before the method": b" " + GOOD,
-    "another version": bad(b"HTTP/1.1", b"HTTP/1.2"),
-    "HTTP/2.0 in the request line": bad(b"HTTP/1.1", b"HTTP/2.0"),
-    "HTTP/0.9 in the request line": bad(b"HTTP/1.1", b"HTTP/0.9"),
+    "another version": edited(b"HTTP/1.1", b"HTTP/1.2"),
+    "HTTP/2.0 in the request line": edited(b"HTTP/1.1", b"HTTP/2.0"),
+    "HTTP/0.9 in the request line": edited(b"HTTP/1.1", b"HTTP/0.9"),
     "no version": b"GET /health/live\r\n\r\n",
     "HTTP/2 with prior knowledge": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "CONNECT": b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
-    "CONNECT of a path": bad(b"POST", b"CONNECT"),
-    "no method that is known": bad(b"POST", b"SMUGGLE"),
-    "no Host": bad(b"host: 127.0.0.1\r\n", b""),
-    "several Hosts": bad(b"host: 127.0.0.1\r\n", b"host: 127.0.0.1\r\nhost: evil.example\r\n"),
-    "the same Host twice": bad(b"host: 127.0.0.1\r\n", b"host: 127.0.0.1\r\n" * 2),
-    "several Hosts in HTTP/1.0": bad(
+    "CONNECT of a path": edited(b"POST", b"CONNECT"),
+    "no method that is known": edited(b"POST", b"SMUGGLE"),
+    "no Host": edited(b"host: 127.0.0.1\r\n", b""),
+    "several Hosts": edited(b"host: 127.0.0.1\r\n", b"host: 127.0.0.1\r\nhost: evil.example\r\n"),
+    "the same Host twice": edited(b"host: 127.0.0.1\r\n", b"host: 127.0.0.1\r\n" * 2),
+    "several Hosts in HTTP/1.0": edited(
         b"HTTP/1.1\r\n", b"HTTP/1.0\r\nhost: 127.0.0.1\r\n"
     ),
-    "a Host with a user": bad(b"host: 127", b"host: evil@127"),
-    "a Host with a path": bad(b"host: 127.0.0.1", b"host: 127.0.0.1/evil.example"),
-    "a Host with a scheme": bad(b"host: 127", b"host: http://127"),
-    "a list of Hosts": bad(b"host: 127.0.0.1", b"host: 127.0.0.1, evil.example"),
-    "a Host with a port that is none": bad(b"host: 127.0.0.1", b"host: 127.0.0.1:evil"),
-    "a Host with an open bracket": bad(b"host: 127.0.0.1", b"host: [::1"),
-    "a target with a user": bad(b"/graphql", b"http://evil@127.0.0.1/graphql"),
-    "a target without a host": bad(b"/graphql", b"http:///graphql"),
-    "a target of another scheme": bad(b"/graphql", b"ftp://127.0.0.1/graphql"),
-    "a target without a path": bad(b"/graphql", b"*"),
-    "a pseudo header": bad(b"host:", b":authority:"),
+    "a Host with a user": edited(b"host: 127", b"host: evil@127"),
+    "a Host with a path": edited(b"host: 127.0.0.1", b"host: 127.0.0.1/evil.example"),
+    "a Host with a scheme": edited(b"host: 127", b"host: http://127"),
+    "a list of Hosts": edited(b"host: 127.0.0.1", b"host: 127.0.0.1, evil.example"),
+    "a Host with a port that is none": edited(b"host: 127.0.0.1", b"host: 127.0.0.1:evil"),
+    "a Host with an open bracket": edited(b"host: 127.0.0.1", b"host: [::1"),
+    "a target with a user": edited(b"/graphql", b"http://evil@127.0.0.1/graphql"),
+    "a target without a host": edited(b"/graphql", b"http:///graphql"),
+    "a target of another scheme": edited(b"/graphql", b"ftp://127.0.0.1/graphql"),
+    "a target without a path": edited(b"/graphql", b"*"),
+    "a pseudo header": edited(b"host:", b":authority:"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("arrives", [whole, body_later, in_pieces])
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_a_malformed_request_is_answered_400_and_closes_the_connection(
+async def test_malformed_request_gets_400_and_closes_the_connection(
     server: Wired, name: str, arrives: Arrives
 ) -> None:
     wire = server.connect()
@@ -330,10 +331,10 @@ async def test_a_malformed_request_is_answered_400_and_closes_the_connection(
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_a_request_before_a_malformed_one_gets_its_own_answer(
+async def test_request_before_a_malformed_one_gets_its_own_response(
     server: Wired, name: str
 ) -> None:
-    """The 400 is the answer to the second, and does not come first."""
+    """The 400 follows as the response to the second request."""
     wire = server.connect()
     first, second = await wire.exchange(GOOD + MALFORMED[name] + MUTATION)
     assert (first.status, first.text) == (200, '{"data":{"__typename":"Query"}}')
@@ -341,7 +342,7 @@ async def test_a_request_before_a_malformed_one_gets_its_own_answer(
     assert wire.is_closed
 
 
-async def test_a_body_that_breaks_off_behind_its_answer_gets_no_second_one(server: Wired) -> None:
+async def test_malformed_body_after_the_response_gets_no_second_response(server: Wired) -> None:
     wire = server.connect()
     head = b"DELETE /graphql HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n\r\n"
     [answer] = await wire.exchange(head)
@@ -351,7 +352,7 @@ async def test_a_body_that_breaks_off_behind_its_answer_gets_no_second_one(serve
     assert wire.is_closed
 
 
-async def test_trailers_are_no_headers(server: Wired) -> None:
+async def test_trailers_are_not_treated_as_headers(server: Wired) -> None:
     forged = b"origin: https://evil.example\r\nhost: evil.example\r\nx-request-id: forged\r\n"
     expected = await server.exchange(CHUNKED + NEXT)
     for arrives in (whole, body_later, in_pieces):
@@ -368,7 +369,7 @@ async def test_trailers_are_no_headers(server: Wired) -> None:
         pytest.param(CHUNKED[: CHUNKED.index(b"\r\n3\r\n") + 3] + b";a=", id="in an extension"),
     ],
 )
-async def test_headers_trailers_and_extensions_without_an_end_are_refused(
+async def test_endless_headers_trailers_and_extensions_get_400(
     server: Wired, endless: bytes
 ) -> None:
     wire = server.connect()
@@ -379,14 +380,14 @@ async def test_headers_trailers_and_extensions_without_an_end_are_refused(
     assert wire.is_closed
 
 
-async def test_a_body_in_a_thousand_small_chunks_is_accepted(server: Wired) -> None:
+async def test_body_in_a_thousand_small_chunks_is_accepted(server: Wired) -> None:
     head = b"POST /graphql HTTP/1.1\r\n%b%b\r\n\r\n" % (HEAD, CODING)
     chunks = [b"1;%b\r\n%b\r\n" % (b"a" * 500, bytes([byte])) for byte in TYPENAME + b" " * 1_000]
     [answer] = await server.exchange(head, *chunks, b"0\r\n\r\n")
     assert (answer.status, answer.text) == (200, '{"data":{"__typename":"Query"}}')
 
 
-async def test_a_stream_ends_with_its_connection_also_if_a_request_waits_behind_it(
+async def test_stream_ends_with_its_connection_despite_a_pipelined_request(
     server: Wired,
 ) -> None:
     feed = b'{"query":"subscription { userEvents { id } }"}'
@@ -398,11 +399,13 @@ async def test_a_stream_ends_with_its_connection_also_if_a_request_waits_behind_
     assert written.count(b"HTTP/1.1 ") == 1
 
 
-async def test_an_absolute_target_decides_which_host_is_meant(server: Wired) -> None:
-    """For the host, and for the origin of the page that asks (RFC 9112, section 3.2.2)."""
+async def test_absolute_target_takes_precedence_over_the_host_header(server: Wired) -> None:
+    """For the host check and the origin check (RFC 9112, section 3.2.2)."""
 
     async def ask(target: bytes, *headers: bytes, host: bytes = b"127.0.0.1") -> int:
-        text = bad(b"host: 127.0.0.1", b"host: " + host, request(TYPENAME, *headers, target=target))
+        text = edited(
+            b"host: 127.0.0.1", b"host: " + host, request(TYPENAME, *headers, target=target)
+        )
         [answer] = await server.exchange(text)
         return answer.status
 
@@ -417,7 +420,7 @@ async def test_an_absolute_target_decides_which_host_is_meant(server: Wired) -> 
     assert await ask(b"/graphql", page) == 403
 
 
-async def test_a_socket_is_for_the_host_of_its_target(server: Wired) -> None:
+async def test_handshake_with_an_absolute_target_uses_its_host(server: Wired) -> None:
     for target, host, status in (
         (b"http://evil.example/graphql", b"127.0.0.1", 403),
         (b"http://127.0.0.1/graphql", b"evil.example", 101),
@@ -437,19 +440,17 @@ PATHS = [
 
 @pytest.mark.parametrize("method", [b"GET", b"POST", b"OPTIONS", b"HEAD", b"DELETE"])
 @pytest.mark.parametrize("path", PATHS)
-async def test_no_path_is_served_or_redirected_for_another_host(
-    server: Wired, path: bytes, method: bytes
-) -> None:
+async def test_every_path_rejects_another_host(server: Wired, path: bytes, method: bytes) -> None:
     for host in (b"evil.example", b"evil.example:8000", b"", b"[::2]", b"127.0.0.1.evil.example"):
-        text = bad(b"127.0.0.1", host, request(method=method, target=path))
+        text = edited(b"127.0.0.1", host, request(method=method, target=path))
         star = path == b"*" and method != b"OPTIONS"
         [answer] = await server.exchange(text, methods=[] if star else [method])
         assert answer.status == (400 if star else 421)
         assert "evil.example" not in str(answer)
 
 
-async def test_nothing_redirects_to_the_host_of_a_request(tmp_path: Path) -> None:
-    """Also where any host is right."""
+async def test_no_redirect_contains_the_requested_host(tmp_path: Path) -> None:
+    """Also if any host is allowed."""
     settings = Settings(
         database_url=f"sqlite:///{tmp_path}/roster.db",
         mode=Mode.PRODUCTION,
@@ -457,14 +458,14 @@ async def test_nothing_redirects_to_the_host_of_a_request(tmp_path: Path) -> Non
     )
     async with wired(settings) as server:
         for path, method in product(PATHS[:-1], (b"GET", b"POST")):
-            text = bad(b"127.0.0.1", b"evil.example", request(method=method, target=path))
+            text = edited(b"127.0.0.1", b"evil.example", request(method=method, target=path))
             [answer] = await server.exchange(text)
             assert answer.status in {401, 404, 405}
             assert "location" not in dict(answer.headers)
             assert "evil.example" not in str(answer)
 
 
-async def test_http_1_0_needs_no_host_where_any_is_right(server: Wired) -> None:
+async def test_http_1_0_without_a_host_is_accepted_if_any_host_is_allowed(server: Wired) -> None:
     text = b"GET /health/live HTTP/1.0\r\n\r\n"
     [answer] = await server.exchange(text)
     assert (answer.status, answer.text) == (200, LIVE)
@@ -472,10 +473,10 @@ async def test_http_1_0_needs_no_host_where_any_is_right(server: Wired) -> None:
     assert refused.status == 421
 
 
-async def test_a_server_that_stops_answers_requests_that_arrive_on_idle_connections(
+async def test_stopping_server_responds_on_idle_connections_and_closes_them(
     server: Wired,
 ) -> None:
-    """And says that it closes the connection, so that the client opens another elsewhere."""
+    """The response has `connection: close`, so that the client reconnects elsewhere."""
     idle, used, half = [server.connect() for _ in range(3)]
     await used.exchange(GOOD)
     await half.read(GOOD[:60])
@@ -489,7 +490,7 @@ async def test_a_server_that_stops_answers_requests_that_arrive_on_idle_connecti
         assert wire.is_closed
 
 
-async def test_a_server_that_stops_closes_idle_connections(
+async def test_stopping_server_closes_idle_connections(
     server: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.uvicorn_adapter.http._IDLE_SECONDS", 0)
@@ -497,6 +498,6 @@ async def test_a_server_that_stops_closes_idle_connections(
     await half.read(GOOD[:60])
     for wire in (idle, half):
         wire.protocol.shutdown()
-    while not idle.is_closed:  # noqa: ASYNC110 - nothing else tells of it
+    while not idle.is_closed:  # noqa: ASYNC110 - no event to wait for
         await asyncio.sleep(0)
-    assert not half.is_closed  # which the grace period bounds
+    assert not half.is_closed  # the grace period bounds it
