@@ -1,4 +1,4 @@
-"""The application as FastAPI documents one: what users add to it works for every request."""
+"""Middleware, routes and handlers that users add to the application apply to every request."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -44,20 +44,20 @@ def serving(app: FastAPI) -> Iterator[TestClient]:
         yield client
 
 
-class Noting:
-    """A pure ASGI middleware. Notes what passes, and adds a header to each response."""
+class RecordingMiddleware:
+    """A pure ASGI middleware that records messages and adds a header to each response."""
 
     def __init__(self, app: ASGIApp, seen: list[str]) -> None:
         self.app = app
         self.seen = seen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def noting_receive() -> Message:
+        async def recording_receive() -> Message:
             message = await receive()
             self.seen.append(message["type"])
             return message
 
-        async def noting_send(message: Message) -> None:
+        async def recording_send(message: Message) -> None:
             self.seen.append(message["type"])
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["x-added"] = "yes"
@@ -69,7 +69,7 @@ class Noting:
             await self.app(scope, receive, send)
         else:
             self.seen.append(f"{scope.get('method', scope['type'])} {scope['path']}")
-            await self.app(scope, noting_receive, noting_send)
+            await self.app(scope, recording_receive, recording_send)
 
 
 REQUESTS: dict[str, tuple[dict[str, Any], int]] = {
@@ -97,7 +97,7 @@ def test_asgi_middleware_sees_every_request_and_changes_its_response(
     app: FastAPI, kind: str
 ) -> None:
     seen: list[str] = []
-    app.add_middleware(Noting, seen=seen)
+    app.add_middleware(RecordingMiddleware, seen=seen)
     request, status = REQUESTS[kind]
     with serving(app) as client:
         response = client.request(url="/graphql", **request)
@@ -146,7 +146,7 @@ def test_http_middleware_replaces_the_body(app: FastAPI) -> None:
         )
 
 
-def test_middleware_answers_instead_of_graphql(app: FastAPI) -> None:
+def test_http_middleware_can_respond_instead_of_graphql(app: FastAPI) -> None:
     @app.middleware("http")
     async def refuse(_: Request, __: object) -> Response:
         return Response("closed", 503)
@@ -156,9 +156,9 @@ def test_middleware_answers_instead_of_graphql(app: FastAPI) -> None:
         assert (response.status_code, response.text) == (503, "closed")
 
 
-def test_asgi_middleware_sees_and_changes_the_messages_of_sockets(app: FastAPI) -> None:
+def test_asgi_middleware_sees_and_changes_websocket_messages(app: FastAPI) -> None:
     seen: list[str] = []
-    app.add_middleware(Noting, seen=seen)
+    app.add_middleware(RecordingMiddleware, seen=seen)
     with serving(app) as client, client.websocket_connect("/graphql", [PROTOCOL]) as socket:
         socket.send_json({"type": "connection_init"})
         assert socket.receive_json() == {"type": "connection_ack"}
@@ -170,7 +170,7 @@ def test_asgi_middleware_sees_and_changes_the_messages_of_sockets(app: FastAPI) 
     assert seen.count("websocket.send") == 3
 
 
-def test_routes_dependencies_and_exception_handlers_of_users(app: FastAPI) -> None:
+def test_custom_routes_dependencies_and_exception_handlers_take_effect(app: FastAPI) -> None:
     class TeapotError(Exception):
         pass
 
@@ -202,7 +202,7 @@ def test_routes_dependencies_and_exception_handlers_of_users(app: FastAPI) -> No
 
 
 @pytest.mark.parametrize("key", [Exception, 500])
-def test_a_handler_of_users_for_crashes_replaces_ours(app: FastAPI, key: Any) -> None:
+def test_custom_handler_of_exceptions_replaces_the_default_one(app: FastAPI, key: Any) -> None:
     @app.get("/crash")
     async def crash() -> None:
         raise RuntimeError("secret")
@@ -221,7 +221,7 @@ def test_a_handler_of_users_for_crashes_replaces_ours(app: FastAPI, key: Any) ->
         assert client.get("/crash").text == "mine"
 
 
-def test_dependency_overrides_replace_the_database_of_health_checks(app: FastAPI) -> None:
+def test_dependency_override_replaces_the_database_of_health_checks(app: FastAPI) -> None:
     async def ping() -> None:
         raise ConnectionError
 
@@ -231,7 +231,7 @@ def test_dependency_overrides_replace_the_database_of_health_checks(app: FastAPI
     assert (ready.status_code, ready.json()["database"]) == (503, "unreachable")
 
 
-async def test_an_application_is_mounted_below_a_prefix(app: FastAPI) -> None:
+async def test_application_can_be_mounted_below_a_prefix(app: FastAPI) -> None:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with app.router.lifespan_context(app):
@@ -261,8 +261,8 @@ async def test_an_application_is_mounted_below_a_prefix(app: FastAPI) -> None:
             assert socket.receive_json() == {"type": "connection_ack"}
 
 
-async def test_the_routes_answer_as_the_shortcut_does(app: FastAPI) -> None:
-    """The shortcut past FastAPI's routing is only about time."""
+async def test_routes_and_shortcut_return_the_same_responses(app: FastAPI) -> None:
+    """The shortcut past FastAPI's routing only saves time."""
     without = [entry for entry in app.user_middleware if "Shortcut" not in str(entry.cls)]
     assert len(app.user_middleware) - len(without) == 1
     async with app.router.lifespan_context(app):

@@ -1,4 +1,4 @@
-"""Where settings come from: names, the environment, `.env`, and what others put there."""
+"""Sources of settings: variable names, the environment and `.env`."""
 
 import os
 import re
@@ -20,16 +20,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def line() -> str:
-    """Load wrong settings, and return the one line that says so."""
+def settings_error() -> str:
+    """Loads invalid settings and returns the error, which must be one line."""
     with pytest.raises(InvalidSettings) as caught:
         load()
-    [line] = str(caught.value).splitlines()
-    assert "s3cret" not in line
-    return line
+    [settings_error] = str(caught.value).splitlines()
+    assert "s3cret" not in settings_error
+    return settings_error
 
 
-def test_every_setting_is_in_the_readme_and_nothing_else_is() -> None:
+def test_operations_page_lists_exactly_all_settings() -> None:
     table = re.findall(r"^\| `(ROSTER_[A-Z_]+)` \|", OPERATIONS.read_text(), re.MULTILINE)
     assert sorted(table) == sorted(NAMES)
 
@@ -51,19 +51,19 @@ def test_every_setting_is_in_the_readme_and_nothing_else_is() -> None:
     ],
 )
 @pytest.mark.parametrize("where", ["environment", ".env"])
-def test_a_name_that_is_no_setting_is_rejected(
+def test_unknown_setting_is_rejected_with_a_suggestion(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, hint: str, where: str
 ) -> None:
     if where == ".env":
         (folder / ".env").write_text(f"{name}=s3cret\n")
     else:
         monkeypatch.setenv(name, "s3cret")
-    assert line() == f"{name.upper()}: there is no such setting; {hint}"
+    assert settings_error() == f"{name.upper()}: there is no such setting; {hint}"
 
 
-def test_what_is_no_name_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_variable_names_are_not_quoted_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROSTER_AUTH_SECRET:s3cret", "x")
-    assert line() == "a variable has a name that begins with ROSTER_ and is no setting"
+    assert settings_error() == "a variable has a name that begins with ROSTER_ and is no setting"
     monkeypatch.delenv("ROSTER_AUTH_SECRET:s3cret")
     monkeypatch.setenv("ROSTER_AUTH_ISSUERS", '[{"secret:s3cret": "x"}]')
     with pytest.raises(InvalidSettings) as caught:
@@ -72,7 +72,7 @@ def test_what_is_no_name_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ROSTER_AUTH_ISSUERS[0]: Extra inputs are not permitted" in str(caught.value)
 
 
-def test_every_wrong_setting_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_invalid_setting_has_its_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROSTER_MOD", "production")
     monkeypatch.setenv("ROSTER_PORT", "http")
     monkeypatch.setenv("ROSTER_INTROSPECTION", "maybe")
@@ -103,7 +103,7 @@ RENAMED = [
 @pytest.mark.parametrize("where", ["environment", ".env"])
 @pytest.mark.parametrize("mode", ["development", "production"])
 @pytest.mark.parametrize(("old", "new", "value"), RENAMED)
-def test_an_old_name_still_works_with_a_warning(
+def test_former_name_of_a_setting_works_with_a_warning(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     old: str,
@@ -132,7 +132,7 @@ def test_an_old_name_still_works_with_a_warning(
 
 @pytest.mark.parametrize("where", ["environment", ".env"])
 @pytest.mark.parametrize(("old", "new", "value"), RENAMED)
-def test_both_names_of_a_setting_are_an_error(
+def test_former_and_current_name_together_are_rejected(
     folder: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, value: str, where: str
 ) -> None:
     monkeypatch.setenv(f"ROSTER_{new}", value)
@@ -140,34 +140,41 @@ def test_both_names_of_a_setting_are_an_error(
         (folder / ".env").write_text(f"ROSTER_{old}={value}\n")
     else:
         monkeypatch.setenv(f"ROSTER_{old}", value)
-    assert line() == f"ROSTER_{old}: is the old name of ROSTER_{new}, which is set too: remove it"
+    assert (
+        settings_error()
+        == f"ROSTER_{old}: is the old name of ROSTER_{new}, which is set too: remove it"
+    )
 
 
 @pytest.mark.parametrize(("old", "new", "_"), RENAMED)
-def test_errors_name_the_variable_that_is_set(
+def test_error_names_the_variable_that_is_set(
     monkeypatch: pytest.MonkeyPatch, old: str, new: str, _: str
 ) -> None:
     for name in (old, new):
         with monkeypatch.context() as patch:
             patch.setenv(f"ROSTER_{name}", '"x"')
-            assert line().startswith(f"ROSTER_{name}: ")
+            assert settings_error().startswith(f"ROSTER_{name}: ")
 
 
 @pytest.mark.parametrize("name", ["TRUSTED_DOCUMENTS", "PERSISTED_DOCUMENTS"])
-def test_an_error_of_two_settings_names_the_one_that_is_set(
+def test_error_about_two_settings_names_the_one_that_is_set(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(f"ROSTER_{name}", "on")
-    assert line() == f"ROSTER_{name}: needs ROSTER_PERSISTED_DOCUMENTS_FILE"
+    assert settings_error() == f"ROSTER_{name}: needs ROSTER_PERSISTED_DOCUMENTS_FILE"
 
 
 @pytest.mark.parametrize("name", ["ROSTER_TEST_POSTGRES_URL", "ROSTER_BENCH_POSTGRES_URL"])
-def test_variables_of_the_tests_may_stay_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_variables_of_tests_and_benchmarks_are_ignored(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv(name, "postgresql://h/d")
     load()
 
 
-def test_other_variables_are_no_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_without_the_prefix_are_ignored(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ROSTERPORT", "x")
     monkeypatch.setenv("MY_ROSTER_PORT", "x")
     (folder / ".env").write_text("POSTGRES_PASSWORD=x\nPORT=x\n")
@@ -176,10 +183,10 @@ def test_other_variables_are_no_settings(folder: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("empty", ["", " ", "\n", "\r\n", "\t"])
 @pytest.mark.parametrize("mode", ["development", "production"])
-def test_an_empty_variable_is_not_set(
+def test_empty_variable_is_treated_as_missing(
     monkeypatch: pytest.MonkeyPatch, empty: str, mode: str
 ) -> None:
-    """As compose's `${RATE_LIMIT:-}` makes it."""
+    """Compose's `${RATE_LIMIT:-}` sets an empty variable."""
     monkeypatch.setenv("ROSTER_MODE", mode)
     monkeypatch.setenv("ROSTER_AUTH_API_KEYS", "true")
     without = load()
@@ -189,7 +196,7 @@ def test_an_empty_variable_is_not_set(
     assert without.rate_limit == (None if mode == "development" else "6000/minute")
 
 
-def test_an_empty_variable_leaves_the_next_source(
+def test_empty_variable_falls_back_to_the_next_source(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / ".env").write_text("ROSTER_PORT=1234\nROSTER_WORKERS=\n")
@@ -209,26 +216,26 @@ def test_an_empty_variable_leaves_the_next_source(
     ],
 )
 @pytest.mark.parametrize("where", ["environment", ".env"])
-def test_the_variable_that_was_set_is_named(
+def test_error_names_the_variable_as_it_was_set(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, other: str, line_: str, where: str
 ) -> None:
     if where == ".env":
         (folder / ".env").write_text(f"{name}={other}\n")
     else:
         monkeypatch.setenv(name, other)
-    assert line().startswith(line_)
+    assert settings_error().startswith(line_)
 
 
-def test_a_name_in_upper_and_in_lower_case_is_one_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upper_and_lower_case_names_are_one_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROSTER_PORT", "1234")
     monkeypatch.setenv("roster_port", "1234")
     assert load().port == 1234
     monkeypatch.setenv("roster_port", "s3cret")
-    assert line() == "ROSTER_PORT: set twice, in upper and in lower case"
+    assert settings_error() == "ROSTER_PORT: set twice, in upper and in lower case"
 
 
 def service(name: str, address: str = "10.0.0.7") -> dict[str, str]:
-    """Return what Kubernetes sets for a Service with two ports."""
+    """The variables that Kubernetes sets for a Service with two ports."""
     found = {f"{name}_SERVICE_HOST": address, f"{name}_SERVICE_PORT": "8000"}
     found |= {f"{name}_SERVICE_PORT_HTTP": "8000", f"{name}_SERVICE_PORT_GRAPHQL_DNS": "53"}
     found[f"{name}_PORT"] = f"tcp://{address}:8000"
@@ -241,7 +248,7 @@ def service(name: str, address: str = "10.0.0.7") -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["ROSTER", "ROSTER_DB", "ROSTER_2"])
 @pytest.mark.parametrize("address", ["10.0.0.7", "fd00::7"])
-def test_variables_of_kubernetes_are_ignored_with_one_line(
+def test_kubernetes_service_variables_are_ignored_with_one_log_line(
     monkeypatch: pytest.MonkeyPatch, name: str, address: str
 ) -> None:
     variables = service(name, address)
@@ -272,14 +279,14 @@ def test_variables_of_kubernetes_are_ignored_with_one_line(
         ("ROSTER_PORT_8000_TCP_ADDR", "s3cret"),
     ],
 )
-def test_what_kubernetes_does_not_set_is_not_ignored(
+def test_similar_variables_not_set_by_kubernetes_are_rejected(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert line().startswith(f"{name}: ")
+    assert settings_error().startswith(f"{name}: ")
 
 
-def test_a_port_in_the_file_counts_beside_that_of_kubernetes(
+def test_port_in_the_file_is_used_despite_a_kubernetes_port_variable(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / ".env").write_text("ROSTER_PORT=9000\n")
@@ -300,7 +307,7 @@ SECRET = "s3cret-${HOME}-$HOME-$$-" + "x" * 20
         f" {SECRET}\r",
     ],
 )
-def test_nothing_is_inserted_into_a_value_of_the_file(folder: Path, written: str) -> None:
+def test_variables_are_not_expanded_in_the_file(folder: Path, written: str) -> None:
     (folder / ".env").write_bytes(
         b"ROSTER_AUTH_ISSUER=i\nROSTER_AUTH_AUDIENCE=a\nexport ROSTER_AUTH_SECRET="
         + written.encode()
@@ -318,7 +325,7 @@ def test_nothing_is_inserted_into_a_value_of_the_file(folder: Path, written: str
         "# Schlüssel\n\n  ROSTER_PORT = '1234'\nROSTER_WORKERS=\"3\"   # drei\nX\n".encode(),
     ],
 )
-def test_a_file_in_utf_8_is_read_however_its_lines_end(folder: Path, content: bytes) -> None:
+def test_utf_8_file_is_read_with_any_line_endings(folder: Path, content: bytes) -> None:
     (folder / ".env").write_bytes(content)
     assert (load().port, load().workers) == (1234, 3)
 
@@ -345,36 +352,32 @@ def test_a_file_in_utf_8_is_read_however_its_lines_end(folder: Path, content: by
         (b"ROSTER_AUTH_SECRET-s3cret=x\n", ".env: line 1 cannot be read"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_reported_by_its_line(
-    folder: Path, content: bytes, said: str
-) -> None:
+def test_malformed_file_is_reported_with_its_line(folder: Path, content: bytes, said: str) -> None:
     (folder / ".env").write_bytes(content)
-    assert line().startswith(said)
+    assert settings_error().startswith(said)
 
 
-def test_what_is_no_readable_file_is_reported(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_file_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / ".env").mkdir()
-    assert line() == ".env: cannot be read: Is a directory"
+    assert settings_error() == ".env: cannot be read: Is a directory"
     (folder / ".env").rmdir()
     (folder / ".env").symlink_to("nowhere")
-    assert line() == ".env: is a link to a file that does not exist"
+    assert settings_error() == ".env: is a link to a file that does not exist"
     (folder / ".env").unlink()
     (folder / ".env").symlink_to(".env")
-    assert line() == ".env: cannot be read: Too many levels of symbolic links"
+    assert settings_error() == ".env: cannot be read: Too many levels of symbolic links"
 
     def refuse(_: Path) -> bytes:  # the tests may run as a user who can read everything
         raise PermissionError(13, "Permission denied", "/home/s3cret/.env")
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert line() == ".env: cannot be read: Permission denied"
+    assert settings_error() == ".env: cannot be read: Permission denied"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
-def test_a_file_without_permissions_is_reported(folder: Path) -> None:
+def test_file_without_read_permission_is_reported(folder: Path) -> None:
     (folder / ".env").touch(mode=0o000)
-    assert line() == ".env: cannot be read: Permission denied"
+    assert settings_error() == ".env: cannot be read: Permission denied"
 
 
 @pytest.mark.parametrize(
@@ -389,7 +392,7 @@ def test_a_file_without_permissions_is_reported(folder: Path) -> None:
         (None, True, False),
     ],
 )
-def test_a_file_that_others_can_read_is_warned_of_in_production(
+def test_file_readable_by_others_causes_a_warning_in_production(
     folder: Path,
     mode: int | None,
     production: bool,  # noqa: FBT001 - a parameter of the test
@@ -404,8 +407,8 @@ def test_a_file_that_others_can_read_is_warned_of_in_production(
     assert logs == ([{"event": event, "log_level": "warning"}] if warns else [])
 
 
-def test_the_file_is_read_by_a_parser_that_says_where_it_fails() -> None:
-    """python-dotenv documents neither its parser nor what it says of an error."""
+def test_dotenv_parser_reports_the_line_of_an_error() -> None:
+    """python-dotenv documents neither its parser nor its error messages."""
     file = parse_file(Path(".env"), b"A=1\n'B\n")
     assert next(file) == ("A", "1")
     with pytest.raises(InvalidSettings, match=r"^\.env: line 2 cannot be read"):

@@ -7,7 +7,7 @@ from graph.environment import InvalidSettings
 from graph.settings import Settings, load
 
 
-def test_the_defaults_are_a_development_server_on_this_machine(
+def test_defaults_are_a_local_development_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -70,7 +70,7 @@ def test_the_defaults_are_a_development_server_on_this_machine(
     }
 
 
-def test_production_is_narrower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_production_has_stricter_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ROSTER_MODE", "production")
     monkeypatch.setenv("ROSTER_AUTH_API_KEYS", "true")
@@ -87,7 +87,7 @@ def test_production_is_narrower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert load().rate_limit is None
 
 
-def test_a_setting_comes_from_the_environment_then_from_the_file(
+def test_environment_takes_precedence_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -153,7 +153,7 @@ def test_a_setting_comes_from_the_environment_then_from_the_file(
         ),
     ],
 )
-def test_a_wrong_setting_is_told_in_a_line_without_its_value(
+def test_invalid_setting_is_reported_in_one_line_without_its_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, line: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -190,7 +190,7 @@ def test_a_wrong_setting_is_told_in_a_line_without_its_value(
         ("database_url", " sqlite:///./other.db\n", "sqlite:///./other.db"),
     ],
 )
-def test_a_value_is_parsed_into_what_it_means(
+def test_values_are_parsed_leniently(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, written: str, meant: object
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -236,7 +236,7 @@ def test_a_value_is_parsed_into_what_it_means(
         ),
     ],
 )
-def test_a_value_without_a_meaning_is_rejected_by_the_name_of_its_variable(
+def test_invalid_value_is_rejected_with_the_name_of_its_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, values: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -259,7 +259,7 @@ def test_a_value_without_a_meaning_is_rejected_by_the_name_of_its_variable(
         ("s3cret\udcff", "is not in UTF-8"),
     ],
 )
-def test_every_setting_rejects_what_was_not_meant_to_be_in_it(
+def test_every_setting_rejects_quotation_marks_and_invalid_utf_8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, written: str, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -271,10 +271,10 @@ def test_every_setting_rejects_what_was_not_meant_to_be_in_it(
 
 
 @pytest.mark.parametrize("written", ["{}\n", " {}", "{}\r", "{}\u00a0"])
-def test_white_space_around_a_secret_is_neither_kept_nor_removed(
+def test_white_space_around_a_secret_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
 ) -> None:
-    """As in a Secret of Kubernetes that was made by `echo`: either could be another secret."""
+    """A Kubernetes Secret created with `echo` ends with a line break."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ROSTER_AUTH_SECRET", written.format("s3cret" * 6))
     with pytest.raises(InvalidSettings) as caught:
@@ -288,7 +288,9 @@ ONE = {"ISSUER": "https://id.example", "AUDIENCE": "roster", "SECRET": "s3cret" 
 LISTED = {"issuer": "https://other.example", "audience": "roster", "jwks_url": "https://o.example"}
 
 
-def test_one_issuer_and_a_list_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_issuer_and_issuer_list_are_combined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name, value in ONE.items():
         monkeypatch.setenv(f"ROSTER_AUTH_{name}", value)
@@ -314,7 +316,7 @@ def test_one_issuer_and_a_list_of_others(tmp_path: Path, monkeypatch: pytest.Mon
     assert "s3cret" not in repr(load())
 
 
-def test_each_issuer_says_whether_it_has_services(
+def test_services_can_be_disabled_per_issuer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -331,7 +333,7 @@ def test_each_issuer_says_whether_it_has_services(
 @pytest.mark.parametrize(
     ("secret", "expected"), [(None, None), ("", None), ("s3cret" * 6, b"s3cret" * 6)]
 )
-def test_the_secret_of_identities_can_come_from_a_file(
+def test_identity_secret_is_read_from_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str | None, expected: bytes | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -416,7 +418,7 @@ def test_the_secret_of_identities_can_come_from_a_file(
         ),
     ],
 )
-def test_a_wrong_issuer_is_told_in_a_line_without_its_value(
+def test_invalid_issuer_is_reported_in_one_line_without_its_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str | None], line: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -431,7 +433,7 @@ def test_a_wrong_issuer_is_told_in_a_line_without_its_value(
 
 
 @pytest.mark.parametrize(("keys", "starts"), [("true", 1), ("false", 0), (None, 0)])
-def test_production_without_an_issuer_needs_api_keys_to_be_meant(
+def test_production_without_an_issuer_requires_explicit_api_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str | None, starts: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -446,5 +448,5 @@ def test_production_without_an_issuer_needs_api_keys_to_be_meant(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_development_listens_on_this_machine_only(host: str) -> None:
+def test_development_accepts_loopback_hosts(host: str) -> None:
     assert Settings(host=host).host == host

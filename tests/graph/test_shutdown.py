@@ -1,4 +1,4 @@
-"""The end of a server process: requests in progress are answered, workers end with their parent."""
+"""Shutdown: requests in progress are finished or interrupted with an error."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,41 +15,41 @@ def refused(message: str) -> dict[str, Any]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - the end of a process that is not our own is not told
+    while not condition():  # noqa: ASYNC110 - no event to wait for
         await asyncio.sleep(0.01)
 
 
-async def test_an_interrupted_request_says_whether_it_may_have_been_executed() -> None:
-    """And an outer block does not see the interruption any more."""
-    shutdown, began = Shutdown(3600), asyncio.Event()
+async def test_interrupted_request_reports_whether_it_may_have_been_executed() -> None:
+    """The outer block does not see the interruption."""
+    shutdown, started = Shutdown(3600), asyncio.Event()
 
     async def work() -> str:
         with shutdown.interruptible():
             try:
                 with shutdown.interruptible():
                     try:
-                        began.set()
+                        started.set()
                         await asyncio.Event().wait()
                     except asyncio.CancelledError:
                         shutdown.raise_if_interrupted(MAY_BE_DONE)
             except RequestError as refused:
-                await asyncio.sleep(0)  # which is not interrupted
+                await asyncio.sleep(0)  # not interrupted again
                 return refused.message
         return "not interrupted"
 
     task = asyncio.create_task(work())
-    await began.wait()
+    await started.wait()
     await shutdown.finish()
     assert await task == MAY_BE_DONE
     assert task.cancelling() == 0
 
 
-async def test_a_request_that_does_not_end_when_interrupted_is_interrupted_again() -> None:
-    shutdown, began, times = Shutdown(0), asyncio.Event(), []
+async def test_request_that_ignores_an_interruption_is_interrupted_again() -> None:
+    shutdown, started, times = Shutdown(0), asyncio.Event(), []
 
     async def work() -> None:
         with shutdown.interruptible():
-            began.set()
+            started.set()
             try:
                 await asyncio.Event().wait()
             finally:
@@ -57,7 +57,7 @@ async def test_a_request_that_does_not_end_when_interrupted_is_interrupted_again
                 await asyncio.Event().wait()  # a clean-up that never ends
 
     task = asyncio.create_task(work())
-    await began.wait()
+    await started.wait()
     shutdown.begin()
     with pytest.raises(RequestError) as caught:
         await task
@@ -65,22 +65,22 @@ async def test_a_request_that_does_not_end_when_interrupted_is_interrupted_again
     assert task.cancelling() == 0
 
 
-async def test_a_cancellation_that_is_not_the_shutdown_passes_unchanged() -> None:
-    shutdown, began = Shutdown(0), asyncio.Event()
+async def test_cancellation_by_others_is_not_converted() -> None:
+    shutdown, started = Shutdown(0), asyncio.Event()
 
     async def work() -> None:
         with shutdown.interruptible():
-            began.set()
+            started.set()
             await asyncio.Event().wait()
 
     task = asyncio.create_task(work())
-    await began.wait()
+    await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_no_block_is_entered_after_the_grace_period() -> None:
+async def test_interruptible_block_is_rejected_after_the_grace_period() -> None:
     shutdown, begun = Shutdown(0), []
     shutdown.begin()
     with shutdown.announced_to(lambda: begun.append(1)):
@@ -89,6 +89,6 @@ async def test_no_block_is_entered_after_the_grace_period() -> None:
     with pytest.raises(RequestError), shutdown.interruptible():
         begun.append(2)
     assert begun == [1]
-    await shutdown.finish()  # and the application can be started again
+    await shutdown.finish()  # the application can be started again
     with shutdown.interruptible():
         pass

@@ -1,4 +1,4 @@
-"""Fails when something changes that Strawberry does not document and the adapter uses."""
+"""Detects changes of the undocumented parts of Strawberry that the adapter uses."""
 
 from typing import Any
 
@@ -30,13 +30,13 @@ class Query:
 SCHEMA = strawberry.Schema(query=Query)
 
 
-def test_the_core_schema_is_graphql_cores() -> None:
+def test_core_schema_is_a_graphql_core_schema() -> None:
     core = adapter.core_schema(SCHEMA)
     assert isinstance(core, GraphQLSchema)
     assert core.query_type is core.type_map["Query"]
 
 
-def test_declarations_are_found() -> None:
+def test_declarations_of_fields_and_types_are_found() -> None:
     query = adapter.core_schema(SCHEMA).type_map["Query"]
     assert isinstance(query, GraphQLObjectType)
     declared = adapter.field_declaration(query.fields["hello"])
@@ -52,7 +52,7 @@ def test_declarations_are_found() -> None:
     assert declaration.is_one_of
 
 
-async def test_the_raw_info_is_graphql_cores_with_the_extensions_of_the_request() -> None:
+async def test_raw_info_is_graphql_cores_plus_the_request_extensions() -> None:
     infos.clear()
     await SCHEMA.execute("{ hello }", operation_extensions={"a": 1})
     raw = adapter.raw_info(infos[0])
@@ -61,17 +61,16 @@ async def test_the_raw_info_is_graphql_cores_with_the_extensions_of_the_request(
     assert infos[0].input_extensions == {"a": 1}
     fields = type(raw)._fields
     assert fields[-1] == "operation_extensions"
-    made = adapter.strawberry_info(raw[:-1])  # type: ignore[arg-type] # as graphql-core makes it
+    made = adapter.strawberry_info(raw[:-1])  # type: ignore[arg-type] # as created by graphql-core
     assert made._fields == fields
     assert tuple(made)[:-1] == tuple(raw)[:-1]
 
 
-def test_the_default_context_class_is_known() -> None:
+def test_default_execution_context_class_matches() -> None:
     assert SCHEMA.execution_context_class is adapter.STRAWBERRY_EXECUTION_CONTEXT
 
 
-async def test_the_validation_rules_are_strawberrys() -> None:
-    """One for each of Strawberry's own kinds of input."""
+async def test_validation_rules_match_those_of_strawberry() -> None:
     assert [rule.__name__ for rule in adapter.VALIDATION_RULES] == [
         "MaybeNullValidationRule",
         "OneOfInputValidationRule",

@@ -262,9 +262,9 @@ async def test_event_by_id_is_null_without_the_required_scopes(
 
 
 def mutation(name: str, rule: Write) -> str:
-    verb, error_fields = name.partition(".")[2], "errors { __typename code message path }"
-    each = f"results {{ {error_fields} }}" if verb == "bulkUsers" else ""
-    return f"mutation ($input: {rule.kind}!) {{ it: {verb}(input: $input) {{ {error_fields} {each} }} }}"
+    verb, errors = name.partition(".")[2], "errors { __typename code message path }"
+    each = f"results {{ {errors} }}" if verb == "bulkUsers" else ""
+    return f"mutation ($input: {rule.kind}!) {{ it: {verb}(input: $input) {{ {errors} {each} }} }}"
 
 
 def forbidden_error(*path: str) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from tests.support.client import count
 from users.seed import populate
 
 
-async def test_the_demo_writes_events_in_the_order_of_time(database: Database) -> None:
+async def test_demo_data_has_events_in_chronological_order(database: Database) -> None:
     for total in (300, 600):  # on an empty directory, and beside users with the same names
         assert sum([added async for added in populate(database, 300)]) == 300
         assert (await count(database))[0] == total

@@ -1,4 +1,4 @@
-"""Frames are written past ASGI's messages only if nothing wants to see the messages."""
+"""Frames bypass ASGI messages only if no middleware observes them."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class Writer:
 
 
 @pytest.mark.parametrize("is_wrapped", [False, True])
-async def test_results_pass_by_middleware_only_if_there_is_none(*, is_wrapped: bool) -> None:
+async def test_frames_are_written_directly_only_without_middleware(*, is_wrapped: bool) -> None:
     writer: Any = Writer()
 
     async def wrapped(message: Message) -> None:
