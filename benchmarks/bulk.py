@@ -116,7 +116,6 @@ async def measure(url: str) -> dict[str, dict[str, float]]:
 
 
 def changes(verb: str) -> dict[str, Any]:
-    """Return the input fields of the next verb."""
     return {"displayName": "Somebody else"} if verb == "create" else {}
 
 

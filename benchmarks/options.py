@@ -28,7 +28,7 @@ class Options:
 
     @property
     def servers(self) -> Sequence[Contender]:
-        """The servers. With two trees they alternate: this tree's and the older tree's."""
+        # With two trees, the servers of this tree and the older one alternate.
         if self.against is None:
             return self._named(SERVERS)
         before, before_production = of_tree(self.against)
@@ -40,14 +40,12 @@ class Options:
 
     @property
     def tables(self) -> bool:
-        """Whether servers are compared at all."""
         return not self.only or not {START, MEMORY}.issuperset(self.only)
 
     def wants(self, figure: str) -> bool:
         return figure in self.only or not (self.only or self.against)
 
     def _named(self, of: Sequence[Named]) -> Sequence[Named]:
-        """Return the selected ones, or all if none is selected."""
         return [named for named in of if named.name in self.only] or of
 
 

@@ -93,7 +93,7 @@ def _check(server: Running, requests: Sequence[Request]) -> None:
 
 
 def _requests() -> Iterator[Request]:
-    """Yield requests that use every document: some often, each of the others once."""
+    # Some documents are used often, each of the others once.
     documents = [_document(*numbered) for numbered in enumerate(_selections())]
     for number, seldom in enumerate(documents[_OFTEN:]):
         yield seldom

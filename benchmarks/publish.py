@@ -39,7 +39,6 @@ def main() -> None:
 
 
 def figures(results: Results) -> Iterator[str]:
-    """Yield the tables and the lines after them, in Markdown."""
     for operation in results.loads:
         head, *rows = results.rows(operation)
         yield f"\n### {TITLES[operation]}\n\n"

@@ -164,7 +164,6 @@ class Database:
                 raise
 
     async def check_primary(self) -> None:
-        """Raise StandbyError on a standby, which may lag behind what was read from the primary."""
         if self.is_sqlite:
             return
         [found] = await self.reader.fetch(_IS_STANDBY, seconds=_LOCKS_SECONDS)
@@ -221,13 +220,13 @@ class Database:
                 self._listeners.discard(lost)
 
     def watch(self) -> None:
-        """Start the watchdog, which ends waiting statements if PostgreSQL stops answering."""
+        # The watchdog ends waiting statements if PostgreSQL stops answering.
         if not self.is_sqlite:
             dog = Watchdog(lambda: self._pool, self._knock)
             self._watch = asyncio.create_task(dog.run())
 
     async def close(self) -> None:
-        """Close all connections. A connection in use is closed when it is released."""
+        # A connection in use is closed when it is released.
         if self._watch:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
@@ -240,12 +239,10 @@ class Database:
         await greenlet_spawn(self.engine.sync_engine.pool.dispose)
 
     async def _connect(self) -> asyncpg.Connection:
-        """Open a connection outside the pool."""
         _, options = self.engine.dialect.create_connect_args(self.url)
         return await self._connector.connect(**options)
 
     async def _knock(self) -> None:
-        """Open and close a connection. Raises an error if that fails."""
         await notifications.close(await self._connect())
 
     @property
@@ -259,6 +256,6 @@ class Database:
             lost.set()
 
     def _reopen_moved_file(self) -> None:
-        """Replace the connections if SQLite's file was moved: writes to the old file are lost."""
+        # Writes to a file that was moved are lost.
         if self._file and self._file.is_moved():
             self._pool.discard()

@@ -178,7 +178,7 @@ def is_of_database(error: BaseException) -> bool:
 
 
 def message_of(error: BaseException) -> str:
-    """Return the database's message in one line, without the details, which can contain rows."""
+    # Without the details, which can contain rows.
     *_, innermost = _causes(error)
     is_of_driver = isinstance(innermost, PostgresError | InterfaceError)
     told = str(innermost.args[0] if is_of_driver and innermost.args else innermost)
@@ -186,7 +186,6 @@ def message_of(error: BaseException) -> str:
 
 
 def is_unique_violation(error: IntegrityError) -> bool:
-    """Recognise a unique violation by its code, not by its message."""
     return any(
         _sqlstate(cause) == _UNIQUE_VIOLATION
         or getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_UNIQUE
@@ -248,12 +247,12 @@ def _of_sqlstate(state: str, *, is_fatal: bool) -> Verdict:
 
 
 def _is_fatal(error: BaseException) -> bool:
-    """Return whether the server closed the connection with this error."""
+    # The server closes the connection with these errors.
     return _severity(error) in {"FATAL", "PANIC"}
 
 
 def _severity(error: BaseException) -> str | None:
-    """Return the severity that the server reported, or None for an error of the driver itself."""
+    # An error of the driver itself has no severity.
     return getattr(error, "severity_en", None) or getattr(error, "severity", None)
 
 

@@ -50,7 +50,6 @@ class IdentityKey:
         return made
 
     def is_in(self, row: Row[Any]) -> bool:
-        """Return whether a database row has this key."""
         return (self.key, self.verifier) == (row.key, row.secret_verifier)
 
     def digest(self, external_id: str) -> str:

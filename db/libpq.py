@@ -133,7 +133,7 @@ def parse(rest: str) -> URL:
 
 
 def decode(text: str, hint: str = _SPECIAL) -> str:
-    """Decode percent-encoding as strictly as libpq does."""
+    # As strict as libpq, which also rejects incomplete escapes, invalid UTF-8 and NUL.
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
         raise ValueError(f"the database URL has a % without two hexadecimal digits: {hint}")
     try:
@@ -225,7 +225,6 @@ def _named_host(text: str) -> tuple[str, str]:
 
 
 def _host(host: str) -> str:
-    """Accept a folder of sockets, a name or an address. Raises ValueError for anything else."""
     if "," not in host and (host.startswith("/") or _HOST_NAME.fullmatch(host)):
         return host
     return _address(host)
@@ -248,7 +247,7 @@ def _port(text: str) -> str:
 
 
 def _located(hosts: Hosts) -> dict[str, Any]:
-    """Return arguments for SQLAlchemy's URL. Folders and lists of hosts belong in its query."""
+    # Folders and lists of hosts belong in the query of SQLAlchemy's URL.
     match hosts:
         case []:
             return {}
@@ -288,7 +287,6 @@ def _listed(values: tuple[str, ...]) -> str:
 
 
 def _settle_ssl_mode(parameters: dict[str, str]) -> None:
-    """Merge `ssl` and `requiressl` into `sslmode`, and check the parameters that depend on it."""
     short = parameters.pop("ssl", "")
     required = parameters.pop("requiressl", "")
     mode = parameters.get("sslmode") or ("require" if short == "true" else short)
@@ -340,7 +338,7 @@ def check_files(url: URL) -> None:
 
 
 def _check_environment() -> None:
-    """Raise ValueError for an invalid value of an environment variable that asyncpg reads."""
+    # asyncpg reads these variables for each connection.
     for variable, name in _VARIABLES.items():
         value = os.environ.get(variable)
         if value and value not in _CHOICES[name]:
@@ -351,7 +349,7 @@ def _check_environment() -> None:
 
 
 def _personal(name: str) -> str | None:
-    """Return the path of one of libpq's default files, or None if it cannot be read."""
+    # One of the files that libpq and asyncpg look for by themselves.
     try:
         path = str(Path.home() / ".postgresql" / name)
     except RuntimeError:  # there is no home directory

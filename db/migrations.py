@@ -33,7 +33,6 @@ class MayNotAlter(Exception):
 
 
 def config() -> Config:
-    """Return Alembic's configuration, independent of the working directory."""
     alembic = Config()
     alembic.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
     return alembic
@@ -84,13 +83,12 @@ def newest() -> str:
 
 
 def is_known(revision: str | None) -> bool:
-    """Return whether this version has the revision; a newer version's revision is unknown."""
+    # The revision of a newer version's database is unknown here.
     known = ScriptDirectory.from_config(config()).walk_revisions()
     return revision is None or revision in {script.revision for script in known}
 
 
 async def min_compatible(database: Database) -> str | None:
-    """Return the oldest revision whose code can run on the schema, if the database records it."""
     async with database.engine.connect() as connection:
         if not await connection.run_sync(
             lambda sync: inspect(sync).has_table(SchemaCompatibility.__tablename__)
@@ -101,7 +99,6 @@ async def min_compatible(database: Database) -> str | None:
 
 
 async def current(database: Database) -> str | None:
-    """Return the database's revision, or None if it was never migrated."""
     async with database.engine.connect() as connection:
         return await connection.run_sync(
             lambda sync: MigrationContext.configure(sync).get_current_revision()

@@ -78,7 +78,7 @@ class Model(DeclarativeBase):
 
 
 def _named(enum: type[Enum], constraint: str) -> EnumColumn:
-    """Store an enum as text with a check constraint, so that a new value is a simple migration."""
+    # Text with a check constraint: a new value is a simple migration.
     return EnumColumn(
         enum,
         native_enum=False,
@@ -90,7 +90,7 @@ def _named(enum: type[Enum], constraint: str) -> EnumColumn:
 
 
 def _searchable(column: str) -> Index:
-    """Create a trigram index (pg_trgm) for substring search, on PostgreSQL only."""
+    # For substring search. SQLite has no such index.
     return Index(
         f"ix_users_{column}_trgm",
         column,
@@ -171,7 +171,7 @@ ERASE_AFTER_INDEX = Index(
 
 
 def _free_after_deletion(column: str) -> Index:
-    """Create a unique index on the users that are not deleted. Deletion frees the value."""
+    # Unique among the users that are not deleted: deletion frees the value.
     kept = User.status != UserStatus.DELETED
     name = f"uq_users_{column}"
     # A literal in the index's text: an index predicate takes no parameters.

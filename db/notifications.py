@@ -64,7 +64,6 @@ class SideConnection:
             raise
 
     def discard(self) -> None:
-        """Replace the connection before its next use."""
         self._until = 0.0
 
     async def close(self) -> None:
@@ -111,6 +110,5 @@ async def _beat(driver: asyncpg.Connection, until: float) -> None:
 
 
 async def close(driver: asyncpg.Connection) -> None:
-    """Close a connection with the protocol's message, or by force after one second."""
     with suppress(Exception):  # asyncpg drops a connection that it cannot close
         await driver.close(timeout=_CLOSE_SECONDS)

@@ -77,7 +77,7 @@ class Listing:
     less_than: ColumnElement[bool] | None = None
 
     def page(self, window: Window) -> Select[Any]:
-        """Select one page and one more row, which shows whether the list continues."""
+        # One row more shows whether the list continues.
         return self._read(window, self._rows())
 
     def query(self, *, after: bool, before: bool, from_end: bool) -> PreparedStatement:
@@ -102,7 +102,6 @@ class Listing:
         return self._read(window, self._rows().where(near))
 
     def far_page(self, window: Window) -> Select[Any]:
-        """Select the page from all matching rows, for which the scan would be too long."""
         # OFFSET 0 keeps the planner from scanning in order after all.
         found = self._rows().where(*self._bounds(window)).offset(0).subquery()
         terms = [

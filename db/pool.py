@@ -213,7 +213,6 @@ class FairPool(AsyncAdaptedQueuePool):
         return super()._dec_overflow()
 
     def release(self, lent: PoolProxiedConnection) -> None:
-        """Take back an acquired connection that is intact."""
         self.progress += 1
         now = time.monotonic()
         if self._is_outdated(lent, now):
@@ -274,7 +273,6 @@ class FairPool(AsyncAdaptedQueuePool):
             connection.invalidate(exception)
 
     def note_origin(self, entry: ConnectionPoolEntry) -> None:
-        """Record the generation and time of a connection that is about to be made."""
         entry.info[_ORIGIN] = _Origin(self._generation, time.monotonic())
 
     def is_outdated(self, connection: ManagesConnection) -> bool:
@@ -294,12 +292,12 @@ class FairPool(AsyncAdaptedQueuePool):
         return self._pool.empty() and self.checkedout() == self.size()
 
     def check_in(self) -> None:
-        """Check in all kept connections, so that each is tested before its next use."""
+        # A connection that is checked in is tested before its next use.
         while self._kept:
             self._kept.pop()[0].close()
 
     def checkedout(self) -> int:
-        """Return the number of connections in use, without the kept ones."""
+        # Kept connections are not in use.
         return super().checkedout() - len(self._kept)
 
     def dispose(self) -> None:
@@ -381,7 +379,6 @@ class PostgresPool(FairPool):
 
 
 def renew(engine: Engine, *, max_age: float = inf) -> None:
-    """Replace outdated connections, and close those that an error made unusable."""
     cast("FairPool", engine.pool).max_age = max_age
     event.listen(engine, "do_connect", partial(_note_origin, engine))
     event.listen(engine, "checkout", partial(_pass_over_outdated, engine))

@@ -92,7 +92,7 @@ async def insert_user(reader: Reader, values: Mapping[str, Any], write: Write) -
 
 
 async def checkpoint(_: AsyncEngine) -> bool:
-    """Do nothing: dead rows are left to VACUUM, and the log to the server's archival."""
+    # Dead rows are left to VACUUM, and the log to the server's archival.
     return True
 
 
@@ -118,7 +118,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
 
 
 def keep_alive(connected: socket.socket | None, options: Mapping[str, int] = _CLIENT_TCP) -> None:
-    """Set the TCP options that the platform supports. A Unix socket needs none."""
+    # A Unix socket needs no keepalive.
     if connected is None or connected.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     for name, value in options.items():

@@ -47,7 +47,7 @@ class Compiled:
         ]
 
     def rows(self, found: Sequence[Any]) -> list[Any]:
-        """Convert the driver's rows. It works by column, so that the loops run in C."""
+        # By column, so that the loops run in C.
         if not found:
             return []
         make = partial(tuple.__new__, self.row)

@@ -76,7 +76,6 @@ class Reader:
         return await self._fetch(statement, values, seconds)
 
     def lookup(self, statement: PreparedStatement) -> KeyLookup:
-        """Return the process-wide lookup that batches the keys of a statement."""
         lookup = self._lookups.get(statement)
         if lookup is None:
             lookup = self._lookups[statement] = KeyLookup(
@@ -85,7 +84,6 @@ class Reader:
         return lookup
 
     async def end_unwanted(self) -> None:
-        """Cancel the lookups without waiting callers."""
         for lookup in list(self._lookups.values()):  # another lookup may be added during the await
             await lookup.end_unwanted()
 

@@ -326,7 +326,7 @@ class Session(AsyncSession):
 
 
 def _run_and_close(session: SyncSession, method: str, *arguments: Any, **options: Any) -> Any:
-    """Run a method, buffer its result and release the connection, all in one greenlet."""
+    # All in one greenlet. `freeze` buffers the result before the connection is released.
     try:
         found = getattr(session, method)(*arguments, **options)
         if isinstance(found, Result) and getattr(found, "returns_rows", True):

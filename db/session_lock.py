@@ -98,7 +98,6 @@ class SessionLock:
 
 
 def _wake(waiter: asyncio.Future[None]) -> bool:
-    """Wake a waiter. Returns whether it was still waiting."""
     if waiter.done():
         return False
     waiter.set_result(None)

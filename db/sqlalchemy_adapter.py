@@ -46,7 +46,7 @@ class Listeners:
         return self._count() != self._own
 
     def _count(self) -> Sequence[int]:
-        """Count the listeners of every event that a statement in autocommit triggers."""
+        # Every event that a statement in autocommit triggers.
         of_engine: Any = self._engine.dispatch
         of_dialect: Any = self._engine.dialect.dispatch
         of_pool: Any = self._engine.pool.dispatch
@@ -74,7 +74,6 @@ _unused = SyncSession()  # has listeners only if they are registered for all ses
 
 
 def has_listeners(session: SyncSession) -> bool:
-    """Return whether listeners for statements exist for this session or for all sessions."""
     # A session without own listeners has no dispatcher yet, and creating one is slow.
     return _is_heard(_unused) or ("dispatch" in vars(session) and _is_heard(session))
 

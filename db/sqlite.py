@@ -39,7 +39,7 @@ class File:
         self._opened: tuple[int, int] | None = None
 
     def connect(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
-        """Open the file. Only the first call may create it."""
+        # Only the first call may create the file.
         if self._opened is not None and not os.path.exists(self._path):  # noqa: PTH110 - the fastest check
             error = sqlite3.OperationalError("the database's file is missing")
             error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
@@ -112,7 +112,7 @@ async def insert_user(reader: Reader, values: Mapping[str, Any], write: Write) -
 
 
 async def checkpoint(engine: AsyncEngine) -> bool:
-    """Empty the log. The timeout is short, because writers wait while it waits for readers."""
+    # The timeout is short: writers wait while the checkpoint waits for readers.
     async with engine.connect() as connection:
         await connection.exec_driver_sql(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}")
         try:
@@ -159,7 +159,7 @@ def _set_up(connection: Any, _: object) -> None:
 
 
 def _end(connection: Any, _: object, state: PoolResetState) -> None:
-    """Roll back an open transaction. Without one, no call of the driver's thread is needed."""
+    # Without an open transaction, no call of the driver's thread is needed.
     if state.asyncio_safe and connection.driver_connection.in_transaction:
         connection.rollback()
 

@@ -112,7 +112,7 @@ _current: TimeSlices | None = None
 
 
 def time_slices() -> TimeSlices:
-    """Return the slices of the running event loop. A process runs one loop at a time."""
+    # A process runs one event loop at a time.
     global _current  # noqa: PLW0603
     loop = asyncio.get_running_loop()
     if _current is None or _current.loop is not loop:
@@ -125,14 +125,12 @@ def is_pause_due() -> bool:
 
 
 async def pause_if_due() -> None:
-    """Let other requests run if the current slice is used up."""
     slices = time_slices()
     if slices.is_due():
         await slices.pause()
 
 
 async def partitions(result: Result[Any]) -> AsyncIterator[Sequence[Row[Any]]]:
-    """Yield the rows of a large result in parts, with pauses."""
     for rows in result.partitions(_ROWS):
         await pause_if_due()
         yield rows

@@ -44,7 +44,7 @@ def check_url(url: URL) -> None:
 
 
 def _to_primary(url: URL) -> URL:
-    """Select the primary if the URL has several hosts and no target_session_attrs."""
+    # Several hosts are a primary and its standbys. Only the primary accepts writes.
     several = "," in str(url.query.get("host", ""))
     if several and "target_session_attrs" not in url.query:
         return url.update_query_dict({"target_session_attrs": "read-write"})

@@ -51,7 +51,6 @@ class Watchdog:
         return self._still >= _STILL_TICKS
 
     async def _judge(self) -> None:
-        """Terminate all connections if a new one cannot be made either."""
         self._still = 0
         knocking = asyncio.create_task(self._answers())
         try:

@@ -39,7 +39,6 @@ def revoke_api_key(key_id: int, now: datetime) -> Update:
 
 
 def mark_api_key_used(key_id: int, now: datetime, unless_since: datetime) -> Update:
-    """Set when a key was last used, unless it was set since `unless_since`."""
     used = ApiKey.last_used_at
     return (
         update(_API_KEYS)

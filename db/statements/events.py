@@ -128,13 +128,11 @@ EVENT_ORDER = (Sort(UserEvent.id),)
 
 
 def events_listing(filter: EventFilter, until: int | None = None) -> Listing:
-    """List the matching events with ids up to `until`, in order."""
     within = filter.where() if until is None else and_(filter.where(), UserEvent.id <= until)
     return Listing(EVENT_COLUMNS, EVENT_ORDER, within, all_of(filter.when()))
 
 
 def events_between(after: int, until: int, filter: EventFilter, limit: int) -> Select[Any]:
-    """Select the matching events with ids above `after` and up to `until`, in order."""
     ids = [UserEvent.id > after, UserEvent.id <= until]
     matching = select(*EVENT_COLUMNS).where(*ids, filter.where(), *filter.when())
     return matching.order_by(UserEvent.id).limit(limit)
@@ -166,7 +164,6 @@ def anchors_after(after: int) -> Select[Any]:
 
 
 def history_after(user_id: int, event_id: int, limit: int) -> Select[Any]:
-    """Select the events of a user after an event, in order."""
     events = select(*EVENT_COLUMNS).where(UserEvent.user_id == user_id, UserEvent.id > event_id)
     return events.order_by(UserEvent.id).limit(limit)
 

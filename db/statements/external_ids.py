@@ -65,7 +65,6 @@ SIGN_IN: Select[Any] = select(  # type: ignore[assignment]  # its columns are re
 
 
 def former_ids_after(last: int, limit: int) -> Select[int, str]:
-    """Select and lock digests in the order of their ids."""
     page = select(FormerExternalId.id, FormerExternalId.digest).order_by(FormerExternalId.id)
     return page.where(FormerExternalId.id > last).limit(limit).with_for_update()
 
@@ -75,7 +74,6 @@ def former_ids_of(user_ids: Collection[int]) -> Select[Any]:
 
 
 def former_ids_with(digest: str) -> Select[Any]:
-    """Select all records of an external id, including released ones, in order of id."""
     found = select(*FORMER_ID_COLUMNS).where(FormerExternalId.digest == digest)
     return found.order_by(FormerExternalId.id)
 

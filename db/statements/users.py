@@ -98,7 +98,6 @@ def users_count(where: ColumnElement[bool]) -> Select[int]:
 
 
 def users_count_at_most(where: ColumnElement[bool], limit: int) -> Select[int]:
-    """Count at most `limit` users, and stop reading there."""
     return select(func.count()).select_from(select(User.id).where(where).limit(limit).subquery())
 
 
@@ -127,7 +126,6 @@ def users_to_read(ids: Collection[int]) -> Select[Any]:
 
 
 def key_holders(keys: Mapping[str, Sequence[str]]) -> Select[int, str, str, str | None]:
-    """Select the holders of any of these unique values, with all their unique values."""
     held = or_(*(getattr(User, name).in_(values) for name, values in keys.items()))
     columns = (User.id, User.username_key, User.email_key, User.external_id)
     return select(*columns).where(held, NOT_DELETED)
