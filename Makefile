@@ -1,4 +1,4 @@
-# Everything goes into .venv; nothing outside this folder is touched.
+# All dependencies are installed into .venv. Nothing outside this folder is changed.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -11,7 +11,7 @@ run: install
 test: install
 	$(BIN)/pytest -n auto --cov --cov-report=term:skip-covered
 
-# Everything that starts no server process and no other program.
+# The tests that start no server processes and no other programs.
 test-fast: install
 	$(BIN)/pytest -n auto -m "not system"
 
@@ -38,48 +38,49 @@ format: install
 schema: install
 	$(BIN)/roster schema > schema.graphql
 
-# What nobody should send, 10,000 times, to a server of its own.
+# Sends 10,000 malformed or hostile requests to a server that it starts.
 fuzz: install
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
-# graphql-core's own executor tests, run with the compiler. Downloads them.
+# Downloads graphql-core's executor tests and runs them with the compiler.
 conformance: install
 	$(BIN)/python -m tests.graph.compiler.upstream
 
-# The same as `fuzz`, to two workers on PostgreSQL.
+# Like `fuzz`, with two workers on PostgreSQL.
 fuzz-postgres: install
 	$(BIN)/python -m tests.fuzz --postgres --workers 2 $(FUZZ)
 
-# Roster beside other servers, in ten minutes. BENCH="--only roster,floor,user --seconds 1" for less.
-# BENCH="--against ../before --rounds 5" compares with another tree of Roster, which has its own .venv.
+# Compares Roster with other servers, in ten minutes. BENCH="--only roster,floor,user --seconds 1" runs
+# a part. BENCH="--against ../before --rounds 5" compares with another checkout, which has its own .venv.
 bench: install
 	$(BIN)/python -m benchmarks.performance $(BENCH)
 
-# The figures and the picture of docs/performance.md, from what `make bench BENCH="--json FILE"` wrote.
+# Updates the figures and the chart of docs/performance.md from the output of
+# `make bench BENCH="--json FILE"`.
 bench-docs: install
 	$(BIN)/python -m benchmarks.publish $(RESULTS)
 
-# Some minutes: directories of 10 k, 100 k and 1 M users on PostgreSQL.
+# Measures directories of 10 k, 100 k and 1 M users on PostgreSQL. Takes some minutes.
 bench-scale: install
 	$(BIN)/python -m benchmarks.scale
 
-# How much faster batches write than single mutations do.
+# Compares the write rate of batches with that of single mutations.
 bench-bulk: install
 	$(BIN)/python -m benchmarks.bulk
 
-# What following costs: latencies, memory, and the rate of writing beside subscribers.
+# Measures subscriptions: latency, memory, and the write rate while subscribers are connected.
 bench-feed: install
 	$(BIN)/python -m benchmarks.feed
 
-# Pins for every Python and platform, with hashes and without addresses.
+# Updates all pins, for every Python version and platform, with hashes and without index URLs.
 lock: install
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --quiet --output-file requirements.lock
 
-# Known vulnerabilities in what is pinned. pip-audit stands outside the lock, in a folder of its own:
-# it would bring two dozen packages that nothing else needs.
+# Reports known vulnerabilities in the pinned packages. pip-audit is installed into its own environment
+# and is not pinned: it depends on two dozen packages that nothing else needs.
 audit-deps:
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv --clear .venv-audit && \
 	  .venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit; } || \

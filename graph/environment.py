@@ -70,7 +70,6 @@ def validation_alias(field_name: str) -> str | AliasChoices:
 
 
 def set_variable(field_name: str) -> str:
-    """Return the variable of a field: the old name if that one is set, otherwise the new name."""
     old = _variable(OLD_NAMES.get(field_name, field_name))
     return old if old in _set_names() else _variable(field_name)
 
@@ -142,7 +141,7 @@ def _aliases(field: FieldInfo) -> list[str]:
 
 
 def _ours(variables: Iterable[tuple[str, str]], aliases: set[str]) -> dict[str, str]:
-    """Return Roster's non-empty variables, keyed by their names in upper case."""
+    # Settings are case-insensitive: the result has names in upper case.
     found: dict[str, str] = {}
     for name, value in variables:
         upper = name.upper()

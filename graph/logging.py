@@ -38,7 +38,7 @@ def configure(log_format: str) -> None:
 def _configure_others(
     shared: Sequence[structlog.typing.Processor], last: Sequence[structlog.typing.Processor]
 ) -> None:
-    """Format the log records of libraries, such as uvicorn, in the same way. Level: WARNING."""
+    # Log records of libraries, such as uvicorn, use the standard library's logging.
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

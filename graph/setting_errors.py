@@ -21,13 +21,12 @@ def line_of(error: object, known_fields: Iterable[str]) -> str:
 
 
 def _path(keys: list[Any], error: dict[str, Any]) -> str:
-    """Format a path within a JSON value, such as `[0].secret`."""
+    # The format is that of `[0].secret`.
     keys = [key for key in (*keys, *_key(error)) if isinstance(key, int) or NAME.fullmatch(key)]
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
 
 
 def _key(error: dict[str, Any]) -> list[str]:
-    """Return the key of an issuer that conflicts with its other keys; empty without conflict."""
     cause = error.get("ctx", {}).get("error")
     return [cause.key] if isinstance(cause, InvalidIssuerField) else []
 

@@ -93,7 +93,6 @@ class Shutdown:
         self.has_begun = self.is_over = False  # a lifespan can start again in the same process
 
     def interrupt(self) -> None:
-        """End the grace period and cancel all tasks in progress."""
         self.is_over = True
         for task in self.running:
             self.interrupted[task] += 1

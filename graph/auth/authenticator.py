@@ -134,7 +134,6 @@ class Authenticator:
         return self._verifier.is_plausible(found[1])
 
     async def close(self) -> None:
-        """Wait for the reads and writes in progress."""
         await asyncio.gather(*self._searches.values(), return_exceptions=True)
         await asyncio.gather(*self._notes.values())
 

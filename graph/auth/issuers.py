@@ -104,7 +104,6 @@ class Issuer(BaseModel):
         return self
 
     def _key_given(self) -> str:
-        """Return the name of the last key that is set, or "issuer" without one."""
         names = ("jwks_url", "public_key", "secret")
         return next((n for n in reversed(names) if getattr(self, n) is not None), "issuer")
 
@@ -122,13 +121,11 @@ class Issuer(BaseModel):
             raise InvalidIssuerField("secret", f"the secret needs at least {needed} bytes")
 
     def accepted(self) -> tuple[str, ...]:
-        """Return the algorithms that are accepted from this issuer."""
         if self.secret is not None:
             return self.algorithms or ("HS256",)
         return self.algorithms or _DEFAULT_SIGNATURES
 
     def allowed(self, key: PublicKey) -> tuple[str, ...]:
-        """Return the accepted algorithms that a key supports."""
         return tuple(name for name in self.accepted() if name in fitting(key))
 
     def loaded_key(self) -> PublicKey:

@@ -150,7 +150,7 @@ class _SignatureVerifier:
 
 
 def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Decode the header and the claims without verification, to select the issuer's key."""
+    # The header and the issuer select the key, so they are read before the verification.
     whole = jwt.decode_complete(token, options={"verify_signature": False})
     header, claims = whole["header"], whole["payload"]
     if "crit" in header or "b64" in header:  # RFC 7515 4.1.11: no extension is supported
@@ -209,7 +209,7 @@ def _is_one_name(entry: str) -> bool:
 
 
 def _label(claims: Mapping[str, Any]) -> str | None:
-    """Return the caller's display name without invisible characters; None without a name."""
+    # The label is shown in the history of users, so invisible characters are removed.
     for claim in ("name", "preferred_username"):
         if isinstance(name := claims.get(claim), str):
             seen = "".join(c for c in name if c in _JOINERS or _is_seen(c))

@@ -59,7 +59,7 @@ def create(
 
 @app.command("list")
 def list_keys() -> None:
-    """List all keys. The keys themselves are not shown."""
+    """List all keys, without their secret texts."""
     settings = _ready()
 
     async def read(database: Database) -> Sequence[ApiKey]:

@@ -47,7 +47,6 @@ class CliError(Exception):
 
 
 def begin() -> Settings:
-    """Load the settings, configure logging, and log notices about the settings."""
     settings = load()
     logging.configure(settings.log_format)
     log_notices(production=settings.mode is Mode.PRODUCTION)
@@ -125,7 +124,7 @@ def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
 
 
 def database_name(settings: Settings) -> str:
-    """Return a readable name of the database, without credentials."""
+    # For messages: it must contain no credentials.
     url = parse_url(settings.database_url)
     if url.get_backend_name() == "sqlite":
         return f"SQLite {Path(url.database or '').absolute()}"

@@ -124,7 +124,6 @@ def _reason(text: str) -> str:
 
 
 def _operator() -> str:
-    """Return the name of the operating system's user, or their uid."""
     # By the uid of the process: `getpass.getuser` trusts the variable LOGNAME.
     try:
         import pwd  # noqa: PLC0415 - Windows has none

@@ -57,7 +57,6 @@ def read_get(scope: Scope) -> Request:
 
 @lru_cache(maxsize=16)  # nearly all requests have the same headers
 def _wrong_type(kind: str, encoding: str) -> str | None:
-    """Return an error message for a Content-Type or Content-Encoding that is not supported."""
     media, _, parameters = kind.partition(";")
     if media.strip().lower() != "application/json" or _charset(parameters) not in _UTF_8:
         return "The Content-Type must be application/json in UTF-8."
@@ -100,7 +99,6 @@ async def _parts(receive: Receive, limits: BodyLimits) -> bytes:
 
 
 async def _read_past(receive: Receive) -> None:
-    """Read and discard a part of the remaining body."""
     # Closing a connection with unread data resets it. A reset can destroy the response before the
     # client reads it.
     left = _PAST_SIZE

@@ -28,14 +28,12 @@ _PAGE_POLICY: Final = (
 
 
 def page(root_path: str) -> Response:
-    """Return the page. `root_path` is the path at which the application is mounted."""
+    # An application that is mounted in another one has a `root_path`.
     html = _PAGE.replace('="/graphiql/', f'="{root_path}/graphiql/')
     return Response(html, media_type=HTML, headers={"content-security-policy": _PAGE_POLICY})
 
 
 def add_graphiql(app: FastAPI, path: str) -> None:
-    """Serve GraphiQL's files, and redirect / to the page."""
-
     def home(request: Request) -> Response:
         return RedirectResponse(request.scope.get("root_path", "") + path)
 

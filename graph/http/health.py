@@ -19,7 +19,6 @@ def get_database(request: Request) -> Database:
 
 @router.api_route("/live", methods=["GET", "HEAD"])
 async def live() -> dict[str, str]:
-    """Return 200 while the process serves requests."""
     return {"status": "ok"}
 
 

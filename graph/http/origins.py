@@ -80,7 +80,6 @@ class Origins:
             )
 
     def check(self, headers: Mapping[str, str]) -> None:
-        """Raise RequestError for a Host or an Origin that is not allowed."""
         self.check_host(headers)
         self.check_origin(headers)
 

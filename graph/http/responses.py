@@ -41,7 +41,6 @@ def result_response(parts: Sequence[bytes], media: str, headers: Mapping[str, st
 
 
 def error_response(refused: RequestError, media: str) -> Response:
-    """Return the response to a request that failed before execution."""
     # A client of an event stream only reads streams: the errors are the single result of one, as
     # in graphql-sse. Legacy clients read an `application/json` body only if the status is 200.
     if media == EVENTS and refused.is_about_graphql:

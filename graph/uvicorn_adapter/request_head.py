@@ -83,7 +83,6 @@ def is_websocket_handshake(method: bytes, version: str, headers: Headers) -> boo
 
 
 def without_upgrade(method: bytes, version: str, target: bytes, headers: Headers) -> bytes:
-    """Return the head of the request without the headers of an upgrade."""
     lines = [b"%b %b HTTP/%b" % (method, target, version.encode())]
     lines += [b"%b: %b" % header for header in _without_upgrade(headers)]
     return b"\r\n".join([*lines, b"", b""])

@@ -112,7 +112,6 @@ class _Connection:
         )
 
     async def serve(self) -> None:
-        """Handle messages until either side closes the socket."""
         reader = asyncio.create_task(self._read())
         timer = asyncio.get_running_loop().call_later(self.limits.init_seconds, self._too_late)
         try:
@@ -214,14 +213,12 @@ class _Connection:
         await self.sender.send(b'{"type":"connection_ack"}')
 
     def _checking(self, token: str | None) -> AbstractContextManager[None]:
-        """Return a slot for checking a token. Known credentials do not need a slot."""
-        # Limits the concurrent checks per address.
+        # The number of concurrent checks per address is limited. Known credentials need no slot.
         if self.sockets.guard.is_known(self.websocket.scope, token):
             return nullcontext()
         return self.sockets.rate_limiter.connection_slot(f"{self.address} not known yet")
 
     async def _watch(self, context: Context) -> None:
-        """End all operations and close the socket when the caller is no longer accepted."""
         refused = await self.sockets.guard.wait_until_rejected(self.websocket.scope, context)
         for id_, task in list(self.operations.items()):
             task.cancel()
