@@ -133,7 +133,7 @@ def parse(rest: str) -> URL:
 
 
 def decode(text: str, hint: str = _SPECIAL) -> str:
-    # As strict as libpq, which also rejects incomplete escapes, invalid UTF-8 and NUL.
+    # Like libpq, reject incomplete escapes and %00.
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
         raise ValueError(f"the database URL has a % without two hexadecimal digits: {hint}")
     try:
