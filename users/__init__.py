@@ -1,1 +1,1 @@
-"""What is true of users: lifecycle, identity, the event each change leaves. No HTTP, no GraphQL."""
+"""Users: their lifecycle, identity and history. Independent of HTTP and GraphQL."""

@@ -1,8 +1,8 @@
-"""API keys: how services sign in.
+"""API keys: credentials of services.
 
-The text of a key is `roster_` and 256 random bits. The database stores its SHA-256: a slow hash
-protects passwords, and 256 random bits cannot be guessed however fast the hash is. A key is found
-by its digest, so that the time of a lookup reveals nothing of the text.
+The text of a key is `roster_` and 256 random bits. The database stores only its SHA-256 digest. A
+fast hash is sufficient, because 256 random bits cannot be guessed. Keys are looked up by digest, so
+the duration of a lookup reveals nothing about the text.
 
     Exception
     └── InvalidApiKey    a key that cannot be created
@@ -34,7 +34,7 @@ _SECRET_BYTES: Final = 32
 
 
 class InvalidApiKey(Exception):
-    """The name, scopes or expiry of a new key are invalid; the text says why."""
+    """The name, scopes or expiry of a new key are invalid. The message names the rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,6 @@ class ApiKey:
 
 
 def known_scopes(names: Collection[str]) -> frozenset[Scope]:
-    """Return the scopes of this API among some names."""
     return frozenset(scope for scope in Scope if scope in names)
 
 
@@ -76,8 +75,8 @@ async def create(
 ) -> tuple[ApiKey, str]:
     """Create a key. Returns it with its text, which is not stored.
 
-    Raises InvalidApiKey unless the name is one line of 1 to 100 characters, there is a scope, and
-    the expiry is in the future.
+    Raises InvalidApiKey unless the name is one line of 1 to 100 characters, `scopes` is not empty
+    and the expiry is in the future.
     """
     _validate(name, scopes, now, expires_at)
     text = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
@@ -98,12 +97,11 @@ async def find(session: AsyncSession, text: str) -> ApiKey | None:
 
 
 async def list_all(session: AsyncSession) -> Sequence[ApiKey]:
-    """Return all keys, the oldest first, including revoked and expired ones."""
     return [ApiKey.of(row) for row in await session.execute(API_KEYS)]
 
 
 async def revoke(session: AsyncSession, key_id: int, now: datetime) -> ApiKey | None:
-    """Revoke a key and return it, or None if there is no such key. Idempotent."""
+    """Revoke a key. Idempotent. Returns None if there is no such key."""
     row = (await session.execute(revoke_api_key(key_id, now))).one_or_none()
     return None if row is None else ApiKey.of(row)
 

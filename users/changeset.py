@@ -1,7 +1,7 @@
-"""Applies commands in memory, each to the result of those before it.
+"""Applies commands in memory, each to the result of the previous ones.
 
-Nothing is written here. A change set has the rows and events to write, so that a batch takes as
-many statements as a single command.
+A change set collects the rows and events to write, so that a batch takes as many statements as a
+single command. `users/writer.py` writes them.
 """
 
 from collections import defaultdict
@@ -57,9 +57,10 @@ class _ViolationsError(Exception):
 
 
 class ChangeSet:
-    """The changes to write. A user that is not inserted yet has a negative id.
+    """The rows and events to write. Users that are not inserted yet have negative ids.
 
-    `subject` is the `sub` of the caller's token: a restoration cannot link a user to it.
+    `subject` is the `sub` of the caller's token. The caller cannot restore a user who has it as
+    their external id.
     """
 
     def __init__(
@@ -100,14 +101,14 @@ class ChangeSet:
         ]
 
     def vacating(self) -> Iterator[User]:
-        """Yield the users that must release a unique value before another user can be given it."""
+        # A unique value of these users goes to another user. They must release it first.
         for user in self.updated:
             before = held_values(self.snapshot.users[user.id])
             if any(self._owners.get(key, user.id) != user.id for key in before):
                 yield user
 
     def apply(self, parsed: ParsedCommand, at: datetime) -> CommandResult:
-        """Apply one command, or return all rules that it breaks and change nothing."""
+        """Apply one command. If it violates rules, return all violations and change nothing."""
         try:
             match parsed.command:
                 case Create() as create:
@@ -248,7 +249,6 @@ class ChangeSet:
     def _find(
         self, user_id: int | None, action: UserAction, expected_version: int | None
     ) -> tuple[User | None, list[RuleViolation]]:
-        """Find a user to write, with the violations that prevent `action`."""
         if user_id is None:
             message = "This is not the id of a user."
             return None, [

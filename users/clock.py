@@ -1,4 +1,4 @@
-"""The wall clock of the directory. Durations use `time.monotonic`."""
+"""The wall clock. Durations are measured with `time.monotonic`."""
 
 from datetime import UTC, datetime
 

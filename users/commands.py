@@ -1,8 +1,8 @@
-"""Commands to the directory, one class for each verb, and their results.
+"""Commands of the directory and their results.
 
 Exception
 ├── CommandsRejected    rules are violated: nothing is stored
-└── UniquenessRace      a unique value was taken meanwhile: roll back and try again
+└── UniquenessRace      a unique value was taken concurrently: roll back and retry
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from users.entity import UniqueField
 from users.errors import RuleViolation
 from users.lifecycle import UserAction
 
-MAX_COMMANDS: Final = 500  # in a batch
+MAX_COMMANDS: Final = 500  # per batch
 
 StatusAction = Literal[
     UserAction.DEACTIVATE, UserAction.REACTIVATE, UserAction.DELETE, UserAction.RESTORE
@@ -23,7 +23,7 @@ StatusAction = Literal[
 
 
 class UserFields(TypedDict, total=False):
-    """The fields to write. A missing field is unchanged; None clears it if it can be cleared."""
+    """The fields to write. A missing field is unchanged. None clears an optional field."""
 
     username: str | None
     email: str | None
@@ -40,7 +40,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """`user_id` is None if the given id is not the id of a user."""
+    """Updates a user. `user_id` is None if the given id is not a user id."""
 
     user_id: int | None
     fields: UserFields
@@ -50,7 +50,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpsertById:
-    """An update only, since ids cannot be chosen; `by` is the name of the id."""
+    """Only updates, since ids cannot be chosen. `by` is the name of the id field."""
 
     user_id: int | None
     by: Literal["id", "database_id"]
@@ -60,7 +60,7 @@ class UpsertById:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpsertByKey:
-    """Updates the user with a unique value, or creates one with it."""
+    """Updates the user with this unique value, or creates one."""
 
     by: UniqueField
     value: str
@@ -70,14 +70,17 @@ class UpsertByKey:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """When a deleted user is to be erased; None for never."""
+    """The time at which a deleted user is erased. None means never."""
 
     erase_after: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """A new status. `retention` goes with a deletion; without it the date stays as it is."""
+    """Changes the status.
+
+    `retention` applies to deletions. None leaves the erasure date of a deleted user unchanged.
+    """
 
     action: StatusAction
     user_id: int | None
@@ -98,7 +101,10 @@ class Erase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyKey:
-    """The caller's own name for a request, of 1 to 255 characters, and the request as it came."""
+    """A key chosen by the caller.
+
+    `text` has 1 to 255 characters. `request` is a text that is equal for equal requests.
+    """
 
     text: str
     request: str
@@ -109,7 +115,7 @@ Command = Create | Update | UpsertById | UpsertByKey | Transition | Erase
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """The user after an operation, or the rules that it broke.
+    """The user after a command, or the violated rules.
 
     `user` is None if the command was rejected or only validated. `changed` is false if nothing
     needed to change.
@@ -123,14 +129,14 @@ class CommandResult:
 
 @dataclass(frozen=True, slots=True)
 class CommandResults:
-    """One result for each command. `replayed` if they are those of an earlier request."""
+    """One result per command. `replayed` marks stored results of an earlier request."""
 
     results: Sequence[CommandResult]
     replayed: bool = False
 
 
 class CommandsRejected(Exception):
-    """Nothing is stored. `results` has one entry for each command.
+    """Nothing is stored. `results` has one entry per command.
 
     `violations` are those of the request as a whole.
     """
@@ -145,4 +151,4 @@ class CommandsRejected(Exception):
 
 
 class UniquenessRace(Exception):
-    """Another transaction took a unique value: roll back, and try again with `check_taken`."""
+    """Another transaction took a unique value. Roll back and retry with `check_taken`."""

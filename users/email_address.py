@@ -1,4 +1,4 @@
-"""E-mail addresses by RFC 5321 and 6531, checked by email-validator and normalised."""
+"""E-mail addresses (RFC 5321, RFC 6531), validated and normalised with email-validator."""
 
 import re
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _MAILBOXES: Final = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """An address of at most 254 characters. Whether it exists is not checked."""
+    """An address of at most 254 characters. Deliverability is not checked."""
 
     text: str
     key: str
@@ -42,13 +42,13 @@ class Email:
         if _has_too_long_label(raw):
             raise _invalid(raw)
         try:
-            # In a test environment names under .test are addresses like any other.
+            # `test_environment` allows domains under .test.
             valid = validate_email(
                 raw, check_deliverability=False, test_environment=True, strict=True
             )
         except (EmailNotValidError, UnicodeError):
             raise _invalid(raw) from None
-        # IDNA has made the domain one already, and to it ß and ss are two letters.
+        # IDNA has already normalised the domain. Unlike `fold`, it distinguishes ß from ss.
         key = f"{fold(valid.local_part)}@{valid.domain}"
         check_length("email", valid.normalized, 1, EMAIL_LENGTH)
         if len(key) > EMAIL_LENGTH * FOLDED_GROWTH:
@@ -59,7 +59,7 @@ class Email:
 def parse_ascii(raw: str) -> tuple[str, str] | None:
     """Return the local part and the lower-case domain of an ordinary ASCII address.
 
-    It is the fast path of `Email.parse` (ADR 23), with the same result as the library. None means
+    This is the fast path of `Email.parse` (ADR 23), with the same result as the library. None means
     that the library decides.
     """
     found = raw.isascii() and _ASCII.fullmatch(raw)
@@ -76,11 +76,8 @@ def parse_ascii(raw: str) -> tuple[str, str] | None:
 
 
 def _has_too_long_label(address: str) -> bool:
-    """Whether a label of the domain is too long for DNS.
-
-    The library checks this too, but only after encoding the label, which takes time quadratic in
-    its length: 5 ms for 240 characters. An encoded label is never shorter than its characters.
-    """
+    # The library checks this too, but only after encoding the label. Encoding takes time quadratic
+    # in the length: 5 ms for 240 characters. An encoded label is never shorter than the original.
     domain = address.rpartition("@")[2]
     if domain.isascii() or len(domain) > DOMAIN_MAX_LENGTH:
         return False
@@ -96,7 +93,6 @@ def _invalid(raw: str) -> InvalidValue:
 
 
 def _fault(raw: str) -> str:
-    """Explain why an address is rejected, as far as that is known without the library."""
     local, _, domain = raw.rpartition("@")
     name = domain.lower()
     last = name.rpartition(".")[2]

@@ -1,7 +1,7 @@
-"""Violations of the directory's rules: values, not exceptions.
+"""Violations of the directory's rules. They are values, not exceptions.
 
-`kind` names a class in stored answers (`users/idempotency.py`), which later versions read: it does
-not change when the class is renamed, and neither do the names of the fields.
+`kind` identifies the class in stored answers (`users/idempotency.py`), which later versions read.
+It must not change when the class is renamed, and neither must the names of the fields.
 """
 
 from collections.abc import Sequence
@@ -29,9 +29,10 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldViolation:
-    """An invalid value, with the bounds that it breaks, in characters.
+    """An invalid value. `min` and `max` are in characters.
 
-    `pattern` is a regular expression (ECMA 262) that all valid values match, and some invalid ones.
+    `pattern` is an ECMA 262 regular expression. All valid values match it, and some invalid ones do
+    too.
     """
 
     code: ErrorCode
@@ -45,8 +46,6 @@ class FieldViolation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserNotFound:
-    """No user has this id."""
-
     user_id: int
     field: str = "id"
     code = ErrorCode.NOT_FOUND
@@ -68,7 +67,7 @@ class InvalidTransition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionConflict:
-    """The user was written since the version that the command expects."""
+    """The user has changed since the expected version."""
 
     user: User
     expected: int
@@ -81,7 +80,7 @@ class VersionConflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneralViolation:
-    """A violation with no data besides its code and message."""
+    """A violation with only a code and a message."""
 
     code: ErrorCode
     message: str

@@ -1,7 +1,7 @@
 """External ids that users no longer have.
 
-A token with such a subject is rejected, unless a user has it now or the record was released.
-Records are digests (`db/identity_key.py`), written in the transaction of the change.
+A token whose subject is a former id is rejected, unless a user has the id now or an operator
+released it. Records are digests (`db/identity_key.py`), written in the transaction of the change.
 
     Exception
     └── NothingToReleaseError    no token is rejected for the external id
@@ -31,11 +31,11 @@ from db.time_slices import partitions, pause_if_due
 
 _BATCH: Final = 1_000
 
-GivenUpId = tuple[int, str, datetime]  # a user's id, an external id, and when it was given up
+GivenUpId = tuple[int, str, datetime]  # (user id, external id, time of the change)
 
 
 def given_up(before: User | None, after: User) -> str | None:
-    """Return the external id that a change takes from a user."""
+    # The user loses its external id if it changes or the user is deleted.
     if before is None or before.external_id is None:
         return None
     deleted = after.status is UserStatus.DELETED
@@ -53,7 +53,7 @@ def _row(key: IdentityKey, user_id: int, external_id: str, at: datetime) -> dict
 
 
 def external_ids_of(user: User | Row[Any], history: Iterable[Sequence[Change]]) -> set[str]:
-    """Collect the external ids that a user has or had, by the changes of their events."""
+    # The changes of events contain the former ids.
     given = {
         change[side]
         for changes in history
@@ -67,7 +67,7 @@ def external_ids_of(user: User | Row[Any], history: Iterable[Sequence[Change]]) 
 async def unreleased(
     session: AsyncSession, user_id: int, external_ids: Collection[str]
 ) -> set[str]:
-    """Return the external ids that an operator has not released."""
+    # An id without a record was not released.
     key = await identity_key.load(session)
     in_effect = await _in_effect(session, [user_id])
     return {i for i in external_ids if in_effect.get((user_id, key.digest(i)), True)}
@@ -76,9 +76,9 @@ async def unreleased(
 async def record_erased(
     session: AsyncSession, users: Collection[User], at: datetime
 ) -> Mapping[str, int]:
-    """Record all external ids of users before an erasure removes them from the history.
+    """Record all external ids of users before an erasure redacts the history.
 
-    Returns the user of each external id, except released ones.
+    Returns the user id of each external id, except released ones.
     """
     given = await _known_ids(session, users)
     if not given:
@@ -102,7 +102,6 @@ async def record_erased(
 
 
 async def _known_ids(session: AsyncSession, users: Collection[User]) -> list[tuple[int, str]]:
-    """Return all external ids that users have or had, each with the id of the user."""
     histories: dict[int, list[Sequence[Change]]] = {user.id: [] for user in users}
     async for events in partitions(await session.execute(links_of(histories))):
         for event in events:
@@ -113,7 +112,7 @@ async def _known_ids(session: AsyncSession, users: Collection[User]) -> list[tup
 async def _in_effect(
     session: AsyncSession, user_ids: Collection[int]
 ) -> Mapping[tuple[int, str], bool]:
-    """Read by user and digest whether a record is in effect; there is no entry without a record."""
+    """Map (user id, digest) to whether an unreleased record exists. No record, no entry."""
     found: dict[tuple[int, str], bool] = {}
     async for rows in partitions(await session.execute(former_ids_of(user_ids))):
         for row in rows:
@@ -124,7 +123,7 @@ async def _in_effect(
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A user that has an external id; one that is deleted has it again if they are restored."""
+    """A user with an external id. A deleted user has it again when restored."""
 
     user_id: int
     status: UserStatus
@@ -132,7 +131,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class FormerId:
-    """A record: that a user gave an external id up, and whether an operator released it since."""
+    """A record that a user gave up an external id, with its release by an operator if any."""
 
     id: int
     user_id: int
@@ -149,7 +148,7 @@ class FormerId:
 
 
 class NothingToReleaseError(Exception):
-    """No token is rejected for the external id. The text says why, without the id."""
+    """No token is rejected for the external id. The message does not contain the id."""
 
 
 async def latest(session: AsyncSession, limit: int) -> list[FormerId]:
@@ -169,7 +168,7 @@ async def records_of(session: AsyncSession, external_id: str) -> list[FormerId]:
 async def release(
     session: AsyncSession, external_id: str, *, by: str, reason: str, at: datetime
 ) -> list[FormerId]:
-    """Accept a subject as a service again. Returns the released records.
+    """Accept tokens with this subject as a service again. Returns the released records.
 
     Raises NothingToReleaseError.
     """

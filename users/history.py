@@ -14,13 +14,13 @@ from db.time_slices import partitions
 from users.entity import with_columns
 from users.recorder import RECORDED_FIELDS
 
-Version = tuple[int, int]  # a user's id, and their version
+Version = tuple[int, int]  # (user id, version)
 
 _ATTRIBUTES = {field: name for name, field in RECORDED_FIELDS.items()}
 
 
 async def as_of(session: AsyncSession, versions: Collection[Version]) -> dict[Version, User]:
-    """Return users as they were at these versions, without the key columns.
+    """Return users at these versions, without the key columns.
 
     An erased user is returned in the current version.
     """
@@ -44,7 +44,7 @@ async def as_of(session: AsyncSession, versions: Collection[Version]) -> dict[Ve
 async def _columns_of(
     session: AsyncSession, newest: Mapping[int, int], versions: Collection[Version]
 ) -> dict[Version, dict[str, Any]]:
-    """Stream the events of users, which are unbounded, and keep the columns of these versions."""
+    # The number of a user's events is unbounded, so they are streamed.
     begin = dict.fromkeys(RECORDED_FIELDS) | {"deleted_at": None}
     columns: dict[int, dict[str, Any]] = {user_id: dict(begin) for user_id in newest}
     then = {}

@@ -1,7 +1,7 @@
-"""Idempotency keys: a key, a fingerprint of the request, and the answer.
+"""Idempotency keys, each stored with a fingerprint of the request and its answer.
 
-The key is claimed in the transaction that executes the commands. A second request with it waits
-for the end of that transaction, and then finds its answer or a free key.
+The key is claimed in the transaction that executes the commands. A concurrent request with the same
+key waits until that transaction ends. It then finds the stored answer or a free key.
 """
 
 import hashlib
@@ -55,8 +55,8 @@ def key_violations(key: IdempotencyKey | None) -> list[FieldViolation]:
 class Claim:
     """A caller's claim on a key for one request.
 
-    Both are stored as digests: that of the key covers the caller, and that of the request is keyed
-    with the key. A reader of the table learns neither.
+    Only digests are stored, so the table reveals neither the key nor the request. `digest` covers
+    the caller and the key. `fingerprint` is an HMAC of the request, keyed with the text of the key.
     """
 
     session: AsyncSession
@@ -79,9 +79,9 @@ class Claim:
         )
 
     async def take(self, now: datetime) -> Sequence[CommandResult] | None:
-        """Claim the key, or return the answer to its earlier request.
+        """Claim the key. Returns the stored answer if the same request has used it before.
 
-        Raises CommandsRejected if it was used for another request.
+        Raises CommandsRejected if a different request has used it.
         """
         claim = claim_key(self.digest, self.fingerprint, now=now, until=now + LIFETIME)
         if (await self.session.execute(claim)).scalar_one_or_none() is not None:

@@ -1,7 +1,7 @@
 """Usernames, and the keys by which users are looked up.
 
-Each unique value has two forms: the one that is shown, and a key that is equal for all variants in
-case and Unicode form. The unique indexes are on the keys.
+Each unique value has a display form and a key. Variants in case and Unicode form have the same key.
+The unique indexes are on the keys.
 """
 
 import re
@@ -30,9 +30,10 @@ _A_LABEL: Final = re.compile(r"(?<![^@.])xn--[a-z0-9-]{1,59}(?![^.])", re.IGNORE
 
 
 class UsernameEmails(StrEnum):
-    """Which usernames may be an e-mail address: the user's own, any, or none.
+    """Which e-mail addresses are allowed as usernames: the user's own, any, or none.
 
-    A service that accepts either at sign-in would confuse two users otherwise.
+    If a service accepts usernames and addresses at sign-in, a username that is another user's
+    address is ambiguous.
     """
 
     OWN = "own"
@@ -42,7 +43,7 @@ class UsernameEmails(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Username:
-    """A name of 3 to 64 characters by RFC 8265: letters, digits and printable ASCII, no spaces."""
+    """A name of 3 to 64 characters (RFC 8265): letters, digits and printable ASCII, no spaces."""
 
     text: str
     key: str
@@ -66,7 +67,7 @@ class Username:
         return cls(text, fold(mapped))
 
     def check_free(self) -> None:
-        """Raise InvalidValue for a name that is reserved."""
+        """Raise InvalidValue if the name is reserved."""
         if _ERASED_NAME.fullmatch(self.key):
             message = "This name is reserved for erased users."
             raise InvalidValue("username", ErrorCode.RESERVED, message)
@@ -75,30 +76,28 @@ class Username:
 def is_ascii_name(raw: str) -> bool:
     """Return whether RFC 8265 accepts a name unchanged (RFC 8264, 4.2: printable ASCII).
 
-    It is the fast path of `Username.parse` (ADR 23).
+    This is the fast path of `Username.parse` (ADR 23).
     """
     return _ASCII.fullmatch(raw) is not None
 
 
+# The key functions return None for a value that no user can have.
 def username_key(raw: str) -> str | None:
-    """Return the key of a username, or None if no user can have it."""
     return _or_none(lambda: Username.parse(raw).key)
 
 
 def email_key(raw: str) -> str | None:
-    """Return the key of an e-mail address, or None if no user can have it."""
     return _or_none(lambda: Email.parse(raw).key)
 
 
 def external_id_key(raw: str) -> str | None:
-    """Return the key of an external id, or None if no user can have it."""
     return _or_none(lambda: external_id(raw))
 
 
 def part_keys(raw: str) -> list[str]:
-    """Return the forms that a part of a text has in keys.
+    """Return the forms that a substring can have in keys.
 
-    An address's domain is not folded there, and an internationalised one has its Unicode form.
+    The domain of an e-mail key is not folded. An internationalised domain is in Unicode form.
     """
     forms = {fold(raw), unicodedata.normalize("NFC", raw).lower()}
     if "xn--" in raw.lower():
@@ -112,7 +111,7 @@ def erased_name(user_id: int) -> str:
 
 
 def erased_email(user_id: int) -> str:
-    """Return the address, and key, of an erased user. It has no mailbox (RFC 2606)."""
+    """Return the address and key of an erased user. It has no mailbox (RFC 2606)."""
     return f"{erased_name(user_id)}@erased.invalid"
 
 
@@ -120,7 +119,7 @@ def _u_label(found: re.Match[str]) -> str:
     try:
         return idna.decode(found[0])
     except (idna.IDNAError, UnicodeError):
-        return found[0]  # a part of a label, or none
+        return found[0]  # not a complete label
 
 
 def _or_none(parse: Callable[[], str]) -> str | None:

@@ -1,4 +1,4 @@
-"""A cache of the keys of texts, for one operation."""
+"""A cache for the lookup keys of texts, used by one operation."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -9,21 +9,21 @@ T = TypeVar("T")
 
 
 class KeyCache:
-    """Remembers what functions of texts returned, such as `identity.email_key`.
+    """Caches the results of functions of texts, such as `identity.email_key`.
 
-    A key can take milliseconds, and one variable can be used in many places. An operation has its
-    own cache, because the texts are personal data. The limits of an operation bound its size.
+    A key can take milliseconds, and many fields can use the same variable. The cache belongs to one
+    operation, because the texts are personal data. The limits of an operation bound its size.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[Callable[[str], Any], str], Any] = {}
 
     async def get(self, compute: Callable[[str], T], text: str) -> T:
-        """Return `compute(text)`. Other requests can run before a new one is computed."""
+        """Return `compute(text)`. May let other requests run before computing it."""
         asked = (compute, text)
         if asked not in self._known:
             await pause_if_due()
-            if asked not in self._known:  # else another field computed it meanwhile
+            if asked not in self._known:  # another field may have computed it during the pause
                 self._known[asked] = compute(text)
         known: T = self._known[asked]
         return known

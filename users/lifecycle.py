@@ -19,7 +19,7 @@ class UserAction(StrEnum):
 
 _A, _I, _D = UserStatus.ACTIVE, UserStatus.DEACTIVATED, UserStatus.DELETED
 
-# A missing pair is rejected. A pair that leads back to its own status changes nothing.
+# A missing pair is rejected. A pair that leads to the same status is accepted.
 TRANSITIONS: dict[tuple[UserStatus, UserAction], UserStatus] = {
     (_A, UserAction.UPDATE): _A,
     (_A, UserAction.DEACTIVATE): _I,
@@ -47,14 +47,13 @@ EVENT_OF: dict[UserAction, UserEventType] = {
 }
 
 
-# An erased user stays deleted: only what already holds is allowed.
+# An erased user stays deleted. Repeating the deletion or the erasure changes nothing.
 _OF_THE_ERASED = frozenset({UserAction.DELETE, UserAction.ERASE, UserAction.VIEW_HISTORY})
 
 
 def next_status(
     status: UserStatus, action: UserAction, *, erased: bool = False
 ) -> UserStatus | None:
-    """Return the status after `action`, or None if it is rejected."""
     if erased and action not in _OF_THE_ERASED:
         return None
     return TRANSITIONS.get((status, action))

@@ -1,7 +1,7 @@
 """Authorization, as pure functions of the caller and the command.
 
-A right is a scope of the caller, or that the user is the caller. Nothing is looked up, so that a
-rejection reveals nothing: a hidden user cannot be distinguished from an absent one.
+A right comes from a scope of the caller, or from acting on their own user. No function reads the
+database, so a rejection does not reveal whether a hidden user exists.
 """
 
 from dataclasses import dataclass, field, replace
@@ -50,9 +50,9 @@ EVERY_SCOPE = frozenset(Scope)
 class Caller:
     """The authenticated caller: actor, scopes and expiry.
 
-    `user_id` is set if the caller is a user of the directory; then the actor has the kind USER and
-    the same id as text. `subject` is the `sub` of the token; None for an API key and in
-    development. It is not compared: no result depends on it.
+    `user_id` is set if the caller is a user of the directory. The actor then has the kind USER and
+    the same id as text. `subject` is the `sub` of the token. It is None for API keys and in
+    development. It is not compared, because no result depends on it.
     """
 
     actor: Actor
@@ -72,7 +72,7 @@ _LINK: Final = FieldViolation(
     "decides who can sign in as the user.",
     field="external_id",
 )
-# Otherwise `users:link` would be the right to become any user, and to read as them.
+# Without this rule, a caller with `users:link` could sign in as any user.
 OWN_SUBJECT: Final = FieldViolation(
     code=ErrorCode.FORBIDDEN,
     message="The external id is the `sub` of your own token. A caller cannot link a user to their "
@@ -96,7 +96,7 @@ def can_read_all(caller: Caller) -> bool:
 
 
 def can_read_any(caller: Caller) -> bool:
-    """Whether there can be a user that the caller may read."""
+    """Return whether there can be a user that the caller can read."""
     return can_read_all(caller) or caller.user_id is not None
 
 
@@ -105,20 +105,19 @@ def can_read(caller: Caller, user_id: int) -> bool:
 
 
 def readable_users(caller: Caller) -> Condition:
-    """Return the condition of the users that the caller can read."""
     if Scope.READ in caller.scopes:
         return true()
     return one_of(User.id, () if caller.user_id is None else (caller.user_id,))
 
 
 def can_read_history(caller: Caller, user_id: int | None = None) -> bool:
-    """Whether the caller can read the history of a user; without an id, of all users."""
+    """Return whether the caller can read the history of a user, or of all users without an id."""
     known = Scope.READ in caller.scopes or is_self(caller, user_id)
     return known and Scope.HISTORY in caller.scopes
 
 
 def can_perform(caller: Caller, action: UserAction, user_id: int | None) -> bool:
-    """Whether the caller has the right to do this to a user, regardless of any status."""
+    """Return whether the caller has the right to an action, regardless of the status."""
     match action:
         case UserAction.UPDATE:
             return Scope.WRITE in caller.scopes or is_self(caller, user_id)
@@ -131,12 +130,10 @@ def can_perform(caller: Caller, action: UserAction, user_id: int | None) -> bool
 
 
 def authorize(caller: Caller, command: Command) -> RuleViolation | None:
-    """Return the reason why the caller cannot execute the command, or None."""
     return _check_scopes(caller, command) or _check_link(caller, command)
 
 
 def _check_scopes(caller: Caller, command: Command) -> RuleViolation | None:
-    """Check everything but the external ids that the command sets."""
     writes = Scope.WRITE in caller.scopes
     match command:
         case Update(user_id=user_id) if is_self(caller, user_id):
@@ -161,10 +158,7 @@ def _check_link(caller: Caller, command: Command) -> RuleViolation | None:
 
 
 def _external_ids(command: Command) -> dict[str, str | None]:
-    """Return the external ids that an operation sets, by their place in the input; None clears.
-
-    An upsert by an external id counts, since it can create the user.
-    """
+    """Map the input paths of external ids that a command sets to the values. None clears."""
     found: dict[str, str | None] = {}
     match command:
         case Create(fields={"external_id": str(given)}):
@@ -172,20 +166,21 @@ def _external_ids(command: Command) -> dict[str, str | None]:
         case Update(fields=fields) | UpsertById(fields=fields) | UpsertByKey(fields=fields):
             if "external_id" in fields:
                 found["external_id"] = fields["external_id"]
+    # An upsert by external id can create the user.
     if isinstance(command, UpsertByKey) and command.by == "external_id":
         found["by.external_id"] = command.value
     return found
 
 
 def can_write(caller: Caller, status: UserStatus | None) -> bool:
-    """Whether the caller can write; `status` is that of the user they are, if any."""
+    """Return whether the caller can write. `status` is that of the caller's own user, if any."""
     return caller.user_id is None or status is UserStatus.ACTIVE
 
 
 def is_session_valid(caller: Caller, now: datetime, status: UserStatus | None) -> bool:
-    """Whether the caller's rights are still valid.
+    """Return whether the caller's rights are still valid.
 
-    They end at `expires_at`, and for a user of the directory when `status` is not ACTIVE.
+    They end at `expires_at`. Those of a user also end when the `status` is no longer ACTIVE.
     """
     expired = caller.expires_at is not None and caller.expires_at <= now
     return not expired and can_write(caller, status)
@@ -213,13 +208,10 @@ def _has_effect(action: UserAction, status: UserStatus, *, erased: bool) -> bool
 
 
 def redact_result(caller: Caller, result: CommandResult) -> CommandResult:
-    """Hide the users that the caller cannot read.
-
-    A user that the command created is shown: it has what the caller has just sent.
-    """
     if Scope.READ in caller.scopes:
         return result
     user = result.user
+    # A created user has only what the caller has just sent.
     seen = user if user and (result.created or can_read(caller, user.id)) else None
     return replace(
         result, user=seen, violations=tuple(_redact_violation(caller, p) for p in result.violations)

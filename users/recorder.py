@@ -1,4 +1,4 @@
-"""Events: who changed what and why, with the values before and after."""
+"""Events: actor, reason, and the values before and after a change."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from db.models import ActorKind, Change, User, UserEventType
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who changes something, as known at that time.
+    """The author of a change, as known at that time.
 
-    The id of a user is the one in the database, as text; the label can be a name.
+    The `id` of a user is the id in the database, as text. `label` can be a name.
     """
 
     kind: ActorKind
@@ -20,8 +20,8 @@ class Actor:
     label: str | None = None
 
 
-# Attribute -> the field's name in the API. `isActive` follows from the status; the keys from their
-# texts; version and times are the event's own.
+# Attribute -> API field. `isActive` is derived from the status, and the keys from their texts. The
+# version and times are columns of the event.
 RECORDED_FIELDS = {
     "username": "username",
     "email": "email",
@@ -62,7 +62,7 @@ class Recorder:
 
 
 def redacted(changes: Iterable[Change]) -> list[Change]:
-    """Remove the values of personal fields from changes, and keep that they changed."""
+    """Remove the values of personal fields. The entries stay, marked as redacted."""
     return [
         Change(field=change["field"], before=None, after=None, redacted=True)
         if change["field"] in _PERSONAL
@@ -72,7 +72,6 @@ def redacted(changes: Iterable[Change]) -> list[Change]:
 
 
 def _differences(before: User | None, after: User) -> list[Change]:
-    """List the fields that differ, in the order of the schema."""
     old, new = vars(before) if before else {}, vars(after)
     return [
         Change(field=field, before=_text(old.get(name)), after=_text(new[name]))

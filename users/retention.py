@@ -27,9 +27,10 @@ _REASON = "The date to erase this user has passed."
 
 
 async def erase_due(database: Database, clock: Callable[[], datetime] = now) -> AsyncIterator[int]:
-    """Erase users whose `erase_after` has passed. Yields the size of each batch, a transaction.
+    """Erase users whose `erase_after` has passed. Yields the size of each batch.
 
-    Concurrent runs share the work: each skips users that the other has locked.
+    Each batch is one transaction. Concurrent runs share the work: each skips users that another run
+    has locked.
     """
 
     async def erase(number: int) -> int:
@@ -52,13 +53,10 @@ async def erase_due(database: Database, clock: Callable[[], datetime] = now) -> 
 
 
 async def forget(session: Session) -> None:
-    """Remove erased values from the database's log, or log that this is not possible yet.
-
-    Nothing is raised, since the users are erased already.
-    """
+    """Remove erased values from SQLite's write-ahead log. Failures are only logged."""
     try:
         is_forgotten = await session.checkpoint()
-    except Exception as error:  # noqa: BLE001 - see above
+    except Exception as error:  # noqa: BLE001 - the users are already erased
         log.warning("what was erased may still be in SQLite's log", cause=repr(error))
         return
     if not is_forgotten:

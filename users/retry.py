@@ -13,18 +13,17 @@ T = TypeVar("T")
 
 
 def must_queue(number: int) -> bool:
-    """Whether an attempt waits in a queue with the other transactions that lost a race.
-
-    Without the queue, a transaction among many that write the same values can lose every race.
-    """
+    """Return whether an attempt waits in the queue of transactions that lost a race."""
+    # Without the queue, a transaction can lose every race against others that write the same
+    # values.
     return number > 1
 
 
 async def retry_transaction(attempt: Callable[[int], Awaitable[T]], write: Write) -> T:
-    """Run a whole transaction until it succeeds, and raise the error of the last attempt.
+    """Run a transaction until it succeeds. After ATTEMPTS, raise the last error.
 
-    It is retried only if the database reports that nothing was done. A read-only server is retried
-    once: the next connection may lead to the primary.
+    A database error is retried only if nothing was done. A read-only server is retried once,
+    because the next connection may lead to the primary.
     """
     is_renewed = False
     for number in range(1, ATTEMPTS):

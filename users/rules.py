@@ -1,4 +1,4 @@
-"""The rules that need a user or the holders of unique values to be checked, as pure functions."""
+"""Rules that depend on a stored user or on the holders of unique values, as pure functions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -55,7 +55,6 @@ NO_VERSION: Final = (
 def taken(
     columns: Columns, owners: Mapping[Key, int], except_id: int | None = None
 ) -> list[FieldViolation]:
-    """Return a violation for each unique value that another user is known to hold."""
     return [
         FieldViolation(code=ErrorCode.TAKEN, message=_TAKEN[name], field=name)
         for name, column in KEY_COLUMNS.items()
@@ -83,7 +82,7 @@ def username_email_violations(
 ) -> list[FieldViolation]:
     """Check a username that is an e-mail address.
 
-    A user who already has such a username keeps it until the username or the address is changed.
+    An existing username is checked only if the username or the address changes.
     """
     before = vars(user) if user else BLANK
     after = before | columns
@@ -106,12 +105,10 @@ def username_email_violations(
 def moved_to(
     violations: Iterable[RuleViolation], field: str, new_field: str
 ) -> list[RuleViolation]:
-    """Report violations of one field at another."""
     return [replace(v, field=new_field) if v.field == field else v for v in violations]
 
 
 def _email_key_of(username: str | None, cache: ParseCache | None) -> str | None:
-    """Return the key of the e-mail address that a username is; None if it is not an address."""
     if not username or "@" not in username:
         return None
     columns, _ = parse_fields({"email": username}, cache)

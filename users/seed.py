@@ -1,4 +1,4 @@
-"""Believable users with believable histories, for a directory that has something to explore."""
+"""Creates realistic users with histories, for demos."""
 
 import random
 import unicodedata
@@ -34,8 +34,8 @@ from users.service import UserService
 _LOCALES = ["en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "pl_PL", "pt_BR", "sv_SE", "tr_TR"]
 _DOMAINS = ["example.com", "example.net", "example.org"]
 _YEARS = timedelta(days=3 * 365)
-# What happens to a user happens so soon after the last: what is yet to come for all of them is
-# kept in memory, and is a twentieth of the users at any time.
+# The maximum time between two events of a user. Future events are kept in memory. With this limit,
+# they are about a twentieth of the users.
 _LONGEST_PAUSE: Final = timedelta(days=120)
 _REASONS: Final[dict[StatusAction, str]] = {
     UserAction.DEACTIVATE: "On parental leave",
@@ -47,12 +47,12 @@ _DEMO = Caller(Actor(ActorKind.SYSTEM, label="roster demo"), EVERY_SCOPE)
 
 @dataclass(slots=True)
 class _Person:
-    """A user to be; `user_id` is known once they are written."""
+    """A person to create as a user. `user_id` is set when the user is written."""
 
     first: str
     last: str
     domain: str
-    number: int = 1  # behind the name, if others have it
+    number: int = 1  # appended to the name if others have it
     user_id: int | None = None
 
     def creation(self) -> Create:
@@ -70,7 +70,7 @@ class _Person:
 
 @dataclass(frozen=True, slots=True)
 class _Happening:
-    """What happens to a person: their creation, a new name, or a new status."""
+    """An event in the life of a person: their creation, a new name, or a new status."""
 
     at: datetime
     person: _Person
@@ -91,15 +91,16 @@ class _Happening:
 
 
 async def populate(database: Database, number: int) -> AsyncIterator[int]:
-    """Add users in batches of a transaction each, and yield how many each batch has added.
+    """Add users in batches, one transaction each. Yields the number of users in each batch.
 
-    Events are written in the order in which they happened. Memory does not grow with the number
-    but by what is yet to happen to the users that are written.
+    Events are written in chronological order. Only future events of written users are kept in
+    memory.
     """
     async with database.session() as session:
         existing = (await session.execute(users_count(User.id > 0))).scalar_one()
-    # Seeded by what is there: the same on every empty database, others on the next run.
-    chance = random.Random(existing)  # noqa: S311 - no secret is drawn
+    # The seed is the number of users: every empty database gets the same users, and the next run
+    # adds others.
+    chance = random.Random(existing)  # noqa: S311 - not used for secrets
     for batch in _batches(_happenings(number, chance)):
         async with database.session() as session, session.transaction():
             await _write(session, batch)
@@ -108,7 +109,7 @@ async def populate(database: Database, number: int) -> AsyncIterator[int]:
 
 
 def _batches(happenings: Iterator[_Happening]) -> Iterator[list[_Happening]]:
-    """Split them so that a user is written before the batch in which something happens to them."""
+    """Split events so that each user is written in an earlier batch than their later events."""
     batch: list[_Happening] = []
     for happening in happenings:
         is_early = happening.needs_id and happening.person.user_id is None
@@ -121,7 +122,7 @@ def _batches(happenings: Iterator[_Happening]) -> Iterator[list[_Happening]]:
 
 
 async def _write(session: Session, batch: Sequence[_Happening]) -> None:
-    """Write a batch; who has the name of a user that was there before gets a number behind it."""
+    """Write a batch. A person whose name is taken gets the next number as a suffix."""
     while True:
         moments = (happening.at for happening in batch)
         service = UserService(session, _DEMO, clock=moments.__next__)
@@ -138,7 +139,7 @@ async def _write(session: Session, batch: Sequence[_Happening]) -> None:
 
 
 def _happenings(number: int, chance: random.Random) -> Iterator[_Happening]:
-    """Yield what happens to so many users, in the order of time."""
+    # Events are yielded in chronological order.
     faker = Faker(_LOCALES)
     faker.seed_instance(chance.random())
     today = now()
@@ -164,13 +165,12 @@ def _happenings(number: int, chance: random.Random) -> Iterator[_Happening]:
 def _life(
     person: _Person, begins: datetime, chance: random.Random, faker: Faker
 ) -> Iterator[_Happening]:
-    """Yield what happens to a person after their creation."""
     if chance.random() < 0.1:  # noqa: PLR2004 - the share of users
         new_name = f"{person.first} {faker.last_name()}"
         yield _Happening(_later(chance, begins), person, new_name=new_name)
     match chance.random():
         case share if share < 0.04:  # noqa: PLR2004
-            # After a new name: a deleted user cannot be given one.
+            # Later than a new name, because a deleted user cannot be renamed.
             at = _later(chance, begins + _LONGEST_PAUSE)
             yield _Happening(at, person, action=UserAction.DELETE)
         case share if share < 0.16:  # noqa: PLR2004
@@ -185,7 +185,7 @@ def _later(chance: random.Random, after: datetime) -> datetime:
 
 
 def _plain(name: str, *, keep_accents: bool = False) -> str:
-    """Return a name as a username or an address has it: in lower case, without spaces."""
+    """Return a name for a username or address: lower case, letters and digits only."""
     lowered = name.lower()
     if not keep_accents:
         lowered = unicodedata.normalize("NFKD", lowered).encode("ascii", "ignore").decode()

@@ -1,4 +1,4 @@
-"""Executes commands of a caller: authorizes, validates and applies them, and writes the result.
+"""Executes a caller's commands: authorizes, validates and applies them, and writes the result.
 
 A single command is a batch of one. A batch takes a fixed number of statements: one locks the named
 users, one finds taken values, and one each inserts users, updates users and adds events.
@@ -37,10 +37,10 @@ from users.writer import write
 
 @dataclass(frozen=True, slots=True)
 class UserService:
-    """The directory, on behalf of one caller. `execute` needs a transaction, which it never ends.
+    """The directory on behalf of one caller. `execute` needs an open transaction and never ends it.
 
-    A command with an expected version is rejected if the user has another one. Without it the last
-    writer wins per field, so that writers of different fields both keep their change.
+    A command with an expected version is rejected if the user has another version. Without it the
+    last writer wins per field, so that concurrent writes to different fields are both kept.
     """
 
     session: Session
@@ -52,12 +52,12 @@ class UserService:
     async def insert(self, command: Command, write: Write) -> CommandResults | None:
         """Create a user and their event in one statement, outside of a transaction.
 
-        That is possible if nothing has to be read first: the caller is no user of the directory who
-        could be switched off meanwhile, and no rule is broken. Otherwise returns None, and nothing
-        is done. Raises `UniquenessRace`, with nothing done, if a unique value is taken.
+        Returns None if other reads are necessary or a rule is violated. Raises UniquenessRace if a
+        unique value is taken. In both cases nothing is done.
         """
         if not isinstance(command, Create) or command.validate_only:
             return None
+        # A caller who is a user must be locked, because they can be deactivated concurrently.
         if self.caller.user_id is not None or authorize(self.caller, command):
             return None
         change_set = self._change_set(Snapshot({}), {})
@@ -80,18 +80,18 @@ class UserService:
         check_taken: bool = True,
         cache: ParseCache | None = None,
     ) -> CommandResults:
-        """Execute commands in order, each on the result of those before it.
+        """Execute commands in order, each on the result of the previous ones.
 
-        Raises CommandsRejected if all are rejected, or with `atomic` if any is. Raises
-        UniquenessRace if a unique value was taken after it was checked. The caller rolls back in
-        both cases, and after a race tries again with `check_taken`. Without it only the unique
-        indexes decide, which saves a statement if the values are free.
+        Raises CommandsRejected if all commands are rejected, or with `atomic` if any is. Raises
+        UniquenessRace if a unique value is taken concurrently. The caller must roll back in both
+        cases, and retries after a race with `check_taken`. Without `check_taken` only the unique
+        indexes detect taken values. This saves a statement if the values are free.
 
-        A `key` makes the commands idempotent: for 24 hours its caller gets the first answer again,
-        with the users as they were then. A rejection is not stored.
+        A `key` makes the commands idempotent: for 24 hours, a repeated request returns the first
+        answer, with the users as they were then. A rejection is not stored.
 
-        Commands that the caller is not authorized for are rejected before anything is read. If the
-        caller is a user who is not active when they are locked, all are.
+        Unauthorized commands are rejected before the database is read. If the caller is a user and
+        not active when locked, all commands are rejected.
         """
         cache = {} if cache is None else cache
         if len(commands) > MAX_COMMANDS:
@@ -122,7 +122,7 @@ class UserService:
     async def _replay(
         self, earlier: Sequence[CommandResult], denied: Sequence[RuleViolation | None]
     ) -> CommandResults:
-        """Return the earlier results, except of commands that are no longer authorized."""
+        """Return the stored results, except for commands that are no longer authorized."""
         snapshot = await load_snapshot(self.session, [], self.caller.user_id)
         if not self._is_caller_active(snapshot):
             raise CommandsRejected([_rejection(NOT_ACTIVE)] * len(earlier))
@@ -164,7 +164,7 @@ class UserService:
 
 
 def _hide_uncreated(results: Sequence[CommandResult]) -> list[CommandResult]:
-    """Hide users that the rejected batch would have created."""
+    # A new user in a conflict exists only within the rejected batch.
     return [
         replace(result, user=None, violations=NO_VERSION)
         if any(isinstance(p, VersionConflict) and p.user.id < 0 for p in result.violations)
@@ -174,14 +174,14 @@ def _hide_uncreated(results: Sequence[CommandResult]) -> list[CommandResult]:
 
 
 def _needs_claim(batch: Sequence[ParsedCommand], *, hopeless: bool) -> bool:
-    """Whether there can be an answer to store."""
+    # Rejected and validate-only batches have no answer to store.
     return not hopeless and not all(parsed.validate_only for parsed in batch)
 
 
 def _merge_results(
     denied: Sequence[RuleViolation | None], computed: Sequence[CommandResult]
 ) -> list[CommandResult]:
-    """Merge the computed results with the rejections of unauthorized commands, in order."""
+    """Restore the order of the commands. `computed` has no entries for denied commands."""
     rest = iter(computed)
     return [next(rest) if violation is None else _rejection(violation) for violation in denied]
 

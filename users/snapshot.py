@@ -19,9 +19,9 @@ from users.validation import ParsedCommand
 class Snapshot:
     """The state of the directory before the commands.
 
-    `users` are those that the commands name, locked. `holders` are the known holders of wanted
-    unique values; the unique indexes have the final say. `changes` are the fields of each user that
-    changed since a version that a command expects, each with the last version that changed it.
+    `users` are the users that the commands name, locked. `holders` are the known holders of
+    requested unique values. The unique indexes are the final authority. `changes` maps each user to
+    the fields changed since the expected version, each with the last version that changed it.
     """
 
     users: Mapping[int, User]
@@ -32,11 +32,8 @@ class Snapshot:
 async def load_snapshot(
     session: AsyncSession, batch: Sequence[ParsedCommand], caller_id: int | None
 ) -> Snapshot:
-    """Lock and read the users that commands name, by id or by a unique value, and the caller.
-
-    The caller is locked so that their rights cannot be revoked before the commit. One statement
-    locks all users in the order of their ids, so that transactions cannot deadlock.
-    """
+    """Lock and read the users that commands name, by id or by a unique value, and the caller."""
+    # The caller is locked so that their rights cannot be revoked before the commit.
     own = set() if caller_id is None else {caller_id}
     ids = {parsed.user_id for parsed in batch if parsed.user_id is not None}
     keys = [parsed.by for parsed in batch if parsed.by is not None]
@@ -45,6 +42,7 @@ async def load_snapshot(
             return Snapshot({})
         held = await session.execute(users_to_hold(own))
         return Snapshot({row.id: User.of(row) for row in held})
+    # One statement locks all users in the order of their ids, so transactions cannot deadlock.
     found = await session.execute(users_to_write(ids | own, _group_by_column(keys)))
     users = {row.id: User.of(row) for row in found}
     return Snapshot(users, changes=await _changes_since(session, batch, users))
@@ -53,7 +51,6 @@ async def load_snapshot(
 async def find_holders(
     session: AsyncSession, batch: Sequence[ParsedCommand], snapshot: Snapshot
 ) -> dict[Key, int]:
-    """Find the holders of the unique values that the commands set."""
     wanted = {key for parsed in batch for key in _wanted_keys(parsed, snapshot)}
     if not wanted:
         return {}
@@ -82,7 +79,6 @@ def _wanted_keys(parsed: ParsedCommand, snapshot: Snapshot) -> Iterable[Key]:
 async def _changes_since(
     session: AsyncSession, batch: Sequence[ParsedCommand], users: Mapping[int, User]
 ) -> dict[int, dict[str, int]]:
-    """Read the fields that changed since the versions that the commands expect."""
     expected = [version for p in batch if (version := p.expected_version) is not None]
     first = min(expected, default=None)
     if first is None:

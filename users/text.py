@@ -1,7 +1,7 @@
-"""The texts of a user: display names, reasons and external ids, checked and normalised.
+"""Validates and normalises display names, reasons and external ids.
 
 ValueError
-└── InvalidValue    a value that breaks a rule
+└── InvalidValue    a value that violates a rule
 """
 
 import unicodedata
@@ -10,20 +10,20 @@ from typing import Final
 from db.models import DISPLAY_NAME_LENGTH, EXTERNAL_ID_LENGTH, REASON_LENGTH
 from users.errors import ErrorCode, FieldViolation
 
-# Embeddings, overrides and isolates: they make a text read otherwise than it is (UTS 55).
+# Embeddings, overrides and isolates. They can display a text in a misleading order (UTS 55).
 _BIDI_CONTROLS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _LINE_BREAKS: Final = frozenset("\u2028\u2029")
-# Unicode 23.7: these, and the last two of every plane.
+# Noncharacters (Unicode 23.7): this range, and the last two code points of every plane.
 _NONCHARACTERS: Final = range(0xFDD0, 0xFDF0)
 _PLANE_END: Final = 0xFFFE
 _VISIBLE: Final = frozenset("LNPS")
-_FILLERS: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800")  # letters and signs without a glyph
-_DECOMPOSED_GROWTH: Final = 4  # no character decomposes (NFD) into more
+_FILLERS: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800")  # letters and symbols without a glyph
+_DECOMPOSED_GROWTH: Final = 4  # maximum number of characters in an NFD decomposition
 _NOT_TEXT: Final = frozenset({"Cc", "Cs"})
 
 
 class InvalidValue(ValueError):
-    """A value that breaks a rule; `violation` says which."""
+    """A value that violates a rule. `violation` has the details."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ def reason(raw: str) -> str:
 
 
 def external_id(raw: str) -> str:
-    """Parse another system's key for the user: 1 to 255 characters, stored unchanged."""
+    """Parse the user's key in another system: 1 to 255 characters, stored unchanged."""
     check_length("external_id", raw, 1, EXTERNAL_ID_LENGTH)
     _check_readable("external_id", raw)
     return raw
@@ -67,10 +67,8 @@ def fold(text: str) -> str:
 
 
 def check_size(field: str, raw: str, shortest: int, longest: int) -> None:
-    """Check the length of a text in NFC, the form it is stored in.
-
-    A text that is far too long is not normalised first.
-    """
+    """Check the length of a text in NFC, the stored form."""
+    # Texts that are far too long are rejected without normalisation.
     if len(raw) <= longest * _DECOMPOSED_GROWTH:
         raw = unicodedata.normalize("NFC", raw)
     check_length(field, raw, shortest, longest)

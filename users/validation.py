@@ -1,4 +1,4 @@
-"""Checks commands and parses their values, before anything is read.
+"""Parses and validates commands, before the database is read.
 
 All violations are reported together.
 """
@@ -26,10 +26,10 @@ from users.errors import ErrorCode, FieldViolation
 from users.identity import Username
 from users.text import InvalidValue
 
-# (field, text) -> the result of its parser. A batch shares it, so that no text is parsed twice.
+# (field, text) -> columns or violation. A batch shares it, so that each text is parsed once.
 ParseCache = dict[tuple[str, str], Columns | FieldViolation]
 
-# The first and the last moment that Python has: PostgreSQL's driver takes them to mean no end.
+# Python's first and last datetime. asyncpg converts them to -infinity and infinity.
 _ENDS: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 _NO_DATE: Final = FieldViolation(
     code=ErrorCode.INVALID_FORMAT, message="This is no date to wait for.", field="erase_after"
@@ -38,7 +38,7 @@ _NO_DATE: Final = FieldViolation(
 
 @dataclass(frozen=True, slots=True)
 class ParsedCommand:
-    """A command with its parsed values, and the violations that need no database to be found."""
+    """A command with its parsed values, and the violations found without the database."""
 
     command: Command
     columns: Columns
@@ -48,7 +48,6 @@ class ParsedCommand:
 
     @classmethod
     def of(cls, command: Command, cache: ParseCache | None = None) -> "ParsedCommand":
-        """Parse the values of a command, except those in the cache."""
         match command:
             case Transition() | Erase():
                 reason, violations = parse_reason(command.reason)
@@ -89,7 +88,6 @@ async def parse_commands(commands: Sequence[Command], cache: ParseCache) -> list
 
 
 def _key_of(upsert: UpsertByKey, cache: ParseCache | None) -> str | None:
-    """Return the key that an upsert finds its user by; None if no user can have it."""
     columns, _ = parse_fields(cast("UserFields", {upsert.by: upsert.value}), cache)
     key: str | None = columns.get(KEY_COLUMNS[upsert.by])
     return key
@@ -132,7 +130,6 @@ _REQUIRED = ("username", "email")
 def parse_fields(
     fields: UserFields, cache: ParseCache | None = None
 ) -> tuple[Columns, list[FieldViolation]]:
-    """Return the values of columns, and the violations of the fields without one."""
     columns: Columns = {}
     violations: list[FieldViolation] = []
     given = cast("Mapping[str, str | None]", fields)

@@ -1,4 +1,4 @@
-"""Writes a change set: one statement for each kind of change, whatever the number of commands."""
+"""Writes a change set, with one statement for each kind of change regardless of its size."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -26,7 +26,7 @@ from users.recorder import redacted
 
 
 async def write(session: AsyncSession, change_set: ChangeSet) -> None:
-    """Write a change set in the transaction of the session. Raises UniquenessRace."""
+    """Write in the transaction of the session. Raises UniquenessRace."""
     await pause_if_due()
     try:
         if vacating := [
@@ -50,7 +50,7 @@ async def write(session: AsyncSession, change_set: ChangeSet) -> None:
 
 
 async def _insert(session: AsyncSession, change_set: ChangeSet) -> None:
-    """Insert the new users, and replace their temporary ids by those of the database."""
+    """Insert the new users, and replace their temporary ids in the change set."""
     if not change_set.created:
         return
     await pause_if_due()
@@ -69,7 +69,6 @@ async def _insert(session: AsyncSession, change_set: ChangeSet) -> None:
 
 
 async def _redact(session: AsyncSession, change_set: ChangeSet) -> None:
-    """Redact the personal data of erased users in their history and in the events they caused."""
     ids = set(change_set.erased)
     at = change_set.users[change_set.erased[0]].updated_at
     users = [
@@ -88,11 +87,12 @@ async def _redact(session: AsyncSession, change_set: ChangeSet) -> None:
 def _acted_as_service(
     events: Iterable[Row[Any]], subjects: Mapping[str, int]
 ) -> Iterator[dict[str, Any]]:
-    """Find events of services whose subject is an external id of a user (subject -> user).
+    """Yield updates for events of services whose actor is an external id of a user.
 
-    The token was used before the user had the id, or, with an earlier version, after a deletion.
-    The subject is replaced by the user, because it is personal data like their name.
+    `subjects` maps external ids to user ids. The token was used before the user had the id or, with
+    an earlier version of Roster, after a deletion.
     """
+    # The subject is personal data, so the id of the user replaces it.
     for event in events:
         if event.actor_kind is ActorKind.SERVICE and event.actor_id in subjects:
             yield {"row_id": event.id, "user": str(subjects[event.actor_id])}
