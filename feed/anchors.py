@@ -1,24 +1,24 @@
 """Anchors: positions in the feed that are valid while their event exists unchanged.
 
-An id alone does not name an event: after a restore or a failover that lost commits, a database
-issues the same ids again. So an anchor also has a mark, a digest of the feed's epoch and of the
-columns of the event that never change. What an erasure redacts is not part of it.
+An id alone does not identify an event. After a restore, or a failover that lost commits, the
+database assigns the same ids again. An anchor therefore also has a mark: a digest of the feed's
+epoch and of the immutable columns of the event. Columns that an erasure redacts are not part of it.
 
     Exception
-    └── InvalidAnchor    the event does not exist unchanged
+    └── InvalidAnchor    the event is missing or a different one
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, Self
 
-Load = Callable[[Sequence[int]], Awaitable[Sequence[Any]]]  # ids -> events, None for those missing
+Load = Callable[[Sequence[int]], Awaitable[Sequence[Any]]]  # ids -> events, None for missing ones
 
 _MARK_BYTES: Final = 8
 
 
 class InvalidAnchor(Exception):
-    """The event of an anchor does not exist in this history, or is another one."""
+    """The event of an anchor is missing from this history, or is a different one."""
 
 
 class Anchor(NamedTuple):
@@ -34,8 +34,8 @@ class Anchor(NamedTuple):
 
 
 def mark_of(event: Any) -> str:
-    """Digest a row with the columns of `db.statements.ANCHOR_COLUMNS`."""
-    # As a timestamp: `isoformat` would take as long as all the rest.
+    """Digest a row with the columns of `db.statements.events.ANCHOR_COLUMNS`."""
+    # `isoformat` would take as long as the rest of this function.
     at = event.at.timestamp()
     text = f"{event.epoch} {event.id} {event.user_id} {event.type} {at} {event.version_after}"
     return blake2b(text.encode(), digest_size=_MARK_BYTES).hexdigest()
@@ -44,9 +44,9 @@ def mark_of(event: Any) -> str:
 async def verify(
     anchors: Sequence[Anchor], load: Load, check_primary: Callable[[], Awaitable[None]]
 ) -> None:
-    """Raise InvalidAnchor unless all the events exist unchanged.
+    """Raise InvalidAnchor unless all events exist unchanged.
 
-    If one is missing, `check_primary` raises on a standby, which may not have it yet.
+    If one is missing, `check_primary` raises on a standby, which may not have received it yet.
     """
     ids = [anchor.id for anchor in anchors]
     if _all_exist(anchors, await load(ids)):

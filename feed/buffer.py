@@ -1,4 +1,4 @@
-"""The latest settled events, kept in memory for subscribers that are almost up to date."""
+"""Keeps the latest settled events in memory, for subscribers that are almost up to date."""
 
 import asyncio
 from collections import deque
@@ -15,15 +15,15 @@ _SLICES: Final = 8
 
 
 class EventBuffer:
-    """Buffers settled events and wakes the subscribers that wait for the next."""
+    """Buffers settled events and wakes waiting subscribers."""
 
     def __init__(self) -> None:
-        self.watermark = 0  # all events up to this id are settled,
-        self.start = 0  # and those above this id are buffered
-        self.is_closed = False  # because the process is going to end
-        self.generation = 0  # of the buffer: events that were read in an earlier one may be erased
-        self.history = 0  # the number of times that the database turned out to have lost events
-        self.derived: dict[Hashable, Any] = {}  # made from buffered events, cleared with them
+        self.watermark = 0  # all events up to this id are settled
+        self.start = 0  # settled events above this id are buffered
+        self.is_closed = False  # the process is shutting down
+        self.generation = 0  # events read in an earlier generation may be erased
+        self.history = 0  # how many times the database has lost events
+        self.derived: dict[Hashable, Any] = {}  # from buffered events, cleared with them
         self._events: deque[Event] = deque(maxlen=BUFFER_SIZE)
         self._matches: dict[tuple[int, EventFilter], list[Event]] = {}
         self._signals = [asyncio.Event() for _ in range(_SLICES)]
@@ -39,23 +39,19 @@ class EventBuffer:
             self._wake_all()
 
     def reset(self, position: int) -> None:
-        """Buffer the events after this position, and none before."""
         self.clear()
         self.start = position
         self.add([], position)
 
     def invalidate(self) -> None:
-        """End all positions: the database has lost events, and gives their ids to others."""
+        """End all positions. The database has lost events and assigns their ids again."""
         self.history += 1
         self.clear()
         self._wake_all()
 
     def clear(self) -> None:
-        """Drop the buffered events, and what was derived from them.
-
-        After an erasure the table is the only place without the erased values. A subscriber that
-        is behind reads it instead.
-        """
+        # After an erasure, the buffer still has the erased values, and the table does not.
+        # Subscribers that are behind read the table.
         self._events.clear()
         self._matches.clear()
         self.derived.clear()
@@ -63,10 +59,7 @@ class EventBuffer:
         self.generation += 1
 
     def events_after(self, position: int, filter: EventFilter) -> list[Event]:
-        """Return the buffered events that match.
-
-        The list is computed once for all subscribers with the same position and filter.
-        """
+        # The list is computed once for all subscribers with the same position and filter.
         found = self._matches.get((position, filter))
         if found is None:
             newest = takewhile(lambda event: event.id > position, reversed(self._events))
@@ -82,7 +75,7 @@ class EventBuffer:
         return next(self._slices)
 
     def signal(self, slice: int) -> asyncio.Event:
-        """Return an event that is set when the buffer changes after this call."""
+        """Return an event that is set at the next change of the buffer."""
         return self._signals[slice]
 
     def _wake_all(self) -> None:
@@ -90,7 +83,7 @@ class EventBuffer:
         self._wake(0)
 
     def _wake(self, slice: int) -> None:
-        """Wake one slice of the subscribers, and the next in a later iteration of the loop."""
+        # The next slice is woken in a later iteration of the event loop.
         self._signals[slice].set()
         self._signals[slice] = asyncio.Event()
         if slice + 1 < _SLICES:

@@ -10,14 +10,14 @@ from db.engine import Database
 
 log = structlog.get_logger("roster")
 
-_FIRST_SECONDS: Final = 3.0  # before the first line: longer than our own transactions take
+_FIRST_SECONDS: Final = 3.0  # before the first line; Roster's own transactions are shorter
 _AGAIN_SECONDS: Final = 60.0
 
 
 class DelayLog:
     """Logs how long the feed is held back and by which transactions.
 
-    It does so once after some seconds, then once a minute, and when it is over.
+    It logs after 3 seconds, then every 60 seconds, and at the end.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:

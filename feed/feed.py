@@ -1,8 +1,8 @@
-"""The change feed: every event once, in the order of its id, to each subscriber.
+"""The change feed: delivers every event once to each subscriber, in the order of ids.
 
-The table of events is the feed. A process reads new events once for all subscribers, and buffers
-the latest (`feed/buffer.py`). A subscriber that is further behind reads pages of the table until it
-has caught up. Wake-ups are hints: without any, a slow poll finds new events. Only events up to the
+The table of events is the feed. A process reads new events once for all subscribers and buffers the
+latest (`feed/buffer.py`). A subscriber that is further behind reads pages of the table until it has
+caught up. Wake-ups are hints: a slow poll finds new events without them. Only events up to the
 watermark are delivered (`feed/watermark.py`).
 """
 
@@ -38,24 +38,24 @@ log = structlog.get_logger("roster")
 T = TypeVar("T")
 
 _DEACTIVATING: Final = frozenset({UserEventType.DEACTIVATED, UserEventType.DELETED})
-# The interval between two checks of an open gap: at least this, and this share of the time it has
-# been open. A short gap is seen closed immediately, and a long one is checked rarely.
+# The interval between two checks of a gap: a share of the time it has been open, with a minimum.
+# The feed continues soon after a short gap, and checks a long one rarely.
 _GAP_SECONDS: Final = 0.02
 _GAP_SHARE: Final = 0.1
-_POLL_SECONDS: Final = {True: 0.1, False: 1.0}  # on SQLite, which has no notifications
-_NOTIFY_SECONDS: Final = 0.02  # at least between two notifications
-# The pause after new events, for each subscriber, and at most: events that are committed meanwhile
-# are delivered together. A quiet feed delivers immediately, and a busy one leaves most of the
-# process to the writers.
+_POLL_SECONDS: Final = {True: 0.1, False: 1.0}  # by is_sqlite; SQLite has no notifications
+_NOTIFY_SECONDS: Final = 0.02  # minimum between two notifications
+# The pause after new events, per subscriber, and its maximum. Events that are committed during the
+# pause are delivered together. A quiet feed delivers immediately. A busy feed leaves most of the
+# process's time to the writers.
 _COALESCE_SECONDS: Final = 0.0005
 _MAX_COALESCE_SECONDS: Final = 0.05
-_BUSY_COALESCE_SECONDS: Final = 0.075  # if so many events came together
+_BUSY_COALESCE_SECONDS: Final = 0.075  # maximum for _BUSY_EVENTS or more
 _BUSY_EVENTS: Final = 10
 _RETRY_SECONDS: Final = 0.5
 
 
 class Feed:
-    """One process's view of the events. It does nothing without subscribers."""
+    """A process's view of the events. It is idle without subscribers."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -78,8 +78,7 @@ class Feed:
 
     @property
     def derived(self) -> dict[Hashable, Any]:
-        """What subscribers derive from buffered events; cleared together with them."""
-        return self._buffer.derived
+        return self._buffer.derived  # cleared together with the buffered events
 
     @property
     def is_stopping(self) -> bool:
@@ -89,7 +88,7 @@ class Feed:
     def watch_deactivation(self, user_id: int | None) -> Iterator[Callable[[], bool]]:
         """Yield a function that returns whether a delivered event has deactivated the user.
 
-        Only events within this context count, and only while there is a subscriber.
+        Only events within this context count, and only while the feed has a subscriber.
         """
         if user_id is None:
             yield lambda: False
@@ -104,7 +103,7 @@ class Feed:
                 self._deactivated.discard(user_id)
 
     def wake(self) -> None:
-        """Poll now, and notify other processes: events may have been committed."""
+        # Events may have been committed: poll now, and notify other processes.
         self._wake_up.set()
         if self._database.is_sqlite:
             return
@@ -113,7 +112,6 @@ class Feed:
             self._notify_task = asyncio.create_task(self._notify_loop())
 
     def stop(self) -> None:
-        """End all subscriptions, because the process is going to end."""
         self._buffer.close()
 
     async def close(self) -> None:
@@ -127,7 +125,7 @@ class Feed:
     async def poll(self) -> int:
         """Read new events and return the watermark: no event can appear at or below it any more.
 
-        Calls that wait for the lock share one read, which begins after each of them.
+        Concurrent calls share one read, which begins after each of these calls.
         """
         self._polls_requested += 1
         ticket = self._polls_requested
@@ -141,18 +139,19 @@ class Feed:
             return self._tracker.position
 
     async def watermark(self) -> int | None:
-        """Return the id at which lists of events end, so that following from any cursor is gapless.
+        """Return the maximum id for lists of events, so that following any cursor is gapless.
 
-        None if all visible events are settled.
+        None means that all visible events are settled.
         """
         return None if self._database.is_sqlite else await self.poll()
 
     async def follow(
         self, after: Anchor | int | None, filter: EventFilter
     ) -> AsyncGenerator[Sequence[Event], None]:
-        """Yield all matching events after an event, or from now on, in order and in batches.
+        """Yield matching events after an event, or from now on, in order and in batches.
 
-        While the database cannot be reached nothing is yielded; then it continues where it was.
+        Nothing is yielded while the database is unreachable. Afterwards, the events continue
+        without a gap.
         """
         async with self.subscribe(after, filter) as position:
             while not position.is_closed:
@@ -166,14 +165,15 @@ class Feed:
     ) -> AsyncIterator[FeedPosition]:
         """Yield a position after an event, or at the end.
 
-        An anchor is verified at the first read. An id alone is not, such as 0 for the beginning.
+        An anchor is verified at the first read. A plain id, such as 0 for the beginning, is not
+        verified.
         """
         with self._background_tasks():
             watermark = await self._retry(self.poll)
             history = self._buffer.history
             known: frozenset[Anchor] = frozenset()
             if after is None and self._tracker.is_blocked:
-                # Events that are visible above a gap were committed before this call.
+                # Visible events above a gap were committed before this call.
                 known = frozenset(await self._retry(lambda: self._events.anchors(watermark)))
             anchor = after if isinstance(after, Anchor) else None
             position = after.id if isinstance(after, Anchor) else after
@@ -189,7 +189,7 @@ class Feed:
             )
 
     async def _retry(self, read: Callable[[], Awaitable[T]]) -> T:
-        """Read; while the database cannot be reached, try again."""
+        # Errors of the database are logged and retried. InvalidAnchor is for the subscriber.
         while True:
             try:
                 return await read()
@@ -226,10 +226,9 @@ class Feed:
             self._cancelled.add(task)
             task.add_done_callback(self._cancelled.discard)
         self._tasks = []
-        self._buffer.clear()  # an erasure is not noticed while nothing is read
+        self._buffer.clear()  # without polls, erasures are not detected
 
     async def _poll_loop(self) -> None:
-        """Poll when woken, and at an interval."""
         while True:
             self._wake_up.clear()
             pause = _POLL_SECONDS[self._database.is_sqlite]
@@ -250,16 +249,16 @@ class Feed:
         return max(_GAP_SECONDS, self._tracker.blocked_seconds * _GAP_SHARE)
 
     def _coalesce_pause(self, events: int) -> float:
-        """Return the seconds to pause after about so many new events."""
+        """Return the pause after so many new events, in seconds."""
         longest = _BUSY_COALESCE_SECONDS if events >= _BUSY_EVENTS else _MAX_COALESCE_SECONDS
         return min(self._subscribers * _COALESCE_SECONDS, longest)
 
     async def _listen_loop(self) -> None:
-        """Listen for commits of other processes. Without a connection, the poll finds them."""
+        # Notifications come from other processes. Without a connection, polls find their events.
         while True:
             try:
                 async with self._database.listening(self._on_notification) as lost:
-                    self._wake_up.set()  # for notifications that were missed
+                    self._wake_up.set()  # notifications may have been missed
                     await lost.wait()
             except Exception as error:  # noqa: BLE001 - the loop survives any database error
                 _log_outage(error)
@@ -277,7 +276,7 @@ class Feed:
                 await self._database.notify(self._name)
             except Exception as error:  # noqa: BLE001 - the loop survives any database error
                 _log_outage(error)
-                self._must_notify = is_unreachable(error)  # then repeat when it is back
+                self._must_notify = is_unreachable(error)  # repeat when it is reachable again
                 pause = _RETRY_SECONDS
             await asyncio.sleep(pause)
 

@@ -1,4 +1,4 @@
-"""Reads of the events table, in autocommit."""
+"""Reads the table of events, in autocommit."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -18,12 +18,12 @@ from db.statements.events import (
 )
 from feed.anchors import Anchor, InvalidAnchor, verify
 
-Event = Any  # a row, with the columns of the events' table and the epoch
+Event = Any  # a row with the columns of the table and the epoch
 
 PAGE_SIZE: Final = 500  # events
 ALL_EVENTS: Final = EventFilter()
-# Unfiltered reads use the primary key and take milliseconds, and all subscribers wait for them. One
-# without an answer was lost with its connection. A filter can take longer.
+# The timeout of unfiltered reads. They use the primary key and take milliseconds, so a slow one has
+# lost its connection. All subscribers wait for them. Filtered reads can take longer.
 _READ_SECONDS: Final = 3.0
 _FROM: Final = PreparedStatement(EVENTS_FROM)
 _UNTIL: Final = PreparedStatement(EVENTS_UNTIL)
@@ -40,13 +40,13 @@ class EventReader:
         self._reader = database.reader
 
     async def after(self, anchor: Anchor | None) -> Sequence[Event]:
-        """Return the next events that are visible, whatever is missing between them.
+        """Return the next visible events, including those above gaps. None is the beginning.
 
-        Raises InvalidAnchor if the event that they are to follow is not there; None is the
-        beginning. The statement reads that event too, so that both are of the same history.
+        Raises InvalidAnchor if the event of the anchor is missing.
         """
         if anchor is None:
             return await self._fetch(_FROM, first=0, limit=PAGE_SIZE)
+        # The statement also reads the event of the anchor, so that both have the same history.
         rows = await self._fetch(_FROM, first=anchor.id, limit=PAGE_SIZE + 1)
         if not _starts_at(anchor, rows):
             await self._database.check_primary()
@@ -56,7 +56,6 @@ class EventReader:
         return rows[1:]
 
     async def check(self, anchor: Anchor) -> None:
-        """Raise InvalidAnchor unless the event exists unchanged."""
         load = self._reader.lookup(EVENTS_BY_ID).load
         await verify([anchor], load, self._database.check_primary)
 
@@ -76,12 +75,12 @@ class EventReader:
         return [Anchor.of(row) for row in found]
 
     async def newest(self) -> tuple[Anchor | None, frozenset[str]]:
-        """Return the last event that can be seen, and who may still commit a lower one."""
+        """Return the last visible event, and the transactions that may still commit a lower id."""
         rows = await self._fetch(_NEWEST)
         return _only(rows), await self._database.event_writers()
 
     async def newest_erasure(self) -> Anchor | None:
-        """Return the last erasure, settled or not."""
+        """Return the last visible erasure, settled or not."""
         return _only(await self._fetch(_NEWEST_ERASURE))
 
     async def find(self, id_: int) -> Anchor | None:

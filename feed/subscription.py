@@ -1,4 +1,4 @@
-"""The position of one subscriber in the feed, and the events after it."""
+"""The position of a subscriber in the feed, and the events after it."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -17,21 +17,21 @@ T = TypeVar("T")
 
 class Retry(Protocol):
     async def __call__(self, read: Callable[[], Awaitable[T]]) -> T:
-        """Read; while the database cannot be reached, try again."""
+        """Retry a read until the database can be reached."""
 
 
 class FeedPosition:
     """The position of one subscriber.
 
-    All matching events up to `position` have been delivered, except `known` events: a subscriber
-    that begins now does not get events that could be seen before, even if they settle later.
+    All matching events up to `position` have been delivered, except `known` events. These were
+    visible before the subscription began. They are not delivered, even if they settle later.
 
-    Events up to `_replay_until` are read from the table and never from memory: what a user's
-    erasure has removed from the table must not be replayed, even before this process hears of it.
+    Events up to `_replay_until` are read from the table and never from memory. An erasure may have
+    redacted them before this process detects it.
 
-    A position after an `anchor` verifies that its event exists. That event can lie above the
-    watermark of this process, if another process is further: until the watermark reaches it, each
-    read verifies it.
+    A position after an `anchor` verifies that its event exists. The event can be above the
+    watermark of this process, if another process is ahead. Each read verifies it until the
+    watermark reaches it.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class FeedPosition:
     ) -> None:
         self.position = position
         self.is_replaying = False
-        """Whether the last read came from the table: its results belong to this subscriber alone"""
+        """Whether the last read came from the table. Its rows belong to this subscriber only."""
         self._buffer = buffer
         self._events = events
         self._retry = retry
@@ -63,7 +63,7 @@ class FeedPosition:
         self._signal: asyncio.Event | None = None
 
     def copy(self) -> "FeedPosition":
-        """Return the same position for another subscriber. Only allowed if `is_shareable`."""
+        # Allowed only if `is_shareable`.
         return FeedPosition(
             self._buffer, self._events, self._retry, self._filter, self.position, self._history
         )
@@ -74,7 +74,7 @@ class FeedPosition:
 
     @property
     def is_shareable(self) -> bool:
-        """Whether the next events are the same for all with this position and filter."""
+        """Whether all subscribers with this position and filter get the same events next."""
         return (
             self._anchor is None
             and self.position >= self._known_until
@@ -83,20 +83,20 @@ class FeedPosition:
 
     @property
     def is_stale(self) -> bool:
-        """Whether a user was erased since the last read, whose values it may contain."""
+        """Whether a user was erased since the last read, which may contain erased values."""
         return self._generation != self._buffer.generation
 
     def rewind(self, position: int) -> None:
-        """Move back, so that what was read after `position` is read from the table once more."""
+        """Move back, and read the events after `position` again from the table."""
         self.position = position
         self._replay_until = max(self._replay_until, self._buffer.watermark)
         self._signal = None
 
     async def read(self) -> Sequence[Event]:
-        """Return the next settled events, perhaps none, and move behind them.
+        """Return the next settled events, possibly none, and advance the position.
 
-        Buffered events are read without waiting. Raises InvalidAnchor when the database has lost
-        earlier events: later ones may have their ids, and would be skipped.
+        Buffered events are returned without waiting. Raises InvalidAnchor if the database has lost
+        events: new events may have their ids, and would be skipped.
         """
         if self._anchor:
             await self._verify(self._anchor)
@@ -129,6 +129,6 @@ class FeedPosition:
             raise InvalidAnchor
 
     async def wait(self) -> None:
-        """Wait until there is more to read than at the last read."""
+        """Wait until the buffer changes after the last read."""
         if self._signal:
             await self._signal.wait()

@@ -1,11 +1,11 @@
-"""The watermark: the id at and below which no event can appear any more.
+"""The watermark: no event can appear at or below this id any more.
 
-An id is assigned before its transaction ends, so that a lower id can appear after a higher one. An
-event is settled if there is no such gap below it: either all ids up to it have appeared, or all
+An id is assigned before its transaction ends, so a lower id can appear after a higher one. An event
+is settled if there is no such gap below it: either all ids up to it have appeared, or all
 transactions that could commit the missing ones have ended.
 
-The position is an event, and each read verifies that it still exists. If the database was restored
-or lost commits in a failover, reading begins again at the new end.
+The position is an event, and each read verifies that it still exists. If the database was restored,
+or lost commits in a failover, reading starts again at the new end.
 """
 
 import time
@@ -25,12 +25,12 @@ from feed.reader import Event, EventReader
 
 log = structlog.get_logger("roster")
 
-_WINDOW: Final = 100_000  # how far back a gap is looked for when the feed begins
+_WINDOW: Final = 100_000  # ids that are searched for a gap when the feed begins
 
 
 @dataclass(frozen=True, slots=True)
 class _Gap:
-    """Ids below `until` are missing; these transactions were open when the gap was found."""
+    """Ids below `until` are missing. `writers` were open transactions when the gap was found."""
 
     until: Anchor
     writers: frozenset[str]
@@ -42,8 +42,8 @@ class WatermarkTracker:
 
     `on_events` receives events and the new watermark. `on_skip` receives the new watermark if the
     events below it were not read. `on_erasure` is called as soon as an erasure is visible, settled
-    or not, before `on_events`. `on_loss` is called if the event at the position is gone, before
-    `on_skip`.
+    or not, before `on_events`. `on_loss` is called if the event at the position no longer exists,
+    before `on_skip`.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class WatermarkTracker:
         on_erasure: Callable[[], None],
         on_loss: Callable[[], None],
     ) -> None:
-        self.position: int | None = None  # until it has begun
+        self.position: int | None = None  # None until the first read
         self._anchor: Anchor | None = None  # the event at the position; None is the beginning
-        self._lost_at: Anchor | None = None  # the position before, while a new one is looked for
+        self._lost_at: Anchor | None = None  # the lost position, until a new one is found
         self._database = database
         self._events = EventReader(database)
         self._delays = DelayLog(database)
@@ -65,23 +65,23 @@ class WatermarkTracker:
         self._on_skip = on_skip
         self._on_erasure = on_erasure
         self._on_loss = on_loss
-        self._erasures: set[Anchor] = set()  # above the position, that are reported
+        self._erasures: set[Anchor] = set()  # reported ones above the position
 
     @property
     def is_blocked(self) -> bool:
-        """Whether ids above the position are missing that may still be committed."""
+        """Whether missing ids above the position may still be committed."""
         position = self.position
         return position is not None and self._gap is not None and self._gap.until.id > position
 
     @property
     def blocked_seconds(self) -> float:
-        """How long the current gap has blocked the watermark; 0 without one."""
+        """Return how long the current gap has blocked the watermark; 0 without a gap."""
         return time.monotonic() - self._gap.since if self._gap and self.is_blocked else 0.0
 
     async def advance(self, *, followed: bool) -> int:
         """Read new events and return the watermark.
 
-        Without subscribers, events are skipped unread if possible.
+        Unless `followed`, events are skipped unread if possible.
         """
         try:
             return await self._advance(followed=followed)
@@ -120,7 +120,7 @@ class WatermarkTracker:
         self._skip_to(last)
 
     def _reset(self) -> None:
-        """Start again at the end, because the event at the position is gone."""
+        # The event at the position no longer exists, so reading starts again at the end.
         self._lost_at = self._anchor
         self.position = self._anchor = self._gap = None
         self._erasures.clear()
@@ -128,7 +128,7 @@ class WatermarkTracker:
         self._on_loss()
 
     async def _event_below_first_gap(self, last: Anchor) -> Anchor | None:
-        """Find the event before the first missing id, which may still be committed."""
+        # The first missing id may still be committed.
         first = max(0, last.id - _WINDOW)
         ids = [anchor.id for anchor in await self._events.anchors(first) if anchor.id <= last.id]
         if first == 0:
@@ -137,14 +137,14 @@ class WatermarkTracker:
         return await self._events.find(low) if low else None
 
     async def _skip_unread(self) -> None:
-        """Skip to the newest event, unless a transaction is open that may commit an earlier one."""
+        # An open transaction may commit an earlier event than the newest.
         last, writers = await self._events.newest()
         if not writers:
             self._gap = None
             self._skip_to(last)
 
     async def _close_gap(self, rows: Sequence[Event]) -> bool:
-        """Skip missing ids if no transaction can commit them any more. Return whether it did."""
+        """Skip missing ids that no transaction can commit any more. Return False if one can."""
         assert self.position is not None
         writers = await self._database.event_writers()
         if self._gap is None or self._gap.until.id <= self.position:
@@ -153,27 +153,25 @@ class WatermarkTracker:
             await self._delays.blocked(holding)
             return False
         self._delays.unblocked()
-        # All have ended: what they committed is visible, and the other ids will never appear.
+        # All writers have ended: their events are visible, and the other ids never appear.
         until, self._gap = self._gap.until, None
         while self.position < until.id:
             rows = await self._events.between(self.position, until.id)
             if not await self._exists(rows, until):
-                return False  # lost in a failover: new transactions can commit ids below
+                return False  # lost in a failover: new transactions can commit lower ids
             self._report_erasures(rows)
             self._emit(rows)
         return True
 
     async def _exists(self, rows: Sequence[Event], anchor: Anchor) -> bool:
-        """Return whether the anchor exists in the history that a page of rows was read from.
-
-        It is read after the rows: a lost event does not come back.
-        """
+        """Return whether the anchor exists in the history that `rows` were read from."""
+        # The anchor is read after the rows. A lost event does not reappear.
         if rows and rows[-1].id == anchor.id:
             return anchor.matches(rows[-1])
         return len(rows) == reader.PAGE_SIZE and await self._events.find(anchor.id) == anchor
 
     async def _find_newest_erasure(self, rows: Sequence[Event]) -> None:
-        """Find an erasure after a full page of events that are not settled yet."""
+        # After a full page of unsettled events, an erasure may not have been read.
         if len(rows) == reader.PAGE_SIZE and (newest := await self._events.newest_erasure()):
             self._report({newest})
 
@@ -212,7 +210,7 @@ def _log_loss(before: Anchor, now: Anchor | None) -> None:
 
 
 def _count_gapless(position: int, rows: Sequence[Event]) -> int:
-    """Count the leading rows whose ids are consecutive from `position` on."""
+    """Count the leading rows whose ids are consecutive after `position`."""
     return sum(
         1 for _ in takewhile(lambda pair: pair[1].id == pair[0], enumerate(rows, position + 1))
     )
