@@ -1,1 +1,1 @@
-"""Limits per caller."""
+"""Limits per caller, per network and per process."""

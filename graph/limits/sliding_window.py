@@ -1,8 +1,8 @@
-"""What each caller has used of a rate, counted in this process.
+"""Sliding-window rate limits, counted in this process.
 
-The arithmetic is that of the sliding window counter of `limits`, which reads the rates. Its own
-storage walks over every caller that it knows, in a task of its own, at nearly every request: the
-more callers there are, the more each request costs.
+The algorithm is the sliding window counter of the library `limits`, which parses the rates. Its
+storage is not used: at nearly every request, a task iterates over all known callers. The cost of a
+request would grow with the number of callers.
 """
 
 import time
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Quota(NamedTuple):
-    """Whether a request is admitted, how many more would be, and seconds until more are again."""
+    """`left` requests are allowed now. `reset` is the time until more are, in seconds."""
 
     admitted: bool
     left: int
@@ -19,9 +19,10 @@ class Quota(NamedTuple):
 
 
 class SlidingWindow:
-    """At most `amount` in `seconds`: the window before counts by the share of it that is not over.
+    """At most `amount` requests in `seconds`, per key.
 
-    Windows begin for all at once, so that what is kept is two dictionaries, and goes with them.
+    The previous window counts in proportion to its remaining share. All keys have the same windows,
+    so the state is two dictionaries, and old ones are dropped as a whole.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class SlidingWindow:
         self._counts: dict[str, int] = {}
 
     def has_room(self, key: str) -> bool:
-        """Return whether one more request would be admitted."""
+        """Return whether another request would be admitted. Counts nothing."""
         if key not in self._counts and key not in self._before:
             return self._amount > 0
         rest = self._rest()
@@ -43,7 +44,6 @@ class SlidingWindow:
         return int(before * rest / self._seconds + count) < self._amount
 
     def hit(self, key: str) -> Quota:
-        """Count a request if it is within the limit."""
         rest = self._rest()
         before, count = self._before.get(key, 0), self._counts.get(key, 0)
         used = int(before * rest / self._seconds + count)
@@ -58,7 +58,7 @@ class SlidingWindow:
         return Quota(admitted, max(0, self._amount - used), reset)
 
     def _rest(self) -> float:
-        """Change to the current window, and return the seconds that are left of it."""
+        """Switch to the current window. Returns the seconds that remain in it."""
         window, over = divmod(self._clock(), self._seconds)
         if window != self._window:
             self._before = self._counts if window == self._window + 1 else {}

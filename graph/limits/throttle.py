@@ -1,4 +1,4 @@
-"""Limits of one process: the rate of requests, open connections, concurrent operations."""
+"""Limits of one process: rate of requests, open connections, concurrent operations."""
 
 import math
 from collections import Counter, defaultdict
@@ -11,13 +11,13 @@ from limits import parse
 from graph.limits.sliding_window import SlidingWindow
 from graph.protocol.errors import RequestError
 
-# Credentials not seen before that are checked in a second for a network with too many invalid ones:
-# 50 cost at most 1 % of a process's time, or 50 look-ups by index.
+# Checks of unknown credentials per second, for a network with too many invalid ones. 50 checks take
+# at most 1 % of a process's time, or 50 index lookups.
 EXTRA_CHECKS: Final = 50
 
 
 class RateLimiter:
-    """The limits of one process. A rate such as `6000/minute`; none where it is None."""
+    """The limits of one process. `rate` is a text such as `6000/minute`, or None for no limit."""
 
     def __init__(self, rate: str | None, operations: int, connections: int) -> None:
         self._asked = self._wrong = None
@@ -35,7 +35,6 @@ class RateLimiter:
         self._waiting: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
 
     def check_auth_attempts(self, network: str) -> bool:
-        """Return whether a network is below the limit of invalid credentials."""
         return self._wrong is None or self._wrong.has_room(network)
 
     def record_auth_failure(self, network: str) -> None:
@@ -47,9 +46,9 @@ class RateLimiter:
         return self._extra_checks.hit(network).admitted
 
     def acquire(self, caller: str) -> dict[str, str]:
-        """Count a request of a caller. Raises RequestError if the rate is exceeded.
+        """Count a request of a caller and return the rate limit headers.
 
-        Returns the headers for the rest of the quota:
+        Raises RequestError (429) if the rate is exceeded. The headers are described in
         https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
         """
         if not self._asked:
@@ -66,7 +65,7 @@ class RateLimiter:
 
     @contextmanager
     def connection_slot(self, caller: str) -> Iterator[None]:
-        """Count an open socket or stream. Raises RequestError if there are too many."""
+        """Count an open WebSocket or stream. Raises RequestError (429) above the limit."""
         if self._open[caller] >= self._connections:
             raise RequestError("TOO_MANY_CONNECTIONS", "Too many sockets are open", 429)
         self._open[caller] += 1
@@ -79,23 +78,21 @@ class RateLimiter:
 
     @contextmanager
     def handshake_slot(self, address: str, push_out: Callable[[], None]) -> Iterator[None]:
-        """Count a socket that is not authenticated yet. One too many closes the oldest.
-
-        Clients authenticate immediately, so that sockets that wait longer do not block others.
-        """
+        """Count an unauthenticated connection. Above the limit, close the oldest one."""
+        # Clients authenticate immediately. Connections that wait longer must not block others.
         if len(self._waiting[address]) >= self._connections:
             self._waiting[address].pop(0)()
         self._waiting[address].append(push_out)
         try:
             yield
         finally:
-            with suppress(ValueError):  # it was pushed out
+            with suppress(ValueError):  # it was closed as the oldest
                 self._waiting[address].remove(push_out)
             if not self._waiting[address]:
                 del self._waiting[address]
 
     def begin_operation(self) -> None:
-        """Count an operation until `end_operation`; raise RequestError where there are too many."""
+        """Count an operation until `end_operation`. Raises RequestError (503) above the limit."""
         if self._running >= self._operations:
             message = "The server is busy: try again in a moment."
             raise RequestError("OVERLOADED", message, 503, {"retry-after": "1"})
