@@ -1,10 +1,10 @@
-"""Errors that end a request before anything of it is executed.
+"""Errors that end a request before it is executed.
 
 RequestError               answered with its status, code and headers
 ├── InvalidRequest         not a well-formed GraphQL request
 ├── OperationRejected      invalid document or variables (graph.execution.errors)
-├── OperationEndedError    interrupted, or out of time (graph.execution.errors)
-└── ServerError            failed on our side (graph.api.errors)
+├── OperationEndedError    interrupted or timed out (graph.execution.errors)
+└── ServerError            internal error (graph.api.errors)
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class RequestError(Exception):
-    """The request is answered with an error before anything of it is executed."""
+    """The request is answered with an error and is not executed."""
 
     def __init__(
         self, code: str, message: str, status: int = 400, headers: Mapping[str, str] | None = None
@@ -25,7 +25,7 @@ class RequestError(Exception):
 
     @property
     def is_about_graphql(self) -> bool:
-        """Whether the request was well-formed, and its document or its variables are not."""
+        """Whether the request is well-formed, but its document or variables are invalid."""
         return False
 
     @property
@@ -34,7 +34,7 @@ class RequestError(Exception):
 
 
 class InvalidRequest(RequestError):
-    """Not a well-formed GraphQL request; the message says so to people."""
+    """Not a well-formed GraphQL request. The message describes the error."""
 
     def __init__(self, message: str, code: str = "BAD_REQUEST") -> None:
         super().__init__(code, message)

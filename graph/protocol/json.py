@@ -1,4 +1,4 @@
-"""Results as JSON. Large ones are written in parts, so that other requests run in between."""
+"""Reads and writes JSON. Large results are written in parts, so other requests can run."""
 
 import json
 from collections.abc import Iterator
@@ -10,19 +10,20 @@ import orjson
 from db.time_slices import pause_if_due
 from graph.protocol.errors import InvalidRequest
 
-_PART: Final = 64 * 1024  # bytes, about
-_STEP: Final = 200  # values that are written before it is seen whether a pause is due
+_PART: Final = 64 * 1024  # bytes, approximately
+_STEP: Final = 200  # values between two checks for a pause
 JSON_DEPTH = 50
-# orjson makes a float of an integer beyond 64 bits. Each of those has as many digits in a row.
+# orjson reads an integer beyond 64 bits as a float. It has at least 19 consecutive digits.
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _TOO_BIG: Final = b"0" * 19
 
 
 def read_json(text: bytes) -> Any:
-    """Read JSON (RFC 8259): UTF-8 without a mark, no NaN, nesting of at most 50.
+    """Read JSON (RFC 8259): UTF-8 without a byte order mark, no NaN, nesting of at most 50.
 
-    What orjson refuses is looked at again: halves of surrogate pairs, for one, are no error here.
+    Raises InvalidRequest.
     """
+    # `json` decides on what orjson rejects. It accepts unpaired surrogates, for example.
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -38,7 +39,7 @@ def read_json(text: bytes) -> Any:
 def _read_json(text: bytes) -> Any:
     try:
         return json.loads(text.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError):  # too many digits, too
+    except (ValueError, RecursionError):  # also for too many digits
         raise InvalidRequest("The request is not valid JSON.") from None
 
 
@@ -69,9 +70,9 @@ def format_datetime(value: datetime) -> str:
 
 
 def dumps(value: object) -> bytes:
-    """Write JSON in UTF-8; half a surrogate pair, which has none, as an escape.
+    """Write JSON in UTF-8. Unpaired surrogates, which UTF-8 cannot encode, are escaped.
 
-    A value in `bytes` is JSON already.
+    A value of type `bytes` is already JSON.
     """
     try:
         return orjson.dumps(value, _as_it_is, option=orjson.OPT_UTC_Z)
@@ -80,7 +81,7 @@ def dumps(value: object) -> bytes:
 
 
 async def dumps_in_parts(value: object) -> list[bytes]:
-    """Write JSON in parts of at most some size, except for a `bytes` value that is larger."""
+    """Write JSON in parts of about 64 KiB. A larger `bytes` value is not split."""
     parts: list[bytes] = []
     part = bytearray()
     for number, piece in enumerate(_pieces(value), 1):

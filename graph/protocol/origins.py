@@ -1,4 +1,4 @@
-"""Hosts and origins as settings name them, in the form in which browsers send them."""
+"""Parses hosts and origins of settings into the form that browsers send."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _ORIGIN: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[^\]]+\]|[^/:?#@\[\]\s]+)(?::(?P<port>[0-9]{1,5}))?/?"
 )
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-# No page has an origin with one of these.
+# No page has an origin with one of these schemes.
 _WITHOUT_ORIGIN: Final = frozenset({"about", "blob", "data", "file", "javascript", "ws", "wss"})
 _HOSTS: Final = (
     "is not a host name such as roster.example.com, *.example.com for all names below it, or an IP "
@@ -28,9 +28,9 @@ _ORIGINS: Final = (
 
 
 def parse_list(text: str, parse: Callable[[str], str]) -> list[str]:
-    """Parse entries that are separated by commas, or a JSON list of strings.
+    """Parse entries separated by commas, or a JSON list of strings.
 
-    Raises ValueError that names the first wrong entry by its number.
+    Raises ValueError with the number of the first invalid entry.
     """
     entries = [entry for entry in map(str.strip, _entries(text)) if entry]
     if not entries:
@@ -45,7 +45,7 @@ def parse_list(text: str, parse: Callable[[str], str]) -> list[str]:
 
 
 def _entries(text: str) -> list[str]:
-    if text.startswith("["):  # so does an IPv6 address
+    if text.startswith("["):  # an IPv6 address can start with it, too
         with suppress(ValueError, RecursionError):
             found = json.loads(text)
             if isinstance(found, list) and all(isinstance(entry, str) for entry in found):
@@ -54,13 +54,13 @@ def _entries(text: str) -> list[str]:
 
 
 def parse_host(text: str) -> str:
-    """Return a host in lower case, an international name in its ASCII form, IPv6 in brackets."""
+    """Return a host in lower case: international names in ASCII, IPv6 addresses in brackets."""
     wildcard = "*." if text.startswith("*.") else ""
     return wildcard + _host(text.removeprefix("*.").removesuffix("."), _HOSTS)
 
 
 def parse_origin(text: str) -> str:
-    """Return an origin as a browser serialises it: in lower case and without a default port."""
+    """Return an origin as browsers serialise it: in lower case and without a default port."""
     found = _ORIGIN.fullmatch(text.lower())
     if not found or found["scheme"] in _WITHOUT_ORIGIN:
         raise ValueError(_ORIGINS)

@@ -1,4 +1,4 @@
-"""A GraphQL request, as every transport reads it."""
+"""A GraphQL request, as parsed by all transports."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +8,9 @@ from graph.protocol.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One operation, as a message or a body asks for it: by its text, or by a document's id.
+    """One operation, requested by its text or by the id of a document.
 
-    `persisted_hash` is the SHA-256 of Apollo's `extensions.persistedQuery`.
+    `persisted_hash` is the SHA-256 in Apollo's `extensions.persistedQuery`.
     """
 
     query: str | None
@@ -30,7 +30,7 @@ class Request:
         if query is None and document_id is None and persisted_hash is None:
             raise InvalidRequest("A request must have a `query` or a `documentId`, as a string.")
         variables = _object(given, "variables")
-        # An empty name is none, in every transport: clients send it for anonymous operations.
+        # Clients send an empty name for anonymous operations.
         operation_name = _text(given, "operationName") or None
         return cls(query, variables, operation_name, document_id, persisted_hash)
 
@@ -46,7 +46,7 @@ def _object(given: dict[str, Any], name: str) -> dict[str, Any] | None:
     value = given.get(name)
     if value is None or isinstance(value, dict):
         return value
-    if value == []:  # how PHP writes an empty map
+    if value == []:  # PHP encodes an empty map as a list
         return {}
     raise InvalidRequest(f"`{name}` must be an object.")
 
