@@ -21,7 +21,7 @@ def line_of(error: object, known_fields: Iterable[str]) -> str:
 
 
 def _path(keys: list[Any], error: dict[str, Any]) -> str:
-    # The format is that of `[0].secret`.
+    # For example, `[0].secret`.
     keys = [key for key in (*keys, *_key(error)) if isinstance(key, int) or NAME.fullmatch(key)]
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
 

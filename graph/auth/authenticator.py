@@ -212,7 +212,7 @@ class Authenticator:
             try:
                 self._identity_key = IdentityKey.of(found.key, found.secret_verifier, secret)
             except IdentityKeyError as error:
-                log.error("no service can sign in", reason=str(error))  # noqa: TRY400 - it is known
+                log.error("no service can sign in", reason=str(error))  # noqa: TRY400 - expected error
                 raise SubjectsUnavailableError from None
             found = await self._read_subject(session, subject)
         return found

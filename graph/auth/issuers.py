@@ -88,7 +88,7 @@ class Issuer(BaseModel):
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
-        if [self.jwks_url, self.public_key, self.secret].count(None) != 2:  # noqa: PLR2004 - of three
+        if [self.jwks_url, self.public_key, self.secret].count(None) != 2:  # noqa: PLR2004 - all but one
             raise InvalidIssuerField(
                 self._key_given(), "an issuer needs exactly one of jwks_url, public_key and secret"
             )

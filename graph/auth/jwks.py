@@ -68,7 +68,8 @@ class Key(NamedTuple):
 class KeySet:
     """The usable keys of an issuer.
 
-    `unreadable` contains the ids of keys that could not be parsed; `ignored` is their number.
+    `unreadable` contains the ids of keys that could not be parsed. `ignored` is the number of such
+    keys, including those without an id.
     """
 
     def __init__(

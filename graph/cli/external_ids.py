@@ -126,7 +126,7 @@ def _reason(text: str) -> str:
 def _operator() -> str:
     # By the uid of the process: `getpass.getuser` trusts the variable LOGNAME.
     try:
-        import pwd  # noqa: PLC0415 - Windows has none
+        import pwd  # noqa: PLC0415 - Windows has no `pwd`
 
         return pwd.getpwuid(os.getuid()).pw_name
     except ImportError:

@@ -29,7 +29,7 @@ def renew_epoch(
     reason: Annotated[
         str | None, typer.Option(help=f"Why, for the record: at most {REASON_LENGTH} characters.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,  # noqa: FBT002 - Typer makes a flag of it
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,  # noqa: FBT002 - a flag in Typer
 ) -> None:
     """Invalidate all event cursors after a restore or failover that lost events.
 

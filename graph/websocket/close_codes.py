@@ -35,8 +35,7 @@ class ConnectionClosedError(Exception):
 
     def __init__(self, code: CloseCode, reason: str) -> None:
         self.code = code
-        # The reason of a control frame is limited, and is UTF-8 without lone surrogates (RFC 6455
-        # 5.5.1).
+        # RFC 6455 5.5.1 limits the length of the reason and requires UTF-8: no lone surrogates.
         self.reason = reason.encode(errors="replace")[:_MAX_REASON].decode(errors="ignore")
 
 
