@@ -1,4 +1,4 @@
-"""The arguments of a field, coerced (GraphQL spec, 6.4.1)."""
+"""Coerces the arguments of a field (GraphQL spec, 6.4.1)."""
 
 from collections.abc import Callable, Container
 from typing import Any, Final
@@ -18,14 +18,14 @@ from graph.compiler.variables import NO_VARIABLES
 
 Arguments = Callable[[VariableValues], dict[str, Any]]
 
-# Immutable values can be passed to every call.
+# Calls can share immutable values.
 _IMMUTABLE: Final = (str, int, float, bool, type(None))
 
 
 def compile_arguments(
     definition: GraphQLField, node: FieldNode, resolver: FieldResolver, *, hide_suggestions: bool
 ) -> Arguments:
-    """Return a function of the variables. Arguments without variables are coerced once."""
+    # Arguments without variables are coerced once, at compile time.
     if not definition.args:
         return _no_arguments
     prepare = resolver.prepare or _unchanged
@@ -88,7 +88,7 @@ def _of_variables(
         given = {}
         for name, variable in taken.items():
             value = values.coerced.get(variable)
-            if value is None:  # a default, no argument, or a null where none can be
+            if value is None:  # a default, a missing argument, or an invalid null
                 return coerced(values)
             given[name] = value
         return {**constants, **prepare(given)} if constants else prepare(given)

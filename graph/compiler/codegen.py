@@ -1,8 +1,8 @@
-"""Generates Python functions that complete usual values: objects that are read, and their lists.
+"""Generates Python functions that complete usual values: objects with accessors, and their lists.
 
-A function raises if it meets any other value. It has no effect, so the fallback can start again.
-Response keys and names of types are quoted strings in generated code. All other names are its own
-variables and the attributes that `Resolvers` names.
+A function raises for any other value. It has no side effects, so the fallback can start again. In
+generated code, response keys and type names are quoted strings. All other names are local variables
+or attributes that `Resolvers` names.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ class CodeGenerator:
         self._resolvers = resolvers
 
     def generate(self, completer: Completer) -> FastPath | None:
-        """Return a function that completes usual values; None if a resolver is needed below."""
+        """Return None if a field below the completer needs a resolver."""
         # Python does not compile code that is nested deeper than 100 levels.
         with suppress(SyntaxError, RecursionError, MemoryError):
             return _Function(self._resolvers).compile(completer)
@@ -61,9 +61,9 @@ class CodeGenerator:
 class _Function:
     """A function that is being generated. It visits a completer and those below it.
 
-    Methods return lines of code that complete the variable `name`, or None if code cannot. With
-    `records`, the variable has the records of views instead of the views (`Accessor.records`).
-    Unless null is allowed (`required`), the lines raise for it.
+    Methods return lines of code that complete the variable `name`, or None if code cannot complete
+    it. With `records`, the variable has the records of views instead of the views
+    (`Accessor.records`). With `required`, the lines raise for null.
     """
 
     def __init__(self, resolvers: Resolvers) -> None:
@@ -82,7 +82,7 @@ class _Function:
         body = "\n".join(f"    {line}" for line in [*lines, "return v"])
         text = f"def fast_path(v):\n{body}\n"
         exec(compile(text, "<fast path>", "exec"), self._names)  # noqa: S102 - see the module
-        function: FastPath = self._names.pop("fast_path")  # or a cycle would keep it
+        function: FastPath = self._names.pop("fast_path")  # removed, to avoid a reference cycle
         return function
 
     def _complete(
@@ -202,20 +202,20 @@ def _unless_null(lines: Sequence[str], name: str, *, required: bool) -> list[str
 
 
 def _enum_names(type_: GraphQLEnumType) -> dict[Any, str]:
-    """Return the names of an enum's values; for two with the same value, the first."""
+    """If two names have the same value, return the first."""
     names: dict[Any, str] = {}
     for name, value in type_.values.items():
         if value.value is None:
-            continue  # null is handled before the type is
-        with suppress(TypeError):  # it has no hash
+            continue  # null is handled before the type
+        with suppress(TypeError):  # unhashable
             names.setdefault(value.value, name)
     return names
 
 
 def _ordinary_values() -> tuple[Callable[[Any], None], set[type]]:
-    """Return a function that raises for awaitables and exceptions.
+    """Return a function that raises for awaitables and exceptions, and a set of classes.
 
-    And the set of classes whose instances are neither, so that code can skip the call.
+    Instances of these classes are neither, so generated code skips the call.
     """
     ordinary: set[type] = set()
 
@@ -223,7 +223,7 @@ def _ordinary_values() -> tuple[Callable[[Any], None], set[type]]:
         if value.__class__ not in ordinary:
             if isinstance(value, Exception) or value is Undefined or is_awaitable(value):
                 raise FastPathFailed
-            if not isinstance(value, GeneratorType):  # some can be awaited
+            if not isinstance(value, GeneratorType):  # some generators are awaitable
                 ordinary.add(value.__class__)
 
     return check, ordinary

@@ -1,6 +1,6 @@
 """Coerces input values with closures, created once for each type (GraphQL spec, 3.13).
 
-They coerce valid values and raise for all others; graphql-core then finds what is wrong.
+The closures coerce valid values and raise for all others. graphql-core then reports the errors.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ _CLASSES: Final = {GraphQLString.name: str, GraphQLID.name: str, GraphQLBoolean.
 
 
 class InputCoercion:
-    """Creates the closures of one schema. Those of input objects are shared by all operations."""
+    """Creates the closures of one schema. All operations share those of input objects."""
 
     def __init__(self) -> None:
         self._objects: dict[str, Coerce] = {}
@@ -58,7 +58,7 @@ class InputCoercion:
         if found is None:
 
             def coerce_recursively(value: Any) -> Any:
-                """Coerce the type within its own fields, whose closures are created before it."""
+                # A field of the type itself needs a closure before that of the type exists.
                 return self._objects[type_.name](value)
 
             self._objects[type_.name] = coerce_recursively

@@ -1,4 +1,4 @@
-"""Compiles an operation of a document, so that it can be executed many times."""
+"""Compiles operations, so that they can be executed many times."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -22,7 +22,7 @@ from graph.compiler.operation import CompiledOperation
 from graph.compiler.resolvers import DefaultResolvers, Resolvers
 
 _KNOWN: Final = frozenset({"skip", "include"})
-# With these in a schema, graphql-core's `execute` raises, or executes incrementally.
+# If a schema has these directives, graphql-core's `execute` raises or executes incrementally.
 _INCREMENTAL: Final = ("defer", "stream")
 
 
@@ -47,9 +47,10 @@ class Compiler:
     def compile(
         self, document: DocumentNode, operation: OperationDefinitionNode
     ) -> CompiledOperation | None:
-        """Compile one operation of a document; None if graphql-core has to execute it.
+        """Compile one operation of a document. Returns None if graphql-core must execute it.
 
-        Those are operations with unknown directives or with fragment variables.
+        This applies to operations with unknown directives, fragment variables or a missing root
+        type, and to schemas with `@defer` or `@stream`.
         """
         if self._is_incremental or self._schema.get_root_type(operation.operation) is None:
             return None

@@ -1,7 +1,7 @@
 """Completes the values of fields, by type (GraphQL spec, 6.4.3).
 
-`complete` finds out what is wrong with a value; graphql-core decides on every unusual one. Usual
-values take the fast path: generated code that raises for any other value (`codegen.py`).
+Usual values take the fast path: generated code that raises for any other value (`codegen.py`).
+`complete` is the fallback. It passes unusual values to graphql-core, which reports the errors.
 """
 
 from abc import ABC, abstractmethod
@@ -34,7 +34,7 @@ ORDINARY: Final = frozenset({str, int, float, bool, list, tuple, dict, type(None
 
 
 class Selections(Protocol):
-    """What is selected below a field, for each type of object it can return."""
+    """The selections below a field, for each object type that it can return."""
 
     @property
     def details(self) -> list[FieldDetails]: ...
@@ -47,14 +47,14 @@ class Selections(Protocol):
 
 
 class Completer(ABC):
-    """Completes the values of one type, at one position in an operation."""
+    """Completes the values of one type at one position in an operation."""
 
     __slots__ = ()
     required = False
 
     @abstractmethod
     def complete(self, context: FieldContext, value: Any, path: Path) -> Any:
-        """Return the completed value, or Deferred; raise an error if the value is wrong."""
+        """Return the completed value, or Deferred. Raises an error if the value is invalid."""
 
 
 class NonNullCompleter(Completer):
@@ -115,7 +115,7 @@ class ListCompleter(Completer):
         completed: list[Any],
         pending: list[int],
     ) -> bool:
-        """Complete items until it is time to pause; return whether there are no more."""
+        """Complete items until a pause is due. Returns whether all are complete."""
         slicer = context.execution.slicer
         try:
             for index, item in enumerate(rest, len(completed)):
@@ -192,7 +192,7 @@ class ObjectCompleter(Completer):
             return None
         if isinstance(value, Exception):
             raise value
-        with suppress(Exception):  # whatever the error is, the fallback reports it
+        with suppress(Exception):  # the fallback reports the error
             fast_path = self._fast_path
             if not fast_path.is_ready:
                 fast_path.prepare(self, self.selections.generate)
@@ -217,7 +217,7 @@ class ObjectCompleter(Completer):
 
 
 class AbstractCompleter(Completer):
-    """Completes the objects of an interface or a union, by the type of each."""
+    """Completes the objects of an interface or a union, by their runtime types."""
 
     __slots__ = ("_objects", "_resolve_type", "selections", "type")
 
@@ -259,7 +259,7 @@ async def _resolved(value: Any) -> Any:
 
 
 def leaf_completer(type_: GraphQLOutputType) -> Completer | None:
-    """Return the completer of a scalar, an enum or lists of them; None for all other types."""
+    """Return the completer of a scalar, an enum or their lists; None for other types."""
     if is_non_null_type(type_):
         inner = leaf_completer(type_.of_type)
         return inner and NonNullCompleter(type_, inner)
@@ -270,7 +270,6 @@ def leaf_completer(type_: GraphQLOutputType) -> Completer | None:
 
 
 def composite_completer(type_: GraphQLOutputType, selections: Selections) -> Completer:
-    """Return the completer of a type that has fields, or of lists of such."""
     if is_non_null_type(type_):
         return NonNullCompleter(type_, composite_completer(type_.of_type, selections))
     if is_list_type(type_):

@@ -1,7 +1,7 @@
-"""Work that has not started.
+"""Calls that have not started.
 
-A coroutine that is dropped before it starts logs a warning. The compiler drops work if a sibling
-fails or the operation is cancelled, so it passes calls instead of coroutines.
+Python warns about a coroutine that is dropped before it starts. The compiler drops work if a
+sibling fails or the operation is cancelled, so it passes calls instead of coroutines.
 """
 
 import asyncio
@@ -17,13 +17,14 @@ CoroutineFunction = Callable[..., Coroutine[Any, Any, Any]]
 
 class Loader(Protocol[K]):
     def load(self, keys: Sequence[K], /) -> "asyncio.Future[list[Any]]":
-        """Return a future of one value for each key, in their order. Never raises."""
+        """Return a future of one value per key, in their order. Never raises."""
 
 
 class Lookup(Generic[K, U]):
-    """What a resolver may return: `make(value)` for the value that a loader has for a key.
+    """A result of a resolver: `make(value)` of the value that a loader returns for the key.
 
-    It can be awaited too. Lookups of one object's fields by one loader are a single call of it.
+    It can also be awaited. The lookups of one object that have the same loader share one call of
+    it.
     """
 
     __slots__ = ("key", "loader", "make")
@@ -52,7 +53,7 @@ class Deferred:
 
 
 class AfterLookup:
-    """A call of a plain function when a lookup has ended. It may return Deferred."""
+    """A call of a plain function after a lookup has ended. It may return Deferred."""
 
     __slots__ = ("arguments", "function", "lookup")
 
@@ -65,7 +66,7 @@ class AfterLookup:
 
     async def call(self) -> Any:
         if not self.lookup.done():
-            with suppress(Exception):  # the function looks at the outcome
+            with suppress(Exception):  # the function handles the error
                 await self.lookup
         return self.function(*self.arguments)
 
@@ -84,7 +85,7 @@ async def gather(calls: Sequence[Deferred | AfterLookup]) -> list[Any]:
         if len(tasks) < len(calls):
             for index, call in enumerate(calls):
                 if isinstance(call, AfterLookup):
-                    # Most have ended by now, many with one batch: no task is needed for them.
+                    # Most lookups have ended already, many in one batch. They need no task.
                     is_done = call.lookup.done()
                     value = call.function(*call.arguments) if is_done else await call.call()
                     if value.__class__ is Deferred:
@@ -106,7 +107,7 @@ def _task(call: Deferred) -> "asyncio.Task[Any]":
 
 
 def start(awaitable: Awaitable[Any]) -> Awaitable[Any]:
-    """Start an awaitable, so that it may be dropped. Without a running loop, return it as it is."""
+    """Start an awaitable, so that it can be dropped. Without a running loop, return it."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -117,6 +118,6 @@ def start(awaitable: Awaitable[Any]) -> Awaitable[Any]:
 
 
 def retrieve_exception(future: "asyncio.Future[Any]") -> None:
-    """Retrieve the exception, or asyncio logs that nobody has."""
+    # Otherwise asyncio logs that the exception was never retrieved.
     if not future.cancelled():
         future.exception()

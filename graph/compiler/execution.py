@@ -1,4 +1,4 @@
-"""One execution of an operation, and a field in it."""
+"""The state of one execution, and of a field in it."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -27,19 +27,19 @@ from graph.compiler.graphql_core_adapter import (
 
 
 class TimeSlicer(Protocol):
-    """Divides the execution of a large operation, so that other operations run in between."""
+    """Pauses the execution of a large operation, so that other operations can run."""
 
     def is_due(self) -> bool:
-        """Return whether it is time to pause."""
+        """Return whether a pause is due."""
 
     async def pause(self) -> None: ...
 
     def render(self, value: Any) -> Any:
-        """Return what represents a completed value in the result."""
+        """Return the representation of a completed value in the result."""
 
 
 class Field(Protocol):
-    """What an execution has to know of a field."""
+    """The attributes of a field that an execution needs."""
 
     @property
     def nodes(self) -> list[Any]: ...
@@ -51,7 +51,7 @@ class Field(Protocol):
 
 
 class Execution:
-    """The state of one execution: its input, its errors and the work it has started."""
+    """The state of one execution: its input, its errors and the started work."""
 
     __slots__ = (
         "_fallback",
@@ -87,7 +87,7 @@ class Execution:
 
     @property
     def fallback(self) -> "Executor[Any]":
-        """graphql-core's executor, which completes every unusual value."""
+        """graphql-core's executor, which completes unusual values."""
         if self._fallback is None:
             self._fallback = self.source.executor(
                 self.root, self.context, self.variables, self.errors
@@ -105,24 +105,22 @@ class Execution:
         return self._info
 
     def start(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
-        """Start an awaitable that a resolver returned. It is cancelled with the execution."""
+        """Start an awaitable of a resolver. It is cancelled together with the execution."""
         return _start(self._started, awaitable)
 
     def track_lookup(self, lookup: "asyncio.Future[Any]") -> None:
-        """Cancel a lookup with the execution."""
-        self._lookups.append(lookup)
+        self._lookups.append(lookup)  # it is cancelled together with the execution
 
     @property
     def has_pending(self) -> bool:
-        """Whether work that was started has not ended."""
         return bool(self._pending())
 
     def is_complete(self) -> bool:
-        """Return whether certainly nothing is pending when the result is there."""
+        """Return True only if no started work can be pending after the result."""
         return not (self._started or self.errors.errors or self._fallback)
 
     async def cancel_pending(self) -> None:
-        """Cancel the work whose result is no longer needed, and wait until it has ended."""
+        """Cancel work whose result is no longer needed, and wait until it has ended."""
         pending = self._pending()
         for future in pending:
             future.cancel()
@@ -145,7 +143,7 @@ class Execution:
         return ExecutionResult(data, self.errors.errors or None)
 
     def failed(self, error: GraphQLError) -> ExecutionResult:
-        """Return the result of an operation whose data is null because of an error."""
+        """Return a result whose data is null because of this error."""
         self.errors.add(error, None)
         return self.result(None)
 
@@ -163,7 +161,7 @@ def _start_all(started: list[Awaitable[Any]], values: Sequence[Any]) -> None:
 
 
 class FieldContext:
-    """One field of an execution: the location of its errors, and its resolver's `info`."""
+    """One field of an execution: the location of its errors, and `info` for its resolver."""
 
     __slots__ = ("_info", "execution", "field", "path")
 
@@ -180,9 +178,9 @@ class FieldContext:
         return self._info
 
     def handle_error(self, error: Exception, path: Path, *, required: bool) -> None:
-        """Record an error, so that the value is null; raise it if the value is `required`.
+        """Record an error, so that the value is null (GraphQL spec, 6.4.4).
 
-        (GraphQL spec, 6.4.4)
+        If the value is `required`, raise the error instead.
         """
         located = located_error(error, self.field.nodes, path.as_list())
         if required:
@@ -190,7 +188,7 @@ class FieldContext:
         self.execution.errors.add(located, path)
 
     def fallback(self, type_: GraphQLOutputType, value: Any, path: Path) -> Any:
-        """Complete an unusual value with graphql-core's executor; most raise an error."""
+        """Complete an unusual value with graphql-core. Most of them raise an error."""
         completed = self.execution.fallback.complete_value(
             type_, self.field.details, self.info, path, value, None
         )

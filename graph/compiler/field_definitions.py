@@ -1,4 +1,4 @@
-"""The fields of a schema's types, with what is the same for all operations."""
+"""The fields of a schema's types, with the data that all operations share."""
 
 from inspect import iscoroutinefunction
 
@@ -9,7 +9,7 @@ from graph.compiler.resolvers import Resolvers
 
 
 class FieldDefinition:
-    """A field of a type, with what is the same for all its selections."""
+    """A field of a type, with the data that all its selections share."""
 
     __slots__ = (
         "accessor",
@@ -38,7 +38,7 @@ class FieldDefinition:
 
 
 class FieldDefinitions:
-    """The field definitions of a schema, each created when it is first selected."""
+    """The field definitions of a schema. Each is created at its first selection."""
 
     def __init__(self, resolvers: Resolvers) -> None:
         self._resolvers = resolvers

@@ -1,4 +1,4 @@
-"""Executes fields: each is read or resolved, then its value is completed (GraphQL spec, 6.4)."""
+"""Executes fields: reads or resolves the value, then completes it (GraphQL spec, 6.4)."""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from graph.compiler.graphql_core_adapter import FieldDetails, info_of_field
 
 
 class FieldNodes(list[FieldNode]):
-    """`info.field_nodes`: the same object in all executions, so that it can carry a cache."""
+    """`info.field_nodes`. It is the same object in all executions, so it can carry a cache."""
 
     names_below: frozenset[str] | None = None
-    """For resolvers: the names of fields below, which are the same for every execution."""
+    """A cache of resolvers: the names of the fields below, equal in all executions."""
 
 
 class PendingLookup:
@@ -74,9 +74,9 @@ class SelectedField:
         self._fast_path = LazyFastPath()
 
     def execute(self, execution: Execution, source: Any, path: Path) -> Any:
-        """Return the completed value, or Deferred or PendingLookup.
+        """Return the completed value, Deferred or PendingLookup.
 
-        Raises the located error of a field that cannot be null.
+        Raises the located error of a non-null field.
         """
         context, definition = FieldContext(execution, self, path), self.definition
         try:
@@ -111,7 +111,7 @@ class SelectedField:
                 if slicer is None or self.definition.leaf_completer:
                     return completed
                 return slicer.render(completed)
-        except Exception:  # noqa: BLE001, S110 - whatever the error is, the fallback reports it
+        except Exception:  # noqa: BLE001, S110 - the fallback reports the error
             pass
         return self.completer.complete(context, value, context.path)
 
@@ -144,7 +144,7 @@ class SelectedField:
     def complete_lookup(
         self, pending: PendingLookup, lookup: asyncio.Future[list[Any]], index: int
     ) -> Any:
-        """Complete the value that a lookup found; return Deferred if fields below it wait."""
+        """Complete the found value. Returns Deferred if fields below it wait."""
         context = pending.context
         try:
             completed = self._complete(context, pending.lookup.make(lookup.result()[index]))

@@ -1,17 +1,17 @@
-"""graphql-core's internals, and why the compiler needs each.
+"""The internals of graphql-core that the compiler uses, with the reason for each.
 
-No other module of the compiler uses a part of graphql-core that is neither exported by `graphql`
-nor documented under `graphql.pyutils`. `tests/graph/compiler/test_graphql_core_adapter.py` fails if
-one of these changes.
+Other modules of the compiler only use names that `graphql` exports, or that are documented under
+`graphql.pyutils`. `tests/graph/compiler/test_graphql_core_adapter.py` fails if one of these
+internals changes.
 
 - `collect_fields`, `collect_subfields`, `FieldDetails`, `FragmentDetails`: the selection rules of
-  the specification (6.3.2), whose results graphql-core's executor accepts.
-- `GraphQLResolveInfo` as a tuple: its own constructor takes twice as long, for every field that has
-  a resolver.
+  the specification (6.3.2). graphql-core's executor accepts their results.
+- `GraphQLResolveInfo` as a tuple: its constructor takes twice as long, for every field that has a
+  resolver.
 - `Executor`'s constructor, `complete_value`, `ensure_valid_runtime_type` and `background_futures`:
-  the fallback for every unusual value, so that its errors are graphql-core's own.
+  the fallback for unusual values, so that the errors are graphql-core's own.
 - `CollectedErrors`: shared with that executor, so that errors below one null are reported once.
-- `gather_with_cancel`: what `info.async_helpers.gather` is.
+- `gather_with_cancel`: the implementation of `info.async_helpers.gather`.
 - `get_variable_signature`, `VariableValueSource`: the parts of `VariableValues`.
 - `coerce_default_value`: defaults of input fields.
 - `SELECTIONS_NESTED_TOO_DEEPLY`: the message of that error.
@@ -126,8 +126,8 @@ class OperationSource:
         return executor
 
 
-# As `GraphQLResolveInfo(...)`, without a call of a Python function. The tuple consists of what
-# `info_of_field` returns, the path, and what `info_of_execution` returns.
+# Equivalent to `GraphQLResolveInfo(...)`, without a call of a Python function. The tuple consists
+# of the result of `info_of_field`, the path, and the result of `info_of_execution`.
 resolve_info: Callable[[tuple[Any, ...]], "GraphQLResolveInfo[Any]"] = partial(
     tuple.__new__, GraphQLResolveInfo
 )

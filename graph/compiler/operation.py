@@ -1,4 +1,4 @@
-"""Compiled operations: a plan for each combination of the variables of `@skip` and `@include`."""
+"""Compiled operations, with a plan per combination of the `@skip` and `@include` variables."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,12 +27,12 @@ from graph.compiler.selections import OperationPlan
 from graph.compiler.variables import Variables
 
 MAX_COERCION_ERRORS: Final = 50
-_MAX_PLANS: Final = 4  # that are kept for one operation
+_MAX_PLANS: Final = 4  # cached per operation
 _CONDITIONS: Final = frozenset({"skip", "include"})
 
 
 class CompiledOperation:
-    """One operation of a document, which can be executed any number of times."""
+    """One operation of a document, executable any number of times."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class CompiledOperation:
     def coerce(
         self, given: Mapping[str, Any] | None, *, max_errors: int = MAX_COERCION_ERRORS
     ) -> VariableValues:
-        """Coerce a request's variables. Raises InvalidVariables."""
+        """Coerce the variables of a request. Raises InvalidVariables."""
         return self._variables.coerce(
             given or {}, max_errors=max_errors, hide_suggestions=self._source.hide_suggestions
         )
@@ -66,10 +66,7 @@ class CompiledOperation:
         max_errors: int = MAX_COERCION_ERRORS,
         slicer: TimeSlicer | None = None,
     ) -> AwaitableOrValue[ExecutionResult]:
-        """Return the result, or an awaitable of it if a resolver is async.
-
-        Raises InvalidVariables.
-        """
+        """Return an awaitable if a resolver is async. Raises InvalidVariables."""
         return self.run(self.coerce(variables, max_errors=max_errors), root, context, slicer)
 
     def run(
@@ -79,7 +76,6 @@ class CompiledOperation:
         context: Any = None,
         slicer: TimeSlicer | None = None,
     ) -> AwaitableOrValue[ExecutionResult]:
-        """Execute with coerced variables."""
         execution = Execution(self._source, root, context, variables, slicer)
         try:
             selection_set = self._selection_set(variables)
@@ -96,7 +92,7 @@ class CompiledOperation:
         return _end(execution, result) if execution.has_pending else result
 
     def _selection_set(self, variables: VariableValues) -> SelectionSet:
-        """Return the root's selection set. Raises GraphQLError for an invalid directive."""
+        """Return the root selection set. Raises GraphQLError for an invalid directive."""
         values = tuple(variables.coerced.get(name) for name in self._conditions)
         selection_set = self._selection_sets.get(values)
         if selection_set is None:
@@ -131,7 +127,6 @@ async def _end(execution: Execution, result: ExecutionResult) -> ExecutionResult
 
 
 def _conditions(source: OperationSource) -> tuple[str, ...]:
-    """Return the variables that `@skip` and `@include` refer to."""
     names: dict[str, None] = {}
 
     class Finder(Visitor):

@@ -1,7 +1,7 @@
 """How a field gets its value: read from the source object, or returned by a resolver.
 
-A library that builds schemas wraps its resolvers. An implementation of `Resolvers` tells the
-compiler what such a field really does; the default does what graphql-core does.
+Libraries that build schemas wrap their resolvers. An implementation of `Resolvers` describes what
+such a field actually does. The default behaves like graphql-core.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,9 +20,9 @@ class Accessor:
 
     `get` is the name of an attribute, or a function, which may raise FastPathFailed.
 
-    If `get` returns objects that are only views of records (one, or a list), `records` reads the
-    records. If all accessors of such a view have a `base`, generated code reads from the record and
-    does not create the view.
+    If `get` returns views of records (one, or a list), `records` reads the records. If all
+    accessors of such a view have a `base`, generated code reads from the record and does not create
+    the view.
     """
 
     get: str | Callable[[Any], Any]
@@ -42,8 +42,8 @@ class Accessor:
 class FieldResolver:
     """A function that is called with the source, `info`, and the arguments by name.
 
-    `prepare` makes the arguments from the coerced values. `shares_arguments` says that nobody
-    changes its result: constant arguments are then prepared once.
+    `prepare` creates the arguments from the coerced values. `shares_arguments` promises that its
+    result is never modified: constant arguments are then prepared once.
     """
 
     call: Callable[..., Any]
@@ -52,27 +52,28 @@ class FieldResolver:
 
 
 class Resolvers(Protocol):
-    """What is known of the fields and types of a schema."""
+    """Describes the fields and types of a schema."""
 
     def runtime_class(self, type_: GraphQLObjectType) -> type | None:
-        """Return the class whose instances are all of this type, or None if that is not known."""
+        """Return the class whose instances all have this type, or None if unknown."""
 
     def accessor(self, type_: GraphQLObjectType, name: str, field: GraphQLField) -> Accessor | None:
         """Return how a field is read, or None if it has a resolver."""
 
     def resolver(self, field: GraphQLField) -> FieldResolver:
-        """Return what is called if the field has no accessor, or its accessor failed."""
+        """Return the resolver, used if the field has no accessor or the accessor failed."""
 
     def serializer(self, type_: GraphQLLeafType) -> Callable[[Any], Any] | None:
         """Return a faster equivalent of `coerce_output_value` for the usual values of a type.
 
-        It may raise for all others, and never gets null. Its result need not be a JSON type, if the
-        caller's JSON encoder writes it as `coerce_output_value` would.
+        It may raise for all others, and is never called with null. Its result need not be a JSON
+        type, if the caller's JSON encoder writes it as it writes the result of
+        `coerce_output_value`.
         """
 
 
 class DefaultResolvers:
-    """As graphql-core: members of mappings, attributes of all other objects."""
+    """Like graphql-core: members of mappings, attributes of all other objects."""
 
     def runtime_class(self, _: GraphQLObjectType) -> type | None:
         return None

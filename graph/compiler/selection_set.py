@@ -1,4 +1,4 @@
-"""Executes selection sets: the fields of an object together, or one after the other."""
+"""Executes selection sets: the fields of an object concurrently or serially."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from graph.compiler.fields import PendingLookup, SelectedField
 
 
 class SelectionSet:
-    """The selected fields of one object type, with the selection sets of fragments merged."""
+    """The selected fields of one object type, with the fields of fragments merged."""
 
     __slots__ = ("fields", "type")
 
@@ -22,7 +22,7 @@ class SelectionSet:
         self.fields = fields
 
     def execute(self, execution: Execution, source: Any, path: Path | None) -> Any:
-        """Return the completed fields by key, or Deferred."""
+        """Return the completed fields by response key, or Deferred."""
         completed: dict[str, Any] = {}
         deferred: dict[str, Deferred] = {}
         lookups: dict[Any, list[PendingLookup]] = {}
@@ -40,7 +40,7 @@ class SelectionSet:
         return Deferred(_fill, completed, deferred, loading)
 
     def execute_serially(self, execution: Execution, source: Any) -> Any:
-        """Execute each field after the one before it has ended (GraphQL spec, 6.2.2)."""
+        """Execute each field after the previous one has ended (GraphQL spec, 6.2.2)."""
         completed: dict[str, Any] = {}
         fields = iter(self.fields)
         waiting = self._execute_next(execution, source, fields, completed)
@@ -55,7 +55,7 @@ class SelectionSet:
         fields: Iterator[SelectedField],
         completed: dict[str, Any],
     ) -> SelectedField | None:
-        """Execute fields until one has to wait; return that one."""
+        """Execute fields until one must wait. Returns that field."""
         for field in fields:
             value = field.execute(execution, source, Path(None, field.key, self.type.name))
             completed[field.key] = value
@@ -84,7 +84,7 @@ class SelectionSet:
 def _load(
     execution: Execution, pending: list[PendingLookup], completed: dict[str, Any]
 ) -> AfterLookup:
-    """Look up all keys with one call; `completed` is filled when it ends."""
+    """Look up all keys with one call, and fill `completed` when it ends."""
     lookup = pending[0].lookup.loader.load([each.lookup.key for each in pending])
     execution.track_lookup(lookup)
     if execution.slicer is None:
@@ -97,7 +97,7 @@ def _load(
 def _complete_lookups(
     lookup: asyncio.Future[list[Any]], pending: list[PendingLookup], completed: dict[str, Any]
 ) -> Deferred | None:
-    """Complete what was found; return Deferred if fields below it wait."""
+    """Complete the found values. Returns Deferred if fields below them wait."""
     deferred: dict[str, Deferred] = {}
     for index, each in enumerate(pending):
         value = each.field.complete_lookup(each, lookup, index)
@@ -123,5 +123,5 @@ async def _fill(
     completed: dict[str, Any], deferred: Mapping[str, Deferred], loading: Sequence[AfterLookup]
 ) -> dict[str, Any]:
     values = await gather([*deferred.values(), *loading])
-    completed.update(zip(deferred, values, strict=False))  # lookups have filled it themselves
+    completed.update(zip(deferred, values, strict=False))  # lookups fill it themselves
     return completed

@@ -1,4 +1,4 @@
-"""What an operation selects: its fields, collected once, with what each needs to execute."""
+"""The plan of an operation: its fields, collected once, with the data to execute each."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ from graph.compiler.selection_set import SelectionSet
 
 
 class OperationPlan:
-    """An operation, for certain values of the variables that `@skip` and `@include` refer to.
+    """An operation, for certain values of the `@skip` and `@include` variables.
 
-    Selection sets refer to their plan, and it does not refer to them: without reference cycles, the
-    memory of an operation is freed when its last reference is dropped.
+    Selection sets refer to their plan, but a plan does not refer to them. Without reference cycles,
+    the memory of an operation is freed when its last reference is dropped.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class OperationPlan:
         fields = []
         for key, details in collected.items():
             name = details[0].node.name.value
-            # None: a field that the type does not have. Validation rejects those.
+            # None if the type does not have the field. Validation rejects this.
             if definition := self._source.schema.get_field(type_, name):
                 found = self._definitions.get(type_, name, definition)
                 fields.append(self._field(found, key, details))
@@ -69,7 +69,7 @@ class OperationPlan:
 
 
 class SubSelections:
-    """The selection sets below a field, one for each type of object that it can return."""
+    """The selection sets below a field, one for each object type that it can return."""
 
     __slots__ = ("_plan", "_selection_sets", "details")
 

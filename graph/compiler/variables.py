@@ -31,7 +31,7 @@ NO_VARIABLES = VariableValues({}, {})
 
 
 class InvalidVariables(Exception):
-    """`errors` are those of graphql-core."""
+    """The variables do not match their types. `errors` are from graphql-core."""
 
     def __init__(self, errors: Sequence[GraphQLError]) -> None:
         super().__init__(errors)
@@ -62,7 +62,7 @@ class Variables:
         if not self._definitions:
             return NO_VARIABLES
         if self._simple is not None:
-            with suppress(Exception):  # graphql-core reports what is wrong
+            with suppress(Exception):  # graphql-core reports the errors
                 return _coerced(self._simple, given)
         values = get_variable_values(
             self._schema, self._definitions, dict(given), max_errors, hide_suggestions
