@@ -189,7 +189,7 @@ class Feed:
             )
 
     async def _retry(self, read: Callable[[], Awaitable[T]]) -> T:
-        # Errors of the database are logged and retried. InvalidAnchor is for the subscriber.
+        # Database errors are logged and retried. InvalidAnchor ends the subscription.
         while True:
             try:
                 return await read()

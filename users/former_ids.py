@@ -35,7 +35,7 @@ GivenUpId = tuple[int, str, datetime]  # (user id, external id, time of the chan
 
 
 def given_up(before: User | None, after: User) -> str | None:
-    # The user loses its external id if it changes or the user is deleted.
+    # A new external id or a deletion takes the old one from the user.
     if before is None or before.external_id is None:
         return None
     deleted = after.status is UserStatus.DELETED
@@ -112,7 +112,7 @@ async def _known_ids(session: AsyncSession, users: Collection[User]) -> list[tup
 async def _in_effect(
     session: AsyncSession, user_ids: Collection[int]
 ) -> Mapping[tuple[int, str], bool]:
-    """Map (user id, digest) to whether an unreleased record exists. No record, no entry."""
+    """Map the (user id, digest) of all records to whether one is not released."""
     found: dict[tuple[int, str], bool] = {}
     async for rows in partitions(await session.execute(former_ids_of(user_ids))):
         for row in rows:

@@ -57,7 +57,7 @@ class UserService:
         """
         if not isinstance(command, Create) or command.validate_only:
             return None
-        # A caller who is a user must be locked, because they can be deactivated concurrently.
+        # A caller who is a user can be deactivated concurrently, so `execute` locks them.
         if self.caller.user_id is not None or authorize(self.caller, command):
             return None
         change_set = self._change_set(Snapshot({}), {})
