@@ -29,7 +29,7 @@ class LazyFastPath:
     def __init__(self) -> None:
         # Attributes instead of one method save a call for every value.
         self.function: FastPath | None = None
-        """None before the second value, or if code cannot complete the values."""
+        """None before it is generated, or if code cannot complete the values."""
         self.is_ready = False
         self._is_used = False
 
