@@ -31,14 +31,14 @@ class Read:
     """A read of a field, the scopes it requires, and the result without them.
 
     `others` None is for what is only ever the caller's own. `own` is what reading oneself takes;
-    None if the field names no user. A code in `refused` is a top-level error at the field.
+    None if the field names no user. A code in `denied` is a top-level error at the field.
     """
 
     query: str
     others: Scopes | None = frozenset({READ})
     own: Scopes | None = frozenset()
     given: Any = None
-    forbidden_error: Any = None
+    denied: Any = None
 
 
 @dataclass(frozen=True)
@@ -63,46 +63,44 @@ RULES: dict[str, Read | Write | None] = {
     "User.viewerCan": None,
     "Query.node": Read("query ($id: ID!) { it: node(id: $id) { id } }", given=HAS),
     "Query.nodes": Read(
-        "query ($id: ID!) { it: nodes(ids: [$id]) { id } }", given=[HAS], forbidden_error=[None]
+        "query ($id: ID!) { it: nodes(ids: [$id]) { id } }", given=[HAS], denied=[None]
     ),
     "Query.user": Read("query ($id: ID!) { it: user(id: $id) { id } }", given=HAS),
     "Query.userBy": Read(
         "query ($key: BigInt!) { it: userBy(by: { databaseId: $key }) { id } }", given=HAS
     ),
-    "Query.users": Read(
-        USERS.format("nodes { id }"), given={"nodes": [HAS]}, forbidden_error={"nodes": []}
-    ),
+    "Query.users": Read(USERS.format("nodes { id }"), given={"nodes": [HAS]}, denied={"nodes": []}),
     "UserConnection.totalCount": Read(
-        USERS.format("totalCount"), given={"totalCount": 1}, forbidden_error={"totalCount": 0}
+        USERS.format("totalCount"), given={"totalCount": 1}, denied={"totalCount": 0}
     ),
     "UserConnection.countAtMost": Read(
-        USERS.format("countAtMost"), given={"countAtMost": 1}, forbidden_error={"countAtMost": 0}
+        USERS.format("countAtMost"), given={"countAtMost": 1}, denied={"countAtMost": 0}
     ),
     "UserConnection.statusCounts": Read(
         USERS.format("statusCounts { count }"),
         given={"statusCounts": [{"count": 1}, {"count": 0}, {"count": 0}]},
-        forbidden_error={"statusCounts": [{"count": 0}] * 3},
+        denied={"statusCounts": [{"count": 0}] * 3},
     ),
     "Query.userEvents": Read(
         "{ it: userEvents(first: 1) { nodes { type } } }",
         others=BOTH,
         own=None,
         given={"nodes": [{"type": "CREATED"}]},
-        forbidden_error=FORBIDDEN,
+        denied=FORBIDDEN,
     ),
     "Query.personalData": Read(
         "query ($id: ID!) { it: personalData(userId: $id) }",
         others=BOTH,
         own=MINE,
         given="JSON",
-        forbidden_error=FORBIDDEN,
+        denied=FORBIDDEN,
     ),
     "User.history": Read(
         "query ($id: ID!) { user(id: $id) { it: history { nodes { type } } } }",
         others=BOTH,
         own=MINE,
         given={"nodes": [{"type": "CREATED"}]},
-        forbidden_error=FORBIDDEN,
+        denied=FORBIDDEN,
     ),
     "UserEvent.user": Read("subscription { userEvents { it: user { id } } }", given=HAS),
     "Subscription.userEvents": Read(
@@ -110,7 +108,7 @@ RULES: dict[str, Read | Write | None] = {
         others=BOTH,
         own=None,
         given={"type": "CREATED"},
-        forbidden_error=FORBIDDEN,
+        denied=FORBIDDEN,
     ),
     "Mutation.createUser": Write(
         "CreateUserInput",
@@ -236,7 +234,7 @@ async def test_read_returns_its_value_only_with_the_required_scopes(
         ):
             needs = rule.own if key == caller.user_id and rule.own is not None else rule.others
             allowed = needs is not None and needs <= scopes
-            expected = with_id(rule.given, key) if allowed else rule.refused
+            expected = with_id(rule.given, key) if allowed else rule.denied
             assert await read(directory, name, rule.query, caller, key) == expected, caller
     assert await directory.everything() == before
 
