@@ -1,4 +1,4 @@
-"""Abstract types by each way to find the object type, and all that can go wrong there."""
+"""Abstract types with every way to determine the object type, including all failures."""
 
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +56,7 @@ async def _kind_later(value: Any, info: object, type_: object) -> Any:
 
 
 NAMED = GraphQLInterfaceType("Named", {"name": GraphQLField(GraphQLString)}, resolve_type=_kind)
-# Only `__typename` and `is_type_of` tell what these are.
+# Only `__typename` and `is_type_of` determine the object type.
 LEGGED = GraphQLInterfaceType("Legged", {"legs": GraphQLField(GraphQLInt)})
 _FIELDS = {
     "name": GraphQLField(GraphQLString),
@@ -84,8 +84,8 @@ HARD = GraphQLUnionType("Hard", [STONE, DOG])
 OBJECTS = [DOG, CAT, ROBOT, STONE]
 ABSTRACT: list[GraphQLInterfaceType | GraphQLUnionType] = [NAMED, LEGGED, PET, THING, HARD]
 
-# What the source may say that it is: right, wrong, nothing, no name, no object, not possible.
-SAID: dict[str, Callable[[], Any]] = {
+# Sources: with the right type, a wrong, missing, unknown or impossible one.
+SOURCES: dict[str, Callable[[], Any]] = {
     "dog": lambda: Animal("Dog"),
     "cat": lambda: Animal("Cat"),
     "robot": lambda: Animal("Robot"),

@@ -1,4 +1,4 @@
-"""The garbage of each execution is looked through at once, for what nobody has awaited."""
+"""Tests collect garbage after each execution to find coroutines that were never awaited."""
 
 import gc
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="module")
 def only_new_garbage() -> Iterator[None]:
-    """Leave out what there was before, or each look would take a tenth of a second."""
+    """Freezes older objects. Otherwise each collection would take a tenth of a second."""
     gc.collect()
     gc.freeze()
     yield

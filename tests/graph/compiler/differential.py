@@ -1,4 +1,4 @@
-"""Executes an operation with graphql-core and with the compiler, and compares all of the result."""
+"""Executes an operation with graphql-core and with the compiler, and compares the results."""
 
 import asyncio
 import gc
@@ -25,7 +25,7 @@ from graphql import (
 from graph.compiler import Compiler, InvalidVariables, Resolvers
 from graph.protocol.json import format_datetime
 
-MAX_ERRORS = 5  # of wrong variables
+MAX_ERRORS = 5  # of invalid variables
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Case:
     root: Callable[[], Any] = lambda: None
     context: Callable[[], Any] = list
     resolvers: Resolvers | None = None
-    shared: frozenset[str] = frozenset()  # coroutines that are no operation's own
+    shared: frozenset[str] = frozenset()  # names of coroutines shared by operations
     suggestions: bool = True
-    timing: bool = False  # whether it may decide which errors below a null are told
+    timing: bool = False  # whether timing decides which errors below a null are reported
     valid: bool = True
     kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -55,7 +55,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Observation:
-    """An answer: as text, so that the order of keys and the types of values count too."""
+    """A result as text, so that the order of keys and the types of values are compared too."""
 
     data: str
     errors: list[dict[str, Any]] | None
@@ -69,23 +69,23 @@ class Observation:
 
     @property
     def certain(self) -> "Observation":
-        """Leave out what timing decides: which errors below one null are met before it is one.
+        """Without what timing decides: which errors below a null occur before it becomes null.
 
-        One has to be told, and others may be (GraphQL spec, 6.4.4).
+        One must be reported, and others may be (GraphQL spec, 6.4.4).
         """
-        told = {}
+        reported = {}
         for error in self.errors or ():
-            void = _void(self.result.data, error["path"])
-            told[repr(void)] = error if void == error["path"] else {"path": void}
-        return replace(self, errors=list(told.values())).in_order
+            null_path = _path_of_first_null(self.result.data, error["path"])
+            reported[repr(null_path)] = error if null_path == error["path"] else {"path": null_path}
+        return replace(self, errors=list(reported.values())).in_order
 
 
-def _void(data: Any, path: list[str | int]) -> list[str | int]:
-    """Give where a path meets its first null."""
+def _path_of_first_null(data: Any, path: list[str | int]) -> list[str | int]:
+    """The part of a path up to the first null in the data."""
     for depth, key in enumerate(path):
         if data is None:
             return path[:depth]
-        if isinstance(data, dict) and key not in data:  # a resolver can say where its error is
+        if isinstance(data, dict) and key not in data:  # a resolver can set the path of its error
             return path
         data = data[key]
     return path
@@ -121,7 +121,7 @@ def by_graphql_core(
 
 
 class AlwaysDue:
-    """Has an execution pause wherever it can."""
+    """Makes an execution pause at every opportunity."""
 
     def is_due(self) -> bool:
         return True
@@ -160,12 +160,12 @@ def in_slices(
 
 
 def task_name(task: asyncio.Task[Any]) -> str:
-    """Name the coroutine function that a task runs."""
+    """The name of the coroutine function that a task runs."""
     return getattr(task.get_coro(), "__qualname__", "")
 
 
 async def observe(way: Way, case: Case) -> Observation:
-    """Execute; assert, of the compiled way, that nothing is left of it when it has answered."""
+    """Executes a case. Asserts that the compiled execution leaves no tasks or warnings."""
     document = case.document
     operation = get_operation_ast(document, case.name)
     assert operation, case.text
@@ -182,29 +182,33 @@ async def observe(way: Way, case: Case) -> Observation:
         except Exception as error:  # noqa: BLE001 - both ways have to raise the same
             result = ExecutionResult({"raised": repr(error)})
         left = asyncio.all_tasks() - before
-        # graphql-core lets siblings of a failed field run on, or drops them unawaited.
+        # graphql-core lets siblings of a failed field continue, or drops them without awaiting.
         await asyncio.gather(*left, return_exceptions=True)
         gc.collect()
     if way is not by_graphql_core:
         own = {task for task in left if task_name(task) not in case.shared}
         assert not own, (case.text, own)
         assert not warned, (case.text, [str(each.message) for each in warned])
-    errors = None if result.errors is None else [_told(error) for error in result.errors]
+    errors = None if result.errors is None else [_error_details(error) for error in result.errors]
     return Observation(
-        repr(_written(result.data)), errors, context, result, waited=isawaitable(found)
+        repr(_with_serialized_datetimes(result.data)),
+        errors,
+        context,
+        result,
+        waited=isawaitable(found),
     )
 
 
-def _written(data: Any) -> Any:
-    """Write the moments that the compiled way leaves to whoever writes JSON."""
+def _with_serialized_datetimes(data: Any) -> Any:
+    """Serializes datetimes, which the compiled execution leaves to the JSON encoder."""
     if isinstance(data, dict):
-        return {key: _written(value) for key, value in data.items()}
+        return {key: _with_serialized_datetimes(value) for key, value in data.items()}
     if isinstance(data, list):
-        return [_written(value) for value in data]
+        return [_with_serialized_datetimes(value) for value in data]
     return format_datetime(data) if isinstance(data, datetime) else data
 
 
-def _told(error: GraphQLError) -> dict[str, Any]:
+def _error_details(error: GraphQLError) -> dict[str, Any]:
     original = error.original_error
     return {
         "message": error.message,
@@ -218,15 +222,15 @@ def _told(error: GraphQLError) -> dict[str, Any]:
 
 
 async def assert_same(case: Case) -> Observation:
-    """Assert that graphql-core and the compiler return the same; return it."""
+    """Asserts that graphql-core and the compiler return the same, and returns it."""
     expected = await observe(by_graphql_core, case)
-    for _ in range(2):  # nothing of one execution may stay for the next
+    for _ in range(2):  # one execution must not affect the next
         found = await observe(by_compiled, case)
         # Only an error can leave work that has to be cancelled.
         assert found.waited == expected.waited or expected.errors, case.text
         if found.waited or expected.waited:
-            # Of fields that wait, the one that is ready first has its error first, and how many
-            # turns of the event loop a way takes is its own affair.
+            # Errors of async fields are in the order in which the fields end. The number of
+            # turns of the event loop can differ.
             if case.timing:
                 assert found.certain == expected.certain, case.text
             else:

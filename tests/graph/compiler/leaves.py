@@ -1,4 +1,4 @@
-"""Leaf types and inputs with all that can be peculiar about them."""
+"""Leaf types and inputs with unusual values and coercions."""
 
 from enum import Enum
 from typing import Any
@@ -71,7 +71,7 @@ def _text_in(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
 
 
 ODD = GraphQLScalarType("Odd", coerce_output_value=_odd_out, coerce_input_value=_odd_in)
-# As Strawberry makes them, by the names that graphql-core had before.
+# As Strawberry creates them, with graphql-core's former argument names.
 OLD = GraphQLScalarType(
     "Old", serialize=str.upper, parse_value=lambda v: f"({v})", parse_literal=_text_in
 )
@@ -79,7 +79,7 @@ ANYTHING = GraphQLScalarType("Anything")
 
 
 class Place:
-    """What an input object becomes."""
+    """The out type of an input object."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         if values.get("x") == 13:

@@ -1,4 +1,4 @@
-"""What resolvers can give: values, none, faults; at once, later, in lists of every kind."""
+"""What resolvers can return: values, None, exceptions; sync or async, in all kinds of lists."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ Info: TypeAlias = GraphQLResolveInfo[Any]
 
 
 class Fault(Exception):
-    """What a resolver raises, or gives as it is."""
+    """An exception that a resolver raises or returns."""
 
 
 def coded() -> GraphQLError:
@@ -20,7 +20,7 @@ def coded() -> GraphQLError:
 
 
 async def later(value: Any, turns: int = 1) -> Any:
-    """Give a value after some turns of the event loop; raise it where it is marked so."""
+    """Returns a value after some turns of the event loop, or raises it if it is a `Raised`."""
     for _ in range(turns):
         await asyncio.sleep(0)
     if isinstance(value, Raised):
@@ -28,8 +28,8 @@ async def later(value: Any, turns: int = 1) -> Any:
     return value
 
 
-class Finds:
-    """Looks up keys that say themselves how what is found is made."""
+class Loader:
+    """A lookup whose keys are functions that create the values."""
 
     def load(self, keys: Sequence[Callable[[], Any]]) -> asyncio.Future[list[Any]]:
         return asyncio.ensure_future(self._found(keys))
@@ -38,10 +38,10 @@ class Finds:
         return [await later(make()) for make in keys]
 
 
-FINDS = Finds()  # of which all fields of an object ask at once
+LOADER = Loader()  # shared by all fields of an object
 
 
-def wanted(make: Callable[[], Any], of: Finds = FINDS) -> Lookup[Any, Any]:
+def wanted(make: Callable[[], Any], of: Loader = LOADER) -> Lookup[Any, Any]:
     return Lookup(of, make, lambda value: value)
 
 
@@ -53,7 +53,7 @@ class Raised:
 Make = Callable[[], Any]
 Kind = Callable[[Make], Any]
 
-# What one value can be, made of a way to make a good one.
+# The kinds of a value, made from a function that creates a valid one.
 KINDS: dict[str, Kind] = {
     "good": lambda good: good(),
     "none": lambda _: None,
@@ -66,10 +66,10 @@ KINDS: dict[str, Kind] = {
     "mostlyLater": lambda good: later(good(), turns=3),
     "wanted": wanted,
     "wantedNone": lambda _: wanted(lambda: None),
-    # Whoever asks along with what cannot be looked up fails with it.
-    "wantedRaised": lambda _: wanted(lambda: Raised(Fault("not looked up")), Finds()),
+    # A failed lookup also fails the other keys of its batch, so it gets its own loader.
+    "wantedRaised": lambda _: wanted(lambda: Raised(Fault("not looked up")), Loader()),
     "wantedFault": lambda _: wanted(lambda: Fault("looked up")),
-    "wantedNotMade": lambda _: Lookup(FINDS, lambda: 1, "not made".index),
+    "wantedNotMade": lambda _: Lookup(LOADER, lambda: 1, "not made".index),
 }
 
 
@@ -81,7 +81,7 @@ async def raising_later(_: Make) -> Any:
     raise Fault("raised at the first turn")
 
 
-# What can only happen to a field, and to no element of a list.
+# Kinds that apply to fields but not to list elements.
 FIELD_KINDS: dict[str, Kind] = {"raising": raising, "raisingLater": raising_later}
 
 
@@ -102,7 +102,7 @@ async def _half_async(elements: list[Any]) -> AsyncIterator[Any]:
     raise Fault("half-way, later")
 
 
-class Walked:
+class IterableObject:
     def __init__(self, elements: list[Any]) -> None:
         self.elements = elements
 
@@ -110,7 +110,7 @@ class Walked:
         return iter(self.elements)
 
 
-class NotWalked:
+class FailingIterable:
     def __iter__(self) -> Iterator[Any]:
         raise Fault("not walked")
 
@@ -128,12 +128,12 @@ class WalkedLater:
         raise StopAsyncIteration
 
 
-# What a list can be held in.
+# Containers of a list.
 HOLDERS: dict[str, Callable[[list[Any]], Any]] = {
     "list": lambda elements: elements,
     "tuple": tuple,
     "generator": lambda elements: (element for element in elements),
-    "walked": Walked,
+    "walked": IterableObject,
     "halfWay": _half,
     "async": _async,
     "walkedLater": WalkedLater,
@@ -141,9 +141,9 @@ HOLDERS: dict[str, Callable[[list[Any]], Any]] = {
     "laterList": later,
     "dictValues": lambda elements: dict(enumerate(elements)).values(),
 }
-# What is no list, or cannot be walked.
+# Values that are not lists, or cannot be iterated.
 NO_LISTS: dict[str, Callable[[], Any]] = {
-    "notWalked": NotWalked,
+    "notWalked": FailingIterable,
     "text": lambda: "text",
     "bytes": lambda: b"bytes",
     "mapping": lambda: {"a": 1},

@@ -1,4 +1,4 @@
-"""The same operation in more words: fragments, merging fields, conditions, names of types."""
+"""Rewrites an operation into an equivalent one with fragments, merged fields and conditions."""
 
 from random import Random
 from typing import Any
@@ -32,45 +32,47 @@ from tests.fuzz.operations import Operation
 
 
 class _Scatter(Visitor):
-    def __init__(self, types: TypeInfo, chance: Random) -> None:
+    def __init__(self, types: TypeInfo, rng: Random) -> None:
         super().__init__()
         self.types = types
-        self.chance = chance
+        self.rng = rng
         self.fragments: list[FragmentDefinitionNode] = []
         self.conditions: dict[str, bool] = {}
 
     def leave_selection_set(self, node: SelectionSetNode, *_: Any) -> SelectionSetNode:
         parent = self.types.get_parent_type()
         selections = [part for selection in node.selections for part in self._parts(selection)]
-        if self.chance.random() < 0.2:
+        if self.rng.random() < 0.2:
             selections.append(FieldNode(name=NameNode(value="__typename")))
-        if self.chance.random() < 0.2:
-            self.chance.shuffle(selections)
-        if parent and self.chance.random() < 0.5:
-            start = self.chance.randrange(len(selections))
-            end = self.chance.randint(start + 1, len(selections))
+        if self.rng.random() < 0.2:
+            self.rng.shuffle(selections)
+        if parent and self.rng.random() < 0.5:
+            start = self.rng.randrange(len(selections))
+            end = self.rng.randint(start + 1, len(selections))
             selections[start:end] = [self._wrapped(selections[start:end], parent)]
         return SelectionSetNode(selections=tuple(selections))
 
     def _parts(self, node: SelectionNode) -> list[SelectionNode]:
-        """Give a field twice, now and then, each time with a part of what it selects."""
-        if not isinstance(node, FieldNode) or self.chance.random() < 0.7:
+        """Sometimes splits a field into two, each with a part of its selections."""
+        if not isinstance(node, FieldNode) or self.rng.random() < 0.7:
             return [node]
         inner = node.selection_set
         if inner is None:
             return [self._conditioned(node), node]
         selections = list(inner.selections)
-        first = self.chance.randint(1, len(selections))
-        last = self.chance.randrange(len(selections))
+        first = self.rng.randint(1, len(selections))
+        last = self.rng.randrange(len(selections))
         return [
-            self._conditioned(_with(node, selection_set=SelectionSetNode(selections=tuple(some))))
-            for some in (selections[:first], selections[last:])
+            self._conditioned(
+                _with(node, selection_set=SelectionSetNode(selections=tuple(selected)))
+            )
+            for selected in (selections[:first], selections[last:])
         ]
 
-    def _wrapped(self, some: list[SelectionNode], parent: GraphQLNamedType) -> Any:
-        selections = SelectionSetNode(selections=tuple(some))
+    def _wrapped(self, selected: list[SelectionNode], parent: GraphQLNamedType) -> Any:
+        selections = SelectionSetNode(selections=tuple(selected))
         on = NamedTypeNode(name=NameNode(value=parent.name))
-        match self.chance.randrange(3):
+        match self.rng.randrange(3):
             case 0:
                 return self._conditioned(InlineFragmentNode(selection_set=selections))
             case 1:
@@ -83,12 +85,12 @@ class _Scatter(Visitor):
         return self._conditioned(FragmentSpreadNode(name=name))
 
     def _conditioned(self, node: Any) -> Any:
-        if self.chance.random() < 0.5:
+        if self.rng.random() < 0.5:
             return node
-        skips = self.chance.random() < 0.5
-        holds = self.chance.random() < 0.8
+        skips = self.rng.random() < 0.5
+        holds = self.rng.random() < 0.8
         value: Any = BooleanValueNode(value=holds is not skips)
-        if self.chance.random() < 0.5:
+        if self.rng.random() < 0.5:
             name = f"c{len(self.conditions)}"
             self.conditions[name] = holds is not skips
             value = VariableNode(name=NameNode(value=name))
@@ -102,16 +104,16 @@ def _with(node: Any, **changed: Any) -> Any:
     return type(node)(**{key: getattr(node, key) for key in node.keys if key != "loc"} | changed)
 
 
-def scattered(operation: Operation, schema: GraphQLSchema, chance: Random) -> Operation:
+def scattered(operation: Operation, schema: GraphQLSchema, rng: Random) -> Operation:
     types = TypeInfo(schema)
-    scatter = _Scatter(types, chance)
+    scatter = _Scatter(types, rng)
     document = visit(parse(operation.query), TypeInfoVisitor(types, scatter))
     (definition,) = document.definitions
     assert isinstance(definition, OperationDefinitionNode)
     given: dict[str, Any] = {}
     texts = []
     for name, value in scatter.conditions.items():
-        default = chance.random() < 0.3
+        default = rng.random() < 0.3
         texts.append(f"${name}: Boolean! {f'= {str(value).lower()}' if default else ''}")
         given |= {} if default else {name: value}
     if texts:

@@ -1,6 +1,6 @@
-"""An operation that is given up, or answered early, leaves nothing running and nothing unawaited.
+"""A cancelled or failed operation leaves no running tasks and no unawaited coroutines.
 
-graphql-core does leave some, so these tests ask the compiled way alone.
+graphql-core leaves some, so these tests only use the compiler.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ def _begin(info: Info) -> str:
 
 
 async def _wait(_: object, info: Info) -> str:
-    """Wait for ever; note each way to end."""
+    """Waits forever and records its cancellation."""
     return await _waiting(_begin(info), info.context)
 
 
@@ -65,7 +65,7 @@ async def _turns(_: object, info: Info) -> str:
 
 
 class _Endless:
-    """Looks up for ever, and has begun with it."""
+    """A lookup that never ends."""
 
     def __init__(self, info: Info) -> None:
         self._info = info
@@ -96,7 +96,7 @@ def _waits(_: object, info: Info) -> list[Awaitable[str]]:
 
 
 def _mixed(_: object, info: Info) -> list[Any]:
-    """Give an element that fails, between two that would be there in a moment."""
+    """A failing element between two async ones."""
     return [_turns(None, info), Fault("an element"), _turns(None, info)]
 
 
@@ -153,7 +153,7 @@ async def nothing_left() -> AsyncIterator[None]:
 
 
 def started(text: str) -> tuple[Callable[[], Any], Log]:
-    """Give what executes an operation, and the log of its resolvers."""
+    """Returns a function that executes an operation, and the log of its resolvers."""
     case = Case(SCHEMA, text)
     operation = get_operation_ast(case.document)
     assert operation
@@ -171,7 +171,7 @@ async def settled(turns: int = 20) -> None:
         await asyncio.sleep(0)
 
 
-GIVEN_UP = [
+CANCELLED = [
     "{ wait }",
     "{ now a: wait b: wait turns c: wait }",
     "{ waits }",
@@ -186,8 +186,8 @@ GIVEN_UP = [
 ]
 
 
-@pytest.mark.parametrize("text", GIVEN_UP)
-async def test_an_operation_that_is_cancelled_leaves_nothing(text: str) -> None:
+@pytest.mark.parametrize("text", CANCELLED)
+async def test_cancelled_operation_cancels_all_its_resolvers(text: str) -> None:
     execute, log = started(text)
     async with nothing_left():
         task = asyncio.create_task(_awaited(execute))
@@ -203,11 +203,9 @@ async def test_an_operation_that_is_cancelled_leaves_nothing(text: str) -> None:
     assert log.count("source begins") == log.count("source is closed")
 
 
-@pytest.mark.parametrize("text", GIVEN_UP)
+@pytest.mark.parametrize("text", CANCELLED)
 @pytest.mark.parametrize("turns", range(7))
-async def test_an_operation_that_is_cancelled_at_any_turn_leaves_nothing(
-    text: str, turns: int
-) -> None:
+async def test_operation_cancelled_at_any_turn_leaves_no_tasks(text: str, turns: int) -> None:
     execute, _ = started(text)
     async with nothing_left():
         task = asyncio.create_task(_awaited(execute))
@@ -217,8 +215,8 @@ async def test_an_operation_that_is_cancelled_at_any_turn_leaves_nothing(
             await task
 
 
-@pytest.mark.parametrize("text", GIVEN_UP)
-async def test_an_operation_that_takes_too_long_leaves_nothing(text: str) -> None:
+@pytest.mark.parametrize("text", CANCELLED)
+async def test_operation_that_times_out_leaves_no_tasks(text: str) -> None:
     execute, _ = started(text)
     async with nothing_left():
         with pytest.raises(TimeoutError):
@@ -226,7 +224,7 @@ async def test_an_operation_that_takes_too_long_leaves_nothing(text: str) -> Non
                 await _awaited(execute)
 
 
-ANSWERED = {
+FAILING = {
     "{ turns fail }": None,
     "{ a: turns fail b: turns }": None,
     "{ turns failLater }": None,
@@ -252,12 +250,12 @@ ANSWERED = {
 }
 
 
-@pytest.mark.parametrize("text", ANSWERED)
-async def test_an_error_that_makes_its_siblings_void_leaves_none_of_them(text: str) -> None:
+@pytest.mark.parametrize("text", FAILING)
+async def test_error_that_nulls_its_parent_cancels_the_sibling_fields(text: str) -> None:
     execute, log = started(text)
     async with nothing_left():
         result = await _awaited(execute)
-    assert result.data == ANSWERED[text]
+    assert result.data == FAILING[text]
     assert result.errors
     waits = [line for line in log if "wait" in line]
     begun = [line for line in waits if line.endswith("begins")]
@@ -267,7 +265,7 @@ async def test_an_error_that_makes_its_siblings_void_leaves_none_of_them(text: s
     assert not [line for line in log if line.startswith("never")]
 
 
-async def test_operations_side_by_side_do_not_meet() -> None:
+async def test_concurrent_operations_do_not_affect_each_other() -> None:
     case = Case(SCHEMA, "{ a: turns later { turns object { turns } } objects { turns } }")
     operation = get_operation_ast(parse(case.text))
     assert operation

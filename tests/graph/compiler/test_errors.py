@@ -1,4 +1,4 @@
-"""Errors: which there are, in which order, where they point, and what they leave of the data."""
+"""Errors: their order, paths and locations, and the remaining data."""
 
 import traceback
 
@@ -53,12 +53,12 @@ OPERATIONS = {
 
 
 @pytest.mark.parametrize("text", OPERATIONS.values(), ids=OPERATIONS)
-async def test_errors_are_the_same_and_in_the_same_order(text: str) -> None:
+async def test_errors_and_their_order_match_graphql_core(text: str) -> None:
     found = await assert_same(Case(SCHEMA, text))
     assert found.errors
 
 
-async def test_errors_say_where_they_are() -> None:
+async def test_errors_have_locations_and_paths() -> None:
     found = await assert_same(
         Case(
             SCHEMA,
@@ -117,7 +117,7 @@ def _subclassed(*_: object) -> str:
     raise Own("own", extensions={"code": "OWN"})
 
 
-async def test_what_was_raised_is_kept_with_its_traceback() -> None:
+async def test_original_exception_is_kept_with_its_traceback() -> None:
     resolvers = {"now": _deep, "later": _deep_later, "located": _located, "own": _subclassed}
     schema = GraphQLSchema(
         GraphQLObjectType(
@@ -137,7 +137,7 @@ async def test_what_was_raised_is_kept_with_its_traceback() -> None:
 
 
 @pytest.mark.parametrize("later", [False, True])
-async def test_what_is_no_exception_of_a_program_goes_through(later: bool) -> None:  # noqa: FBT001
+async def test_base_exception_of_a_resolver_propagates(later: bool) -> None:  # noqa: FBT001
     class Stop(BaseException):
         pass
 
@@ -155,7 +155,7 @@ async def test_what_is_no_exception_of_a_program_goes_through(later: bool) -> No
         await assert_same(Case(schema, "{ stop }"))
 
 
-async def test_a_resolver_that_cannot_be_called_is_its_field_s_error() -> None:
+async def test_resolver_with_a_wrong_signature_is_an_error_of_its_field() -> None:
     async def takes_no_argument(_source: object, _info: object) -> str:
         return "never"
 
@@ -175,7 +175,7 @@ async def test_a_resolver_that_cannot_be_called_is_its_field_s_error() -> None:
     assert found.errors[0]["path"] == ["f"]
 
 
-async def test_fragments_that_are_nested_too_deeply_are_told() -> None:
+async def test_too_deeply_nested_fragments_are_an_error() -> None:
     fragments = [f"fragment F{n} on Query {{ ...F{n + 1} }}" for n in range(2_000)]
     text = "{ ...F0 } " + " ".join(fragments) + " fragment F2000 on Query { goodText }"
     found = await assert_same(Case(SCHEMA, text, valid=False))

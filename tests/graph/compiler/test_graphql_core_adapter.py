@@ -1,4 +1,4 @@
-"""These fail if an internal of graphql-core changes that the compiler relies on."""
+"""Detects changes of graphql-core's internals that the compiler relies on."""
 
 import inspect
 from typing import Any
@@ -47,7 +47,7 @@ def _parameters(function: Any) -> list[str]:
     return list(inspect.signature(function).parameters)
 
 
-def test_the_signatures_are_these() -> None:
+def test_signatures_of_internal_functions_are_unchanged() -> None:
     assert _parameters(Executor.__init__)[:11] == [
         *("self", "schema", "fragment_definitions", "fragments", "root_value", "context_value"),
         *("operation", "variable_values", "field_resolver", "type_resolver"),
@@ -70,7 +70,7 @@ def test_the_signatures_are_these() -> None:
     ]
 
 
-def test_info_is_a_tuple_of_these_fields() -> None:
+def test_fields_of_resolve_info_are_unchanged() -> None:
     assert issubclass(GraphQLResolveInfo, tuple)
     assert GraphQLResolveInfo._fields == (
         *("field_name", "field_nodes", "return_type", "parent_type", "path", "schema"),
@@ -80,7 +80,7 @@ def test_info_is_a_tuple_of_these_fields() -> None:
     assert GraphQLResolveInfoHelpers._fields == ("gather", "track")
 
 
-def test_info_is_what_graphql_core_s_executor_passes() -> None:
+def test_created_info_equals_that_of_graphql_core() -> None:
     seen: list[GraphQLResolveInfo[Any]] = []
 
     def b(info: GraphQLResolveInfo[Any]) -> int:
@@ -98,7 +98,7 @@ def test_info_is_what_graphql_core_s_executor_passes() -> None:
     assert adapter.resolve_info((*head, Path(None, "b", "Query"), *tail))[:-1] == info[:-1]
 
 
-def test_fields_are_collected_and_merged() -> None:
+def test_collected_fields_are_merged() -> None:
     query = SCHEMA.query_type
     item = SCHEMA.type_map["Item"]
     assert query
@@ -113,7 +113,7 @@ def test_fields_are_collected_and_merged() -> None:
     assert {key: len(details) for key, details in below.items()} == {"id": 2}
 
 
-def test_errors_below_a_null_are_collected_once() -> None:
+def test_errors_below_a_null_are_dropped() -> None:
     errors = CollectedErrors()
     parent = Path(None, "a", "Query")
     errors.add(GraphQLError("parent"), parent)
@@ -121,7 +121,7 @@ def test_errors_below_a_null_are_collected_once() -> None:
     assert [error.message for error in errors.errors] == ["parent"]
 
 
-def test_the_executor_shares_the_errors() -> None:
+def test_executor_shares_the_collected_errors() -> None:
     errors = CollectedErrors()
     executor = SOURCE.executor(None, None, NONE, errors)
     assert executor.collected_errors is errors
@@ -131,7 +131,7 @@ def test_the_executor_shares_the_errors() -> None:
     assert len(errors.errors) == 1  # of `b`
 
 
-def test_variable_values_have_signatures_and_sources() -> None:
+def test_variable_values_keep_signatures_and_sources() -> None:
     assert OPERATION
     [definition] = OPERATION.variable_definitions or ()
     signature = adapter.get_variable_signature(SCHEMA, definition)
@@ -141,7 +141,7 @@ def test_variable_values_have_signatures_and_sources() -> None:
     assert VariableValues({"id": source}, {"id": 1}).sources["id"] is source
 
 
-def test_defaults_of_input_fields_are_coerced() -> None:
+def test_default_of_an_input_field_is_coerced() -> None:
     given = SCHEMA.type_map["Given"]
     assert is_input_object_type(given)
     assert adapter.coerce_default_value(given.fields["n"]) == 3
@@ -155,5 +155,5 @@ async def test_gather_returns_the_results_in_order() -> None:
     assert await helpers.gather([value(1), value(2)]) == [1, 2]
 
 
-def test_the_message_of_too_deep_selections() -> None:
+def test_message_of_too_deeply_nested_selections_is_unchanged() -> None:
     assert adapter.SELECTIONS_NESTED_TOO_DEEPLY.startswith("Selections are nested too deeply.")

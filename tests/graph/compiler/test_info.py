@@ -1,4 +1,4 @@
-"""What resolvers see of the operation: `told` and its kin give it as text."""
+"""What resolvers see of the operation. The `told` fields return it as text."""
 
 from typing import Any
 
@@ -33,13 +33,15 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("text", OPERATIONS.values(), ids=OPERATIONS)
 @pytest.mark.parametrize("variables", [None, {}, {"a": 3, "c": 4}], ids=["none", "empty", "some"])
-async def test_resolvers_see_the_same(text: str, variables: dict[str, Any] | None) -> None:
+async def test_resolvers_see_the_same_info_as_in_graphql_core(
+    text: str, variables: dict[str, Any] | None
+) -> None:
     found = await assert_same(Case(SCHEMA, text, variables, root=lambda: {"root": 1}))
     assert found.errors is None
     assert "field_name" in found.data or "method" in found.data
 
 
-async def test_root_and_context_are_the_very_objects() -> None:
+async def test_resolvers_get_the_root_and_context_objects_themselves() -> None:
     root, context = object(), object()
 
     def resolve(source: object, info: Info) -> str:
@@ -55,10 +57,10 @@ async def test_root_and_context_are_the_very_objects() -> None:
     assert (await assert_same(case)).data == "{'see': 'seen'}"
 
 
-async def test_who_tells_the_type_sees_the_field_that_gave_the_value() -> None:
+async def test_type_resolvers_get_the_info_of_the_abstract_field() -> None:
     seen: list[Any] = []
 
-    def note(info: Info, *more: object) -> None:
+    def record(info: Info, *more: object) -> None:
         seen.append(
             (
                 info.field_name,
@@ -71,18 +73,18 @@ async def test_who_tells_the_type_sees_the_field_that_gave_the_value() -> None:
         )
 
     async def type_later(value: str, info: Info, type_: object) -> str:
-        note(info, value, type_)
+        record(info, value, type_)
         return "A"
 
     def is_type_of(value: str, info: Info) -> Any:
-        note(info, value)
+        record(info, value)
         return later(True) if info.path.key == 1 else True  # noqa: FBT003
 
     face = GraphQLInterfaceType("Face", {"x": GraphQLField(GraphQLString)}, resolve_type=type_later)
-    told = GraphQLField(
+    path_field = GraphQLField(
         GraphQLString, resolve=lambda _, info: str([info.parent_type.name, info.path.as_list()])
     )
-    a = GraphQLObjectType("A", {"x": told}, interfaces=[face], is_type_of=is_type_of)
+    a = GraphQLObjectType("A", {"x": path_field}, interfaces=[face], is_type_of=is_type_of)
     lists = GraphQLNonNull(GraphQLList(GraphQLNonNull(face)))
     schema = GraphQLSchema(
         GraphQLObjectType(

@@ -1,4 +1,4 @@
-"""The compiler imports graphql-core and nothing of ours, and its modules import only downward."""
+"""The compiler imports only graphql-core, and its modules import only those below them."""
 
 import ast
 import sys
@@ -34,7 +34,7 @@ LIBRARIES = {"graphql", *sys.stdlib_module_names}
 
 
 def _imports(module: str) -> Iterator[str]:
-    """Name what a module imports, also under `if TYPE_CHECKING`."""
+    """The imports of a module, also under `if TYPE_CHECKING`."""
     for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0
@@ -43,12 +43,12 @@ def _imports(module: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
-def test_the_order_names_every_module() -> None:
+def test_order_lists_every_module() -> None:
     assert sorted(ORDER) == sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 
 @pytest.mark.parametrize("module", ORDER)
-def test_a_module_imports_only_those_below_it(module: str) -> None:
+def test_module_imports_only_modules_below_it(module: str) -> None:
     below = {f"graph.compiler.{name}" for name in ORDER[ORDER.index(module) + 1 :]}
     for name in _imports(module):
         package = name.rpartition(".")[0] or name
@@ -56,8 +56,8 @@ def test_a_module_imports_only_those_below_it(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", ORDER)
-def test_graphql_core_s_internals_are_used_by_the_adapter_alone(module: str) -> None:
-    """What `graphql` exports is documented, and what the documentation lists of `pyutils`."""
+def test_only_the_adapter_uses_graphql_core_internals(module: str) -> None:
+    """Documented are the exports of `graphql`, and some names of `pyutils`."""
     if module == "graphql_core_adapter":
         return
     documented = {"AwaitableOrValue", "Path", "is_async_iterable", "is_awaitable", "is_iterable"}

@@ -1,4 +1,4 @@
-"""Root fields of a mutation run one after the other, whatever becomes of them."""
+"""Root fields of a mutation run one after the other, also if some fail."""
 
 import asyncio
 from typing import Any
@@ -56,40 +56,40 @@ FIELDS = {
 SCHEMA = GraphQLSchema(GraphQLObjectType("Query", FIELDS), GraphQLObjectType("Mutation", FIELDS))
 
 
-async def done(text: str) -> Any:
+async def run(text: str) -> Any:
     found = await assert_same(Case(SCHEMA, text))
     paths = [error["path"] for error in found.errors or ()]
     return found.result.data, paths, found.context
 
 
-async def test_each_field_waits_for_the_one_before() -> None:
+async def test_mutation_field_waits_for_the_previous_one() -> None:
     text = "mutation { a: later(n: 3) b: now(n: 1) c: later(n: 1) d: later(n: 0) e: now(n: 2) }"
-    data, paths, log = await done(text)
+    data, paths, log = await run(text)
     assert list(data.items()) == [("a", 3), ("b", 1), ("c", 1), ("d", 0), ("e", 2)]
     assert paths == []
     assert log == ["a begins", "a 3", "b 1", "c begins", "c 1", "d begins", "d 0", "e 2"]
 
 
-async def test_a_field_that_fails_stops_none_after_it() -> None:
+async def test_failed_nullable_mutation_field_does_not_stop_later_ones() -> None:
     text = "mutation { a: later(n: -2) b: now(n: -1) c: now(n: 1) d: later(n: -1) e: later(n: 1) }"
-    data, paths, log = await done(text)
+    data, paths, log = await run(text)
     assert data == {"a": None, "b": None, "c": 1, "d": None, "e": 1}
     assert paths == [["a"], ["b"], ["d"]]
     assert log == ["a begins", "a -2", "b -1", "c 1", "d begins", "d -1", "e begins", "e 1"]
 
 
-async def test_a_field_that_may_not_be_null_stops_those_after_it() -> None:
+async def test_failed_non_null_mutation_field_stops_later_ones() -> None:
     for kind in ("sure", "sureNow"):
         text = f"mutation {{ a: later(n: 1) b: {kind}(n: -1) c: now(n: 1) d: later(n: 2) }}"
-        data, paths, log = await done(text)
+        data, paths, log = await run(text)
         assert data is None
         assert paths == [["b"]]
         assert log == ["a begins", "a 1", *["b begins"][: kind == "sure"], "b -1"]
 
 
-async def test_the_fields_within_a_field_are_done_before_the_next_one() -> None:
+async def test_sub_fields_finish_before_the_next_mutation_field() -> None:
     text = "mutation { a: part(n: 3) { slow now x: slow } b: now(n: 1) c: part(n: 1) { slow } }"
-    data, paths, log = await done(text)
+    data, paths, log = await run(text)
     assert data == {"a": {"slow": 3, "now": 3, "x": 3}, "b": 1, "c": {"slow": 1}}
     assert paths == []
     assert log[:2] == ["a begins", "a 3"]
@@ -99,8 +99,8 @@ async def test_the_fields_within_a_field_are_done_before_the_next_one() -> None:
     assert log[6:] == ["b 1", "c begins", "c 1", "['c', 'slow'] begins", "['c', 'slow'] ends"]
 
 
-async def test_the_fields_of_a_query_run_side_by_side() -> None:
-    data, paths, log = await done("{ a: later(n: 3) b: now(n: 1) c: later(n: 1) }")
+async def test_query_fields_run_concurrently() -> None:
+    data, paths, log = await run("{ a: later(n: 3) b: now(n: 1) c: later(n: 1) }")
     assert data == {"a": 3, "b": 1, "c": 1}
     assert paths == []
     assert sorted(log) == ["a 3", "a begins", "b 1", "c 1", "c begins"]

@@ -1,4 +1,4 @@
-"""What is left to graphql-core: the compiler says so by giving nothing."""
+"""Operations left to graphql-core: `compile` returns None for them."""
 
 import pytest
 from graphql import build_schema, get_introspection_query, get_operation_ast, parse
@@ -15,7 +15,7 @@ INTROSPECTION = {
 }
 
 
-def test_a_directive_that_is_not_known_is_left_to_graphql_core() -> None:
+def test_unknown_directive_is_left_to_graphql_core() -> None:
     schema = build_schema("directive @other on FIELD type Query { a: Int }")
     document = parse("{ a @other }")
     operation = get_operation_ast(document)
@@ -24,12 +24,12 @@ def test_a_directive_that_is_not_known_is_left_to_graphql_core() -> None:
 
 
 @pytest.mark.parametrize("text", INTROSPECTION.values(), ids=INTROSPECTION)
-async def test_introspection_is_not(text: str) -> None:
+async def test_introspection_is_compiled_and_matches_graphql_core(text: str) -> None:
     assert (await assert_same(Case(SCHEMA, text))).errors is None
 
 
 @pytest.mark.parametrize("directive", ["defer", "stream"])
-def test_a_schema_with_incremental_delivery_is_left_to_graphql_core(directive: str) -> None:
+def test_schema_with_incremental_delivery_is_left_to_graphql_core(directive: str) -> None:
     schema = build_schema(f"directive @{directive} on FIELD type Query {{ a: Int }}")
     document = parse("{ a }")
     operation = get_operation_ast(document)

@@ -1,5 +1,3 @@
-"""The README's example runs, and generates the code that the README shows."""
-
 import ast
 import re
 from pathlib import Path
@@ -15,16 +13,16 @@ README = (Path(graph.compiler.__file__).parent / "README.md").read_text()
 EXAMPLE, GENERATED = re.findall(r"^ *```python\n(.*?)^ *```", README, re.DOTALL | re.MULTILINE)
 
 
-def test_the_example_runs_and_generates_the_code_that_is_shown(
+def test_readme_example_generates_the_code_it_shows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     generated: list[str] = []
 
-    def compile_and_note(text: str, *arguments: str) -> Any:
+    def compile_and_record(text: str, *arguments: str) -> Any:
         generated.append(text)
         return compile(text, *arguments)
 
-    monkeypatch.setattr(codegen, "compile", compile_and_note, raising=False)
+    monkeypatch.setattr(codegen, "compile", compile_and_record, raising=False)
     names: dict[str, Any] = {}
     exec(EXAMPLE, names)  # noqa: S102 - our own text
     expected = {"users": [{"key": "1", "name": "Ada"}, {"key": "2", "name": None}]}

@@ -1,4 +1,4 @@
-"""Roster's own schema, executed both ways for the same callers."""
+"""Roster's schema, executed by graphql-core and by the compiler for the same callers."""
 
 import re
 from functools import cache
@@ -33,7 +33,7 @@ CALLERS = [
     linked(2, Scope.READ, Scope.HISTORY),
     linked(3, *EVERY_SCOPE),
 ]
-# What time decides: moments, and cursors, which have them in them.
+# Values that depend on the time: datetimes, and cursors, which contain them.
 _TIMES = re.compile(
     r"\d{4}-\d\d-\d\dT[\d:.]+Z|(?<='cursor': ')[^']*|(?<=Cursor': ')[^']*|ey[\w-]{20,}"
 )
@@ -46,17 +46,17 @@ def texts(kind: str) -> list[str]:
 
 
 def operations(kind: str, known: Known) -> list[Operation]:
-    """Give what was drawn, with ids and cursors that there are, and again in more words."""
-    chance = Random(6)  # noqa: S311 - the same operations on every run
+    """The drawn operations with existing ids and cursors, each also rewritten."""
+    rng = Random(6)  # noqa: S311 - the same operations on every run
     made = []
     for text in texts(kind):
-        found = lively(Operation(text), DRAWN, known, chance)
-        made += [found, scattered(found, DRAWN, chance)]
+        found = lively(Operation(text), DRAWN, known, rng)
+        made += [found, scattered(found, DRAWN, rng)]
     return [operation for operation in made if not validate(CORE, parse(operation.query))]
 
 
 async def known(client: Client) -> Known:
-    """Fill a directory, and give what is in it."""
+    """Fills a directory and returns the ids and cursors in it."""
     await populate(client, people=12)
     ids = [user["id"] for user in (await client.ask("{ users { nodes { id } } }"))["nodes"]]
     cursors = [
@@ -74,19 +74,19 @@ def case(asks: Asking, caller: Caller, operation: Operation) -> Case:
         operation.variables,
         context=lambda: asks.context(caller),
         resolvers=RESOLVERS,
-        # Look-ups that operations share, and the news of a write.
+        # Lookups that operations share, and the notification of a write.
         shared=frozenset({"_Batch.run", "Feed._notify_loop"}),
         valid=False,
     )
 
 
-async def test_queries_give_the_same(client: Client) -> None:
-    there = await known(client)
-    chance = Random(1)  # noqa: S311 - the same callers on every run
+async def test_queries_of_roster_match_graphql_core(client: Client) -> None:
+    known_values = await known(client)
+    rng = Random(1)  # noqa: S311 - the same callers on every run
     async with asking(client.database) as asks:
         found = [
-            await assert_same(case(asks, chance.choice(CALLERS), operation))
-            for operation in operations("query", there)
+            await assert_same(case(asks, rng.choice(CALLERS), operation))
+            for operation in operations("query", known_values)
         ]
     assert sum(each.errors is None for each in found) > 10
     assert sum(each.errors is not None for each in found) > 10
@@ -97,24 +97,24 @@ EVERYTHING = """{ users(first: 100, filter: { status: [ACTIVE, DEACTIVATED, DELE
     actor { kind id label } } } } } }""".replace("%s", USER)
 
 
-def timeless(seen: Observation) -> tuple[str, str]:
+def without_times(seen: Observation) -> tuple[str, str]:
     return _TIMES.sub("-", seen.data), _TIMES.sub("-", repr(seen.errors))
 
 
-async def test_mutations_do_the_same(client: Client, twin: Client) -> None:
-    there = await known(client)
+async def test_mutations_of_roster_match_graphql_core(client: Client, twin: Client) -> None:
+    known_values = await known(client)
     await known(twin)
-    chance = Random(1)  # noqa: S311 - the same callers on every run
+    rng = Random(1)  # noqa: S311 - the same callers on every run
     everybody = service(*EVERY_SCOPE)
     before = await count(client.database)
     async with asking(client.database) as asks, asking(twin.database) as twin_asks:
-        for operation in operations("mutation", there):
-            caller = chance.choice([everybody, everybody, *CALLERS])
+        for operation in operations("mutation", known_values):
+            caller = rng.choice([everybody, everybody, *CALLERS])
             expected = await observe(by_graphql_core, case(asks, caller, operation))
             found = await observe(by_compiled, case(twin_asks, caller, operation))
-            assert timeless(found) == timeless(expected), operation
+            assert without_times(found) == without_times(expected), operation
         whole = Operation(EVERYTHING)
         expected = await observe(by_graphql_core, case(asks, everybody, whole))
         found = await observe(by_graphql_core, case(twin_asks, everybody, whole))
-        assert timeless(found) == timeless(expected)
+        assert without_times(found) == without_times(expected)
     assert before != await count(client.database) == await count(twin.database)

@@ -1,4 +1,4 @@
-"""Which fields an operation selects, in which order, and what merges with what."""
+"""Selected fields, their order, and merging."""
 
 from itertools import product
 from typing import Any
@@ -9,13 +9,13 @@ from tests.graph.compiler.differential import Case, assert_same
 from tests.graph.compiler.zoo import SCHEMA
 
 
-async def data_of(text: str, **asked: Any) -> Any:
-    found = await assert_same(Case(SCHEMA, text, **asked))
+async def data_of(text: str, **options: Any) -> Any:
+    found = await assert_same(Case(SCHEMA, text, **options))
     assert found.errors is None
     return found.result.data
 
 
-async def test_fields_of_one_name_merge_wherever_they_stand() -> None:
+async def test_fields_with_one_response_name_merge_across_fragments() -> None:
     data = await data_of(
         """query { a: goodItem { name } ...B ... { a: goodItem { tags ...D } }
              ... on Query { z: goodText a: goodItem { x: name } } a: goodItem { name size } }
@@ -76,11 +76,11 @@ OPERATIONS = {
 
 
 @pytest.mark.parametrize("text", OPERATIONS.values(), ids=OPERATIONS)
-async def test_fragments_select_the_same(text: str) -> None:
+async def test_fragments_select_the_same_fields_as_in_graphql_core(text: str) -> None:
     await assert_same(Case(SCHEMA, text))
 
 
-async def test_of_several_operations_the_named_one_is_executed() -> None:
+async def test_named_operation_of_several_is_executed() -> None:
     text = """query A { goodText ...F } query B($v: Int = 4) { echo(sure: $v) told }
               mutation C { goodText } fragment F on Query { laterText }"""
     assert await data_of(text, name="A") == {"goodText": "text", "laterText": "text"}
@@ -88,7 +88,7 @@ async def test_of_several_operations_the_named_one_is_executed() -> None:
     assert await data_of(text, name="C") == {"goodText": "text"}
 
 
-async def test_unknown_fields_are_left_out() -> None:
+async def test_unknown_fields_are_omitted() -> None:
     text = "{ goodText unknown goodItem { name unknown { name } } }"
     found = await assert_same(Case(SCHEMA, text, valid=False))
     assert found.data == "{'goodText': 'text', 'goodItem': {'name': 'thing'}}"
@@ -125,14 +125,14 @@ VARIABLES = "$yes: Boolean! = true, $no: Boolean! = false, $default: Boolean! = 
 
 
 @pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
-async def test_conditions_leave_out_the_same(condition: str) -> None:
+async def test_skip_and_include_match_graphql_core(condition: str) -> None:
     text = (PLACES % (VARIABLES + ", $given: Boolean!")).replace("%s", condition)
     for given, default in product([True, False], [True, False, None]):
         variables = {"given": given} | ({} if default is None else {"default": default})
         await assert_same(Case(SCHEMA, text, variables, valid=False))
 
 
-async def test_a_document_is_executed_again_with_other_conditions() -> None:
+async def test_document_can_be_executed_again_with_other_conditions() -> None:
     text = """query ($a: Boolean!, $b: Boolean!) {
         goodItem { x: goodItem @include(if: $a) { name ...F @skip(if: $b) } x: goodItem { tags } }
         } fragment F on Item { size ratio @include(if: $a) }"""
@@ -149,7 +149,7 @@ async def test_a_document_is_executed_again_with_other_conditions() -> None:
     ]
 
 
-async def test_everything_can_be_left_out() -> None:
+async def test_operation_with_all_fields_skipped_returns_empty_objects() -> None:
     for text in (
         "{ goodText @skip(if: true) }",
         "{ ... @skip(if: true) { goodText } }",
@@ -165,8 +165,8 @@ async def test_everything_can_be_left_out() -> None:
 @pytest.mark.parametrize(
     "condition", ["@skip(if: $none)", "@include(if: $none)", "@skip(if: $none) @include(if: $none)"]
 )
-async def test_conditions_that_have_no_value_fail_the_same(condition: str) -> None:
-    # A nullable variable with a default may stand where none may be null, and be given null.
+async def test_null_conditions_fail_as_in_graphql_core(condition: str) -> None:
+    # A nullable variable with a default is valid for a non-null argument, and can still be null.
     text = f"query ($none: Boolean = true) {{ a: goodText {condition} b: goodText }}"
     for place in (
         text,

@@ -1,4 +1,4 @@
-"""Without async resolvers the result is there at once, as in graphql-core."""
+"""Without async resolvers the result is not an awaitable, as in graphql-core."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def executed(schema: GraphQLSchema, text: str, context: Any = None) -> Any:
 @pytest.mark.parametrize(
     "fields", ["note a: note", "note fail a: note", "note failSure a: note", "fail failSure"]
 )
-def test_nothing_is_awaitable(kind: str, fields: str) -> None:
+def test_sync_resolvers_give_a_result_without_awaiting(kind: str, fields: str) -> None:
     expected_log: Log = []
     expected = execute_sync(SCHEMA, parse(f"{kind} {{ {fields} }}"), None, expected_log)
     log: Log = []
@@ -68,14 +68,14 @@ def test_nothing_is_awaitable(kind: str, fields: str) -> None:
     assert log == expected_log
 
 
-async def test_fields_of_a_mutation_wait_for_those_before_them() -> None:
+async def test_sync_and_async_mutation_fields_run_in_order() -> None:
     log: Log = []
     found = executed(SCHEMA, "mutation { note later a: note b: later c: note }", log)
     assert log == ["note"]
     assert (await found).data == {"note": 1, "later": 2, "a": 3, "b": 4, "c": 5}
 
 
-def test_code_too_deep_for_python_is_left_to_the_fallback() -> None:
+def test_operation_too_deep_for_generated_code_uses_the_fallback() -> None:
     schema = build_schema("type Query { a: [A] } type A { a: A b: Int }")
     depth = 120  # Python compiles 100 levels
     text = f"{{ a {{ {'a { ' * depth} b {'} ' * depth} }} }}"
@@ -94,7 +94,7 @@ def test_code_too_deep_for_python_is_left_to_the_fallback() -> None:
         assert compiled.execute(root) == expected
 
 
-def test_selections_too_deep_are_one_error_without_a_cause() -> None:
+def test_too_deep_selections_are_one_error_without_a_cause() -> None:
     schema = build_schema("type Query { a: Int }")
     spreads = " ".join(f"fragment F{n} on Query {{ ...F{n + 1} }}" for n in range(3_000))
     document = f"{{ ...F0 }} {spreads} fragment F3000 on Query {{ a }}"

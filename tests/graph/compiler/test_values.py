@@ -1,4 +1,4 @@
-"""Each field of the zoo alone, within an object, and beside others."""
+"""Each field of the zoo schema: alone, within objects and lists, and next to others."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -42,15 +42,15 @@ WITHIN = {
 
 
 @pytest.mark.parametrize("within", WITHIN.values(), ids=WITHIN)
-async def test_each_field_gives_the_same(within: str) -> None:
+async def test_each_field_matches_graphql_core(within: str) -> None:
     for name in NAMES:
         selection = selected(name)
-        # What was case for is waited for in no task of its own: a turn more or less.
+        # Lookups are awaited without a task of their own, so the number of turns differs.
         timing = name.startswith("wanted")
         await assert_same(Case(SCHEMA, within.replace("%s", selection), valid=False, timing=timing))
 
 
-async def test_each_field_of_a_mutation_gives_the_same_between_two_to_come() -> None:
+async def test_each_mutation_field_between_async_ones_matches_graphql_core() -> None:
     for name in NAMES:
         if "Text" in name:
             text = f"mutation {{ laterItem {{ size }} {name} laterText mostlyLaterText }}"
@@ -119,7 +119,7 @@ def fields(type_: Any) -> Iterator[tuple[str, GraphQLField]]:
 
 
 def root() -> dict[str, Any]:
-    """Give each value as it is, and in a list, to default resolvers; those cannot call it."""
+    """Returns each value, plain and in a list, for default resolvers, wrapped in a function."""
     return {
         f"{name}{n}": (lambda _info, v=value, many=n > 1: [v, v] if many else v)
         for n in range(len(FORMS))
@@ -128,7 +128,7 @@ def root() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
-async def test_each_value_is_the_same_of_each_leaf_type(leaf: str) -> None:
+async def test_each_value_of_each_leaf_type_matches_graphql_core(leaf: str) -> None:
     within = GraphQLObjectType("Within", dict(fields(LEAVES[leaf])))
     schema = GraphQLSchema(
         GraphQLObjectType(
@@ -145,7 +145,7 @@ async def test_each_value_is_the_same_of_each_leaf_type(leaf: str) -> None:
         await assert_same(Case(schema, text, root=root, valid=False))
 
 
-async def test_plain_values_are_read_from_attributes_and_from_mappings() -> None:
+async def test_default_resolver_reads_attributes_and_mappings() -> None:
     found = await assert_same(
         Case(
             SCHEMA,

@@ -1,4 +1,4 @@
-"""Arguments and variables: what resolvers are given, and how wrong ones are refused."""
+"""Arguments and variables: coercion and errors."""
 
 from itertools import product
 from typing import Any
@@ -71,7 +71,7 @@ def literal(value: Any) -> str:
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-async def test_each_value_as_a_variable(name: str) -> None:
+async def test_each_value_as_a_variable_matches_graphql_core(name: str) -> None:
     type_ = ARGUMENTS[name].type
     text = f"query ($v: {type_}) {{ echo({name}: $v) goodItem {{ laterText echo({name}: $v) }} }}"
     for value in VALUES:
@@ -81,11 +81,11 @@ async def test_each_value_as_a_variable(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-async def test_each_value_as_a_literal_and_as_a_default(name: str) -> None:
+async def test_each_value_as_a_literal_and_default_matches_graphql_core(name: str) -> None:
     type_ = ARGUMENTS[name].type
     for value in VALUES[1:]:
         given = literal(value)
-        # Not valid, some of it: what the executor says of it then is the same nevertheless.
+        # Some values are invalid. The executors must return the same errors.
         await assert_same(Case(SCHEMA, f"{{ a: echo({name}: {given}) b: goodText }}", valid=False))
         text = f"query ($v: {str(type_).rstrip('!')} = {given}) {{ echo({name}: $v) told }}"
         for variables in ({}, {"v": None}):
@@ -111,14 +111,14 @@ GIVEN: dict[str, list[Any]] = {
 }
 
 
-async def test_variables_within_lists_and_objects() -> None:
+async def test_variables_within_lists_and_objects_match_graphql_core() -> None:
     for values in product(*GIVEN.values()):
         given = zip(GIVEN, values, strict=True)
         variables = {name: value for name, value in given if value is not ABSENT}
         await assert_same(Case(SCHEMA, NESTED, variables, valid=False))
 
 
-async def test_missing_and_null_variables_are_told_apart() -> None:
+async def test_missing_and_null_variables_are_distinguished() -> None:
     text = "query ($v: String) { echo(text: $v, default: $v, defaultNull: $v) }"
     absent = await assert_same(Case(SCHEMA, text))
     null = await assert_same(Case(SCHEMA, text, {"v": None}))
@@ -150,7 +150,7 @@ WRONG: list[tuple[str, dict[str, Any] | None]] = [
 
 @pytest.mark.parametrize(("definitions", "variables"), WRONG)
 @pytest.mark.parametrize("suggestions", [True, False])
-async def test_wrong_variables_are_refused_with_the_same_errors(
+async def test_invalid_variables_get_the_same_errors_as_in_graphql_core(
     definitions: str,
     variables: dict[str, Any] | None,
     suggestions: bool,  # noqa: FBT001
@@ -162,7 +162,7 @@ async def test_wrong_variables_are_refused_with_the_same_errors(
     assert found.errors
 
 
-async def test_variables_that_raise_what_no_caller_meant_raise_the_same() -> None:
+async def test_exceptions_of_input_types_match_graphql_core() -> None:
     for variables in ({"a": {"x": 13}}, {"a": [{"x": 13}]}):
         await assert_same(
             Case(SCHEMA, "query ($a: Place) { echo(place: $a) }", variables, valid=False)

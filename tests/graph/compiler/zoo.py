@@ -21,7 +21,7 @@ from graphql import (
     print_ast,
 )
 
-from tests.graph.compiler.animals import ABSTRACT, NAMED, OBJECTS, SAID
+from tests.graph.compiler.animals import ABSTRACT, NAMED, OBJECTS, SOURCES
 from tests.graph.compiler.leaves import ARGUMENTS, COLOUR
 from tests.graph.compiler.resolver_values import (
     FIELD_KINDS,
@@ -57,7 +57,7 @@ def made(shape: str, kind: str, good: Make) -> Any:
 
 
 def field(type_: GraphQLOutputType, make: Callable[[], Any]) -> GraphQLField:
-    """Make a field whose resolver notes in the context, a list, that it was called."""
+    """Returns a field whose resolver records its calls in the context, a list."""
 
     def resolve(_source: object, info: Info) -> Any:
         info.context.append(tuple(info.path.as_list()))
@@ -142,8 +142,8 @@ RECORD = {
 }
 
 
-def told(info: Info) -> str:
-    """Tell all that a resolver can see."""
+def describe_info(info: Info) -> str:
+    """Everything that a resolver can see, as text."""
     values = info.variable_values
     return repr(
         {
@@ -167,8 +167,8 @@ def told(info: Info) -> str:
     )
 
 
-def _by_name() -> dict[str, GraphQLField]:
-    """Give the fields that have no resolver."""
+def _plain_fields() -> dict[str, GraphQLField]:
+    """The fields without a resolver."""
     return {
         "name": GraphQLField(GraphQLString),
         "size": GraphQLField(GraphQLNonNull(GraphQLInt)),
@@ -184,63 +184,63 @@ def _by_name() -> dict[str, GraphQLField]:
     }
 
 
-def _told() -> dict[str, GraphQLField]:
-    async def told_later(_source: object, info: Info) -> str:
+def _info_fields() -> dict[str, GraphQLField]:
+    async def describe_info_later(_source: object, info: Info) -> str:
         await later(None)
-        return told(info)
+        return describe_info(info)
 
     return {
         "echo": GraphQLField(
             GraphQLString, ARGUMENTS, resolve=lambda _source, _info, **given: repr(given)
         ),
-        "told": GraphQLField(GraphQLString, resolve=lambda _source, info: told(info)),
+        "told": GraphQLField(GraphQLString, resolve=lambda _source, info: describe_info(info)),
         "toldOnce": GraphQLField(
             GraphQLNonNull(GraphQLString),
             {"a": GraphQLArgument(GraphQLInt)},
-            resolve=lambda _source, info, **given: told(info) + repr(given),
+            resolve=lambda _source, info, **given: describe_info(info) + repr(given),
         ),
-        "toldLater": GraphQLField(GraphQLString, resolve=told_later),
+        "toldLater": GraphQLField(GraphQLString, resolve=describe_info_later),
     }
 
 
-def _said() -> Iterator[tuple[str, GraphQLField]]:
+def _abstract_fields() -> Iterator[tuple[str, GraphQLField]]:
     types: list[GraphQLInterfaceType | GraphQLUnionType | GraphQLObjectType]
     types = [*ABSTRACT, *OBJECTS]
     for type_ in types:
-        for name, say in SAID.items():
-            yield f"{name}As{type_.name}", field(type_, say)
+        for name, make_source in SOURCES.items():
+            yield f"{name}As{type_.name}", field(type_, make_source)
         yield (
             f"manyAs{type_.name}",
-            field(GraphQLList(type_), lambda: [say() for say in SAID.values()]),
+            field(GraphQLList(type_), lambda: [make_source() for make_source in SOURCES.values()]),
         )
 
 
 def zoo(keep: Callable[[str], bool] = lambda _: True) -> GraphQLSchema:
-    """Make the schema; `keep` says by their names which fields an item has."""
+    """Returns the schema; `keep` selects the fields of an item by name."""
 
     def item_fields() -> dict[str, GraphQLField]:
         every = {
-            **_by_name(),
-            **_told(),
+            **_plain_fields(),
+            **_info_fields(),
             "record": field(record, lambda: RECORD),
             "sparse": field(record, Sparse),
             "number": field(record, lambda: 3),
             **dict(fields("Text", GraphQLString, lambda: "text")),
             **dict(fields("Item", item, Thing)),
-            **dict(_said()),
+            **dict(_abstract_fields()),
         }
         return {name: field for name, field in every.items() if keep(name)}
 
     def mutation_fields() -> dict[str, GraphQLField]:
         texts = fields("Text", GraphQLString, lambda: "text")
-        return {**_told(), **dict(texts), **dict(fields("Item", item, Thing))}
+        return {**_info_fields(), **dict(texts), **dict(fields("Item", item, Thing))}
 
-    record = GraphQLObjectType("Record", _by_name)
+    record = GraphQLObjectType("Record", _plain_fields)
     item = GraphQLObjectType("Item", item_fields, interfaces=[NAMED])
     return GraphQLSchema(
         GraphQLObjectType("Query", item_fields),
         GraphQLObjectType("Mutation", mutation_fields),
-        GraphQLObjectType("Subscription", _told),
+        GraphQLObjectType("Subscription", _info_fields),
         types=OBJECTS,
     )
 
