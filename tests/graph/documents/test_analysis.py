@@ -1,4 +1,4 @@
-"""The size of a document, beside what one finds who expands all its fragments."""
+"""The size of a document, compared with that of the document with expanded fragments."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ def metrics(text: str) -> SelectionMetrics:
 
 
 def selected(text: str) -> int:
-    """Count the selections that a text has, as it stands."""
+    """The number of selections in a text, without expanding fragments."""
     found: list[Node] = []
 
     class Counting(Visitor):
@@ -67,7 +67,7 @@ def cost(text: str, **variables: Any) -> int:
         ("{ users(first: 5) @skip(if: true) { nodes { id } } }", 5),
     ],
 )
-def test_cost_by_literals(query: str, expected: int) -> None:
+def test_cost_follows_literal_arguments(query: str, expected: int) -> None:
     assert cost(query) == expected
 
 
@@ -90,7 +90,7 @@ PAGE = "query($first: Int = 7, $last: Int) { users(first: $first, last: $last) {
         ({"first": 1e400}, 20),
     ],
 )
-def test_cost_by_variables(variables: dict[str, Any], expected: int) -> None:
+def test_cost_follows_variables(variables: dict[str, Any], expected: int) -> None:
     assert cost(PAGE, **variables) == expected
 
 
@@ -118,7 +118,9 @@ def test_cost_by_variables(variables: dict[str, Any], expected: int) -> None:
         ("mutation($i: BulkUsersInput!) { bulkUsers(input: $i) { succeeded } }", {"i": 1}, 0),
     ],
 )
-def test_cost_by_lists(query: str, variables: dict[str, Any], expected: int) -> None:
+def test_cost_follows_the_length_of_lists(
+    query: str, variables: dict[str, Any], expected: int
+) -> None:
     assert cost(query, **variables) == expected
 
 
@@ -157,7 +159,7 @@ def test_doubling_fragments_are_visited_once(number: int) -> None:
         "fragment A on UserFilter { and { id } }",
     ],
 )
-def test_what_is_invalid_comes_to_an_end(fragments: str) -> None:
+def test_analysis_of_invalid_fragments_terminates(fragments: str) -> None:
     query = f"{{ user(id: 1) {{ ...A }} }} {fragments}"
     found = metrics(query)
     assert found.visits == selected(query)
@@ -178,11 +180,11 @@ def test_what_is_invalid_comes_to_an_end(fragments: str) -> None:
         "{ users { } }",
     ],
 )
-def test_no_mistake_is_too_wrong_to_be_measured(query: str) -> None:
+def test_invalid_documents_have_a_cost(query: str) -> None:
     assert metrics(query).amounts(None, {}).cost >= 0
 
 
-def test_everything_counts_wherever_it_stands() -> None:
+def test_fields_aliases_and_directives_are_counted_everywhere() -> None:
     size = metrics(
         "query($a: Boolean! @x) @y {"
         "a: user(id: 1) @skip(if: $a) { ...F @include(if: $a) ... @z { b: id } } ...Q }"
@@ -193,7 +195,7 @@ def test_everything_counts_wherever_it_stands() -> None:
     assert size.directives == 7
 
 
-def test_lists_are_found_wherever_they_stand() -> None:
+def test_longest_list_is_found_everywhere() -> None:
     lists = "[1 2 3]", "{a: [1 {b: [1 2 3]}]}"
     for value in lists:
         for query in (
@@ -219,7 +221,7 @@ class Field:
     below: tuple["Field | str", ...]
 
 
-# Of each type: what leads where, and the leaves.
+# The fields of each type that lead to other types.
 OBJECTS: dict[str, dict[str, str]] = {
     "Query": {"user": "User", "users": "UserConnection", "userEvents": "UserEventConnection"},
     "User": {"history": "UserEventConnection"},
@@ -259,7 +261,7 @@ def selections(
 
 @st.composite
 def fragmented(draw: st.DrawFn) -> Document:
-    """Give an operation's selections and those of four fragments, which spread later ones."""
+    """The selections of an operation and of its fragments, which spread later ones."""
     parts = []
     for index in range(-1, len(NAMED) * 2):
         later = {
@@ -302,40 +304,42 @@ def directives(parts: tuple[Field | str, ...], document: Document) -> int:
     )
 
 
-def sizes(parts: tuple[Field | str, ...], document: Document) -> tuple[int, int, int]:
-    """Count fields, aliases and levels, as who executes it meets them."""
+def expanded_sizes(parts: tuple[Field | str, ...], document: Document) -> tuple[int, int, int]:
+    """The numbers of fields, aliases and levels, with expanded fragments."""
     fields, aliases, depth = 0, 0, 0
     for part in expanded(parts, document):
-        more, named, deeper = sizes(part.below, document)
+        more, named, deeper = expanded_sizes(part.below, document)
         fields, aliases = fields + 1 + more, aliases + part.alias + named
         depth = max(depth, 1 + deeper)
     return fields, aliases, depth
 
 
-def naive(part: Field, document: Document, given: dict[str, int], *, root: bool = False) -> int:
+def naive_cost(
+    part: Field, document: Document, given: dict[str, int], *, root: bool = False
+) -> int:
     below = list(expanded(part.below, document))
     if part.name not in PAGED:
         own = part.name == "user" or (root and part.name != "__typename")
-        return own + sum(naive(field, document, given) for field in below)
+        return own + sum(naive_cost(field, document, given) for field in below)
     rows = 20 if part.rows is None else part.rows
     rows = given[rows] if isinstance(rows, str) else rows
-    each = [naive(f, document, given) for f in below if f.name in {"nodes", "edges"}]
-    once = [naive(f, document, given) for f in below if f.name not in {"nodes", "edges"}]
+    each = [naive_cost(f, document, given) for f in below if f.name in {"nodes", "edges"}]
+    once = [naive_cost(f, document, given) for f in below if f.name not in {"nodes", "edges"}]
     return rows * (1 + sum(each)) + sum(once)
 
 
 @given(fragmented(), st.integers(0, 100), st.integers(0, 100))
-def test_the_measure_is_that_of_the_expanded_document(document: Document, n: int, m: int) -> None:
+def test_metrics_equal_those_of_the_expanded_document(document: Document, n: int, m: int) -> None:
     text = f"query($s: Boolean!, $n: Int, $m: Int = {m}) {{ {written(document[0])} }} " + " ".join(
         f"fragment F{index} on {NAMED[index % 4]} {{ {written(parts)} }}"
         for index, parts in enumerate(document[1:])
     )
     found = metrics(text)
     size = found.operations[None]
-    assert (size.fields, size.aliases, size.depth) == sizes(document[0], document)
+    assert (size.fields, size.aliases, size.depth) == expanded_sizes(document[0], document)
     assert size.directives == directives(document[0], document)
     assert size.root_fields == len(list(expanded(document[0], document)))
     roots = expanded(document[0], document)
-    wanted = sum(naive(f, document, {"$n": n, "$m": m}, root=True) for f in roots)
+    wanted = sum(naive_cost(f, document, {"$n": n, "$m": m}, root=True) for f in roots)
     assert found.amounts(None, {"n": n, "m": m}).cost == min(MOST, wanted)
     assert found.visits == selected(text)

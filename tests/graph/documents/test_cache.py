@@ -1,4 +1,4 @@
-"""What may be executed, what is refused before it is, and with which words."""
+"""Limits, validation and caching of documents."""
 
 import gc
 import weakref
@@ -18,13 +18,13 @@ from tests.support.schema import CORE, SCHEMA
 TYPENAME = "{ __typename }"
 
 
-def refused(
+def errors_of(
     query: str,
     name: str | None = None,
     variables: dict[str, Any] | None = None,
     **settings: Any,
 ) -> list[Any]:
-    """Give the errors as clients see them; none where the document may be executed."""
+    """The errors as clients see them; empty if the document can be executed."""
     try:
         DocumentCache(CORE, Limits(), **settings).prepare(query, name, variables)
     except InvalidDocument as invalid:
@@ -60,7 +60,7 @@ def of_user(selections: str) -> str:
     return f"{{ user(id: 1) {{ {selections} }} }}"
 
 
-AT = [
+LIMITS = [
     (20_000, "QUERY_TOO_LONG", "A document", "characters", lambda n: TYPENAME + " " * (n - 14)),
     (1_000, "TOO_MANY_TOKENS", "A document", "tokens", values),
     (1_000, "TOO_MANY_TOKENS", "A document", "tokens", lambda n: "#\n" * n + TYPENAME),
@@ -106,12 +106,12 @@ AT = [
 ]
 
 
-@pytest.mark.parametrize(("limit", "code", "whole", "what", "document"), AT)
-def test_as_much_as_a_limit_passes_and_one_more_is_refused(
+@pytest.mark.parametrize(("limit", "code", "whole", "what", "document"), LIMITS)
+def test_document_at_a_limit_passes_and_above_it_is_rejected(
     limit: int, code: str, whole: str, what: str, document: Callable[[int], str]
 ) -> None:
-    assert refused(document(limit)) == []
-    assert refused(document(limit + 1)) == [
+    assert errors_of(document(limit)) == []
+    assert errors_of(document(limit + 1)) == [
         {
             "message": f"{whole} can have at most {limit} {what}.",
             "extensions": {"code": code, "limit": limit},
@@ -122,7 +122,7 @@ def test_as_much_as_a_limit_passes_and_one_more_is_refused(
 COST = "query($n: Int) { users(first: 100) { nodes { history(first: $n) { nodes { id } } } } }"
 
 
-def test_cost_is_by_the_variables_of_each_request() -> None:
+def test_cost_is_checked_with_the_variables_of_each_request() -> None:
     prepared = DocumentCache(CORE, Limits())
     assert [prepared.prepare(COST, None, {"n": n}).cost for n in (1, 20, 49)] == [200, 2100, 5000]
     assert prepared.prepare(COST, None, None).cost == 2100
@@ -138,10 +138,10 @@ def test_cost_is_by_the_variables_of_each_request() -> None:
     ]
 
 
-def test_lists_in_variables_are_counted_however_deep() -> None:
+def test_list_limit_applies_at_any_depth_of_variables() -> None:
     query = "query($f: UserFilter) { users(filter: $f) { nodes { id } } }"
-    assert refused(query, None, {"f": {"and": [{"id": ["x"] * 500}]}}) == []
-    assert refused(query, None, {"f": {"and": [{"id": ["x"] * 501}]}}) == [
+    assert errors_of(query, None, {"f": {"and": [{"id": ["x"] * 500}]}}) == []
+    assert errors_of(query, None, {"f": {"and": [{"id": ["x"] * 501}]}}) == [
         {
             "message": "A list can have at most 500 elements.",
             "extensions": {"code": "LIST_TOO_LONG", "limit": 500},
@@ -150,9 +150,9 @@ def test_lists_in_variables_are_counted_however_deep() -> None:
     deep: Any = ["x"] * 501
     for _ in range(5_000):
         deep = [deep]
-    codes = [error["extensions"]["code"] for error in refused(query, None, {"f": deep})]
+    codes = [error["extensions"]["code"] for error in errors_of(query, None, {"f": deep})]
     while isinstance(deep, list) and len(deep) == 1:
-        deep = deep[0]  # Python frees what is nested this deep by recursion else
+        deep = deep[0]  # otherwise Python frees the nested lists by recursion
     assert codes == ["LIST_TOO_LONG"]
 
 
@@ -180,16 +180,16 @@ def filters(number: int) -> dict[str, Any]:
     return {"f": {"or": [{"and": each} for each in lists]}}
 
 
-def test_values_in_variables_are_counted_however_they_are_nested() -> None:
-    assert refused(FILTERED, None, filters(6_000 - 27)) == []
+def test_value_limit_applies_to_nested_variables() -> None:
+    assert errors_of(FILTERED, None, filters(6_000 - 27)) == []
     excess = too_many_values("The variables", 6_000)
-    assert refused(FILTERED, None, filters(6_000 - 26)) == excess
-    assert refused(TYPENAME, None, {"nobody's": [["x"] * 500] * 12}) == excess
-    assert refused(TYPENAME, None, dict.fromkeys(map(str, range(6_000)))) == excess
-    assert refused(TYPENAME, None, dict.fromkeys(map(str, range(5_999)))) == []
+    assert errors_of(FILTERED, None, filters(6_000 - 26)) == excess
+    assert errors_of(TYPENAME, None, {"nobody's": [["x"] * 500] * 12}) == excess
+    assert errors_of(TYPENAME, None, dict.fromkeys(map(str, range(6_000)))) == excess
+    assert errors_of(TYPENAME, None, dict.fromkeys(map(str, range(5_999)))) == []
 
 
-def test_values_in_a_document_are_counted() -> None:
+def test_value_limit_applies_to_the_document() -> None:
     query = "query ($f: UserFilter = {or: [{}, {}]}) { users(filter: $f, first: 1) { totalCount } }"
     limits = Limits(values=6)
     DocumentCache(CORE, limits).prepare(query, None, None)
@@ -199,32 +199,32 @@ def test_values_in_a_document_are_counted() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 500, 1_000])
-def test_a_batch_has_room_for_what_its_operations_can_have(number: int) -> None:
+def test_value_limit_of_a_batch_grows_with_its_operations(number: int) -> None:
     operations: list[Any] = [{"create": WHOLE}] * number
     given = {"i": {"operations": operations, "mode": "ATOMIC"}}
-    assert refused(BULK, None, given) == []
+    assert errors_of(BULK, None, given) == []
     operations[0] = {"create": WHOLE | dict.fromkeys(map(str, range(20 * number)))}
-    assert refused(BULK, None, given) == too_many_values("The variables", 20 * number)
+    assert errors_of(BULK, None, given) == too_many_values("The variables", 20 * number)
 
 
-def test_a_batch_is_no_room_for_anything_else() -> None:
+def test_value_limit_of_a_batch_does_not_extend_to_other_values() -> None:
     hidden = {"operations": [0] * 1_000, "or": filters(6_000)["f"]["or"]}
     excess = too_many_values("The variables", 6_000)
-    assert refused(FILTERED, None, {"f": hidden}) == excess
+    assert errors_of(FILTERED, None, {"f": hidden}) == excess
     within: list[Any] = [{"operations": [WHOLE] * 500}] * 500
     excess = too_many_values("The variables", 20 * 500)
-    assert refused(BULK, None, {"i": {"operations": within}}) == excess
+    assert errors_of(BULK, None, {"i": {"operations": within}}) == excess
 
 
-def test_several_limits_are_told_at_once() -> None:
+def test_all_exceeded_limits_are_reported_together() -> None:
     query = "{{{}}}".format(
         "".join(f"a{i}: user(id: 1) {{ id @skip(if: true) }}" for i in range(30))
     )
-    codes = [error["extensions"]["code"] for error in refused(query)]
+    codes = [error["extensions"]["code"] for error in errors_of(query)]
     assert codes == ["TOO_MANY_ALIASES", "TOO_MANY_DIRECTIVES", "TOO_MANY_ROOT_FIELDS"]
 
 
-def test_operations_and_fragments_that_nothing_executes_count() -> None:
+def test_limits_apply_to_unused_operations_and_fragments() -> None:
     aliases = "".join(f"a{i}: id " for i in range(16))
     for hidden in (
         f"query B {of_user(aliases)}",
@@ -234,7 +234,7 @@ def test_operations_and_fragments_that_nothing_executes_count() -> None:
         f"fragment F on User {{ id }} fragment F on User {{ {aliases} }}",
         f"query B {{ user(id: 1) {{ ...F }} }} fragment F on User {{ ... {{ {aliases} }} }}",
     ):
-        errors = refused(f"query A {TYPENAME} {hidden}", "A")
+        errors = errors_of(f"query A {TYPENAME} {hidden}", "A")
         assert [error["extensions"]["code"] for error in errors] == ["TOO_MANY_ALIASES"]
 
 
@@ -248,8 +248,8 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", [{}, OPTIONS], ids=["short", "whole"])
-def test_the_usual_introspection_passes(options: dict[str, bool]) -> None:
-    assert refused(get_introspection_query(**options)) == []
+def test_standard_introspection_query_is_accepted(options: dict[str, bool]) -> None:
+    assert errors_of(get_introspection_query(**options)) == []
 
 
 @pytest.mark.parametrize(
@@ -262,19 +262,21 @@ def test_the_usual_introspection_passes(options: dict[str, bool]) -> None:
         ),
     ],
 )
-def test_introspection_goes_no_further_than_tools_do(query: str) -> None:
+def test_deeply_nested_introspection_is_rejected(query: str) -> None:
     message = "An operation can have at most 2 lists of types within each other."
-    assert refused(query) == [{"message": message, "extensions": {"code": "TOO_DEEP", "limit": 2}}]
+    assert errors_of(query) == [
+        {"message": message, "extensions": {"code": "TOO_DEEP", "limit": 2}}
+    ]
 
 
-def test_introspection_has_no_depth() -> None:
+def test_depth_limit_does_not_apply_to_introspection() -> None:
     wrapped = "ofType { " * 20 + "name" + " }" * 20
-    assert refused(f'{{ __type(name: "User") {{ fields {{ type {{ {wrapped} }} }} }} }}') == []
+    assert errors_of(f'{{ __type(name: "User") {{ fields {{ type {{ {wrapped} }} }} }} }}') == []
 
 
-def test_introspection_has_the_other_limits() -> None:
+def test_field_limit_applies_to_introspection() -> None:
     names = "types { %s }" % ("name " * 300)
-    codes = [error["extensions"]["code"] for error in refused(f"{{ __schema {{ {names} }} }}")]
+    codes = [error["extensions"]["code"] for error in errors_of(f"{{ __schema {{ {names} }} }}")]
     assert codes == ["TOO_MANY_FIELDS"]
 
 
@@ -287,11 +289,11 @@ def test_introspection_has_the_other_limits() -> None:
         get_introspection_query(),
     ],
 )
-def test_introspection_can_be_off(query: str) -> None:
+def test_introspection_is_rejected_if_disabled(query: str) -> None:
     message = "This server doesn't tell its schema."
-    assert refused(query, introspection=False) == [failure("INTROSPECTION_DISABLED", message)]
-    assert refused(query) == []
-    assert refused("{ __typename user(id: 1) { __typename } }", introspection=False) == []
+    assert errors_of(query, introspection=False) == [failure("INTROSPECTION_DISABLED", message)]
+    assert errors_of(query) == []
+    assert errors_of("{ __typename user(id: 1) { __typename } }", introspection=False) == []
 
 
 INVALID = "Syntax Error: Invalid character"
@@ -309,56 +311,58 @@ NESTED = "Syntax Error: Document is nested too deeply. Parsing aborted."
         ('{ node(id: "\udfff") }', f"{INVALID} within String: U+DFFF.", 1, 13),
     ],
 )
-def test_what_is_no_graphql(query: str, message: str, line: int, column: int) -> None:
-    assert refused(query) == [failure("GRAPHQL_PARSE_FAILED", message, line, column)]
+def test_syntax_error_has_a_message_and_location(
+    query: str, message: str, line: int, column: int
+) -> None:
+    assert errors_of(query) == [failure("GRAPHQL_PARSE_FAILED", message, line, column)]
 
 
 @pytest.mark.parametrize("query", ["{a" * 400, "{a(x:" + "[" * 900, "{a(x:" + "{x:" * 300])
-def test_no_nesting_overflows_the_stack(query: str) -> None:
-    (error,) = refused(query)
+def test_deeply_nested_document_is_a_syntax_error(query: str) -> None:
+    (error,) = errors_of(query)
     assert (error["message"], error["extensions"]) == (NESTED, {"code": "GRAPHQL_PARSE_FAILED"})
 
 
-def test_a_megabyte_of_names_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_document_above_the_length_limit_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parsing, "parse", None)
-    codes = [error["extensions"]["code"] for error in refused("{" + "name " * 180_000)]
+    codes = [error["extensions"]["code"] for error in errors_of("{" + "name " * 180_000)]
     assert codes == ["QUERY_TOO_LONG"]
 
 
 @pytest.mark.parametrize(
     "query", ["\ufeff{ __typename }", '{ node(id: """\n a\n\n  \\""" b""") { id } }']
 )
-def test_byte_order_marks_and_block_strings_pass(query: str) -> None:
-    assert refused(query) == []
+def test_byte_order_mark_and_block_string_are_accepted(query: str) -> None:
+    assert errors_of(query) == []
 
 
-def test_at_most_five_errors_come_and_none_is_long() -> None:
+def test_at_most_five_truncated_errors_are_reported() -> None:
     long = "x" * 2_000
-    errors = refused("{" + "".join(f"{long}{i} " for i in range(7)) + "}")
+    errors = errors_of("{" + "".join(f"{long}{i} " for i in range(7)) + "}")
     cut = f"Cannot query field '{long}"[:299] + "…"
     assert errors == [failure("GRAPHQL_VALIDATION_FAILED", cut, 1, 2 + i * 2_002) for i in range(5)]
 
 
-def test_conflicts_are_told_but_not_searched_for_without_end() -> None:
+def test_search_for_field_conflicts_is_bounded() -> None:
     same = "history(first: 1) { nodes { id actor { kind } } } "
     other = "history { nodes { id actor { kind } } }"
-    [told] = refused(of_user(same + other))
-    assert told == failure(
+    [conflict] = errors_of(of_user(same + other))
+    assert conflict == failure(
         "GRAPHQL_VALIDATION_FAILED",
         "Fields 'history' conflict because they have differing arguments. "
         "Use different aliases on the fields to fetch both if this was intentional.",
-    ) | {"locations": told["locations"]}
+    ) | {"locations": conflict["locations"]}
     message = "Too many fields have the same name and may conflict."
-    assert refused(of_user(same * 57 + other)) == [failure("GRAPHQL_VALIDATION_FAILED", message)]
-    assert refused(of_user(same * 58)) == []
+    assert errors_of(of_user(same * 57 + other)) == [failure("GRAPHQL_VALIDATION_FAILED", message)]
+    assert errors_of(of_user(same * 58)) == []
 
 
-def test_suggestions_can_be_off() -> None:
+def test_suggestions_are_omitted_if_disabled() -> None:
     message = "Cannot query field 'usernam' on type 'User'."
     query = of_user("usernam")
     for suggestions, hint in ((True, " Did you mean 'username'?"), (False, "")):
-        told = failure("GRAPHQL_VALIDATION_FAILED", message + hint, 1, 17)
-        assert refused(query, suggestions=suggestions) == [told]
+        expected = failure("GRAPHQL_VALIDATION_FAILED", message + hint, 1, 17)
+        assert errors_of(query, suggestions=suggestions) == [expected]
 
 
 TWO = "query A { __typename } mutation B { __typename }"
@@ -377,11 +381,13 @@ UNKNOWN = "The document has no operation of this name."
         ("type A { b: Int }", None, "The document has no operation."),
     ],
 )
-def test_there_has_to_be_one_operation(query: str, name: str | None, message: str) -> None:
-    assert refused(query, name) == [failure("OPERATION_RESOLUTION_FAILURE", message)]
+def test_ambiguous_or_unknown_operation_is_rejected(
+    query: str, name: str | None, message: str
+) -> None:
+    assert errors_of(query, name) == [failure("OPERATION_RESOLUTION_FAILURE", message)]
 
 
-def test_the_operation_of_the_name_is_given() -> None:
+def test_operation_is_selected_by_name() -> None:
     prepared = DocumentCache(CORE, Limits()).prepare(TWO, "B", None)
     assert prepared.operation is prepared.document.definitions[1]
     assert prepared.operation.operation is OperationType.MUTATION
@@ -389,7 +395,7 @@ def test_the_operation_of_the_name_is_given() -> None:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Give what is parsed from now on."""
+    """The texts that are parsed from now on."""
     texts: list[str] = []
 
     def counted(query: str, **options: Any) -> Any:
@@ -400,7 +406,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-def test_a_document_is_read_once_and_those_used_last_are_kept(parsed: list[str]) -> None:
+def test_cache_parses_a_document_once_and_evicts_the_least_recently_used(parsed: list[str]) -> None:
     prepared = DocumentCache(CORE, Limits(), kept=2)
     a, b, c = "{ a: __typename }", "{ b: __typename }", "{ c: __typename }"
     first = prepared.prepare(a, None, None)
@@ -410,7 +416,7 @@ def test_a_document_is_read_once_and_those_used_last_are_kept(parsed: list[str])
     assert parsed == [a, b, c, b]
 
 
-def test_the_text_of_all_that_is_kept_is_bounded(parsed: list[str]) -> None:
+def test_cache_is_bounded_by_the_total_length_of_texts(parsed: list[str]) -> None:
     prepared = DocumentCache(CORE, Limits(), kept_characters=40)
     a, b, c = "{ a: __typename }", "{ b: __typename }", "{ c: __typename }"
     for query in (a, b, a, c, b):
@@ -418,7 +424,7 @@ def test_the_text_of_all_that_is_kept_is_bounded(parsed: list[str]) -> None:
     assert parsed == [a, b, c, b]
 
 
-def test_the_fields_of_all_that_is_kept_are_bounded(parsed: list[str]) -> None:
+def test_cache_is_bounded_by_the_total_number_of_fields(parsed: list[str]) -> None:
     prepared = DocumentCache(CORE, Limits(), kept_fields=5)
     a, b, c = "{ a: __typename b: __typename }", "{ c: __typename }", "{ ...F } fragment F on Query"
     c += "{ d: __typename e: __typename f: __typename }"
@@ -427,8 +433,8 @@ def test_the_fields_of_all_that_is_kept_are_bounded(parsed: list[str]) -> None:
     assert parsed == [a, b, c, b]
 
 
-def test_a_document_that_is_let_go_of_is_freed_at_once() -> None:
-    """Nothing of it holds itself: else it stays until the collector looks at what is old."""
+def test_evicted_document_is_freed_immediately() -> None:
+    """It has no reference cycles, which would keep it until the garbage collector runs."""
     query = """query ($id: ID!, $all: Boolean!) { ...F
       users { edges { node { id } } } node(id: $id) { ... on User @include(if: $all) { id } } }
       fragment F on Query { user(id: $id) { id history { nodes { actor { kind } } } } }"""
@@ -454,7 +460,7 @@ def test_a_document_that_is_let_go_of_is_freed_at_once() -> None:
         gc.enable()
 
 
-def test_what_is_invalid_is_not_kept(parsed: list[str]) -> None:
+def test_invalid_document_is_not_cached(parsed: list[str]) -> None:
     prepared = DocumentCache(CORE, Limits())
     for query in ("{ nothing }", "{ nothing }"):
         with pytest.raises(InvalidDocument):
@@ -462,7 +468,7 @@ def test_what_is_invalid_is_not_kept(parsed: list[str]) -> None:
     assert parsed == ["{ nothing }"] * 2
 
 
-def test_a_limit_is_an_error_that_graphql_presents() -> None:
+def test_limit_exceeded_is_formatted_as_a_graphql_error() -> None:
     error = LimitExceeded("TOO_DEEP", 12, "Too deep.")
     assert isinstance(error, GraphQLError)
     assert error.formatted == {

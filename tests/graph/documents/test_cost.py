@@ -1,4 +1,4 @@
-"""Fields declare what they cost where they are declared."""
+"""The costs declared on the fields of the schema."""
 
 import pytest
 import strawberry
@@ -43,7 +43,7 @@ ROWS = {
 }
 
 
-def test_what_fields_of_the_schema_cost() -> None:
+def test_declared_costs_of_the_schema() -> None:
     reads, per_row, rows = set(), set(), {}
     for type_ in CORE.type_map.values():
         if is_introspection_type(type_) or not isinstance(
@@ -95,7 +95,7 @@ class Query:
     other: Thing | None = None
 
 
-def test_a_field_without_a_cost_is_named() -> None:
+def test_missing_costs_are_reported_by_field() -> None:
     core = core_schema(strawberry.Schema(query=Query))
     with pytest.raises(MissingCostError) as error:
         check_declared(core)
@@ -105,6 +105,6 @@ def test_a_field_without_a_cost_is_named() -> None:
     assert "Query.thing," not in str(error.value)
 
 
-def test_a_schema_with_such_a_field_is_not_built() -> None:
+def test_schema_with_missing_costs_is_rejected() -> None:
     with pytest.raises(MissingCostError):
         Schema(query=Query, mutation=None, subscription=None, types=())

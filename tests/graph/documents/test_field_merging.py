@@ -1,4 +1,4 @@
-"""Fields that are told to merge do so by graphql-core's rule as well."""
+"""The merge check accepts only documents that graphql-core's rule also accepts."""
 
 import pytest
 from graphql import (
@@ -72,8 +72,8 @@ CONFLICTING = [
     "{pet{...F ...G}} fragment F on Pet { mate {size} } fragment G on Pet { mate { size: name } }",
     "{ cat { name } } query B { cat { a: name a: size } }",
 ]
-# Valid, but stricter than the specification, or as wrong as can be: left to graphql-core.
-LEFT = [
+# Stricter than the specification, or invalid: left to graphql-core.
+UNDECIDED = [
     "{ any { ... on Cat { o: other { a: name } } ... on Dog { o: mate { a: name(as: LONG) } } } }",
     "{ cat { nothing } }",
     "{ cat { ...Missing } }",
@@ -85,31 +85,31 @@ LEFT = [
 
 
 @pytest.mark.parametrize("query", MERGING)
-def test_what_merges_is_told_to(query: str) -> None:
+def test_merge_check_accepts_mergeable_fields(query: str) -> None:
     assert merges(SCHEMA, parse(query))
     assert not conflicts(query)
 
 
 @pytest.mark.parametrize("query", CONFLICTING)
-def test_what_conflicts_is_never_told_to_merge(query: str) -> None:
+def test_merge_check_rejects_conflicting_fields(query: str) -> None:
     assert conflicts(query)
     assert not merges(SCHEMA, parse(query))
 
 
-@pytest.mark.parametrize("query", LEFT)
-def test_what_is_in_doubt_is_left(query: str) -> None:
+@pytest.mark.parametrize("query", UNDECIDED)
+def test_merge_check_falls_back_when_undecided(query: str) -> None:
     assert not merges(SCHEMA, parse(query))
 
 
 def composite(field: GraphQLField | None) -> str | None:
-    """Name the type below a field; None where nothing can be selected there."""
+    """The composite type of a field; None for a leaf."""
     type_ = field and get_named_type(field.type)
     return type_.name if type_ and is_composite_type(type_) else None
 
 
 @st.composite
 def selections(draw: st.DrawFn, type_: str, depth: int) -> str:
-    """Give what is valid but for its overlaps: few names, few aliases, any type."""
+    """Selections that are valid except for overlaps, with few names and aliases."""
     found = []
     fields = getattr(SCHEMA.get_type(type_), "fields", {})
     for _ in range(draw(st.integers(1, 3))):
@@ -133,7 +133,9 @@ def selections(draw: st.DrawFn, type_: str, depth: int) -> str:
 
 @settings(max_examples=400)
 @given(selections("Query", 4), selections("Pet", 2))
-def test_whatever_is_told_to_merge_merges(query: str, fragment: str) -> None:
+def test_generated_documents_accepted_by_the_merge_check_have_no_conflicts(
+    query: str, fragment: str
+) -> None:
     inner = fragment.replace("...F", "__typename")
     text = f"{{ pet {{ ...F }} {query} }} fragment F on Pet {{ {inner} }}"
     if merges(SCHEMA, parse(text)):
@@ -145,8 +147,8 @@ def _context() -> ValidationContext:
     return ValidationContext(SCHEMA, document, TypeInfo(SCHEMA), lambda _: None)
 
 
-def test_the_budget_of_comparisons_is_set_on_the_rule() -> None:
-    """Fail if graphql-core renames the attribute, which would lift the bound."""
+def test_merging_rule_has_a_smaller_comparison_budget() -> None:
+    """If graphql-core renames the attribute, the bound is lost."""
     fields = " ".join(f"name(as: {form})" for form in ("SHORT", "LONG") * 60)
     errors = validate(SCHEMA, parse(f"{{ cat {{ {fields} }} }}"), [BoundedMergingRule])
     assert any(isinstance(error, ValidationAbortedError) for error in errors)

@@ -1,4 +1,4 @@
-"""Documents that take long to validate delay other requests for a moment only."""
+"""Documents that take long to validate delay other requests only briefly."""
 
 import asyncio
 import time
@@ -34,15 +34,15 @@ KINDS = {
     + "} } }",
 }
 # No other request waits longer than 0.5 s: at most for so many documents, of so many seconds each.
-# Wall-clock time would measure what else the machine does.
+# Wall-clock time would depend on other processes.
 MOST_DOCUMENTS = 6
 LONGEST = 0.08
 KNOWN = "{ __typename }"
 TURNS = 10  # of the event loop, from a request to its response
 
 
-async def test_other_requests_wait_for_few_documents() -> None:
-    """Count the documents that are processed while a request takes its turns in the event loop."""
+async def test_request_waits_for_at_most_six_hostile_documents() -> None:
+    """Counts the documents processed while another request takes its turns of the event loop."""
     schema = Schema()
     await schema.execute(KNOWN)
     done: list[int] = []
@@ -66,7 +66,7 @@ async def test_other_requests_wait_for_few_documents() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_document_takes_long(kind: str) -> None:
+def test_validation_of_a_hostile_document_is_fast(kind: str) -> None:
     def seconds() -> float:
         began = time.process_time()
         with suppress(InvalidDocument):

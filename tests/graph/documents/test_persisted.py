@@ -1,4 +1,4 @@
-"""Trusted documents: by their id over every transport, and nothing else where they are on."""
+"""Persisted documents: by id over every transport, and exclusively in the mode `on`."""
 
 import json
 from hashlib import sha256
@@ -36,7 +36,7 @@ async def post(client: Client, **body: Any) -> tuple[int, Any]:
 
 @sqlite
 @pytest.mark.parametrize("mode", PersistedMode)
-async def test_each_mode_takes_what_it_says(
+async def test_persisted_documents_mode_decides_which_documents_are_accepted(
     database_url: str, tmp_path: Path, mode: PersistedMode
 ) -> None:
     settings = Settings(
@@ -58,8 +58,8 @@ async def test_each_mode_takes_what_it_says(
             assert await post(client, query=KNOWN) == (untrusted if on else (200, ANSWER))
             assert await post(client, query=OTHER) == (untrusted if on else total)
         digest = sha256(OTHER.encode()).hexdigest()
-        told = [(log["event"], log["sha256"], log["size"]) for log in logs]
-        assert told == ([("unknown document", digest, 24)] if mode is PersistedMode.LOG else [])
+        logged = [(log["event"], log["sha256"], log["size"]) for log in logs]
+        assert logged == ([("unknown document", digest, 24)] if mode is PersistedMode.LOG else [])
         got = await client.http.get("/graphql", params={"documentId": "known"})
         assert got.json() == ANSWER
         streamed = await client.http.post(
