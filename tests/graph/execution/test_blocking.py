@@ -1,6 +1,6 @@
-"""No request keeps the others waiting: work is bounded, done once, and pauses.
+"""No request blocks the others: work is bounded, done once, and pauses.
 
-Nothing here is measured in seconds. What is dear is counted: computations, and the pauses in which
+The tests do not measure time. They count expensive computations, and the pauses in which
 other requests run. `benchmarks/blocking.py` measures a real server.
 """
 
@@ -45,7 +45,7 @@ ERROR = {
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """The usernames and addresses that were parsed, each text with how often it was."""
+    """The number of times that each username and address was parsed."""
     texts: Counter[str] = Counter()
 
     def counted(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -62,7 +62,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often a computation of each caller would have paused, had it always been due."""
+    """The number of pauses per caller if a pause is due at every opportunity."""
     counted: Counter[str] = Counter()
 
     async def count(_: time_slices.TimeSlices) -> None:
@@ -81,7 +81,7 @@ def uses(number: int, fields: int = 1) -> str:
     return f"query ($emails: StringFilter) {{ {' '.join(users)} }}"
 
 
-async def test_a_key_is_computed_once_however_often_its_variable_is_used(
+async def test_key_is_computed_once_per_operation(
     client: Client, computed: Counter[str], pauses: Counter[str]
 ) -> None:
     answer = await client.send(uses(20, fields=2), emails={"in": HARD})
@@ -90,7 +90,9 @@ async def test_a_key_is_computed_once_however_often_its_variable_is_used(
     assert pauses.total() >= len(HARD)
 
 
-async def test_values_count_where_they_are_used(client: Client, computed: Counter[str]) -> None:
+async def test_values_of_a_variable_count_at_each_use(
+    client: Client, computed: Counter[str]
+) -> None:
     assert set(await client.send(uses(50), emails={"in": HARD})) == {"data"}
     assert await client.send(uses(120, fields=10), emails={"in": HARD}) == {"errors": [ERROR]}
     spread = "query ($emails: StringFilter) { ...A ...A } " + "".join(
@@ -104,28 +106,28 @@ async def test_values_count_where_they_are_used(client: Client, computed: Counte
     assert await client.send(query) == {"errors": [ERROR]}
     assert set(await client.send(query, emails={"in": HARD[:1]})) == {"data"}
     assert set(computed) == set(HARD)
-    assert computed.total() == 101  # those of a refused operation are not computed
+    assert computed.total() == 101  # keys of a rejected operation are not computed
 
 
 @pytest.mark.parametrize("key", ["email", "username"])
-async def test_nothing_is_computed_for_a_caller_who_can_read_nobody(
+async def test_no_keys_are_computed_for_a_caller_without_read_permission(
     directory: Asking, computed: Counter[str], key: str
 ) -> None:
-    nobody = service(Scope.WRITE)
+    reads_nobody = service(Scope.WRITE)
     query = f"""query ($text: String!, $filter: StringFilter, $search: String) {{
       userBy(by: {{{key}: $text}}) {{ id }}
       users(filter: {{{key}: $filter}}, search: $search) {{ totalCount nodes {{ id }} }} }}"""
     given: dict[str, Any] = {"text": HARD[0], "filter": {"in": HARD, "contains": "ü"}}
     given["search"] = "ü"
-    assert await directory.ask_all(nobody, query, **given) == {
+    assert await directory.ask_all(reads_nobody, query, **given) == {
         "userBy": None,
         "users": {"totalCount": 0, "nodes": []},
     }
     assert not computed
     wrong = given | {"filter": {"in": ["x" * 301]}}
-    answer = await directory.send(nobody, query, **wrong)
+    answer = await directory.send(reads_nobody, query, **wrong)
     assert answer["errors"] == [("INVALID_ARGUMENT", ["users"])]
-    await directory.ask_all(linked(1), query, **given)  # who can read Mia
+    await directory.ask_all(linked(1), query, **given)  # this caller can read Mia
     assert set(computed) - {"mia", "mia@example.com"} == set(HARD)
 
 
@@ -143,25 +145,23 @@ def upserts(number: int) -> list[dict[str, Any]]:
     ]
 
 
-async def test_a_batch_parses_each_text_once_and_pauses(
+async def test_batch_parses_each_text_once_and_pauses(
     client: Client, computed: Counter[str], pauses: Counter[str]
 ) -> None:
     answer = await client.ask(BULK, input={"operations": upserts(50)})
     assert (answer["succeeded"], answer["errors"]) == (50, [])
     assert computed == dict.fromkeys([*HARD[:50], *(f"usér{n}" for n in range(50))], 1)
-    assert pauses.total() >= 100  # where they are parsed, and where they are planned
+    assert pauses.total() >= 100  # for parsing, and for planning
 
 
-async def test_a_batch_that_is_not_allowed_parses_nothing(
-    directory: Asking, computed: Counter[str]
-) -> None:
+async def test_forbidden_batch_parses_nothing(directory: Asking, computed: Counter[str]) -> None:
     reader = service(Scope.READ)
     answer = await directory.ask(reader, BULK, input={"operations": upserts(50)})
     assert answer["results"] == [{"user": None, "errors": [{"code": "FORBIDDEN"}]}] * 50
     assert not computed
 
 
-async def test_an_idempotency_key_is_of_the_same_text_however_it_is_made() -> None:
+async def test_idempotency_fingerprint_equals_that_of_the_json_encoder() -> None:
     create = CreateUserInput(username="a", email="ü", display_name=None, external_id='"\\')
     update = UpdateUserInput(
         id=strawberry.ID("x"),
@@ -179,7 +179,7 @@ async def test_an_idempotency_key_is_of_the_same_text_however_it_is_made() -> No
         assert key.request == json.dumps([verb, asdict(given)], sort_keys=True, default=repr)
 
 
-async def test_what_many_versions_changed_is_a_row_for_each_field(
+async def test_changed_fields_of_many_versions_are_one_row_per_field(
     client: Client, statements: list[str]
 ) -> None:
     user = await client.create("ada")
@@ -196,7 +196,7 @@ async def test_what_many_versions_changed_is_a_row_for_each_field(
     assert not [s for s in statements if "user_events.changes" in s and "GROUP BY" not in s]
 
 
-async def test_a_long_history_is_replayed_and_erased_with_pauses(
+async def test_replay_and_erasure_of_a_long_history_pause(
     client: Client, pauses: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time_slices, "_ROWS", 1)
@@ -228,7 +228,7 @@ HISTORIES = """query ($users: Int, $events: Int) { users(first: $users) { nodes 
     changes { field before after redacted } user { username } } } } } }"""
 
 
-async def test_a_large_answer_is_the_same_and_made_with_pauses(
+async def test_large_response_is_written_with_pauses_and_unchanged(
     client: Client, pauses: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(20):
@@ -253,7 +253,7 @@ def body(query: str, **variables: Any) -> dict[str, Any]:
     return {"query": query, "variables": variables}
 
 
-async def test_an_answer_can_have_so_many_values(client: Client) -> None:
+async def test_response_value_limit_is_checked_before_execution(client: Client) -> None:
     changes = " ".join(f"c{n}: changes {{ field before after }}" for n in range(20))
     query = (
         f"{{ users(first: 100) {{ nodes {{ history(first: 40) {{ nodes {{ {changes} }} }} }} }} }}"
@@ -262,12 +262,12 @@ async def test_an_answer_can_have_so_many_values(client: Client) -> None:
         "The answer could have 2004201 values; it can have 300000. Ask for smaller pages or fewer "
         "fields."
     )
-    refused = {"code": "TOO_EXPENSIVE", "limit": 300_000}
-    assert await client.send(query) == {"errors": [{"message": message, "extensions": refused}]}
+    limit_error = {"code": "TOO_EXPENSIVE", "limit": 300_000}
+    assert await client.send(query) == {"errors": [{"message": message, "extensions": limit_error}]}
     assert set(await client.send(query.replace("40", "5"))) == {"data"}
 
 
-async def test_of_many_errors_the_first_are_told_and_logged(client: Client) -> None:
+async def test_only_the_first_errors_are_reported_and_logged(client: Client) -> None:
     forbidden = [InputError(f"wrong {n}") for n in range(100)]
     ours = [located_error(RuntimeError(f"fault {n}"), path=[n]) for n in range(100)]
     context = Context(client.database.session(), client.app.state.feed, DEVELOPER, "test")
@@ -280,7 +280,9 @@ async def test_of_many_errors_the_first_are_told_and_logged(client: Client) -> N
     assert logged[-1]["count"] == 95
 
 
-async def test_nodes_are_looked_up_together(client: Client, statements: list[str]) -> None:
+async def test_nodes_are_looked_up_in_one_statement_per_type(
+    client: Client, statements: list[str]
+) -> None:
     users = [(await client.create(f"user{n}"))["id"] for n in range(5)]
     events = [
         (await client.ask("query ($id: ID!) { user(id: $id) { history { nodes { id } } } }", id=u))[
@@ -298,7 +300,7 @@ async def test_nodes_are_looked_up_together(client: Client, statements: list[str
     assert len([s for s in statements if "key" in s]) == 2
 
 
-async def test_personal_data_is_read_page_by_page_with_pauses(
+async def test_personal_data_is_read_in_pages_with_pauses(
     client: Client, pauses: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = "query ($id: ID!) { personalData(userId: $id) }"

@@ -1,4 +1,4 @@
-"""What nobody has thought of is answered too: with an id that is in the log, in every transport."""
+"""Unexpected exceptions: every transport returns an error with an id that is in the log."""
 
 import asyncio
 import json
@@ -23,8 +23,8 @@ def crash(*_: object, **__: object) -> Any:
     raise ZeroDivisionError("secret /etc/path")
 
 
-def told(errors: list[dict[str, Any]], logs: list[Any]) -> None:
-    """Check the one error of a crash, and that its id is in the log once, with the reason."""
+def assert_internal_error(errors: list[dict[str, Any]], logs: list[Any]) -> None:
+    """Asserts a single internal error whose id is in the log once, with the exception."""
     [error] = errors
     assert set(error) == {"message", "extensions"}
     assert error["message"] == CRASHED
@@ -43,7 +43,7 @@ def crashing_places() -> dict[str, tuple[type, str]]:
 @pytest.mark.parametrize(
     "accept", ["application/json", "application/graphql-response+json", "text/event-stream"]
 )
-async def test_a_crash_of_a_request_is_json_with_an_id(
+async def test_exception_in_a_request_is_an_internal_error_with_an_id(
     client: Client, accept: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind, name = {**crashing_places(), "execution": (OperationExecutor, "run")}[place]
@@ -58,16 +58,16 @@ async def test_a_crash_of_a_request_is_json_with_an_id(
     if place == "execution" and accept == "text/event-stream":
         lines = answer.text.split("\n")
         data = next(line for line in lines if line.startswith("data: "))
-        told(json.loads(data.removeprefix("data: "))["errors"], logs)
+        assert_internal_error(json.loads(data.removeprefix("data: "))["errors"], logs)
         assert "event: complete" in lines
         return
     assert answer.status_code == 500
     expected = "application/json" if accept == "text/event-stream" else accept
     assert answer.headers["content-type"] == f"{expected}; charset=utf-8"
-    told(answer.json()["errors"], logs)
+    assert_internal_error(answer.json()["errors"], logs)
 
 
-async def test_a_crash_in_a_batch_leaves_the_other_requests_their_answers(
+async def test_exception_in_a_batch_does_not_affect_the_other_requests(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(Settings(database_url=database_url, max_batch_size=5)) as client:
@@ -88,13 +88,13 @@ async def test_a_crash_in_a_batch_leaves_the_other_requests_their_answers(
             answer = await client.http.post("/graphql", json=batch)
         first, second, third = answer.json()
         assert first == {"data": {"createUser": {"user": {"username": "ada"}}}}
-        told(second["errors"], logs)
+        assert_internal_error(second["errors"], logs)
         assert third == {"data": {"users": {"totalCount": 1}}}
         assert await count(client.database) == (1, 1)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_crash_beside_graphql_is_json_too(
+async def test_exception_in_a_health_check_is_json(
     client: Client, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client.database, "ping", crash)
@@ -104,7 +104,7 @@ async def test_a_crash_beside_graphql_is_json_too(
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert len(answer.headers["x-request-id"]) == 32
     if method == "GET":
-        told(answer.json()["errors"], logs)
+        assert_internal_error(answer.json()["errors"], logs)
 
 
 class Socket:
@@ -119,7 +119,7 @@ class Socket:
         await self.incoming.put({"type": "websocket.receive", "text": text, "bytes": None})
 
     async def next(self) -> Any:
-        """Return what is sent next: a message, or the code and the reason of a close."""
+        """Returns the next message, or the code and reason of a close."""
         message = await asyncio.wait_for(self.outgoing.get(), 20)
         if message["type"] == "websocket.send":
             return json.loads(message["text"])
@@ -152,7 +152,7 @@ async def connected(client: Client) -> AsyncIterator[Socket]:
         await asyncio.wait_for(running, 20)
 
 
-async def test_a_crash_of_a_socket_closes_it_with_a_code(
+async def test_exception_in_a_websocket_closes_it_with_1011(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Guard, "authenticate", crash)
@@ -165,7 +165,7 @@ async def test_a_crash_of_a_socket_closes_it_with_a_code(
     assert isinstance(entry["exc_info"], ZeroDivisionError)
 
 
-async def test_a_crash_before_the_handshake_closes_the_socket(
+async def test_exception_before_the_handshake_closes_the_websocket(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.websocket.endpoint.WebSocket.accept", crash)
@@ -178,7 +178,7 @@ async def test_a_crash_before_the_handshake_closes_the_socket(
 
 @pytest.mark.parametrize("place", ["gate", "preparation", "execution"])
 @pytest.mark.parametrize("error", [ZeroDivisionError, RuntimeError])
-async def test_a_crash_of_an_operation_ends_it_and_leaves_the_socket(
+async def test_exception_in_an_operation_keeps_the_websocket_open(
     client: Client, place: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A RuntimeError is also what a server raises for a socket that is gone."""
@@ -197,17 +197,19 @@ async def test_a_crash_of_an_operation_ends_it_and_leaves_the_socket(
                 await socket.say({"id": "1", "type": "subscribe", "payload": {"query": COUNT}})
                 message = await socket.next()
             assert (message["id"], message["type"]) == ("1", "error")
-            [told] = message["payload"]
-            assert (told["message"], told["extensions"]["code"]) == (CRASHED, "INTERNAL_ERROR")
+            [internal_error] = message["payload"]
+            assert (internal_error["message"], internal_error["extensions"]["code"]) == (
+                CRASHED,
+                "INTERNAL_ERROR",
+            )
             [entry] = logs
-            assert entry["error_id"] == told["extensions"]["id"]
+            assert entry["error_id"] == internal_error["extensions"]["id"]
             await socket.say({"id": "1", "type": "subscribe", "payload": {"query": COUNT}})
             message = await socket.next()
             assert message["payload"] == {"data": {"users": {"totalCount": 0}}}
 
 
-async def test_every_other_path_is_answered_by_json_or_a_page(client: Client) -> None:
-    """No plain text, whatever the path and the method."""
+async def test_no_path_or_method_gets_a_plain_text_response(client: Client) -> None:
     for path in ("/", "/health", "/health/live", "/health/ready", "/graphql", "/graphql/", "/no"):
         for method in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE"):
             answer = await client.http.request(method, path)

@@ -1,4 +1,4 @@
-"""What cannot be answered is told clearly, with a code, and nothing of the inside."""
+"""Errors have a code and reveal no internals."""
 
 import json
 from typing import Any
@@ -38,14 +38,16 @@ def codes(answer: dict[str, Any]) -> list[str]:
         ),
     ],
 )
-async def test_a_document_that_cannot_be_run(client: Client, query: str, code: str) -> None:
+async def test_invalid_document_is_rejected_with_a_code(
+    client: Client, query: str, code: str
+) -> None:
     answer = await client.send(query)
     assert answer.get("data") is None
     assert set(codes(answer)) == {code}
 
 
 @pytest.mark.parametrize("value", ["x" * 30, -1, 2**63, "9" * 5_000, "1.0", " 1", True, [1, 2], {}])
-async def test_a_variable_that_is_no_number(client: Client, value: Any) -> None:
+async def test_invalid_big_int_variable_is_a_validation_error(client: Client, value: Any) -> None:
     answer = await client.send(
         "query ($n: BigInt!) { userBy(by: {databaseId: $n}) { id } }", n=value
     )
@@ -53,7 +55,7 @@ async def test_a_variable_that_is_no_number(client: Client, value: Any) -> None:
     assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
 
 
-# Every text a client can send into a mutation, and what it gets: a code by field, or acceptance.
+# Texts that every field of a mutation must reject.
 HOSTILE = {
     "empty": "",
     "spaces": "   ",
@@ -69,14 +71,14 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-async def test_a_hostile_text_in_every_field_is_refused_and_loses_nothing(
+async def test_hostile_text_is_rejected_in_every_field_and_changes_nothing(
     client: Client, kind: str
 ) -> None:
     text = HOSTILE[kind]
     user = await client.create("grace", displayName="Grace", externalId="hr-1")
     fields = {"username": text, "email": text, "displayName": text, "externalId": text}
     if kind == "spaces":
-        del fields["externalId"]  # kept to the letter, whatever the letters are
+        del fields["externalId"]  # external ids can have any visible characters and spaces
     payloads = [
         await client.ask(CREATE, input=fields),
         await client.do("updateUser", user["id"], **fields),
@@ -101,14 +103,14 @@ async def test_a_hostile_text_in_every_field_is_refused_and_loses_nothing(
     "text",
     ["%_\\", "'; DROP TABLE users; --", '"quoted"', "👩‍💻", "&lt;b&gt;", "\u200f", "ﬁ", "ａ"],
 )
-async def test_an_odd_text_is_only_a_text(client: Client, text: str) -> None:
+async def test_unusual_text_is_stored_and_found_unchanged(client: Client, text: str) -> None:
     user = await client.create("ada", displayName=f"a{text}a", externalId=text)
     assert (user["displayName"], user["externalId"]) == (f"a{text}a", text)
     query = "query ($x: String!) { userBy(by: {externalId: $x}) { displayName } }"
     assert await client.ask(query, x=text) == {"displayName": f"a{text}a"}
 
 
-async def test_a_crash_shows_an_id_that_is_in_the_log_and_nothing_else(client: Client) -> None:
+async def test_exception_in_a_resolver_returns_only_the_id_in_the_log(client: Client) -> None:
     user = await client.create("ada")
 
     @event.listens_for(client.database.engine.sync_engine, "before_cursor_execute")
@@ -129,8 +131,8 @@ async def test_a_crash_shows_an_id_that_is_in_the_log_and_nothing_else(client: C
     assert error["path"] == ["user"]
     assert set(error["extensions"]) == {"code", "id"}
     assert error["extensions"]["code"] == "INTERNAL_ERROR"
-    for inside in ("secret", "Zero", "sqlite", "asyncpg", "SELECT", ".py"):
-        assert inside not in response.text
+    for internal in ("secret", "Zero", "sqlite", "asyncpg", "SELECT", ".py"):
+        assert internal not in response.text
     [entry] = logs
     assert isinstance(entry["exc_info"], ZeroDivisionError)
     assert (entry["error_id"], entry["request_id"], entry["path"]) == (
@@ -141,7 +143,7 @@ async def test_a_crash_shows_an_id_that_is_in_the_log_and_nothing_else(client: C
     assert await client.ask("{ users { totalCount } }") == {"totalCount": 1}
 
 
-async def test_a_mistake_of_the_callers_is_not_logged(client: Client) -> None:
+async def test_client_errors_are_not_logged(client: Client) -> None:
     with capture_logs() as logs:
         await client.send("{ nothing }")
         await client.send("{ users(first: -1) { totalCount } }")
@@ -168,14 +170,14 @@ async def test_a_mistake_of_the_callers_is_not_logged(client: Client) -> None:
         b'{"query": "{ __typename }", "operationName": 1}',
     ],
 )
-async def test_a_body_that_is_no_request(client: Client, body: bytes) -> None:
+async def test_malformed_body_gets_400(client: Client, body: bytes) -> None:
     response = await client.http.post(
         "/graphql", content=body, headers={"content-type": "application/json"}
     )
     assert response.status_code == 400
 
 
-async def test_a_mutation_is_not_run_by_get(client: Client) -> None:
+async def test_mutation_by_get_gets_405_and_writes_nothing(client: Client) -> None:
     query = (
         'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { user { id } } }'
     )

@@ -1,4 +1,4 @@
-"""No answer quotes Python, or a library's exception, over any transport."""
+"""No response quotes Python or a library's exception."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from graph.settings import Settings
 from tests.support.client import serving
 from tests.support.schema import CORE
 
-# Of Python's own texts, of the libraries' that are used, and Python's notation of values.
+# Messages of Python and of the libraries, and Python's notation of values.
 FOREIGN = re.compile(
     r"sys\.|int_max|limit \(4300|encountered error|Traceback|codec|byte 0x|at position|Expecting "
     r"|\b(None|True|False|Undefined|NoneType)\b|\w(Error|Exception)\b|recursion|invalid literal"
@@ -51,14 +51,14 @@ TYPES = {
 }
 
 
-def taking(type_: str) -> str:
+def document_with_variable(type_: str) -> str:
     field = TYPES[type_]
     kind = "mutation" if type_.endswith("Input!") else "query"
     return f"{kind} ($v: {type_}) {{ {field} }}"
 
 
 def errors_of(text: str) -> list[Any]:
-    """Return the errors of an answer, whose text is checked as a whole."""
+    """Returns the errors of a response after checking its whole text."""
     errors = json.loads(text).get("errors", [])
     for error in errors:
         assert FOREIGN.search(error["message"]) is None, error
@@ -85,7 +85,7 @@ def errors_of(text: str) -> list[Any]:
         ),
     ],
 )
-async def test_a_literal_that_does_not_fit_is_described_in_our_words(
+async def test_invalid_literal_has_our_own_message(
     tmp_path: Path, document: str, message: str
 ) -> None:
     async with serving(Settings(database_url=f"sqlite:///{tmp_path}/roster.db")) as client:
@@ -111,7 +111,7 @@ async def test_a_literal_that_does_not_fit_is_described_in_our_words(
         ),
     ],
 )
-def test_a_message_has_nothing_of_an_exception_s(error: GraphQLError, message: str) -> None:
+def test_client_message_contains_no_exception_text(error: GraphQLError, message: str) -> None:
     assert client_message(error) == message
 
 
@@ -131,7 +131,7 @@ WORDS = {
 
 @pytest.mark.parametrize("type_", WORDS)
 @pytest.mark.parametrize("suggests", [True, False])
-async def test_a_variable_that_does_not_fit_is_described_in_our_words(
+async def test_invalid_variable_has_our_own_message(
     tmp_path: Path, type_: str, *, suggests: bool
 ) -> None:
     url = f"sqlite:///{tmp_path}/roster.db"
@@ -140,7 +140,7 @@ async def test_a_variable_that_does_not_fit_is_described_in_our_words(
         message = re.sub(r" Did you mean .*", "", message)
     where = "$v[0]" if type_.startswith("[") else "$v"
     async with serving(Settings(database_url=url, introspection=suggests)) as client:
-        answer = await client.send(taking(type_), v=value)
+        answer = await client.send(document_with_variable(type_), v=value)
     assert answer == {
         "errors": [
             {
@@ -183,11 +183,11 @@ JSON = st.recursive(
     st.sampled_from(sorted(TYPES)), st.dictionaries(st.just("v"), JSON | st.sampled_from(VALUES))
 )
 @settings(max_examples=500)
-def test_variables_are_described_as_wrong_where_they_are(
+def test_generated_invalid_variables_are_described_like_in_graphql_core(
     type_: str, variables: dict[str, Any]
 ) -> None:
-    """graphql-core decides whether they fit; what we say of them finds the same places."""
-    document: Any = parse(taking(type_))
+    """Our descriptions must find errors exactly if graphql-core does."""
+    document: Any = parse(document_with_variable(type_))
     [operation] = document.definitions
     core = CORE
     found = get_variable_values(core, operation.variable_definitions, variables, MAX_ERRORS)
@@ -209,7 +209,9 @@ def test_variables_are_described_as_wrong_where_they_are(
         b'{"query":"{__typename}","operationName":1,"extensions":[]}',
     ],
 )
-async def test_no_body_is_answered_with_a_library_s_text(tmp_path: Path, body: bytes) -> None:
+async def test_response_to_a_malformed_body_has_no_library_text(
+    tmp_path: Path, body: bytes
+) -> None:
     async with serving(Settings(database_url=f"sqlite:///{tmp_path}/roster.db")) as client:
         for accept in ("application/json", "text/event-stream"):
             headers = {"content-type": "application/json", "accept": accept}
@@ -223,7 +225,7 @@ async def test_no_body_is_answered_with_a_library_s_text(tmp_path: Path, body: b
             errors_of(answer.text)
 
 
-async def test_no_path_is_answered_with_a_library_s_text(tmp_path: Path) -> None:
+async def test_response_to_an_unknown_path_has_no_library_text(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/roster.db"
     origins = ["https://app.example"]
     async with serving(Settings(database_url=url, cors_origins=origins)) as client:

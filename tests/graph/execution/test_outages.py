@@ -1,4 +1,4 @@
-"""Whatever the database answers, a caller is told whether to come back, and what was done."""
+"""Database failures: errors say whether to retry, and whether a write was done."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from tests.system.test_production import SETTINGS, bearer
 
 @pytest.fixture(autouse=True)
 def logs() -> Iterator[list[Any]]:
-    """What is logged; to print hundreds of tracebacks would take longer than all else."""
+    """The captured log. Printing hundreds of tracebacks would take most of the time."""
     with capture_logs() as logs:
         yield logs
 
@@ -52,26 +52,25 @@ BULK = """mutation ($input: BulkUsersInput!) {
   bulkUsers(input: $input) { succeeded replayed errors { code } } }"""
 
 
-def given(name: str, **more: Any) -> dict[str, Any]:
+def user_input(name: str, **more: Any) -> dict[str, Any]:
     return {"username": name, "email": f"{name}@example.com", **more}
 
 
 def batch(*names: str, **more: Any) -> dict[str, Any]:
-    return {"operations": [{"create": given(name)} for name in names], **more}
+    return {"operations": [{"create": user_input(name)} for name in names], **more}
 
 
 def writes(user: dict[str, Any], turn: str = "") -> dict[str, tuple[str, dict[str, Any]]]:
-    """One of each way to write: a single statement, a transaction, one with a key, many."""
+    """Each kind of write: a single statement, a transaction, with an idempotency key, a batch."""
     return {
-        "createUser": (CREATE, given(f"bob{turn}")),
-        "createUser with a key": (CREATE, given(f"kim{turn}", idempotencyKey=f"k{turn}")),
+        "createUser": (CREATE, user_input(f"bob{turn}")),
+        "createUser with a key": (CREATE, user_input(f"kim{turn}", idempotencyKey=f"k{turn}")),
         "updateUser": (UPDATE, {"id": user["id"], "displayName": f"Ada{turn}"}),
         "bulkUsers": (BULK, batch(f"joe{turn}", f"eve{turn}")),
     }
 
 
-def done(answer: dict[str, Any]) -> None:
-    """Check that a write was done."""
+def assert_done(answer: dict[str, Any]) -> None:
     assert set(answer) == {"data"}, answer
     [payload] = answer["data"].values()
     assert payload["errors"] == [], answer
@@ -85,8 +84,8 @@ async def faulty(url: str, script: str, **settings: Any) -> AsyncIterator[tuple[
         yield client, faults
 
 
-def failed(answer: dict[str, Any], data: Any) -> dict[str, Any]:
-    """Return the one error of an answer, less its id, which has to be there."""
+def single_error(answer: dict[str, Any], data: Any) -> dict[str, Any]:
+    """Returns the single error of a response without its id, which is required."""
     assert answer["data"] == data
     [error] = answer["errors"]
     assert "said to nobody" not in json.dumps(answer)
@@ -95,8 +94,8 @@ def failed(answer: dict[str, Any], data: Any) -> dict[str, Any]:
     return {"message": error["message"], "path": error["path"], **extensions}
 
 
-def as_told(field: str, expected: Verdict, outcome: str | None) -> dict[str, Any]:
-    """Return what is told of a field that failed."""
+def expected_error(field: str, expected: Verdict, outcome: str | None) -> dict[str, Any]:
+    """The expected error of a failed field."""
     known = {} if outcome is None else {"outcome": outcome}
     if expected is Verdict.BUG:
         return {"message": CRASHED, "path": [field], "code": "INTERNAL_ERROR", **known}
@@ -111,7 +110,7 @@ def as_told(field: str, expected: Verdict, outcome: str | None) -> dict[str, Any
 
 @on_postgres
 @pytest.mark.parametrize("script", [IN_WRITES, IN_COMMITS], ids=["statements", "commits"])
-async def test_a_write_that_the_database_refuses_is_not_done_whatever_its_sqlstate(
+async def test_failed_write_reports_its_outcome_for_every_sqlstate(
     database_url: str, script: str
 ) -> None:
     async with faulty(database_url, script) as (client, faults):
@@ -120,24 +119,27 @@ async def test_a_write_that_the_database_refuses_is_not_done_whatever_its_sqlsta
             await faults.choose(sqlstate)
             for way, (query, variables) in writes(user).items():
                 field = way.partition(" ")[0]
-                told = failed(await client.send(query, input=variables), {field: None})
-                # The server says by two of them that it doesn't know itself.
+                reported = single_error(await client.send(query, input=variables), {field: None})
+                # Two of these codes mean that the server itself does not know.
                 is_own = way == "createUser" or script is IN_COMMITS
                 is_unresolved = is_own and sqlstate in {"08007", "40003"}
                 outcome = "UNKNOWN" if is_unresolved else "NOT_DONE"
-                assert told == as_told(field, SQLSTATES[sqlstate], outcome), (sqlstate, way)
+                assert reported == expected_error(field, SQLSTATES[sqlstate], outcome), (
+                    sqlstate,
+                    way,
+                )
         await faults.choose("")
         assert await count(client.database) == (1, 1)
-        # And all that was refused can be sent again.
+        # All failed writes can be sent again.
         for query, variables in writes(user).values():
-            done(await client.send(query, input=variables))
+            assert_done(await client.send(query, input=variables))
 
 
 @on_postgres
-async def test_a_write_that_others_are_in_the_way_of_is_done_when_they_have_gone(
+async def test_deadlocked_write_is_retried_until_it_succeeds(
     database_url: str,
 ) -> None:
-    """So that a client never hears of a deadlock, in every way to write."""
+    """Every kind of write retries after a deadlock."""
     async with faulty(database_url, IN_WRITES) as (client, _):
         user = await client.create("ada")
         await run_in(
@@ -153,26 +155,26 @@ async def test_a_write_that_others_are_in_the_way_of_is_done_when_they_have_gone
         )
         for query, variables in writes(user).values():
             await run_in(database_url, "SELECT setval('tries', 3, false)")
-            done(await client.send(query, input=variables))
+            assert_done(await client.send(query, input=variables))
 
 
 @on_postgres
-async def test_a_connection_that_is_cut_in_a_single_statement_leaves_it_unknown(
+async def test_lost_connection_during_a_single_statement_is_outcome_unknown(
     database_url: str,
 ) -> None:
-    """The statement is its own transaction; what is in a transaction was not committed."""
+    """A single statement is its own transaction. Other transactions were not committed."""
     async with faulty(database_url, IN_WRITES) as (client, faults):
         user = await client.create("ada")
         await faults.choose("cut")
-        told = {}
+        reported = {}
         for way, (query, variables) in writes(user).items():
             field = way.partition(" ")[0]
-            error = failed(await client.send(query, input=variables), {field: None})
-            assert error == as_told(field, Verdict.UNAVAILABLE, error["outcome"])
-            told[way] = error["outcome"]
+            error = single_error(await client.send(query, input=variables), {field: None})
+            assert error == expected_error(field, Verdict.UNAVAILABLE, error["outcome"])
+            reported[way] = error["outcome"]
         await faults.choose("")
         assert await count(client.database) == (1, 1)
-    assert told == {
+    assert reported == {
         "createUser": "UNKNOWN",
         "createUser with a key": "NOT_DONE",
         "updateUser": "NOT_DONE",
@@ -181,22 +183,22 @@ async def test_a_connection_that_is_cut_in_a_single_statement_leaves_it_unknown(
 
 
 @on_postgres
-async def test_a_connection_that_is_cut_in_commit_leaves_it_unknown(database_url: str) -> None:
+async def test_lost_connection_during_commit_is_outcome_unknown(database_url: str) -> None:
     async with faulty(database_url, IN_COMMITS) as (client, faults):
         user = await client.create("ada")
         await faults.choose("cut")
         for way, (query, variables) in writes(user).items():
             field = way.partition(" ")[0]
-            told = failed(await client.send(query, input=variables), {field: None})
-            assert told == as_told(field, Verdict.UNAVAILABLE, "UNKNOWN"), way
+            reported = single_error(await client.send(query, input=variables), {field: None})
+            assert reported == expected_error(field, Verdict.UNAVAILABLE, "UNKNOWN"), way
         await faults.choose("")
         assert await count(client.database) == (1, 1)
 
 
 def lose_answers_of_commit(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut the connection once COMMIT has been answered, before anybody hears of it."""
+    """Loses the connection after COMMIT has succeeded, before the caller gets the result."""
     if client.database.is_sqlite:
-        run = aiosqlite_adapter.Connection.commit  # where SQLAlchemy's COMMIT goes
+        run = aiosqlite_adapter.Connection.commit  # called by SQLAlchemy for COMMIT
 
         async def commit(driver: Any) -> None:
             await run(driver)
@@ -209,29 +211,29 @@ def lose_answers_of_commit(client: Client, monkeypatch: pytest.MonkeyPatch) -> N
     execute = asyncpg.Connection.execute
 
     async def lose(driver: Any, query: str, *arguments: Any, **options: Any) -> Any:
-        done = await execute(driver, query, *arguments, **options)
+        status = await execute(driver, query, *arguments, **options)
         if query.startswith("COMMIT"):
             driver.terminate()
             raise asyncpg.ConnectionDoesNotExistError("connection was closed")
-        return done
+        return status
 
     monkeypatch.setattr(asyncpg.Connection, "execute", lose)
 
 
-async def test_a_key_tells_what_became_of_a_write_that_is_unknown(
+async def test_idempotency_key_resolves_an_unknown_outcome(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keyed = {
-        "createUser": (CREATE, given("bob", idempotencyKey="a")),
+        "createUser": (CREATE, user_input("bob", idempotencyKey="a")),
         "bulkUsers": (BULK, batch("eve", "fay", idempotencyKey="b")),
     }
     await client.create("ada")
     with monkeypatch.context() as patched:
         lose_answers_of_commit(client, patched)
         for field, (query, variables) in keyed.items():
-            told = failed(await client.send(query, input=variables), {field: None})
-            assert told == as_told(field, Verdict.UNAVAILABLE, "UNKNOWN")
-    assert await count(client.database) == (4, 4)  # it was done, in truth
+            reported = single_error(await client.send(query, input=variables), {field: None})
+            assert reported == expected_error(field, Verdict.UNAVAILABLE, "UNKNOWN")
+    assert await count(client.database) == (4, 4)  # the write was done
     replayed = CREATE.replace("createUser(input: $input) {", "createUser(input: $input) { replayed")
     answer = await client.send(replayed, input=keyed["createUser"][1])
     assert answer["data"]["createUser"]["replayed"] is True
@@ -242,8 +244,8 @@ async def test_a_key_tells_what_became_of_a_write_that_is_unknown(
 
 
 @on_postgres
-async def test_each_write_of_a_request_has_an_outcome_of_its_own(database_url: str) -> None:
-    """Also where there are more errors than are told of a query."""
+async def test_each_write_of_a_request_has_its_own_outcome(database_url: str) -> None:
+    """Also if there are more errors than the limit for queries."""
     async with faulty(database_url, IN_WRITES) as (client, faults):
         await run_in(
             database_url,
@@ -264,30 +266,30 @@ async def test_each_write_of_a_request_has_an_outcome_of_its_own(database_url: s
         assert answer["data"] == {
             name: None if name.startswith("bad") else {"user": {"username": name}} for name in names
         }
-        told = [(e["path"], e["extensions"]["outcome"]) for e in answer["errors"]]
-        assert told == [([f"bad{n}"], "NOT_DONE") for n in range(7)]
+        reported = [(e["path"], e["extensions"]["outcome"]) for e in answer["errors"]]
+        assert reported == [([f"bad{n}"], "NOT_DONE") for n in range(7)]
         assert await count(client.database) == (2, 2)
 
 
 @on_postgres
-async def test_a_write_that_a_server_refuses_as_read_only_is_tried_on_a_new_connection(
+async def test_write_on_a_read_only_server_is_retried_on_a_new_connection(
     database_url: str,
 ) -> None:
-    """So that nobody hears of a switchover, if the new primary is there."""
+    """A switchover causes no errors if the new primary is available."""
     async with serving(Settings(database_url=database_url, pool_size=2)) as client:
         user = await client.create("ada")
         for query, variables in writes(user).values():
             for one in await connections(client, 2):
                 await one.execute("SET default_transaction_read_only = on")
-            done(await client.send(query, input=variables))
-        # And is refused where there is none.
+            assert_done(await client.send(query, input=variables))
+        # It fails if there is no writable server.
         name = make_url(database_url).database
         await run_in(database_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         client.database.engine.sync_engine.pool.discard()  # type: ignore[attr-defined]
         for way, (query, variables) in writes(user, "2").items():
             field = way.partition(" ")[0]
-            told = failed(await client.send(query, input=variables), {field: None})
-            assert told == as_told(field, Verdict.UNAVAILABLE, "NOT_DONE")
+            reported = single_error(await client.send(query, input=variables), {field: None})
+            assert reported == expected_error(field, Verdict.UNAVAILABLE, "NOT_DONE")
         assert await client.ask(COUNT) == {"totalCount": 5}
         ready = await client.http.get("/health/ready")
         assert ready.status_code == 503
@@ -295,7 +297,7 @@ async def test_a_write_that_a_server_refuses_as_read_only_is_tried_on_a_new_conn
 
 
 @on_postgres
-async def test_a_read_fails_in_the_same_way_whatever_its_sqlstate(database_url: str) -> None:
+async def test_failed_read_has_the_expected_code_for_every_sqlstate(database_url: str) -> None:
     async with serving(Settings(database_url=database_url)) as client:
         user = await client.create("ada")
     reads = {
@@ -310,9 +312,9 @@ async def test_a_read_fails_in_the_same_way_whatever_its_sqlstate(database_url: 
             for name, query in reads.items():
                 answer = await client.send(query)
                 [error] = answer["errors"]
-                expected = as_told(name, SQLSTATES[sqlstate], None)
-                told = (error["message"], error["path"][0], error["extensions"]["code"])
-                assert told == (expected["message"], name, expected["code"]), (sqlstate, name)
+                expected = expected_error(name, SQLSTATES[sqlstate], None)
+                reported = (error["message"], error["path"][0], error["extensions"]["code"])
+                assert reported == (expected["message"], name, expected["code"]), (sqlstate, name)
                 assert "outcome" not in error["extensions"]
         await faults.choose("")
         assert await client.ask(COUNT) == {"totalCount": 1}
@@ -333,8 +335,8 @@ END $$
 
 @on_postgres
 @pytest.mark.parametrize("mode", ["development", "production"])
-async def test_a_read_whose_connection_is_cut_is_tried_again(database_url: str, mode: str) -> None:
-    """In every kind of read, and where somebody signs in."""
+async def test_read_with_a_lost_connection_is_retried(database_url: str, mode: str) -> None:
+    """Every kind of read, and authentication."""
     async with serving(Settings(database_url=database_url)) as client:
         user = await client.create("ada")
     queries = [
@@ -356,7 +358,7 @@ async def test_a_read_whose_connection_is_cut_is_tried_again(database_url: str, 
 
 @on_postgres
 @pytest.mark.parametrize("table", ["users", "api_keys"])
-async def test_authentication_fails_in_the_same_way_whatever_the_sqlstate(
+async def test_failed_authentication_has_the_expected_code_for_every_sqlstate(
     database_url: str, table: str
 ) -> None:
     async with serving(Settings(database_url=database_url)) as client:
@@ -370,18 +372,18 @@ async def test_authentication_fails_in_the_same_way_whatever_the_sqlstate(
                 answer = await client.http.post("/graphql", json={"query": COUNT}, headers=headers)
                 assert answer.headers["content-type"] == "application/json; charset=utf-8"
                 [error] = answer.json()["errors"]
-                told = (answer.status_code, error["message"], error["extensions"]["code"])
+                reported = (answer.status_code, error["message"], error["extensions"]["code"])
                 if SQLSTATES[sqlstate] is Verdict.BUG:
-                    assert told == (500, CRASHED, "INTERNAL_ERROR"), sqlstate
+                    assert reported == (500, CRASHED, "INTERNAL_ERROR"), sqlstate
                     assert len(error["extensions"]["id"]) == 32
                 else:
-                    assert told == (503, f"{AWAY} {AGAIN}", "DATABASE_UNAVAILABLE"), sqlstate
+                    assert reported == (503, f"{AWAY} {AGAIN}", "DATABASE_UNAVAILABLE"), sqlstate
                     assert answer.headers["retry-after"] == "5"
 
 
 @on_postgres
-async def test_settings_of_the_server_that_end_statements_are_no_bug(database_url: str) -> None:
-    """What an administrator sets for the database: the caller can come back."""
+async def test_server_timeouts_are_reported_as_database_unavailable(database_url: str) -> None:
+    """Timeouts that an administrator sets are retryable errors."""
     name = make_url(database_url).database
     async with serving(Settings(database_url=database_url)) as client:
         await client.create("ada")
@@ -398,7 +400,7 @@ async def test_settings_of_the_server_that_end_statements_are_no_bug(database_ur
                 [error] = (await client.send(COUNT))["errors"]
                 assert error["extensions"]["code"] == "DATABASE_UNAVAILABLE", setting
                 for more in ({}, {"idempotencyKey": "k"}):
-                    answer = await client.send(CREATE, input=given("bob", **more))
+                    answer = await client.send(CREATE, input=user_input("bob", **more))
                     [error] = answer["errors"]
                     assert error["extensions"]["code"] == "DATABASE_UNAVAILABLE", setting
                     # transaction_timeout ends the connection.
@@ -408,15 +410,15 @@ async def test_settings_of_the_server_that_end_statements_are_no_bug(database_ur
 
 
 @on_postgres
-async def test_a_plan_that_is_of_before_a_change_of_the_table_is_made_again(
+async def test_plan_invalidated_by_a_schema_change_is_prepared_again(
     database_url: str,
 ) -> None:
-    """The server has not executed what it refuses with 0A000."""
+    """A statement that fails with 0A000 was not executed."""
     async with serving(Settings(database_url=database_url, pool_size=3)) as client:
         user = await client.create("ada")
         query = f'{{ user(id: "{user["id"]}") {{ email displayName }} users {{ totalCount }} }}'
         for turn, kind in enumerate(("text", "varchar(300)", "text")):
-            for n in range(3):  # so that each connection has plans
+            for n in range(3):  # creates plans on each connection
                 await asyncio.gather(*(client.send(query) for _ in range(6)))
                 await client.create(f"before{turn}-{n}")
                 await client.do("updateUser", user["id"], displayName=f"before {turn} {n}")
@@ -424,14 +426,14 @@ async def test_a_plan_that_is_of_before_a_change_of_the_table_is_made_again(
             await asyncio.gather(*(client.ask(query) for _ in range(6)))
             for n in range(4):
                 update = {"id": user["id"], "displayName": f"after {turn} {n}"}
-                done(await client.send(UPDATE, input=update))
-                create = given(f"after{turn}-{n}", idempotencyKey=f"{turn} {n}")
-                done(await client.send(CREATE, input=create))
+                assert_done(await client.send(UPDATE, input=update))
+                create = user_input(f"after{turn}-{n}", idempotencyKey=f"{turn} {n}")
+                assert_done(await client.send(CREATE, input=create))
 
 
 @on_postgres
-async def test_a_statement_that_a_pooler_has_lost_is_prepared_again(database_url: str) -> None:
-    """26000: the server's connection behind a pooler is another one."""
+async def test_statement_lost_by_a_pooler_is_prepared_again(database_url: str) -> None:
+    """Error 26000: the pooler switched to another server connection."""
     async with serving(Settings(database_url=database_url, pool_size=2)) as client:
         user = await client.create("ada")
         for n in range(5):
@@ -447,7 +449,7 @@ async def test_a_statement_that_a_pooler_has_lost_is_prepared_again(database_url
 
 
 async def connections(client: Client, how_many: int) -> list[Any]:
-    """Return the driver's connections of a pool."""
+    """The driver's connections of a pool."""
     taken = [await client.database.engine.connect() for _ in range(how_many)]
     drivers = [(await one.get_raw_connection()).driver_connection for one in taken]
     for one in taken:
@@ -456,20 +458,20 @@ async def connections(client: Client, how_many: int) -> list[Any]:
 
 
 @on_sqlite
-async def test_a_file_that_takes_no_writes_is_no_bug(
+async def test_unwritable_sqlite_file_is_reported_as_database_unavailable(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Full, locked by another process, opened read-only, deleted; reads go on where they can."""
+    """Full, locked by another process, read-only or deleted. Reads continue if possible."""
     monkeypatch.setattr(sqlite, "_BUSY_MS", 10)
     path = Path(make_url(database_url).database or "")
     async with serving(Settings(database_url=database_url, pool_size=2)) as client:
         user = await client.create("ada")
 
-        async def refused(*, readable: bool) -> None:
+        async def assert_writes_fail(*, readable: bool) -> None:
             for way, (query, variables) in writes(user).items():
                 field = way.partition(" ")[0]
-                told = failed(await client.send(query, input=variables), {field: None})
-                assert told == as_told(field, Verdict.UNAVAILABLE, "NOT_DONE"), way
+                reported = single_error(await client.send(query, input=variables), {field: None})
+                assert reported == expected_error(field, Verdict.UNAVAILABLE, "NOT_DONE"), way
             answer = await client.send(COUNT)
             assert answer["data"] == {"users": {"totalCount": 1 if readable else None}}, answer
 
@@ -479,36 +481,36 @@ async def test_a_file_that_takes_no_writes_is_no_bug(
 
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        await refused(readable=True)
-        assert await ready() == (200, {"status": "ok", "database": "ok"})  # who writes goes on
+        await assert_writes_fail(readable=True)
+        assert await ready() == (200, {"status": "ok", "database": "ok"})  # the lock is temporary
         other.execute("ROLLBACK")
         other.close()
         for one in await connections(client, 2):
-            await one.execute("PRAGMA max_page_count = 1")  # which is made as many as there are
+            await one.execute("PRAGMA max_page_count = 1")  # SQLite uses the current number
         filler = batch(*(f"filler{n}" for n in range(200)))
-        told = failed(await client.send(BULK, input=filler), {"bulkUsers": None})
-        assert told == as_told("bulkUsers", Verdict.UNAVAILABLE, "NOT_DONE")
+        reported = single_error(await client.send(BULK, input=filler), {"bulkUsers": None})
+        assert reported == expected_error("bulkUsers", Verdict.UNAVAILABLE, "NOT_DONE")
         for one in await connections(client, 2):
             await one.execute("PRAGMA max_page_count = 1000000")
         for one in await connections(client, 2):
             await one.execute("PRAGMA query_only = ON")
-        # The next connection takes writes, so that nobody hears of it.
+        # The write is retried on a writable connection.
         update = {"id": user["id"], "displayName": "Ada L."}
-        done(await client.send(UPDATE, input=update))
+        assert_done(await client.send(UPDATE, input=update))
         moved = {file: file.rename(f"{file}.moved") for file in path.parent.glob(f"{path.name}*")}
-        await refused(readable=False)
+        await assert_writes_fail(readable=False)
         assert await ready() == (503, {"status": "unavailable", "database": "unreachable"})
         for before, now in moved.items():
             now.rename(before)
         assert await ready() == (200, {"status": "ok", "database": "ok"})
         for query, variables in writes(user).values():
-            done(await client.send(query, input=variables))
+            assert_done(await client.send(query, input=variables))
 
 
-async def test_a_write_is_told_apart_from_the_log_that_cannot_be_emptied(
+async def test_erasure_succeeds_if_the_checkpoint_fails(
     client: Client, monkeypatch: pytest.MonkeyPatch, logs: list[Any]
 ) -> None:
-    """The user is erased by then."""
+    """The user is already erased when the checkpoint fails."""
     user = await client.create("ada")
     await client.do("deleteUser", user["id"])
 
@@ -530,10 +532,10 @@ def numbered(n: int) -> str:
     )
 
 
-async def test_each_write_that_takes_too_long_says_what_is_known_of_it(
+async def test_timed_out_mutation_reports_the_outcome_of_each_write(
     database_url: str,
 ) -> None:
-    """The first is done, the second waits for a lock, and the third is not begun."""
+    """The first is done, the second waits for a lock, and the third is not started."""
     settings = Settings(database_url=database_url, mutation_timeout=1.0)
     async with serving(settings) as client, holding(client) as hold:
         fields = f"{numbered(1)} held: {hold} {numbered(3)}"
@@ -545,14 +547,14 @@ async def test_each_write_that_takes_too_long_says_what_is_known_of_it(
             "c3": None,
         }
         took = "The operation took longer than 1 seconds and was ended."
-        told = [(e["message"], e["path"], e["extensions"]) for e in answer.json()["errors"]]
-        assert told == [
+        reported = [(e["message"], e["path"], e["extensions"]) for e in answer.json()["errors"]]
+        assert reported == [
             (f"{took} {NOT_DONE}", [name], {"code": "TIMEOUT", "outcome": "NOT_DONE"})
             for name in ("held", "c3")
         ]
 
 
-async def test_a_write_that_takes_too_long_alone_is_the_whole_answer(database_url: str) -> None:
+async def test_timeout_of_the_only_write_gets_504(database_url: str) -> None:
     settings = Settings(database_url=database_url, mutation_timeout=0.2)
     async with serving(settings) as client, holding(client) as hold:
         answer = await client.http.post("/graphql", json={"query": f"mutation {{ held: {hold} }}"})
@@ -563,7 +565,7 @@ async def test_a_write_that_takes_too_long_alone_is_the_whole_answer(database_ur
         assert error["extensions"] == {"code": "TIMEOUT", "outcome": "NOT_DONE"}
 
 
-async def test_a_write_that_is_done_is_told_where_its_answer_takes_too_long(
+async def test_timeout_after_a_committed_write_is_outcome_done(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.execution.executor._LAST_SECONDS", 0.0)
@@ -585,7 +587,7 @@ async def test_a_write_that_is_done_is_told_where_its_answer_takes_too_long(
 
 
 @on_postgres
-async def test_a_commit_that_takes_too_long_leaves_it_unknown(database_url: str) -> None:
+async def test_timeout_during_commit_is_outcome_unknown(database_url: str) -> None:
     async with faulty(database_url, IN_COMMITS, mutation_timeout=1.0) as (client, _):
         user = await client.create("ada")
         await run_in(
@@ -604,7 +606,7 @@ async def test_a_commit_that_takes_too_long_leaves_it_unknown(database_url: str)
 
 @asynccontextmanager
 async def holding(client: Client) -> AsyncIterator[str]:
-    """Return a mutation's field whose transaction waits for as long as this lasts."""
+    """Yields a mutation field whose transaction waits until this context exits."""
     user = await client.create("held")
     transaction = Session.transaction
 

@@ -70,7 +70,7 @@ async def test_events_are_streamed_without_http(database_url: str) -> None:
         await results.aclose()
 
 
-async def test_limits_hold_in_strawberrys_router() -> None:
+async def test_limits_apply_in_strawberrys_router() -> None:
     app = FastAPI()
     app.include_router(GraphQLRouter(Limited(query=Query)), prefix="/graphql")
     async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as http:
@@ -90,7 +90,7 @@ async def test_limits_hold_in_strawberrys_router() -> None:
 
 
 @pytest.mark.parametrize("extensions", [(), (strawberry.extensions.ParserCache,)])
-async def test_limits_hold_for_every_way_to_execute(extensions: Any) -> None:
+async def test_limits_apply_to_execute_stream_and_subscribe(extensions: Any) -> None:
     schema = Limited(query=Query, extensions=extensions)
     for query, code in (
         (ALIASES, "TOO_MANY_ALIASES"),
@@ -110,7 +110,7 @@ async def test_limits_hold_for_every_way_to_execute(extensions: Any) -> None:
         schema.execute_sync("{ hello }")
 
 
-def test_what_would_be_ignored_is_rejected() -> None:
+def test_unsupported_extension_or_option_is_rejected() -> None:
     with pytest.raises(UnsupportedSchemaError, match="DisableValidation"):
         Limited(query=Query, extensions=[DisableValidation])
     config = StrawberryConfig(enable_experimental_incremental_execution=True)
@@ -118,7 +118,7 @@ def test_what_would_be_ignored_is_rejected() -> None:
         Limited(query=Query, config=config)
 
 
-class Noted(strawberry.extensions.SchemaExtension):
+class NotingExtension(strawberry.extensions.SchemaExtension):
     seen: list[str] = []  # noqa: RUF012 - of this test
 
     def on_operation(self) -> Any:
@@ -133,12 +133,11 @@ class Noted(strawberry.extensions.SchemaExtension):
 async def test_transports_run_schema_extensions(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The served application, with a schema that was given an extension."""
-    monkeypatch.setattr("graph.app.build_schema", lambda *_: Schema(extensions=[Noted]))
-    Noted.seen.clear()
+    monkeypatch.setattr("graph.app.build_schema", lambda *_: Schema(extensions=[NotingExtension]))
+    NotingExtension.seen.clear()
     async with serving(Settings(database_url=database_url)) as client:
         answer = (await client.http.post("/graphql", json={"query": COUNT})).json()
         assert answer == {"data": {"users": {"totalCount": 0}}, "extensions": {"noted": True}}
         answer = (await client.http.post("/graphql", json={"query": "{ nothing }"})).json()
         assert answer["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
-    assert Noted.seen == [COUNT, "{ nothing }"]
+    assert NotingExtension.seen == [COUNT, "{ nothing }"]

@@ -1,4 +1,4 @@
-"""What Strawberry documents takes effect: each schema gives what Strawberry's own class gives."""
+"""Strawberry's documented features have the same effect as with Strawberry's own class."""
 
 # ruff: noqa: ARG001, ARG002, ARG003, S105 - resolvers have the parameters that are tested
 
@@ -55,7 +55,7 @@ class AsyncAllowed(BasePermission):
         return True
 
 
-class Louder(FieldExtension):
+class LoudExtension(FieldExtension):
     def __init__(self, mark: str = "!") -> None:
         self.mark = mark
 
@@ -90,11 +90,11 @@ class Person:
     full_name: str = strawberry.field(resolver=full_name)
     first_letter: str = strawberry.field(resolver=first_letter)
 
-    @strawberry.field(extensions=[Louder("?"), Louder("!")])
+    @strawberry.field(extensions=[LoudExtension("?"), LoudExtension("!")])
     def loud(self, info: Info, times: int = 1) -> str:
         return self.name * times
 
-    @strawberry.field(extensions=[Louder()])
+    @strawberry.field(extensions=[LoudExtension()])
     async def loud_later(self, info: Info) -> str:
         return self.name
 
@@ -271,8 +271,8 @@ class Limited(LimitedExecution):
     pass
 
 
-class Noting(SchemaExtension):
-    """Notes every hook, and the errors and the result that it can see."""
+class RecordingExtension(SchemaExtension):
+    """Records every hook, with the errors and the result that it sees."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -312,7 +312,7 @@ class Noting(SchemaExtension):
         return {f"noted{self.name}": True}
 
 
-class Renaming(SchemaExtension):
+class RenamingExtension(SchemaExtension):
     async def resolve(self, _next: Any, root: Any, info: Any, *args: Any, **kwargs: Any) -> Any:
         found = _next(root, info, *args, **kwargs)
         found = await found if hasattr(found, "__await__") else found
@@ -331,7 +331,7 @@ def schemas(**parts: Any) -> tuple[strawberry.Schema, strawberry.Schema]:
 
 
 def seen(result: Any) -> Any:
-    """Return what can be seen of a result, with the kind of its errors' causes."""
+    """The data, errors with the types of their causes, and extensions of a result."""
     errors = [
         (error.formatted, type(error.original_error).__name__) for error in result.errors or ()
     ]
@@ -345,8 +345,8 @@ async def executed(schema: strawberry.Schema, query: str, **given: Any) -> Any:
     return *seen(result), list(notes)
 
 
-async def same(query: str, parts: dict[str, Any] | None = None, **given: Any) -> Any:
-    """Execute twice, since the compiler generates code for the second time."""
+async def assert_same(query: str, parts: dict[str, Any] | None = None, **given: Any) -> Any:
+    """Executes several times, since the compiler generates code for the second execution."""
     plain, limited = schemas(**parts or {})
     expected = await executed(plain, query, **given)
     for _ in range(3):
@@ -374,13 +374,13 @@ QUERIES = [
 
 
 @pytest.mark.parametrize("query", QUERIES)
-async def test_fields(query: str) -> None:
+async def test_fields_match_strawberry(query: str) -> None:
     variables = {"a": 2} if "$a" in query else None
-    await same(query, variable_values=variables)
+    await assert_same(query, variable_values=variables)
 
 
 def relay_query() -> type:
-    """Declare a query; Relay's extensions of a field can be applied once."""
+    """Declares a new query type, since Relay's field extensions can be applied only once."""
 
     @strawberry.type
     class RelayQuery:
@@ -393,7 +393,7 @@ def relay_query() -> type:
     return RelayQuery
 
 
-async def test_relay() -> None:
+async def test_relay_nodes_and_connections_match_strawberry() -> None:
     text = """{ node(id: "UGxhbmV0OjE=") { ... on Planet { title id } }
       planets(first: 2) { edges { cursor node { id title } } pageInfo { hasNextPage } } }"""
     expected = await executed(strawberry.Schema(query=relay_query()), text)
@@ -403,8 +403,8 @@ async def test_relay() -> None:
         assert await executed(limited, text) == expected
 
 
-async def test_a_permission_is_asked_and_denies() -> None:
-    data, errors, _, noted = await same("{ person { guarded } }")
+async def test_permission_class_denies_access() -> None:
+    data, errors, _, noted = await assert_same("{ person { guarded } }")
     assert data is None
     assert errors[0][0]["message"] == "not for you"
     assert errors[0][0]["extensions"] == {"code": "DENIED"}
@@ -412,24 +412,26 @@ async def test_a_permission_is_asked_and_denies() -> None:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-async def test_fields_with_schema_extensions(query: str) -> None:
+async def test_fields_with_schema_extensions_match_strawberry(query: str) -> None:
     variables = {"a": 2} if "$a" in query else None
-    parts = {"extensions": [Noting, lambda: Noting("second"), Renaming]}
-    _, _, extensions, noted = await same(query, parts, variable_values=variables)
+    parts = {
+        "extensions": [RecordingExtension, lambda: RecordingExtension("second"), RenamingExtension]
+    }
+    _, _, extensions, noted = await assert_same(query, parts, variable_values=variables)
     assert extensions == {"noted": True, "notedsecond": True}
     assert noted[0] == " operation begins"
 
 
-async def test_an_extension_instance_takes_effect() -> None:
+async def test_extension_instance_takes_effect() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        found = await same("{ person { name } }", {"extensions": [Renaming()]})
+        found = await assert_same("{ person { name } }", {"extensions": [RenamingExtension()]})
     assert found[0] == {"person": {"name": "renamed ada"}}
 
 
 @pytest.mark.parametrize("query", ["{", "{ nothing }", "{ person { name } } query B { crash }"])
 async def test_hooks_run_for_invalid_documents(query: str) -> None:
-    parts = {"extensions": [Noting]}
+    parts = {"extensions": [RecordingExtension]}
     plain, limited = schemas(**parts)
     given = {"operation_name": "B"} if "B" in query else {}
     expected = await executed(plain, query, **given)
@@ -447,10 +449,10 @@ async def test_hooks_run_for_invalid_documents(query: str) -> None:
         "{ person { name @louder @skip(if: false) } }",
     ],
 )
-async def test_operation_directives(query: str) -> None:
+async def test_operation_directives_take_effect(query: str) -> None:
     variables = {"new": "i"} if "$new" in query else None
     parts = {"directives": [replace, louder]}
-    data, errors, _, _ = await same(query, parts, variable_values=variables)
+    data, errors, _, _ = await assert_same(query, parts, variable_values=variables)
     assert not errors
     assert data["person"]["name"] != "ada"
 
@@ -471,12 +473,12 @@ async def test_schema_directives_are_printed() -> None:
     assert limited.introspect() == plain.introspect()
 
 
-async def test_what_is_given_to_execute() -> None:
+async def test_arguments_of_execute_take_effect() -> None:
     text = 'query A { rooted } query B { person { name } } mutation C { change(word: "w") }'
     given: dict[str, Any] = {"root_value": "root", "context_value": None}
-    found = await same(text, operation_name="A", **given)
+    found = await assert_same(text, operation_name="A", **given)
     assert found[0] == {"rooted": "root root None"}
-    await same("{ person { extended } }", operation_extensions={"a": 1})
+    await assert_same("{ person { extended } }", operation_extensions={"a": 1})
     plain, limited = schemas()
     allowed: Any = {"allowed_operation_types": [OperationType.QUERY]}
     for schema in (plain, limited):
@@ -488,7 +490,7 @@ async def test_what_is_given_to_execute() -> None:
             await schema.execute(None)
 
 
-async def test_wrong_variables_are_errors() -> None:
+async def test_invalid_variables_are_errors() -> None:
     _, limited = schemas()
     result = await limited.execute(
         "query ($a: Int!) { person { loud(times: $a) } }", variable_values={"a": "x"}
@@ -508,7 +510,7 @@ async def test_process_errors_is_called() -> None:
     assert (await executed(schema, "{ no }"))[3][0].startswith("processed Cannot query field")
 
 
-async def test_a_default_resolver_takes_effect() -> None:
+async def test_default_resolver_takes_effect() -> None:
     @strawberry.type
     class Loose:
         name: str
@@ -533,7 +535,7 @@ async def test_a_default_resolver_takes_effect() -> None:
         "types": (),
         "config": StrawberryConfig(default_resolver=get, auto_camel_case=False),
     }
-    found = await same("{ loose { name } rock { weight } }", parts)
+    found = await assert_same("{ loose { name } rock { weight } }", parts)
     assert found[0] == {"loose": [{"name": "of a mapping"}], "rock": {"weight": 1.0}}
 
 
@@ -543,7 +545,7 @@ class CustomInfo(Info[Any, Any]):
         return f"tenant of {self.field_name} {self.input_extensions}"
 
 
-async def test_a_custom_info_and_a_custom_field_take_effect() -> None:
+async def test_custom_info_and_field_classes_take_effect() -> None:
     class Counting(StrawberryField):
         def get_result(self, source: Any, info: Any, args: Any, kwargs: Any) -> Any:
             return f"counted {super().get_result(source, info, args, kwargs)}"
@@ -569,7 +571,7 @@ async def test_a_custom_info_and_a_custom_field_take_effect() -> None:
         "types": (),
         "config": StrawberryConfig(info_class=CustomInfo),
     }
-    found = await same("{ tenant counted method }", parts, root_value=CustomQuery())
+    found = await assert_same("{ tenant counted method }", parts, root_value=CustomQuery())
     assert found[0] == {
         "tenant": "tenant of tenant None",
         "counted": "counted basic",
@@ -577,7 +579,7 @@ async def test_a_custom_info_and_a_custom_field_take_effect() -> None:
     }
 
 
-async def test_an_exception_handler_takes_effect() -> None:
+async def test_exception_handler_takes_effect() -> None:
     class Handler(ExceptionHandler[ZeroDivisionError]):
         exception_type = ZeroDivisionError
         error_type = Problem
@@ -598,11 +600,11 @@ async def test_an_exception_handler_takes_effect() -> None:
         "types": (),
         "exception_handlers": [Handler()],
     }
-    found = await same("{ risky { ... on Problem { reason } } }", parts)
+    found = await assert_same("{ risky { ... on Problem { reason } } }", parts)
     assert found[0] == {"risky": {"reason": "handled"}}
 
 
-async def test_extensions_of_strawberry_take_effect() -> None:
+async def test_bundled_extensions_of_strawberry_take_effect() -> None:
     from graphql import ValidationRule  # noqa: PLC0415
 
     class NoCrash(ValidationRule):
@@ -611,13 +613,15 @@ async def test_extensions_of_strawberry_take_effect() -> None:
                 self.report_error(GraphQLError("no crashing", node))
 
     rules = {"extensions": [lambda: AddValidationRules([NoCrash])]}
-    assert (await same("{ crash }", rules))[1][0][0]["message"] == "no crashing"
-    await same("{ person { name } }", rules)
-    found = await same("{ crash }", {"extensions": [MaskErrors]})
+    assert (await assert_same("{ crash }", rules))[1][0][0]["message"] == "no crashing"
+    await assert_same("{ person { name } }", rules)
+    found = await assert_same("{ crash }", {"extensions": [MaskErrors]})
     assert found[1][0][0]["message"] == "Unexpected error."
     for extension in (ParserCache, ValidationCache):
-        await same("{ person { name } }", {"extensions": [extension]})
-    found = await same("{ __schema { types { name } } }", {"extensions": [DisableIntrospection]})
+        await assert_same("{ person { name } }", {"extensions": [extension]})
+    found = await assert_same(
+        "{ __schema { types { name } } }", {"extensions": [DisableIntrospection]}
+    )
     assert found[1]
 
 
@@ -627,7 +631,7 @@ async def streamed(schema: strawberry.Schema, query: str, *, only: bool = True) 
     return [seen(result) async for result in await call(query)], list(notes)
 
 
-@pytest.mark.parametrize("extensions", [(), (Noting,)])
+@pytest.mark.parametrize("extensions", [(), (RecordingExtension,)])
 @pytest.mark.parametrize(
     "query",
     [
@@ -639,7 +643,7 @@ async def streamed(schema: strawberry.Schema, query: str, *, only: bool = True) 
         "{ person { name } }",
     ],
 )
-async def test_streams(query: str, extensions: Any) -> None:
+async def test_subscriptions_match_strawberry(query: str, extensions: Any) -> None:
     plain, limited = schemas(extensions=extensions)
     for only in (True, False):
         expected = await streamed(plain, query, only=only)
@@ -647,7 +651,7 @@ async def test_streams(query: str, extensions: Any) -> None:
         assert found == expected
 
 
-async def test_a_federated_schema_is_limited_too() -> None:
+async def test_limits_apply_to_a_federated_schema() -> None:
     class Federated(LimitedExecution, FederationSchema):
         pass
 
@@ -676,17 +680,17 @@ async def test_a_federated_schema_is_limited_too() -> None:
     assert result.errors
 
 
-async def test_a_custom_execution_context_takes_effect() -> None:
+async def test_custom_execution_context_takes_effect() -> None:
     class Context(STRAWBERRY_EXECUTION_CONTEXT):
         def build_resolve_info(self, *args: Any, **kwargs: Any) -> Any:
             notes.append("built an info")
             return super().build_resolve_info(*args, **kwargs)
 
-    found = await same("{ person { name } }", {"execution_context_class": Context})
+    found = await assert_same("{ person { name } }", {"execution_context_class": Context})
     assert found[3] == ["built an info", "built an info"]
 
 
-async def test_an_input_builds_itself() -> None:
+async def test_custom_from_input_takes_effect() -> None:
     @strawberry.input
     class Upper:
         text: str
@@ -713,10 +717,10 @@ async def test_an_input_builds_itself() -> None:
 
     parts = {"query": InputQuery, "mutation": None, "subscription": None, "types": ()}
     text = '{ direct(given: {text: "a"}) nested(given: {inner: {text: "b"}}) }'
-    assert (await same(text, parts))[0] == {"direct": "A", "nested": "B"}
+    assert (await assert_same(text, parts))[0] == {"direct": "A", "nested": "B"}
 
 
-async def test_resolvers_may_change_their_arguments() -> None:
+async def test_resolvers_can_change_their_arguments() -> None:
     @strawberry.type
     class ChangingQuery:
         @strawberry.field
@@ -724,4 +728,4 @@ async def test_resolvers_may_change_their_arguments() -> None:
             return numbers.pop()
 
     parts = {"query": ChangingQuery, "mutation": None, "subscription": None, "types": ()}
-    assert (await same("{ popped(numbers: [1, 2]) }", parts))[0] == {"popped": 2}
+    assert (await assert_same("{ popped(numbers: [1, 2]) }", parts))[0] == {"popped": 2}
