@@ -1,4 +1,4 @@
-"""Transactions that are left open: they hold back the feed until somebody ends them."""
+"""Open transactions hold back the feed until they end, and the delay is logged."""
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ INSERT = """INSERT INTO user_events (user_id, type, at, actor_kind, changes, ver
 
 @asynccontextmanager
 async def left_open(database_url: str, name: str = "psql") -> AsyncIterator[asyncpg.Connection]:
-    """Another program inserts an event and does no more."""
+    """Another program inserts an event and leaves its transaction open."""
     connection = await asyncpg.connect(
         database_url, server_settings={"application_name": name}, timeout=20
     )
@@ -35,7 +35,7 @@ async def left_open(database_url: str, name: str = "psql") -> AsyncIterator[asyn
 
 
 class Held:
-    """A database whose transactions are described by their names."""
+    """A fake database that describes transactions by their names."""
 
     async def describe_event_writers(self, names: Collection[str]) -> Sequence[Mapping[str, Any]]:
         return [{"pid": name} for name in sorted(names)]
@@ -55,8 +55,10 @@ def log() -> Iterator[list[Any]]:
         yield logs
 
 
-async def test_a_delay_is_logged_once_then_sparsely_and_when_it_is_over(log: list[Any]) -> None:
-    clock, held, said = Clock(), Held(), []
+async def test_delay_is_logged_after_3_seconds_then_every_minute_and_at_its_end(
+    log: list[Any],
+) -> None:
+    clock, held, messages = Clock(), Held(), []
     watch = DelayLog(held, clock)  # type: ignore[arg-type]
     for tenths in range(1_300):
         clock.now = 1_000 + tenths / 10
@@ -64,9 +66,9 @@ async def test_a_delay_is_logged_once_then_sparsely_and_when_it_is_over(log: lis
     clock.now = 1_200
     watch.unblocked()
     watch.unblocked()
-    said = [(entry["log_level"], entry["event"], entry["seconds"]) for entry in log]
+    messages = [(entry["log_level"], entry["event"], entry["seconds"]) for entry in log]
     held_back = "an open transaction holds back the feed"
-    assert said == [
+    assert messages == [
         ("warning", held_back, 3.0),
         ("warning", held_back, 63.0),
         ("warning", held_back, 123.0),
@@ -75,10 +77,10 @@ async def test_a_delay_is_logged_once_then_sparsely_and_when_it_is_over(log: lis
     assert log[0]["transactions"] == [{"pid": "a"}, {"pid": "b"}]
 
 
-async def test_a_short_delay_is_not_logged(log: list[Any]) -> None:
+async def test_short_delays_are_not_logged(log: list[Any]) -> None:
     clock, held = Clock(), Held()
     watch = DelayLog(held, clock)  # type: ignore[arg-type]
-    for _ in range(100):  # one after the other, and never the same for long
+    for _ in range(100):  # many short delays in sequence
         await watch.blocked({"a"})
         clock.now += 2.9
         watch.unblocked()
@@ -86,7 +88,7 @@ async def test_a_short_delay_is_not_logged(log: list[Any]) -> None:
 
 
 @on_postgres
-async def test_the_log_names_the_process_that_holds_back_the_feed(
+async def test_log_names_the_process_that_holds_back_the_feed(
     database_url: str, log: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delay_log, "_FIRST_SECONDS", 0.0)
@@ -117,7 +119,9 @@ async def test_the_log_names_the_process_that_holds_back_the_feed(
 
 
 @on_postgres
-async def test_the_database_ends_what_another_program_leaves_open(database_url: str) -> None:
+async def test_idle_transaction_of_another_program_is_ended_by_the_database(
+    database_url: str,
+) -> None:
     async with opened(database_url) as database, feeding(database) as feed:
         assert await migrations.limit_idle_transactions(database, 1)
         follower = Follower(feed)
@@ -131,8 +135,8 @@ async def test_the_database_ends_what_another_program_leaves_open(database_url: 
 
 
 @on_postgres
-async def test_a_transaction_of_roster_s_own_that_is_left_open_is_ended(database_url: str) -> None:
-    """As where its process is frozen: others go on, and it is told so when it comes back."""
+async def test_idle_transaction_of_roster_is_ended_by_the_database(database_url: str) -> None:
+    """For example of a frozen process: the others continue, and it gets an error later."""
     async with (
         opened(database_url) as database,
         opened(database_url, idle_transaction_timeout=0.5) as frozen,
@@ -143,7 +147,7 @@ async def test_a_transaction_of_roster_s_own_that_is_left_open_is_ended(database
         with pytest.raises(Exception, match="connection") as caught:
             await leave_open(frozen, database, follower, feed)
         assert not isinstance(caught.value, TimeoutError)
-        await write(frozen, creation("cleo"))  # which connects again
+        await write(frozen, creation("cleo"))  # reconnects
 
 
 async def leave_open(frozen: Database, database: Database, follower: Follower, feed: Any) -> None:

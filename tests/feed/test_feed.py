@@ -1,4 +1,4 @@
-"""The feed as a process sees it: no event twice, none left out, whatever writers do meanwhile."""
+"""The feed of one process delivers each event exactly once, despite concurrent writers."""
 
 import asyncio
 import random
@@ -102,10 +102,10 @@ async def test_filter_matches_the_same_events_in_table_and_buffer(
 ) -> None:
     start = datetime(2026, 1, 31, tzinfo=UTC)
     moments = {"third": start + timedelta(hours=2), "sixth": start + timedelta(hours=5)}
-    given = {"at": tuple((holds, moments[name]) for holds, name in wanted.get("at", []))}
-    asked = EventFilter(**wanted | given)
+    time_ranges = {"at": tuple((holds, moments[name]) for holds, name in wanted.get("at", []))}
+    event_filter = EventFilter(**wanted | time_ranges)
 
-    async def live_a_life(hours: int, *operations: Any) -> None:
+    async def execute_hourly(hours: int, *operations: Any) -> None:
         for number, operation in enumerate(operations):
             at = start + timedelta(hours=hours + number)
             async with database.session() as session, session.transaction():
@@ -123,14 +123,14 @@ async def test_filter_matches_the_same_events_in_table_and_buffer(
         Transition(action=UserAction.DELETE, user_id=3),
     )
     async with feeding(database) as feed:
-        live = Follower(feed, 0, asked)
-        await live_a_life(0, *life)
+        live = Follower(feed, 0, event_filter)
+        await execute_hourly(0, *life)
         feed.wake()
         await Follower(feed, 0).until(7)
         async with database.session() as session:
-            statement = select(UserEvent.id).where(asked.where(), *asked.when())
+            statement = select(UserEvent.id).where(event_filter.where(), *event_filter.when())
             expected = list(await session.scalars(statement.order_by(UserEvent.id)))
-        later = Follower(feed, 0, asked)
+        later = Follower(feed, 0, event_filter)
         for follower in (live, later):
             if expected:
                 await follower.until(expected[-1])
@@ -145,19 +145,19 @@ async def test_event_is_read_once_for_all_subscribers(
     async with feeding(database) as feed:
         followers = [Follower(feed) for _ in range(200)]
         await started(feed, database, *followers)
-        # SQLite's poll is quicker than what is to be counted.
+        # SQLite polls more often than the reads that are counted.
         monkeypatch.setattr(feeds, "_POLL_SECONDS", {True: 3600.0, False: 3600.0})
         feed.wake()
         await started(feed, database, *followers)
         pool: Any = database.engine.pool
-        await eventually(lambda: pool.checkedout() == 0)  # the one that reads for all is back
+        await eventually(lambda: pool.checkedout() == 0)  # the shared read has ended
         read.clear()
         await write(database, creation("ada"))
         feed.wake()
         last = (await committed(database))[-1]
         for follower in followers:
             await follower.until(last)
-        assert 1 <= len(read) <= 3  # when it was woken, and perhaps by the poll around it
+        assert 1 <= len(read) <= 3  # one for the wake-up, and perhaps for a concurrent poll
 
 
 async def test_nothing_is_read_without_subscribers(database: Database) -> None:
@@ -165,7 +165,7 @@ async def test_nothing_is_read_without_subscribers(database: Database) -> None:
         follower = Follower(feed)
         await started(feed, database, follower)
         await follower.stop()
-        assert feed._tasks == []  # noqa: SLF001 - that there is none is what is to be shown
+        assert feed._tasks == []  # noqa: SLF001 - what is tested
         again = Follower(feed)
         await started(feed, database, again)
 
@@ -175,21 +175,21 @@ async def test_nothing_is_read_without_subscribers(database: Database) -> None:
 async def test_no_event_is_lost_if_transactions_end_in_any_order(
     database_url: str, seed: int
 ) -> None:
-    chance = random.Random(seed)  # noqa: S311 - the same order on every run
+    rng = random.Random(seed)  # noqa: S311 - the same order on every run
     async with opened(database_url, pool_size=20) as database, feeding(database) as feed:
         followers = [Follower(feed, 0) for _ in range(3)]
         running: list[Writer] = []
         begun = 0
         while begun < 60 or running:
-            if begun < 60 and len(running) < 8 and chance.random() < 0.6:
+            if begun < 60 and len(running) < 8 and rng.random() < 0.6:
                 writer = Writer(database, f"w{seed}n{begun}")
-                await writer.begin(chance.randint(1, 3))
+                await writer.begin(rng.randint(1, 3))
                 running.append(writer)
                 begun += 1
             elif running:
-                await running.pop(chance.randrange(len(running))).end(commit=chance.random() < 0.7)
+                await running.pop(rng.randrange(len(running))).end(commit=rng.random() < 0.7)
                 feed.wake()
-            if chance.random() < 0.1:  # somebody comes in the middle, from the last they have had
+            if rng.random() < 0.1:  # a subscriber reconnects with its last cursor
                 before = followers.pop(0)
                 ids = list(await before.stop())
                 again = Follower(feed, ids[-1] if ids else 0)
@@ -211,7 +211,7 @@ async def test_open_transaction_delays_the_feed_without_a_loss(database_url: str
         for n in range(5):
             await write(database, creation(f"user{n}"))
             feed.wake()
-        late = Follower(feed)  # from now on: not the five that are there already
+        late = Follower(feed)  # starts now, without the five existing events
         listed = await feed.watermark()
         assert listed == follower.ids[-1]
         other = Feed(database)  # a process that starts now
@@ -227,7 +227,7 @@ async def test_open_transaction_delays_the_feed_without_a_loss(database_url: str
             expected = await committed(database)
             held_back = [listed + 1, listed + 2]
             last = expected[-1]
-            # The second, if it had not begun yet when the transaction ended.
+            # Only the last event if it started after the transaction ended.
             assert await late.until(last) in ([*held_back, last], [last])
         finally:
             await other.close()
@@ -242,7 +242,7 @@ async def test_rolled_back_transaction_does_not_block_the_feed(database_url: str
         await write(database, creation("ada"))
         feed.wake()
         assert await feed.poll() == 0
-        other = Writer(database, "other")  # which began after the gap was seen
+        other = Writer(database, "other")  # begins after the gap was seen
         await other.begin(1)
         await held.end(commit=False)
         assert await follower.until(4) == [4]
@@ -305,7 +305,7 @@ async def test_events_without_subscribers_are_skipped_unread(
         read = pages_read(database)
 
         assert await feed.poll() == 40
-        assert len(read) == 2  # a page, and what comes after the last: nothing
+        assert len(read) == 2  # a page, and the empty read after the last event
         assert await Follower(feed, 3).until(40) == list(range(4, 41))
 
 

@@ -1,4 +1,4 @@
-"""What followers are sent of an erased user, and of users as they are now."""
+"""What the feed sends about erased users, and about users that changed later."""
 
 import asyncio
 import json
@@ -34,12 +34,12 @@ def disclosed(text: str) -> list[str]:
 
 
 async def received(directory: Asking, query: str, count: int, **variables: Any) -> list[str]:
-    """Follow as a client does, and return so many results."""
+    """Follows the feed like a client and returns at least `count` results."""
     texts: list[str] = []
     caller = variables.pop("caller", ADMIN)
-    coming = directory.follow(caller, query, **variables)
-    async with asyncio.timeout(60), aclosing(coming):
-        async for results in coming:
+    batches = directory.follow(caller, query, **variables)
+    async with asyncio.timeout(60), aclosing(batches):
+        async for results in batches:
             texts += [text.decode() for text in results.texts]
             if len(texts) >= count:
                 return texts
@@ -57,14 +57,14 @@ async def erase(database: Database) -> None:
 
 @asynccontextmanager
 async def follower(directory: Asking, query: str) -> AsyncIterator[list[str]]:
-    """Follow from the beginning, in the background."""
+    """Follows the feed from its first event, in the background."""
     texts: list[str] = []
 
     async def follow() -> None:
         cursors = (await directory.ask(ADMIN, CURSORS))["nodes"]
         after = cursors[0]["cursor"]
-        async with aclosing(directory.follow(ADMIN, query, after=after)) as coming:
-            async for results in coming:
+        async with aclosing(directory.follow(ADMIN, query, after=after)) as batches:
+            async for results in batches:
                 texts.extend(text.decode() for text in results.texts)
 
     task = asyncio.create_task(follow())
@@ -76,7 +76,7 @@ async def follower(directory: Asking, query: str) -> AsyncIterator[list[str]]:
 
 
 @pytest.mark.parametrize(("query", "caller"), [(WHOLE, ADMIN), (SHORT, ADMIN), (WHOLE, OTHER)])
-async def test_a_replay_discloses_nothing_that_another_process_has_erased(
+async def test_replay_omits_values_that_another_process_erased(
     directory: Asking, query: str, caller: Any, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feeds, "_POLL_SECONDS", {True: 3600.0, False: 3600.0})
@@ -94,7 +94,7 @@ async def test_a_replay_discloses_nothing_that_another_process_has_erased(
         assert disclosed("".join(replayed)) == []
 
 
-async def test_a_replay_has_users_as_they_are_now(directory: Asking) -> None:
+async def test_replay_contains_the_current_state_of_users(directory: Asking) -> None:
     first = (await directory.ask(ADMIN, CURSORS))["nodes"][0]["cursor"]
     async with follower(directory, WHOLE) as live:
         await write(directory.database, Update(user_id=2, fields={"display_name": "Before"}))
@@ -108,19 +108,19 @@ async def test_a_replay_has_users_as_they_are_now(directory: Asking) -> None:
         assert [user["displayName"] for user in (users[0], users[3], users[4])] == ["After"] * 3
 
 
-async def test_a_batch_on_its_way_during_an_erasure_is_read_again(
+async def test_batch_in_progress_during_an_erasure_is_read_again(
     directory: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.streaming.chunks._AT_ONCE", 1)  # each event by itself
     first = (await directory.ask(ADMIN, CURSORS))["nodes"][0]["cursor"]
     await name_and_delete(directory.database)
     texts: list[str] = []
-    async with aclosing(directory.follow(ADMIN, WHOLE, after=first)) as coming:
-        async for results in coming:
+    async with aclosing(directory.follow(ADMIN, WHOLE, after=first)) as batches:
+        async for results in batches:
             texts += [text.decode() for text in results.texts]
             if len(texts) == 1:
                 await erase(directory.database)
-                await directory.feed.poll()  # as by a wake-up
+                await directory.feed.poll()  # as after a wake-up
             if len(texts) == 6:
                 break
     events = [json.loads(text)["data"]["userEvents"] for text in texts]
@@ -141,7 +141,7 @@ NODE = "query ($id: ID!) { node(id: $id) { id } }"
 
 
 @overlapping
-async def test_no_cursor_lies_above_an_open_transaction(database_url: str) -> None:
+async def test_no_cursor_is_issued_above_an_open_transaction(database_url: str) -> None:
     async with opened(database_url) as database, asking(database) as directory:
         await write(database, creation("mia"))
         held = Writer(database, "held")
@@ -168,10 +168,10 @@ async def test_no_cursor_lies_above_an_open_transaction(database_url: str) -> No
 
 
 @overlapping
-async def test_a_history_read_between_ordinary_writers_leads_to_every_event(
+async def test_following_from_a_history_cursor_delivers_every_later_event(
     database_url: str,
 ) -> None:
-    """Follow from cursors of histories that were read while bulk writes overlapped."""
+    """The histories are read while bulk writes overlap."""
     async with (
         opened(database_url, pool_size=20) as database,
         asking(database) as directory,

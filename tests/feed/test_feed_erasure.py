@@ -1,4 +1,4 @@
-"""What a user's erasure removes is in no replay, and leaves the memory of every process."""
+"""Erased values appear in no replay and are removed from the memory of every process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -21,7 +21,7 @@ ADA = 1
 NAMES = ("ada", "Ada Lovelace", "left us")
 
 
-async def live_and_leave(database: Database) -> None:
+async def create_rename_and_delete(database: Database) -> None:
     """Create Ada (event 1), rename her (2) and delete her with a reason (3)."""
     named = Update(user_id=ADA, fields={"display_name": "Ada Lovelace"})
     deleted = Transition(action=UserAction.DELETE, user_id=ADA, reason="left us")
@@ -35,16 +35,16 @@ async def erase(database: Database) -> None:
 
 
 def disclosed(rows: Sequence[Any]) -> list[str]:
-    """List which of Ada's values are in these events."""
+    """Returns which of Ada's values occur in these events."""
     return [name for name in NAMES if any(name in str(tuple(row)) for row in rows)]
 
 
 async def first_rows(feed: Feed, after: int, last: int) -> list[Any]:
-    """Follow from a place until an event, and return all rows."""
+    """Follows from a position up to an event and returns all rows."""
     rows: list[Any] = []
-    async with aclosing(feed.follow(after, ALL_EVENTS)) as coming:
-        async for some in coming:
-            rows += some
+    async with aclosing(feed.follow(after, ALL_EVENTS)) as batches:
+        async for batch in batches:
+            rows += batch
             if rows[-1].id >= last:
                 return rows
     return rows
@@ -52,31 +52,33 @@ async def first_rows(feed: Feed, after: int, last: int) -> list[Any]:
 
 @pytest.fixture
 async def other(database_url: str) -> AsyncIterator[Database]:
-    """The same database, as another server process has it."""
+    """The same database as another server process sees it."""
     async with opened(database_url) as database:
         yield database
 
 
 @pytest.fixture
 def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes do not hear of each other's events, by poll or by notification."""
+    """Processes get no events of each other, by poll or by notification."""
     monkeypatch.setattr(feeds, "_POLL_SECONDS", {True: 3600.0, False: 3600.0})
     monkeypatch.setattr(Database, "notify", lambda *_: asyncio.sleep(0))
 
 
 @pytest.mark.usefixtures("deaf")
-async def test_a_replay_after_an_erasure_elsewhere_has_none_of_the_values(
+async def test_replay_after_an_erasure_elsewhere_contains_no_erased_value(
     database: Database, other: Database
 ) -> None:
     async with feeding(database) as feed:
         live: list[Any] = []
         following = asyncio.create_task(_collect(feed, live))
-        await eventually(lambda: feed._subscribers > 0)  # noqa: SLF001 - it follows from here on
+        await eventually(lambda: feed._subscribers > 0)  # noqa: SLF001 - the subscription is active
         await feed.poll()
-        await live_and_leave(database)
+        await create_rename_and_delete(database)
         feed.wake()
         await eventually(lambda: len(live) == 3)
-        assert disclosed(live) == list(NAMES)  # before: so they are in this process's memory
+        assert disclosed(live) == list(
+            NAMES
+        )  # before the erasure they are in this process's memory
         await erase(other)
         replayed = await first_rows(feed, 0, 3)
         assert [row.id for row in replayed][:3] == [1, 2, 3]
@@ -85,19 +87,19 @@ async def test_a_replay_after_an_erasure_elsewhere_has_none_of_the_values(
         await asyncio.gather(following, return_exceptions=True)
 
 
-async def _collect(feed: Feed, into: list[Any]) -> None:
+async def _collect(feed: Feed, collected: list[Any]) -> None:
     async for rows in feed.follow(0, ALL_EVENTS):
-        into += rows
+        collected += rows
 
 
-async def test_an_erasure_drops_the_buffers_of_every_process(
+async def test_erasure_drops_the_buffers_of_every_process(
     database: Database, other: Database
 ) -> None:
     async with feeding(database) as feed, feeding(other) as elsewhere:
         live: dict[Feed, list[Any]] = {feed: [], elsewhere: []}
         tasks = [asyncio.create_task(_collect(one, rows)) for one, rows in live.items()]
-        await eventually(lambda: all(one._tasks for one in live))  # noqa: SLF001 - they follow
-        await live_and_leave(database)
+        await eventually(lambda: all(one._tasks for one in live))  # noqa: SLF001 - the subscriptions are active
+        await create_rename_and_delete(database)
         feed.wake()
         await eventually(lambda: all(len(rows) == 3 for rows in live.values()))
         for one in live:
@@ -106,7 +108,7 @@ async def test_an_erasure_drops_the_buffers_of_every_process(
         feed.wake()
         await eventually(lambda: all(len(rows) == 4 for rows in live.values()))
         for one in live:
-            buffered = list(one._buffer._events)  # noqa: SLF001 - the memory is what is looked at
+            buffered = list(one._buffer._events)  # noqa: SLF001 - what is tested
             assert [row.id for row in buffered] == [4]
             assert disclosed(buffered) == []
             assert one.derived == {}
@@ -115,56 +117,56 @@ async def test_an_erasure_drops_the_buffers_of_every_process(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_follower_that_was_behind_an_erasure_reads_the_rest_from_the_table(
+async def test_subscriber_behind_an_erasure_reads_the_rest_from_the_table(
     database: Database,
 ) -> None:
-    async with feeding(database) as feed, feed.subscribe(None, ALL_EVENTS) as place:
-        await live_and_leave(database)
+    async with feeding(database) as feed, feed.subscribe(None, ALL_EVENTS) as position:
+        await create_rename_and_delete(database)
         await feed.poll()
-        read = await place.read()
+        read = await position.read()
         assert disclosed(read) == list(NAMES)
-        before = place.is_stale
+        before = position.is_stale
         await erase(database)
         await feed.poll()
-        assert (before, place.is_stale) == (False, True)
-        place.rewind(1)  # the first was sent before
-        again = await place.read()
+        assert (before, position.is_stale) == (False, True)
+        position.rewind(1)  # the first was sent before
+        again = await position.read()
         assert ([row.id for row in again], disclosed(again)) == ([2, 3, 4], [])
-        assert place.is_replaying
-        assert not place.is_stale
+        assert position.is_replaying
+        assert not position.is_stale
 
 
-async def test_nothing_is_kept_while_nobody_follows(database: Database) -> None:
+async def test_buffer_is_empty_without_subscribers(database: Database) -> None:
     async with feeding(database) as feed:
-        async with feed.subscribe(None, ALL_EVENTS) as place:
-            await live_and_leave(database)
+        async with feed.subscribe(None, ALL_EVENTS) as position:
+            await create_rename_and_delete(database)
             await feed.poll()
-            assert len(await place.read()) == 3
-        assert list(feed._buffer._events) == []  # noqa: SLF001 - the memory is what is looked at
+            assert len(await position.read()) == 3
+        assert list(feed._buffer._events) == []  # noqa: SLF001 - what is tested
 
 
 @overlapping
 @pytest.mark.parametrize("page", [500, 2])
-async def test_an_erasure_above_an_open_transaction_drops_the_buffers(
+async def test_erasure_above_an_open_transaction_drops_the_buffers(
     database_url: str, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "PAGE_SIZE", page)
     async with (
         opened(database_url) as database,
         feeding(database) as feed,
-        feed.subscribe(None, ALL_EVENTS) as place,
+        feed.subscribe(None, ALL_EVENTS) as position,
     ):
-        await live_and_leave(database)
+        await create_rename_and_delete(database)
         await feed.poll()
         held = Writer(database, "held")
         await held.begin(1)
         for n in range(3):
             await write(database, creation(f"user{n}"))
         assert await feed.poll() == 3
-        before = place.is_stale
-        await place.read()
+        before = position.is_stale
+        await position.read()
         await erase(database)
         assert await feed.poll() == 3  # the open transaction still holds it up
-        assert (before, place.is_stale) == (False, True)
-        assert list(feed._buffer._events) == []  # noqa: SLF001 - the memory is what is looked at
+        assert (before, position.is_stale) == (False, True)
+        assert list(feed._buffer._events) == []  # noqa: SLF001 - what is tested
         await held.end(commit=True)

@@ -1,4 +1,4 @@
-"""News between processes after a network has dropped their connections without a word."""
+"""Notifications between processes after a network silently dropped their connections."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 
 @pytest.fixture(autouse=True)
 def without_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that news comes by a notification, or never."""
+    """Without a poll, events arrive only by notification."""
     monkeypatch.setattr(feeds, "_POLL_SECONDS", {False: 3600.0})
     monkeypatch.setattr(feeds, "_RETRY_SECONDS", 0.05)
     monkeypatch.setattr(reader, "_READ_SECONDS", 0.5)
@@ -35,7 +35,7 @@ def without_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
 async def far_and_near(
     database_url: str,
 ) -> AsyncIterator[tuple[Proxy, Database, Feed, Database, Feed]]:
-    """Two processes, the second of which has a proxy before the database."""
+    """Two processes; the second one reaches the database through a proxy."""
     async with (
         opened(database_url) as far,
         feeding(far) as far_feed,
@@ -46,8 +46,10 @@ async def far_and_near(
         yield proxy, far, far_feed, near, near_feed
 
 
-async def tell(database: Database, feed: Feed, follower: Follower, *numbers: int) -> None:
-    """Have a follower hear of each event before the next one is written."""
+async def write_and_await(
+    database: Database, feed: Feed, follower: Follower, *numbers: int
+) -> None:
+    """Writes events, each one after the follower received the previous one."""
     for number in numbers:
         await write(database, creation(f"user{number}"))
         feed.wake()
@@ -55,49 +57,53 @@ async def tell(database: Database, feed: Feed, follower: Follower, *numbers: int
 
 
 @pytest.mark.parametrize("kind", ["silence", "pause"])
-async def test_a_process_listens_again_after_silence(database_url: str, kind: str) -> None:
+async def test_process_receives_notifications_again_after_silence(
+    database_url: str, kind: str
+) -> None:
     async with far_and_near(database_url) as (proxy, far, far_feed, _, near_feed):
         follower = Follower(near_feed, 0)
-        await tell(far, far_feed, follower, 1, 2)
+        await write_and_await(far, far_feed, follower, 1, 2)
         connected = proxy.accepted
         getattr(proxy, kind)()
         await write(far, creation("user3"))
         far_feed.wake()
-        await eventually(lambda: proxy.accepted >= connected + 2)  # it has tried again
+        await eventually(lambda: proxy.accepted >= connected + 2)  # it has retried
         assert 3 not in follower.ids
         proxy.restore()
         await follower.until(3)
-        await tell(far, far_feed, follower, 4, 5, 6)
+        await write_and_await(far, far_feed, follower, 4, 5, 6)
         assert follower.ids == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("kind", ["silence", "pause"])
-async def test_a_process_notifies_again_after_silence(database_url: str, kind: str) -> None:
-    """Of what it wrote meanwhile, too, or at least committed."""
+async def test_process_sends_notifications_again_after_silence(
+    database_url: str, kind: str
+) -> None:
+    """Including an event that it committed during the silence."""
     async with far_and_near(database_url) as (proxy, far, far_feed, near, near_feed):
         follower = Follower(far_feed, 0)
-        await tell(near, near_feed, follower, 1, 2)
+        await write_and_await(near, near_feed, follower, 1, 2)
         getattr(proxy, kind)()
         await write(far, creation("user3"))
-        near_feed.wake()  # as where the answer to COMMIT was the last that came through
+        near_feed.wake()  # as if the answer to COMMIT was the last packet that arrived
         await asyncio.sleep(0)
         connected = proxy.accepted
         await eventually(lambda: proxy.accepted >= connected + 2)
         assert 3 not in follower.ids
         proxy.restore()
         await follower.until(3)
-        await tell(near, near_feed, follower, 4, 5, 6)
+        await write_and_await(near, near_feed, follower, 4, 5, 6)
         assert follower.ids == [1, 2, 3, 4, 5, 6]
 
 
-async def test_a_page_that_is_not_answered_is_read_again(
+async def test_page_read_without_an_answer_is_retried(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The feed reads on a connection that was just used, so that no ping precedes."""
+    """The feed's connection was used recently, so it is not pinged first."""
     monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0)
     async with far_and_near(database_url) as (proxy, far, far_feed, _, near_feed):
         follower = Follower(near_feed, 0)
-        await tell(far, far_feed, follower, 1)
+        await write_and_await(far, far_feed, follower, 1)
         proxy.silence()
         proxy.restore()
         await write(far, creation("user2"))
@@ -105,10 +111,10 @@ async def test_a_page_that_is_not_answered_is_read_again(
         await follower.until(2)
 
 
-async def test_a_feed_is_closed_in_silence(database_url: str) -> None:
+async def test_feed_closes_during_silence(database_url: str) -> None:
     async with far_and_near(database_url) as (proxy, far, far_feed, _, near_feed):
         follower = Follower(near_feed, 0)
-        await tell(far, far_feed, follower, 1)
+        await write_and_await(far, far_feed, follower, 1)
         proxy.silence()
         near_feed.wake()
         async with asyncio.timeout(30):

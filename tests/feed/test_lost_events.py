@@ -46,8 +46,8 @@ async def renew_epoch(database: Database) -> None:
         await epochs.renew(session, now=now(), reason=None)
 
 
-async def ended(follower: Follower) -> list[int]:
-    """Return what a follower was given before it ended because events were lost."""
+async def ids_until_end(follower: Follower) -> list[int]:
+    """Returns the ids that a follower received before it ended because events were lost."""
     with pytest.raises(InvalidAnchor):
         await asyncio.wait_for(follower.task, 60)
     return follower.ids
@@ -70,23 +70,23 @@ def logged() -> Any:
 
 @pytest.fixture
 async def other(database_url: str) -> AsyncIterator[Database]:
-    """The same database, as another server process has it."""
+    """The same database as another server process sees it."""
     async with opened(database_url) as database:
         yield database
 
 
 @pytest.fixture
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Feeds read only when the test has them settle."""
+    """Feeds read only when the test calls `poll`."""
 
-    async def rest(_: Feed) -> None:
+    async def wait_forever(_: Feed) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(Feed, "_poll_loop", rest)
-    monkeypatch.setattr(Feed, "_listen_loop", rest)
+    monkeypatch.setattr(Feed, "_poll_loop", wait_forever)
+    monkeypatch.setattr(Feed, "_listen_loop", wait_forever)
 
 
-async def test_a_live_follower_ends_and_a_valid_position_gets_every_new_event(
+async def test_loss_ends_live_followers_and_valid_positions_get_every_new_event(
     database: Database, logged: list[dict[str, Any]]
 ) -> None:
     await create(database, "user", 30)
@@ -97,8 +97,8 @@ async def test_a_live_follower_ends_and_a_valid_position_gets_every_new_event(
         await lose_events(database, 20)
         await create(database, "new", 15)
         feed.wake()
-        assert await ended(live) == list(range(21, 31))
-        assert await ended(Follower(feed, at_30)) == []
+        assert await ids_until_end(live) == list(range(21, 31))
+        assert await ids_until_end(Follower(feed, at_30)) == []
         assert await read_after(feed, at_20, 35) == list(range(21, 36))
     lost = [entry for entry in logged if "position is gone" in entry["event"]]
     assert [entry["log_level"] for entry in lost] == ["warning"]
@@ -108,17 +108,19 @@ async def test_a_live_follower_ends_and_a_valid_position_gets_every_new_event(
     }
 
 
-async def test_a_follower_that_waits_ends_without_a_new_event(database: Database) -> None:
+async def test_waiting_follower_ends_without_a_new_event(database: Database) -> None:
     await create(database, "user", 3)
     async with feeding(database) as feed:
         waiting = Follower(feed, await anchor_at(database, 3))
-        await eventually(lambda: bool(feed._tasks))  # noqa: SLF001 - it follows from here on
+        await eventually(lambda: bool(feed._tasks))  # noqa: SLF001 - the subscription is active
         await feed.poll()
         await lose_events(database, 2)
-        assert await ended(waiting) == []
+        assert await ids_until_end(waiting) == []
 
 
-async def test_every_process_ends_its_followers(database: Database, other: Database) -> None:
+async def test_loss_ends_the_followers_of_every_process(
+    database: Database, other: Database
+) -> None:
     await create(database, "user", 5)
     async with feeding(database) as one, feeding(other) as two:
         followers = [Follower(feed, 0) for feed in (one, two)]
@@ -127,38 +129,38 @@ async def test_every_process_ends_its_followers(database: Database, other: Datab
         await lose_events(database, 3)
         await create(database, "new", 4)
         for follower in followers:
-            assert await ended(follower) == [1, 2, 3, 4, 5]
+            assert await ids_until_end(follower) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.usefixtures("by_hand")
-async def test_a_follower_in_the_middle_of_a_replay_ends(
+async def test_loss_ends_a_follower_during_its_replay(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "PAGE_SIZE", 4)
     await create(database, "user", 10)
-    async with feeding(database) as feed, feed.subscribe(0, ALL_EVENTS) as place:
-        assert [row.id for row in await place.read()] == [1, 2, 3, 4]
+    async with feeding(database) as feed, feed.subscribe(0, ALL_EVENTS) as position:
+        assert [row.id for row in await position.read()] == [1, 2, 3, 4]
         await lose_events(database, 8)
         await create(database, "new", 5)
         await feed.poll()
         with pytest.raises(InvalidAnchor):
-            await place.read()
+            await position.read()
 
 
-async def test_what_is_made_of_lost_events_is_dropped(database: Database) -> None:
+async def test_data_derived_from_lost_events_is_dropped(database: Database) -> None:
     await create(database, "user", 3)
     async with feeding(database) as feed:
         live = Follower(feed, 0)
         await live.until(3)
         feed.derived["made of event 3"] = "user2"
         await lose_events(database, 2)
-        await ended(live)
+        await ids_until_end(live)
         assert feed.derived == {}
-        assert list(feed._buffer._events) == []  # noqa: SLF001 - the memory is what is looked at
+        assert list(feed._buffer._events) == []  # noqa: SLF001 - what is tested
 
 
 @pytest.mark.parametrize("left", [0, 1])
-async def test_a_feed_that_lost_all_or_almost_all_begins_again(
+async def test_feed_that_lost_all_or_almost_all_events_restarts(
     database: Database, left: int
 ) -> None:
     await create(database, "user", 4)
@@ -166,7 +168,7 @@ async def test_a_feed_that_lost_all_or_almost_all_begins_again(
         live = Follower(feed, 0)
         await live.until(4)
         await lose_events(database, left)
-        await ended(live)
+        await ids_until_end(live)
         assert await feed.poll() == left
         again = Follower(feed, 0)
         await create(database, "new", 3)
@@ -174,21 +176,21 @@ async def test_a_feed_that_lost_all_or_almost_all_begins_again(
         assert await again.until(left + 3) == list(range(1, left + 4))
 
 
-async def test_a_feed_that_began_empty_goes_on_from_the_beginning(database: Database) -> None:
+async def test_follower_of_an_empty_feed_survives_a_new_epoch(database: Database) -> None:
     async with feeding(database) as feed:
         assert await feed.poll() == 0
         live = Follower(feed)
-        await eventually(lambda: feed._subscribers == 1)  # noqa: SLF001 - it follows from here on
-        await renew_epoch(database)  # which nobody has a cursor of
+        await eventually(lambda: feed._subscribers == 1)  # noqa: SLF001 - the subscription is active
+        await renew_epoch(database)  # no client has a cursor of it
         await feed.poll()
         await create(database, "user", 2)
         feed.wake()
         assert await live.until(2) == [1, 2]
         await lose_events(database, 0)
-        assert await ended(live) == [1, 2]
+        assert await ids_until_end(live) == [1, 2]
 
 
-async def test_a_process_that_nobody_follows_begins_again(database: Database) -> None:
+async def test_process_without_followers_restarts_after_a_loss(database: Database) -> None:
     async with feeding(database) as feed:
         await create(database, "user", 5)
         assert await feed.poll() == 5
@@ -198,7 +200,7 @@ async def test_a_process_that_nobody_follows_begins_again(database: Database) ->
         assert await feed.poll() == 8
 
 
-async def test_a_position_of_no_event_is_invalid(database: Database) -> None:
+async def test_position_that_matches_no_event_is_invalid(database: Database) -> None:
     await create(database, "user", 2)
     first, last = await anchor_at(database, 1), await anchor_at(database, 2)
     async with feeding(database) as feed:
@@ -209,11 +211,11 @@ async def test_a_position_of_no_event_is_invalid(database: Database) -> None:
             Anchor(2, first.mark),
             Anchor(2, ""),
         ):
-            assert await ended(Follower(feed, invalid)) == []
+            assert await ids_until_end(Follower(feed, invalid)) == []
         assert await read_after(feed, first, 2) == [2]
 
 
-async def test_the_position_at_an_erased_user_s_event_stays_valid(database: Database) -> None:
+async def test_position_of_an_erased_users_event_stays_valid(database: Database) -> None:
     await create(database, "user", 2)
     await write(database, Transition(action=UserAction.DELETE, user_id=1, reason="left"))
     anchors = [await anchor_at(database, id_) for id_ in (1, 2, 3)]
@@ -230,7 +232,7 @@ async def test_the_position_at_an_erased_user_s_event_stays_valid(database: Data
         ]
 
 
-async def test_a_new_epoch_ends_followers_and_makes_positions_invalid(
+async def test_new_epoch_ends_followers_and_invalidates_positions(
     database: Database, logged: list[dict[str, Any]]
 ) -> None:
     await create(database, "user", 3)
@@ -240,8 +242,8 @@ async def test_a_new_epoch_ends_followers_and_makes_positions_invalid(
         assert await live.until(3) == [3]
         await renew_epoch(database)
         feed.wake()
-        assert await ended(live) == [3]
-        assert await ended(Follower(feed, before)) == []
+        assert await ids_until_end(live) == [3]
+        assert await ids_until_end(Follower(feed, before)) == []
         after = await anchor_at(database, 2)
         assert after.mark != before.mark
         assert await read_after(feed, after, 3) == [3]
@@ -249,14 +251,14 @@ async def test_a_new_epoch_ends_followers_and_makes_positions_invalid(
 
 
 async def roll_back(database: Database, name: str) -> None:
-    """Use up the id of an event, on PostgreSQL."""
+    """Consumes the id of an event, on PostgreSQL."""
     held = Writer(database, name)
     await held.begin(1)
     await held.end(commit=False)
 
 
 @overlapping
-async def test_ids_that_were_rolled_back_are_no_loss(database: Database) -> None:
+async def test_rolled_back_ids_do_not_count_as_lost(database: Database) -> None:
     await create(database, "user", 2)
     await roll_back(database, "gone")
     async with feeding(database) as feed:
@@ -273,28 +275,28 @@ async def test_ids_that_were_rolled_back_are_no_loss(database: Database) -> None
 
 @overlapping
 @pytest.mark.usefixtures("by_hand")
-async def test_lost_events_above_a_gap_are_not_taken_for_those_with_their_ids(
+async def test_new_events_with_the_ids_of_lost_ones_above_a_gap_are_delivered(
     database: Database,
 ) -> None:
-    """A follower from now on passes over what it could see when it began, but nothing else."""
+    """A follower without a cursor skips only the events that existed when it started."""
     await create(database, "user", 3)
     async with feeding(database) as feed:
         await feed.poll()
         held = Writer(database, "held")
         await held.begin(1)
         await create(database, "seen", 3)
-        async with feed.subscribe(None, ALL_EVENTS) as place:
-            assert await place.read() == []
+        async with feed.subscribe(None, ALL_EVENTS) as position:
+            assert await position.read() == []
             await held.end(commit=False)
             await lose_events(database, 3)
             await create(database, "new", 4)
             await feed.poll()
-            assert [row.id for row in await place.read()] == [4, 5, 6, 7]
+            assert [row.id for row in await position.read()] == [4, 5, 6, 7]
 
 
 @overlapping
-async def test_a_gap_whose_end_was_lost_waits_for_new_transactions(database: Database) -> None:
-    """That the transactions of before have ended is no reason to pass over ids of new ones."""
+async def test_gap_whose_end_was_lost_waits_for_new_transactions(database: Database) -> None:
+    """The end of earlier transactions does not allow skipping the ids of new ones."""
     await create(database, "user", 3)
     async with feeding(database) as feed:
         held = Writer(database, "held")
@@ -313,7 +315,7 @@ async def test_a_gap_whose_end_was_lost_waits_for_new_transactions(database: Dat
 
 
 @overlapping
-async def test_a_gap_whose_end_was_lost_does_not_move_the_position_beyond_the_end(
+async def test_gap_whose_end_was_lost_does_not_move_the_watermark_too_far(
     database: Database,
 ) -> None:
     await create(database, "user", 3)
@@ -335,12 +337,12 @@ async def test_a_gap_whose_end_was_lost_does_not_move_the_position_beyond_the_en
 @pytest.mark.usefixtures("by_hand")
 @pytest.mark.parametrize("behind", [1, 4, 5])
 @pytest.mark.parametrize("lost", [False, True])
-async def test_a_gap_before_several_pages(
+async def test_gap_before_several_pages_skips_no_event(
     database: Database, behind: int, *, lost: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "PAGE_SIZE", 2)
     await create(database, "user", 1)
-    async with feeding(database) as feed, feed.subscribe(None, ALL_EVENTS) as place:
+    async with feeding(database) as feed, feed.subscribe(None, ALL_EVENTS) as position:
         held, again = Writer(database, "held"), Writer(database, "again")
         await held.begin(1)
         await create(database, "seen", behind)
@@ -354,15 +356,15 @@ async def test_a_gap_before_several_pages(
             assert [await feed.poll() for _ in range(2)] == [1, 1]
             await again.end(commit=True)
         assert await feed.poll() == last
-        given = list(range(2 if lost else 3, last + 1))
-        assert [row.id for row in await place.read()] == given
+        expected = list(range(2 if lost else 3, last + 1))
+        assert [row.id for row in await position.read()] == expected
 
 
 @overlapping
-async def test_a_position_that_another_process_knows_to_be_settled_is_valid(
+async def test_position_settled_in_another_process_is_valid(
     database: Database, other: Database
 ) -> None:
-    """A process that begins next to a writer may be behind: it must not reject such cursors."""
+    """A process that starts beside a writer may be behind and must accept such cursors."""
     await create(database, "user", 2)
     async with feeding(database) as ahead, feeding(other) as behind:
         await roll_back(database, "gone")
@@ -373,7 +375,7 @@ async def test_a_position_that_another_process_knows_to_be_settled_is_valid(
         await held.begin(1)
         assert await behind.poll() == 2
         follower = Follower(behind, at_5)
-        await eventually(lambda: behind._subscribers == 1)  # noqa: SLF001 - it follows from here on
+        await eventually(lambda: behind._subscribers == 1)  # noqa: SLF001 - the subscription is active
         await held.end(commit=True)
         await create(database, "last", 1)
         behind.wake()
@@ -382,7 +384,7 @@ async def test_a_position_that_another_process_knows_to_be_settled_is_valid(
 
 @overlapping
 @pytest.mark.usefixtures("by_hand")
-async def test_a_position_above_the_own_watermark_that_is_lost_ends(
+async def test_lost_position_above_the_own_watermark_becomes_invalid(
     database: Database, other: Database
 ) -> None:
     await create(database, "user", 2)
@@ -394,19 +396,19 @@ async def test_a_position_above_the_own_watermark_that_is_lost_ends(
         held = Writer(database, "held")
         await held.begin(1)
         assert await behind.poll() == 2
-        async with behind.subscribe(at_5, ALL_EVENTS) as place:
-            assert await place.read() == []
-            assert not place.is_shareable
+        async with behind.subscribe(at_5, ALL_EVENTS) as position:
+            assert await position.read() == []
+            assert not position.is_shareable
             await held.end(commit=False)
             await lose_events(database, 2)
             await create(database, "newer", 1)
             assert await behind.poll() == 3
             with pytest.raises(InvalidAnchor):
-                await place.read()
+                await position.read()
 
 
 @overlapping
-async def test_an_erasure_with_the_id_of_a_lost_one_drops_the_buffers(database: Database) -> None:
+async def test_erasure_with_the_id_of_a_lost_one_drops_the_buffers(database: Database) -> None:
     await create(database, "user", 2)
     for user_id in (1, 2):
         await write(database, Transition(action=UserAction.DELETE, user_id=user_id))
@@ -418,22 +420,22 @@ async def test_an_erasure_with_the_id_of_a_lost_one_drops_the_buffers(database: 
             await held.begin(1)
             await write(database, Erase(user_id=user_id, confirm_username=None, reason="asked"))
             assert await feed.poll() == 4
-            dropped.append(feed._buffer.generation)  # noqa: SLF001 - the memory is looked at
+            dropped.append(feed._buffer.generation)  # noqa: SLF001 - what is tested
             await held.end(commit=False)
             await lose_events(database, 4)
         assert dropped[1] == dropped[0] + 1
 
 
 @overlapping
-async def test_a_standby_that_is_behind_ends_nobody(
+async def test_standby_that_is_behind_ends_no_follower(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that answers before it was promoted may not have got an event yet."""
+    """A server that responds before its promotion may not have received an event yet."""
     await create(database, "user", 3)
     anchor = await anchor_at(database, 3)
     async with feeding(database) as feed:
         live = Follower(feed, anchor)
-        await eventually(lambda: feed._subscribers == 1)  # noqa: SLF001 - it follows from here on
+        await eventually(lambda: feed._subscribers == 1)  # noqa: SLF001 - the subscription is active
         await feed.poll()
 
         async def standby() -> None:

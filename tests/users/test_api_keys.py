@@ -26,12 +26,12 @@ async def find(database: Database, text: str) -> ApiKey | None:
         return await api_keys.find(session, text)
 
 
-async def every(database: Database) -> list[ApiKey]:
+async def all_keys(database: Database) -> list[ApiKey]:
     async with database.session() as session:
         return list(await api_keys.list_all(session))
 
 
-async def test_a_key_is_found_by_its_text_and_by_nothing_near_it(database: Database) -> None:
+async def test_key_is_found_only_by_its_exact_text(database: Database) -> None:
     key, text = await create(database, expires_at=AT + timedelta(days=1))
     assert key == ApiKey(key.id, "nightly import", BOTH, AT, AT + timedelta(days=1))
     assert await find(database, text) == key
@@ -40,7 +40,7 @@ async def test_a_key_is_found_by_its_text_and_by_nothing_near_it(database: Datab
         assert await find(database, other) is None
 
 
-async def test_the_database_has_the_digest_and_not_the_secret(database: Database) -> None:
+async def test_database_stores_the_digest_instead_of_the_secret(database: Database) -> None:
     _, text = await create(database)
     assert text.startswith("roster_")
     assert len(text) == len("roster_") + 43  # 32 bytes in base64
@@ -50,13 +50,13 @@ async def test_the_database_has_the_digest_and_not_the_secret(database: Database
     assert text.removeprefix("roster_") not in str(row)
 
 
-async def test_no_two_keys_are_alike(database: Database) -> None:
-    made = [await create(database, "same") for _ in range(5)]
-    assert len({text for _, text in made}) == 5
-    assert await every(database) == [key for key, _ in made]
+async def test_keys_with_the_same_name_have_different_secrets(database: Database) -> None:
+    created = [await create(database, "same") for _ in range(5)]
+    assert len({text for _, text in created}) == 5
+    assert await all_keys(database) == [key for key, _ in created]
 
 
-async def test_a_revoked_key_opens_nothing_and_stays_revoked(database: Database) -> None:
+async def test_revoked_key_is_invalid_and_keeps_its_revocation_time(database: Database) -> None:
     key, text = await create(database)
     other, _ = await create(database, "other")
     assert key.is_valid(AT)
@@ -69,23 +69,23 @@ async def test_a_revoked_key_opens_nothing_and_stays_revoked(database: Database)
     assert revoked is not None
     assert revoked == await find(database, text)
     assert not revoked.is_valid(AT)
-    assert await every(database) == [revoked, other]
+    assert await all_keys(database) == [revoked, other]
 
 
-async def test_there_is_no_such_key_to_revoke(database: Database) -> None:
+async def test_revoking_an_unknown_key_returns_none(database: Database) -> None:
     key, _ = await create(database)
     async with database.session() as session, session.transaction():
         assert await api_keys.revoke(session, key.id + 1, AT) is None
-    assert await every(database) == [key]
+    assert await all_keys(database) == [key]
 
 
-async def test_a_key_opens_until_it_expires(database: Database) -> None:
+async def test_key_is_valid_until_it_expires(database: Database) -> None:
     key, _ = await create(database, expires_at=AT + timedelta(days=1))
     assert key.is_valid(AT + timedelta(days=1, microseconds=-1))
     assert not key.is_valid(AT + timedelta(days=1))
 
 
-async def test_use_is_noted_at_most_once_an_hour(database: Database) -> None:
+async def test_use_is_recorded_at_most_once_an_hour(database: Database) -> None:
     key, text = await create(database)
     found = None
     for minutes, noted in ((0, 0), (59, 0), (60, 0), (61, 61), (120, 61), (122, 122)):
@@ -101,22 +101,22 @@ async def test_use_is_noted_at_most_once_an_hour(database: Database) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", "a" * 101, "a\nb", "a\0b", "a\u202eb", "\ud800"])
-async def test_a_name_is_a_line(database: Database, name: str) -> None:
+async def test_invalid_name_is_rejected(database: Database, name: str) -> None:
     with pytest.raises(InvalidApiKey, match="a line of 1 to 100 characters"):
         await create(database, name)
-    assert await every(database) == []
+    assert await all_keys(database) == []
 
 
-async def test_a_key_for_nothing_and_one_of_the_past_are_refused(database: Database) -> None:
+async def test_key_without_scopes_or_with_past_expiry_is_rejected(database: Database) -> None:
     with pytest.raises(InvalidApiKey, match="cannot expire before"):
         await create(database, expires_at=AT)
     async with database.session() as session, session.transaction():
         with pytest.raises(InvalidApiKey, match="at least one scope"):
             await api_keys.create(session, "x", [], now=AT)
-    assert await every(database) == []
+    assert await all_keys(database) == []
 
 
-async def test_a_scope_that_there_is_no_more_is_left_out(database: Database) -> None:
+async def test_unknown_scope_in_the_database_is_ignored(database: Database) -> None:
     _, text = await create(database)
     async with database.engine.begin() as connection:
         update = models.ApiKey.__table__.update()  # type: ignore[attr-defined]  # a Table, as declared

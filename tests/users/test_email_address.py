@@ -124,7 +124,7 @@ def test_invalid_email_is_rejected_with_the_reason(raw: str, message: str) -> No
 
 def test_email_whose_key_outgrows_its_column_is_rejected() -> None:
     with pytest.raises(InvalidValue) as caught:
-        Email.parse("\ufdfa" * 60 + "@example.com")  # one letter that stands for eighteen
+        Email.parse("\ufdfa" * 60 + "@example.com")  # one character that folds to eighteen
     assert caught.value.violation.code is FORMAT
 
 
@@ -145,7 +145,7 @@ def by_email_validator(raw: str) -> tuple[str, str] | None:
 @example("a@\u212aelvin.com")
 def test_address_of_the_fast_path_is_the_same_by_the_library(raw: str) -> None:
     found = parse_ascii(raw)
-    if found and len(raw) <= 254:  # as `Email` sees to first
+    if found and len(raw) <= 254:  # `Email` checks the length first
         assert by_email_validator(raw) == found
 
 

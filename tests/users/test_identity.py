@@ -76,7 +76,7 @@ def by_precis(raw: str) -> tuple[str, str] | None:
 
 
 @given(texts)
-@example("\u017fara")  # which ignoring case takes for an s
+@example("\u017fara")  # matches an s if case is ignored
 @example("a b")
 def test_ascii_name_of_the_fast_path_is_valid_by_rfc_8265(raw: str) -> None:
     if is_ascii_name(raw):
@@ -117,16 +117,16 @@ def test_part_of_an_internationalised_domain_has_its_unicode_form_too(
 
 
 def keys_of(parse: type[Username] | type[Email], raw: str) -> set[str]:
-    """Give the keys of a text and of its twins, as far as they can be used at all."""
+    """Returns the keys of a text and of its valid case and normalization variants."""
     cases = (raw.upper(), raw.lower(), raw.title(), raw.swapcase())
-    # Not every letter comes back from upper case: the dotless ı does as an i, which it is no twin
-    # of (Unicode 3.13, D144: default caseless matching).
-    twins = {raw, *(case for case in cases if case.casefold() == raw.casefold())}
-    twins |= {unicodedata.normalize(form, t) for form in ("NFC", "NFD") for t in twins}
+    # Not every letter survives upper case: the dotless ı becomes an i, which is no variant of it
+    # (Unicode 3.13, D144: default caseless matching).
+    variants = {raw, *(case for case in cases if case.casefold() == raw.casefold())}
+    variants |= {unicodedata.normalize(form, t) for form in ("NFC", "NFD") for t in variants}
     keys = set()
-    for twin in twins:
+    for variant in variants:
         try:
-            keys.add(parse.parse(twin).key)
+            keys.add(parse.parse(variant).key)
         except InvalidValue:
             continue
     return keys

@@ -19,16 +19,18 @@ EXPECTED: dict[UserAction, dict[UserStatus, UserStatus | None]] = {
 
 
 @pytest.mark.parametrize(("action", "status"), list(product(UserAction, UserStatus)))
-def test_every_action_in_every_status(action: UserAction, status: UserStatus) -> None:
+def test_next_status_matches_the_table_of_transitions(
+    action: UserAction, status: UserStatus
+) -> None:
     assert next_status(status, action) is EXPECTED[action][status]
 
 
 @pytest.mark.parametrize("action", UserAction)
-def test_of_an_erased_user_nothing_becomes(action: UserAction) -> None:
+def test_erased_user_allows_only_delete_erase_and_view_history(action: UserAction) -> None:
     stays = {UserAction.DELETE, UserAction.ERASE, UserAction.VIEW_HISTORY}
     expected = D if action in stays else None
     assert next_status(D, action, erased=True) is expected
 
 
-def test_every_action_but_looking_leaves_an_event() -> None:
+def test_every_action_except_view_history_has_an_event_type() -> None:
     assert set(EVENT_OF) == set(UserAction) - {UserAction.VIEW_HISTORY}

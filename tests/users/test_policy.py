@@ -1,4 +1,4 @@
-"""The pure product: every set of scopes, on oneself and on others, in every status."""
+"""The policy for every set of scopes, for oneself and for others, in every status."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,11 +51,11 @@ def caller(scopes: frozenset[Scope], user_id: int | None = ME) -> Caller:
     return Caller(actor, scopes, user_id, subject="sync")
 
 
-def named(value: object) -> str | None:
-    """Name the same parameters the same in every test process: sets have no order."""
+def parameter_id(value: object) -> str | None:
+    """Returns the same id in every test process, because sets have no stable order."""
     match value:
         case Caller(scopes=scopes, user_id=user_id):
-            return f"{user_id} {named(scopes)}"
+            return f"{user_id} {parameter_id(scopes)}"
         case frozenset():
             return " ".join(sorted(value)) or "nothing"
         case str():
@@ -66,8 +66,8 @@ def named(value: object) -> str | None:
 CALLERS = [caller(scopes, user_id) for scopes in SCOPES for user_id in (ME, None)]
 
 
-@pytest.mark.parametrize("who", CALLERS, ids=named)
-def test_reading_takes_the_scope_or_being_the_one(who: Caller) -> None:
+@pytest.mark.parametrize("who", CALLERS, ids=parameter_id)
+def test_reading_requires_the_scope_or_being_the_user(who: Caller) -> None:
     mine = who.user_id == ME
     all_read, history = READ in who.scopes, HISTORY in who.scopes
     assert policy.can_read(who, OTHER) is all_read
@@ -80,7 +80,7 @@ def test_reading_takes_the_scope_or_being_the_one(who: Caller) -> None:
 
 
 def linking(external_id: str | None) -> Iterator[tuple[str, Command, str]]:
-    """Yield each way to set an external id of others, with its place in the input."""
+    """Yields each command that sets an external id of others, and the place in its input."""
     yield "update", Update(user_id=OTHER, fields={"external_id": external_id}), "external_id"
     yield "update nobody", Update(user_id=None, fields={"external_id": external_id}), "external_id"
     checked = Update(user_id=OTHER, fields={"external_id": external_id}, validate_only=True)
@@ -101,7 +101,7 @@ def linking(external_id: str | None) -> Iterator[tuple[str, Command, str]]:
 
 
 def operations() -> Iterator[tuple[str, Command, frozenset[Scope]]]:
-    """Give each kind of operation on others, with the scopes that it takes."""
+    """Yields each kind of command on others, and the scopes that it requires."""
     write, erase, link = frozenset({WRITE}), frozenset({ERASE}), frozenset({LINK})
     for external_id in ("hr-1", "", None):
         for name, operation, place in linking(external_id):
@@ -129,9 +129,9 @@ def operations() -> Iterator[tuple[str, Command, frozenset[Scope]]]:
         yield f"erase {user_id}", Erase(user_id=user_id, confirm_username=None, reason="r"), erase
 
 
-@pytest.mark.parametrize("scopes", SCOPES, ids=named)
-@pytest.mark.parametrize(("name", "operation", "needed"), list(operations()), ids=named)
-def test_writing_takes_the_scope(
+@pytest.mark.parametrize("scopes", SCOPES, ids=parameter_id)
+@pytest.mark.parametrize(("name", "operation", "needed"), list(operations()), ids=parameter_id)
+def test_writing_requires_the_scopes_of_the_command(
     name: str, operation: Command, needed: frozenset[Scope], scopes: frozenset[Scope]
 ) -> None:
     for who in (caller(scopes), caller(scopes, None)):
@@ -143,23 +143,23 @@ def test_writing_takes_the_scope(
             assert violation.field == (place if WRITE in scopes else "")
 
 
-@pytest.mark.parametrize("scopes", SCOPES, ids=named)
-def test_one_s_own_fields_take_no_scope_but_the_link_does(scopes: frozenset[Scope]) -> None:
+@pytest.mark.parametrize("scopes", SCOPES, ids=parameter_id)
+def test_own_fields_need_no_scope_except_the_external_id(scopes: frozenset[Scope]) -> None:
     mine = Update(user_id=ME, fields={"username": "a", "email": "b", "display_name": None})
     link = Update(user_id=ME, fields={"external_id": None, "username": "a"})
     writes, links = WRITE in scopes, LINK in scopes
     assert policy.authorize(caller(scopes), mine) is None
     assert (policy.authorize(caller(scopes, None), mine) is None) is writes
-    told = policy.authorize(caller(scopes), link)
-    assert (told is None) is links
-    if told:
-        assert isinstance(told, FieldViolation)
-        assert (told.code, told.field) == (ErrorCode.FORBIDDEN, "external_id")
-        assert told.message.startswith("Missing scope `users:link`.")
+    violation = policy.authorize(caller(scopes), link)
+    assert (violation is None) is links
+    if violation:
+        assert isinstance(violation, FieldViolation)
+        assert (violation.code, violation.field) == (ErrorCode.FORBIDDEN, "external_id")
+        assert violation.message.startswith("Missing scope `users:link`.")
 
 
-@pytest.mark.parametrize("scopes", SCOPES, ids=named)
-def test_a_caller_gives_their_own_subject_to_no_user(scopes: frozenset[Scope]) -> None:
+@pytest.mark.parametrize("scopes", SCOPES, ids=parameter_id)
+def test_caller_cannot_set_their_own_subject_as_external_id(scopes: frozenset[Scope]) -> None:
     own_fields = Update(user_id=ME, fields={"external_id": "sync"})
     for name, operation, place in [*linking("sync"), ("update me", own_fields, "external_id")]:
         for who in (caller(scopes), caller(scopes, None)):
@@ -168,12 +168,12 @@ def test_a_caller_gives_their_own_subject_to_no_user(scopes: frozenset[Scope]) -
             assert violation.code is ErrorCode.FORBIDDEN
             if {WRITE, LINK} <= scopes:
                 assert violation == replace(policy.OWN_SUBJECT, field=place)
-    for name, operation, _ in linking("Sync"):  # ids are equal to the letter
+    for name, operation, _ in linking("Sync"):  # external ids are case-sensitive
         allowed = policy.authorize(caller(scopes), operation) is None
         assert allowed is ({WRITE, LINK} <= scopes), name
 
 
-def test_a_caller_without_a_token_has_no_subject() -> None:
+def test_api_key_caller_can_set_any_external_id() -> None:
     key = Caller(Actor(ActorKind.SERVICE, id="key-1"), EVERY_SCOPE)
     assert [policy.authorize(key, o) for e in ("key-1", "", None) for _, o, _ in linking(e)] == [
         None
@@ -188,9 +188,9 @@ USEFUL: dict[tuple[UserStatus, bool], set[UserAction]] = {
 }
 
 
-@pytest.mark.parametrize("scopes", SCOPES, ids=named)
+@pytest.mark.parametrize("scopes", SCOPES, ids=parameter_id)
 @pytest.mark.parametrize(("state", "user_id"), list(product(USEFUL, (ME, OTHER))))
-def test_what_is_offered_is_allowed_and_makes_a_difference(
+def test_available_actions_are_allowed_and_effective(
     scopes: frozenset[Scope], state: tuple[UserStatus, bool], user_id: int
 ) -> None:
     (status, erased), mine = state, user_id == ME
@@ -201,7 +201,7 @@ def test_what_is_offered_is_allowed_and_makes_a_difference(
         allowed.add(UserAction.ERASE)
     expected = USEFUL[state] & allowed
     if mine and status is not A:
-        expected = set()  # whoever isn't active writes nothing
+        expected = set()  # only active users can write
     if HISTORY in scopes and (mine or READ in scopes):
         expected.add(UserAction.VIEW_HISTORY)
     offered = policy.available_actions(caller(scopes), user_id, status, erased=erased)
@@ -209,7 +209,7 @@ def test_what_is_offered_is_allowed_and_makes_a_difference(
 
 
 @pytest.mark.parametrize("status", [*UserStatus, None])
-def test_rights_end_with_their_time_and_with_the_user(status: UserStatus | None) -> None:
+def test_session_is_invalid_after_expiry_or_for_an_inactive_user(status: UserStatus | None) -> None:
     for who in (caller(EVERY_SCOPE), caller(EVERY_SCOPE, None)):
         acts = who.user_id is None or status is A
         assert policy.can_write(who, status) is acts
@@ -220,8 +220,8 @@ def test_rights_end_with_their_time_and_with_the_user(status: UserStatus | None)
             assert policy.is_session_valid(limited, NOW, status) is (acts and not over)
 
 
-@pytest.mark.parametrize("scopes", SCOPES, ids=named)
-def test_an_answer_shows_nobody_who_may_not_be_read(scopes: frozenset[Scope]) -> None:
+@pytest.mark.parametrize("scopes", SCOPES, ids=parameter_id)
+def test_result_hides_users_that_the_caller_cannot_read(scopes: frozenset[Scope]) -> None:
     for user_id, created in product((ME, OTHER), (True, False)):
         user = User(id=user_id, version=3)
         result = CommandResult(user, changed=True, created=created)
@@ -230,19 +230,21 @@ def test_an_answer_shows_nobody_who_may_not_be_read(scopes: frozenset[Scope]) ->
         assert policy.redact_result(caller(scopes), result) == expected
 
 
-@pytest.mark.parametrize("scopes", SCOPES, ids=named)
+@pytest.mark.parametrize("scopes", SCOPES, ids=parameter_id)
 @pytest.mark.parametrize("user_id", [ME, OTHER])
-def test_a_refusal_shows_nobody_who_may_not_be_read(scopes: frozenset[Scope], user_id: int) -> None:
+def test_violations_hide_users_that_the_caller_cannot_read(
+    scopes: frozenset[Scope], user_id: int
+) -> None:
     user = User(id=user_id, version=3)
     status = InvalidTransition(message="No.", user=user, status=D)
     conflict = VersionConflict(user=user, expected=1, changed_fields=["email"])
-    told = policy.redact_result(
+    shown = policy.redact_result(
         caller(scopes), CommandResult(violations=[status, conflict])
     ).violations
     if READ in scopes or user_id == ME:
-        assert list(told) == [status, conflict]
+        assert list(shown) == [status, conflict]
         return
-    assert list(told) == [
+    assert list(shown) == [
         GeneralViolation(code=status.code, message="No.", field="id"),
         GeneralViolation(code=conflict.code, message=conflict.message, field="expected_version"),
     ]

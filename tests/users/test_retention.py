@@ -1,4 +1,4 @@
-"""eraseAfter and `roster erase-due`: deleted users are erased when their date has come."""
+"""eraseAfter and `roster erase-due`: deleted users are erased after their date."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from users.service import UserService
 PAST, FUTURE = "2000-01-01T00:00:00Z", "2999-12-31T23:59:59.999999Z"
 
 
-async def test_a_date_is_set_changed_and_cleared(client: Client) -> None:
+async def test_erase_after_can_be_set_changed_and_cleared(client: Client) -> None:
     user = await client.create("ada")
 
     async def delete(**more: Any) -> tuple[bool, str | None, int]:
@@ -38,10 +38,10 @@ async def test_a_date_is_set_changed_and_cleared(client: Client) -> None:
     assert (await client.ask(READ, id=user["id"]))["eraseAfter"] is None
     assert await delete() == (True, None, 7)
 
-    told = (await client.ask(EVENTS))["nodes"]
+    events = (await client.ask(EVENTS))["nodes"]
     dates = [
         (e["type"], e["reason"], c["before"], c["after"])
-        for e in told
+        for e in events
         for c in e["changes"]
         if c["field"] == "eraseAfter"
     ]
@@ -52,20 +52,20 @@ async def test_a_date_is_set_changed_and_cleared(client: Client) -> None:
         ("UPDATED", None, None, FUTURE),
         ("RESTORED", None, FUTURE, None),
     ]
-    assert [e["versionAfter"] for e in told] == [1, 2, 3, 4, 5, 6, 7]
+    assert [e["versionAfter"] for e in events] == [1, 2, 3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("moment", ["2026-01-31", "soon", "2026-01-31T12:00:00", 5])
-async def test_a_date_is_a_moment(client: Client, moment: Any) -> None:
+async def test_erase_after_that_is_no_timestamp_is_rejected(client: Client, moment: Any) -> None:
     query = """mutation ($input: DeleteUserInput!) { deleteUser(input: $input) { changed } }"""
     answer = await client.send(query, input={"id": "VXNlcjox", "eraseAfter": moment})
     assert [e["extensions"] for e in answer["errors"]] == [{"code": "GRAPHQL_VALIDATION_FAILED"}]
 
 
-async def delete_many(database: Database, people: int) -> None:
+async def delete_many(database: Database, user_count: int) -> None:
     async with database.session() as session, session.transaction():
         service = UserService(session, RETENTION)
-        names = [f"user{n}" for n in range(people)]
+        names = [f"user{n}" for n in range(user_count)]
         created = await service.execute(
             [Create(fields={"username": n, "email": f"{n}@example.com"}) for n in names]
         )
@@ -76,7 +76,7 @@ async def delete_many(database: Database, people: int) -> None:
         )
 
 
-async def test_it_goes_on_where_it_was_ended(database: Database) -> None:
+async def test_erase_due_continues_after_an_interruption(database: Database) -> None:
     await delete_many(database, 250)
     async for erased in erase_due(database):
         assert erased == 100
@@ -86,11 +86,9 @@ async def test_it_goes_on_where_it_was_ended(database: Database) -> None:
     assert await count(database) == (250, 750)
 
 
-async def test_whoever_is_being_written_to_is_left_for_the_next_run(
-    database: Database, dialect: str
-) -> None:
+async def test_locked_user_is_left_for_the_next_run(database: Database, dialect: str) -> None:
     if dialect == "sqlite":
-        return  # which has one writer at a time
+        return  # SQLite has one writer at a time
     await delete_many(database, 2)
     async with database.session() as session, session.transaction():
         restore = Transition(action=UserAction.RESTORE, user_id=1)
@@ -99,14 +97,16 @@ async def test_whoever_is_being_written_to_is_left_for_the_next_run(
     assert [erased async for erased in erase_due(database)] == []
 
 
-async def test_expired_idempotency_keys_are_dropped(client: Client, database: Database) -> None:
+async def test_erase_due_deletes_expired_idempotency_keys(
+    client: Client, database: Database
+) -> None:
     async def keys() -> int:
         async with database.session() as session:
             statement = select(func.count()).select_from(IdempotencyKey)
             return (await session.execute(statement)).scalar_one()
 
-    given = {"username": "ada", "email": "ada@example.com", "idempotencyKey": "k"}
-    await client.ask(CREATE, input=given)
+    values = {"username": "ada", "email": "ada@example.com", "idempotencyKey": "k"}
+    await client.ask(CREATE, input=values)
     tomorrow = datetime.now(UTC) + timedelta(hours=24)
     assert [n async for n in erase_due(database)] == []
     assert await keys() == 1

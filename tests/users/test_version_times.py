@@ -1,4 +1,4 @@
-"""Times of a user's versions, whatever the server's clock does between two writes."""
+"""Timestamps of a user's versions increase even if the server's clock does not."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -92,32 +92,32 @@ async def test_each_version_in_a_batch_is_later_than_the_one_before(
     assert times == sorted(set(times))
 
 
-async def test_who_asks_for_what_came_later_misses_no_version(database: Database) -> None:
+async def test_filter_by_time_misses_no_later_version(database: Database) -> None:
     now = ticking(CLOCKS["goes back an hour each time"])
     for operation in LIFE:
         seen = await events(database)
         await run(database, now, operation)
         if seen:
-            asked = EventFilter(user_ids=(1,), at=((gt, seen[-1].at),))
-            later = await events(database, asked.where(), *asked.when())
+            event_filter = EventFilter(user_ids=(1,), at=((gt, seen[-1].at),))
+            later = await events(database, event_filter.where(), *event_filter.when())
             assert [event.id for event in later] == [seen[-1].id + 1]
 
 
-async def test_a_version_is_the_same_in_its_history(database: Database) -> None:
+async def test_past_version_has_the_timestamps_of_its_write(database: Database) -> None:
     now, versions = ticking(CLOCKS["goes back an hour each time"]), []
     for operation in LIFE[:-1]:
         [result] = await run(database, now, operation)
         versions.append(result.user)
     async with database.session() as session:
-        told = await as_of(session, [(1, user.version) for user in versions])
+        past_versions = await as_of(session, [(1, user.version) for user in versions])
     for user in versions:
-        before = told[1, user.version]
+        before = past_versions[1, user.version]
         for name in ("updated_at", "status_changed_at", "deleted_at", "created_at"):
             assert getattr(before, name) == getattr(user, name)
 
 
-async def test_other_users_have_their_own_times(database: Database) -> None:
-    """A clock that goes back does not take the directory's time to the latest of all users."""
+async def test_users_have_independent_timestamps(database: Database) -> None:
+    """If the clock goes back, a user's time does not depend on the times of other users."""
     now = ticking(CLOCKS["goes back an hour each time"])
     results = [
         (await run(database, now, Create(fields={"username": n, "email": f"{n}@example.com"})))[0]
