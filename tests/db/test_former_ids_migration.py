@@ -12,7 +12,7 @@ from graph.auth.authenticator import Authenticator
 from tests.conftest import opened
 from tests.db.test_migrations import run
 from tests.db.test_models import AT
-from tests.graph.auth.test_authenticator import bearer, refused
+from tests.graph.auth.test_authenticator import bearer, rejection_reason
 from tests.support.signing import issuer
 
 MANY = 1_100  # more than a batch of users
@@ -107,7 +107,10 @@ async def test_upgrade_records_former_external_ids_from_rows_and_events(empty_ur
         assert await records(database) == await expected(database)
         authenticator = Authenticator(database, [issuer()])
         for subject in ("first-1", "given-2", "now-4", "hr-5", f"gone-{5 + MANY}"):
-            assert await refused(authenticator, bearer(sub=subject)) == "the subject was a user"
+            assert (
+                await rejection_reason(authenticator, bearer(sub=subject))
+                == "the subject was a user"
+            )
         for subject, user_id in (("now-1", 1), ("HR-5", 5), ("sync", None)):
             caller = await authenticator.authenticate(bearer(sub=subject))
             assert caller is not None

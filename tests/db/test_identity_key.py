@@ -13,7 +13,7 @@ from db.models import FormerExternalId
 from graph.auth.authenticator import Authenticator, SubjectsUnavailableError
 from tests.conftest import opened
 from tests.db.test_models import OTHER, add, user
-from tests.graph.auth.test_authenticator import bearer, refused
+from tests.graph.auth.test_authenticator import bearer, rejection_reason
 from tests.support.signing import issuer
 from users import former_ids
 from users.clock import now
@@ -71,7 +71,10 @@ async def test_secret_added_later_rekeys_existing_digests(database_url: str) -> 
         await record(database, "new")
         authenticator = Authenticator(database, [issuer()])
         for subject in ("old-0", f"old-{MANY - 1}", "new"):
-            assert await refused(authenticator, bearer(sub=subject)) == "the subject was a user"
+            assert (
+                await rejection_reason(authenticator, bearer(sub=subject))
+                == "the subject was a user"
+            )
         await authenticator.close()
 
 
@@ -114,7 +117,9 @@ async def test_server_without_the_secret_authenticates_users_but_not_services(
     await fill(database_url)
     async with opened(database_url) as database:
         authenticator = Authenticator(database, [issuer()])
-        assert await refused(authenticator, bearer(sub="old-1")) == "the subject was a user"
+        assert (
+            await rejection_reason(authenticator, bearer(sub="old-1")) == "the subject was a user"
+        )
         service = await authenticator.authenticate(bearer(sub="sync"))
         async with opened(database_url, identity_secret=SECRET) as other:
             await migrations.upgrade(other)
@@ -138,7 +143,7 @@ async def test_server_uses_the_new_key_after_the_database_key_changed(database_u
         async with database.engine.begin() as connection:
             await connection.execute(text(key))
         await record(database, "hr-1")
-        assert await refused(authenticator, bearer(jti="new")) == "the subject was a user"
+        assert await rejection_reason(authenticator, bearer(jti="new")) == "the subject was a user"
         await authenticator.close()
 
 

@@ -429,8 +429,8 @@ async def test_expected_version_of_a_user_created_in_the_same_batch_is_checked(
         given = {"by": {"username": "ada"}, "displayName": "A", "expectedVersion": version}
         return {"upsert": given}
 
-    refused = await bulk(client, new, again(2))
-    assert codes(refused) == [[("BATCH_ABORTED", [])], [("NOT_FOUND", ["upsert", "by"])]]
+    rejected = await bulk(client, new, again(2))
+    assert codes(rejected) == [[("BATCH_ABORTED", [])], [("NOT_FOUND", ["upsert", "by"])]]
     assert await count(client.database) == (0, 0)
     done = await bulk(client, new, again(1), again(1), mode="PARTIAL")
     assert codes(done) == [[], [], [("VERSION_CONFLICT", ["upsert", "expectedVersion"])]]

@@ -11,7 +11,7 @@ from db.engine import Database
 from db.models import ActorKind, FormerExternalId
 from graph.auth.authenticator import Authenticator, InvalidCredentials
 from tests.db.test_models import DELETED, add, user
-from tests.graph.auth.test_authenticator import bearer, refused
+from tests.graph.auth.test_authenticator import bearer, rejection_reason
 from tests.support.client import ERRORS, Client
 from tests.support.signing import issuer
 from users import former_ids
@@ -140,7 +140,7 @@ async def test_token_of_a_former_user_is_not_accepted_as_a_service(
 ) -> None:
     assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "1")
     await remove_external_id(client, name)
-    assert await refused(authenticator, bearer(jti="new")) == WAS_A_USER
+    assert await rejection_reason(authenticator, bearer(jti="new")) == WAS_A_USER
     assert await authenticate_fresh(authenticator, sub="hr-10") == Actor(ActorKind.SERVICE, "hr-10")
     async with client.database.session() as session:
         rows = (await session.execute(select(FormerExternalId.__table__))).all()
@@ -161,9 +161,9 @@ async def test_current_owner_of_an_external_id_takes_precedence_over_former_ones
     viewer = await client.ask("query ($id: ID!) { user(id: $id) { databaseId } }", id=bob)
     assert str(caller.user_id) == viewer["databaseId"]
     await client.do("deactivateUser", bob)
-    assert await refused(authenticator, bearer(jti="deactivated")) == NOT_ACTIVE
+    assert await rejection_reason(authenticator, bearer(jti="deactivated")) == NOT_ACTIVE
     await client.do("deleteUser", bob)
-    assert await refused(authenticator, bearer(jti="deleted")) == WAS_A_USER
+    assert await rejection_reason(authenticator, bearer(jti="deleted")) == WAS_A_USER
 
 
 @pytest.mark.usefixtures("ada")
@@ -171,11 +171,11 @@ async def test_restored_user_owns_the_external_id_again(
     client: Client, authenticator: Authenticator
 ) -> None:
     await execute_steps(client, DELETE, ("restoreUser", {"id": ADA}))
-    assert await refused(authenticator, bearer(jti="restored")) == NOT_ACTIVE
+    assert await rejection_reason(authenticator, bearer(jti="restored")) == NOT_ACTIVE
     await client.do("reactivateUser", ADA)
     assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "1")
     await execute_steps(client, DELETE)
-    assert await refused(authenticator, bearer(jti="again")) == WAS_A_USER
+    assert await rejection_reason(authenticator, bearer(jti="again")) == WAS_A_USER
 
 
 @pytest.mark.usefixtures("ada")
@@ -187,7 +187,7 @@ async def test_batch_can_move_an_external_id_from_a_deleted_to_a_new_user(
     )
     assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "2")
     await execute_steps(client, ("deleteUser", {"id": "VXNlcjoy"}))
-    assert await refused(authenticator, bearer(jti="new")) == WAS_A_USER
+    assert await rejection_reason(authenticator, bearer(jti="new")) == WAS_A_USER
 
 
 @pytest.mark.usefixtures("ada")
@@ -257,7 +257,7 @@ async def test_token_is_accepted_until_the_deletion_is_committed(
         deletion = Transition(action=UserAction.DELETE, user_id=1)
         await UserService(session, ADMIN).execute([deletion])
         assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "1")
-    assert await refused(authenticator, bearer(jti="committed")) == WAS_A_USER
+    assert await rejection_reason(authenticator, bearer(jti="committed")) == WAS_A_USER
 
 
 async def test_subject_is_looked_up_in_one_statement(
@@ -267,7 +267,7 @@ async def test_subject_is_looked_up_in_one_statement(
     await authenticate_fresh(authenticator)
     await client.do("deleteUser", ADA)
     statements.clear()
-    assert await refused(authenticator, bearer(jti="former")) == WAS_A_USER
+    assert await rejection_reason(authenticator, bearer(jti="former")) == WAS_A_USER
     assert len(statements) == 1
     assert await authenticate_fresh(authenticator, sub="sync") == Actor(ActorKind.SERVICE, "sync")
     assert len(statements) == 2
@@ -295,7 +295,7 @@ async def test_released_external_id_is_a_service_until_a_user_loses_it_again(
     await execute_steps(client, change("hr-1"))
     assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "1")
     await execute_steps(client, change(None))
-    assert await refused(authenticator, bearer(jti="again")) == WAS_A_USER
+    assert await rejection_reason(authenticator, bearer(jti="again")) == WAS_A_USER
     assert await release(client.database) == 1
     assert await authenticate_fresh(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
 
@@ -339,7 +339,7 @@ async def test_external_id_of_a_deleted_user_without_a_record_can_be_released(
     """The row was written outside Roster, or by a version that did not record former ids."""
     await add(database, user(external_id="hr-1", **DELETED))
     authenticator = Authenticator(database, [issuer()])
-    assert await refused(authenticator, bearer()) == WAS_A_USER
+    assert await rejection_reason(authenticator, bearer()) == WAS_A_USER
     assert await release(database) == 1
     assert await authenticate_fresh(authenticator) == Actor(ActorKind.SERVICE, "hr-1")
     await authenticator.close()
@@ -354,7 +354,7 @@ async def test_erasure_records_former_ids_that_are_missing(
         await connection.execute(FormerExternalId.__table__.delete())  # type: ignore[attr-defined]
     await execute_steps(client, ERASE)
     for subject in ("hr-1", "hr-2"):
-        assert await refused(authenticator, bearer(sub=subject)) == WAS_A_USER
+        assert await rejection_reason(authenticator, bearer(sub=subject)) == WAS_A_USER
 
 
 async def test_service_linked_by_mistake_is_locked_out_until_the_id_is_released(
@@ -365,7 +365,7 @@ async def test_service_linked_by_mistake_is_locked_out_until_the_id_is_released(
     await execute_steps(client, change("sync"))
     assert await authenticate_fresh(authenticator, sub="sync") == Actor(ActorKind.USER, "1")
     await execute_steps(client, change(None))
-    assert await refused(authenticator, bearer(sub="sync", jti="new")) == WAS_A_USER
+    assert await rejection_reason(authenticator, bearer(sub="sync", jti="new")) == WAS_A_USER
     assert await release(client.database, "sync") == 1
     assert await authenticate_fresh(authenticator, sub="sync") == Actor(ActorKind.SERVICE, "sync")
 
@@ -376,5 +376,5 @@ async def test_former_external_id_is_rejected_from_every_issuer(client: Client) 
     other = "https://other.example"
     authenticator = Authenticator(client.database, [issuer(), issuer(issuer=other)])
     for iss in (issuer().issuer, other):
-        assert await refused(authenticator, bearer(iss=iss)) == WAS_A_USER
+        assert await rejection_reason(authenticator, bearer(iss=iss)) == WAS_A_USER
     await authenticator.close()

@@ -88,12 +88,12 @@ async def populate(client: Client, people: int = 60) -> None:
 
 
 async def pages(
-    client: Client, asked: dict[str, Any], size: int, *, between: ClientTest | None = None
+    client: Client, arguments: dict[str, Any], size: int, *, between: ClientTest | None = None
 ) -> list[list[str]]:
     visited: list[list[str]] = []
     after = None
     while True:
-        page = await client.ask(PAGE, **asked, first=size, after=after)
+        page = await client.ask(PAGE, **arguments, first=size, after=after)
         visited.append([node["id"] for node in page["nodes"]])
         assert page["pageInfo"]["hasPreviousPage"] is (after is not None)
         if not page["pageInfo"]["hasNextPage"]:
@@ -103,11 +103,11 @@ async def pages(
             await between(client)
 
 
-async def pages_backwards(client: Client, asked: dict[str, Any], size: int) -> list[list[str]]:
+async def pages_backwards(client: Client, arguments: dict[str, Any], size: int) -> list[list[str]]:
     visited: list[list[str]] = []
     before = None
     while True:
-        page = await client.ask(PAGE, **asked, last=size, before=before)
+        page = await client.ask(PAGE, **arguments, last=size, before=before)
         visited.append([node["id"] for node in page["nodes"]])
         assert page["pageInfo"]["hasNextPage"] is (before is not None)
         if not page["pageInfo"]["hasPreviousPage"]:
@@ -115,7 +115,7 @@ async def pages_backwards(client: Client, asked: dict[str, Any], size: int) -> l
         before = page["pageInfo"]["startCursor"]
 
 
-def flat(visited: list[list[str]]) -> list[str]:
+def flatten(visited: list[list[str]]) -> list[str]:
     return [user_id for page in visited for user_id in page]
 
 
@@ -127,34 +127,34 @@ def populated_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @on_one_directory
-@given(asked=lists, size=st.integers(1, 25))
+@given(arguments=lists, size=st.integers(1, 25))
 def test_pages_cover_the_whole_list_in_both_directions(
-    populated_url: str, asked: dict[str, Any], size: int
+    populated_url: str, arguments: dict[str, Any], size: int
 ) -> None:
     async def check(client: Client) -> None:
-        whole = await client.ask(PAGE, **asked, first=100)
+        whole = await client.ask(PAGE, **arguments, first=100)
         expected = [node["id"] for node in whole["nodes"]]
         assert whole["totalCount"] == len(expected)
-        forwards = await pages(client, asked, size)
-        assert flat(forwards) == expected
+        forwards = await pages(client, arguments, size)
+        assert flatten(forwards) == expected
         assert all(len(page) == size for page in forwards[:-1])
-        backwards = await pages_backwards(client, asked, size)
-        assert flat(backwards[::-1]) == expected
+        backwards = await pages_backwards(client, arguments, size)
+        assert flatten(backwards[::-1]) == expected
         assert all(len(page) == size for page in backwards[:-1])
 
     run_against(populated_url, check)
 
 
 @on_one_directory
-@given(asked=lists, size=st.integers(1, 25), data=st.data())
+@given(arguments=lists, size=st.integers(1, 25), data=st.data())
 def test_paging_visits_unchanged_users_once_during_writes(
-    populated_url: str, asked: dict[str, Any], size: int, data: st.DataObject
+    populated_url: str, arguments: dict[str, Any], size: int, data: st.DataObject
 ) -> None:
     async def check(client: Client) -> None:
         everybody = await client.ask(PAGE, first=100, filter={"status": STATUSES})
         ids = [node["id"] for node in everybody["nodes"]]
         changing = data.draw(st.sets(st.sampled_from(ids), max_size=10), label="restless")
-        whole = await client.ask(PAGE, **asked, first=100)
+        whole = await client.ask(PAGE, **arguments, first=100)
         expected = [node["id"] for node in whole["nodes"] if node["id"] not in changing]
 
         async def write(client: Client) -> None:
@@ -162,7 +162,7 @@ def test_paging_visits_unchanged_users_once_during_writes(
             for user_id in sorted(changing):
                 await client.do(data.draw(verbs), user_id)
 
-        visited = flat(await pages(client, asked, size, between=write))
+        visited = flatten(await pages(client, arguments, size, between=write))
         assert [user_id for user_id in visited if user_id not in changing] == expected
 
     run_against(populated_url, check)

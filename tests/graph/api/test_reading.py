@@ -59,7 +59,7 @@ def test_json_nested_deeper_than_50_levels_is_rejected(depth: int, deep: bool) -
     if not deep:
         assert read_json(text)
         return
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest) as raised:
         read_json(text)
     # The parser gives up on deeper JSON, so its depth is not known.
-    assert refused.value.code == ("JSON_TOO_DEEP" if depth <= 1_000 else "BAD_REQUEST")
+    assert raised.value.code == ("JSON_TOO_DEEP" if depth <= 1_000 else "BAD_REQUEST")

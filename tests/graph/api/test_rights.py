@@ -211,8 +211,8 @@ async def test_write_waits_for_a_concurrent_deactivation_of_its_caller(
     database = directory.database
     async with database.session() as session, session.transaction():
         await UserService(session, ADMIN).execute([ending])
-        asked = directory.ask(linked(ME, *EVERY_SCOPE), query, input=given)
-        write = asyncio.create_task(asked)
+        writing = directory.ask(linked(ME, *EVERY_SCOPE), query, input=given)
+        write = asyncio.create_task(writing)
         await asyncio.wait({write}, timeout=0.3)
         assert not write.done()
     assert codes((await write)["errors"]) == [("FORBIDDEN", ["input"])]
@@ -322,12 +322,12 @@ async def test_hidden_and_unknown_users_run_the_same_statements(directory: Askin
         "id": id_of(NOBODY),
     }
     for caller in (service(WRITE), linked(ME), linked(ME, HISTORY)):
-        asked = set()
+        statement_runs = set()
         for key, value in [*ada.items(), *nobody.items(), ("externalId", "hr-1")]:
             executed.clear()
             assert await directory.ask(caller, query, by={key: value}) is None
-            asked.add(tuple(executed))
-        assert len(asked) == 1  # the same for existing and unknown users
+            statement_runs.add(tuple(executed))
+        assert len(statement_runs) == 1  # the same for existing and unknown users
     mine = await directory.ask(linked(ME, READ), "{ viewer { username email id databaseId } }")
     for key, value in mine.items():
         found = await directory.ask(linked(ME), query, by={key: value})

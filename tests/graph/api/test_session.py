@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from graph.settings import Settings
 from tests.support.client import CREATE, Client, count, serving
 
-FIFTY = (
+FIFTY_READS = (
     "query ($id: ID!) {"
     + "".join(
         f"u{n}: user(id: $id) {{ username }}"
@@ -23,7 +23,9 @@ FIFTY = (
 
 
 @pytest.fixture(params=[1, 5])
-async def cold(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+async def client_with_empty_pool(
+    database_url: str, request: pytest.FixtureRequest
+) -> AsyncIterator[Client]:
     """A server with an empty pool and `pool_pre_ping`."""
     settings = Settings(
         database_url=database_url,
@@ -42,10 +44,14 @@ def expected(user_id: str) -> dict[str, Any]:
     return wanted | {f"l{n}": {"nodes": [{"id": user_id}], "totalCount": 1} for n in range(50)}
 
 
-async def test_fifty_aliases_on_an_empty_pool_return_their_values(cold: Client) -> None:
-    created = await cold.create("ada")
-    await cold.database.engine.dispose()
-    assert await cold.ask(FIFTY, id=created["id"]) == expected(created["id"])
+async def test_fifty_aliases_on_an_empty_pool_return_their_values(
+    client_with_empty_pool: Client,
+) -> None:
+    created = await client_with_empty_pool.create("ada")
+    await client_with_empty_pool.database.engine.dispose()
+    assert await client_with_empty_pool.ask(FIFTY_READS, id=created["id"]) == expected(
+        created["id"]
+    )
 
 
 async def test_200_concurrent_operations_share_one_connection(database_url: str) -> None:
@@ -58,7 +64,7 @@ async def test_200_concurrent_operations_share_one_connection(database_url: str)
     )
     async with serving(settings) as client:
         user = await client.create("ada")
-        few = FIFTY.replace("totalCount", "")
+        few = FIFTY_READS.replace("totalCount", "")
         wanted = expected(user["id"])
         for value in wanted.values():
             value.pop("totalCount", None)
@@ -77,10 +83,10 @@ async def test_plain_async_session_fails_when_shared_by_concurrent_reads(client:
 
 
 async def test_operation_holds_at_most_one_connection_and_releases_it(
-    cold: Client,
+    client_with_empty_pool: Client,
 ) -> None:
     held = most = 0
-    pool = cold.database.engine.sync_engine.pool
+    pool = client_with_empty_pool.database.engine.sync_engine.pool
 
     @event.listens_for(pool, "checkout")
     def count_checkout(*_: object) -> None:
@@ -93,10 +99,10 @@ async def test_operation_holds_at_most_one_connection_and_releases_it(
         nonlocal held
         held -= 1
 
-    user = await cold.create("ada")
-    await cold.ask(FIFTY, id=user["id"])
-    await cold.do("updateUser", user["id"], displayName="Ada")
-    await cold.send("{ users(after: 1) { nodes { id } } }")
+    user = await client_with_empty_pool.create("ada")
+    await client_with_empty_pool.ask(FIFTY_READS, id=user["id"])
+    await client_with_empty_pool.do("updateUser", user["id"], displayName="Ada")
+    await client_with_empty_pool.send("{ users(after: 1) { nodes { id } } }")
     assert (held, most) == (0, 1)
 
 
@@ -203,7 +209,10 @@ async def test_cancelled_operation_releases_its_connection(database_url: str) ->
         def set_started(*_: object) -> None:
             started.set()
 
-        for query in (FIFTY, "mutation ($id: ID!) { deleteUser(input: {id: $id}) { changed } }"):
+        for query in (
+            FIFTY_READS,
+            "mutation ($id: ID!) { deleteUser(input: {id: $id}) { changed } }",
+        ):
             started.clear()
             asking = asyncio.create_task(client.send(query, id=user["id"]))
             await started.wait()

@@ -218,8 +218,8 @@ async def test_mutations_run_every_statement_through_the_session(
             document("mutation", fields), **({"id": given["id"]} if "$id" in fields else {})
         )
         assert "errors" not in answer, answer
-        refused = {name for name, payload in answer["data"].items() if payload["errors"]}
-        assert refused <= {"taken"}, answer
+        failed_fields = {name for name, payload in answer["data"].items() if payload["errors"]}
+        assert failed_fields <= {"taken"}, answer
         assert statements.past_the_session() == []
         assert statements.ran
 

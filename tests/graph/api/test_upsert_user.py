@@ -81,7 +81,7 @@ async def test_upsert_by_an_unknown_id_is_rejected(client: Client) -> None:
 
 async def test_upsert_reports_violations_with_their_paths(client: Client) -> None:
     await client.create("ada", externalId="hr-1")
-    for by, fields, told in (
+    for by, fields, expected_errors in (
         (
             {"username": "x y"},
             {},
@@ -116,7 +116,7 @@ async def test_upsert_reports_violations_with_their_paths(client: Client) -> Non
     ):
         payload = await upsert(client, by, **fields)
         assert (payload["user"], payload["created"], payload["changed"]) == (None, False, False)
-        assert [(e["code"], e["path"][1:]) for e in payload["errors"]] == told, by
+        assert [(e["code"], e["path"][1:]) for e in payload["errors"]] == expected_errors, by
     assert await count(client.database) == (1, 1)
 
 

@@ -88,8 +88,8 @@ async def test_nodes_returns_users_and_events_by_id(client: Client) -> None:
         "userId": user["id"],
         "user": {"username": "ada"},
     }
-    asked = [event_id, UNKNOWN, user["id"], global_ids.encode("UserEvent", 99), event_id]
-    assert await client.ask(query, ids=asked) == [created, None, ada, None, created]
+    ids = [event_id, UNKNOWN, user["id"], global_ids.encode("UserEvent", 99), event_id]
+    assert await client.ask(query, ids=ids) == [created, None, ada, None, created]
     assert await client.ask("query ($id: ID!) { node(id: $id) { id } }", id=event_id) == {
         "id": event_id
     }

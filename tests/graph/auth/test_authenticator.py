@@ -62,7 +62,7 @@ async def set_user(database: Database, **columns: Any) -> None:
         await connection.execute(update(User).values(columns))
 
 
-async def refused(authenticator: Authenticator, authorization: str) -> str:
+async def rejection_reason(authenticator: Authenticator, authorization: str) -> str:
     with pytest.raises(InvalidCredentials) as caught:
         await authenticator.authenticate(authorization)
     return str(caught.value)
@@ -114,7 +114,7 @@ async def test_token_with_the_external_id_of_a_deleted_user_is_rejected(
 ) -> None:
     deleted = user(external_id="hr-1", **DELETED)  # without a record of the former external id
     await add(database, deleted, user(external_id="HR-1", **OTHER))
-    assert await refused(authenticator, bearer()) == "the subject was a user"
+    assert await rejection_reason(authenticator, bearer()) == "the subject was a user"
 
 
 async def test_issuer_without_services_rejects_unlinked_subjects(database: Database) -> None:
@@ -124,7 +124,7 @@ async def test_issuer_without_services_rejects_unlinked_subjects(database: Datab
     assert caller is not None
     assert caller.user_id == 1
     reason = "the subject is no user, and the issuer's services are refused"
-    assert await refused(authenticator, bearer(sub="sync")) == reason
+    assert await rejection_reason(authenticator, bearer(sub="sync")) == reason
     _, text = await new_key(database)
     assert (
         await authenticator.authenticate(f"Bearer {text}") is not None
@@ -144,7 +144,7 @@ async def test_token_of_a_deactivated_user_is_rejected_after_five_seconds(
         await authenticator.authenticate(authorization) is caller
     )  # callers are cached for 5 seconds
     clock.time += 0.1
-    assert await refused(authenticator, authorization) == "the user is not active"
+    assert await rejection_reason(authenticator, authorization) == "the user is not active"
     await set_user(database, is_active=True, status=UserStatus.ACTIVE)
     assert await authenticator.authenticate(authorization) == caller  # rejections are not cached
 
@@ -205,8 +205,11 @@ async def test_api_key_authenticates_a_service_until_it_is_revoked(
     )
     await revoke(database, key)
     clock.time += 5
-    assert await refused(authenticator, authorization) == "the API key is revoked or has expired"
-    assert await refused(authenticator, f"{authorization}x") == "there is no such API key"
+    assert (
+        await rejection_reason(authenticator, authorization)
+        == "the API key is revoked or has expired"
+    )
+    assert await rejection_reason(authenticator, f"{authorization}x") == "there is no such API key"
 
 
 async def test_use_of_an_api_key_is_recorded(
@@ -231,7 +234,10 @@ async def test_cached_api_key_is_rejected_once_it_has_expired(
     assert await authenticator.authenticate(f"Bearer {text}") is not None
     moment += timedelta(seconds=2)
     clock.time += 2
-    assert await refused(authenticator, f"Bearer {text}") == "the API key is revoked or has expired"
+    assert (
+        await rejection_reason(authenticator, f"Bearer {text}")
+        == "the API key is revoked or has expired"
+    )
     await authenticator.close()
 
 
@@ -252,7 +258,7 @@ async def test_cache_evicts_the_oldest_caller_beyond_its_limit(
 async def test_api_key_is_rejected_if_api_keys_are_disabled(database: Database) -> None:
     _, text = await new_key(database)
     authenticator = Authenticator(database, [issuer()], api_keys=False)
-    assert await refused(authenticator, f"Bearer {text}") == "API keys are not accepted"
+    assert await rejection_reason(authenticator, f"Bearer {text}") == "API keys are not accepted"
     async with database.session() as session:
         assert (await api_keys.list_all(session))[0].last_used_at is None
 
@@ -272,9 +278,9 @@ async def test_missing_header_is_anonymous_and_a_malformed_one_is_rejected(
         f"Bearer {text} x",
         "Bearer é",
     ):
-        assert await refused(authenticator, wrong) == "the header has no bearer token"
-    assert await refused(authenticator, "Bearer x") == "DecodeError"
-    assert await refused(authenticator, bearer(aud="other")) == "InvalidAudienceError"
+        assert await rejection_reason(authenticator, wrong) == "the header has no bearer token"
+    assert await rejection_reason(authenticator, "Bearer x") == "DecodeError"
+    assert await rejection_reason(authenticator, bearer(aud="other")) == "InvalidAudienceError"
 
 
 async def test_unreachable_issuer_raises_keys_unavailable(database: Database) -> None:

@@ -30,7 +30,7 @@ async def rejection_reason(given: str, *issuers: Any) -> str:
     return str(caught.value)
 
 
-async def verified(given: str, *issuers: Any) -> Claims:
+async def verify(given: str, *issuers: Any) -> Claims:
     return await TokenVerifier(issuers or [issuer()]).verify(given)
 
 
@@ -39,7 +39,7 @@ async def test_valid_token_yields_subject_issuer_scopes_expiry_and_label(algorit
     key = PRIVATE[algorithm]
     exp = int(time.time()) + 60
     given = token(key, algorithm, exp=exp, scope="users:read openid users:fly", name="Ada")
-    assert await verified(given, issuer(public_key=pem(key))) == Claims(
+    assert await verify(given, issuer(public_key=pem(key))) == Claims(
         subject="hr-1",
         issuer=ISS,
         scopes=frozenset({Scope.READ}),
@@ -49,7 +49,7 @@ async def test_valid_token_yields_subject_issuer_scopes_expiry_and_label(algorit
 
 
 async def test_token_signed_with_the_shared_secret_is_accepted() -> None:
-    assert (await verified(token(SECRET, "HS256"), issuer(secret=SECRET))).subject == "hr-1"
+    assert (await verify(token(SECRET, "HS256"), issuer(secret=SECRET))).subject == "hr-1"
     wrong = await rejection_reason(token(SECRET + "x", "HS256"), issuer(secret=SECRET))
     assert wrong == "InvalidSignatureError"
 
@@ -99,7 +99,7 @@ async def test_times_within_the_leeway_are_accepted() -> None:
     late: dict[str, Any] = {"exp": time.time() - 20}
     early: dict[str, Any] = {"nbf": time.time() + 20}
     for changed in (late, early):
-        assert (await verified(token(**changed))).expires_at > datetime.now(UTC)
+        assert (await verify(token(**changed))).expires_at > datetime.now(UTC)
         if "exp" in changed:
             assert (
                 await rejection_reason(token(**changed), issuer(leeway=0))
@@ -132,7 +132,7 @@ async def test_key_in_the_token_header_is_ignored() -> None:
     own = jwt.algorithms.RSAAlgorithm.to_jwk(OTHER_RSA.public_key(), as_dict=True)
     headers = {"jwk": own, "jku": "https://evil.example/keys", "x5u": "https://evil.example/x"}
     assert await rejection_reason(token(OTHER_RSA, headers=headers)) == "InvalidSignatureError"
-    assert (await verified(token(headers=headers))).subject == "hr-1"
+    assert (await verify(token(headers=headers))).subject == "hr-1"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ async def test_critical_extension_or_other_type_in_the_header_is_rejected(
     headers: dict[str, Any], reason: str
 ) -> None:
     assert await rejection_reason(token(headers=headers)) == reason
-    assert (await verified(token(headers={"typ": "at+JWT"}))).subject == "hr-1"
+    assert (await verify(token(headers={"typ": "at+JWT"}))).subject == "hr-1"
 
 
 async def test_b64_extension_known_to_the_library_is_rejected() -> None:
@@ -182,9 +182,9 @@ async def test_malformed_or_too_long_token_is_rejected() -> None:
 async def test_token_must_be_signed_with_a_key_of_its_own_issuer() -> None:
     other = issuer(issuer="https://other.example", public_key=pem(OTHER_RSA))
     both = (issuer(), other)
-    assert (await verified(token(), *both)).issuer == ISS
+    assert (await verify(token(), *both)).issuer == ISS
     theirs = token(OTHER_RSA, iss="https://other.example")
-    assert (await verified(theirs, *both)).issuer == "https://other.example"
+    assert (await verify(theirs, *both)).issuer == "https://other.example"
     assert await rejection_reason(token(OTHER_RSA), *both) == "InvalidSignatureError"
 
 
@@ -210,12 +210,12 @@ async def test_scope_claim_can_be_a_string_or_a_list(
     claim: str, value: Any, scopes: set[Scope]
 ) -> None:
     given = claims() | {claim: value}  # `claims` would leave out null
-    assert (await verified(jwt.encode(given, RSA, "RS256"))).scopes == scopes
+    assert (await verify(jwt.encode(given, RSA, "RS256"))).scopes == scopes
 
 
 async def test_scopes_of_all_scope_claims_are_combined() -> None:
     given = token(scope="users:read", scp=["users:write"], permissions=["users:history"])
-    assert (await verified(given)).scopes == {Scope.READ, Scope.WRITE, Scope.HISTORY}
+    assert (await verify(given)).scopes == {Scope.READ, Scope.WRITE, Scope.HISTORY}
 
 
 @pytest.mark.parametrize("claim", SCOPE_CLAIMS)
@@ -247,7 +247,7 @@ async def test_scope_claim_of_another_type_is_rejected_by_name(claim: str, value
 async def test_label_is_reduced_to_one_printable_line(
     given: dict[str, Any], label: str | None
 ) -> None:
-    assert (await verified(token(**given))).label == label
+    assert (await verify(token(**given))).label == label
 
 
 async def test_weak_or_unsuitable_key_in_the_settings_is_rejected() -> None:

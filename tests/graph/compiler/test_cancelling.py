@@ -52,7 +52,7 @@ async def _waiting(name: str, log: Log) -> str:
     return name
 
 
-async def _turns(_: object, info: Info) -> str:
+async def _several_turns(_: object, info: Info) -> str:
     name = _begin(info)
     try:
         for _turn in range(5):
@@ -97,7 +97,7 @@ def _waits(_: object, info: Info) -> list[Awaitable[str]]:
 
 def _mixed(_: object, info: Info) -> list[Any]:
     """A failing element between two async ones."""
-    return [_turns(None, info), Fault("an element"), _turns(None, info)]
+    return [_several_turns(None, info), Fault("an element"), _several_turns(None, info)]
 
 
 async def _source(info: Info) -> AsyncIterator[str]:
@@ -121,7 +121,7 @@ OBJECT: GraphQLObjectType = GraphQLObjectType(
     lambda: {
         "wait": GraphQLField(GraphQLString, resolve=_wait),
         "wanted": GraphQLField(GraphQLString, resolve=_want),
-        "turns": GraphQLField(GraphQLString, resolve=_turns),
+        "turns": GraphQLField(GraphQLString, resolve=_several_turns),
         "fail": GraphQLField(TEXT, resolve=_fail),
         "failLater": GraphQLField(TEXT, resolve=_fail_later),
         "waits": GraphQLField(GraphQLList(GraphQLString), resolve=_waits),
@@ -141,7 +141,7 @@ SCHEMA = GraphQLSchema(OBJECT, GraphQLObjectType("Mutation", lambda: OBJECT.fiel
 
 
 @asynccontextmanager
-async def nothing_left() -> AsyncIterator[None]:
+async def assert_nothing_left() -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -152,7 +152,7 @@ async def nothing_left() -> AsyncIterator[None]:
     assert not [str(each.message) for each in warned]
 
 
-def started(text: str) -> tuple[Callable[[], Any], Log]:
+def prepare(text: str) -> tuple[Callable[[], Any], Log]:
     """Returns a function that executes an operation, and the log of its resolvers."""
     case = Case(SCHEMA, text)
     operation = get_operation_ast(case.document)
@@ -166,7 +166,7 @@ async def _awaited(execute: Callable[[], Any]) -> Any:
     return await found if isawaitable(found) else found
 
 
-async def settled(turns: int = 20) -> None:
+async def run_event_loop(turns: int = 20) -> None:
     for _ in range(turns):
         await asyncio.sleep(0)
 
@@ -188,10 +188,10 @@ CANCELLED = [
 
 @pytest.mark.parametrize("text", CANCELLED)
 async def test_cancelled_operation_cancels_all_its_resolvers(text: str) -> None:
-    execute, log = started(text)
-    async with nothing_left():
+    execute, log = prepare(text)
+    async with assert_nothing_left():
         task = asyncio.create_task(_awaited(execute))
-        await settled()
+        await run_event_loop()
         assert not task.done()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -206,10 +206,10 @@ async def test_cancelled_operation_cancels_all_its_resolvers(text: str) -> None:
 @pytest.mark.parametrize("text", CANCELLED)
 @pytest.mark.parametrize("turns", range(7))
 async def test_operation_cancelled_at_any_turn_leaves_no_tasks(text: str, turns: int) -> None:
-    execute, _ = started(text)
-    async with nothing_left():
+    execute, _ = prepare(text)
+    async with assert_nothing_left():
         task = asyncio.create_task(_awaited(execute))
-        await settled(turns)
+        await run_event_loop(turns)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -217,8 +217,8 @@ async def test_operation_cancelled_at_any_turn_leaves_no_tasks(text: str, turns:
 
 @pytest.mark.parametrize("text", CANCELLED)
 async def test_operation_that_times_out_leaves_no_tasks(text: str) -> None:
-    execute, _ = started(text)
-    async with nothing_left():
+    execute, _ = prepare(text)
+    async with assert_nothing_left():
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await _awaited(execute)
@@ -252,8 +252,8 @@ FAILING = {
 
 @pytest.mark.parametrize("text", FAILING)
 async def test_error_that_nulls_its_parent_cancels_the_sibling_fields(text: str) -> None:
-    execute, log = started(text)
-    async with nothing_left():
+    execute, log = prepare(text)
+    async with assert_nothing_left():
         result = await _awaited(execute)
     assert result.data == FAILING[text]
     assert result.errors
@@ -270,7 +270,7 @@ async def test_concurrent_operations_do_not_affect_each_other() -> None:
     operation = get_operation_ast(parse(case.text))
     assert operation
     logs: list[Log] = [[] for _ in range(20)]
-    async with nothing_left():
+    async with assert_nothing_left():
         answers = await asyncio.gather(
             *(_awaited(partial(by_compiled, case, case.document, operation, log)) for log in logs)
         )

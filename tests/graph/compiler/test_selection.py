@@ -9,14 +9,14 @@ from tests.graph.compiler.differential import Case, assert_same
 from tests.graph.compiler.zoo import SCHEMA
 
 
-async def data_of(text: str, **options: Any) -> Any:
+async def execute_without_errors(text: str, **options: Any) -> Any:
     found = await assert_same(Case(SCHEMA, text, **options))
     assert found.errors is None
     return found.result.data
 
 
 async def test_fields_with_one_response_name_merge_across_fragments() -> None:
-    data = await data_of(
+    data = await execute_without_errors(
         """query { a: goodItem { name } ...B ... { a: goodItem { tags ...D } }
              ... on Query { z: goodText a: goodItem { x: name } } a: goodItem { name size } }
            fragment B on Query { a: goodItem { goodItem { name ...C } ratio } b: goodText }
@@ -83,9 +83,9 @@ async def test_fragments_select_the_same_fields_as_in_graphql_core(text: str) ->
 async def test_named_operation_of_several_is_executed() -> None:
     text = """query A { goodText ...F } query B($v: Int = 4) { echo(sure: $v) told }
               mutation C { goodText } fragment F on Query { laterText }"""
-    assert await data_of(text, name="A") == {"goodText": "text", "laterText": "text"}
-    assert "'sure_int': 4" in (await data_of(text, name="B"))["echo"]
-    assert await data_of(text, name="C") == {"goodText": "text"}
+    assert await execute_without_errors(text, name="A") == {"goodText": "text", "laterText": "text"}
+    assert "'sure_int': 4" in (await execute_without_errors(text, name="B"))["echo"]
+    assert await execute_without_errors(text, name="C") == {"goodText": "text"}
 
 
 async def test_unknown_fields_are_omitted() -> None:
@@ -137,7 +137,7 @@ async def test_document_can_be_executed_again_with_other_conditions() -> None:
         goodItem { x: goodItem @include(if: $a) { name ...F @skip(if: $b) } x: goodItem { tags } }
         } fragment F on Item { size ratio @include(if: $a) }"""
     answers = [
-        await data_of(text, variables={"a": a, "b": b})
+        await execute_without_errors(text, variables={"a": a, "b": b})
         for a, b in product([True, False], [True, False])
     ]
     tags = {"tags": ["a", "b"]}
@@ -156,9 +156,9 @@ async def test_operation_with_all_fields_skipped_returns_empty_objects() -> None
         "{ ...F @include(if: false) } fragment F on Query { goodText }",
         "mutation { goodText @skip(if: true) }",
     ):
-        assert await data_of(text) == {}
+        assert await execute_without_errors(text) == {}
     inner = "{ goodItem { name @skip(if: true) } laterItemMany { ...F @skip(if: true) } }"
-    data = await data_of(inner + " fragment F on Item { name }")
+    data = await execute_without_errors(inner + " fragment F on Item { name }")
     assert data == {"goodItem": {}, "laterItemMany": [{}, {}, {}]}
 
 

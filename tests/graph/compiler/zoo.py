@@ -47,7 +47,7 @@ SHAPES: dict[str, Callable[[Any], GraphQLOutputType]] = {
 }
 
 
-def made(shape: str, kind: str, good: Make) -> Any:
+def make_value(shape: str, kind: str, good: Make) -> Any:
     make = KINDS[kind]
     if "Many" in shape:
         return [good(), make(good), good()]
@@ -69,7 +69,10 @@ def field(type_: GraphQLOutputType, make: Callable[[], Any]) -> GraphQLField:
 def fields(name: str, type_: Any, good: Make) -> Iterator[tuple[str, GraphQLField]]:
     for shape, wrapped in SHAPES.items():
         for kind in KINDS:
-            yield f"{kind}{name}{shape}", field(wrapped(type_), partial(made, shape, kind, good))
+            yield (
+                f"{kind}{name}{shape}",
+                field(wrapped(type_), partial(make_value, shape, kind, good)),
+            )
     for shape in ("", "Sure", "SureMany"):
         for kind, make in FIELD_KINDS.items():
             yield f"{kind}{name}{shape}", field(SHAPES[shape](type_), partial(make, good))
@@ -83,7 +86,7 @@ def fields(name: str, type_: Any, good: Make) -> Iterator[tuple[str, GraphQLFiel
 
 
 def _held(holder: str, kind: str, good: Make) -> Any:
-    return HOLDERS[holder](made("Many", kind, good))
+    return HOLDERS[holder](make_value("Many", kind, good))
 
 
 class Thing:

@@ -57,13 +57,13 @@ def test_declared_costs_of_the_schema() -> None:
                     reads.add(named)
                 if cost.per_row:
                     per_row.add(named)
-                if asked := cost.rows:
+                if row_count := cost.rows:
                     rows[named] = (
-                        asked.names,
-                        asked.default,
-                        asked.most,
-                        asked.member,
-                        asked.whole,
+                        row_count.names,
+                        row_count.default,
+                        row_count.most,
+                        row_count.member,
+                        row_count.whole,
                     )
     assert (reads, per_row, rows) == (READS, PER_ROW, ROWS)
 

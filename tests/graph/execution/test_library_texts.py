@@ -240,8 +240,11 @@ async def test_response_to_an_unknown_path_has_no_library_text(tmp_path: Path) -
             assert (path, answer.status_code) == (path, status)
             assert [error["extensions"] for error in errors_of(answer.text)] == [{"code": code}]
             assert ("allow" in answer.headers) is (status == 405)
-        asked = {"origin": "https://evil.example", "access-control-request-method": "POST"}
-        preflight = await client.http.options("/graphql", headers=asked)
+        preflight_headers = {
+            "origin": "https://evil.example",
+            "access-control-request-method": "POST",
+        }
+        preflight = await client.http.options("/graphql", headers=preflight_headers)
         assert preflight.status_code == 400
         [error] = errors_of(preflight.text)
         assert error["extensions"] == {"code": "CROSS_ORIGIN"}

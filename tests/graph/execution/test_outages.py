@@ -520,8 +520,8 @@ async def test_erasure_succeeds_if_the_checkpoint_fails(
     monkeypatch.setattr(client.database, "forget", fail)
     erase = """mutation ($input: EraseUserInput!) {
       eraseUser(input: $input) { erasedUserId errors { code } } }"""
-    asked = {"id": user["id"], "confirmUsername": "ada", "reason": "asked for"}
-    assert await client.ask(erase, input=asked) == {"erasedUserId": user["id"], "errors": []}
+    erasure = {"id": user["id"], "confirmUsername": "ada", "reason": "asked for"}
+    assert await client.ask(erase, input=erasure) == {"erasedUserId": user["id"], "errors": []}
     assert [entry["log_level"] for entry in logs] == ["warning"]
 
 

@@ -51,8 +51,8 @@ async def test_cross_site_get_without_a_preflight_header_is_rejected(
     response = await client.http.get("/graphql", params=REQUEST, headers=headers)
     assert (response.status_code, code(response)) == (403, "CSRF_PREVENTION")
     for name in ("apollo-require-preflight", "x-apollo-operation-name"):
-        asked = await client.http.get("/graphql", params=REQUEST, headers=headers | {name: "x"})
-        assert asked.status_code == 200
+        named = await client.http.get("/graphql", params=REQUEST, headers=headers | {name: "x"})
+        assert named.status_code == 200
         empty = await client.http.get("/graphql", params=REQUEST, headers=headers | {name: ""})
         assert empty.status_code == 403
 
@@ -140,11 +140,11 @@ async def test_request_from_an_allowed_origin_gets_cors_headers(database_url: st
             "access-control-request-method": "POST",
             "access-control-request-headers": "content-type,authorization",
         }
-        asked = await client.http.options("/graphql", headers=preflight)
-        assert asked.status_code == 200
-        assert asked.headers["access-control-allow-origin"] == APP
-        assert asked.headers["vary"].startswith("Origin")
-        assert "access-control-allow-credentials" not in asked.headers
+        granted = await client.http.options("/graphql", headers=preflight)
+        assert granted.status_code == 200
+        assert granted.headers["access-control-allow-origin"] == APP
+        assert granted.headers["vary"].startswith("Origin")
+        assert "access-control-allow-credentials" not in granted.headers
         other = await client.http.options("/graphql", headers=preflight | {"origin": OWN + "1"})
         assert other.status_code == 400
         assert "access-control-allow-origin" not in other.headers
@@ -199,7 +199,7 @@ async def test_production_serves_no_graphiql_and_sends_hsts(database_url: str) -
         assert (page.status_code, code(page)) == (406, "NOT_ACCEPTABLE")
         for path in ("/", "/graphiql/style.css"):
             assert (await client.http.get(path)).status_code == 404
-        asked = await client.http.post("/graphql", json=REQUEST)
-        assert (asked.status_code, code(asked)) == (401, "UNAUTHENTICATED")
-        for answer in (page, asked):
+        graphql = await client.http.post("/graphql", json=REQUEST)
+        assert (graphql.status_code, code(graphql)) == (401, "UNAUTHENTICATED")
+        for answer in (page, graphql):
             assert answer.headers["strict-transport-security"].startswith("max-age=31536000")

@@ -28,8 +28,8 @@ async def by_post(http: httpx.AsyncClient, body: dict[str, Any]) -> Any:
 
 
 async def by_get(http: httpx.AsyncClient, body: dict[str, Any]) -> Any:
-    asked = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}
-    return (await http.get("/graphql", params=asked)).json()
+    params = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}
+    return (await http.get("/graphql", params=params)).json()
 
 
 async def by_stream(http: httpx.AsyncClient, body: dict[str, Any]) -> Any:

@@ -299,8 +299,8 @@ async def test_errors_are_limited_in_number_and_length(client: Client) -> None:
 
 async def test_disabled_introspection_also_disables_suggestions(database_url: str) -> None:
     async with serving(Settings(database_url=database_url, introspection=False)) as client:
-        asked = await post(client, {"query": "{ __schema { queryType { name } } }"})
-        assert code(asked) == "INTROSPECTION_DISABLED"
+        introspection = await post(client, {"query": "{ __schema { queryType { name } } }"})
+        assert code(introspection) == "INTROSPECTION_DISABLED"
         for query in ("{ user(id: 1) { usernam } }", "{ users(frist: 1) { totalCount } }",
                       "{ users(orderBy: [{field: CREATEDAT}]) { totalCount } }",
                       "query ($x: UserFiltr) { __typename }",

@@ -469,8 +469,10 @@ async def test_http_1_0_without_a_host_is_accepted_if_any_host_is_allowed(server
     text = b"GET /health/live HTTP/1.0\r\n\r\n"
     [answer] = await server.exchange(text)
     assert (answer.status, answer.text) == (200, LIVE)
-    [refused] = await server.exchange(text.replace(b"/health/live", b"/graphql?query={__typename}"))
-    assert refused.status == 421
+    [rejected] = await server.exchange(
+        text.replace(b"/health/live", b"/graphql?query={__typename}")
+    )
+    assert rejected.status == 421
 
 
 async def test_stopping_server_responds_on_idle_connections_and_closes_them(
