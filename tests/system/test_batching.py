@@ -1,4 +1,4 @@
-"""An array of requests in one POST: refused unless it is switched on, and then bounded."""
+"""Batches of requests in one POST: rejected unless they are enabled, and limited in size."""
 
 from typing import Any
 
@@ -15,16 +15,16 @@ ANSWER = {"data": {"__typename": "Query"}}
 
 
 def created(username: str) -> dict[str, Any]:
-    given = {"username": username, "email": f"{username}@example.com"}
-    return {"query": CREATE, "variables": {"input": given}}
+    values = {"username": username, "email": f"{username}@example.com"}
+    return {"query": CREATE, "variables": {"input": values}}
 
 
-def refused(code: str, message: str) -> dict[str, Any]:
+def error_response(code: str, message: str) -> dict[str, Any]:
     return {"errors": [{"message": message, "extensions": {"code": code}}]}
 
 
 @sqlite
-async def test_a_batch_without_a_token_does_nothing(database_url: str) -> None:
+async def test_batch_without_a_token_is_rejected(database_url: str) -> None:
     settings = {"ROSTER_MAX_BATCH_SIZE": "5", "ROSTER_MODE": "production"}
     settings |= {"ROSTER_DATABASE_URL": database_url, "ROSTER_AUTH_API_KEYS": "true"}
     async with (
@@ -34,11 +34,11 @@ async def test_a_batch_without_a_token_does_nothing(database_url: str) -> None:
         answer = await http.post("/graphql", json=[created("ada")])
         assert answer.status_code == 401
         message = "A bearer token is required."
-        assert answer.json() == refused("UNAUTHENTICATED", message)
+        assert answer.json() == error_response("UNAUTHENTICATED", message)
 
 
 @sqlite
-async def test_there_are_no_batches_over_a_socket(database_url: str) -> None:
+async def test_batch_over_a_websocket_closes_the_connection(database_url: str) -> None:
     settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_MAX_BATCH_SIZE": "5"}
     batch = [TYPENAME, TYPENAME]
     async with serving_process(None, **settings) as (_, url):

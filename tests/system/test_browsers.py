@@ -1,4 +1,4 @@
-"""What pages of other sites may not do, and what those of this one may."""
+"""Requests of browsers: pages of other sites are rejected unless their origin is allowed."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.support.sockets import PROTOCOL, address
 APP = "https://app.example"
 
 
-async def test_a_socket_is_only_for_pages_that_may_ask(tmp_path: Path) -> None:
+async def test_websocket_is_accepted_only_from_allowed_origins(tmp_path: Path) -> None:
     async with serving_process(tmp_path, ROSTER_CORS_ORIGINS=APP) as (_, url):
         for headers in (
             {"Origin": "https://evil.example"},
@@ -20,14 +20,14 @@ async def test_a_socket_is_only_for_pages_that_may_ask(tmp_path: Path) -> None:
             {"Origin": url.replace("127.0.0.1", "localhost")},
             {"Sec-Fetch-Site": "cross-site"},
         ):
-            with pytest.raises(InvalidStatus) as refused:
+            with pytest.raises(InvalidStatus) as rejected:
                 async with connect(
                     address(url),
                     additional_headers=headers,
                     subprotocols=[PROTOCOL],  # type: ignore[list-item]
                 ):
                     pass
-            assert refused.value.response.status_code == 403
+            assert rejected.value.response.status_code == 403
         for origin in (url, APP):
             async with connect(
                 address(url),

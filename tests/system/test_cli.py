@@ -17,11 +17,11 @@ from tests.support.client import count
 from tests.support.process import free_port, run, serving_process, start, visiting
 
 ROOT = Path(__file__).parents[2]
-MIGRATION_LOCK = 5_077_837  # as migrations/env.py has it
-WAITING = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+MIGRATION_LOCK = 5_077_837  # the same as in migrations/env.py
+WAITING_LOCKS = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
 
 
-async def test_the_demo_fills_a_database_with_believable_users(database_url: str) -> None:
+async def test_demo_adds_users_with_a_history(database_url: str) -> None:
     for total in (200, 400):
         code, output = await run("demo", "--users", "200", ROSTER_DATABASE_URL=database_url)
         assert code == 0, output
@@ -36,7 +36,7 @@ async def test_the_demo_fills_a_database_with_believable_users(database_url: str
             assert len(types) >= 4
 
 
-async def test_the_demo_needs_a_number(tmp_path: Path) -> None:
+async def test_demo_rejects_an_invalid_number_of_users(tmp_path: Path) -> None:
     for users in ("0", "-1", "many"):
         code, output = await run("demo", "--users", users, cwd=tmp_path)
         assert code != 0
@@ -45,11 +45,11 @@ async def test_the_demo_needs_a_number(tmp_path: Path) -> None:
     assert not (tmp_path / "roster.db").exists()
 
 
-async def test_the_schema_is_printed() -> None:
+async def test_schema_command_prints_the_committed_schema() -> None:
     assert await run("schema") == (0, (ROOT / "schema.graphql").read_text())
 
 
-async def test_help_and_an_unknown_command() -> None:
+async def test_help_lists_the_commands_and_an_unknown_command_fails() -> None:
     code, output = await run("--help")
     assert code == 0
     assert all(name in output for name in ("serve", "migrate", "demo", "schema"))
@@ -59,7 +59,7 @@ async def test_help_and_an_unknown_command() -> None:
 
 
 @pytest.mark.parametrize("command", [("erase-due",), ("key", "list"), ("key", "revoke", "1")])
-async def test_a_command_on_existing_data_creates_no_database(
+async def test_command_on_existing_data_creates_no_database(
     tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     line = f"roster: there is no directory in SQLite {tmp_path}/roster.db: "
@@ -71,7 +71,7 @@ async def test_a_command_on_existing_data_creates_no_database(
     assert path.read_bytes() == b""
 
 
-async def test_the_database_is_named_by_its_whole_path(tmp_path: Path) -> None:
+async def test_output_names_the_database_by_its_absolute_path(tmp_path: Path) -> None:
     code, output = await run("migrate", cwd=tmp_path)
     assert (code, output.split(" is at ")[0]) == (0, f"SQLite {tmp_path}/roster.db")
     code, output = await run("erase-due", cwd=tmp_path)
@@ -79,23 +79,25 @@ async def test_the_database_is_named_by_its_whole_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_a_migration_waits_for_another_longer_than_a_request_may(empty_url: str) -> None:
+async def test_migration_waits_for_another_longer_than_the_statement_timeout(
+    empty_url: str,
+) -> None:
     settings = {"ROSTER_DATABASE_URL": empty_url, "ROSTER_STATEMENT_TIMEOUT": "0.01"}
     async with opened(empty_url) as database, database.engine.connect() as other:
         await other.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
         waiting = await start("migrate", cwd=None, **settings)
         async with asyncio.timeout(60):
-            while not (await other.execute(WAITING)).scalar_one():
+            while not (await other.execute(WAITING_LOCKS)).scalar_one():
                 assert waiting.returncode is None
                 await asyncio.sleep(0.01)
-        await other.execute(text("SELECT pg_sleep(0.1)"))  # ten times as long as a request may
+        await other.execute(text("SELECT pg_sleep(0.1)"))  # ten times the statement timeout
         await other.execute(text(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})"))
         output, _ = await waiting.communicate()
     assert waiting.returncode == 0, output.decode()
     assert b"is at revision" in output
 
 
-async def test_an_interrupted_demo_says_what_it_has_written(tmp_path: Path) -> None:
+async def test_interrupted_demo_reports_how_many_users_it_added(tmp_path: Path) -> None:
     process = await start("demo", "--users", "10000000", cwd=tmp_path)
     path = tmp_path / "roster.db"
     async with asyncio.timeout(60):
@@ -117,7 +119,7 @@ def users_in(path: Path) -> int:
     return 0
 
 
-async def test_the_version_and_the_help_have_the_usual_options() -> None:
+async def test_version_and_help_options_print_version_and_usage() -> None:
     expected = f"roster {version('roster')}\n"
     assert await run("--version") == (0, expected)
     module = subprocess.run(  # noqa: ASYNC221 - short, and ours
@@ -140,9 +142,7 @@ async def test_the_version_and_the_help_have_the_usual_options() -> None:
         ("0.0.0.0", ["127.0.0.1"]),  # noqa: S104 - what is tried
     ],
 )
-async def test_a_server_listens_on_either_family(
-    tmp_path: Path, host: str, urls: list[str]
-) -> None:
+async def test_server_listens_on_ipv4_and_ipv6(tmp_path: Path, host: str, urls: list[str]) -> None:
     production = {"ROSTER_MODE": "production", "ROSTER_AUTH_API_KEYS": "true"}
     settings = production if host in {"::", "0.0.0.0"} else {}  # noqa: S104 - what is tried
     async with serving_process(tmp_path, ROSTER_HOST=host, **settings) as (_, url):
@@ -152,27 +152,30 @@ async def test_a_server_listens_on_either_family(
                 live = await http.get(f"http://{own}:{port}/health/live")
                 assert live.json() == {"status": "ok"}, own
                 if not settings:
-                    asked = await http.post(
+                    response = await http.post(
                         f"http://{own}:{port}/graphql", json={"query": "{ __typename }"}
                     )
-                    assert asked.json() == {"data": {"__typename": "Query"}}
+                    assert response.json() == {"data": {"__typename": "Query"}}
 
 
-async def test_an_address_that_cannot_be_listened_on_is_told_as_such(tmp_path: Path) -> None:
+async def test_serve_reports_an_unusable_address_in_one_line(tmp_path: Path) -> None:
     production = {"ROSTER_MODE": "production", "ROSTER_AUTH_API_KEYS": "true"}
     for host, line in (
         ("nowhere.invalid", "ROSTER_HOST: nowhere.invalid is neither an address nor a name"),
-        ("192.0.2.1", "ROSTER_HOST chooses another address"),  # RFC 5737: nobody's
+        (
+            "192.0.2.1",
+            "ROSTER_HOST chooses another address",
+        ),  # RFC 5737: reserved for documentation
     ):
         code, output = await run("serve", cwd=tmp_path, ROSTER_HOST=host, **production)
         assert (code, line in output, len(output.splitlines())) == (1, True, 1), output
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = str(listening.getsockname()[1])
         code, output = await run("serve", "--port", port, cwd=tmp_path)
     assert (code, "ROSTER_PORT chooses another port" in output) == (1, True)
 
 
-async def test_options_of_serve_take_precedence_over_settings(tmp_path: Path) -> None:
+async def test_serve_options_take_precedence_over_settings(tmp_path: Path) -> None:
     port = free_port()
     process = await start("serve", "--host", "127.0.0.2", "--port", str(port), cwd=tmp_path)
     try:
@@ -183,10 +186,10 @@ async def test_options_of_serve_take_precedence_over_settings(tmp_path: Path) ->
             ):
                 assert line
         async with visiting() as http:
-            asked = await http.post(
+            response = await http.post(
                 f"http://127.0.0.2:{port}/graphql", json={"query": "{ __typename }"}
             )
-            assert asked.json() == {"data": {"__typename": "Query"}}
+            assert response.json() == {"data": {"__typename": "Query"}}
     finally:
         process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(process.communicate(), 30)

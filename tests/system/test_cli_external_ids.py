@@ -1,4 +1,4 @@
-"""`roster external-id`, and what commands say about the secret of the digests."""
+"""`roster external-id`, and the messages about the secret of the digests."""
 
 import os
 import pwd
@@ -28,7 +28,7 @@ async def fill(url: str) -> None:
             await former_ids.record(session, [(1, "hr-1", AT), (2, "hr-1", AT)])
 
 
-async def test_an_external_id_is_shown_released_and_listed(database_url: str) -> None:
+async def test_external_id_commands_show_release_and_list(database_url: str) -> None:
     await fill(database_url)
 
     async def command(*arguments: str) -> tuple[int, str]:
@@ -73,27 +73,27 @@ User 2 is deleted and has it again if they are restored.
         await authenticator.close()
 
 
-async def test_what_cannot_be_released_is_told_in_a_line(tmp_path: Path) -> None:
+async def test_release_reports_invalid_input_in_one_line(tmp_path: Path) -> None:
     assert (await run("migrate", cwd=tmp_path))[0] == 0
-    for external_id, reason, told in (
+    for external_id, reason, message in (
         ("hr-7", "x", "there is nothing to release: no user is known to have had this external id"),
         ("hr-7", "x" * 501, "--reason: Must have at most 500 characters."),
         ("", "x", "an external id has 1 to 255 characters, and no control characters"),
     ):
-        done = await run("external-id", "release", external_id, "--reason", reason, cwd=tmp_path)
-        assert done == (1, f"roster: {told}\n")
+        result = await run("external-id", "release", external_id, "--reason", reason, cwd=tmp_path)
+        assert result == (1, f"roster: {message}\n")
     code, output = await run("external-id", "release", "hr-7", cwd=tmp_path)
     assert code == 2
     assert "--reason" in output
     assert "Traceback" not in output
 
 
-async def test_a_command_needs_the_secret_that_the_database_is_keyed_with(
+async def test_commands_fail_without_the_secret_of_the_database(
     database_url: str, dialect: str
 ) -> None:
     setting = "roster: ROSTER_IDENTITY_SECRET"
 
-    async def refusal(command: str, secret: str) -> str:
+    async def failing_output(command: str, secret: str) -> str:
         code, output = await run(
             command, ROSTER_DATABASE_URL=database_url, ROSTER_IDENTITY_SECRET=secret
         )
@@ -102,18 +102,18 @@ async def test_a_command_needs_the_secret_that_the_database_is_keyed_with(
 
     if dialect == "postgresql":  # SQLite is migrated by every command
         new = f"{setting} is new to the database: run `roster migrate` with it\n"
-        assert await refusal("serve", SECRET) == new
+        assert await failing_output("serve", SECRET) == new
     code, output = await run(
         "migrate", ROSTER_DATABASE_URL=database_url, ROSTER_IDENTITY_SECRET=SECRET
     )
     assert code == 0, output
     missing = f"{setting} has to be set: the database is keyed with it\n"
-    assert await refusal("serve", "") == missing
+    assert await failing_output("serve", "") == missing
     other = f"{setting} is not the one that the database is keyed with\n"
     for command in ("serve", "migrate"):
-        assert await refusal(command, SECRET.upper()) == other
+        assert await failing_output(command, SECRET.upper()) == other
 
 
-async def test_a_secret_that_is_too_short_is_told_in_a_line(tmp_path: Path) -> None:
+async def test_short_secret_is_reported_in_one_line(tmp_path: Path) -> None:
     line = "roster: ROSTER_IDENTITY_SECRET: the secret needs at least 32 bytes\n"
     assert await run("serve", cwd=tmp_path, ROSTER_IDENTITY_SECRET="s3cret") == (1, line)  # noqa: S106

@@ -8,12 +8,12 @@ from users.api_keys import ApiKey
 from users.policy import Scope
 
 
-async def found(url: str, text: str) -> ApiKey | None:
+async def find_key(url: str, text: str) -> ApiKey | None:
     async with opened(url) as database, database.session() as session:
         return await api_keys.find(session, text)
 
 
-async def test_a_key_is_made_listed_and_revoked(database_url: str) -> None:
+async def test_key_is_created_listed_and_revoked(database_url: str) -> None:
     url = database_url
     scopes = ("--scope", "users:read", "--scope", "users:write")
     code, output = await run(
@@ -21,7 +21,7 @@ async def test_a_key_is_made_listed_and_revoked(database_url: str) -> None:
     )
     note, text = output.splitlines()
     assert (code, note) == (0, "Key 1. Keep its text: it is not shown again.")
-    key = await found(database_url, text)
+    key = await find_key(database_url, text)
     assert key is not None
     assert (key.name, key.scopes) == ("[b]import", frozenset({Scope.READ, Scope.WRITE}))
     assert key.expires_at is not None
@@ -29,14 +29,14 @@ async def test_a_key_is_made_listed_and_revoked(database_url: str) -> None:
 
     code, output = await run("key", "list", ROSTER_DATABASE_URL=url)
     assert code == 0
-    assert all(told in output for told in ("[b]import", "users:read users:write", "open"))
+    assert all(expected in output for expected in ("[b]import", "users:read users:write", "open"))
     assert text not in output
 
     assert await run("key", "revoke", "1", ROSTER_DATABASE_URL=url) == (
         0,
         "Revoked key 1, [b]import.\n",
     )
-    revoked = await found(database_url, text)
+    revoked = await find_key(database_url, text)
     assert revoked is not None
     assert revoked.revoked_at is not None
     assert "revoked" in (await run("key", "list", ROSTER_DATABASE_URL=url))[1]
@@ -45,7 +45,7 @@ async def test_a_key_is_made_listed_and_revoked(database_url: str) -> None:
     assert (code, output) == (0, f"Key 1, [b]import, was already revoked ({was}).\n")
 
 
-async def test_what_cannot_be_done_is_told_in_a_line(tmp_path: Path) -> None:
+async def test_invalid_key_commands_fail_without_a_traceback(tmp_path: Path) -> None:
     assert (await run("migrate", cwd=tmp_path))[0] == 0
     assert await run("key", "revoke", "7", cwd=tmp_path) == (
         1,
@@ -64,7 +64,7 @@ async def test_what_cannot_be_done_is_told_in_a_line(tmp_path: Path) -> None:
         assert await api_keys.list_all(session) == []
 
 
-async def test_a_database_that_was_never_migrated_is_told_of(empty_url: str, dialect: str) -> None:
+async def test_unmigrated_database_is_reported(empty_url: str, dialect: str) -> None:
     process = await start("key", "list", ROSTER_DATABASE_URL=empty_url)
     output, _ = await process.communicate()
     line = b"there is no directory in" if dialect == "sqlite" else b"run `roster migrate`"

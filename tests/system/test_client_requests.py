@@ -1,4 +1,4 @@
-"""Requests as client libraries really send them: each is answered as its sender expects."""
+"""Requests as client libraries send them, and the answers that they expect."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,9 @@ HASH = sha256(QUERY.encode()).hexdigest()
 PERSISTED = {"persistedQuery": {"version": 1, "sha256Hash": HASH}}
 
 
-async def test_persisted_queries_and_empty_names_over_a_websocket(tmp_path: Path) -> None:
+async def test_websocket_accepts_persisted_query_hashes_and_empty_operation_names(
+    tmp_path: Path,
+) -> None:
     async with serving_process(tmp_path) as (_, url), socket(url) as live:
         for payload, expected in (
             ({"query": QUERY, "extensions": PERSISTED}, ANSWER),
@@ -24,15 +26,15 @@ async def test_persisted_queries_and_empty_names_over_a_websocket(tmp_path: Path
             assert await hear(live) == {"id": "1", "type": "next", "payload": expected}
             assert await hear(live) == {"id": "1", "type": "complete"}
         await say(live, {"id": "1", "type": "subscribe", "payload": {"extensions": PERSISTED}})
-        refused = await hear(live)
-        assert [e["message"] for e in refused["payload"]] == ["PersistedQueryNotSupported"]
+        error = await hear(live)
+        assert [e["message"] for e in error["payload"]] == ["PersistedQueryNotSupported"]
 
 
 NO_TOKEN = ["", " ", "Bearer", "Bearer ", "Bearer undefined", "bearer NULL"]
 
 
 @pytest.mark.parametrize("authorization", NO_TOKEN)
-async def test_an_initialisation_without_a_token_is_no_wrong_one(
+async def test_websocket_init_with_an_empty_token_is_accepted(
     tmp_path: Path, authorization: str
 ) -> None:
     async with (

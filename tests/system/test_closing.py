@@ -1,4 +1,4 @@
-"""That who is cut off learns why, whatever they send before, meanwhile and after."""
+"""A client whose WebSocket is closed can read the close code, whatever else it sends."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
@@ -21,8 +21,10 @@ sec-websocket-version: 13\r
 sec-websocket-protocol: %b\r
 \r
 """
-MOST = 64 * 2**20  # bytes; it is four that are taken, and what lies in the system's buffers
-MASK = bytes(4)  # which changes nothing
+MAX_FLOOD_BYTES = (
+    64 * 2**20
+)  # bytes; the server reads 4 MiB, and the system's buffers hold some more
+MASK = bytes(4)  # changes nothing
 
 
 def frame(text: bytes, *, opcode: Opcode = Opcode.TEXT, fin: bool = True) -> bytes:
@@ -61,8 +63,8 @@ WRONG = {
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
-    """Open a socket that is nothing but bytes: it answers neither a close nor a ping."""
+async def raw_websocket(url: str) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
+    """Opens a WebSocket as raw bytes: it answers neither a close nor a ping."""
     to = httpx.URL(url)
     reader, writer = await asyncio.open_connection(to.host, to.port)
     writer.write(HELLO % PROTOCOL.encode())
@@ -73,7 +75,7 @@ async def opened(url: str) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
 
 
 async def close_code(reader: StreamReader) -> int:
-    """Read up to the close frame; give its code."""
+    """Reads up to the close frame and returns its code."""
     while True:
         opcode, length = await reader.readexactly(2)
         if length == 126:
@@ -83,12 +85,12 @@ async def close_code(reader: StreamReader) -> int:
             return int.from_bytes(data[:2])
 
 
-async def test_who_goes_on_sending_can_still_read_why_the_socket_is_closed(tmp_path: Path) -> None:
-    """A connection that is closed with something unread is reset, and the close frame lost."""
+async def test_client_that_keeps_sending_receives_the_close_code(tmp_path: Path) -> None:
+    """Closing with unread data resets the connection, and the close frame is lost."""
     more = frame(bytes(60_000))
     async with serving_process(cwd=tmp_path, **MEASURED) as (_, url), asyncio.timeout(60):
         for name, (wrong, code) in WRONG.items():
-            async with opened(url) as (reader, writer):
+            async with raw_websocket(url) as (reader, writer):
                 writer.write(wrong)
                 assert (name, await close_code(reader)) == (name, code)
                 for _ in range(10):
@@ -100,7 +102,7 @@ async def test_who_goes_on_sending_can_still_read_why_the_socket_is_closed(tmp_p
         assert await ask(url, "{ __typename }") == "Query"
 
 
-async def test_sockets_that_say_nothing_keep_nobody_out(tmp_path: Path) -> None:
+async def test_uninitialised_sockets_are_closed_in_favour_of_new_ones(tmp_path: Path) -> None:
     settings = {"ROSTER_MAX_CONNECTIONS_PER_CALLER": "3", "ROSTER_WS_INIT_TIMEOUT": "60"}
     async with (
         serving_process(cwd=tmp_path, **settings, **MEASURED) as (_, url),
@@ -108,13 +110,13 @@ async def test_sockets_that_say_nothing_keep_nobody_out(tmp_path: Path) -> None:
         AsyncExitStack() as silent,
         socket(url) as first,
     ):
-        idle = [await silent.enter_async_context(opened(url)) for _ in range(3)]
-        async with socket(url) as another:  # which is let in at once
+        idle = [await silent.enter_async_context(raw_websocket(url)) for _ in range(3)]
+        async with socket(url) as another:  # accepted without a wait
             assert await close_code(idle[0][0]) == 4408
-            idle += [await silent.enter_async_context(opened(url)) for _ in range(3)]
+            idle += [await silent.enter_async_context(raw_websocket(url)) for _ in range(3)]
             for reader, _ in idle[1:3]:
                 assert await close_code(reader) == 4408
-            for _, writer in idle[3:]:  # and these are still there
+            for _, writer in idle[3:]:  # these are still open
                 writer.write(frame(b'{"type":"ping"}'))
             for reader, _ in idle[3:]:
                 assert (await reader.readexactly(2))[0] & 15 == Opcode.TEXT
@@ -124,21 +126,21 @@ async def test_sockets_that_say_nothing_keep_nobody_out(tmp_path: Path) -> None:
                 assert await hear(known) == {"type": "pong"}
 
 
-async def test_a_flood_behind_the_close_is_not_taken_in_for_ever(tmp_path: Path) -> None:
-    """And leaves the close to be read by whoever stops to do so."""
+async def test_flood_after_the_close_is_read_only_up_to_a_limit(tmp_path: Path) -> None:
+    """A client that stops sending can read the close code."""
     flood = frame(bytes(200_000))
     async with serving_process(cwd=tmp_path, **MEASURED) as (_, url), asyncio.timeout(60):
         for name in ("not masked", "no JSON"):
-            async with opened(url) as (reader, writer):
+            async with raw_websocket(url) as (reader, writer):
                 writer.write(WRONG[name][0])
-                taken = 0
+                sent = 0
                 with suppress(TimeoutError):
-                    while taken < MOST:
+                    while sent < MAX_FLOOD_BYTES:
                         writer.write(flood)
                         async with asyncio.timeout(1):
                             await writer.drain()
-                        taken += len(flood)
-                assert taken < MOST
+                        sent += len(flood)
+                assert sent < MAX_FLOOD_BYTES
                 assert await close_code(reader) == WRONG[name][1]
                 writer.transport.abort()
         assert await ask(url, "{ __typename }") == "Query"

@@ -1,4 +1,4 @@
-"""Credentials that are out of the ordinary, as a real process in production answers them."""
+"""Unusual credentials, and the responses of a server process in production mode."""
 
 import base64
 import json
@@ -40,12 +40,12 @@ ODD_CLAIMS: dict[str, tuple[Any, ...]] = {
     "scp": (1, {}, [1], ["not users:read"]),
     "permissions": (1, {}, [1], ["users:read\t"]),
 }
-# The header and the claims of a token that its issuer has signed, and that is refused.
+# Headers and claims of tokens that their issuer has signed and the server rejects.
 ODD_TOKENS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     **{f"{n} is {v!r}": ({n: v}, {}) for n, values in ODD_HEADERS.items() for v in values},
     **{f"{n} is {v!r:.40}": ({}, {n: v}) for n, values in ODD_CLAIMS.items() for v in values},
 }
-# What no claim of ours says, is accepted.
+# Unknown headers and claims are accepted.
 ACCEPTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "deep": ({}, {"x": json.loads("[" * 900 + "]" * 900)}),
     "many digits": ({}, {"x": 10**4_000}),
@@ -54,7 +54,7 @@ ACCEPTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def signed(headers: dict[str, Any], changed: dict[str, Any]) -> str:
-    """Sign what a library would refuse to sign."""
+    """Signs claims that a library would refuse to sign."""
     parts = [{"alg": "ES256"} | headers, claims() | {"scope": EVERYTHING} | changed]
     encode = base64.urlsafe_b64encode
     text = b".".join(encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
@@ -62,7 +62,7 @@ def signed(headers: dict[str, Any], changed: dict[str, Any]) -> str:
     return f"Bearer {text.decode()}.{encode(signature).decode().rstrip('=')}"
 
 
-async def test_an_odd_token_is_refused_on_every_transport(tmp_path: Path) -> None:
+async def test_unusual_token_is_rejected_on_every_transport(tmp_path: Path) -> None:
     async with production(f"sqlite:///{tmp_path}/roster.db") as server:
         for name, odd in (ODD_TOKENS | ACCEPTED).items():
             authorization = signed(*odd)
@@ -84,7 +84,7 @@ async def test_an_odd_token_is_refused_on_every_transport(tmp_path: Path) -> Non
     assert "Traceback" not in log
 
 
-async def test_an_odd_key_of_the_issuer_s_refuses_nobody(tmp_path: Path) -> None:
+async def test_unusual_key_of_an_issuer_does_not_affect_its_other_keys(tmp_path: Path) -> None:
     settings: dict[str, Any] = {n: v for n, v in SETTINGS.items() if n != "ROSTER_AUTH_PUBLIC_KEY"}
     settings |= {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
     odd: dict[str, Any] = {"kty": "EC", "kid": "new", "key_ops": None}
@@ -108,19 +108,19 @@ async def test_an_odd_key_of_the_issuer_s_refuses_nobody(tmp_path: Path) -> None
         assert keys.asked == 1
 
 
-async def test_scopes_may_be_a_list(database_url: str) -> None:
+async def test_scopes_can_be_a_string_or_a_list(database_url: str) -> None:
     async with production(database_url) as server:
         await server.add("ada")
         for claim in ("scope", "scp", "permissions"):
             for value in ("users:read", ["users:read"], ["openid", "users:read"]):
-                given = signed({}, {"scope": None, claim: value})
-                assert await server.ask(given, COUNT) == {"users": {"totalCount": 1}}
+                authorization = signed({}, {"scope": None, claim: value})
+                assert await server.ask(authorization, COUNT) == {"users": {"totalCount": 1}}
 
 
-async def test_valid_credentials_pass_where_an_address_sends_invalid_ones(
+async def test_valid_credentials_pass_while_their_address_sends_invalid_ones(
     database_url: str,
 ) -> None:
-    """On every transport, known or not; and what is invalid is limited on every transport."""
+    """On every transport, for known and new credentials; invalid ones are rate limited."""
     limited = "Too many invalid tokens from this address. Try again later."
     headers = {"accept": "text/event-stream"}
     async with production(database_url, ROSTER_RATE_LIMIT="30/hour") as server:

@@ -1,4 +1,4 @@
-"""Transactions that are left open: they hold back the feed until somebody ends them."""
+"""Open transactions hold back the feed until they end."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ INSERT = """INSERT INTO user_events (user_id, type, at, actor_kind, changes, ver
 
 @asynccontextmanager
 async def left_open(database_url: str, name: str = "psql") -> AsyncIterator[asyncpg.Connection]:
-    """Another program inserts an event and does no more."""
+    """Another program inserts an event and leaves its transaction open."""
     connection = await asyncpg.connect(
         database_url, server_settings={"application_name": name}, timeout=20
     )
@@ -32,7 +32,7 @@ async def left_open(database_url: str, name: str = "psql") -> AsyncIterator[asyn
 
 
 @on_postgres
-async def test_a_process_that_follows_is_held_back_no_longer_than_the_limit(
+async def test_idle_transaction_limit_bounds_the_delay_of_subscribers(
     database_url: str,
 ) -> None:
     settings: dict[str, Any] = {

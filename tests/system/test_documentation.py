@@ -1,4 +1,4 @@
-"""What the documentation says to type: each query, command and setting is tried."""
+"""Executes each query, command and setting of the documentation."""
 
 import json
 import re
@@ -55,7 +55,7 @@ async def test_each_query_of_the_documentation_is_answered_without_an_error(
     [operation] = parsed.definitions
     assert isinstance(operation, OperationDefinitionNode)
     if operation.operation.value == "subscription":
-        return  # tests/graph/streaming has what each transport makes of it
+        return  # tests/graph/streaming covers subscriptions
     if "updateUser" in document:
         assert (await client.create("ada"))["id"] in document
     answer = await client.send(document)
@@ -63,7 +63,7 @@ async def test_each_query_of_the_documentation_is_answered_without_an_error(
     assert all(field.get("errors", []) == [] for field in answer["data"].values())
 
 
-async def test_the_request_by_curl_is_answered() -> None:
+async def test_curl_request_of_the_documentation_is_answered() -> None:
     [line] = [command for command in commands(CLIENTS) if command.startswith("curl")]
     _, url, option, body = shlex.split(line)
     assert option == "--json"
@@ -89,8 +89,8 @@ async def test_each_roster_command_of_the_documentation_succeeds(tmp_path: Path)
         if arguments[:2] == ["feed", "renew-epoch"]:
             arguments.append("--yes")  # it asks for confirmation
         code, output = await run(*arguments, cwd=tmp_path)
-        refused = arguments[:2] == ["external-id", "release"]  # nobody has had this one
-        assert code == refused, (command, output)
+        is_rejected = arguments[:2] == ["external-id", "release"]  # no user has had this one
+        assert code == is_rejected, (command, output)
         assert "Traceback" not in output
 
 
@@ -106,7 +106,7 @@ def test_each_make_target_of_the_documentation_exists() -> None:
     ("title", "scopes"),
     [("Keycloak", {Scope.READ, Scope.WRITE}), ("Auth0", {Scope.READ, Scope.WRITE})],
 )
-async def test_the_settings_for_a_provider_accept_its_tokens(
+async def test_documented_settings_of_a_provider_accept_its_tokens(
     title: str,
     scopes: set[Scope],
     tmp_path: Path,
@@ -117,7 +117,7 @@ async def test_the_settings_for_a_provider_accept_its_tokens(
     recorded = re.search(r"```json\n(.*?)```", section, re.DOTALL)
     assert settings
     assert recorded
-    monkeypatch.chdir(tmp_path)  # where no .env is
+    monkeypatch.chdir(tmp_path)  # has no .env
     for line in settings[1].splitlines():
         name, _, value = line.partition("=")
         monkeypatch.setenv(name, value)
@@ -129,7 +129,7 @@ async def test_the_settings_for_a_provider_accept_its_tokens(
     assert verified.scopes == frozenset(scopes)
 
 
-def test_links_between_the_pages_lead_somewhere() -> None:
+def test_links_between_pages_have_existing_targets() -> None:
     pages = [README, CONTRIBUTING, ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
     broken = []
     for page in pages:

@@ -1,4 +1,4 @@
-"""Where settings come from: names, the environment, `.env`, and what others put there."""
+"""Sources of settings: the environment, `.env`, and variables that Kubernetes sets."""
 
 import asyncio
 from pathlib import Path
@@ -18,7 +18,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def line() -> str:
-    """Load wrong settings, and return the one line that says so."""
+    """Loads invalid settings and returns the one-line error message."""
     with pytest.raises(InvalidSettings) as caught:
         load()
     [line] = str(caught.value).splitlines()
@@ -39,7 +39,7 @@ def service(name: str, address: str = "10.0.0.7") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", [("serve",), ("migrate",), ("demo",), ("erase-due",)])
-async def test_every_command_reports_a_wrong_file_in_a_line(
+async def test_every_command_reports_an_invalid_env_file_in_one_line(
     folder: Path, command: tuple[str, ...]
 ) -> None:
     (folder / ".env").write_bytes("ROSTER_PORT=1 # \xfc\n".encode("latin-1"))
@@ -66,7 +66,7 @@ async def test_a_server_logs_its_notices_once(folder: Path, workers: str) -> Non
     assert output.count(b"other users can read the file .env") == 1
 
 
-async def test_a_key_is_printed_alone_beside_notices(folder: Path) -> None:
+async def test_key_is_printed_on_its_own_line_after_notices(folder: Path) -> None:
     variables: dict[str, Any] = service("ROSTER")
     code, output = await run("key", "create", "x", "--scope", "users:read", cwd=folder, **variables)
     assert code == 0

@@ -1,4 +1,4 @@
-"""What a person did as a service, after they were deleted: earlier versions let them in."""
+"""Actions of deleted users as services, which earlier versions accepted."""
 
 from datetime import UTC, datetime
 
@@ -22,7 +22,7 @@ async def acted(client: Client) -> int:
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_users_who_acted_as_services_on_each_other_are_erased_side_by_side(
+async def test_concurrent_runs_erase_users_who_acted_as_services_on_each_other(
     database: Database, database_url: str
 ) -> None:
     people = 150

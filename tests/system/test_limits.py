@@ -8,7 +8,7 @@ import pytest
 from tests.support.process import serving_process, visiting
 from tests.support.sockets import hear, say, socket, stream, subscribe
 
-# Of production, and small where the default takes long to reach.
+# As in production, but smaller if the default takes long to reach.
 SETTINGS = {
     "ROSTER_MAX_ALIASES": "15",
     "ROSTER_MAX_ROOT_FIELDS": "10",
@@ -17,7 +17,7 @@ SETTINGS = {
     "ROSTER_QUERY_TIMEOUT": "20",
 }
 DEEP = "history { nodes { user { " * 4 + "id" + " } } }" * 4
-REFUSED = {
+REJECTED = {
     "QUERY_TOO_LONG": ("{ __typename }" + " " * 20_000, 20_000),
     "TOO_MANY_TOKENS": ("{" + "id " * 1_000 + "}", 1_000),
     "TOO_DEEP": (f'{{ user(id: "x") {{ {DEEP} }} }}', 12),
@@ -48,8 +48,8 @@ BULK = """mutation ($input: BulkUsersInput!) {
   bulkUsers(input: $input) { succeeded errors { code message } } }"""
 
 
-def whole(name: str) -> list[dict[str, Any]]:
-    """As many operations as there can be, each with all that it can have."""
+def largest_batch(name: str) -> list[dict[str, Any]]:
+    """The maximum number of operations, each with all of its fields."""
     return [
         {
             "create": {
@@ -67,7 +67,7 @@ def whole(name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_each_limit_has_one_answer_whatever_the_transport(
+async def test_each_limit_has_the_same_error_on_every_transport(
     database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("manifest")
@@ -91,16 +91,16 @@ async def test_each_limit_has_one_answer_whatever_the_transport(
 
         async def over_a_stream(query: str, **variables: Any) -> Any:
             async with stream(url, query, **variables) as lines:
-                told = [line async for line in lines]
-            assert told[2:] == ["event: complete", "data:"]
-            answer = json.loads(told[1].removeprefix("data: "))
+                received = [line async for line in lines]
+            assert received[2:] == ["event: complete", "data:"]
+            answer = json.loads(received[1].removeprefix("data: "))
             assert set(answer) == {"errors"}
             return answer["errors"]
 
-        for code, (query, limit) in REFUSED.items():
+        for code, (query, limit) in REJECTED.items():
             errors = await over_http({"query": query}, "application/graphql-response+json", 400)
-            told = {"code": code} | ({} if limit is None else {"limit": limit})
-            assert told in [error["extensions"] for error in errors], code
+            extensions = {"code": code} | ({} if limit is None else {"limit": limit})
+            assert extensions in [error["extensions"] for error in errors], code
             assert len(errors) <= 5
             assert all(len(error["message"]) <= 300 for error in errors)
             assert await over_http({"query": query}, "application/json", 200) == errors
@@ -116,15 +116,15 @@ async def test_each_limit_has_one_answer_whatever_the_transport(
         errors = await over_http(unknown, "application/json", 400)
         assert [error["extensions"] for error in errors] == [{"code": "UNKNOWN_DOCUMENT"}]
         assert await over_a_socket(unknown) == errors
-        # And the one who was refused all this is answered as before.
+        # After these rejections the same client is still served.
         known = await http.post("/graphql", json={"documentId": "who"})
         assert known.json() == {"data": {"viewer": None}}
         await subscribe(live, "1", "{ users { totalCount } }")
         assert (await hear(live))["payload"] == {"data": {"users": {"totalCount": 0}}}
         assert (await hear(live))["type"] == "complete"
-        # And the most that there can be passes.
+        # The largest permitted request succeeds.
         done = {"data": {"bulkUsers": {"succeeded": 500, "errors": []}}}
-        largest = {"query": BULK, "variables": {"input": {"operations": whole("http")}}}
+        largest = {"query": BULK, "variables": {"input": {"operations": largest_batch("http")}}}
         assert (await http.post("/graphql", json=largest)).json() == done
-        await subscribe(live, "2", BULK, input={"operations": whole("socket")})
+        await subscribe(live, "2", BULK, input={"operations": largest_batch("socket")})
         assert (await hear(live))["payload"] == done

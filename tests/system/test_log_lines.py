@@ -1,4 +1,4 @@
-"""The form of log lines: our own, and those of the libraries that write into the same stream."""
+"""The format of log lines, including those of libraries that write to the same stream."""
 
 import json
 import subprocess
@@ -21,30 +21,30 @@ structlog.get_logger("roster").info("ours", size=1)
 
 
 def lines(form: str) -> list[str]:
-    """Return what a process that logs in this form has written."""
+    """Returns the lines that a process logs in this format."""
     command = [sys.executable, "-c", _SCRIPT.replace("{form}", form)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - ours
     assert done.stdout == ""
     return done.stderr.splitlines()
 
 
-def test_every_line_is_json_whoever_writes_it() -> None:
-    told = [json.loads(line) for line in lines("json")]
-    assert [(line["level"], line["event"].partition("\n")[0]) for line in told] == [
+def test_every_json_line_is_valid_including_those_of_libraries() -> None:
+    records = [json.loads(line) for line in lines("json")]
+    assert [(line["level"], line["event"].partition("\n")[0]) for line in records] == [
         ("warning", "Invalid HTTP request received."),
         ("error", "failed"),
         ("warning", "<string>:12: UserWarning: old"),
         ("info", "ours"),
     ]
-    assert all("timestamp" in line for line in told)
-    [failure] = told[1]["exception"]
+    assert all("timestamp" in line for line in records)
+    [failure] = records[1]["exception"]
     assert failure["exc_type"] == "ZeroDivisionError"
     assert "locals" not in failure["frames"][0]
-    assert told[3]["size"] == 1
+    assert records[3]["size"] == 1
 
 
-def test_lines_for_people_have_the_same_form_whoever_writes_them() -> None:
-    told = lines("text")
-    assert "[warning  ] Invalid HTTP request received." in told[0]
-    assert "[error    ] failed" in told[1]
-    assert "[info     ] ours" in told[-1]
+def test_text_lines_have_one_format_including_those_of_libraries() -> None:
+    records = lines("text")
+    assert "[warning  ] Invalid HTTP request received." in records[0]
+    assert "[error    ] failed" in records[1]
+    assert "[info     ] ours" in records[-1]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Not here: what serves until it is stopped, removes or renews the environment that this test runs
-# in, needs an advisory database or a package index, or runs this test.
-ELSEWHERE = {
+# Excluded: targets that serve until they are stopped, change the environment of this test, need an
+# advisory database or a package index, or run this test.
+EXCLUDED = {
     "conformance",
     "run",
     "clean",
@@ -29,7 +29,7 @@ needs_wrk = pytest.mark.skipif(
 
 
 def make(target: str, *variables: str, **environment: str) -> str:
-    done = subprocess.run(  # noqa: S603 - our own arguments
+    result = subprocess.run(  # noqa: S603 - our own arguments
         ["make", "--no-print-directory", target, *variables],  # noqa: S607 - of the path
         cwd=ROOT,
         env=dict(os.environ) | environment,
@@ -37,15 +37,15 @@ def make(target: str, *variables: str, **environment: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
-def test_each_target_is_run_by_a_test_or_named_as_not() -> None:
+def test_each_target_is_run_by_a_test_or_excluded() -> None:
     declared = re.findall(r"(?m)^\.PHONY: (.*)$", (ROOT / "Makefile").read_text())
     targets = {target for line in declared for target in line.split()}
     tested = set(re.findall(r'make\(\s*"([a-z-]+)"', Path(__file__).read_text()))
-    assert tested | ELSEWHERE == targets
+    assert tested | EXCLUDED == targets
 
 
 def test_schema_prints_the_schema_that_is_committed() -> None:
@@ -59,14 +59,14 @@ def test_format_finds_nothing_to_change() -> None:
 
 
 @pytest.mark.parametrize("database", ["SQLite", "PostgreSQL"])
-def test_the_fuzzer_sends_some_requests(database: str) -> None:
+def test_fuzzer_finds_no_problem_in_a_small_run(database: str) -> None:
     small = "FUZZ=--count 60"
     output = make("fuzz", small) if database == "SQLite" else make("fuzz-postgres", small)
     assert "The server stood it." in output
 
 
 @needs_wrk
-def test_the_benchmark_measures_and_its_figures_can_be_published(tmp_path: Path) -> None:
+def test_benchmark_results_can_be_published(tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     make("bench", f"BENCH={BENCH} --json {results}", BENCH_SHARE="0.01")
     shutil.copy(ROOT / "docs" / "performance.md", tmp_path)
@@ -75,25 +75,25 @@ def test_the_benchmark_measures_and_its_figures_can_be_published(tmp_path: Path)
 
 
 @needs_wrk
-def test_the_benchmark_compares_two_trees() -> None:
-    """This one with itself."""
+def test_benchmark_compares_two_trees() -> None:
+    """Compares this tree with itself."""
     bench = "--only roster,before,user --against . --seconds 1 --rounds 1"
     output = make("bench", f"BENCH={bench}", BENCH_SHARE="0.01")
     assert "Requests a second, divided by those of" in output
     assert output.count("Roster, development, before") >= 2
 
 
-def test_the_benchmark_of_sizes_measures_each_read() -> None:
+def test_scale_benchmark_measures_each_read() -> None:
     output = make("bench-scale", BENCH_SHARE="0.001")
     assert "userEvents, first page" in output
 
 
-def test_the_benchmark_of_batches_measures_both_databases() -> None:
+def test_bulk_benchmark_measures_both_databases() -> None:
     output = make("bench-bulk", BENCH_SHARE="0.02")
     assert "PostgreSQL" in output
     assert "SQLite" in output
 
 
-def test_the_benchmark_of_followers_measures_both_databases() -> None:
+def test_feed_benchmark_measures_both_databases() -> None:
     output = make("bench-feed", BENCH_SHARE="0.02")
     assert output.count("idle subscribers") == 2

@@ -25,16 +25,16 @@ NEWER = "9999"
 async def script(revisions: str) -> str:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ROSTER_")}
     command = (ALEMBIC, "upgrade", revisions, "--sql")
-    done = await create_subprocess_exec(
+    process = await create_subprocess_exec(
         *command, stdout=PIPE, stderr=PIPE, cwd=ROOT, env=environment
     )
-    output, errors = await done.communicate()
-    assert done.returncode == 0, errors.decode()
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
     return output.decode()
 
 
 @postgresql
-async def test_the_script_makes_the_database_that_migrations_make(empty_url: str) -> None:
+async def test_sql_script_creates_the_same_schema_as_migrations(empty_url: str) -> None:
     connection = await asyncpg.connect(empty_url)
     await connection.execute(await script("head"))
     await connection.close()
@@ -44,8 +44,11 @@ async def test_the_script_makes_the_database_that_migrations_make(empty_url: str
             assert await checked.run_sync(names) == expected_names("postgresql")
     code, output = await run("migrate", ROSTER_DATABASE_URL=empty_url)
     assert (code, f"is at revision {migrations.newest()}." in output) == (0, True)
-    async with serving_process(None, ROSTER_DATABASE_URL=empty_url) as (_, url), visiting(url) as h:
-        created = await h.post("/graphql", json={"query": CREATE})
+    async with (
+        serving_process(None, ROSTER_DATABASE_URL=empty_url) as (_, url),
+        visiting(url) as http,
+    ):
+        created = await http.post("/graphql", json={"query": CREATE})
         assert created.json() == {"data": {"createUser": {"errors": []}}}
 
 
@@ -54,7 +57,7 @@ CREATE = """mutation { createUser(input: {
 
 
 @postgresql
-async def test_a_script_that_cannot_convert_rows_changes_nothing(client: Client) -> None:
+async def test_sql_script_that_cannot_convert_rows_changes_nothing(client: Client) -> None:
     await client.create("ada")
     url = client.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
     connection = await asyncpg.connect(url)
@@ -65,13 +68,13 @@ async def test_a_script_that_cannot_convert_rows_changes_nothing(client: Client)
     await connection.close()
 
 
-# So that the script's own statements get as far as the rows.
+# Removes objects so that the script reaches the conversion of rows.
 NO_TABLES = "BEGIN; DROP TABLE former_external_ids, identity_keys; DROP INDEX "
 NO_TABLES += "ix_users_external_id_of_deleted;"
 
 
 @pytest.mark.parametrize("oldest", ["own", "newer", "none"])
-async def test_a_newer_database_is_used_if_it_says_that_it_can_be(
+async def test_newer_database_is_used_only_if_it_declares_compatibility(
     database_url: str, oldest: str
 ) -> None:
     async with opened(database_url) as database, database.engine.begin() as connection:

@@ -23,16 +23,16 @@ def tables(connection: Connection) -> set[str]:
 
 
 async def run(database: Database, step: str, *revision: str) -> None:
-    def go(connection: Connection) -> None:
+    def run_step(connection: Connection) -> None:
         alembic = migrations.config()
         alembic.attributes["connection"] = connection
         getattr(command, step)(alembic, *revision)
 
     async with database.engine.connect() as connection:
-        await connection.run_sync(go)
+        await connection.run_sync(run_step)
 
 
-async def test_migrations_at_once_make_one_database(empty_url: str) -> None:
+async def test_concurrent_migrations_create_one_schema(empty_url: str) -> None:
     runs = [await start("migrate", ROSTER_DATABASE_URL=empty_url) for _ in range(4)]
     ends = [await run.communicate() for run in runs]
     assert [run.returncode for run in runs] == [0] * 4, ends

@@ -1,4 +1,4 @@
-"""Outages as sockets, streams, re-checks, the feed and the commands meet them."""
+"""Database outages: their effect on sockets, streams, re-checks, the feed and commands."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ UNAVAILABLE = f"{AWAY} {AGAIN}"
 
 
 @on_postgres
-async def test_an_outage_closes_no_socket_that_is_open_and_is_told_to_all_others(
+async def test_outage_keeps_open_sockets_and_is_reported_to_new_clients(
     database_url: str,
 ) -> None:
     async with serving(Settings(database_url=database_url)) as client:
@@ -46,8 +46,8 @@ async def test_an_outage_closes_no_socket_that_is_open_and_is_told_to_all_others
             )
             await faults.choose(sqlstate)
             other = bearer(jti=str(n))
-            async with server.socket({"authorization": other}) as refused:
-                assert await closed(refused) == (1011 if bug else 1013, message)
+            async with server.socket({"authorization": other}) as rejected:
+                assert await closed(rejected) == (1011 if bug else 1013, message)
             answer = await server.send(other, COUNT)
             [error] = answer.json()["errors"]
             assert answer.status_code == (500 if bug else 503)
@@ -55,14 +55,14 @@ async def test_an_outage_closes_no_socket_that_is_open_and_is_told_to_all_others
             async with server.stream(other) as streamed:
                 assert streamed.status_code == (500 if bug else 503)
                 assert streamed.headers["content-type"] == "application/json; charset=utf-8"
-            # Who was let in before is told of the operation that failed, and goes on.
+            # An open socket gets an error for the operation and stays open.
             await subscribe(live, f"q{n}", COUNT)
-            told = await hear(live)
-            if told["type"] == "next":
-                errors = told["payload"]["errors"]
+            received = await hear(live)
+            if received["type"] == "next":
+                errors = received["payload"]["errors"]
                 assert (await hear(live))["type"] == "complete"
             else:
-                errors = told["payload"]
+                errors = received["payload"]
             assert [e["extensions"]["code"] for e in errors] == [code]
         await faults.choose("")
         await subscribe(live, "last", COUNT)
@@ -70,10 +70,10 @@ async def test_an_outage_closes_no_socket_that_is_open_and_is_told_to_all_others
 
 
 @on_postgres
-async def test_a_subscription_goes_on_where_it_was_when_the_database_is_back(
+async def test_subscriptions_resume_without_a_gap_after_an_outage(
     database_url: str,
 ) -> None:
-    """Over a socket and as a stream, whatever the database said meanwhile."""
+    """Over a WebSocket and as an event stream, after several kinds of errors."""
     async with serving(Settings(database_url=database_url)) as client:
         first = await client.create("first")
     faults = Faults(database_url)
@@ -90,8 +90,8 @@ async def test_a_subscription_goes_on_where_it_was_when_the_database_is_back(
             await faults.choose(sqlstate)
         ids = [await _add(database_url, name) for name in ("one", "two")]
         await faults.choose("")
-        heard = [(await hear(live))["payload"]["data"]["userEvents"]["userId"] for _ in ids]
-        assert heard == ids
+        received_ids = [(await hear(live))["payload"]["data"]["userEvents"]["userId"] for _ in ids]
+        assert received_ids == ids
         seen = []
         async for line in lines:
             if line.startswith("data: {"):
@@ -122,7 +122,7 @@ COMMANDS = (
 
 @on_postgres
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-async def test_a_command_says_in_a_line_what_the_database_refuses(
+async def test_command_reports_a_database_error_in_one_line(
     database_url: str, command: tuple[str, ...]
 ) -> None:
     name = make_url(database_url).database

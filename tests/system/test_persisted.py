@@ -1,4 +1,4 @@
-"""Trusted documents: by their id over every transport, and nothing else where they are on."""
+"""Persisted documents: by id on every transport, and nothing else if they are enforced."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def manifest(folder: Path) -> Path:
     return path
 
 
-async def test_a_socket_takes_ids_alone(tmp_path: Path) -> None:
+async def test_websocket_accepts_only_ids_of_persisted_documents(tmp_path: Path) -> None:
     settings = {
         "ROSTER_PERSISTED_DOCUMENTS": "on",
         "ROSTER_PERSISTED_DOCUMENTS_FILE": str(manifest(tmp_path)),
@@ -32,9 +32,9 @@ async def test_a_socket_takes_ids_alone(tmp_path: Path) -> None:
             ({"documentId": "other"}, "UNKNOWN_DOCUMENT"),
         ):
             await say(live, {"id": "1", "type": "subscribe", "payload": payload})
-            refused = await hear(live)
-            assert (refused["id"], refused["type"]) == ("1", "error")
-            assert [error["extensions"] for error in refused["payload"]] == [{"code": code}]
+            message = await hear(live)
+            assert (message["id"], message["type"]) == ("1", "error")
+            assert [error["extensions"] for error in message["payload"]] == [{"code": code}]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ async def test_a_socket_takes_ids_alone(tmp_path: Path) -> None:
         (b'{"a": 1}', "has to be an object of document ids and texts"),
     ],
 )
-async def test_a_wrong_manifest_stops_the_start_with_a_line(
+async def test_invalid_manifest_stops_serve_with_one_line(
     tmp_path: Path, content: bytes | None, line: str
 ) -> None:
     path = tmp_path / "manifest.json"

@@ -1,4 +1,4 @@
-"""How Roster connects to PostgreSQL: what it sets, and what it does about hosts that are silent."""
+"""The limit of idle transactions that `roster migrate` sets in a PostgreSQL database."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,7 @@ def odd_url() -> Iterator[str]:
 
 
 async def migrated(url: str, **settings: Any) -> str:
-    """Run `roster migrate`; return what it says besides the revision."""
+    """Runs `roster migrate` and returns its output without the line about the revision."""
     code, output = await run("migrate", ROSTER_DATABASE_URL=url, **settings)
     lines = output.splitlines()
     assert code == 0, output
@@ -34,20 +34,20 @@ async def migrated(url: str, **settings: Any) -> str:
 
 
 async def idle_limit(url: str) -> str:
-    """Return the limit that any other program gets."""
+    """Returns the limit that applies to other programs."""
     connection = await asyncpg.connect(url)
     limit: str = await connection.fetchval("SHOW idle_in_transaction_session_timeout")
     await connection.close()
     return limit
 
 
-async def test_migrate_limits_idle_transactions_of_the_whole_database(odd_url: str) -> None:
+async def test_migrate_limits_idle_transactions_of_the_database(odd_url: str) -> None:
     unlimited = await idle_limit(odd_url)
     assert await migrated(odd_url, ROSTER_SET_DATABASE_IDLE_TIMEOUT="false") == ""
     assert await migrated(odd_url, ROSTER_IDLE_TRANSACTION_TIMEOUT="0") == ""
     assert await idle_limit(odd_url) == unlimited == "0"
-    said = "Transactions idle for 30 seconds are ended in this database."
-    assert await migrated(odd_url) == said
+    notice = "Transactions idle for 30 seconds are ended in this database."
+    assert await migrated(odd_url) == notice
     assert await migrated(odd_url) == ""
     assert await idle_limit(odd_url) == "30s"
     assert "idle for 1.5 seconds" in await migrated(odd_url, ROSTER_IDLE_TRANSACTION_TIMEOUT="1.5")
@@ -63,13 +63,13 @@ def reader() -> Iterator[str]:
     administer(f"DROP ROLE {name}")
 
 
-async def test_a_role_that_may_not_limit_them_is_told_so_and_goes_on(
+async def test_migrate_continues_with_a_notice_if_the_role_cannot_set_the_limit(
     odd_url: str, reader: str
 ) -> None:
     await migrated(odd_url, ROSTER_SET_DATABASE_IDLE_TIMEOUT="false")
-    said = await migrated(make_url(odd_url).set(username=reader).render_as_string())
+    notice = await migrated(make_url(odd_url).set(username=reader).render_as_string())
     name = str(make_url(odd_url).database).replace('"', '""')
-    assert said == (
+    assert notice == (
         "roster: idle transactions of other programs have no limit: ALTER DATABASE "
         f"\"{name}\" SET idle_in_transaction_session_timeout = '30000' takes the database's owner"
     )

@@ -1,4 +1,4 @@
-"""Production as its callers meet it: a real process that lets nobody in without a token."""
+"""Production mode of a real server process: access requires valid credentials."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ SETTINGS = {
     "ROSTER_AUTH_LEEWAY": "0",
     "ROSTER_AUTH_RECHECK_INTERVAL": "0.2",
 }
-NEEDED = "A bearer token is required."
+UNAUTHENTICATED_MESSAGE = "A bearer token is required."
 NOT_ACCEPTED = "This token is not accepted."
 CHALLENGE = 'Bearer realm="roster"'
 INVALID = f'{CHALLENGE}, error="invalid_token"'
@@ -56,7 +56,7 @@ def error(code: str, message: str) -> dict[str, Any]:
 
 @dataclass
 class Server:
-    """A server in production; what it logs is kept to be searched."""
+    """A server process in production mode; its log must not contain `secrets`."""
 
     process: Process
     url: str
@@ -76,8 +76,8 @@ class Server:
         return answer.json()["data"]
 
     async def add(self, name: str, **fields: Any) -> str:
-        given = {"username": name, "email": f"{name}@example.com"} | fields
-        payload = (await self.ask(bearer(sub="admin"), CREATE, input=given))["createUser"]
+        values = {"username": name, "email": f"{name}@example.com"} | fields
+        payload = (await self.ask(bearer(sub="admin"), CREATE, input=values))["createUser"]
         assert payload["errors"] == []
         return str(payload["user"]["id"])
 
@@ -89,8 +89,8 @@ class Server:
         self.secrets.append(text)
         return f"Bearer {text}"
 
-    async def until_refused(self, authorization: str) -> float:
-        """Ask until nobody is let in by it any more; give the seconds that took."""
+    async def until_rejected(self, authorization: str) -> float:
+        """Repeats a request until it is rejected; returns the elapsed seconds."""
         began = time.monotonic()
         async with asyncio.timeout(10):
             while (answer := await self.send(authorization, "{ __typename }")).status_code == 200:
@@ -133,61 +133,61 @@ class Server:
 
 @asynccontextmanager
 async def production(database_url: str, **settings: str) -> AsyncIterator[Server]:
-    given: dict[str, Any] = {"ROSTER_DATABASE_URL": database_url} | SETTINGS | settings
+    values: dict[str, Any] = {"ROSTER_DATABASE_URL": database_url} | SETTINGS | settings
     async with (
-        serving_process(**given) as (process, url),
+        serving_process(**values) as (process, url),
         visiting(url) as http,
     ):
-        yield Server(process, url, http, given)
+        yield Server(process, url, http, values)
 
 
 async def closed(connection: ClientConnection) -> tuple[int, str]:
-    """Give why a socket is closed, which has to be the next that is heard."""
+    """Returns the close code and reason; the close must be the next message."""
     with pytest.raises(ConnectionClosed) as caught:
         await asyncio.wait_for(connection.recv(), 20)
     assert caught.value.rcvd
     return caught.value.rcvd.code, caught.value.rcvd.reason
 
 
-async def told(response: httpx.Response) -> list[str]:
-    """Return the lines of a stream to its end, without ids and those that keep it alive."""
+async def stream_lines(response: httpx.Response) -> list[str]:
+    """Returns the lines of a stream up to its end, without ids and keep-alives."""
     async with asyncio.timeout(KEEP_ALIVE_SECONDS - 2):
         lines = [line async for line in response.aiter_lines()]
     return [line for line in lines if line and line != ":" and not line.startswith("id: ")]
 
 
-def over(code: str, message: str) -> list[str]:
+def final_lines(code: str, message: str) -> list[str]:
     text = json.dumps(error(code, message), separators=(",", ":"))
     return ["event: next", f"data: {text}", "event: complete", "data:"]
 
 
-async def test_nobody_gets_in_without_a_token(database_url: str) -> None:
+async def test_requests_without_a_token_are_rejected(database_url: str) -> None:
     async with production(database_url) as server:
         post, get = {"content": b"no JSON"}, {"params": {"query": COUNT}}
-        asked: list[tuple[str, str, dict[str, Any]]] = [
+        requests: list[tuple[str, str, dict[str, Any]]] = [
             ("POST", "application/json", post),
             ("POST", "text/event-stream", post),
             ("GET", "application/json", get),
             ("GET", "text/event-stream", get),
             ("GET", "text/html, */*", {}),
         ]
-        for method, accept, given in asked:
+        for method, accept, values in requests:
             answer = await server.http.request(
-                method, "/graphql", headers={"accept": accept}, **given
+                method, "/graphql", headers={"accept": accept}, **values
             )
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"] == CHALLENGE
-            assert answer.json() == error("UNAUTHENTICATED", NEEDED)
+            assert answer.json() == error("UNAUTHENTICATED", UNAUTHENTICATED_MESSAGE)
         for path in ("/", "/graphiql/app.js", "/docs", "/openapi.json"):
             assert (await server.http.get(path)).status_code == 404
         async with server.socket({}) as live:
-            assert await closed(live) == (4403, NEEDED)
+            assert await closed(live) == (4403, UNAUTHENTICATED_MESSAGE)
         async with server.socket(None) as live:
             await subscribe(live)
             assert await closed(live) == (4401, "Unauthorized")
 
 
-async def test_nobody_is_waited_for_who_sends_no_token(tmp_path: Path) -> None:
+async def test_request_without_a_token_is_rejected_before_its_body_arrives(tmp_path: Path) -> None:
     async with production(f"sqlite:///{tmp_path}/roster.db") as server:
         url = httpx.URL(server.url)
         reader, writer = await asyncio.open_connection(url.host, url.port)
@@ -201,7 +201,7 @@ async def test_nobody_is_waited_for_who_sends_no_token(tmp_path: Path) -> None:
         writer.close()
 
 
-async def test_a_token_that_is_not_for_us_opens_nothing(tmp_path: Path) -> None:
+async def test_invalid_token_is_rejected_on_every_transport(tmp_path: Path) -> None:
     async with production(f"sqlite:///{tmp_path}/roster.db") as server:
         now = int(time.time())
         wrong = {
@@ -234,7 +234,9 @@ async def test_a_token_that_is_not_for_us_opens_nothing(tmp_path: Path) -> None:
             assert await hear(live) == {"type": "connection_ack"}
 
 
-async def test_who_is_known_is_themselves_and_a_reader_cannot_write(database_url: str) -> None:
+async def test_subject_of_a_token_is_the_viewer_and_read_scope_cannot_write(
+    database_url: str,
+) -> None:
     async with production(database_url) as server:
         await server.add("ada", externalId="hr-1")
         await server.add("bob")
@@ -247,12 +249,14 @@ async def test_who_is_known_is_themselves_and_a_reader_cannot_write(database_url
         key = await server.key()
         others = {"nodes": [{"isViewer": False}] * 2}
         assert await server.ask(key, VIEWER) == {"viewer": None, "users": others}
-        given = {"username": "eve", "email": "eve@example.com"}
-        refusal = {"code": "FORBIDDEN", "message": "You may not do this."}
+        values = {"username": "eve", "email": "eve@example.com"}
+        expected_error = {"code": "FORBIDDEN", "message": "You may not do this."}
         for caller in (reader, key):
-            payload = (await server.ask(caller, CREATE, input=given))["createUser"]
+            payload = (await server.ask(caller, CREATE, input=values))["createUser"]
             assert payload["user"] is None
-            assert [{k: e[k] for k in refusal} for e in payload["errors"]] == [refusal]
+            assert [{k: e[k] for k in expected_error} for e in payload["errors"]] == [
+                expected_error
+            ]
         assert await server.ask(key, COUNT) == {"users": {"totalCount": 2}}
 
 
@@ -260,19 +264,19 @@ UPDATE = """mutation ($input: UpdateUserInput!) { updateUser(input: $input) {
   user { id } errors { code path } } }"""
 
 
-async def test_a_token_links_no_user_to_itself(database_url: str) -> None:
+async def test_caller_cannot_set_their_own_subject_as_external_id(database_url: str) -> None:
     async with production(database_url) as server:
         user = await server.add("ada")
         for scope in ("users:read users:write", EVERYTHING):
             sync = bearer(scope, sub="sync")
             payload = await server.ask(sync, UPDATE, input={"id": user, "externalId": "sync"})
-            refusal = {"code": "FORBIDDEN", "path": ["input", "externalId"]}
-            assert payload == {"updateUser": {"user": None, "errors": [refusal]}}
+            expected_error = {"code": "FORBIDDEN", "path": ["input", "externalId"]}
+            assert payload == {"updateUser": {"user": None, "errors": [expected_error]}}
             found = await server.ask(sync, "{ viewer { id } users { nodes { externalId } } }")
             assert found == {"viewer": None, "users": {"nodes": [{"externalId": None}]}}
 
 
-async def test_a_token_that_ends_ends_what_it_began(tmp_path: Path) -> None:
+async def test_expired_token_ends_its_streams_and_sockets(tmp_path: Path) -> None:
     async with production(
         f"sqlite:///{tmp_path}/roster.db", ROSTER_AUTH_RECHECK_INTERVAL="3600"
     ) as server:
@@ -286,8 +290,8 @@ async def test_a_token_that_ends_ends_what_it_began(tmp_path: Path) -> None:
             await subscribe(live, after=await server.first_cursor())
             await server.add("ada")
             assert (await event(live))["type"] == "CREATED"
-            lines = await told(response)
-            assert lines[2:] == over("UNAUTHENTICATED", "This token has expired.")
+            lines = await stream_lines(response)
+            assert lines[2:] == final_lines("UNAUTHENTICATED", "This token has expired.")
             assert '"type":"CREATED"' in lines[1]
             payload = error("UNAUTHENTICATED", "This token has expired.")["errors"]
             assert await hear(live) == {"id": "1", "type": "error", "payload": payload}
@@ -295,7 +299,7 @@ async def test_a_token_that_ends_ends_what_it_began(tmp_path: Path) -> None:
         assert (await server.send(short, COUNT)).status_code == 401
 
 
-async def test_a_user_who_is_deactivated_is_out(database_url: str) -> None:
+async def test_deactivated_user_is_rejected_and_disconnected(database_url: str) -> None:
     async with production(database_url) as server:
         user = await server.add("ada", externalId="hr-1")
         await server.add("bob")
@@ -306,11 +310,11 @@ async def test_a_user_who_is_deactivated_is_out(database_url: str) -> None:
             assert (await event(live))["type"] == "CREATED"
             done = {"deactivateUser": {"changed": True, "errors": []}}
             assert await server.ask(bearer(sub="admin"), DEACTIVATE, id=user) == done
-            assert await server.until_refused(own) < 6
-            lines = await told(response)
-            heard = await hear(live)
-            assert (heard["id"], heard["type"]) == ("1", "error")
-            assert [e["extensions"]["code"] for e in heard["payload"]] == ["UNAUTHENTICATED"]
+            assert await server.until_rejected(own) < 6
+            lines = await stream_lines(response)
+            received = await hear(live)
+            assert (received["id"], received["type"]) == ("1", "error")
+            assert [e["extensions"]["code"] for e in received["payload"]] == ["UNAUTHENTICATED"]
             assert (await closed(live))[0] == 4401
         assert sum('"type":"CREATED"' in line for line in lines) == 1
         assert not any("DEACTIVATED" in line for line in lines)
@@ -322,8 +326,8 @@ BULK = """mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) {
   succeeded errors { code } } }"""
 
 
-async def refused_everywhere(server: Server, own: str) -> None:
-    """Try each way in with a token that is not accepted."""
+async def assert_rejected_everywhere(server: Server, own: str) -> None:
+    """Asserts that a token is rejected on every transport."""
     for accept in ("application/json", "text/event-stream"):
         headers = {"authorization": own, "accept": accept}
         answer = await server.http.post("/graphql", headers=headers, json={"query": VIEWER})
@@ -334,8 +338,8 @@ async def refused_everywhere(server: Server, own: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["delete", "change", "replace"])
-async def test_a_former_user_is_out_on_every_transport(database_url: str, end: str) -> None:
-    """Also one whose external id is given to another: the token is the other's from then on."""
+async def test_former_user_is_rejected_on_every_transport(database_url: str, end: str) -> None:
+    """If the external id moves to another user, the token belongs to that user."""
     async with production(database_url) as server:
         user, other = await server.add("ada", externalId="hr-1"), await server.add("bob")
         own = bearer(sub="hr-1")
@@ -350,37 +354,39 @@ async def test_a_former_user_is_out_on_every_transport(database_url: str, end: s
             assert await hear(live) == {"type": "connection_ack"}
             await subscribe(live, after=await server.first_cursor())
             assert (await event(live))["type"] == "CREATED"
-            admin, given = bearer(sub="admin"), {"operations": operations}
+            admin, values = bearer(sub="admin"), {"operations": operations}
             done = {"bulkUsers": {"succeeded": len(operations), "errors": []}}
-            assert await server.ask(admin, BULK, input=given) == done
-            assert '"code":"UNAUTHENTICATED"' in (await told(response))[-3]
-            while (heard := await hear(live))["type"] == "next":  # what came before it was seen
+            assert await server.ask(admin, BULK, input=values) == done
+            assert '"code":"UNAUTHENTICATED"' in (await stream_lines(response))[-3]
+            while (received := await hear(live))[
+                "type"
+            ] == "next":  # events from before the re-check
                 pass
-            assert [e["extensions"]["code"] for e in heard["payload"]] == ["UNAUTHENTICATED"]
+            assert [e["extensions"]["code"] for e in received["payload"]] == ["UNAUTHENTICATED"]
             assert (await closed(live))[0] == 4401
         if end == "replace":
             viewer = await server.ask(own, "{ viewer { username } }")
             assert viewer == {"viewer": {"username": "bob"}}
         else:
-            await refused_everywhere(server, own)
-            await refused_everywhere(server, bearer(sub="hr-1", jti="new"))
+            await assert_rejected_everywhere(server, own)
+            await assert_rejected_everywhere(server, bearer(sub="hr-1", jti="new"))
         log = await server.log()
     assert "hr-1" not in log
     assert ("the subject was a user" in log) is (end != "replace")
 
 
-async def test_an_issuer_without_services_admits_users_only(database_url: str) -> None:
+async def test_issuer_without_services_accepts_only_users(database_url: str) -> None:
     async with production(database_url) as server:
         await server.add("ada", externalId="hr-1")
     async with production(database_url, ROSTER_AUTH_SERVICES="false") as server:
         viewer = await server.ask(bearer(sub="hr-1"), "{ viewer { username } }")
         assert viewer == {"viewer": {"username": "ada"}}
-        await refused_everywhere(server, bearer(sub="sync"))
+        await assert_rejected_everywhere(server, bearer(sub="sync"))
 
 
 @pytest.mark.parametrize("watch", ["0.2", "3600"])
-async def test_a_revoked_key_is_out(database_url: str, watch: str) -> None:
-    """Also where nobody looks for an hour whether it is: then the next event ends the stream."""
+async def test_revoked_key_is_rejected_and_disconnected(database_url: str, watch: str) -> None:
+    """With a re-check interval of an hour, the next event ends the stream."""
     async with production(database_url, ROSTER_AUTH_RECHECK_INTERVAL=watch) as server:
         admin = await server.key("users:read")
         await server.add("cleo")
@@ -403,12 +409,12 @@ async def test_a_revoked_key_is_out(database_url: str, watch: str) -> None:
             assert (await event(live))["type"] == "CREATED"
             code, output = await run("key", "revoke", "2", **server.settings)
             assert (code, output) == (0, "Revoked key 2, feed.\n")
-            assert await server.until_refused(key) < 6
+            assert await server.until_rejected(key) < 6
             await server.add("bob")
-            lines = await told(response)
-            heard = await hear(live)
-            assert (heard["id"], heard["type"]) == ("1", "error")
-            assert [e["extensions"]["code"] for e in heard["payload"]] == ["UNAUTHENTICATED"]
+            lines = await stream_lines(response)
+            received = await hear(live)
+            assert (received["id"], received["type"]) == ("1", "error")
+            assert [e["extensions"]["code"] for e in received["payload"]] == ["UNAUTHENTICATED"]
             if watch == "0.2":
                 assert (await closed(live))[0] == 4401
         assert sum('"type":"CREATED"' in line for line in lines) == 1
@@ -416,7 +422,7 @@ async def test_a_revoked_key_is_out(database_url: str, watch: str) -> None:
         assert await server.ask(admin, COUNT) == {"users": {"totalCount": 3}}
 
 
-async def test_the_schema_is_not_told(tmp_path: Path) -> None:
+async def test_introspection_suggestions_and_graphiql_are_disabled(tmp_path: Path) -> None:
     async with production(f"sqlite:///{tmp_path}/roster.db") as server:
         for query in ("{ __schema { types { name } } }", '{ __type(name: "User") { name } }'):
             answer = (await server.send(bearer(), query)).json()
@@ -429,7 +435,7 @@ async def test_the_schema_is_not_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_a_database_that_is_gone_is_no_fault_of_the_caller_s(database_url: str) -> None:
+async def test_unreachable_database_is_reported_as_503_until_it_is_back(database_url: str) -> None:
     async with (
         wired(database_url) as (wire, near),
         production(near, ROSTER_AUTH_RECHECK_INTERVAL="0.1") as server,
@@ -443,15 +449,15 @@ async def test_a_database_that_is_gone_is_no_fault_of_the_caller_s(database_url:
             assert answer.headers["retry-after"] == "5"
             message = "The database is unavailable right now. Try again in a moment."
             assert answer.json() == error("DATABASE_UNAVAILABLE", message)
-            async with server.socket({"authorization": other}) as refused:
-                assert await closed(refused) == (1013, message)
+            async with server.socket({"authorization": other}) as rejected:
+                assert await closed(rejected) == (1013, message)
             await wire.mend()
             assert await server.ask(other, COUNT) == {"users": {"totalCount": 0}}
-            await say(live, {"type": "ping"})  # which had its token checked meanwhile, in vain
+            await say(live, {"type": "ping"})  # its token could not be re-checked meanwhile
             assert await hear(live) == {"type": "pong"}
 
 
-async def test_an_issuer_that_is_gone_is_no_fault_of_the_caller_s(tmp_path: Path) -> None:
+async def test_unreachable_issuer_is_reported_as_503(tmp_path: Path) -> None:
     settings: dict[str, Any] = {n: v for n, v in SETTINGS.items() if n != "ROSTER_AUTH_PUBLIC_KEY"}
     settings |= {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
     async with (
@@ -468,7 +474,9 @@ async def test_an_issuer_that_is_gone_is_no_fault_of_the_caller_s(tmp_path: Path
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-async def test_the_log_names_nobody(database_url: str, log_format: str) -> None:
+async def test_log_contains_no_personal_data_and_no_secrets(
+    database_url: str, log_format: str
+) -> None:
     async with production(database_url, ROSTER_LOG_FORMAT=log_format) as server:
         good, key = bearer(), await server.key()
         wrong = [bearer(aud="other", email="eve@example.com"), f"{key}x", "Basic YWRhOnMzY3JldA=="]
@@ -499,7 +507,7 @@ async def test_the_log_names_nobody(database_url: str, log_format: str) -> None:
 
 
 def _break(path: str) -> None:
-    """Have the next write fail, in a way that nobody has thought of."""
+    """Makes the next write fail with an unexpected error."""
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE users RENAME COLUMN display_name TO other")
     connection.close()

@@ -1,4 +1,4 @@
-"""What uvicorn's protocols leave unbounded, sent to a real server."""
+"""Input that uvicorn's protocols do not limit, sent to a real server."""
 
 import asyncio
 from pathlib import Path
@@ -15,8 +15,8 @@ CHUNK = 16 * 1024
 
 
 @pytest.mark.parametrize("start", [b"", b"GET /graphql HTTP/1.1\r\nhost: 127.0.0.1\r\nx: "])
-async def test_headers_without_an_end_are_refused(tmp_path: Path, start: bytes) -> None:
-    """As one long value, and as many short lines."""
+async def test_endless_headers_are_rejected(tmp_path: Path, start: bytes) -> None:
+    """Sent as one long value, and as many short lines."""
     start = start or b"GET /health/live HTTP/1.1\r\nhost: 127.0.0.1\r\n"
     more = b"a" * CHUNK if start.endswith(b": ") else b"x: y\r\n" * (CHUNK // 6)
     async with serving_process(cwd=tmp_path, **MEASURED) as (_, url):
@@ -34,7 +34,7 @@ async def test_headers_without_an_end_are_refused(tmp_path: Path, start: bytes) 
         assert await ask(url, "{ __typename }") == "Query"
 
 
-async def test_a_message_of_endless_empty_frames_is_refused(tmp_path: Path) -> None:
+async def test_message_of_too_many_empty_frames_is_rejected(tmp_path: Path) -> None:
     async with serving_process(cwd=tmp_path, **MEASURED) as (_, url), socket(url) as live:
         first = Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True)
         empty = Frame(Opcode.CONT, b"", fin=False).serialize(mask=True)

@@ -1,4 +1,4 @@
-"""The proxy of docs/proxy in front of a server in production, as the two come to their users."""
+"""The nginx sample of docs/proxy in front of a server in production mode."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
@@ -17,11 +17,11 @@ from tests.support.sockets import PROTOCOL, hear, say, subscribe
 from tests.system.test_production import COUNT, bearer, production
 
 sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-# A sample that passes on whatever is offered, as ours did: the server has to hold by itself.
+# A configuration that forwards every upgrade: the server has to be safe on its own.
 PASSES_ALL = "Upgrade $roster_upgrade;=>Upgrade $http_upgrade;"
 CONNECTS = "map $roster_upgrade $roster_connection=>map $http_upgrade $roster_connection"
 SMUGGLED = b"GET /graphql?query={users{totalCount}} HTTP/1.1\r\nx: "
-# Empty lines before a request are skipped: so it does not matter which of many reads ends in them.
+# Empty lines before a request are skipped, so the boundaries of reads do not matter.
 BODIES = [SMUGGLED, b"\r\n" * 300_000 + SMUGGLED]
 UPGRADES = ["h2c", "websocket", "websocket, h2c", "h2c, websocket", "WebSocket", "TLS/1.0"]
 ATTACKS = list(product(UPGRADES, ("POST", "GET"), BODIES))
@@ -50,10 +50,10 @@ async def status(proxy: Nginx, text: bytes) -> int:
 
 
 @pytest.mark.parametrize("changed", [(), (PASSES_ALL, CONNECTS)], ids=["sample", "passes all"])
-async def test_a_client_cannot_put_a_request_before_that_of_another_client(
+async def test_client_cannot_smuggle_a_request_before_that_of_another(
     database_url: str, tmp_path: Path, changed: tuple[str, ...]
 ) -> None:
-    """The proxy sends all requests over few connections: what is left of one begins the next."""
+    """The proxy shares few connections: bytes left of one request would begin the next."""
     async with (
         production(database_url) as server,
         nginx(tmp_path, httpx.URL(server.url).port or 0, *changed) as proxy,
@@ -62,10 +62,10 @@ async def test_a_client_cannot_put_a_request_before_that_of_another_client(
         for number, (upgrade, method, body) in enumerate(ATTACKS):
             assert await status(proxy, attack(upgrade, body, method=method)) == 401
             name = f"victim{number}"
-            given = {"username": name, "email": f"{name}@example.com"}
+            values = {"username": name, "email": f"{name}@example.com"}
             answer = await victim.post(
                 "/graphql",
-                json={"query": CREATE, "variables": {"input": given}},
+                json={"query": CREATE, "variables": {"input": values}},
                 headers={"authorization": bearer(sub="admin")},
             )
             assert answer.status_code == 200
@@ -75,7 +75,7 @@ async def test_a_client_cannot_put_a_request_before_that_of_another_client(
 
 
 @sqlite
-async def test_sockets_go_through_the_proxy(database_url: str, tmp_path: Path) -> None:
+async def test_websockets_work_through_the_proxy(database_url: str, tmp_path: Path) -> None:
     async with (
         production(database_url) as server,
         nginx(tmp_path, httpx.URL(server.url).port or 0) as proxy,
@@ -94,14 +94,14 @@ async def test_sockets_go_through_the_proxy(database_url: str, tmp_path: Path) -
 
 @asynccontextmanager
 async def recording() -> AsyncIterator[tuple[int, list[dict[str, str]]]]:
-    """Take requests and keep their headers; answer each with 200 and nothing."""
-    kept: list[dict[str, str]] = []
+    """Records the headers of requests; answers each with 200 and an empty body."""
+    recorded: list[dict[str, str]] = []
 
     async def answer(reader: StreamReader, writer: StreamWriter) -> None:
         while head := await reader.readuntil(b"\r\n\r\n"):
             lines = [line.partition(": ") for line in head.decode().lower().split("\r\n")[1:]]
-            kept.append({name: value for name, _, value in lines})
-            await reader.readexactly(int(kept[-1].get("content-length", 0)))
+            recorded.append({name: value for name, _, value in lines})
+            await reader.readexactly(int(recorded[-1].get("content-length", 0)))
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
     async def until_closed(reader: StreamReader, writer: StreamWriter) -> None:
@@ -112,14 +112,14 @@ async def recording() -> AsyncIterator[tuple[int, list[dict[str, str]]]]:
 
     server = await asyncio.start_server(until_closed, "127.0.0.1", 0)
     async with server:
-        yield server.sockets[0].getsockname()[1], kept
+        yield server.sockets[0].getsockname()[1], recorded
 
 
-async def test_only_handshakes_of_sockets_are_passed_on_as_upgrades(tmp_path: Path) -> None:
-    async with recording() as (upstream, kept), nginx(tmp_path, upstream) as proxy:
+async def test_only_websocket_handshakes_are_forwarded_as_upgrades(tmp_path: Path) -> None:
+    async with recording() as (upstream, recorded), nginx(tmp_path, upstream) as proxy:
         for method, upgrade in product(("GET", "POST", "DELETE"), [*UPGRADES, "websocket/13", "x"]):
             assert await status(proxy, attack(upgrade, b"{}", method=method)) == 200
-            headers = kept.pop()
+            headers = recorded.pop()
             passed = {name: headers.get(name) for name in ("upgrade", "connection")}
             if method == "GET" and upgrade.lower() == "websocket":
                 assert passed == {"upgrade": "websocket", "connection": "upgrade"}
@@ -127,17 +127,17 @@ async def test_only_handshakes_of_sockets_are_passed_on_as_upgrades(tmp_path: Pa
                 assert passed == {"upgrade": None, "connection": None}
 
 
-async def test_the_proxy_redirects_to_its_own_name(tmp_path: Path) -> None:
-    async with recording() as (upstream, kept), nginx(tmp_path, upstream) as proxy:
+async def test_proxy_redirects_http_to_its_own_host_name(tmp_path: Path) -> None:
+    async with recording() as (upstream, recorded), nginx(tmp_path, upstream) as proxy:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{proxy.plain}") as http:
             answer = await http.get("/graphql?query=x", headers={"host": "evil.example"})
         assert answer.status_code == 301
         assert answer.headers["location"] == "https://roster.example.com/graphql?query=x"
-        assert kept == []
+        assert recorded == []
 
 
 @sqlite
-async def test_a_page_of_the_proxy_on_any_port_is_this_servers_own(
+async def test_origin_of_the_proxy_is_accepted_and_others_are_rejected(
     database_url: str, tmp_path: Path
 ) -> None:
     async with (

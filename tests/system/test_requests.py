@@ -1,4 +1,4 @@
-"""Bodies that come slowly, against a real server over a bare socket."""
+"""Slow and oversized request bodies, sent to a real server over a plain socket."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,7 @@ HEAD = b"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/
         (b"Content-Length: 2000000\r\n\r\n", b"413", b'"BODY_TOO_LARGE"'),
     ],
 )
-async def test_a_body_that_does_not_come_is_not_waited_for(
+async def test_missing_or_oversized_body_is_rejected_and_the_connection_closed(
     tmp_path: Path, sent: bytes, status: bytes, code: bytes
 ) -> None:
     async with serving_process(tmp_path, ROSTER_BODY_TIMEOUT="0.3") as (_, url):
@@ -34,10 +34,10 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_who_sends_too_much_reads_the_answer_all_the_same(
+async def test_client_that_sends_too_much_receives_the_413_response(
     tmp_path: Path, *, chunked: bool
 ) -> None:
-    """More than lies in the sockets' buffers: a close would reset what is still on its way."""
+    """The body exceeds the socket buffers: an early close would reset the connection."""
     part, parts = b"x" * 2**16, 6 * 16
     size = b"%x\r\n" % len(part)
     body = (size + part + b"\r\n") * parts + b"0\r\n\r\n" if chunked else part * parts

@@ -21,25 +21,27 @@ def request(id_: bytes, more: bytes = b"", start: bytes = POST, version: bytes =
 
 
 async def answers(url: str, sent: bytes) -> list[tuple[bytes, dict[bytes, bytes], bytes]]:
-    """Send requests, the last of which ends the connection; give each status, headers, body."""
+    """Sends requests; the last one closes the connection. Returns status, headers and body."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     writer.write(sent)
     async with asyncio.timeout(60):
-        left = await reader.read()
+        unparsed = await reader.read()
     writer.close()
-    given = []
-    while left:
-        head, _, left = left.partition(b"\r\n\r\n")
+    responses = []
+    while unparsed:
+        head, _, unparsed = unparsed.partition(b"\r\n\r\n")
         status, *lines = head.split(b"\r\n")
         headers = dict(line.split(b": ", 1) for line in lines)
         assert len(headers) == len(lines)
         length = 0 if sent.startswith(b"HEAD") else int(headers[b"content-length"])
-        given.append((status, headers, left[:length]))
-        left = left[length:]
-    return given
+        responses.append((status, headers, unparsed[:length]))
+        unparsed = unparsed[length:]
+    return responses
 
 
-async def test_the_last_response_of_a_connection_is_like_others(tmp_path: Path) -> None:
+async def test_last_response_of_a_connection_differs_only_in_its_close_header(
+    tmp_path: Path,
+) -> None:
     async with serving_process(tmp_path, ROSTER_RATE_LIMIT="1000/hour") as (_, url):
         close = b"Connection: close\r\n"
         first, last = await answers(url, request(b"a") + request(b"a", close))
@@ -55,7 +57,7 @@ async def test_the_last_response_of_a_connection_is_like_others(tmp_path: Path) 
         assert first == last
 
 
-async def test_a_connection_goes_on_or_ends_as_it_should(tmp_path: Path) -> None:
+async def test_connection_serves_pipelined_requests_and_closes_on_request(tmp_path: Path) -> None:
     close = b"Connection: close\r\n"
     async with serving_process(tmp_path) as (_, url):
         sent = b"".join(request(b"%d" % n) for n in range(9))

@@ -30,7 +30,7 @@ from tests.support.postgres import Programs, Server, programs
 from tests.support.process import run, serving_process, visiting
 from tests.support.sockets import ask, hear, socket, stream, subscribe
 
-# Commits are on disk here: otherwise a server that is ended at once loses them itself.
+# Commits are synchronous here: otherwise an immediate stop of the server loses them.
 SETTINGS: Final = {"listen_addresses": "", "fsync": "off", "max_connections": "60"}
 BULK = "mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) { succeeded } }"
 LIST = """query ($after: String) {
@@ -40,14 +40,14 @@ REJECTED = [(MESSAGE, "INVALID_CURSOR")]
 
 
 class Follower:
-    """One subscription: what it is given, and the errors that end it."""
+    """One subscription: the ids that it receives, and the errors that end it."""
 
     def __init__(self, results: AsyncIterator[dict[str, Any]]) -> None:
         self.ids: list[int] = []
         self._results = results
 
     async def until(self, last: int) -> list[int]:
-        """Return all ids once the event with this one has come."""
+        """Returns all ids after the event with the id `last` arrived."""
         while last not in self.ids:
             result = await self._next()
             assert set(result) == {"data"}, result
@@ -55,7 +55,7 @@ class Follower:
         return self.ids
 
     async def end(self) -> list[tuple[str, str]]:
-        """Return the errors that it ends with, and see that nothing else comes."""
+        """Returns the errors that end the subscription; they must be the next result."""
         result = await self._next()
         assert result.get("data") is None, result
         return [(error["message"], error["extensions"]["code"]) for error in result["errors"]]
@@ -98,46 +98,46 @@ async def following(urls: Sequence[str], after: str) -> AsyncIterator[list[Follo
         ]
 
 
-async def sent(url: str, text: str, **variables: Any) -> dict[str, Any]:
+async def post(url: str, text: str, **variables: Any) -> dict[str, Any]:
     async with visiting(url) as http:
         answer = await http.post("/graphql", json={"query": text, "variables": variables})
     found: dict[str, Any] = answer.json()
     return found
 
 
-async def received(url: str, after: str, last: int) -> list[int]:
+async def received_ids(url: str, after: str, last: int) -> list[int]:
     async with following([url], after) as followers:
         [ids, same] = [await follower.until(last) for follower in followers]
         assert ids == same
         return ids
 
 
-async def rejected(url: str, after: str) -> None:
-    """See that a cursor is rejected for a list and for both kinds of subscriptions."""
-    answer = await sent(url, LIST, after=after)
+async def assert_rejected(url: str, after: str) -> None:
+    """Asserts that a cursor is rejected for a list and for both kinds of subscriptions."""
+    answer = await post(url, LIST, after=after)
     assert answer["data"] == {"userEvents": None}
     assert [(e["message"], e["extensions"]["code"]) for e in answer["errors"]] == REJECTED
     async with following([url], after) as followers:
         assert [await follower.end() for follower in followers] == [REJECTED] * 2
 
 
-async def listed(url: str, after: str) -> list[int]:
+async def list_ids(url: str, after: str) -> list[int]:
     return [id_at(node["cursor"]) for node in (await ask(url, LIST, after=after))["nodes"]]
 
 
 async def create(url: str, name: str, count: int) -> None:
-    """Create users, as soon as the database can be written to."""
-    given = [{"username": f"{name}{n}", "email": f"{name}{n}@example.com"} for n in range(count)]
-    created = {"operations": [{"create": user} for user in given]}
+    """Creates users; retries until the database accepts writes."""
+    users = [{"username": f"{name}{n}", "email": f"{name}{n}@example.com"} for n in range(count)]
+    created = {"operations": [{"create": user} for user in users]}
 
     async def attempt() -> bool:
-        return (await sent(url, BULK, input=created))["data"]["bulkUsers"] is not None
+        return (await post(url, BULK, input=created))["data"]["bulkUsers"] is not None
 
-    await repeated(attempt)
+    await retry(attempt)
 
 
-async def repeated(attempt: Callable[[], Awaitable[Any]]) -> None:
-    """Try something until it succeeds."""
+async def retry(attempt: Callable[[], Awaitable[Any]]) -> None:
+    """Retries until the attempt succeeds."""
     async with asyncio.timeout(60):
         while True:
             if await attempt():
@@ -156,7 +156,7 @@ async def two_servers(database_url: str) -> AsyncIterator[tuple[list[str], list[
 
 
 class Ledger:
-    """The events and cursors of one directory, and what a client with each of them has to get."""
+    """The events and cursors of one directory before events are lost."""
 
     def __init__(self, database_url: str) -> None:
         self.database_url = database_url
@@ -168,21 +168,21 @@ class Ledger:
             return await committed(database)
 
     async def keep(self) -> None:
-        """Keep the cursors of all events that there are."""
+        """Records the cursors of all current events."""
         self.before = await self.ids()
         async with opened(self.database_url) as database:
             self.cursors = {id_: await cursor_at(database, id_) for id_ in self.before}
 
     async def check(self, urls: Sequence[str], kept: int) -> None:
-        """See what became of the cursors: the first `kept` are valid, the others are not."""
+        """Asserts that the cursors of the first `kept` events are valid and the others are not."""
         after = await self.ids()
         assert after[:kept] == self.before[:kept]
         for url in urls:
             valid = self.cursors[self.before[kept - 1]]
-            assert await received(url, valid, after[-1]) == after[kept:]
-            assert await listed(url, valid) == after[kept:]
+            assert await received_ids(url, valid, after[-1]) == after[kept:]
+            assert await list_ids(url, valid) == after[kept:]
             for id_ in {self.before[kept], self.before[-1]}:
-                await rejected(url, self.cursors[id_])
+                await assert_rejected(url, self.cursors[id_])
 
 
 async def log_of(process: Process) -> str:
@@ -191,7 +191,7 @@ async def log_of(process: Process) -> str:
     return output.decode()
 
 
-async def test_a_loss_ends_followers_on_every_server(database_url: str) -> None:
+async def test_loss_of_events_ends_followers_on_every_server(database_url: str) -> None:
     ledger = Ledger(database_url)
     async with two_servers(database_url) as (urls, processes):
         await create(urls[0], "user", 30)
@@ -211,7 +211,7 @@ async def test_a_loss_ends_followers_on_every_server(database_url: str) -> None:
             assert "Traceback" not in log
 
 
-async def test_a_new_epoch_ends_followers_on_every_server(database_url: str) -> None:
+async def test_new_epoch_ends_followers_on_every_server(database_url: str) -> None:
     ledger = Ledger(database_url)
     command = ("feed", "renew-epoch", "--reason", "restored from a backup")
     async with two_servers(database_url) as (urls, _):
@@ -230,12 +230,12 @@ async def test_a_new_epoch_ends_followers_on_every_server(database_url: str) -> 
             assert [await follower.end() for follower in followers] == [REJECTED] * 4
         for url in urls:
             for cursor in ledger.cursors.values():
-                await rejected(url, cursor)
-        assert await listed(urls[0], await cursor_at(database_url, 2)) == [3, 4]
+                await assert_rejected(url, cursor)
+        assert await list_ids(urls[0], await cursor_at(database_url, 2)) == [3, 4]
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_a_backup_restored_into_a_sqlite_file_in_use(
+async def test_backup_restored_into_a_sqlite_file_in_use_ends_followers(
     database_url: str, tmp_path: Path
 ) -> None:
     ledger = Ledger(database_url)
@@ -256,7 +256,9 @@ async def test_a_backup_restored_into_a_sqlite_file_in_use(
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_a_server_started_on_a_copied_sqlite_file(database_url: str, tmp_path: Path) -> None:
+async def test_server_on_a_restored_sqlite_copy_rejects_lost_cursors(
+    database_url: str, tmp_path: Path
+) -> None:
     ledger = Ledger(database_url)
     file, copy = Path(make_url(database_url).database or ""), tmp_path / "copy.db"
     async with serving_process(ROSTER_DATABASE_URL=database_url) as (_, url):
@@ -267,7 +269,7 @@ async def test_a_server_started_on_a_copied_sqlite_file(database_url: str, tmp_p
     replace_file(file, copy)
     async with serving_process(ROSTER_DATABASE_URL=database_url) as (_, url):
         for id_ in (21, 30):
-            await rejected(url, ledger.cursors[id_])
+            await assert_rejected(url, ledger.cursors[id_])
         await create(url, "new", 15)
         await ledger.check([url], 20)
 
@@ -279,7 +281,7 @@ def replace_file(file: Path, copy: Path) -> None:
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a database with SQLite's backup API, whoever else has either of them open."""
+    """Copies a database with SQLite's backup API, even if other processes use it."""
     with sqlite3.connect(source) as one, sqlite3.connect(target, timeout=30) as other:
         one.backup(other)
     one.close()
@@ -305,7 +307,7 @@ class Cluster:
         first = self.add("first")
         first.init()
         first.start(SETTINGS)
-        self.lead_to(first)
+        self.point_to(first)
         async with opened(self.url) as database:
             await migrations.upgrade(database)
         return first
@@ -316,7 +318,7 @@ class Cluster:
         standby.start(SETTINGS)
         return standby
 
-    def lead_to(self, server: Server) -> None:
+    def point_to(self, server: Server) -> None:
         self._address.unlink(missing_ok=True)
         self._address.symlink_to(server.home)
 
@@ -336,9 +338,9 @@ def cluster() -> Iterator[Cluster]:
             cluster.close()
 
 
-async def caught_up(standby: Server, primary: Server) -> None:
+async def wait_for_replay(standby: Server, primary: Server) -> None:
     end = await query(primary, "SELECT pg_current_wal_lsn()::text")
-    await repeated(partial(query, standby, f"SELECT pg_last_wal_replay_lsn() >= '{end}'"))
+    await retry(partial(query, standby, f"SELECT pg_last_wal_replay_lsn() >= '{end}'"))
 
 
 async def query(server: Server, statement: str) -> Any:
@@ -352,16 +354,16 @@ async def query(server: Server, statement: str) -> Any:
 async def stop_receiving(standby: Server) -> None:
     await query(standby, "ALTER SYSTEM SET primary_conninfo = ''")
     await query(standby, "SELECT pg_reload_conf()")
-    await repeated(partial(query, standby, "SELECT count(*) = 0 FROM pg_stat_wal_receiver"))
+    await retry(partial(query, standby, "SELECT count(*) = 0 FROM pg_stat_wal_receiver"))
 
 
-async def test_a_switchover_keeps_cursors_and_followers(cluster: Cluster) -> None:
-    """Also while the new server answers as a standby already, and is behind."""
+async def test_switchover_keeps_cursors_and_followers(cluster: Cluster) -> None:
+    """Even while the new server is still a standby and behind."""
     primary, ledger = await cluster.begin(), cluster.ledger
     standby = cluster.standby_of(primary)
     async with two_servers(cluster.url) as (urls, _):
         await create(urls[0], "user", 15)
-        await caught_up(standby, primary)
+        await wait_for_replay(standby, primary)
         await query(standby, "SELECT pg_wal_replay_pause()")
         await create(urls[0], "behind", 15)
         await ledger.keep()
@@ -369,13 +371,13 @@ async def test_a_switchover_keeps_cursors_and_followers(cluster: Cluster) -> Non
             for follower in followers:
                 assert await follower.until(30) == list(range(11, 31))
             primary.stop()
-            cluster.lead_to(standby)
-            answers = [await sent(url, LIST, after=ledger.cursors[30]) for url in urls]
+            cluster.point_to(standby)
+            answers = [await post(url, LIST, after=ledger.cursors[30]) for url in urls]
             assert [answer["errors"][0]["extensions"]["code"] for answer in answers] == [
                 "DATABASE_UNAVAILABLE"
             ] * 2
             async with opened(cluster.url) as behind:
-                with pytest.raises(StandbyError):  # whose locks are not the primary's
+                with pytest.raises(StandbyError):  # its locks are not those of the primary
                     await behind.event_writers()
             standby.promote()
             await create(urls[0], "new", 15)
@@ -385,15 +387,15 @@ async def test_a_switchover_keeps_cursors_and_followers(cluster: Cluster) -> Non
                 assert await follower.until(after[-1]) == after[10:]
         for url in urls:
             for id_ in (10, 30):
-                assert await received(url, ledger.cursors[id_], after[-1]) == after[id_:]
+                assert await received_ids(url, ledger.cursors[id_], after[-1]) == after[id_:]
 
 
-async def test_a_failover_that_lost_commits(cluster: Cluster) -> None:
+async def test_failover_that_lost_commits_ends_followers(cluster: Cluster) -> None:
     primary, ledger = await cluster.begin(), cluster.ledger
     standby = cluster.standby_of(primary)
     async with two_servers(cluster.url) as (urls, _):
         await create(urls[0], "user", 20)
-        await caught_up(standby, primary)
+        await wait_for_replay(standby, primary)
         await stop_receiving(standby)
         await create(urls[0], "lost", 10)
         await ledger.keep()
@@ -402,14 +404,14 @@ async def test_a_failover_that_lost_commits(cluster: Cluster) -> None:
                 assert await follower.until(30) == list(range(21, 31))
             primary.stop("immediate")
             standby.promote()
-            cluster.lead_to(standby)
+            cluster.point_to(standby)
             await create(urls[0], "new", 15)
             assert [await follower.end() for follower in followers] == [REJECTED] * 4
         assert len(await ledger.ids()) == 35
         await ledger.check(urls, 20)
 
 
-async def test_point_in_time_recovery(cluster: Cluster) -> None:
+async def test_point_in_time_recovery_ends_followers(cluster: Cluster) -> None:
     primary, ledger = await cluster.begin(), cluster.ledger
     recovered = cluster.add("recovered")
     async with two_servers(cluster.url) as (urls, _):
@@ -424,14 +426,14 @@ async def test_point_in_time_recovery(cluster: Cluster) -> None:
             primary.stop()
             recovered.recover_to("good", wal=primary.data / "pg_wal")
             recovered.start(SETTINGS)
-            cluster.lead_to(recovered)
+            cluster.point_to(recovered)
             await create(urls[0], "new", 15)
             assert [await follower.end() for follower in followers] == [REJECTED] * 4
         assert len(await ledger.ids()) == 35
         await ledger.check(urls, 20)
 
 
-async def test_pg_restore_into_the_same_cluster(cluster: Cluster) -> None:
+async def test_pg_restore_into_the_same_cluster_ends_followers(cluster: Cluster) -> None:
     server, ledger = await cluster.begin(), cluster.ledger
     dump = server.home / "roster.dump"
     async with two_servers(cluster.url) as (urls, _):

@@ -1,4 +1,4 @@
-"""eraseAfter and `roster erase-due`: deleted users are erased when their date has come."""
+"""eraseAfter and `roster erase-due`: deleted users are erased after their date."""
 
 from datetime import UTC, datetime
 
@@ -17,25 +17,33 @@ from users.service import UserService
 PAST, FUTURE = "2000-01-01T00:00:00Z", "2999-12-31T23:59:59.999999Z"
 
 
-async def statuses(client: Client) -> dict[str, bool]:
-    """Tell for each user whether they are erased, by their number."""
+async def is_erased_by_id(client: Client) -> dict[str, bool]:
+    """Returns whether each user is erased, by database id."""
     query = """{ users(first: 100, filter: {status: [ACTIVE, DEACTIVATED, DELETED]}) { nodes {
       databaseId erasedAt } } }"""
     nodes = (await client.ask(query))["nodes"]
     return {node["databaseId"]: node["erasedAt"] is not None for node in nodes}
 
 
-async def test_the_command_erases_who_is_due(client: Client, database_url: str) -> None:
+async def test_erase_due_erases_only_users_whose_date_has_passed(
+    client: Client, database_url: str
+) -> None:
     dates = (PAST, FUTURE, None, PAST)
     for number, date in enumerate(dates):
         user = await client.create(f"user{number}")
         await client.do("deleteUser", user["id"], eraseAfter=date)
-    await client.do("restoreUser", "VXNlcjo0")  # who is due no more
+    await client.do("restoreUser", "VXNlcjo0")  # no longer due
     await client.create("user5")
 
     code, output = await run("erase-due", ROSTER_DATABASE_URL=database_url)
     assert (code, output.split(" in ")[0]) == (0, "Erased 1 users")
-    assert await statuses(client) == {"1": True, "2": False, "3": False, "4": False, "5": False}
+    assert await is_erased_by_id(client) == {
+        "1": True,
+        "2": False,
+        "3": False,
+        "4": False,
+        "5": False,
+    }
     [erased] = (await client.ask(EVENTS, filter={"type": ["ERASED"]}))["nodes"]
     assert erased["reason"] == "The date to erase this user has passed."
     actors = await client.events("VXNlcjox")
@@ -51,10 +59,10 @@ async def test_the_command_erases_who_is_due(client: Client, database_url: str) 
     assert await count(client.database) == (5, 11)
 
 
-async def delete_many(database: Database, people: int) -> None:
+async def delete_many(database: Database, user_count: int) -> None:
     async with database.session() as session, session.transaction():
         service = UserService(session, RETENTION)
-        names = [f"user{n}" for n in range(people)]
+        names = [f"user{n}" for n in range(user_count)]
         created = await service.execute(
             [Create(fields={"username": n, "email": f"{n}@example.com"}) for n in names]
         )
@@ -65,19 +73,19 @@ async def delete_many(database: Database, people: int) -> None:
         )
 
 
-async def test_twice_at_once_they_share_the_work(client: Client, database_url: str) -> None:
+async def test_concurrent_runs_share_the_work(client: Client, database_url: str) -> None:
     for _ in range(2):
         await delete_many(client.database, 250)
     runs = [await start("erase-due", ROSTER_DATABASE_URL=database_url) for _ in range(3)]
     outputs = [(await run.communicate())[0].decode() for run in runs]
     assert [run.returncode for run in runs] == [0] * 3
-    # On SQLite they can be in each other's way at the end, and say so in a line before the last.
+    # On SQLite runs can block each other at the end; they report it in a line before the last.
     assert sum(int(output.splitlines()[-1].split()[1]) for output in outputs) == 500
     assert await count(client.database) == (500, 1500)
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_users_who_have_acted_on_each_other_are_erased_side_by_side(
+async def test_concurrent_runs_erase_users_who_acted_on_each_other(
     database: Database, database_url: str
 ) -> None:
     await delete_many(database, 250)

@@ -1,4 +1,4 @@
-"""The server as its users run it: a process of its own, on a real port, stopped by a signal."""
+"""`roster serve` as a process on a real port, stopped by a signal."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def add(name: str, number: int = 0) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-async def test_a_fresh_folder_is_served_and_a_signal_ends_it_cleanly(
+async def test_server_starts_in_an_empty_folder_and_a_signal_stops_it_cleanly(
     tmp_path: Path, stop: signal.Signals
 ) -> None:
     async with serving_process(cwd=tmp_path, **MEASURED) as (process, url), visiting() as http:
@@ -43,7 +43,7 @@ async def test_a_fresh_folder_is_served_and_a_signal_ends_it_cleanly(
     assert (tmp_path / "roster.db").exists()
 
 
-async def test_it_says_where_it_is_and_on_what(tmp_path: Path) -> None:
+async def test_startup_output_shows_address_database_and_mode(tmp_path: Path) -> None:
     port = free_port()
     process = await start("serve", cwd=tmp_path, ROSTER_PORT=str(port))
     assert process.stdout
@@ -59,8 +59,10 @@ async def test_it_says_where_it_is_and_on_what(tmp_path: Path) -> None:
     assert rest == b"Stopped.\n"
 
 
-async def test_several_processes_serve_one_database(database_url: str) -> None:
-    """Two servers of two workers: of those who want the same name at once, one gets it."""
+async def test_concurrent_creations_on_several_processes_keep_names_unique(
+    database_url: str,
+) -> None:
+    """Two servers with two workers each: of concurrent requests for a name, one succeeds."""
     async with (
         serving_process(ROSTER_DATABASE_URL=database_url, ROSTER_WORKERS="2") as (_, one),
         serving_process(ROSTER_DATABASE_URL=database_url, ROSTER_WORKERS="2") as (_, other),
@@ -80,7 +82,7 @@ async def test_several_processes_serve_one_database(database_url: str) -> None:
         assert answer.json() == {"data": {"users": {"totalCount": 25}}}
 
 
-async def test_what_cannot_be_served_is_told_in_a_line(tmp_path: Path) -> None:
+async def test_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     async with serving_process(cwd=tmp_path, **MEASURED) as (_, url):
         port = url.rpartition(":")[2]
         code, output = await run("serve", cwd=tmp_path, ROSTER_PORT=port)
@@ -92,11 +94,11 @@ async def test_what_cannot_be_served_is_told_in_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate", "demo"])
-async def test_an_unreachable_database_is_told_in_a_line(command: str, tmp_path: Path) -> None:
+async def test_unusable_database_is_reported_in_one_line(command: str, tmp_path: Path) -> None:
     no_database = tmp_path / "text.db"
     no_database.write_text("not a database, but long enough to be read as one" * 100)
     nowhere = f"postgresql://ada:s3cret@127.0.0.1:{free_port()}/roster"
-    for url, said in (
+    for url, line in (
         (nowhere, "roster: cannot use PostgreSQL roster on 127.0.0.1:"),
         (f"sqlite:///{tmp_path}/no/such/roster.db", "roster: cannot use SQLite "),
         (f"sqlite:///{no_database}", "file is not a database"),
@@ -105,12 +107,12 @@ async def test_an_unreachable_database_is_told_in_a_line(command: str, tmp_path:
         code, output = await run(command, ROSTER_DATABASE_URL=url)
         assert code == 1
         assert output.count("\n") == 1, output
-        assert said in output
+        assert line in output
         assert "s3cret" not in output
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_postgresql_is_migrated_on_command_alone(empty_url: str) -> None:
+async def test_postgresql_is_migrated_only_by_the_migrate_command(empty_url: str) -> None:
     for command in ("serve", "demo"):
         code, output = await run(command, ROSTER_DATABASE_URL=empty_url)
         assert (code, output) == (
@@ -129,7 +131,7 @@ async def test_postgresql_is_migrated_on_command_alone(empty_url: str) -> None:
 
 
 class Wire:
-    """What lies between a server and its database, and can be cut and mended."""
+    """A connection between a server and its database that can be cut and restored."""
 
     def __init__(self, far: URL) -> None:
         self.far = far
@@ -179,7 +181,7 @@ async def wired(database_url: str) -> AsyncIterator[tuple[Wire, str]]:
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_a_database_that_goes_away_is_told_and_comes_back_by_itself(
+async def test_unreachable_database_is_reported_and_reconnected(
     database_url: str,
 ) -> None:
     async with (
@@ -197,7 +199,7 @@ async def test_a_database_that_goes_away_is_told_and_comes_back_by_itself(
         assert await ask(COUNT) == {"data": {"users": {"totalCount": 0}}}
         await wire.cut()
         away = "The database is unavailable right now."
-        gone: tuple[tuple[Any, Any, str, str | None], ...] = (
+        failures: tuple[tuple[Any, Any, str, str | None], ...] = (
             (COUNT, {"users": {"totalCount": None}}, f"{away} Try again in a moment.", None),
             (
                 add("ada"),
@@ -206,7 +208,7 @@ async def test_a_database_that_goes_away_is_told_and_comes_back_by_itself(
                 "NOT_DONE",
             ),
         )
-        for body, data, message, outcome in gone:
+        for body, data, message, outcome in failures:
             answer = await ask(body)
             assert answer["data"] == data
             [error] = answer["errors"]
@@ -230,7 +232,7 @@ async def test_a_database_that_goes_away_is_told_and_comes_back_by_itself(
     assert b"Traceback" not in log
 
 
-async def test_an_idle_connection_is_closed_after_the_time_of_the_settings(tmp_path: Path) -> None:
+async def test_idle_connection_is_closed_after_the_keep_alive_timeout(tmp_path: Path) -> None:
     assert (
         uvicorn_config(Settings()).timeout_keep_alive == 75
     )  # longer than balancers keep one: 60 s

@@ -1,7 +1,7 @@
 from tests.support.process import run
 
 
-async def test_a_wrong_setting_stops_every_command() -> None:
+async def test_invalid_settings_stop_every_command() -> None:
     wrong = "Input should be a valid integer, unable to parse string as an integer"
     lines = f"roster: ROSTER_PORT: {wrong}\nROSTER_WORKERS: {wrong}\n"
     for command in ("serve", "migrate", "demo"):

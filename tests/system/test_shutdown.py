@@ -25,14 +25,12 @@ from tests.support.process import serving_process, visiting
 from tests.support.sockets import FEED, hear, say, socket, stream, subscribe
 
 CREATED = "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { username } } }"
-PATIENT: dict[str, Any] = {
-    "ROSTER_SHUTDOWN_TIMEOUT": "60"
-}  # so that no slow machine decides a test
+PATIENT: dict[str, Any] = {"ROSTER_SHUTDOWN_TIMEOUT": "60"}  # so that a slow machine fails no test
 
 
 @asynccontextmanager
 async def writes_held(database_url: str) -> AsyncIterator[None]:
-    """Hold what every write needs, so that writes wait."""
+    """Holds a lock that every write needs."""
     url = make_url(database_url)
     if url.get_backend_name() == "sqlite":
         connection = sqlite3.connect(url.database or "", isolation_level=None)
@@ -47,16 +45,16 @@ async def writes_held(database_url: str) -> AsyncIterator[None]:
     await other.close()
 
 
-def given(name: str) -> dict[str, Any]:
+def create_variables(name: str) -> dict[str, Any]:
     return {"input": {"username": name, "email": f"{name}@example.com"}}
 
 
-def created(name: str) -> dict[str, Any]:
+def create_response(name: str) -> dict[str, Any]:
     return {"data": {"createUser": {"user": {"username": name}}}}
 
 
-def interrupted(outcome: str) -> dict[str, Any]:
-    """What a creation is answered that was held up to the end."""
+def interrupted_response(outcome: str) -> dict[str, Any]:
+    """The response to a creation that the shutdown interrupted."""
     known = {
         "NOT_DONE": "This write was not done.",
         "UNKNOWN": "It is not known whether this write was done. Send it again with the same "
@@ -67,12 +65,12 @@ def interrupted(outcome: str) -> dict[str, Any]:
     return {"errors": [{"message": message, "path": ["createUser"], "extensions": extensions}]}
 
 
-def refused(message: str) -> dict[str, Any]:
+def error_response(message: str) -> dict[str, Any]:
     return {"errors": [{"message": message, "extensions": {"code": "SHUTTING_DOWN"}}]}
 
 
 class Requests:
-    """Requests of every kind that a server is in the middle of when it is stopped."""
+    """Requests of every kind that are in progress when a server is stopped."""
 
     def __init__(self, url: str, opened: AsyncExitStack) -> None:
         self.url = url
@@ -89,21 +87,21 @@ class Requests:
         self.idle = await enter(socket(self.url))
         self.live = await enter(socket(self.url))
         await subscribe(self.live, "feed")
-        await subscribe(self.live, "write", CREATED, **given("socket"))
+        await subscribe(self.live, "write", CREATED, **create_variables("socket"))
         self.feed = await enter(stream(self.url, FEED))
-        self.events = await enter(stream(self.url, CREATED, **given("stream")))
+        self.events = await enter(stream(self.url, CREATED, **create_variables("stream")))
         http = await enter(visiting(self.url))
-        body = {"query": CREATED, "variables": given("post")}
+        body = {"query": CREATED, "variables": create_variables("post")}
         self.post = asyncio.create_task(http.post("/graphql", json=body))
         self.body = await half_sent(self.url)
-        # What was sent before this is answered has been read before it.
+        # When this is answered, the server has read what was sent before.
         assert (await http.get("/health/live")).status_code == 200
         await say(self.live, {"type": "ping"})
         assert await hear(self.live) == {"type": "pong"}
 
 
 async def half_sent(url: str) -> tuple[StreamReader, StreamWriter]:
-    """Send a request without its body, up to where the server waits for the body."""
+    """Sends a request without its body, until the server waits for the body."""
     to = httpx.URL(url)
     reader, writer = await asyncio.open_connection(to.host, to.port)
     writer.write(
@@ -121,16 +119,16 @@ async def closed(connection: ClientConnection) -> int:
     return caught.value.rcvd.code
 
 
-async def rest(lines: AsyncIterator[str]) -> list[str]:
+async def remaining_lines(lines: AsyncIterator[str]) -> list[str]:
     return [line async for line in lines]
 
 
-async def ended(process: Process) -> str:
+async def log_after_exit(process: Process) -> str:
     output, _ = await asyncio.wait_for(process.communicate(), 30)
     return output.decode()
 
 
-async def answer(reader: StreamReader) -> tuple[bytes, Any]:
+async def read_response(reader: StreamReader) -> tuple[bytes, Any]:
     text = await reader.read()
     head, _, body = text.partition(b"\r\n\r\n")
     return head.split(b"\r\n")[0], json.loads(body)
@@ -148,25 +146,28 @@ async def test_requests_in_progress_are_answered_before_the_server_stops(databas
             process.send_signal(signal.SIGTERM)
             assert await closed(requests.idle) == 1012
             await subscribe(requests.live, "late", "{ users { totalCount } }")
-            late = {"id": "late", "type": "error", "payload": refused(SEND_AGAIN)["errors"]}
+            late = {"id": "late", "type": "error", "payload": error_response(SEND_AGAIN)["errors"]}
             assert await hear(requests.live) == late
-            assert await rest(requests.feed) == ["retry: 1000"]
+            assert await remaining_lines(requests.feed) == ["retry: 1000"]
             assert not requests.post.done()
         response = await requests.post
-        assert (response.status_code, response.json()) == (200, created("post"))
-        data = json.dumps(created("stream"), separators=(",", ":"))
-        assert await rest(requests.events) == [
+        assert (response.status_code, response.json()) == (200, create_response("post"))
+        data = json.dumps(create_response("stream"), separators=(",", ":"))
+        assert await remaining_lines(requests.events) == [
             "event: next", f"data: {data}", "event: complete", "data:"
         ]  # fmt: skip
-        payload = created("socket")
+        payload = create_response("socket")
         assert await hear(requests.live) == {"id": "write", "type": "next", "payload": payload}
         assert await hear(requests.live) == {"id": "write", "type": "complete"}
         assert await closed(requests.live) == 1012
         reader, writer = requests.body
         writer.write(b'{"query":"{__typename}"}')
-        assert await answer(reader) == (b"HTTP/1.1 200 OK", {"data": {"__typename": "Query"}})
+        assert await read_response(reader) == (
+            b"HTTP/1.1 200 OK",
+            {"data": {"__typename": "Query"}},
+        )
         writer.close()
-        log = await ended(process)
+        log = await log_after_exit(process)
     assert process.returncode == -signal.SIGTERM
     assert "Traceback" not in log
     assert "error" not in log.lower()
@@ -191,13 +192,13 @@ async def test_requests_that_outlive_the_grace_period_get_an_error_with_a_code(
         await requests.begin()
         process.send_signal(signal.SIGTERM)
         assert await closed(requests.idle) == 1012
-        assert await rest(requests.feed) == ["retry: 1000"]
-        # A statement that may be the whole transaction runs on PostgreSQL for each of them; on
-        # SQLite for one, and the others are in line behind it.
+        assert await remaining_lines(requests.feed) == ["retry: 1000"]
+        # On PostgreSQL each write runs a statement that may commit by itself; on SQLite one does,
+        # and the others wait behind it.
         response = await requests.post
         answers = [response.json()]
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-        begun, data, *end = await rest(requests.events)
+        begun, data, *end = await remaining_lines(requests.events)
         assert [begun, *end] == ["event: next", "event: complete", "data:"]
         answers.append(json.loads(data.removeprefix("data: ")))
         message = await hear(requests.live)
@@ -205,21 +206,21 @@ async def test_requests_that_outlive_the_grace_period_get_an_error_with_a_code(
         answers.append({"errors": message["payload"]})
         waits = "NOT_DONE" if dialect == "sqlite" else "UNKNOWN"
         expected = sorted(["UNKNOWN", waits, waits])
-        outcomes = [told["errors"][0]["extensions"]["outcome"] for told in answers]
+        outcomes = [each["errors"][0]["extensions"]["outcome"] for each in answers]
         assert sorted(outcomes) == expected
-        assert answers == [interrupted(outcome) for outcome in outcomes]
+        assert answers == [interrupted_response(outcome) for outcome in outcomes]
         assert await closed(requests.live) == 1012
         reader, writer = requests.body
         unavailable = b"HTTP/1.1 503 Service Unavailable"
-        assert await answer(reader) == (unavailable, refused(SEND_AGAIN))
+        assert await read_response(reader) == (unavailable, error_response(SEND_AGAIN))
         writer.close()
-        log = await ended(process)
+        log = await log_after_exit(process)
     assert process.returncode == -signal.SIGTERM
     assert "Traceback" not in log
     assert "error" not in log.lower()
 
 
-async def test_requests_of_a_batch_behind_the_one_that_was_interrupted_are_not_executed(
+async def test_requests_of_a_batch_after_an_interrupted_one_are_not_executed(
     database_url: str,
 ) -> None:
     settings: dict[str, Any] = {"ROSTER_DATABASE_URL": database_url, "ROSTER_MAX_BATCH_SIZE": "2"}
@@ -229,14 +230,16 @@ async def test_requests_of_a_batch_behind_the_one_that_was_interrupted_are_not_e
         asyncio.timeout(60),
         writes_held(database_url),
     ):
-        batch = [{"query": CREATED, "variables": given(name)} for name in ("first", "second")]
+        batch = [
+            {"query": CREATED, "variables": create_variables(name)} for name in ("first", "second")
+        ]
         post = asyncio.create_task(http.post("/graphql", json=batch))
         assert (await http.get("/health/live")).status_code == 200  # so that the other is read
         process.send_signal(signal.SIGTERM)
         response = await post
         assert response.status_code == 200
-        assert response.json() == [interrupted("UNKNOWN"), refused(SEND_AGAIN)]
-        await ended(process)
+        assert response.json() == [interrupted_response("UNKNOWN"), error_response(SEND_AGAIN)]
+        await log_after_exit(process)
 
 
 async def test_a_second_ctrl_c_ends_the_grace_period(tmp_path: Path) -> None:
@@ -250,9 +253,9 @@ async def test_a_second_ctrl_c_ends_the_grace_period(tmp_path: Path) -> None:
         assert await closed(idle) == 1012
         process.send_signal(signal.SIGINT)
         unavailable = b"HTTP/1.1 503 Service Unavailable"
-        assert await answer(reader) == (unavailable, refused(SEND_AGAIN))
+        assert await read_response(reader) == (unavailable, error_response(SEND_AGAIN))
         writer.close()
-        await ended(process)
+        await log_after_exit(process)
 
 
 def children(pid: int) -> set[int]:
@@ -267,11 +270,11 @@ def children(pid: int) -> set[int]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - the end of a process that is not our own is not told
+    while not condition():  # noqa: ASYNC110 - there is no event for processes of others
         await asyncio.sleep(0.01)
 
 
-def runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -279,7 +282,7 @@ def runs(pid: int) -> bool:
 
 
 async def until_workers_serve(url: str, process: Process) -> set[int]:
-    """Wait until the server answers; give the processes that it consists of besides the first."""
+    """Waits until the server answers; returns its processes besides the first."""
     async with visiting(url) as http:
         while True:
             with suppress(httpx.TransportError):
@@ -288,7 +291,7 @@ async def until_workers_serve(url: str, process: Process) -> set[int]:
             await asyncio.sleep(0.05)
 
 
-async def test_workers_end_when_their_parent_was_killed(tmp_path: Path) -> None:
+async def test_workers_exit_after_their_parent_was_killed(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"ROSTER_WORKERS": "2", "ROSTER_SHUTDOWN_TIMEOUT": "1"}
     async with (
         serving_process(cwd=tmp_path, **settings) as (process, url),
@@ -297,14 +300,14 @@ async def test_workers_end_when_their_parent_was_killed(tmp_path: Path) -> None:
         workers = await until_workers_serve(url, process)
         assert len(workers) >= 2
         process.kill()
-        await until(lambda: not any(runs(worker) for worker in workers))
+        await until(lambda: not any(is_running(worker) for worker in workers))
         await process.wait()
     async with visiting(url) as http:
         with pytest.raises(httpx.ConnectError):
             await http.get("/health/live")
 
 
-async def test_workers_answer_requests_in_progress_when_their_parent_was_killed(
+async def test_workers_answer_requests_in_progress_after_their_parent_was_killed(
     database_url: str,
 ) -> None:
     settings: dict[str, Any] = {"ROSTER_DATABASE_URL": database_url, "ROSTER_WORKERS": "2"}
@@ -316,21 +319,21 @@ async def test_workers_answer_requests_in_progress_when_their_parent_was_killed(
         workers = await until_workers_serve(url, process)
         live = await opened_here.enter_async_context(socket(url))
         async with writes_held(database_url):
-            await subscribe(live, "write", CREATED, **given("socket"))
+            await subscribe(live, "write", CREATED, **create_variables("socket"))
             await say(live, {"type": "ping"})
             assert await hear(live) == {"type": "pong"}
             process.kill()
-            await until(lambda: not runs(process.pid))
-        payload = created("socket")
+            await until(lambda: not is_running(process.pid))
+        payload = create_response("socket")
         assert await hear(live) == {"id": "write", "type": "next", "payload": payload}
         assert await hear(live) == {"id": "write", "type": "complete"}
         assert await closed(live) == 1012
-        await until(lambda: not any(runs(worker) for worker in workers))
+        await until(lambda: not any(is_running(worker) for worker in workers))
         await process.wait()
 
 
-async def test_a_server_of_workers_that_stops_takes_no_more_connections(tmp_path: Path) -> None:
-    """None waits in the queue of a socket from which nothing takes connections any more."""
+async def test_stopping_server_with_workers_accepts_no_more_connections(tmp_path: Path) -> None:
+    """No connection waits in the queue of a socket that no process accepts from."""
     async with (
         serving_process(cwd=tmp_path, ROSTER_WORKERS="2", **PATIENT) as (process, url),
         asyncio.timeout(60),
@@ -344,8 +347,11 @@ async def test_a_server_of_workers_that_stops_takes_no_more_connections(tmp_path
                     await http.get("/health/live", timeout=30)
                 except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError):
                     break
-        writer.write(b'{"query":"{__typename}"}')  # for which the worker still waits
-        assert await answer(reader) == (b"HTTP/1.1 200 OK", {"data": {"__typename": "Query"}})
+        writer.write(b'{"query":"{__typename}"}')  # the worker still waits for it
+        assert await read_response(reader) == (
+            b"HTTP/1.1 200 OK",
+            {"data": {"__typename": "Query"}},
+        )
         writer.close()
-        log = await ended(process)
+        log = await log_after_exit(process)
     assert "Traceback" not in log

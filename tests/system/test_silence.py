@@ -1,7 +1,7 @@
-"""A server whose network to the database drops packets: what its clients are told, and how it ends.
+"""A server whose network to the database drops packets: its errors, and its shutdown.
 
-A request waited for 17 to 32 seconds here, a health check for 37, and a server that was stopped for
-more than 100. The limits leave room for a busy machine, and decide nothing else.
+Without limits a request waited for 17 to 32 seconds, a health check for 37, and a server that was
+stopped for more than 100. The limits here leave room for a busy machine.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from tests.system.test_serve import COUNT, add
 
 pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 kinds = pytest.mark.parametrize("kind", ["silence", "pause"])
-SECONDS = 14.0  # a query may take 15, and as long again to be given up
+SECONDS = 14.0  # a query may take 15, and as long again until it is aborted
 LAST = {"query": "{ userEvents(last: 1) { pageInfo { endCursor } } }"}
 
 
 async def until(answers: Callable[[], Awaitable[Any]], wanted: Any) -> None:
-    """Ask until the answer is the one that is wanted."""
+    """Repeats a request until its answer is the wanted one."""
     async with asyncio.timeout(60):
-        while await answers() != wanted:  # noqa: ASYNC110 - a server tells nobody when it is ready
+        while await answers() != wanted:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.05)
 
 
-async def created(lines: AsyncIterator[str]) -> str:
+async def next_created_line(lines: AsyncIterator[str]) -> str:
     async with asyncio.timeout(60):
         while "CREATED" not in (line := await anext(lines)):
             pass
@@ -38,7 +38,9 @@ async def created(lines: AsyncIterator[str]) -> str:
 
 
 @kinds
-async def test_clients_are_told_and_streams_go_on_after_it(database_url: str, kind: str) -> None:
+async def test_clients_get_errors_during_silence_and_streams_resume_afterwards(
+    database_url: str, kind: str
+) -> None:
     async with (
         proxied(database_url) as (proxy, near),
         serving_process(ROSTER_DATABASE_URL=near) as (process, url),
@@ -53,31 +55,31 @@ async def test_clients_are_told_and_streams_go_on_after_it(database_url: str, ki
         async def readiness() -> int:
             return (await http.get(f"{url}/health/ready")).status_code
 
-        async def make(name: str, server: str = other) -> None:
+        async def create_user(name: str, server: str = other) -> None:
             user = {"user": {"username": name}, "errors": []}
             assert await ask(add(name), server) == {"createUser": user}
 
-        await make("ada")
+        await create_user("ada")
         after = (await ask(LAST))["userEvents"]["pageInfo"]["endCursor"]
         assert await asyncio.gather(*(ask(COUNT) for _ in range(20)))
         async with stream(url, after=after) as lines, socket(url) as live:
             await subscribe(live, after=after)
-            await make("bob")
-            first, second = await created(lines), await event(live)
+            await create_user("bob")
+            first, second = await next_created_line(lines), await event(live)
             assert second["cursor"] in first
             getattr(proxy, kind)()
             async with asyncio.timeout(SECONDS):
-                asked = [*(ask(COUNT) for _ in range(40)), ask(add("eve"))]
-                assert await asyncio.gather(*asked) == [["DATABASE_UNAVAILABLE"]] * 41
+                requests = [*(ask(COUNT) for _ in range(40)), ask(add("eve"))]
+                assert await asyncio.gather(*requests) == [["DATABASE_UNAVAILABLE"]] * 41
                 assert await readiness() == 503
             assert (await http.get(f"{url}/health/live")).status_code == 200
-            await make("cleo")
+            await create_user("cleo")
             proxy.restore()
             await until(readiness, 200)
-            first, second = await created(lines), await event(live)
+            first, second = await next_created_line(lines), await event(live)
             assert second["cursor"] in first
-            await make("dora", url)
-            first, second = await created(lines), await event(live)
+            await create_user("dora", url)
+            first, second = await next_created_line(lines), await event(live)
             assert second["cursor"] in first
             assert await ask(COUNT) == {"users": {"totalCount": 4}}
         getattr(proxy, kind)()
@@ -90,7 +92,9 @@ async def test_clients_are_told_and_streams_go_on_after_it(database_url: str, ki
 
 
 @kinds
-async def test_signing_in_is_told_too(database_url: str, kind: str) -> None:
+async def test_authentication_gets_errors_during_silence_and_recovers(
+    database_url: str, kind: str
+) -> None:
     async with proxied(database_url) as (proxy, near), production(near) as server:
         key = await server.key()
         for authorization in (bearer(), key):

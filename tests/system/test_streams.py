@@ -41,13 +41,13 @@ CURSORS = """{ users(first: 100, orderBy: [{field: CREATED_AT}]) { nodes {
 
 
 async def create(url: str, name: str) -> str:
-    given = {"username": name, "email": f"{name}@example.com"}
-    payload = await ask(url, CREATE, input=given)
+    values = {"username": name, "email": f"{name}@example.com"}
+    payload = await ask(url, CREATE, input=values)
     assert payload["errors"] == []
     return str(payload["user"]["id"])
 
 
-async def test_a_subscriber_is_given_what_was_and_what_comes(database_url: str) -> None:
+async def test_subscriber_receives_past_and_new_events(database_url: str) -> None:
     async with serving_process(ROSTER_DATABASE_URL=database_url) as (_, url):
         ids = [await create(url, f"user{n}") for n in range(3)]
         users = (await ask(url, CURSORS))["nodes"]
@@ -58,23 +58,23 @@ async def test_a_subscriber_is_given_what_was_and_what_comes(database_url: str) 
             await subscribe(live, "list", after=listed["pageInfo"]["endCursor"])
             deleted = {"userId": [ids[0]], "type": ["DELETED"]}
             await subscribe(live, "deleted", after=first, filter=deleted)
-            heard: dict[str, list[Any]] = {"history": [], "list": [], "deleted": []}
+            received: dict[str, list[Any]] = {"history": [], "list": [], "deleted": []}
             await ask(url, DELETE, input={"id": ids[0]})
             await ask(url, DELETE, input={"id": ids[1]})
-            while sum(map(len, heard.values())) < 4 + 3 + 1:
+            while sum(map(len, received.values())) < 4 + 3 + 1:
                 message = await hear(live)
                 found = message["payload"]["data"]["userEvents"]
-                heard[message["id"]].append((found["type"], found["userId"]))
+                received[message["id"]].append((found["type"], found["userId"]))
             whole = [("CREATED", i) for i in ids] + [("DELETED", i) for i in ids[:2]]
-            assert heard == {"history": whole[1:], "list": whole[2:], "deleted": whole[3:4]}
-        given = {"id": ids[0], "confirmUsername": "user0", "reason": "asked"}
-        assert await ask(url, ERASE, input=given) == {"errors": []}
-        async with socket(url) as live:  # the event of an erased user is a place like any other
+            assert received == {"history": whole[1:], "list": whole[2:], "deleted": whole[3:4]}
+        values = {"id": ids[0], "confirmUsername": "user0", "reason": "asked"}
+        assert await ask(url, ERASE, input=values) == {"errors": []}
+        async with socket(url) as live:  # the cursor of an erased user's event stays valid
             await subscribe(live, after=first)
             assert [(await event(live))["userId"] for _ in range(5)] == [*ids[1:], *ids[:2], ids[0]]
 
 
-async def test_server_sent_events_are_the_same_feed(database_url: str) -> None:
+async def test_event_stream_delivers_the_same_feed(database_url: str) -> None:
     async with serving_process(ROSTER_DATABASE_URL=database_url) as (_, url):
         await create(url, "ada")
         await create(url, "bob")
@@ -83,8 +83,8 @@ async def test_server_sent_events_are_the_same_feed(database_url: str) -> None:
             for expected in (2, 3):
                 assert await anext(lines) == "event: next"
                 data = json.loads((await anext(lines)).removeprefix("data: "))
-                told = data["data"]["userEvents"]["cursor"]
-                assert told == await cursor_at(database_url, expected)
+                received = data["data"]["userEvents"]["cursor"]
+                assert received == await cursor_at(database_url, expected)
         async with stream(url, "{ users { totalCount } }") as lines:
             assert [line async for line in lines] == [
                 "event: next",
@@ -93,15 +93,17 @@ async def test_server_sent_events_are_the_same_feed(database_url: str) -> None:
                 "data:",
             ]
         async with stream(url, after="nonsense") as lines:
-            refused = [line async for line in lines]
-            assert json.loads(refused[1].removeprefix("data: "))["errors"][0]["extensions"] == {
+            rejected = [line async for line in lines]
+            assert json.loads(rejected[1].removeprefix("data: "))["errors"][0]["extensions"] == {
                 "code": "INVALID_CURSOR"
             }
-            assert refused[2:] == ["event: complete", "data:"]
+            assert rejected[2:] == ["event: complete", "data:"]
 
 
-async def test_an_event_source_continues_on_another_server_where_it_was(database_url: str) -> None:
-    """As EventSource does (HTML, 9.2): it sends the id of the last event it has had."""
+async def test_event_source_resumes_on_another_server_after_its_last_event(
+    database_url: str,
+) -> None:
+    """Like EventSource (HTML, 9.2), it sends the id of the last event that it received."""
     settings = {"ROSTER_DATABASE_URL": database_url}
     params = {"query": "subscription { userEvents { userId } }"}
     headers = {"accept": "text/event-stream"}
@@ -112,22 +114,24 @@ async def test_an_event_source_continues_on_another_server_where_it_was(database
             first.stream("GET", "/graphql", params=params, headers=headers) as response,
         ):
             lines = response.aiter_lines()
-            assert await anext(lines) == ":"  # it follows from here on
+            assert await anext(lines) == ":"  # the subscription is active
             ids = [await create(one, "ada")]
-            told = [await anext(lines) for _ in range(5)]
+            received = [await anext(lines) for _ in range(5)]
             process.send_signal(signal.SIGTERM)
             rest = [line async for line in lines if line and line != ":"]
         assert rest[0] == "retry: 1000"
-        assert told[1] == "event: next"
-        data = json.loads(told[2].removeprefix("data: "))
+        assert received[1] == "event: next"
+        data = json.loads(received[2].removeprefix("data: "))
         assert data == {"data": {"userEvents": {"userId": ids[0]}}}
-        name, _, last = told[3].partition(": ")
+        name, _, last = received[3].partition(": ")
         assert (name, last) == ("id", (await ask(two, CURSOR_LIST))["nodes"][0]["cursor"])
         ids += [await create(two, "bob"), await create(two, "cleo")]
         again = headers | {"last-event-id": last}
         query = 'subscription { userEvents(after: "") { userId } }'  # the header takes precedence
-        for asked in (params, {"query": query}):
-            async with http.stream("GET", "/graphql", params=asked, headers=again) as response:
+        for query_params in (params, {"query": query}):
+            async with http.stream(
+                "GET", "/graphql", params=query_params, headers=again
+            ) as response:
                 found: list[str] = []
                 async for line in response.aiter_lines():
                     if line.startswith("data: "):
@@ -137,8 +141,8 @@ async def test_an_event_source_continues_on_another_server_where_it_was(database
                         break
             assert found == ids[1:]
         for wrong in (headers | {"last-event-id": "nonsense"}, headers):
-            refused = await http.get("/graphql", params={"query": query}, headers=wrong)
-            [data] = [line for line in refused.text.splitlines() if line.startswith("data: {")]
+            rejected = await http.get("/graphql", params={"query": query}, headers=wrong)
+            [data] = [line for line in rejected.text.splitlines() if line.startswith("data: {")]
             [error] = json.loads(data.removeprefix("data: "))["errors"]
             assert error["extensions"] == {"code": "INVALID_CURSOR"}
         assert error["message"] == (
@@ -152,29 +156,31 @@ CURSOR_LIST = "{ userEvents(first: 1) { nodes { cursor } } }"
 async def reconnecting(
     urls: list[str], after: str, last: asyncio.Future[int], seed: int
 ) -> list[int]:
-    """Follow to the last id, from server to server, leaving each at random with the last cursor."""
-    chance = random.Random(seed)  # noqa: S311
+    """Follows the feed up to its last id, with random reconnects to random servers."""
+    rng = random.Random(seed)  # noqa: S311
     ids: list[int] = []
     while not (last.done() and ids and ids[-1] >= last.result()):
-        left = chance.randint(1, 6)
+        remaining = rng.randint(1, 6)
         try:
-            async with socket(chance.choice(urls)) as live:
+            async with socket(rng.choice(urls)) as live:
                 await subscribe(live, after=after)
-                while left and not (last.done() and ids and ids[-1] >= last.result()):
+                while remaining and not (last.done() and ids and ids[-1] >= last.result()):
                     async with asyncio.timeout(2):  # perhaps there is nothing more to come
                         after = (await event(live))["cursor"]
                     ids.append(id_at(after))
-                    left -= 1
+                    remaining -= 1
         except TimeoutError:
             continue
     return ids
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_three_servers_and_writers_that_overlap(database_url: str) -> None:
-    """A ledger of what was committed against what came.
+async def test_followers_on_three_servers_receive_each_committed_event_once(
+    database_url: str,
+) -> None:
+    """Compares the committed events with those that each follower received.
 
-    Each of those who follow comes back some fifty times, as often as in an hour of bad connections.
+    Each follower reconnects about fifty times, as in an hour of bad connections.
     """
     settings = {"ROSTER_DATABASE_URL": database_url}
     async with (
@@ -192,15 +198,15 @@ async def test_three_servers_and_writers_that_overlap(database_url: str) -> None
         ]
 
         async def write(lane: int) -> None:
-            chance = random.Random(lane)  # noqa: S311
+            rng = random.Random(lane)  # noqa: S311
             for n in range(12):
                 if n % 3 == 0:
-                    await create(chance.choice(urls), f"api{lane}x{n}")
+                    await create(rng.choice(urls), f"api{lane}x{n}")
                     continue
                 held = Writer(database, f"held{lane}x{n}")
-                await held.begin(chance.randint(1, 3))
-                await create(chance.choice(urls), f"meanwhile{lane}x{n}")
-                await held.end(commit=chance.random() < 0.7)
+                await held.begin(rng.randint(1, 3))
+                await create(rng.choice(urls), f"meanwhile{lane}x{n}")
+                await held.end(commit=rng.random() < 0.7)
 
         await asyncio.gather(*(write(lane) for lane in range(8)))
         await create(one, "last")
@@ -212,8 +218,10 @@ async def test_three_servers_and_writers_that_overlap(database_url: str) -> None
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_a_database_that_cuts_all_connections_again_and_again(database_url: str) -> None:
-    """Those who stay connected, and those who come and go, miss and repeat nothing."""
+async def test_no_event_is_lost_if_the_database_repeatedly_cuts_connections(
+    database_url: str,
+) -> None:
+    """Neither for clients that stay connected nor for clients that reconnect."""
     settings = {"ROSTER_DATABASE_URL": database_url}
     async with (
         serving_process(None, **settings) as (_, one),
@@ -223,7 +231,7 @@ async def test_a_database_that_cuts_all_connections_again_and_again(database_url
         await create(one, "first")
         await create(one, "second")
         sockets = [await stack.enter_async_context(socket(url)) for url in (one, one, two, two)]
-        for n, live in enumerate(sockets):  # from two places, on each server
+        for n, live in enumerate(sockets):  # from two positions, on each server
             await subscribe(live, after=await cursor_at(database_url, 1 + n % 2))
         last = asyncio.get_running_loop().create_future()
         first = await cursor_at(database_url, 1)
@@ -235,9 +243,9 @@ async def test_a_database_that_cuts_all_connections_again_and_again(database_url
             async with httpx.AsyncClient(base_url=[one, two][lane % 2], timeout=60) as http:
                 for n in range(15):
                     name = f"user{lane}x{n}"
-                    given = {"username": name, "email": f"{name}@example.com"}
-                    body = {"query": CREATE, "variables": {"input": given}}
-                    await http.post("/graphql", json=body)  # which may fail: what counts is kept
+                    values = {"username": name, "email": f"{name}@example.com"}
+                    body = {"query": CREATE, "variables": {"input": values}}
+                    await http.post("/graphql", json=body)  # may fail: the committed events count
 
         writers = [asyncio.create_task(write(lane)) for lane in range(4)]
         async with opened(database_url) as database:
@@ -261,7 +269,7 @@ async def heard_until(live: ClientConnection, last: int) -> list[int]:
 
 
 async def cut_again_and_again(database: Database, writing: asyncio.Future[Any]) -> None:
-    """Cut all connections after some writes each time, for as long as there are any."""
+    """Cuts all connections after every few writes, until the writes end."""
     before = 0
     while not writing.done():
         seen = len(await committed(database))
@@ -273,7 +281,7 @@ async def cut_again_and_again(database: Database, writing: asyncio.Future[Any]) 
 
 
 async def cut(database: Database) -> None:
-    """End all connections to a database but one's own."""
+    """Terminates all other connections to a database."""
     async with database.engine.connect() as connection:
         await connection.execute(
             text(
@@ -284,16 +292,16 @@ async def cut(database: Database) -> None:
 
 
 async def created(url: str, name: str) -> bool:
-    """Try to create a user, and tell whether it was done, now or at an earlier try."""
-    given = {"username": name, "email": f"{name}@example.com"}
+    """Tries to create a user; returns whether this or an earlier try succeeded."""
+    values = {"username": name, "email": f"{name}@example.com"}
     async with visiting(url) as http:
-        body = {"query": CREATE, "variables": {"input": given}}
+        body = {"query": CREATE, "variables": {"input": values}}
         answer = (await http.post("/graphql", json=body)).json()
     return bool(answer.get("data") and answer["data"]["createUser"])
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_writers_of_two_processes_on_sqlite(database_url: str) -> None:
+async def test_followers_receive_the_events_of_two_processes_on_sqlite(database_url: str) -> None:
     settings = {"ROSTER_DATABASE_URL": database_url}
     async with (
         serving_process(None, **settings) as (_, one),
@@ -321,7 +329,7 @@ async def test_writers_of_two_processes_on_sqlite(database_url: str) -> None:
 
 
 async def closed(connection: Any) -> tuple[int, str]:
-    """Give how it was closed, whatever came before."""
+    """Returns the close code and reason, and ignores earlier messages."""
     code, reason, _ = await until_closed(connection)
     return code, reason
 
@@ -333,7 +341,7 @@ async def until_closed(connection: Any) -> tuple[int, str, list[str]]:
             while True:
                 messages.append(await connection.recv())
     except ConnectionClosed as end:
-        assert end.rcvd is not None  # noqa: PT017 - what is asked is how it was closed
+        assert end.rcvd is not None  # noqa: PT017 - the close is what is tested
         return end.rcvd.code, end.rcvd.reason, messages
 
 
@@ -341,7 +349,7 @@ SUBSCRIBE = {"id": "1", "type": "subscribe", "payload": {"query": FEED}}
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_the_protocol_and_its_close_codes(database_url: str) -> None:
+async def test_protocol_violations_have_their_close_codes(database_url: str) -> None:
     settings = {
         "ROSTER_DATABASE_URL": database_url,
         "ROSTER_WS_INIT_TIMEOUT": "0.3",
@@ -409,9 +417,9 @@ async def test_the_protocol_and_its_close_codes(database_url: str) -> None:
             await subscribe(live, "1")
             await subscribe(live, "2")
             await subscribe(live, "3")
-            refused = await hear(live)
-            assert (refused["id"], refused["type"]) == ("3", "error")
-            assert refused["payload"][0]["extensions"] == {"code": "TOO_MANY_OPERATIONS"}
+            rejected = await hear(live)
+            assert (rejected["id"], rejected["type"]) == ("3", "error")
+            assert rejected["payload"][0]["extensions"] == {"code": "TOO_MANY_OPERATIONS"}
             await say(live, {"id": "2", "type": "complete"})
             await subscribe(live, "2", "{ users { totalCount } }")
             total = {"data": {"users": {"totalCount": 0}}}
@@ -432,11 +440,11 @@ async def test_the_protocol_and_its_close_codes(database_url: str) -> None:
                 assert (error["id"], error["type"]) == ("2", "error"), error
                 expected = code or "GRAPHQL_VALIDATION_FAILED"
                 assert error["payload"][0]["extensions"] == {"code": expected}
-            await create(url, "ada")  # and the first has gone on all the while
+            await create(url, "ada")  # the first subscription is still active
             assert (await event(live))["type"] == "CREATED"
 
 
-async def test_a_server_that_stops_tells_its_subscribers_to_come_back(database_url: str) -> None:
+async def test_stopping_server_tells_subscribers_to_reconnect(database_url: str) -> None:
     async with serving_process(ROSTER_DATABASE_URL=database_url) as (process, url):
         await create(url, "ada")
         first = await cursor_at(database_url, 1)
@@ -448,13 +456,13 @@ async def test_a_server_that_stops_tells_its_subscribers_to_come_back(database_u
             process.send_signal(signal.SIGTERM)
             assert (await closed(live))[0] == 1012
             rest = [line async for line in lines]
-            assert rest[1:] == ["retry: 1000"]  # and no `complete`: it goes on elsewhere
-        async with asyncio.timeout(8):  # less than a server waits for what does not end
+            assert rest[1:] == ["retry: 1000"]  # and no `complete`: it continues elsewhere
+        async with asyncio.timeout(8):  # less than the shutdown timeout
             assert await process.wait() in {0, -signal.SIGTERM}
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_who_takes_nothing_is_closed_and_comes_back_without_a_hole(database_url: str) -> None:
+async def test_slow_subscriber_is_closed_and_resumes_without_a_gap(database_url: str) -> None:
     settings = {
         "ROSTER_DATABASE_URL": database_url,
         "ROSTER_SEND_TIMEOUT": "0.2",
@@ -472,12 +480,12 @@ async def test_who_takes_nothing_is_closed_and_comes_back_without_a_hole(databas
             sock=small,
             subprotocols=[PROTOCOL],  # type: ignore[list-item]
             max_queue=1,
-            ping_interval=None,  # whose answer it would not take either
+            ping_interval=None,  # it would not read the answer either
         ) as slow:
             await say(slow, {"type": "connection_init"})
             assert await hear(slow) == {"type": "connection_ack"}
             await subscribe(slow, query=long, after=await cursor_at(database_url, 1))
-            while await refused(url):  # for as long as the slow one is counted
+            while await is_connection_limit_reached(url):  # while the slow connection is counted
                 pass
             assert resident(process.pid) < 300 * 2**20
             code, reason, messages = await until_closed(slow)
@@ -497,7 +505,7 @@ def creation(batch: int, n: int) -> dict[str, Any]:
     return {"create": {"username": name, "email": f"{name}@example.com", "displayName": "x" * 200}}
 
 
-async def refused(url: str) -> bool:
+async def is_connection_limit_reached(url: str) -> bool:
     async with connect(address(url), subprotocols=[PROTOCOL]) as another:  # type: ignore[list-item]
         await say(another, {"type": "connection_init"})
         await say(another, {"type": "nonsense"})

@@ -45,18 +45,18 @@ async def has_caught_up(one: Server, two: Server) -> None:
     """Wait until the standby has all that the primary has written."""
     primary, standby = await asyncpg.connect(one.url), await asyncpg.connect(two.url)
     until = await primary.fetchval("SELECT pg_current_wal_flush_lsn()")
-    while not await standby.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", until):  # noqa: ASYNC110 - nobody tells
+    while not await standby.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", until):  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.01)
     await primary.close()
     await standby.close()
 
 
 class Writing:
-    """Creates users one after another, and notes what became of each."""
+    """Creates users one after another and records the outcomes."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.made: list[str] = []
+        self.created: list[str] = []
         self.outcomes: list[str] = []
         self.number = 0
 
@@ -66,22 +66,22 @@ class Writing:
         user = {"username": name, "email": f"{name}@example.com"}
         answer = await self.client.send(CREATE, input=user)
         if answer["data"]["createUser"] is not None:
-            self.made.append(name)
+            self.created.append(name)
             return True
         [error] = answer["errors"]
         assert error["extensions"]["code"] == "DATABASE_UNAVAILABLE", error
         self.outcomes.append(error["extensions"]["outcome"])
         return False
 
-    async def retry_transaction(self) -> None:
+    async def write_until_success(self) -> None:
         """Write until it succeeds."""
         async with asyncio.timeout(60):
-            while not await self.write():  # noqa: ASYNC110 - nobody tells
+            while not await self.write():  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("way", ["read-only", "stopped"])
-def test_writes_go_on_at_the_standby_that_takes_over(way: str) -> None:
+def test_writes_continue_on_the_promoted_standby(way: str) -> None:
     with pair() as (one, two):
         asyncio.run(switch_over(one, two, way))
 
@@ -110,24 +110,24 @@ async def switch_over(one: Server, two: Server, way: str) -> None:
             assert set(writing.outcomes) == {"NOT_DONE"}
             await has_caught_up(one, two)
         await asyncio.to_thread(two.promote)
-        await writing.retry_transaction()
+        await writing.write_until_success()
         assert (await client.http.get("/health/ready")).status_code == 200
         for _ in range(20):
             assert await writing.write()
-            assert await client.ask(COUNT) == {"totalCount": len(writing.made)}
+            assert await client.ask(COUNT) == {"totalCount": len(writing.created)}
         async with opened(two.url) as database:
-            assert await count(database) == (len(writing.made), len(writing.made))
+            assert await count(database) == (len(writing.created), len(writing.created))
         async with asyncio.timeout(30):
-            while len(ids) < len(writing.made):  # noqa: ASYNC110 - as above
+            while len(ids) < len(writing.created):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
         assert ids == sorted(set(ids))
         if way == "stopped":
-            one.start()  # which is stopped at the end
+            one.start()  # `pair` stops it at the end
 
 
 @asynccontextmanager
 async def follower(client: Client) -> AsyncIterator[list[int]]:
-    """Give the ids of all events, as somebody hears of them who follows."""
+    """Yields a list that a background follower extends with the ids of all events."""
     ids: list[int] = []
 
     async def follow() -> None:

@@ -1,4 +1,4 @@
-"""How often a caller may ask, and how many operations run at once."""
+"""The rate limit of a caller, and the limit of open connections."""
 
 import json
 from typing import Any
@@ -14,18 +14,18 @@ def code(answer: Any) -> str:
     return str(error["extensions"]["code"])
 
 
-async def test_a_socket_is_told_that_it_asks_too_often(database_url: str) -> None:
+async def test_websocket_operation_over_the_rate_limit_gets_an_error(database_url: str) -> None:
     settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_RATE_LIMIT": "1/hour"}
     async with serving_process(None, **settings) as (_, url), socket(url) as live:
         await subscribe(live, "1", USERS)
         assert [(await hear(live))["type"] for _ in range(2)] == ["next", "complete"]
         await subscribe(live, "2", USERS)
-        refused = await hear(live)
-        assert (refused["id"], refused["type"]) == ("2", "error")
-        assert refused["payload"][0]["extensions"] == {"code": "RATE_LIMITED"}
+        message = await hear(live)
+        assert (message["id"], message["type"]) == ("2", "error")
+        assert message["payload"][0]["extensions"] == {"code": "RATE_LIMITED"}
 
 
-async def test_streams_are_counted_as_sockets_are(database_url: str) -> None:
+async def test_event_streams_count_towards_the_connection_limit(database_url: str) -> None:
     settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_MAX_CONNECTIONS_PER_CALLER": "2"}
     async with serving_process(None, **settings) as (_, url), socket(url), stream(url):
         async with stream(url) as second:
@@ -37,6 +37,6 @@ async def test_streams_are_counted_as_sockets_are(database_url: str) -> None:
             }
         ]
         assert lines[2:] == ["event: complete", "data:"]
-        # A query is no stream that is held open.
+        # A query does not count as an open stream.
         async with stream(url, USERS) as answered:
             assert [line async for line in answered][2:] == ["event: complete", "data:"]

@@ -1,4 +1,4 @@
-"""TLS to PostgreSQL: what the parameters of a database URL demand of it."""
+"""TLS to PostgreSQL, as configured by the parameters of a database URL."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ PASSWORD = "s3cr3t pass&word"  # noqa: S105 - of the test's own key
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Without certificates of whoever runs the tests."""
+    """A home folder without the certificates of the current user."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in [name for name in os.environ if name.startswith("PG")]:
         monkeypatch.delenv(name)
@@ -25,7 +25,7 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-async def test_a_key_that_cannot_be_opened_is_reported_before_the_start(
+async def test_unusable_client_key_is_reported_before_the_start(
     authority: Authority, tmp_path: Path
 ) -> None:
     certificate, key, _ = authority.issue("a client", password=PASSWORD)

@@ -1,4 +1,4 @@
-"""The wheel, installed where the repository is not."""
+"""The wheel, installed outside the repository."""
 
 import asyncio
 import os
@@ -61,7 +61,7 @@ async def roster(wheel: Path, tmp_path: Path) -> Path:
     return tmp_path / "venv" / "bin" / "roster"
 
 
-async def test_the_wheel_contains_what_runs_and_no_tests(wheel: Path) -> None:
+async def test_wheel_contains_the_packages_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     folders = {name.split("/")[0] for name in names}
     assert {name for name in folders if not name.endswith(".dist-info")} == {
@@ -77,9 +77,7 @@ async def test_the_wheel_contains_what_runs_and_no_tests(wheel: Path) -> None:
     }
 
 
-async def test_the_wheel_migrates_and_serves_graphiql_elsewhere(
-    roster: Path, tmp_path: Path
-) -> None:
+async def test_installed_wheel_migrates_and_serves_graphiql(roster: Path, tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     code = "import graph; print(graph.__file__)"
