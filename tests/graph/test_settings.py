@@ -145,7 +145,7 @@ def test_environment_takes_precedence_over_the_file(
             "ROSTER_PERSISTED_DOCUMENTS_FILE: the manifest is not JSON",
         ),
         ("LOG_FORMAT", "xml", "ROSTER_LOG_FORMAT: Input should be 'text' or 'json'"),
-        ("HOST", "0.0.0.0", "ROSTER_HOST: development mode does not authenticate"),  # noqa: S104 - refused
+        ("HOST", "0.0.0.0", "ROSTER_HOST: development mode does not authenticate"),  # noqa: S104 - rejected
         ("HOST", "roster.example", "ROSTER_HOST: development mode does not authenticate"),
         *(
             ("HOST", host, "ROSTER_HOST: must be an IP address or a host name")

@@ -26,7 +26,7 @@ from tests.support.signing import (
 )
 
 OLD, NEW = {"kid": "old"}, {"kid": "new"}
-WEAK_RSA = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
+WEAK_RSA = rsa.generate_private_key(65537, 1024)  # noqa: S505 - must be rejected
 
 
 class Clock:

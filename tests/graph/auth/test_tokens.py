@@ -251,7 +251,7 @@ async def test_label_is_reduced_to_one_printable_line(
 
 
 async def test_weak_or_unsuitable_key_in_the_settings_is_rejected() -> None:
-    weak = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
+    weak = rsa.generate_private_key(65537, 1024)  # noqa: S505 - must be rejected
     with pytest.raises(ValueError, match="RSA from 2048 bits on"):
         issuer(public_key=pem(weak))
     with pytest.raises(ValueError, match="does not fit the algorithms"):

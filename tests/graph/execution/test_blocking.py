@@ -35,7 +35,7 @@ from users.email_address import Email
 from users.identity import Username
 from users.policy import Scope
 
-HARD = [f"{n}@" + ".".join(["ü"] * 20) for n in range(100)]
+SLOW_EMAILS = [f"{n}@" + ".".join(["ü"] * 20) for n in range(100)]
 ERROR = {
     "message": "An operation can have at most 6000 values, those of a variable wherever it is "
     "used.",
@@ -75,7 +75,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
-def uses(number: int, fields: int = 1) -> str:
+def query_with_uses(number: int, fields: int = 1) -> str:
     filters = ", ".join(["{email: $emails}"] * (number // fields))
     users = (f"u{n}: users(filter: {{or: [{filters}]}}) {{ totalCount }}" for n in range(fields))
     return f"query ($emails: StringFilter) {{ {' '.join(users)} }}"
@@ -84,28 +84,32 @@ def uses(number: int, fields: int = 1) -> str:
 async def test_key_is_computed_once_per_operation(
     client: Client, computed: Counter[str], pauses: Counter[str]
 ) -> None:
-    answer = await client.send(uses(20, fields=2), emails={"in": HARD})
+    answer = await client.send(query_with_uses(20, fields=2), emails={"in": SLOW_EMAILS})
     assert answer == {"data": {"u0": {"totalCount": 0}, "u1": {"totalCount": 0}}}
-    assert computed == dict.fromkeys(HARD, 1)
-    assert pauses.total() >= len(HARD)
+    assert computed == dict.fromkeys(SLOW_EMAILS, 1)
+    assert pauses.total() >= len(SLOW_EMAILS)
 
 
 async def test_values_of_a_variable_count_at_each_use(
     client: Client, computed: Counter[str]
 ) -> None:
-    assert set(await client.send(uses(50), emails={"in": HARD})) == {"data"}
-    assert await client.send(uses(120, fields=10), emails={"in": HARD}) == {"errors": [ERROR]}
+    assert set(await client.send(query_with_uses(50), emails={"in": SLOW_EMAILS})) == {"data"}
+    assert await client.send(query_with_uses(120, fields=10), emails={"in": SLOW_EMAILS}) == {
+        "errors": [ERROR]
+    }
     spread = "query ($emails: StringFilter) { ...A ...A } " + "".join(
         f"fragment {name} on Query {{ ...{inner} ...{inner} ...{inner} ...{inner} }} "
         for name, inner in ("AB", "BC", "CD")
     )
     spread += "fragment D on Query { users(filter: {email: $emails}) { totalCount } }"
-    assert await client.send(spread, emails={"in": HARD}) == {"errors": [ERROR]}
+    assert await client.send(spread, emails={"in": SLOW_EMAILS}) == {"errors": [ERROR]}
     default = ", ".join(['"x"'] * 100)
-    query = uses(120, fields=10).replace("StringFilter", f"StringFilter = {{in: [{default}]}}", 1)
+    query = query_with_uses(120, fields=10).replace(
+        "StringFilter", f"StringFilter = {{in: [{default}]}}", 1
+    )
     assert await client.send(query) == {"errors": [ERROR]}
-    assert set(await client.send(query, emails={"in": HARD[:1]})) == {"data"}
-    assert set(computed) == set(HARD)
+    assert set(await client.send(query, emails={"in": SLOW_EMAILS[:1]})) == {"data"}
+    assert set(computed) == set(SLOW_EMAILS)
     assert computed.total() == 101  # keys of a rejected operation are not computed
 
 
@@ -117,7 +121,7 @@ async def test_no_keys_are_computed_for_a_caller_without_read_permission(
     query = f"""query ($text: String!, $filter: StringFilter, $search: String) {{
       userBy(by: {{{key}: $text}}) {{ id }}
       users(filter: {{{key}: $filter}}, search: $search) {{ totalCount nodes {{ id }} }} }}"""
-    given: dict[str, Any] = {"text": HARD[0], "filter": {"in": HARD, "contains": "ü"}}
+    given: dict[str, Any] = {"text": SLOW_EMAILS[0], "filter": {"in": SLOW_EMAILS, "contains": "ü"}}
     given["search"] = "ü"
     assert await directory.ask_all(reads_nobody, query, **given) == {
         "userBy": None,
@@ -128,7 +132,7 @@ async def test_no_keys_are_computed_for_a_caller_without_read_permission(
     answer = await directory.send(reads_nobody, query, **wrong)
     assert answer["errors"] == [("INVALID_ARGUMENT", ["users"])]
     await directory.ask_all(linked(1), query, **given)  # this caller can read Mia
-    assert set(computed) - {"mia", "mia@example.com"} == set(HARD)
+    assert set(computed) - {"mia", "mia@example.com"} == set(SLOW_EMAILS)
 
 
 BULK = """mutation ($input: BulkUsersInput!) {
@@ -140,7 +144,13 @@ KEEP = """mutation ($input: UpdateUserInput!) { updateUser(input: $input) {
 
 def upserts(number: int) -> list[dict[str, Any]]:
     return [
-        {"upsert": {"by": {"email": HARD[n]}, "username": f"usér{n}", "email": HARD[n]}}
+        {
+            "upsert": {
+                "by": {"email": SLOW_EMAILS[n]},
+                "username": f"usér{n}",
+                "email": SLOW_EMAILS[n],
+            }
+        }
         for n in range(number)
     ]
 
@@ -150,7 +160,7 @@ async def test_batch_parses_each_text_once_and_pauses(
 ) -> None:
     answer = await client.ask(BULK, input={"operations": upserts(50)})
     assert (answer["succeeded"], answer["errors"]) == (50, [])
-    assert computed == dict.fromkeys([*HARD[:50], *(f"usér{n}" for n in range(50))], 1)
+    assert computed == dict.fromkeys([*SLOW_EMAILS[:50], *(f"usér{n}" for n in range(50))], 1)
     assert pauses.total() >= 100  # for parsing, and for planning
 
 

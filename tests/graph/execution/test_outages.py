@@ -537,8 +537,8 @@ async def test_timed_out_mutation_reports_the_outcome_of_each_write(
 ) -> None:
     """The first is done, the second waits for a lock, and the third is not started."""
     settings = Settings(database_url=database_url, mutation_timeout=1.0)
-    async with serving(settings) as client, holding(client) as hold:
-        fields = f"{numbered(1)} held: {hold} {numbered(3)}"
+    async with serving(settings) as client, waiting_update(client) as waiting_field:
+        fields = f"{numbered(1)} held: {waiting_field} {numbered(3)}"
         answer = await client.http.post("/graphql", json={"query": f"mutation {{ {fields} }}"})
         assert answer.status_code == 200
         assert answer.json()["data"] == {
@@ -556,8 +556,10 @@ async def test_timed_out_mutation_reports_the_outcome_of_each_write(
 
 async def test_timeout_of_the_only_write_gets_504(database_url: str) -> None:
     settings = Settings(database_url=database_url, mutation_timeout=0.2)
-    async with serving(settings) as client, holding(client) as hold:
-        answer = await client.http.post("/graphql", json={"query": f"mutation {{ held: {hold} }}"})
+    async with serving(settings) as client, waiting_update(client) as waiting_field:
+        answer = await client.http.post(
+            "/graphql", json={"query": f"mutation {{ held: {waiting_field} }}"}
+        )
         assert answer.status_code == 504
         [error] = answer.json()["errors"]
         assert "data" not in answer.json()
@@ -605,7 +607,7 @@ async def test_timeout_during_commit_is_outcome_unknown(database_url: str) -> No
 
 
 @asynccontextmanager
-async def holding(client: Client) -> AsyncIterator[str]:
+async def waiting_update(client: Client) -> AsyncIterator[str]:
     """Yields a mutation field whose transaction waits until this context exits."""
     user = await client.create("held")
     transaction = Session.transaction

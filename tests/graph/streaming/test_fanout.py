@@ -130,24 +130,26 @@ async def subscribed(*subscribers: Subscriber) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[asyncio.Event, asyncio.Event]]:
+def block_executions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[], tuple[asyncio.Event, asyncio.Event]]:
     """Blocks executions. Returns an event that is set on arrival, and one that resumes them."""
     execute = OperationExecutor.execute
 
-    def hold() -> tuple[asyncio.Event, asyncio.Event]:
+    def block() -> tuple[asyncio.Event, asyncio.Event]:
         reached, released = asyncio.Event(), asyncio.Event()
 
-        async def slowly(
+        async def execute_when_released(
             self: OperationExecutor, operation: Operation, root: object = None
         ) -> ExecutionResult:
             reached.set()
             await released.wait()
             return await execute(self, operation, root)
 
-        monkeypatch.setattr(OperationExecutor, "execute", slowly)
+        monkeypatch.setattr(OperationExecutor, "execute", execute_when_released)
         return reached, released
 
-    return hold
+    return block
 
 
 async def test_equal_subscriptions_share_a_topic_and_execute_each_event_once(
@@ -176,12 +178,12 @@ async def test_equal_subscriptions_share_a_topic_and_execute_each_event_once(
 
 
 async def test_subscriber_that_joins_during_a_batch_receives_the_right_events(
-    directory: Asking, held: Any
+    directory: Asking, block_executions: Any
 ) -> None:
     early = Subscriber(directory, ADMIN).begin()
     async with subscribed(early):
         await wait_for_topics(directory, 1)
-        reached, released = held()
+        reached, released = block_executions()
         first = await create_event(directory, "first")
         await reached.wait()
         late = Subscriber(directory, ADMIN).begin()
@@ -200,12 +202,12 @@ async def test_subscriber_that_joins_during_a_batch_receives_the_right_events(
 
 
 async def test_subscriber_that_leaves_during_a_batch_receives_nothing_more(
-    directory: Asking, held: Any
+    directory: Asking, block_executions: Any
 ) -> None:
     subscribers = [Subscriber(directory, ADMIN).begin() for _ in range(3)]
     async with subscribed(*subscribers):
         await wait_for_topics(directory, 3)
-        reached, released = held()
+        reached, released = block_executions()
         first = await create_event(directory, "first")
         await reached.wait()
         gone = subscribers.pop(0)
@@ -217,10 +219,12 @@ async def test_subscriber_that_leaves_during_a_batch_receives_nothing_more(
         assert [len(topic.members) for topic in topics(directory)] == [2]
 
 
-async def test_topic_is_removed_with_its_last_member(directory: Asking, held: Any) -> None:
+async def test_topic_is_removed_with_its_last_member(
+    directory: Asking, block_executions: Any
+) -> None:
     gone = Subscriber(directory, ADMIN).begin()
     await wait_for_topics(directory, 1)
-    reached, released = held()
+    reached, released = block_executions()
     first = await create_event(directory, "first")
     await reached.wait()
     await gone.stop()
