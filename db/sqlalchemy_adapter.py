@@ -3,8 +3,8 @@
 `tests/db/test_sqlalchemy_adapter.py` fails if a release changes one of them.
 """
 
-from collections.abc import Sequence
-from typing import Any, cast
+from operator import attrgetter, is_
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
@@ -19,6 +19,9 @@ from sqlalchemy.util import await_only, greenlet_spawn
 # The queue of `AsyncAdaptedQueuePool` and its exceptions. `db.pool` replaces it with a fair queue.
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
 
+if TYPE_CHECKING:
+    from collections.abc import Sized
+
 __all__ = [
     "AsyncAdaptedQueue",
     "Empty",
@@ -32,44 +35,78 @@ __all__ = [
 ]
 
 
+_ENGINE_EVENTS: Final = (
+    "before_execute",
+    "after_execute",
+    "before_cursor_execute",
+    "after_cursor_execute",
+    "engine_connect",
+    "set_connection_execution_options",
+    "begin",
+    "commit",
+    "rollback",
+)
+_DIALECT_EVENTS: Final = ("do_execute", "do_execute_no_params", "do_setinputsizes", "handle_error")
+_POOL_EVENTS: Final = ("checkout", "checkin", "reset")
+
+
 class Listeners:
     """Detects listeners of an engine or its pool, besides Roster's own.
 
-    SQLAlchemy's public API can only check for one given function.
+    Every statement asks for this, and SQLAlchemy's public API can only check for one given
+    function. The first listener of an engine replaces its collection, and later ones lengthen it;
+    so the collections are compared by identity, and their sequences by length.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._collections = self._find()
         self._own = self._count()
+        self._watch()
 
     def exist(self) -> bool:
-        return self._count() != self._own
+        if self._is_unchanged():
+            return False
+        # A new pool has its own collections.
+        self._collections = self._find()
+        if self._count() != self._own:
+            return True
+        self._watch()
+        return False
 
-    def _count(self) -> Sequence[int]:
-        # Every event that a statement in autocommit triggers.
-        of_engine: Any = self._engine.dispatch
-        of_dialect: Any = self._engine.dialect.dispatch
-        of_pool: Any = self._engine.pool.dispatch
-        return (
-            len(of_engine.before_execute),
-            len(of_engine.after_execute),
-            len(of_engine.before_cursor_execute),
-            len(of_engine.after_cursor_execute),
-            len(of_engine.engine_connect),
-            len(of_engine.set_connection_execution_options),
-            len(of_engine.begin),
-            len(of_engine.commit),
-            len(of_engine.rollback),
-            len(of_dialect.do_execute),
-            len(of_dialect.do_execute_no_params),
-            len(of_dialect.do_setinputsizes),
-            len(of_dialect.handle_error),
-            len(of_pool.checkout),
-            len(of_pool.checkin),
-            len(of_pool.reset),
+    def _is_unchanged(self) -> bool:
+        found = self._find()
+        same = all(map(is_, found, self._collections))
+        return same and list(map(len, self._sequences)) == self._lengths
+
+    def _watch(self) -> None:
+        self._sequences: list[Sized] = []
+        for collection in self._collections:
+            # Those of a class, and those of the engine itself; an empty collection has no latter.
+            self._sequences.append(collection.parent_listeners)
+            self._sequences.append(getattr(collection, "listeners", ()))
+        self._lengths = list(map(len, self._sequences))
+
+    def _find(self) -> tuple[Any, ...]:
+        """Return the collections of every event that a statement in autocommit triggers."""
+        engine = self._engine
+        of_engine: Any = engine.dispatch
+        of_dialect: Any = engine.dialect.dispatch
+        of_pool: Any = engine.pool.dispatch
+        found: tuple[Any, ...] = (
+            *_engine_events(of_engine),
+            *_dialect_events(of_dialect),
+            *_pool_events(of_pool),
         )
+        return found
+
+    def _count(self) -> list[int]:
+        return list(map(len, self._collections))
 
 
+_engine_events = attrgetter(*_ENGINE_EVENTS)
+_dialect_events = attrgetter(*_DIALECT_EVENTS)
+_pool_events = attrgetter(*_POOL_EVENTS)
 _unused = SyncSession()  # has listeners only if they are registered for all sessions
 
 

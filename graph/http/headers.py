@@ -1,9 +1,11 @@
-"""Reads the request headers that Roster uses, in one pass over all headers."""
+"""The headers of a request that something here reads, in one pass over all that there are."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from starlette.types import Scope
 
+_KEPT: Final = "roster_headers"
 _READ: Final = {
     name.encode(): name
     for name in (
@@ -24,13 +26,24 @@ _READ: Final = {
 
 
 def read(scope: Scope) -> dict[str, str]:
-    """Return headers by name. Of a repeated header the first counts, as in `Headers.get`.
+    """Return the headers by name: the first of several, as Starlette's `Headers.get` does.
 
-    Repeated `Accept` headers are joined to one list (RFC 9110, section 5.2).
+    Several `Accept` are one list (RFC 9110, section 5.2). Names are in lower case by ASGI. The
+    result is kept in the scope, because the middleware and the endpoint read the same headers.
     """
-    # ASGI requires names in lower case.
+    raw_headers = scope["headers"]
+    kept = scope.setdefault("state", {}).get(_KEPT)
+    if kept is not None and kept[0] is raw_headers:
+        headers: dict[str, str] = kept[1]
+        return headers
+    found = _parse(raw_headers)
+    scope["state"][_KEPT] = (raw_headers, found)
+    return found
+
+
+def _parse(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for raw, value in scope["headers"]:
+    for raw, value in raw_headers:
         name = _READ.get(raw)
         if name is None:
             continue
