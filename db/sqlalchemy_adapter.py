@@ -60,29 +60,24 @@ class Listeners:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._collections = self._find()
-        self._own = self._count()
-        self._watch()
+        self._watch(self._find())
+        self._own = list(map(len, self._collections))
 
     def exist(self) -> bool:
-        if self._is_unchanged():
-            return False
-        # A new pool has its own collections.
-        self._collections = self._find()
-        if self._count() != self._own:
-            return True
-        self._watch()
-        return False
-
-    def _is_unchanged(self) -> bool:
         found = self._find()
         same = all(map(is_, found, self._collections))
-        return same and list(map(len, self._sequences)) == self._lengths
+        if same and list(map(len, self._sequences)) == self._lengths:
+            return False
+        if list(map(len, found)) != self._own:
+            return True
+        self._watch(found)  # those of a new pool, or of a listener that was removed again
+        return False
 
-    def _watch(self) -> None:
+    def _watch(self, collections: tuple[Any, ...]) -> None:
+        self._collections = collections
         self._sequences: list[Sized] = []
-        for collection in self._collections:
-            # Those of a class, and those of the engine itself; an empty collection has no latter.
+        for collection in collections:
+            # The listeners of a class, and those of the engine itself, if it ever had any.
             self._sequences.append(collection.parent_listeners)
             self._sequences.append(getattr(collection, "listeners", ()))
         self._lengths = list(map(len, self._sequences))
@@ -100,9 +95,6 @@ class Listeners:
         )
         return found
 
-    def _count(self) -> list[int]:
-        return list(map(len, self._collections))
-
 
 _engine_events = attrgetter(*_ENGINE_EVENTS)
 _dialect_events = attrgetter(*_DIALECT_EVENTS)
@@ -110,9 +102,12 @@ _pool_events = attrgetter(*_POOL_EVENTS)
 _unused = SyncSession()  # has listeners only if they are registered for all sessions
 
 
-def has_listeners(session: SyncSession) -> bool:
+def has_listeners(session: SyncSession | None) -> bool:
+    """Return whether listeners for statements exist for this session or for all sessions."""
+    if _is_heard(_unused):
+        return True
     # A session without own listeners has no dispatcher yet, and creating one is slow.
-    return _is_heard(_unused) or ("dispatch" in vars(session) and _is_heard(session))
+    return session is not None and "dispatch" in vars(session) and _is_heard(session)
 
 
 def _is_heard(session: SyncSession) -> bool:
