@@ -16,7 +16,6 @@ from structlog.testing import capture_logs
 from db import aiosqlite_adapter, sqlite
 from db.errors import Verdict
 from db.session import Session
-from graph.api.context import Context
 from graph.settings import Settings
 from tests.conftest import run_in
 from tests.db.test_errors import SQLSTATES
@@ -514,10 +513,10 @@ async def test_erasure_succeeds_if_the_checkpoint_fails(
     user = await client.create("ada")
     await client.do("deleteUser", user["id"])
 
-    async def fail() -> bool:
+    async def fail(_: Session) -> bool:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(client.database, "forget", fail)
+    monkeypatch.setattr(Session, "checkpoint", fail)
     erase = """mutation ($input: EraseUserInput!) {
       eraseUser(input: $input) { erasedUserId errors { code } } }"""
     erasure = {"id": user["id"], "confirmUsername": "ada", "reason": "asked for"}
@@ -574,10 +573,10 @@ async def test_timeout_after_a_committed_write_is_outcome_done(
     settings = Settings(database_url=database_url, mutation_timeout=1.0)
     async with serving(settings) as client:
 
-        async def never(*_: object) -> Any:
+        async def never(*_: object, **__: object) -> Any:
             await asyncio.Event().wait()
 
-        monkeypatch.setattr(Context, "read", never)
+        monkeypatch.setattr(Session, "fetch", never)
         query = numbered(1).replace("username }", "history { nodes { id } } }")
         answer = await client.http.post("/graphql", json={"query": f"mutation {{ {query} }}"})
         monkeypatch.undo()
