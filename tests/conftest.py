@@ -31,7 +31,7 @@ hypothesis.settings.load_profile("roster")
 
 _POSTGRES = "ROSTER_TEST_POSTGRES_URL"
 _MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
-_ROOM = 4 * 2**30  # bytes
+_MIN_FREE_BYTES = 4 * 2**30  # bytes
 _SYSTEM = Path(__file__).parent / "system"
 _running = pytest.StashKey[ExitStack]()
 
@@ -39,17 +39,17 @@ _running = pytest.StashKey[ExitStack]()
 def pytest_configure(config: pytest.Config) -> None:
     """Start PostgreSQL once, before the worker processes, unless a server is named."""
     for name in [name for name in os.environ if name.startswith("ROSTER_") and name != _POSTGRES]:
-        del os.environ[name]  # nobody's own settings decide a test
+        del os.environ[name]  # tests ignore the settings of the environment
     os.environ.pop("DATABASE_URL", None)
     if _POSTGRES not in os.environ:
         config.stash[_running] = ExitStack()
-        folder = _MEMORY if _is_roomy(_MEMORY) else tempfile.gettempdir()
+        folder = _MEMORY if _has_space(_MEMORY) else tempfile.gettempdir()
         os.environ[_POSTGRES] = config.stash[_running].enter_context(server(folder))
 
 
-def _is_roomy(folder: str) -> bool:
-    """Tell whether there is a place for a database for each test that runs, and for its log."""
-    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _ROOM
+def _has_space(folder: str) -> bool:
+    """Returns whether a folder has space for a database and its log per running test."""
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _MIN_FREE_BYTES
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Have the collector pass over what stays to the end: some tests collect after each step."""
+    """Excludes permanent objects from garbage collection: some tests collect often."""
     gc.collect()
     gc.freeze()
 
@@ -71,7 +71,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def postgres(database: str) -> str:
-    """Give the URL of one database on the test server."""
+    """Returns the URL of a database on the test server."""
     url = make_url(os.environ[_POSTGRES]).set(database=database)
     return url.render_as_string(hide_password=False)
 
@@ -81,7 +81,7 @@ def administer(*statements: str) -> None:
 
 
 async def run_in(url: str, *statements: str) -> None:
-    """Run statements in one PostgreSQL database, past all that is tested."""
+    """Runs statements in a PostgreSQL database without Roster's code."""
     connection = await asyncpg.connect(url)
     try:
         for statement in statements:
@@ -147,7 +147,7 @@ def _new_database(dialect: str, request: pytest.FixtureRequest, folder: Path) ->
 
 @pytest.fixture
 def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A migrated database of the test's own, without users."""
+    """A migrated database for one test, without users."""
     with _new_database(dialect, request, tmp_path) as url:
         yield url
 
@@ -162,7 +162,7 @@ async def opened(url: str, **pool: Any) -> AsyncIterator[Database]:
 
 
 async def use(database: Database) -> None:
-    """Have a connection of the pool answer."""
+    """Executes a statement on a pooled connection."""
     async with database.engine.connect() as connection:
         await connection.execute(text("SELECT 1"))
 
@@ -187,14 +187,14 @@ def twin_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> It
 
 @pytest.fixture
 async def twin(twin_url: str) -> AsyncIterator[Client]:
-    """A second directory like `client`, to do the same in another way."""
+    """A second directory like `client`, to compare results."""
     async with serving(Settings(database_url=twin_url)) as client:
         yield client
 
 
 @pytest.fixture
 async def directory(client: Client) -> AsyncIterator[Asking]:
-    """Mia, Ada and a deleted user, to be asked about by any caller."""
+    """A directory with Mia, Ada and a deleted user, for operations of any caller."""
     for name in ("mia", "ada", "gone"):
         user = await client.create(name)
     await client.do("deleteUser", user["id"])
@@ -204,11 +204,11 @@ async def directory(client: Client) -> AsyncIterator[Asking]:
 
 @pytest.fixture
 def statements(client: Client) -> list[str]:
-    """Every statement that the served application runs from here on, in order."""
-    ran: list[str] = []
+    """Records every later statement of the served application, in order."""
+    recorded: list[str] = []
 
     @event.listens_for(client.database.engine.sync_engine, "before_cursor_execute")
-    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        ran.append(statement)
+    def record(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        recorded.append(statement)
 
-    return ran
+    return recorded

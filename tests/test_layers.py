@@ -1,6 +1,6 @@
 """The layers: which package may import which, without cycles and without side effects.
 
-`KNOWN` lists what is left to be removed. An entry that is not found any more fails, too.
+`KNOWN` lists the violations that remain. An entry that is no longer found fails, too.
 """
 
 import ast
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# What each package may import of ours.
+# Our packages that each package may import.
 ALLOWED: Final = {
     "db": {"db"},
     "feed": {"db", "feed"},
@@ -116,7 +116,7 @@ def imported_modules(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("package", ALLOWED)
-def test_a_package_imports_only_downward(package: str) -> None:
+def test_package_imports_only_downward(package: str) -> None:
     files = list((ROOT / package).rglob("*.py"))
     assert files
     found = {module.split(".")[0] for path in files for module, *_ in imports(tree(path))}
@@ -158,7 +158,7 @@ def is_downward(module: str, other: str) -> bool:
     return below > layer or (layer == below and "settings" in LAYERS[layer])
 
 
-def test_what_is_forbidden_is_found() -> None:
+def test_checks_detect_forbidden_imports_cycles_and_private_names() -> None:
     assert is_downward("graph.http.endpoint", "graph.protocol.json")
     assert not is_downward("graph.api.context", "graph.auth.guard")
     assert not is_downward("graph.auth.guard", "graph.documents.cache")
@@ -168,7 +168,7 @@ def test_what_is_forbidden_is_found() -> None:
 
 
 def test_modules_have_no_cycles() -> None:
-    """Also where an import is only for type checkers."""
+    """Includes imports that are only for type checkers."""
     graph = {name: imported_modules(path) - {name} for name, path in MODULES.items()}
     found = {" ".join(sorted(cycle)) for cycle in cycles(graph) if cycle != ALLOWED_CYCLE}
     assert found == KNOWN["cycles"]
@@ -286,6 +286,6 @@ def test_only_system_tests_start_processes() -> None:
     assert found == set()
 
 
-def test_the_top_level_is_the_design_s() -> None:
+def test_top_level_packages_match_the_design() -> None:
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert packages == {"benchmarks", "db", "feed", "graph", "migrations", "tests", "users"}

@@ -1,4 +1,4 @@
-"""What is installed is what was looked at: pinned by hash, from whatever mirror it comes."""
+"""Dependencies are pinned by hash, independently of the mirror."""
 
 import ast
 import json
@@ -28,18 +28,18 @@ def test_every_pin_of_python_has_a_hash_and_no_address() -> None:
 
 
 def test_every_dependency_is_pinned_within_its_bounds() -> None:
-    """Not only installed here by chance."""
+    """Checks the lock file, not the installed packages."""
     text = (ROOT / "requirements.lock").read_text()
     pinned = dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", text, re.MULTILINE))
     outside = [
-        str(needed)
-        for needed in (*_declared(), *_declared("dev"))
-        if pinned.get(needed.name, "none") not in needed.specifier
+        str(requirement)
+        for requirement in (*_declared(), *_declared("dev"))
+        if pinned.get(requirement.name, "none") not in requirement.specifier
     ]
     assert outside == []
 
 
-def test_libraries_are_bounded_above_where_a_release_can_break_us() -> None:
+def test_libraries_have_an_upper_bound_if_a_release_can_break_roster() -> None:
     """Their internals are used by an adapter, or their texts and exact behaviour are tested."""
     relied_on = {
         *("aiosqlite", "alembic", "asyncpg", "email-validator", "fastapi", "graphql-core"),
@@ -55,8 +55,8 @@ def test_strawberry_is_requested_with_its_integration_for_fastapi() -> None:
     assert strawberry.extras == {"fastapi"}
 
 
-def test_imports_and_declared_dependencies_are_the_same() -> None:
-    declared = {needed.name for needed in _declared()}
+def test_imports_match_declared_dependencies() -> None:
+    declared = {requirement.name for requirement in _declared()}
     imported = set(_imported_distributions(OWN))
     assert imported - declared == set()
     # uvicorn loads uvloop, and GraphiQL's package has files and no code that runs here.
@@ -64,7 +64,7 @@ def test_imports_and_declared_dependencies_are_the_same() -> None:
 
 
 def test_tests_and_benchmarks_import_only_what_is_declared() -> None:
-    declared = {needed.name for needed in (*_declared(), *_declared("dev"))}
+    declared = {requirement.name for requirement in (*_declared(), *_declared("dev"))}
     assert _imported_distributions({"tests", "benchmarks"}) - declared == set()
 
 
@@ -111,7 +111,7 @@ def test_every_pin_of_npm_has_a_hash_and_no_address() -> None:
         assert [n for n, p in pinned.items() if "integrity" not in p or "resolved" in p] == []
 
 
-def test_the_image_has_what_the_service_needs_and_nothing_to_test_it_with() -> None:
+def test_image_has_the_dependencies_of_the_service_and_no_others() -> None:
     script = runpy.run_path(str(ROOT / "docs/container/pins.py"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = script["needed"](project["dependencies"])
@@ -119,9 +119,11 @@ def test_the_image_has_what_the_service_needs_and_nothing_to_test_it_with() -> N
     chosen = list(script["pins"](lock, names))
     assert {pin.partition("==")[0] for pin in chosen} == names
     assert all(f"\n{pin}\n" in f"\n{lock}" for pin in chosen)
-    of_dev = {re.split(r"[^a-z0-9-]", name)[0] for name in project["optional-dependencies"]["dev"]}
-    assert names & of_dev == {"h11", "packaging"}  # which uvicorn and limits need, too
-    # And it can run: whatever is installed here asks for nothing that is missing there.
+    dev_dependencies = {
+        re.split(r"[^a-z0-9-]", name)[0] for name in project["optional-dependencies"]["dev"]
+    }
+    assert names & dev_dependencies == {"h11", "packaging"}  # uvicorn and limits need them, too
+    # It can run: no package of the image requires one that is missing there.
     missing = {
         name: script["needed"](requires(name) or ()) - names
         for name in names
@@ -130,7 +132,7 @@ def test_the_image_has_what_the_service_needs_and_nothing_to_test_it_with() -> N
     assert missing == {}
 
 
-def test_the_image_is_built_of_the_packages_alone() -> None:
+def test_image_is_built_only_from_the_packages() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     folder = ROOT / "docs/container"
@@ -148,16 +150,16 @@ def test_the_image_is_built_of_the_packages_alone() -> None:
     assert let_through[2:-1] == [f"!{name}" for name in [*files, *packages]]
 
 
-def test_the_image_is_asked_for_its_health_as_any_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_check_of_the_image_uses_an_allowed_host(monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "docs/container/Dockerfile").read_text().replace("\\\n", "")
     [command] = re.findall(r"^HEALTHCHECK .* CMD (.*)$", text, re.MULTILINE)
     program, flag, code = json.loads(command)
     assert (program, flag) == ("python", "-c")
-    asked: list[tuple[str, dict[str, str]]] = []
+    requests: list[tuple[str, dict[str, str]]] = []
 
     def urlopen(request: Request, timeout: float) -> None:
         assert timeout < 5
-        asked.append((request.full_url, dict(request.header_items())))
+        requests.append((request.full_url, dict(request.header_items())))
 
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
     exec(code, {})  # noqa: S102 - our own, as the image has it
@@ -167,7 +169,7 @@ def test_the_image_is_asked_for_its_health_as_any_host(monkeypatch: pytest.Monke
     for port in ("", "tcp://10.0.0.7:8000"):  # not set by compose, or set by Kubernetes
         monkeypatch.setenv("ROSTER_PORT", port)
         exec(code, {})  # noqa: S102 - as above
-    assert asked == [
+    assert requests == [
         ("http://127.0.0.1:8000/health/live", {"Host": "localhost"}),
         ("http://127.0.0.1:9000/health/live", {"Host": "roster.example"}),
         *[("http://127.0.0.1:8000/health/live", {"Host": "roster.example"})] * 2,

@@ -1,4 +1,4 @@
-"""Send a server what nobody should: `python -m tests.fuzz --count 10000 --seed 1 --postgres`."""
+"""Sends unusual requests to a server: `python -m tests.fuzz --count 10000 --postgres`."""
 
 import argparse
 import asyncio
@@ -22,19 +22,19 @@ def main() -> None:
     parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL of its own")
     parser.add_argument("--database-url", help="on this database, which it fills and migrates")
     parser.add_argument("--workers", type=int, default=1)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     console = Console(width=120, highlight=False, markup=False)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        settings = {"ROSTER_WORKERS": str(given.workers)}
-        url = stack.enter_context(server()) if given.postgres else given.database_url
+        settings = {"ROSTER_WORKERS": str(arguments.workers)}
+        url = stack.enter_context(server()) if arguments.postgres else arguments.database_url
         if url:
             settings["ROSTER_DATABASE_URL"] = url
             code, output = asyncio.run(process.run("migrate", cwd=folder, **settings))
             assert code == 0, output
-        report = asyncio.run(run(given.count, given.seed, folder, **settings))
-    if given.log:
-        given.log.write_text(report.log)
+        report = asyncio.run(run(arguments.count, arguments.seed, folder, **settings))
+    if arguments.log:
+        arguments.log.write_text(report.log)
     console.print(report.table())
     console.print("\n".join(report.summary()), soft_wrap=True)
     wrong = "\n".join(report.lines())

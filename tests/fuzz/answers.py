@@ -1,13 +1,13 @@
-"""What no answer may hold, whatever it answers."""
+"""Checks that apply to every response."""
 
 import json
 import re
 from typing import Any
 
-# The specification allows 2 seconds to a server of its own; a machine that tests is a busy one.
+# The specification allows 2 seconds on an idle machine; test machines are busy.
 SECONDS = 5.0
 FAULTS = {"INTERNAL_ERROR", "DATABASE_UNAVAILABLE"}
-# What only Python or a library writes; tests/system/test_library_texts.py has more of it.
+# Texts that only Python or a library writes; tests/system/test_library_texts.py has more.
 FOREIGN = re.compile(
     r"sys\.set_int|encountered error|Traceback|<class '|object at 0x|not to be None"
 )
@@ -18,12 +18,12 @@ def _not_json(name: str) -> float:
 
 
 def read(text: bytes) -> Any:
-    """Read JSON as strictly as any client does; raise ValueError where it is none."""
+    """Parses JSON as strictly as any client does; raises ValueError if it is invalid."""
     return json.loads(text.decode(), parse_constant=_not_json)
 
 
-def of_errors(errors: Any) -> list[str]:
-    """Tell what is wrong with the errors of an answer, as the other side sees them."""
+def error_problems(errors: Any) -> list[str]:
+    """Returns the problems of the errors in a response."""
     if errors is None:
         return []
     if not isinstance(errors, list) or not errors:
@@ -42,21 +42,21 @@ def of_errors(errors: Any) -> list[str]:
     return found
 
 
-def of_result(result: Any) -> list[str]:
+def result_problems(result: Any) -> list[str]:
     if not isinstance(result, dict):
         return ["a result is no object"]
-    return of_errors(result.get("errors"))
+    return error_problems(result.get("errors"))
 
 
-def of_body(content_type: str, body: bytes) -> list[str]:
+def body_problems(content_type: str, body: bytes) -> list[str]:
     try:
         if "json" in content_type:
             result = read(body)
             results = result if isinstance(result, list) else [result]
-            return [problem for each in results for problem in of_result(each)]
+            return [problem for each in results for problem in result_problems(each)]
         if content_type.startswith("text/event-stream"):
             events = [line[6:] for line in body.splitlines() if line.startswith(b"data: ")]
-            return [problem for event in events for problem in of_result(read(event))]
+            return [problem for event in events for problem in result_problems(read(event))]
         body.decode()
     except ValueError as error:
         return [f"the answer cannot be read as {content_type}: {error}"]

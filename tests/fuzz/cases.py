@@ -1,4 +1,4 @@
-"""What is sent: one request, or what is said over one socket; and what came of it."""
+"""Test cases: an HTTP request or a WebSocket conversation, and its outcome."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ JSON_BODY: Headers = ((b"content-type", b"application/json"),)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request, as its bytes; `cut` is less than it promises, and needs no answer."""
+    """One HTTP request as bytes; if `cut`, its body is incomplete and needs no answer."""
 
     kind: str
     method: bytes = b"POST"
@@ -29,7 +29,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A message, in as many fragments as it has parts; `raw` goes onto the wire as it is."""
+    """A message with a fragment for each part; `raw` parts are sent without framing."""
 
     parts: tuple[bytes, ...]
     text: bool = True
@@ -38,7 +38,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What is said over a socket; `awaited` is the id of an operation that has to be answered."""
+    """Messages over a WebSocket; `awaited` is the id of an operation that must be answered."""
 
     kind: str
     frames: tuple[Frame, ...]
@@ -52,6 +52,6 @@ Case = Request | Conversation
 @dataclass(slots=True)
 class Outcome:
     case: Case
-    end: str  # a status code, or what a socket was closed with
+    end: str  # a status code, or the code of a close
     seconds: float
     problems: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What is said over a socket, and a question at its end, to which there has to be an answer."""
+"""A WebSocket conversation that ends with a query that the server must answer."""
 
 import asyncio
 import time
@@ -7,12 +7,12 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from tests.fuzz.answers import SECONDS, of_errors, of_result, read
+from tests.fuzz.answers import SECONDS, error_problems, read, result_problems
 from tests.fuzz.cases import Conversation, Frame, Outcome
 from tests.support.sockets import PROTOCOL, address, say
 
 _PROBE = {"id": "probe", "type": "subscribe", "payload": {"query": "{ __typename }"}}
-_SWALLOWED = 0.2  # seconds; junk may be the beginning of a frame that has no end
+_SWALLOWED = 0.2  # seconds; raw bytes may begin a frame that never ends
 _ALLOWED = {1000, 1002, 1003, 1007, 1009}
 
 
@@ -24,18 +24,18 @@ class _Talk:
         self.waiting = {"probe"} | ({talk.awaited} if talk.awaited else set())
         self.problems: list[str] = []
 
-    async def held(self) -> str:
-        """Say it all, hear the answers; give how it ended."""
+    async def run(self) -> str:
+        """Sends all frames, reads the answers and returns how the conversation ended."""
         try:
             if self.talk.init:
                 await say(self.connection, {"type": "connection_init"})
-                await self._hear()
+                await self._receive()
             for frame in self.talk.frames:
                 await self._send(frame)
             await say(self.connection, _PROBE)
             async with asyncio.timeout(_SWALLOWED if self.raw else SECONDS):
                 while self.waiting:
-                    await self._hear()
+                    await self._receive()
         except ConnectionClosed as closed:
             return self._closed(closed)
         except TimeoutError:
@@ -53,21 +53,21 @@ class _Talk:
         else:
             await self.connection.send(iter(frame.parts), text=frame.text)
 
-    async def _hear(self) -> None:
+    async def _receive(self) -> None:
         text = await self.connection.recv(decode=False)
         try:
-            self._note(read(text))
+            self._check(read(text))
         except (ValueError, KeyError) as error:
             self.problems.append(f"a message cannot be read: {error!r}")
 
-    def _note(self, message: dict[str, Any]) -> None:
+    def _check(self, message: dict[str, Any]) -> None:
         match message["type"]:
             case "next":
-                self.problems += of_result(message["payload"])
+                self.problems += result_problems(message["payload"])
                 if message["id"] == "probe" and message["payload"].get("data") is None:
                     self.problems.append(f"the question was answered {message['payload']}")
             case "error":
-                self.problems += of_errors(message["payload"])
+                self.problems += error_problems(message["payload"])
                 self.waiting.discard(message["id"])
             case "complete":
                 self.waiting.discard(message["id"])
@@ -94,10 +94,10 @@ async def converse(url: str, talk: Conversation) -> Outcome:
             open_timeout=SECONDS,
             close_timeout=0.1 if any(frame.raw for frame in talk.frames) else SECONDS,
         ) as connection:
-            held = _Talk(connection, talk)
-            end = await held.held()
+            dialogue = _Talk(connection, talk)
+            end = await dialogue.run()
             seconds = time.perf_counter() - began
     except (InvalidHandshake, TimeoutError) as error:
         problem = f"no socket could be opened: {type(error).__name__}"
         return Outcome(talk, "refused", time.perf_counter() - began, [problem])
-    return Outcome(talk, end, seconds, held.problems)
+    return Outcome(talk, end, seconds, dialogue.problems)

@@ -1,4 +1,4 @@
-"""Operations spoilt: their text, or the values of their variables."""
+"""Damages operations: their text, or the values of their variables."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.fuzz.operations import Operation
 
-_DIGITS = "@digits@"  # Python neither reads nor writes as many as a client may send
+_DIGITS = "@digits@"  # more digits than Python's int conversion accepts
 _NAN = "@nan@"
 NASTY = [
     *("\0", "\x01", "\x1b", "\x7f", "\x85", "\u2028", "\ufeff", "\u202e", "\ufffe", "\U0010ffff"),
@@ -23,40 +23,40 @@ _DEEP = 3_000
 
 
 def encoded(value: Any) -> bytes:
-    """Give JSON as a careless client sends it, with numbers that are none, or have no end."""
+    """Returns JSON as a careless client sends it, with NaN or numbers of many digits."""
     text = json.dumps(value).replace(f'"{_DIGITS}"', "9" * 5_000).replace(f'"{_NAN}"', "NaN")
     return text.encode()
 
 
-def _cut(text: str, chance: Random) -> str:
-    at, end = sorted(chance.choices(range(len(text) + 1), k=2))
-    return text[:at] + text[end:] if chance.random() < 0.5 else text[:end]
+def _cut(text: str, rng: Random) -> str:
+    at, end = sorted(rng.choices(range(len(text) + 1), k=2))
+    return text[:at] + text[end:] if rng.random() < 0.5 else text[:end]
 
 
-def _doubled(text: str, chance: Random) -> str:
-    at, end = sorted(chance.choices(range(len(text) + 1), k=2))
-    return text[:end] + text[at:end] * chance.choice([1, 1, 20]) + text[end:]
+def _doubled(text: str, rng: Random) -> str:
+    at, end = sorted(rng.choices(range(len(text) + 1), k=2))
+    return text[:end] + text[at:end] * rng.choice([1, 1, 20]) + text[end:]
 
 
 def _with(pieces: list[str]) -> Callable[[str, Random], str]:
-    def damaged(text: str, chance: Random) -> str:
-        at = chance.randrange(len(text) + 1)
-        return text[:at] + chance.choice(pieces) + text[at + chance.choice([0, 1, 8]) :]
+    def damaged(text: str, rng: Random) -> str:
+        at = rng.randrange(len(text) + 1)
+        return text[:at] + rng.choice(pieces) + text[at + rng.choice([0, 1, 8]) :]
 
     return damaged
 
 
-def _flipped(text: str, chance: Random) -> str:
+def _flipped(text: str, rng: Random) -> str:
     raw = bytearray(text.encode("utf-8", "surrogatepass"))
-    for _ in range(chance.choice([1, 1, 5, 50])):
-        raw[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
-    return raw.decode("utf-8", "surrogateescape")  # lone surrogates, where it is UTF-8 no more
+    for _ in range(rng.choice([1, 1, 5, 50])):
+        raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+    return raw.decode("utf-8", "surrogateescape")  # lone surrogates if it is no longer UTF-8
 
 
-def _deep(_: str, chance: Random) -> str:
-    depth = chance.choice([20, 200, _DEEP])
+def _deep(_: str, rng: Random) -> str:
+    depth = rng.choice([20, 200, _DEEP])
     chain = "{ users(first: 1) { nodes { history(first: 1) { nodes { user "
-    return chance.choice(
+    return rng.choice(
         [
             "{a" * depth + "}" * depth,
             "{" * depth,
@@ -70,11 +70,11 @@ def _deep(_: str, chance: Random) -> str:
     )
 
 
-def _wide(_: str, chance: Random) -> str:
-    width = chance.choice([20, 200, _DEEP])
+def _wide(_: str, rng: Random) -> str:
+    width = rng.choice([20, 200, _DEEP])
     names = range(width)
     chain = "".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }} " for n in range(30))
-    return chance.choice(
+    return rng.choice(
         [
             "{ " + " ".join(f"a{n}: __typename" for n in names) + " }",
             "{ " + "__typename " * width + "}",
@@ -100,30 +100,30 @@ _TEXTS: dict[str, Callable[[str, Random], str]] = {
 }
 
 
-def _replaced(value: Any, chance: Random) -> Any:
-    """Put something wrong somewhere into it."""
-    if not isinstance(value, dict | list) or not value or chance.random() < 0.2:
-        return nested(chance) if chance.random() < 0.1 else chance.choice(WRONG)
+def _replaced(value: Any, rng: Random) -> Any:
+    """Replaces a random part of the value with an invalid one."""
+    if not isinstance(value, dict | list) or not value or rng.random() < 0.2:
+        return nested(rng) if rng.random() < 0.1 else rng.choice(WRONG)
     if isinstance(value, list):
-        at = chance.randrange(len(value))
-        return [*value[:at], _replaced(value[at], chance), *value[at + 1 :]]
-    name = chance.choice(list(value))
-    renamed = chance.choice(NASTY) if chance.random() < 0.1 else name
-    return {k: v for k, v in value.items() if k != name} | {renamed: _replaced(value[name], chance)}
+        at = rng.randrange(len(value))
+        return [*value[:at], _replaced(value[at], rng), *value[at + 1 :]]
+    name = rng.choice(list(value))
+    renamed = rng.choice(NASTY) if rng.random() < 0.1 else name
+    return {k: v for k, v in value.items() if k != name} | {renamed: _replaced(value[name], rng)}
 
 
-def nested(chance: Random) -> Any:
+def nested(rng: Random) -> Any:
     value: Any = None
-    for _ in range(chance.choice([10, 150, 900])):
-        value = [value] if chance.random() < 0.5 else {"not": value}
+    for _ in range(rng.choice([10, 150, 900])):
+        value = [value] if rng.random() < 0.5 else {"not": value}
     return value
 
 
-def damaged(operation: Operation, chance: Random) -> tuple[str, Operation]:
-    """Give the name of the damage, and the operation with it."""
-    if operation.variables and chance.random() < 0.6:
+def damaged(operation: Operation, rng: Random) -> tuple[str, Operation]:
+    """Returns the name of the damage and the damaged operation."""
+    if operation.variables and rng.random() < 0.6:
         return "wrong variables", Operation(
-            operation.query, _replaced(operation.variables, chance) or {}
+            operation.query, _replaced(operation.variables, rng) or {}
         )
-    name = chance.choice(list(_TEXTS))
-    return name, Operation(_TEXTS[name](operation.query, chance), operation.variables)
+    name = rng.choice(list(_TEXTS))
+    return name, Operation(_TEXTS[name](operation.query, rng), operation.variables)

@@ -1,4 +1,4 @@
-"""Requests that are wrong around the operation: the JSON, its encoding, the HTTP."""
+"""Requests with a valid operation in invalid JSON, encodings or HTTP."""
 
 import gzip
 import json
@@ -26,27 +26,27 @@ _FIELDS = ["query", "variables", "operationName", "extensions"]
 STREAM: Headers = ((b"accept", b"text/event-stream"),)
 
 
-def _members(payload: dict[str, object], chance: Random) -> bytes:
-    given = payload | {chance.choice(_FIELDS): chance.choice([*WRONG, nested(chance)])}
-    if chance.random() < 0.2:
-        del given["query"]
-    return encoded(given)
+def _members(payload: dict[str, object], rng: Random) -> bytes:
+    members = payload | {rng.choice(_FIELDS): rng.choice([*WRONG, nested(rng)])}
+    if rng.random() < 0.2:
+        del members["query"]
+    return encoded(members)
 
 
-def _whole(payload: dict[str, object], chance: Random) -> bytes:
-    many = [payload] * chance.choice([1, 2, 50])
-    return encoded(chance.choice([*WRONG, nested(chance), many, [payload, None]]))
+def _whole(payload: dict[str, object], rng: Random) -> bytes:
+    many = [payload] * rng.choice([1, 2, 50])
+    return encoded(rng.choice([*WRONG, nested(rng), many, [payload, None]]))
 
 
-def _twice(payload: dict[str, object], chance: Random) -> bytes:
+def _twice(payload: dict[str, object], rng: Random) -> bytes:
     text = encoded(payload)
-    return text[:-1] + b"," + _members(payload, chance)[1:]
+    return text[:-1] + b"," + _members(payload, rng)[1:]
 
 
-def _in_bytes(payload: dict[str, object], chance: Random) -> bytes:
+def _in_bytes(payload: dict[str, object], rng: Random) -> bytes:
     text = json.dumps(payload, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    at = chance.randrange(len(text))
-    return chance.choice(
+    at = rng.randrange(len(text))
+    return rng.choice(
         [
             text.decode("utf-8", "replace").encode("utf-16"),
             text.decode("utf-8", "replace").encode("utf-32-be"),
@@ -69,44 +69,44 @@ def _in_bytes(payload: dict[str, object], chance: Random) -> bytes:
 
 
 def _body(making: Callable[[dict[str, object], Random], bytes]) -> Callable[..., Request]:
-    def request(kind: str, operation: Operation, chance: Random) -> Request:
-        accept = STREAM if chance.random() < 0.25 else ()
+    def request(kind: str, operation: Operation, rng: Random) -> Request:
+        accept = STREAM if rng.random() < 0.25 else ()
         return Request(
-            kind, headers=JSON_BODY + accept, body=making(operation.payload, chance), live=True
+            kind, headers=JSON_BODY + accept, body=making(operation.payload, rng), live=True
         )
 
     return request
 
 
-def _gzipped(kind: str, operation: Operation, chance: Random) -> Request:
+def _gzipped(kind: str, operation: Operation, rng: Random) -> Request:
     body = gzip.compress(encoded(operation.payload), mtime=0)
-    name = chance.choice([b"gzip", b"br", b"identity", b"gzip, gzip", b"nothing"])
-    headers = JSON_BODY + (((b"content-encoding", name),) if chance.random() < 0.7 else ())
+    name = rng.choice([b"gzip", b"br", b"identity", b"gzip, gzip", b"nothing"])
+    headers = JSON_BODY + (((b"content-encoding", name),) if rng.random() < 0.7 else ())
     return Request(kind, headers=headers, body=body, live=True)
 
 
-def _typed(kind: str, operation: Operation, chance: Random) -> Request:
-    headers = ((b"content-type", chance.choice(_TYPES)),) if chance.random() < 0.9 else ()
-    accept = STREAM if chance.random() < 0.2 else ()
+def _typed(kind: str, operation: Operation, rng: Random) -> Request:
+    headers = ((b"content-type", rng.choice(_TYPES)),) if rng.random() < 0.9 else ()
+    accept = STREAM if rng.random() < 0.2 else ()
     return Request(kind, headers=headers + accept, body=encoded(operation.payload), live=True)
 
 
-def _accepting(kind: str, operation: Operation, chance: Random) -> Request:
-    headers = (*JSON_BODY, (b"accept", chance.choice(_ACCEPTS)))
-    if chance.random() < 0.5:
+def _accepting(kind: str, operation: Operation, rng: Random) -> Request:
+    headers = (*JSON_BODY, (b"accept", rng.choice(_ACCEPTS)))
+    if rng.random() < 0.5:
         return Request(kind, headers=headers, body=encoded(operation.payload), live=True)
     target = b"/graphql?query=" + quote(operation.query, errors="replace").encode()
     return Request(kind, b"GET", target[:8_000], headers=headers[1:], live=True)
 
 
-def _other_method(kind: str, operation: Operation, chance: Random) -> Request:
-    body = encoded(operation.payload) if chance.random() < 0.5 else b""
-    return Request(kind, chance.choice(_METHODS), body=body)
+def _other_method(kind: str, operation: Operation, rng: Random) -> Request:
+    body = encoded(operation.payload) if rng.random() < 0.5 else b""
+    return Request(kind, rng.choice(_METHODS), body=body)
 
 
-def _headers(kind: str, operation: Operation, chance: Random) -> Request:
+def _headers(kind: str, operation: Operation, rng: Random) -> Request:
     body = encoded(operation.payload)
-    more: Headers = chance.choice(
+    more: Headers = rng.choice(
         [
             ((b"x-huge", b"x" * 60_000),),
             tuple((b"x-%d" % n, b"y") for n in range(300)),
@@ -124,9 +124,9 @@ def _headers(kind: str, operation: Operation, chance: Random) -> Request:
     return Request(kind, headers=JSON_BODY + more, body=body, live=True)
 
 
-def _cut_short(kind: str, operation: Operation, chance: Random) -> Request:
+def _cut_short(kind: str, operation: Operation, rng: Random) -> Request:
     body = encoded(operation.payload)
-    length: Headers = chance.choice(
+    length: Headers = rng.choice(
         [
             ((b"content-length", b"%d" % (len(body) + 100)),),
             ((b"content-length", b"-1"),),
@@ -140,11 +140,11 @@ def _cut_short(kind: str, operation: Operation, chance: Random) -> Request:
     return Request(kind, headers=JSON_BODY + length, body=body, cut=True, live=True)
 
 
-def _in_url(kind: str, operation: Operation, chance: Random) -> Request:
-    name = chance.choice([*_FIELDS, "nothing", "query[]", ""])
-    value = quote(chance.choice([encoded(chance.choice(WRONG))[:9_000], b"\xff", b"\0", b"{"]))
+def _in_url(kind: str, operation: Operation, rng: Random) -> Request:
+    name = rng.choice([*_FIELDS, "nothing", "query[]", ""])
+    value = quote(rng.choice([encoded(rng.choice(WRONG))[:9_000], b"\xff", b"\0", b"{"]))
     query = quote(operation.query, errors="replace")[:8_000]
-    target = chance.choice(
+    target = rng.choice(
         [
             f"/graphql?query={query}&{name}={value}",
             f"/graphql?{name}={value}",
@@ -160,13 +160,13 @@ def _in_url(kind: str, operation: Operation, chance: Random) -> Request:
             "//graphql",
         ]
     )
-    accept = STREAM if chance.random() < 0.3 else ()
+    accept = STREAM if rng.random() < 0.3 else ()
     return Request(kind, b"GET", target.encode(), headers=accept, live=True)
 
 
-def _batched(payload: dict[str, object], chance: Random) -> bytes:
-    one: list[object] = [payload, {"query": "{ __typename }"}, chance.choice(WRONG), nested(chance)]
-    return encoded(chance.choices(one, k=chance.choice([1, 2, 10, 11, 200])))
+def _batched(payload: dict[str, object], rng: Random) -> bytes:
+    one: list[object] = [payload, {"query": "{ __typename }"}, rng.choice(WRONG), nested(rng)]
+    return encoded(rng.choices(one, k=rng.choice([1, 2, 10, 11, 200])))
 
 
 _ALL: dict[str, Callable[[str, Operation, Random], Request]] = {
@@ -185,6 +185,6 @@ _ALL: dict[str, Callable[[str, Operation, Random], Request]] = {
 }
 
 
-def enveloped(operation: Operation, chance: Random) -> Request:
-    kind = chance.choice(list(_ALL))
-    return _ALL[kind](kind, operation, chance)
+def enveloped(operation: Operation, rng: Random) -> Request:
+    kind = rng.choice(list(_ALL))
+    return _ALL[kind](kind, operation, rng)

@@ -1,4 +1,4 @@
-"""A request over HTTP, as the bytes that it is: no client library would send most of these."""
+"""Sends a request over HTTP as raw bytes: no client library would send most of these."""
 
 import asyncio
 import time
@@ -6,15 +6,15 @@ from contextlib import suppress
 
 import h11
 
-from tests.fuzz.answers import SECONDS, of_body
+from tests.fuzz.answers import SECONDS, body_problems
 from tests.fuzz.cases import Outcome, Request
 
-_QUIET = 0.15  # seconds after which a stream that has begun is taken to be live
+_QUIET = 0.15  # seconds of silence after which a stream counts as live
 _COMPLETE = b"event: complete"
 
 
 class _Answer:
-    """Reads one answer; h11 is told of a request so that it knows what may come."""
+    """Reads one answer; h11 gets a request so that it knows which answers are valid."""
 
     def __init__(self, request: Request, reader: asyncio.StreamReader) -> None:
         self.request = request
@@ -23,15 +23,15 @@ class _Answer:
         self.content_type = ""
         self.body = b""
         self.wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=2**20)
-        asked = h11.Request(method=request.method, target="/", headers=[("host", "x")])
-        self.wire.send(asked)
+        sent_request = h11.Request(method=request.method, target="/", headers=[("host", "x")])
+        self.wire.send(sent_request)
         self.wire.send(h11.EndOfMessage())
 
     async def read(self) -> None:
-        while not self._enough():
+        while not self._is_complete():
             event = self.wire.next_event()
             if event is h11.NEED_DATA:
-                if not await self._more():
+                if not await self._read_more():
                     return
             elif isinstance(event, h11.InformationalResponse) and event.status_code == 101:
                 self.status = 101
@@ -44,7 +44,7 @@ class _Answer:
             elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed) or event is h11.PAUSED:
                 return
 
-    async def _more(self) -> bool:
+    async def _read_more(self) -> bool:
         live = self.request.live and self.streams and self.body
         try:
             async with asyncio.timeout(_QUIET if live else None):
@@ -59,7 +59,7 @@ class _Answer:
     def streams(self) -> bool:
         return self.content_type.startswith("text/event-stream")
 
-    def _enough(self) -> bool:
+    def _is_complete(self) -> bool:
         return self.streams and (
             _COMPLETE in self.body or (self.request.live and len(self.body) > 2**20)
         )
@@ -73,7 +73,7 @@ class _Answer:
         if self.streams and not self.request.live and _COMPLETE not in self.body:
             found.append("the stream has no end")
         if self.request.method != b"HEAD" and self.status != 101:
-            found += of_body(self.content_type, self.body)
+            found += body_problems(self.content_type, self.body)
         return found
 
 
@@ -87,7 +87,7 @@ async def exchange(port: int, request: Request) -> Outcome:
             writer.write(request.head() + request.body)
             if request.cut:
                 writer.write_eof()
-            with suppress(ConnectionError):  # it may have heard enough, and answered already
+            with suppress(ConnectionError):  # it may have answered already
                 await writer.drain()
             await answer.read()
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""What is wrong around an operation on a socket: its messages, their frames."""
+"""Invalid messages and frames around an operation on a WebSocket."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _TYPES = [
 ]
 
 
-def said(message: Any) -> Frame:
+def as_frame(message: Any) -> Frame:
     return Frame((message if isinstance(message, bytes) else encoded(message),))
 
 
@@ -30,28 +30,28 @@ def subscribing(operation: Operation, id_: Any = "1") -> dict[str, Any]:
     return {"id": id_, "type": "subscribe", "payload": operation.payload}
 
 
-def _messages(operation: Operation, chance: Random) -> list[Frame]:
+def _messages(operation: Operation, rng: Random) -> list[Frame]:
     message = subscribing(operation)
-    message[chance.choice(["id", "type", "payload", "more"])] = chance.choice(
-        [*WRONG, nested(chance), *_TYPES]
+    message[rng.choice(["id", "type", "payload", "more"])] = rng.choice(
+        [*WRONG, nested(rng), *_TYPES]
     )
-    if chance.random() < 0.2:
-        del message[chance.choice(list(message))]
-    return [said(message)]
+    if rng.random() < 0.2:
+        del message[rng.choice(list(message))]
+    return [as_frame(message)]
 
 
-def _payloads(operation: Operation, chance: Random) -> list[Frame]:
+def _payloads(operation: Operation, rng: Random) -> list[Frame]:
     message = subscribing(operation)
-    name = chance.choice(["query", "variables", "operationName", "extensions"])
-    message["payload"] |= {name: chance.choice(WRONG)}
-    return [said(message)]
+    name = rng.choice(["query", "variables", "operationName", "extensions"])
+    message["payload"] |= {name: rng.choice(WRONG)}
+    return [as_frame(message)]
 
 
-def _junk(operation: Operation, chance: Random) -> list[Frame]:
+def _junk(operation: Operation, rng: Random) -> list[Frame]:
     text = encoded(subscribing(operation))
-    at = chance.randrange(len(text))
+    at = rng.randrange(len(text))
     return [
-        chance.choice(
+        rng.choice(
             [
                 Frame((text,), text=False),
                 Frame((text[:at], b"\xff\xfe", text[at:])),
@@ -62,28 +62,28 @@ def _junk(operation: Operation, chance: Random) -> list[Frame]:
                 Frame((b"",)),
                 Frame((b"x" * 300_000,)),
                 Frame((b"[" * 100_000,)),
-                said(encoded(chance.choice(WRONG))),
+                as_frame(encoded(rng.choice(WRONG))),
             ]
         )
     ]
 
 
-def _raw(_: Operation, chance: Random) -> list[Frame]:
+def _raw(_: Operation, rng: Random) -> list[Frame]:
     return [
         Frame(
             (
-                chance.choice(
+                rng.choice(
                     [
                         b"\x81\x02hi",  # not masked
-                        b"\x83\x80\0\0\0\0",  # an opcode that is none
+                        b"\x83\x80\0\0\0\0",  # an unknown opcode
                         b"\xf1\x80\0\0\0\0",  # reserved bits
-                        b"\x80\x80\0\0\0\0",  # the rest of nothing
+                        b"\x80\x80\0\0\0\0",  # a continuation without a start
                         b"\x89\xfe\x01\x00\0\0\0\0" + b"x" * 256,  # a ping that is too long
                         b"\x88\x81\0\0\0\0\x01",  # half of a close code
-                        b"\x88\x82\0\0\0\0\x03\xed",  # 1005, which nobody may send
+                        b"\x88\x82\0\0\0\0\x03\xed",  # 1005, which must not be sent
                         b"\x88\x84\0\0\0\0\x03\xe8\xff\xfe",  # a reason that is no UTF-8
-                        b"\x81\xff" + b"\xff" * 12,  # longer than anything
-                        chance.randbytes(200),
+                        b"\x81\xff" + b"\xff" * 12,  # an impossible length
+                        rng.randbytes(200),
                     ]
                 ),
             ),
@@ -92,13 +92,13 @@ def _raw(_: Operation, chance: Random) -> list[Frame]:
     ]
 
 
-def _rude(operation: Operation, chance: Random) -> list[Frame]:
+def _rude(operation: Operation, rng: Random) -> list[Frame]:
     message = subscribing(operation)
-    init = {"type": "connection_init", "payload": chance.choice(WRONG)}
-    ping = {"type": "ping", "payload": chance.choice([*WRONG, nested(chance)])}
+    init = {"type": "connection_init", "payload": rng.choice(WRONG)}
+    ping = {"type": "ping", "payload": rng.choice([*WRONG, nested(rng)])}
     return [
-        said(each)
-        for each in chance.choice(
+        as_frame(each)
+        for each in rng.choice(
             [
                 [init],
                 [message, message],
@@ -121,16 +121,16 @@ _ALL: dict[str, Callable[[Operation, Random], list[Frame]]] = {
 }
 
 
-def junk(operation: Operation, chance: Random) -> Conversation:
-    kind = chance.choice(list(_ALL))
-    return Conversation(kind, tuple(_ALL[kind](operation, chance)), init=chance.random() < 0.8)
+def junk(operation: Operation, rng: Random) -> Conversation:
+    kind = rng.choice(list(_ALL))
+    return Conversation(kind, tuple(_ALL[kind](operation, rng)), init=rng.random() < 0.8)
 
 
 def spoken(kind: str, operation: Operation) -> Conversation:
-    """Ask for an operation as one does; a query has to be answered."""
+    """Sends an operation correctly; a query must be answered."""
     try:
         json.dumps(operation.query).encode()
         text = encoded(subscribing(operation))
-    except RecursionError:  # deeper than this client itself can say
+    except RecursionError:  # too deep for this client to encode
         text = b"[]"
-    return Conversation(kind, (said(text),), awaited=None if operation.live else "1")
+    return Conversation(kind, (as_frame(text),), awaited=None if operation.live else "1")

@@ -1,4 +1,4 @@
-"""What a server should not have logged: each fault once, and how often."""
+"""Faults in a server's log, each with the number of its occurrences."""
 
 import re
 from collections import Counter
@@ -23,11 +23,11 @@ def _faults(text: str) -> Iterator[str]:
 
 
 def _traceback(lines: Iterator[str]) -> str:
-    """Read to the line that names the exception; tell it without what differs each time."""
-    where = ""
+    """Reads up to the line of the exception; returns it without the numbers that vary."""
+    location = ""
     for line in lines:
         if frame := _FRAME.match(line):
-            where = f"{frame[1]}:{frame[2]}, in {frame[3]}"
+            location = f"{frame[1]}:{frame[2]}, in {frame[3]}"
         elif line and not line[0].isspace():
-            return f"{re.sub('[0-9]+|0x[0-9a-f]+', '…', line):.150} ({where})"
-    return f"a traceback without an end ({where})"
+            return f"{re.sub('[0-9]+|0x[0-9a-f]+', '…', line):.150} ({location})"
+    return f"a traceback without an end ({location})"

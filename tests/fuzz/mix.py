@@ -1,4 +1,4 @@
-"""All the cases of a run, in an order that chance gives and a seed decides."""
+"""All cases of a run, in a random order that the seed determines."""
 
 from random import Random
 from urllib.parse import quote
@@ -10,34 +10,34 @@ from tests.fuzz.frames import junk, spoken
 from tests.fuzz.operations import Known, Operation, operations
 
 _TRANSPORTS = ["post", "post", "get", "ws", "ws", "sse post", "sse get"]
-_URL = 60_000  # bytes, and no longer: more than that is another case, "http: url"
+_URL = 60_000  # bytes; longer URLs are the case "http: url"
 
 
 def mix(count: int, seed: int, known: Known) -> list[Case]:
-    """Give so many: operations as they should be, spoilt ones, and wrong ways to send them."""
-    chance = Random(seed)  # noqa: S311 - the same cases on every run
-    made = operations(max(10, count * 35 // 100), seed, known)
-    cases: list[Case] = [_sent("operation", operation, chance) for operation in made[:count]]
+    """Returns `count` cases: valid operations, damaged ones, and invalid ways to send them."""
+    rng = Random(seed)  # noqa: S311 - the same cases on every run
+    generated = operations(max(10, count * 35 // 100), seed, known)
+    cases: list[Case] = [_sent("operation", operation, rng) for operation in generated[:count]]
     while len(cases) < count:
-        operation = chance.choice(made)
-        draw = chance.random()
+        operation = rng.choice(generated)
+        draw = rng.random()
         if draw < 0.45:
-            cases.append(_sent(*damaged(operation, chance), chance))
+            cases.append(_sent(*damaged(operation, rng), rng))
         elif draw < 0.8:
-            cases.append(enveloped(operation, chance))
+            cases.append(enveloped(operation, rng))
         else:
-            cases.append(junk(operation, chance))
-    chance.shuffle(cases)
+            cases.append(junk(operation, rng))
+    rng.shuffle(cases)
     return cases
 
 
-def _sent(name: str, operation: Operation, chance: Random) -> Case:
-    way = chance.choice(_TRANSPORTS)
-    kind = f"{way}: {name}"
-    if way == "ws":
+def _sent(name: str, operation: Operation, rng: Random) -> Case:
+    transport = rng.choice(_TRANSPORTS)
+    kind = f"{transport}: {name}"
+    if transport == "ws":
         return spoken(kind, operation)
-    headers = STREAM if way.startswith("sse") else ()
-    if way.endswith("get"):
+    headers = STREAM if transport.startswith("sse") else ()
+    if transport.endswith("get"):
         target = b"/graphql?query=" + _quoted(operation.query.encode("utf-8", "surrogatepass"))
         if operation.variables:
             target += b"&variables=" + _quoted(encoded(operation.variables))

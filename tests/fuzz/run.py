@@ -1,4 +1,4 @@
-"""A run: a server of its own, every case sent to it, and what came of them."""
+"""A run: starts a server, sends every case to it and reports the outcomes."""
 
 import asyncio
 from asyncio.subprocess import Process
@@ -24,8 +24,8 @@ from tests.support.sockets import ask
 _AT_ONCE = 4
 _AGAIN = 5
 _PARTS = 9
-# Memory: caches of some hundred documents, some of them large, fill up with the first cases. They
-# may take so much, and after so many cases there is to be next to no growth any more.
+# Memory: caches of documents fill up with the first cases, by up to _CACHES bytes. After _WARM
+# cases memory may grow by no more than _GROWTH.
 _CACHES = 200 * 2**20
 _WARM = 5_000
 _GROWTH = 30 * 2**20
@@ -44,7 +44,7 @@ class Report:
 
     @property
     def problems(self) -> dict[str, list[Outcome]]:
-        """Give who has each problem, the shortest case first."""
+        """Returns the outcomes with each problem, the shortest case first."""
         found: dict[str, list[Outcome]] = defaultdict(list)
         for outcome in self.outcomes:
             for problem in dict.fromkeys(outcome.problems):
@@ -52,7 +52,7 @@ class Report:
         return {k: sorted(v, key=lambda o: len(repr(o.case))) for k, v in found.items()}
 
     def lines(self, shown: int = 2) -> Iterator[str]:
-        """Tell all that is wrong, with the shortest cases that show it."""
+        """Yields all faults and problems, with the shortest cases that show them."""
         yield from self.faults
         for problem, outcomes in self.problems.items():
             yield f"{len(outcomes)} times: {problem}"
@@ -76,7 +76,7 @@ class Report:
         return table
 
     def summary(self) -> Iterator[str]:
-        """Tell of the slowest answers, and of the memory."""
+        """Yields lines about the slowest answers and the memory."""
         yield f"{len(self.outcomes)} cases. The slowest answers, and each asked again alone:"
         for outcome, alone in zip(self.slowest, self.again, strict=True):
             yield f"{outcome.seconds:.2f} s, {alone.seconds:.2f} s alone: {outcome.case!r:.300}"
@@ -90,10 +90,10 @@ async def run(count: int, seed: int, folder: Path, **settings: str) -> Report:
         cases = mix(count, seed, await _known(url))
         memory, outcomes = [_memory(process)], []
         for part in range(_PARTS):
-            outcomes += await _sent(url, cases[part::_PARTS])
+            outcomes += await _send_all(url, cases[part::_PARTS])
             memory.append(_memory(process))
         slowest = sorted(outcomes, key=lambda outcome: -outcome.seconds)[:_AGAIN]
-        again = [each for outcome in slowest for each in await _sent(url, [outcome.case])]
+        again = [each for outcome in slowest for each in await _send_all(url, [outcome.case])]
         faults = await _health(process, url)
     faults += _growth(memory, count)
     text = b"".join(log).decode(errors="replace")
@@ -109,23 +109,23 @@ def _growth(memory: list[int], count: int) -> list[str]:
 
 
 def _memory(process: Process) -> int:
-    """Give the bytes of the server, with those of its workers."""
+    """Returns the resident bytes of the server and its workers."""
     try:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         return sum(map(resident, [process.pid, *map(int, children)]))
-    except FileNotFoundError:  # it has ended, which is told by the question at the end
+    except FileNotFoundError:  # it has ended, which `_health` reports
         return 0
 
 
 @asynccontextmanager
 async def _read(process: Process) -> AsyncIterator[list[bytes]]:
-    """Take what the server logs, which would wait for it with a full pipe."""
+    """Collects the server's log, because the server blocks if the pipe is full."""
     log: list[bytes] = []
 
     async def read() -> None:
         assert process.stdout
-        while some := await process.stdout.read(65536):
-            log.append(some)
+        while chunk := await process.stdout.read(65536):
+            log.append(chunk)
 
     reader = asyncio.create_task(read())
     try:
@@ -138,8 +138,8 @@ async def _read(process: Process) -> AsyncIterator[list[bytes]]:
 async def _known(url: str) -> Known:
     ids = []
     for n in range(20):
-        given = {"username": f"known{n}", "email": f"known{n}@example.com"}
-        ids.append((await ask(url, _CREATE, input=given))["user"]["id"])
+        values = {"username": f"known{n}", "email": f"known{n}@example.com"}
+        ids.append((await ask(url, _CREATE, input=values))["user"]["id"])
     cursors = [
         edge["cursor"]
         for name in ("users", "userEvents")
@@ -148,7 +148,7 @@ async def _known(url: str) -> Known:
     return Known(ids, cursors)
 
 
-async def _sent(url: str, cases: list[Case]) -> list[Outcome]:
+async def _send_all(url: str, cases: list[Case]) -> list[Outcome]:
     port = urlsplit(url).port
     assert port
     remaining = iter(cases)

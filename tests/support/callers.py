@@ -1,4 +1,4 @@
-"""Operations on behalf of any caller, past HTTP: whoever signs them in is tested elsewhere."""
+"""Executes operations for any caller without HTTP; authentication is tested elsewhere."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -37,23 +37,23 @@ def linked(user_id: int, *scopes: Scope, expires_at: datetime | None = None) -> 
 
 @dataclass(frozen=True)
 class Asking:
-    """Asks one directory as whoever is given."""
+    """Executes operations on one directory for any caller."""
 
     database: Database
     feed: Feed
-    live: ResultStreams  # one for all, as in a server, so that what it shares is tried too
+    live: ResultStreams  # one for all callers, as in a server: it shares results
 
     def context(self, caller: Caller) -> Context:
         return Context(self.database.session(), self.feed, caller, "test")
 
     async def send(self, caller: Caller, query: str, **variables: Any) -> dict[str, Any]:
-        """Give the whole answer; of errors their code and path."""
+        """Returns the data and, of each error, its code and path."""
         context = self.context(caller)
         try:
             operation = await SCHEMA.prepare(Request(query, variables), context)
             answer: dict[str, Any] = json.loads(b"".join(await operation.run()))
-        except RequestError as refused:
-            answer = {"data": None, "errors": refused.errors}
+        except RequestError as error:
+            answer = {"data": None, "errors": error.errors}
         errors = [(e["extensions"]["code"], e.get("path")) for e in answer.get("errors", ())]
         return {"data": answer["data"]} | ({"errors": errors} if errors else {})
 
@@ -62,24 +62,24 @@ class Asking:
     ) -> AsyncGenerator[ResultBatch, None]:
         operation = await SCHEMA.prepare(Request(query, variables), self.context(caller))
         async with aclosing(self.live.results(operation)) as results:
-            async for some in results:
-                yield some
+            async for batch in results:
+                yield batch
 
     async def ask(self, caller: Caller, query: str, **variables: Any) -> Any:
-        """Give the one field of an operation that has to succeed."""
+        """Returns the only field of an operation that must succeed."""
         answer = await self.send(caller, query, **variables)
         assert set(answer) == {"data"}, answer
         [value] = answer["data"].values()
         return value
 
     async def ask_all(self, caller: Caller, query: str, **variables: Any) -> Any:
-        """Return all fields of an operation that has to succeed."""
+        """Returns all fields of an operation that must succeed."""
         answer = await self.send(caller, query, **variables)
         assert set(answer) == {"data"}, answer
         return answer["data"]
 
     async def everything(self) -> list[Sequence[Any]]:
-        """Give all that is kept, which a refused request must not have changed."""
+        """Returns all rows, to check that a rejected request changed none."""
         async with self.database.engine.connect() as connection:
             return [
                 (await connection.execute(select(table).order_by(*table.primary_key))).all()

@@ -15,7 +15,7 @@ from db.models import User, UserEvent
 from graph.app import create_app
 from graph.settings import Settings
 
-# Keyed by what a test has to say of a user, and nothing that time or chance decides.
+# The fields that a test can predict: none depends on time or chance.
 USER = "id username email displayName isActive status statusReason externalId version deletedAt"
 ERRORS = "errors { __typename code message path ... on FieldError { min max } }"
 
@@ -27,15 +27,15 @@ HISTORY = """query ($id: ID!) { user(id: $id) { history(first: 100) { nodes {
 
 @dataclass(frozen=True)
 class Client:
-    """Asks a served application."""
+    """Sends operations to a served application."""
 
     http: httpx.AsyncClient
     database: Database
     app: FastAPI
 
     async def send(self, query: str, **variables: Any) -> dict[str, Any]:
-        """Give the whole answer, errors and all."""
-        # Python's own encoder sends a lone surrogate as JSON can: as its escape.
+        """Returns the whole answer, including errors."""
+        # Python's encoder writes a lone surrogate as an escape.
         body = json.dumps({"query": query, "variables": variables})
         response = await self.http.post(
             "/graphql", content=body, headers={"content-type": "application/json"}
@@ -44,22 +44,22 @@ class Client:
         return answer
 
     async def ask(self, query: str, **variables: Any) -> Any:
-        """Give the data of an operation that has to succeed; of one field, its value."""
+        """Returns the data of an operation that must succeed; of a single field, its value."""
         answer = await self.send(query, **variables)
         assert set(answer) == {"data"}, answer
         data = answer["data"]
         return next(iter(data.values())) if len(data) == 1 else data
 
     async def create(self, username: str, **fields: Any) -> dict[str, Any]:
-        """Add a user, by default with an address of the same name, and give them."""
-        given = {"username": username, "email": f"{username}@example.com"} | fields
-        payload = await self.ask(CREATE, input=given)
+        """Creates and returns a user, by default with an address of the same name."""
+        values = {"username": username, "email": f"{username}@example.com"} | fields
+        payload = await self.ask(CREATE, input=values)
         assert payload["errors"] == []
         user: dict[str, Any] = payload["user"]
         return user
 
     async def do(self, verb: str, user_id: str, **fields: Any) -> dict[str, Any]:
-        """Send one of the mutations that take an id, and give its payload."""
+        """Sends a mutation that takes an id and returns its payload."""
         kind = {"updateUser": "UpdateUserInput", "deleteUser": "DeleteUserInput"}
         query = f"""mutation ($input: {kind.get(verb, "UserTransitionInput")}!) {{
           {verb}(input: $input) {{ user {{ {USER} }} changed {ERRORS} }} }}"""
@@ -67,7 +67,7 @@ class Client:
         return payload
 
     async def events(self, user_id: str) -> list[dict[str, Any]]:
-        """Give the history of a user, the earliest event first."""
+        """Returns the history of a user, the earliest event first."""
         user = await self.ask(HISTORY, id=user_id)
         events: list[dict[str, Any]] = user["history"]["nodes"]
         return events
@@ -86,7 +86,7 @@ async def serving(settings: Settings) -> AsyncIterator[Client]:
 
 
 async def count(database: Database) -> tuple[int, int]:
-    """Count the rows of users and of events: what a refused request must not have added to."""
+    """Returns the numbers of users and events, to check that a rejected request added none."""
     async with database.engine.connect() as connection:
         users, events = [
             (await connection.execute(select(func.count()).select_from(table))).scalar_one()

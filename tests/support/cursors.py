@@ -1,4 +1,4 @@
-"""Cursors of events, made and read past the API."""
+"""Cursors of events, encoded and decoded without the API."""
 
 from db.engine import Database
 from db.statements.events import EVENTS_BY_ID
@@ -7,7 +7,7 @@ from tests.conftest import opened
 
 
 async def cursor_at(source: Database | str, id_: int) -> str:
-    """Return the cursor of an event, which has to exist."""
+    """Returns the cursor of an event, which must exist."""
     if isinstance(source, str):
         async with opened(source) as database:
             return await cursor_at(database, id_)

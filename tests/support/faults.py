@@ -1,6 +1,6 @@
 """Faults of a PostgreSQL database on demand: any SQLSTATE, in any statement, or a cut connection.
 
-One row says what happens: a SQLSTATE is raised, and `cut` ends the server's process.
+One row selects the fault: a SQLSTATE is raised; `cut` ends the server process.
 """
 
 from sqlalchemy import make_url
@@ -48,7 +48,7 @@ def in_reads(table: str) -> str:
 
 
 class Faults:
-    """Decides what a database does in the places that a script has prepared."""
+    """Selects the fault of a database that a script has prepared."""
 
     def __init__(self, url: str) -> None:
         self._url = make_url(url).render_as_string(hide_password=False)

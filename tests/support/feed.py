@@ -42,26 +42,26 @@ async def feeding(database: Database) -> AsyncIterator[Feed]:
 
 
 class Follower:
-    """Follows in the background, and keeps what it was given."""
+    """Follows the feed in the background and records the received ids."""
 
     def __init__(
         self, feed: Feed, after: Anchor | int | None = None, filter: EventFilter = ALL_EVENTS
     ) -> None:
         self.ids: list[int] = []
-        self._came = asyncio.Condition()
+        self._received = asyncio.Condition()
         self.task = asyncio.create_task(self._follow(feed, after, filter))
 
     async def _follow(self, feed: Feed, after: Anchor | int | None, filter: EventFilter) -> None:
         async for rows in feed.follow(after, filter):
             assert rows
-            async with self._came:
+            async with self._received:
                 self.ids += [row.id for row in rows]
-                self._came.notify_all()
+                self._received.notify_all()
 
     async def until(self, last: int) -> list[int]:
-        """Give all ids, once this one has come."""
-        async with asyncio.timeout(60), self._came:
-            await self._came.wait_for(lambda: last in self.ids)
+        """Returns all ids after the id `last` arrived."""
+        async with asyncio.timeout(60), self._received:
+            await self._received.wait_for(lambda: last in self.ids)
         return self.ids
 
     async def stop(self) -> list[int]:
@@ -70,10 +70,10 @@ class Follower:
         return self.ids
 
 
-async def eventually(holds: Callable[[], bool]) -> None:
+async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while True:
-            if holds():
+            if condition():
                 return
             await asyncio.sleep(0.001)
 
@@ -84,11 +84,11 @@ async def committed(database: Database) -> list[int]:
 
 
 def pages_read(database: Database) -> list[str]:
-    """Note the statements that read whole events, from here on."""
+    """Records the later statements that read whole events."""
     read: list[str] = []
 
     @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
-    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+    def record(_c: object, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("SELECT user_events.") and "user_events.changes" in statement:
             read.append(statement)
 
@@ -96,23 +96,23 @@ def pages_read(database: Database) -> list[str]:
 
 
 async def started(feed: Feed, database: Database, *followers: Follower) -> None:
-    """See that followers from now on have begun, by events that are for nothing else."""
+    """Waits until followers without a cursor are active, by writing extra events."""
     async with asyncio.timeout(60):
         while not all(follower.ids for follower in followers):
             await write(database, creation(f"starter-{uuid4()}"))
             feed.wake()
-            await asyncio.sleep(0.01)  # in which they are given it, or the next one
+            await asyncio.sleep(0.01)  # time to receive it, or the next one
     last = (await committed(database))[-1]
     for follower in followers:
         await follower.until(last)
 
 
-# PostgreSQL alone: SQLite has one writer at a time, and its events are in the order of commits.
+# PostgreSQL only: SQLite has one writer at a time, and its events are in the order of commits.
 overlapping = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 
 
 class Writer:
-    """A transaction that stays open until it is told how to end."""
+    """A transaction that stays open until `end` is called."""
 
     def __init__(self, database: Database, name: str) -> None:
         self.database = database

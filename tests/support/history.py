@@ -1,4 +1,4 @@
-"""What a restore, or a failover that lost commits, leaves in a database."""
+"""Simulates a restore, or a failover that lost commits, in a database."""
 
 from sqlalchemy import text
 

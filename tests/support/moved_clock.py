@@ -1,4 +1,4 @@
-"""A wall clock for server processes that can be moved while they run; the monotonic one is not."""
+"""A wall clock for server processes that tests can move; the monotonic clock is unaffected."""
 
 from pathlib import Path
 from typing import Any
@@ -23,5 +23,5 @@ class MovedClock:
         self.move(0)
 
     def move(self, seconds: int) -> None:
-        """Have it be so many seconds before or after the time that it is."""
+        """Sets the clock to the real time plus an offset."""
         self._file.write_text(f"{seconds:+d}s")

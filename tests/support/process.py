@@ -19,8 +19,8 @@ _ROSTER = Path(sys.executable).parent / "roster"
 async def start(*arguments: str, cwd: Path | None = None, **settings: str) -> Process:
     """Start the command with these settings and none from outside; its output is one pipe.
 
-    What a server runs is not measured but where its settings have MEASURED: most of it runs in this
-    process too, and measuring doubles the time that each takes to start.
+    The coverage of a server is measured only if its settings include MEASURED: other tests run most
+    of the code in this process, and measuring doubles the start time.
     """
     left_out = ("ROSTER_", "COVERAGE_") if "serve" in arguments else ("ROSTER_",)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
@@ -36,7 +36,7 @@ async def start(*arguments: str, cwd: Path | None = None, **settings: str) -> Pr
 
 
 async def run(*arguments: str, cwd: Path | None = None, **settings: str) -> tuple[int, str]:
-    """Run the command to its end; give its exit code and output."""
+    """Runs the command to its end; returns its exit code and output."""
     process = await start(*arguments, cwd=cwd, **settings)
     output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode is not None
@@ -44,19 +44,19 @@ async def run(*arguments: str, cwd: Path | None = None, **settings: str) -> tupl
 
 
 def resident(pid: int) -> int:
-    """Give the bytes of memory that a process has."""
+    """Returns the resident memory of a process in bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def processor_seconds(pid: int) -> float:
-    """Give the seconds of a processor that a process has had."""
+    """Returns the CPU seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def visiting(url: str = "") -> httpx.AsyncClient:
-    """Make a client that gives a connection up before the server does: else they could meet."""
+    """Returns a client that drops idle connections before the server does, to avoid a race."""
     return httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(keepalive_expiry=2))
 
 
@@ -70,7 +70,7 @@ def free_port() -> int:
 async def serving_process(
     cwd: Path | None = None, **settings: str
 ) -> AsyncIterator[tuple[Process, str]]:
-    """Serve on a free port; give the process and the base URL once it says that it runs."""
+    """Serves on a free port; yields the process and the base URL once the server is ready."""
     port = free_port()
     process = await start("serve", cwd=cwd, ROSTER_PORT=str(port), **settings)
     assert process.stdout
@@ -83,5 +83,5 @@ async def serving_process(
         yield process, f"http://127.0.0.1:{port}"
     finally:
         if process.returncode is None:
-            process.send_signal(signal.SIGTERM)  # which it hands on to its workers
+            process.send_signal(signal.SIGTERM)  # it forwards the signal to its workers
             await asyncio.wait_for(process.communicate(), 30)

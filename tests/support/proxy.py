@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that can go silent, as a network does that drops packets."""
+"""A TCP proxy in front of PostgreSQL that can go silent, like a network that drops packets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -27,7 +27,7 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._lost = asyncio.Event()  # of the connections of now
+        self._lost = asyncio.Event()  # of the current connections
         self.port = free_port()
         self.accepted = 0
 
@@ -89,7 +89,7 @@ class Proxy:
         sink.close()
 
     async def _swallow(self, source: asyncio.StreamReader) -> None:
-        """Take what comes until the proxy is stopped; that the connection is closed is lost too."""
+        """Discards data until the proxy is stopped, and ignores the end of the connection."""
         while await source.read(65_536):
             pass
         await asyncio.Event().wait()

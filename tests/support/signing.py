@@ -30,10 +30,10 @@ def pem(private: Any) -> str:
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """Give good claims, with changes; a claim that is None is left out."""
+    """Returns valid claims with changes; a claim that is None is omitted."""
     now = int(time.time())
-    given = {"iss": ISS, "aud": "roster", "sub": "hr-1", "exp": now + 600, "iat": now} | changed
-    return {name: value for name, value in given.items() if value is not None}
+    values = {"iss": ISS, "aud": "roster", "sub": "hr-1", "exp": now + 600, "iat": now} | changed
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def token(
@@ -42,27 +42,27 @@ def token(
     return jwt.encode(claims(**changed), key, algorithm, headers)
 
 
-def issuer(**given: Any) -> Issuer:
-    key = {} if {"jwks_url", "secret"} & set(given) else {"public_key": pem(RSA)}
-    return Issuer(**{"issuer": ISS, "audience": "roster"} | key | given)
+def issuer(**options: Any) -> Issuer:
+    key = {} if {"jwks_url", "secret"} & set(options) else {"public_key": pem(RSA)}
+    return Issuer(**{"issuer": ISS, "audience": "roster"} | key | options)
 
 
 def jwk(private: Any, kid: str | None, algorithm: str = "RS256", **members: Any) -> dict[str, Any]:
-    made: dict[str, Any] = get_default_algorithms()[algorithm].to_jwk(
+    fields: dict[str, Any] = get_default_algorithms()[algorithm].to_jwk(
         private.public_key(), as_dict=True
     )
-    made = {k: v for k, v in made.items() if k != "key_ops"}
-    return made | ({"kid": kid} if kid else {}) | members
+    fields = {k: v for k, v in fields.items() if k != "key_ops"}
+    return fields | ({"kid": kid} if kid else {}) | members
 
 
 @dataclass
 class KeyServer:
-    """Answers with a key set, and can be told to answer otherwise."""
+    """Serves a key set, or another response that a test chooses."""
 
     url: str = ""
     keys: list[dict[str, Any]] = field(default_factory=list)
     asked: int = 0
-    answer: bytes | None = None  # the whole response, where it isn't the keys
+    answer: bytes | None = None  # the whole response, if it is not the key set
     hold: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -51,7 +51,7 @@ async def subscribe(
 
 
 async def event(connection: ClientConnection) -> dict[str, Any]:
-    """Give the next event, which has to be one."""
+    """Returns the next message, which must be an event."""
     message = await hear(connection)
     assert message["type"] == "next", message
     assert set(message["payload"]) == {"data"}, message
@@ -70,7 +70,7 @@ async def ask(url: str, query: str, **variables: Any) -> Any:
 async def stream(
     url: str, query: str = FEED, **variables: Any
 ) -> AsyncIterator[AsyncIterator[str]]:
-    """Return the lines of an event stream, less the ids and those that keep it alive."""
+    """Yields the lines of an event stream without ids and keep-alives."""
 
     async def lines() -> AsyncIterator[str]:
         async for line in response.aiter_lines():

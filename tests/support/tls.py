@@ -64,7 +64,7 @@ class Authority:
         return *paths, certificate
 
     def revoke(self, *certificates: x509.Certificate) -> Path:
-        """Write a list of what is revoked."""
+        """Writes a revocation list."""
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
         builder = builder.last_update(_FROM).next_update(_UNTIL)
         for certificate in certificates:
@@ -98,13 +98,13 @@ def _subject(host: str) -> x509.GeneralName:
 
 @dataclass
 class Seen:
-    """What the front has seen of the connections through it."""
+    """The connections that the front has accepted."""
 
     port: int
     plain: int = 0
     sessions: list[dict[str, Any]] = field(default_factory=list)
 
-    def note(self, secured: ssl.SSLObject | None) -> None:
+    def record(self, secured: ssl.SSLObject | None) -> None:
         if not secured:
             self.plain += 1
             return
@@ -117,9 +117,9 @@ class Seen:
 async def front(
     socket: str, context: ssl.SSLContext | None, *, direct: bool = False
 ) -> AsyncIterator[Seen]:
-    """Speak TLS as PostgreSQL does, and hand on what is in it to a server's socket.
+    """Terminates TLS as PostgreSQL does and forwards the data to a server's socket.
 
-    Without a context it refuses TLS; `direct` begins with it, as PostgreSQL from 17 on accepts.
+    Without a context it rejects TLS; `direct` starts with TLS, as PostgreSQL 17 accepts.
     """
     seen = Seen(0)
     tasks: set[asyncio.Task[None]] = set()
@@ -131,7 +131,7 @@ async def front(
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             try:
                 first = b"" if direct else await _negotiated(reader, writer, context)
-                seen.note(writer.get_extra_info("ssl_object"))
+                seen.record(writer.get_extra_info("ssl_object"))
                 await _relay(reader, writer, socket, first)
             finally:
                 writer.transport.abort()
@@ -150,7 +150,7 @@ async def front(
 async def _negotiated(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext | None
 ) -> bytes:
-    """Answer a request for TLS, if there is one; return what was read of what follows."""
+    """Answers a request for TLS, if there is one; returns the bytes read beyond it."""
     first = await reader.readexactly(8)
     if first != _SSL_REQUEST:
         return first

@@ -1,4 +1,4 @@
-"""A connection to the server without a network: each read is exactly what a test says it is."""
+"""A connection to the server without a network: the test determines each read."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -27,7 +27,7 @@ class Response:
 
 
 class Transport(asyncio.Transport):
-    """Keeps what is written, and closes as a socket does: later, and once."""
+    """Keeps written data, and closes like a socket: asynchronously and once."""
 
     def __init__(self, protocol: asyncio.BaseProtocol) -> None:
         super().__init__({"peername": ("127.0.0.1", 50000), "sockname": ("127.0.0.1", 8000)})
@@ -74,26 +74,26 @@ class Wire:
         self.protocol.connection_made(self.transport)
 
     async def read(self, *parts: bytes) -> None:
-        """Have the server read these parts one by one, as far as it reads."""
+        """Feeds these parts to the server one by one, until it closes."""
         for part in parts:
             if self.transport.is_closing():
                 return
             self.transport.get_protocol().data_received(part)  # type: ignore[attr-defined]
-            await asyncio.sleep(0)  # its request begins
+            await asyncio.sleep(0)  # lets the request begin
             await asyncio.sleep(0)
 
     async def answered(self) -> bytes:
-        """Wait until all requests are answered; give all that was written."""
+        """Waits until all requests are answered; returns all written data."""
         async with asyncio.timeout(20):
             while self.state.tasks:
                 await asyncio.wait(set(self.state.tasks))
-        await asyncio.sleep(0)  # what was closed is lost
+        await asyncio.sleep(0)  # delivers `connection_lost`
         return self.transport.written
 
     async def writes(self, text: bytes) -> None:
         """Wait until the server has written this."""
         async with asyncio.timeout(20):
-            while text not in self.transport.written:  # noqa: ASYNC110 - nothing else tells of it
+            while text not in self.transport.written:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.001)
 
     async def exchange(self, *parts: bytes, methods: Iterable[bytes] = ()) -> list[Response]:
@@ -106,16 +106,16 @@ class Wire:
 
 
 def responses(written: bytes, methods: Iterable[bytes] = ()) -> list[Response]:
-    """Part what was written into responses. All of them have lengths, but those to HEAD no body."""
+    """Splits written data into responses. All have lengths, but those to HEAD have no body."""
     found = []
-    asked = iter(methods)
+    remaining_methods = iter(methods)
     while written:
         head, _, written = written.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
-        parted = [line.partition(": ") for line in lines]
-        headers = tuple((name.lower(), value) for name, _, value in parted)
+        pairs = [line.partition(": ") for line in lines]
+        headers = tuple((name.lower(), value) for name, _, value in pairs)
         length = int(dict(headers).get("content-length", 0))
-        if next(asked, b"GET") == b"HEAD":
+        if next(remaining_methods, b"GET") == b"HEAD":
             length = 0
         assert first.startswith("HTTP/1.1 "), first
         assert len(written) >= length

@@ -9,7 +9,7 @@ from hypothesis_graphql import Mode, mutations, queries
 
 from graph.execution.strawberry_types import StrawberryResolvers
 from tests.fuzz.operations import SCHEMA as DRAWN
-from tests.fuzz.operations import Known, Operation, drawn, lively
+from tests.fuzz.operations import Known, Operation, generate_texts, with_known_values
 from tests.graph.api.test_laws import populate
 from tests.graph.compiler.differential import (
     Case,
@@ -42,7 +42,7 @@ _TIMES = re.compile(
 @cache
 def texts(kind: str) -> list[str]:
     make = {"query": queries, "mutation": mutations}[kind]
-    return drawn(DRAWN, Mode.POSITIVE, 40, seed=6, make=make)
+    return generate_texts(DRAWN, Mode.POSITIVE, 40, seed=6, make=make)
 
 
 def operations(kind: str, known: Known) -> list[Operation]:
@@ -50,7 +50,7 @@ def operations(kind: str, known: Known) -> list[Operation]:
     rng = Random(6)  # noqa: S311 - the same operations on every run
     made = []
     for text in texts(kind):
-        found = lively(Operation(text), DRAWN, known, rng)
+        found = with_known_values(Operation(text), DRAWN, known, rng)
         made += [found, scattered(found, DRAWN, rng)]
     return [operation for operation in made if not validate(CORE, parse(operation.query))]
 
