@@ -19,7 +19,7 @@ from sqlalchemy import event, make_url, text
 from db import migrations
 from db.engine import Database
 from graph.settings import Settings
-from tests.support.callers import Asking, asking
+from tests.support.callers import DirectoryClient, directory_client
 from tests.support.client import Client, serving
 from tests.support.postgres import server
 
@@ -161,7 +161,7 @@ async def opened(url: str, **pool: Any) -> AsyncIterator[Database]:
         await database.close()  # else aiosqlite's threads outlive the test, and the whole run
 
 
-async def use(database: Database) -> None:
+async def select_one(database: Database) -> None:
     """Executes a statement on a pooled connection."""
     async with database.engine.connect() as connection:
         await connection.execute(text("SELECT 1"))
@@ -193,12 +193,12 @@ async def twin(twin_url: str) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-async def directory(client: Client) -> AsyncIterator[Asking]:
+async def directory(client: Client) -> AsyncIterator[DirectoryClient]:
     """A directory with Mia, Ada and a deleted user, for operations of any caller."""
     for name in ("mia", "ada", "gone"):
         user = await client.create(name)
-    await client.do("deleteUser", user["id"])
-    async with asking(client.database) as asks:
+    await client.mutate("deleteUser", user["id"])
+    async with directory_client(client.database) as asks:
         yield asks
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import event, literal, select, text
 
 from db.engine import Database
 from db.prepared import PreparedStatement
-from tests.conftest import opened, use
+from tests.conftest import opened, select_one
 
 ENDLESS = {
     "sqlite": "WITH RECURSIVE c(n) AS (SELECT tell() UNION ALL SELECT n + 1 FROM c) "
@@ -50,7 +50,7 @@ async def test_statement_cancelled_twice_leaves_no_task(
             await session.execute(text(ENDLESS[dialect]))
 
     async with asyncio.timeout(20):
-        await use(database)
+        await select_one(database)
         reading = asyncio.create_task(read())
         await started.wait()
         for _ in range(3):
@@ -65,7 +65,7 @@ async def test_statement_cancelled_twice_leaves_no_task(
             await asyncio.wait(others, timeout=0.1)
             del others
             gc.collect()  # finds tasks that nothing can wake up
-        await use(database)
+        await select_one(database)
     assert loop_errors == []
     assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
@@ -118,7 +118,7 @@ async def test_cancelled_operation_leaves_no_connection_open(
     for turns in range(30):
         async with opened(database_url) as database:
             if warm:
-                await use(database)
+                await select_one(database)
             task = asyncio.ensure_future(way(database))
             for turn in range(turns):
                 # Every third iteration waits in the selector, so that threads and sockets progress.

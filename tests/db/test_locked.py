@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from db import sqlite
 from db.engine import Database
 from db.errors import is_unreachable
-from tests.conftest import opened, use
+from tests.conftest import opened, select_one
 
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 
@@ -58,12 +58,12 @@ async def test_locked_file_counts_as_unreachable_database(
     monkeypatch.setattr(sqlite, "_OPEN_MS", 10)
     lock_exclusively(other)
     async with opened(database_url) as database:
-        for way in (use, Database.ping):
+        for way in (select_one, Database.ping):
             with pytest.raises(Exception, match="locked") as caught:
                 await way(database)
             assert is_unreachable(caught.value)
         other.close()
-        await use(database)
+        await select_one(database)
 
 
 async def test_health_check_succeeds_while_another_program_writes(
@@ -73,5 +73,5 @@ async def test_health_check_succeeds_while_another_program_writes(
         await database.ping()
         other.execute("BEGIN IMMEDIATE")
         await database.ping()
-        await use(database)
+        await select_one(database)
         other.execute("ROLLBACK")

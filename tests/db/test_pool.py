@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from db import pool
 from db.engine import Database
 from db.errors import is_unreachable
-from tests.conftest import administer, opened, use
+from tests.conftest import administer, opened, select_one
 
 
 def checked_out(database: Database) -> int:
@@ -91,7 +91,7 @@ async def test_waiter_gets_a_timeout_error_if_the_pool_stays_exhausted(
         async with database.engine.connect():
             with pytest.raises(PoolTimeoutError):
                 await way(database).__aenter__()
-        await use(database)
+        await select_one(database)
         assert checked_out(database) == 0
 
 
@@ -105,12 +105,12 @@ async def test_lost_connection_is_replaced(
     monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0 if known else 0.0)
     async with opened(database_url, pool_size=1) as database:
         event.listen(database.engine.sync_engine, "connect", lambda c, _: connected.append(c))
-        await use(database)
+        await select_one(database)
         connected[0].driver_connection.terminate()
         if not known:
             monkeypatch.setattr(asyncpg.Connection, "is_closed", lambda _: False)
-        await use(database)
-        await use(database)
+        await select_one(database)
+        await select_one(database)
     assert len(connected) == 2
 
 
@@ -128,10 +128,10 @@ async def test_only_connections_idle_for_a_while_are_pinged(
 
     monkeypatch.setattr(pool, "_LATELY_SECONDS", lately)
     async with opened(database_url, pool_size=1) as database:
-        await use(database)
+        await select_one(database)
         monkeypatch.setattr(asyncpg.Connection, "execute", record_query)
-        await use(database)
-        await use(database)
+        await select_one(database)
+        await select_one(database)
         monkeypatch.undo()
     assert [query for query in queries if query == "SELECT 1"] == tried
 
@@ -143,7 +143,7 @@ async def test_released_connection_is_kept_for_the_next_acquire(
     monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0)
     pool_events: list[str] = []
     async with opened(database_url, pool_size=1) as database:
-        await use(database)
+        await select_one(database)
         for name in ("checkin", "checkout"):
             event.listen(
                 database.engine.sync_engine, name, lambda *_, name=name: pool_events.append(name)
@@ -194,7 +194,7 @@ async def test_release_to_a_disposed_pool_closes_the_connection(database_url: st
         gone.release(record)
         assert gone.is_closed(driver) or database.is_sqlite
         assert not record.is_valid
-        await use(database)
+        await select_one(database)
 
 
 def pids(database: Database) -> set[int]:

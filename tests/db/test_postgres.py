@@ -15,7 +15,7 @@ from sqlalchemy import Engine, event, make_url, text
 from db import migrations, postgres
 from db.errors import is_unreachable
 from db.postgres import Connector
-from tests.conftest import administer, opened, use
+from tests.conftest import administer, opened, select_one
 from tests.support.proxy import proxied
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -70,7 +70,7 @@ async def test_startup_parameters_are_those_that_pgbouncer_accepts() -> None:
         url = f"postgresql://u@127.0.0.1:{port}/d?ssl=disable"
         async with opened(url) as database:
             with pytest.raises(Exception, match="closed") as caught:
-                await use(database)
+                await select_one(database)
             assert is_unreachable(caught.value)
     parameters = set(startup_message[::2]) - {""}
     assert parameters == {"user", "database", "client_encoding", "application_name"}
@@ -89,7 +89,7 @@ async def test_connection_sockets_enable_keepalive_and_user_timeout(
 
     monkeypatch.setattr(postgres, "keep_alive", record)
     async with proxied(database_url) as (_, near), opened(near) as database:
-        await use(database)
+        await select_one(database)
         await database.notify()
         assert len(found) == 2  # one of the pool, and the separate one
         for connected in found:
@@ -129,7 +129,7 @@ async def test_silent_host_is_skipped_in_favour_of_the_next(
         hosts = [f"127.0.0.1:{one}" for one in (port, proxy.port)]
         both = url.set(host=None, port=None, query={"host": hosts}).render_as_string()
         async with opened(both) as database:
-            await use(database)
+            await select_one(database)
             await database.notify()
     assert silence.accepted == 1  # the silent host is tried last for a while
 

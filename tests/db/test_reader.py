@@ -25,7 +25,7 @@ from db.statements.users import (
     user_columns,
     users_listing,
 )
-from tests.conftest import opened, use
+from tests.conftest import opened, select_one
 from tests.db.test_cancelling import ENDLESS
 
 AT = datetime(2026, 1, 31, 23, 59, 59, 999999, tzinfo=UTC)
@@ -186,7 +186,7 @@ async def test_cancelled_read_is_ended_on_the_server(
         reader, "driver_fetch", lambda driver, *_: fetch(driver, ENDED[dialect], [])
     )
     async with asyncio.timeout(20):
-        await use(database)
+        await select_one(database)
         reading = asyncio.create_task(reader.fetch(ONE))
         for _ in range(turns):
             await asyncio.sleep(0)

@@ -17,7 +17,7 @@ from db.engine import Database
 from db.errors import is_unreachable
 from db.postgres import Connector
 from db.prepared import PreparedStatement
-from tests.conftest import opened, use
+from tests.conftest import opened, select_one
 from tests.support.proxy import Proxy, proxied
 
 pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -51,7 +51,7 @@ async def write(database: Database) -> None:
         await session.execute(text("SELECT 1"))
 
 
-ways = pytest.mark.parametrize("way", [use, read, write])
+ways = pytest.mark.parametrize("way", [select_one, read, write])
 Way = Callable[[Database], Awaitable[None]]
 
 
@@ -131,7 +131,7 @@ async def test_one_dead_connection_discards_the_others_without_a_ping(
         proxy.silence()
         proxy.restore()
         async with asyncio.timeout(30):
-            await use(database)
+            await select_one(database)
             assert executed.count(PING) == 1
             await fill(database)
         assert executed.count(PING) <= 2  # including that of the new one
@@ -146,11 +146,13 @@ async def test_waiters_fail_together_when_no_connection_can_be_made(
     monkeypatch.setattr(postgres, "_REST_SECONDS", 3600.0)
     async with behind(database_url, pool_size=2, pool_timeout=3600) as (proxy, database):
         proxy.silence()
-        await asyncio.gather(*(fails(use(database)) for _ in range(10)), fails(read(database)))
+        await asyncio.gather(
+            *(fails(select_one(database)) for _ in range(10)), fails(read(database))
+        )
         assert proxy.accepted == 2
 
 
-@pytest.mark.parametrize("way", [use, read])
+@pytest.mark.parametrize("way", [select_one, read])
 async def test_failed_connection_attempt_frees_its_slot_for_the_next_waiter(
     database_url: str, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,7 +213,7 @@ async def test_rollback_during_silence_ends_within_its_limit(
         await write(database)
 
 
-@pytest.mark.parametrize("way", [use, read, write])
+@pytest.mark.parametrize("way", [select_one, read, write])
 async def test_cancellation_during_silence_does_not_wait(
     database_url: str, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,7 +253,7 @@ async def test_close_during_silence_takes_one_timeout(
 async def test_close_during_silence_ends_running_statements(database_url: str) -> None:
     async with proxied(database_url) as (proxy, near):
         database = Database(near)
-        await use(database)
+        await select_one(database)
         lookup = database.reader.lookup(PreparedStatement(select(text("pg_sleep(600)"))))
         sleeping = lookup.load([1])
         with pytest.raises(TimeoutError):

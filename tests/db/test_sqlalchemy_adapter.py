@@ -11,7 +11,7 @@ from sqlalchemy.pool.base import _ConnectionRecord
 from db.engine import Database
 from db.pool import FairPool
 from db.sqlalchemy_adapter import AsyncAdaptedQueue, Listeners, has_listeners
-from tests.conftest import use
+from tests.conftest import select_one
 
 ENGINE_EVENTS = (
     "before_execute",
@@ -92,7 +92,7 @@ def test_overridden_pool_methods_exist_with_the_same_parameters() -> None:
 
 
 async def test_adapted_connection_has_an_error_handler(database: Database) -> None:
-    await use(database)
+    await select_one(database)
     async with database.engine.connect() as connection:
         adapted: Any = (await connection.get_raw_connection()).dbapi_connection
         assert callable(adapted._handle_exception)  # noqa: SLF001 - what is tested

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from db.errors import is_unreachable
 from db.url import check_url, parse_url
 from tests.conftest import opened
-from tests.support.tls import Authority, Seen, front
+from tests.support.tls import AcceptedConnections, Authority, tls_front
 
 PASSWORD = "s3cr3t pass&word"  # noqa: S105 - of the test's own key
 
@@ -47,7 +47,7 @@ def socket() -> str:
 
 
 async def connect_and_query(
-    seen: Seen, host: str = "localhost", /, **parameters: str | Path
+    seen: AcceptedConnections, host: str = "localhost", /, **parameters: str | Path
 ) -> None:
     query = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in parameters.items())
     url = f"postgresql://postgres@{host}:{seen.port}/postgres?{query}"
@@ -56,7 +56,9 @@ async def connect_and_query(
         assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
 
 
-async def assert_rejected(seen: Seen, host: str = "localhost", /, **parameters: str | Path) -> None:
+async def assert_rejected(
+    seen: AcceptedConnections, host: str = "localhost", /, **parameters: str | Path
+) -> None:
     with pytest.raises(OSError) as caught:  # noqa: PT011 - ssl.SSLError is one, ConnectionError too
         await connect_and_query(seen, host, **parameters)
     assert is_unreachable(caught.value)
@@ -79,13 +81,13 @@ async def assert_rejected(seen: Seen, host: str = "localhost", /, **parameters: 
 async def test_sslmode_decides_whether_tls_is_used_with_a_tls_server(
     socket: str, server_side: ssl.SSLContext, mode: dict[str, str], plain: int, secured: int
 ) -> None:
-    async with front(socket, server_side) as seen:
+    async with tls_front(socket, server_side) as seen:
         await connect_and_query(seen, **mode)
     assert (seen.plain, len(seen.sessions)) == (plain, secured)
 
 
 async def test_sslmode_decides_whether_a_server_without_tls_is_accepted(socket: str) -> None:
-    async with front(socket, None) as seen:
+    async with tls_front(socket, None) as seen:
         for mode in ("disable", "allow", "prefer"):
             await connect_and_query(seen, sslmode=mode)
         assert seen.plain == 3
@@ -100,7 +102,7 @@ async def test_sslmode_decides_how_certificates_are_verified(
 ) -> None:
     (tmp_path / "other").mkdir()
     other = Authority(tmp_path / "other", "other")
-    async with front(socket, server_side) as seen:
+    async with tls_front(socket, server_side) as seen:
         await connect_and_query(seen, sslmode="verify-full", sslrootcert=authority.root)
         await connect_and_query(seen, "127.0.0.1", sslmode="verify-ca", sslrootcert=authority.root)
         await connect_and_query(seen, "127.0.0.1", sslmode="require", sslrootcert=authority.root)
@@ -120,7 +122,7 @@ async def test_sslrootcert_system_trusts_system_certificates_and_checks_the_name
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
-    async with front(socket, server_side) as seen:
+    async with tls_front(socket, server_side) as seen:
         await connect_and_query(seen, sslrootcert="system")
         await connect_and_query(seen, sslrootcert="system", sslmode="verify-full")
         await assert_rejected(seen, "127.0.0.1", sslrootcert="system")
@@ -132,7 +134,7 @@ async def test_root_certificate_in_the_home_folder_is_trusted(
 ) -> None:
     (home / ".postgresql").mkdir()
     (home / ".postgresql" / "root.crt").write_bytes(authority.root.read_bytes())
-    async with front(socket, server_side) as seen:
+    async with tls_front(socket, server_side) as seen:
         await connect_and_query(seen, sslmode="verify-full")
         await assert_rejected(seen, "127.0.0.1", sslmode="verify-full")
 
@@ -159,7 +161,7 @@ async def test_client_certificate_is_presented_to_the_server(
         "system": {"sslrootcert": "system"},
     }
     roots["none"] = {"sslmode": "require"}
-    async with front(socket, server_side) as seen:
+    async with tls_front(socket, server_side) as seen:
         await connect_and_query(seen, **shown, **roots[root])
         with pytest.raises((OSError, DBAPIError)):  # with TLS 1.3 the error arrives later
             await connect_and_query(seen, sslmode="require")
@@ -174,7 +176,7 @@ async def test_revoked_certificate_is_rejected(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     none, one = authority.revoke(), authority.revoke(issued)
-    async with front(socket, context) as seen:
+    async with tls_front(socket, context) as seen:
         for root in (authority.root, "system"):
             trusting = {"sslmode": "verify-full", "sslrootcert": root}
             await connect_and_query(seen, **trusting, sslcrl=none)
@@ -192,7 +194,7 @@ async def test_tls_protocol_version_limits_are_applied(
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
     certificates = "system" if root == "system" else str(authority.root)
     trusting = {"sslmode": "verify-full", "sslrootcert": certificates}
-    async with front(socket, server_side) as seen:
+    async with tls_front(socket, server_side) as seen:
         await connect_and_query(seen, **trusting, ssl_max_protocol_version="TLSv1.2")
         await connect_and_query(seen, **trusting, ssl_min_protocol_version="TLSv1.3")
         server_side.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -214,6 +216,6 @@ async def test_sslnegotiation_direct_starts_tls_immediately(
         "file": {"sslmode": "verify-full", "sslrootcert": authority.root},
         "system": {"sslrootcert": "system"},
     }
-    async with front(socket, server_side, direct=True) as seen:
+    async with tls_front(socket, server_side, direct=True) as seen:
         await connect_and_query(seen, **roots[root], sslnegotiation="direct")
     assert [session["protocol"] for session in seen.sessions] == ["postgresql"]

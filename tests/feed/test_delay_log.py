@@ -13,7 +13,14 @@ from db.engine import Database
 from feed import delay_log
 from feed.delay_log import DelayLog
 from tests.conftest import opened
-from tests.support.feed import Follower, creation, eventually, feeding, started, write
+from tests.support.feed import (
+    Follower,
+    creation,
+    running_feed,
+    wait_until,
+    wait_until_started,
+    write,
+)
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 INSERT = """INSERT INTO user_events (user_id, type, at, actor_kind, changes, version_after)
@@ -92,14 +99,14 @@ async def test_log_names_the_process_that_holds_back_the_feed(
     database_url: str, log: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delay_log, "_FIRST_SECONDS", 0.0)
-    async with opened(database_url) as database, feeding(database) as feed:
+    async with opened(database_url) as database, running_feed(database) as feed:
         follower = Follower(feed)
-        await started(feed, database, follower)
+        await wait_until_started(feed, database, follower)
         async with left_open(database_url, "nightly import") as other:
             pid = other.get_server_pid()
             await write(database, creation("bob"))
             feed.wake()
-            await eventually(lambda: bool(log))
+            await wait_until(lambda: bool(log))
             [held] = log
             [transaction] = held["transactions"]
             assert transaction.pop("seconds") >= 0
@@ -122,10 +129,10 @@ async def test_log_names_the_process_that_holds_back_the_feed(
 async def test_idle_transaction_of_another_program_is_ended_by_the_database(
     database_url: str,
 ) -> None:
-    async with opened(database_url) as database, feeding(database) as feed:
+    async with opened(database_url) as database, running_feed(database) as feed:
         assert await migrations.limit_idle_transactions(database, 1)
         follower = Follower(feed)
-        await started(feed, database, follower)
+        await wait_until_started(feed, database, follower)
         async with left_open(database_url) as other:
             await write(database, creation("bob"))
             feed.wake()
@@ -140,10 +147,10 @@ async def test_idle_transaction_of_roster_is_ended_by_the_database(database_url:
     async with (
         opened(database_url) as database,
         opened(database_url, idle_transaction_timeout=0.5) as frozen,
-        feeding(database) as feed,
+        running_feed(database) as feed,
     ):
         follower = Follower(feed)
-        await started(feed, database, follower)
+        await wait_until_started(feed, database, follower)
         with pytest.raises(Exception, match="connection") as caught:
             await leave_open(frozen, database, follower, feed)
         assert not isinstance(caught.value, TimeoutError)

@@ -23,13 +23,13 @@ from tests.support.feed import (
     ANA,
     Follower,
     Writer,
-    committed,
+    committed_ids,
     creation,
-    eventually,
-    feeding,
     overlapping,
     pages_read,
-    started,
+    running_feed,
+    wait_until,
+    wait_until_started,
     write,
 )
 from users.commands import Transition, Update
@@ -42,7 +42,7 @@ async def test_replay_continues_live_without_a_gap(
 ) -> None:
     monkeypatch.setattr(reader, "PAGE_SIZE", 3)
     await write(database, *(creation(f"user{n}") for n in range(10)))
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         followers = {after: Follower(feed, after) for after in (0, 4, 10, 12)}
         for n in range(10, 20):
             await write(database, creation(f"user{n}"))
@@ -53,9 +53,9 @@ async def test_replay_continues_live_without_a_gap(
 
 async def test_subscriber_without_a_cursor_gets_no_earlier_events(database: Database) -> None:
     await write(database, creation("ada"))
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         follower = Follower(feed)
-        await started(feed, database, follower)
+        await wait_until_started(feed, database, follower)
         assert 1 not in follower.ids
 
 
@@ -65,7 +65,7 @@ async def test_subscriber_behind_the_buffer_reads_the_table(
     monkeypatch.setattr(buffer, "BUFFER_SIZE", 5)
     monkeypatch.setattr(reader, "PAGE_SIZE", 4)
     await write(database, creation("ada"))
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         slow = feed.follow(0, ALL_EVENTS)
         ids = [row.id for row in await anext(slow)]
         quick = Follower(feed, 0)
@@ -122,7 +122,7 @@ async def test_filter_matches_the_same_events_in_table_and_buffer(
         Transition(action=UserAction.DELETE, user_id=1),
         Transition(action=UserAction.DELETE, user_id=3),
     )
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         live = Follower(feed, 0, event_filter)
         await execute_hourly(0, *life)
         feed.wake()
@@ -142,32 +142,32 @@ async def test_event_is_read_once_for_all_subscribers(
 ) -> None:
     read = pages_read(database)
 
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         followers = [Follower(feed) for _ in range(200)]
-        await started(feed, database, *followers)
+        await wait_until_started(feed, database, *followers)
         # SQLite polls more often than the reads that are counted.
         monkeypatch.setattr(feeds, "_POLL_SECONDS", {True: 3600.0, False: 3600.0})
         feed.wake()
-        await started(feed, database, *followers)
+        await wait_until_started(feed, database, *followers)
         pool: Any = database.engine.pool
-        await eventually(lambda: pool.checkedout() == 0)  # the shared read has ended
+        await wait_until(lambda: pool.checkedout() == 0)  # the shared read has ended
         read.clear()
         await write(database, creation("ada"))
         feed.wake()
-        last = (await committed(database))[-1]
+        last = (await committed_ids(database))[-1]
         for follower in followers:
             await follower.until(last)
         assert 1 <= len(read) <= 3  # one for the wake-up, and perhaps for a concurrent poll
 
 
 async def test_nothing_is_read_without_subscribers(database: Database) -> None:
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         follower = Follower(feed)
-        await started(feed, database, follower)
+        await wait_until_started(feed, database, follower)
         await follower.stop()
         assert feed._tasks == []  # noqa: SLF001 - what is tested
         again = Follower(feed)
-        await started(feed, database, again)
+        await wait_until_started(feed, database, again)
 
 
 @overlapping
@@ -176,7 +176,7 @@ async def test_no_event_is_lost_if_transactions_end_in_any_order(
     database_url: str, seed: int
 ) -> None:
     rng = random.Random(seed)  # noqa: S311 - the same order on every run
-    async with opened(database_url, pool_size=20) as database, feeding(database) as feed:
+    async with opened(database_url, pool_size=20) as database, running_feed(database) as feed:
         followers = [Follower(feed, 0) for _ in range(3)]
         running: list[Writer] = []
         begun = 0
@@ -195,7 +195,7 @@ async def test_no_event_is_lost_if_transactions_end_in_any_order(
                 again = Follower(feed, ids[-1] if ids else 0)
                 again.ids[:] = ids
                 followers.append(again)
-        expected = await committed(database)
+        expected = await committed_ids(database)
         assert expected != list(range(1, len(expected) + 1))  # some were rolled back
         for follower in followers:
             assert await follower.until(expected[-1]) == expected
@@ -203,9 +203,9 @@ async def test_no_event_is_lost_if_transactions_end_in_any_order(
 
 @overlapping
 async def test_open_transaction_delays_the_feed_without_a_loss(database_url: str) -> None:
-    async with opened(database_url) as database, feeding(database) as feed:
+    async with opened(database_url) as database, running_feed(database) as feed:
         follower = Follower(feed)
-        await started(feed, database, follower)
+        await wait_until_started(feed, database, follower)
         held = Writer(database, "held")
         await held.begin(2)
         for n in range(5):
@@ -219,12 +219,12 @@ async def test_open_transaction_delays_the_feed_without_a_loss(database_url: str
             assert await other.poll() == listed
             await held.end(commit=True)
             feed.wake()
-            expected = [i for i in await committed(database) if i >= follower.ids[0]]
+            expected = [i for i in await committed_ids(database) if i >= follower.ids[0]]
             assert await follower.until(expected[-1]) == expected
             assert await feed.watermark() == await other.poll() == expected[-1]
             await write(database, creation("last"))
             feed.wake()
-            expected = await committed(database)
+            expected = await committed_ids(database)
             held_back = [listed + 1, listed + 2]
             last = expected[-1]
             # Only the last event if it started after the transaction ended.
@@ -235,7 +235,7 @@ async def test_open_transaction_delays_the_feed_without_a_loss(database_url: str
 
 @overlapping
 async def test_rolled_back_transaction_does_not_block_the_feed(database_url: str) -> None:
-    async with opened(database_url) as database, feeding(database) as feed:
+    async with opened(database_url) as database, running_feed(database) as feed:
         follower = Follower(feed, 0)
         held = Writer(database, "held")
         await held.begin(3)
@@ -255,7 +255,7 @@ async def test_feed_continues_after_all_connections_were_cut(database_url: str) 
     async with (
         opened(database_url) as database,
         opened(database_url) as administrator,
-        feeding(database) as feed,
+        running_feed(database) as feed,
     ):
         follower = Follower(feed, 0)
         await write(database, creation("ada"))
@@ -281,8 +281,8 @@ async def test_notification_of_another_process_wakes_the_feed(
     async with (
         opened(database_url) as here,
         opened(database_url) as there,
-        feeding(here) as feed,
-        feeding(there) as other,
+        running_feed(here) as feed,
+        running_feed(there) as other,
     ):
         follower = Follower(feed, 0)
         await write(here, creation("ada"))
@@ -299,7 +299,7 @@ async def test_events_without_subscribers_are_skipped_unread(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "PAGE_SIZE", 5)
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         assert await feed.poll() == 0
         await write(database, *(creation(f"user{n}") for n in range(40)))
         read = pages_read(database)
@@ -330,7 +330,7 @@ async def test_tracker_is_blocked_only_by_a_gap(
 
 
 async def test_concurrent_polls_share_one_read(database: Database) -> None:
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         await feed.poll()
         await write(database, creation("ada"))
         read = pages_read(database)

@@ -14,8 +14,8 @@ from db.engine import Database
 from db.models import UserEvent
 from feed import feed as feeds
 from tests.conftest import opened
-from tests.support.callers import Asking, asking, id_of, service
-from tests.support.feed import Writer, creation, eventually, overlapping, write
+from tests.support.callers import DirectoryClient, directory_client, id_of, service
+from tests.support.feed import Writer, creation, overlapping, wait_until, write
 from users.commands import Erase, Transition, Update
 from users.lifecycle import UserAction
 from users.policy import EVERY_SCOPE
@@ -33,7 +33,9 @@ def disclosed(text: str) -> list[str]:
     return [value for value in PERSONAL if value in text]
 
 
-async def received(directory: Asking, query: str, count: int, **variables: Any) -> list[str]:
+async def received(
+    directory: DirectoryClient, query: str, count: int, **variables: Any
+) -> list[str]:
     """Follows the feed like a client and returns at least `count` results."""
     texts: list[str] = []
     caller = variables.pop("caller", ADMIN)
@@ -56,7 +58,7 @@ async def erase(database: Database) -> None:
 
 
 @asynccontextmanager
-async def follower(directory: Asking, query: str) -> AsyncIterator[list[str]]:
+async def follower(directory: DirectoryClient, query: str) -> AsyncIterator[list[str]]:
     """Follows the feed from its first event, in the background."""
     texts: list[str] = []
 
@@ -77,7 +79,11 @@ async def follower(directory: Asking, query: str) -> AsyncIterator[list[str]]:
 
 @pytest.mark.parametrize(("query", "caller"), [(WHOLE, ADMIN), (SHORT, ADMIN), (WHOLE, OTHER)])
 async def test_replay_omits_values_that_another_process_erased(
-    directory: Asking, query: str, caller: Any, database_url: str, monkeypatch: pytest.MonkeyPatch
+    directory: DirectoryClient,
+    query: str,
+    caller: Any,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(feeds, "_POLL_SECONDS", {True: 3600.0, False: 3600.0})
     monkeypatch.setattr(Database, "notify", lambda *_: asyncio.sleep(0))
@@ -85,7 +91,7 @@ async def test_replay_omits_values_that_another_process_erased(
     async with follower(directory, WHOLE) as live:
         await name_and_delete(directory.database)
         directory.feed.wake()
-        await eventually(lambda: len(live) == 5)
+        await wait_until(lambda: len(live) == 5)
         assert disclosed("".join(live[3:])) == list(PERSONAL)
         async with opened(database_url) as other:
             await erase(other)
@@ -94,22 +100,22 @@ async def test_replay_omits_values_that_another_process_erased(
         assert disclosed("".join(replayed)) == []
 
 
-async def test_replay_contains_the_current_state_of_users(directory: Asking) -> None:
+async def test_replay_contains_the_current_state_of_users(directory: DirectoryClient) -> None:
     first = (await directory.ask(ADMIN, CURSORS))["nodes"][0]["cursor"]
     async with follower(directory, WHOLE) as live:
         await write(directory.database, Update(user_id=2, fields={"display_name": "Before"}))
         directory.feed.wake()
-        await eventually(lambda: len(live) == 4)
+        await wait_until(lambda: len(live) == 4)
         await write(directory.database, Update(user_id=2, fields={"display_name": "After"}))
         directory.feed.wake()
-        await eventually(lambda: len(live) == 5)
+        await wait_until(lambda: len(live) == 5)
         replayed = await received(directory, WHOLE, 5, after=first)
         users = [json.loads(text)["data"]["userEvents"]["user"] for text in replayed]
         assert [user["displayName"] for user in (users[0], users[3], users[4])] == ["After"] * 3
 
 
 async def test_batch_in_progress_during_an_erasure_is_read_again(
-    directory: Asking, monkeypatch: pytest.MonkeyPatch
+    directory: DirectoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.streaming.chunks._AT_ONCE", 1)  # each event by itself
     first = (await directory.ask(ADMIN, CURSORS))["nodes"][0]["cursor"]
@@ -142,7 +148,7 @@ NODE = "query ($id: ID!) { node(id: $id) { id } }"
 
 @overlapping
 async def test_no_cursor_is_issued_above_an_open_transaction(database_url: str) -> None:
-    async with opened(database_url) as database, asking(database) as directory:
+    async with opened(database_url) as database, directory_client(database) as directory:
         await write(database, creation("mia"))
         held = Writer(database, "held")
         await held.begin(2)
@@ -174,7 +180,7 @@ async def test_following_from_a_history_cursor_delivers_every_later_event(
     """The histories are read while bulk writes overlap."""
     async with (
         opened(database_url, pool_size=20) as database,
-        asking(database) as directory,
+        directory_client(database) as directory,
         opened(database_url) as reading,
     ):
         await write(database, creation("mia"))

@@ -13,7 +13,7 @@ from feed import reader
 from feed.feed import Feed
 from feed.reader import ALL_EVENTS
 from tests.conftest import opened
-from tests.support.feed import Writer, creation, eventually, feeding, overlapping, write
+from tests.support.feed import Writer, creation, overlapping, running_feed, wait_until, write
 from users.commands import Erase, Transition, Update
 from users.lifecycle import UserAction
 
@@ -68,14 +68,14 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_replay_after_an_erasure_elsewhere_contains_no_erased_value(
     database: Database, other: Database
 ) -> None:
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         live: list[Any] = []
         following = asyncio.create_task(_collect(feed, live))
-        await eventually(lambda: feed._subscribers > 0)  # noqa: SLF001 - the subscription is active
+        await wait_until(lambda: feed._subscribers > 0)  # noqa: SLF001 - the subscription is active
         await feed.poll()
         await create_rename_and_delete(database)
         feed.wake()
-        await eventually(lambda: len(live) == 3)
+        await wait_until(lambda: len(live) == 3)
         assert disclosed(live) == list(
             NAMES
         )  # before the erasure they are in this process's memory
@@ -95,18 +95,18 @@ async def _collect(feed: Feed, collected: list[Any]) -> None:
 async def test_erasure_drops_the_buffers_of_every_process(
     database: Database, other: Database
 ) -> None:
-    async with feeding(database) as feed, feeding(other) as elsewhere:
+    async with running_feed(database) as feed, running_feed(other) as elsewhere:
         live: dict[Feed, list[Any]] = {feed: [], elsewhere: []}
         tasks = [asyncio.create_task(_collect(one, rows)) for one, rows in live.items()]
-        await eventually(lambda: all(one._tasks for one in live))  # noqa: SLF001 - the subscriptions are active
+        await wait_until(lambda: all(one._tasks for one in live))  # noqa: SLF001 - the subscriptions are active
         await create_rename_and_delete(database)
         feed.wake()
-        await eventually(lambda: all(len(rows) == 3 for rows in live.values()))
+        await wait_until(lambda: all(len(rows) == 3 for rows in live.values()))
         for one in live:
             one.derived["made of these events"] = NAMES
         await erase(database)
         feed.wake()
-        await eventually(lambda: all(len(rows) == 4 for rows in live.values()))
+        await wait_until(lambda: all(len(rows) == 4 for rows in live.values()))
         for one in live:
             buffered = list(one._buffer._events)  # noqa: SLF001 - what is tested
             assert [row.id for row in buffered] == [4]
@@ -120,7 +120,7 @@ async def test_erasure_drops_the_buffers_of_every_process(
 async def test_subscriber_behind_an_erasure_reads_the_rest_from_the_table(
     database: Database,
 ) -> None:
-    async with feeding(database) as feed, feed.subscribe(None, ALL_EVENTS) as position:
+    async with running_feed(database) as feed, feed.subscribe(None, ALL_EVENTS) as position:
         await create_rename_and_delete(database)
         await feed.poll()
         read = await position.read()
@@ -137,7 +137,7 @@ async def test_subscriber_behind_an_erasure_reads_the_rest_from_the_table(
 
 
 async def test_buffer_is_empty_without_subscribers(database: Database) -> None:
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         async with feed.subscribe(None, ALL_EVENTS) as position:
             await create_rename_and_delete(database)
             await feed.poll()
@@ -153,7 +153,7 @@ async def test_erasure_above_an_open_transaction_drops_the_buffers(
     monkeypatch.setattr(reader, "PAGE_SIZE", page)
     async with (
         opened(database_url) as database,
-        feeding(database) as feed,
+        running_feed(database) as feed,
         feed.subscribe(None, ALL_EVENTS) as position,
     ):
         await create_rename_and_delete(database)

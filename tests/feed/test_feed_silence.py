@@ -12,7 +12,7 @@ from feed import feed as feeds
 from feed import reader
 from feed.feed import Feed
 from tests.conftest import opened
-from tests.support.feed import Follower, creation, eventually, feeding, write
+from tests.support.feed import Follower, creation, running_feed, wait_until, write
 from tests.support.proxy import Proxy, proxied
 
 pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -38,10 +38,10 @@ async def far_and_near(
     """Two processes; the second one reaches the database through a proxy."""
     async with (
         opened(database_url) as far,
-        feeding(far) as far_feed,
+        running_feed(far) as far_feed,
         proxied(database_url) as (proxy, near_url),
         opened(near_url) as near,
-        feeding(near) as near_feed,
+        running_feed(near) as near_feed,
     ):
         yield proxy, far, far_feed, near, near_feed
 
@@ -67,7 +67,7 @@ async def test_process_receives_notifications_again_after_silence(
         getattr(proxy, kind)()
         await write(far, creation("user3"))
         far_feed.wake()
-        await eventually(lambda: proxy.accepted >= connected + 2)  # it has retried
+        await wait_until(lambda: proxy.accepted >= connected + 2)  # it has retried
         assert 3 not in follower.ids
         proxy.restore()
         await follower.until(3)
@@ -88,7 +88,7 @@ async def test_process_sends_notifications_again_after_silence(
         near_feed.wake()  # as if the answer to COMMIT was the last packet that arrived
         await asyncio.sleep(0)
         connected = proxy.accepted
-        await eventually(lambda: proxy.accepted >= connected + 2)
+        await wait_until(lambda: proxy.accepted >= connected + 2)
         assert 3 not in follower.ids
         proxy.restore()
         await follower.until(3)

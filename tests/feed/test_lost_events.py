@@ -20,9 +20,9 @@ from tests.support.feed import (
     Follower,
     Writer,
     creation,
-    eventually,
-    feeding,
     overlapping,
+    running_feed,
+    wait_until,
     write,
 )
 from tests.support.history import lose_events
@@ -91,7 +91,7 @@ async def test_loss_ends_live_followers_and_valid_positions_get_every_new_event(
 ) -> None:
     await create(database, "user", 30)
     at_30, at_20 = await anchor_at(database, 30), await anchor_at(database, 20)
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         live = Follower(feed, at_20)
         assert await live.until(30) == list(range(21, 31))
         await lose_events(database, 20)
@@ -110,9 +110,9 @@ async def test_loss_ends_live_followers_and_valid_positions_get_every_new_event(
 
 async def test_waiting_follower_ends_without_a_new_event(database: Database) -> None:
     await create(database, "user", 3)
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         waiting = Follower(feed, await anchor_at(database, 3))
-        await eventually(lambda: bool(feed._tasks))  # noqa: SLF001 - the subscription is active
+        await wait_until(lambda: bool(feed._tasks))  # noqa: SLF001 - the subscription is active
         await feed.poll()
         await lose_events(database, 2)
         assert await ids_until_end(waiting) == []
@@ -122,7 +122,7 @@ async def test_loss_ends_the_followers_of_every_process(
     database: Database, other: Database
 ) -> None:
     await create(database, "user", 5)
-    async with feeding(database) as one, feeding(other) as two:
+    async with running_feed(database) as one, running_feed(other) as two:
         followers = [Follower(feed, 0) for feed in (one, two)]
         for follower in followers:
             assert await follower.until(5) == [1, 2, 3, 4, 5]
@@ -138,7 +138,7 @@ async def test_loss_ends_a_follower_during_its_replay(
 ) -> None:
     monkeypatch.setattr(reader, "PAGE_SIZE", 4)
     await create(database, "user", 10)
-    async with feeding(database) as feed, feed.subscribe(0, ALL_EVENTS) as position:
+    async with running_feed(database) as feed, feed.subscribe(0, ALL_EVENTS) as position:
         assert [row.id for row in await position.read()] == [1, 2, 3, 4]
         await lose_events(database, 8)
         await create(database, "new", 5)
@@ -149,7 +149,7 @@ async def test_loss_ends_a_follower_during_its_replay(
 
 async def test_data_derived_from_lost_events_is_dropped(database: Database) -> None:
     await create(database, "user", 3)
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         live = Follower(feed, 0)
         await live.until(3)
         feed.derived["made of event 3"] = "user2"
@@ -164,7 +164,7 @@ async def test_feed_that_lost_all_or_almost_all_events_restarts(
     database: Database, left: int
 ) -> None:
     await create(database, "user", 4)
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         live = Follower(feed, 0)
         await live.until(4)
         await lose_events(database, left)
@@ -177,10 +177,10 @@ async def test_feed_that_lost_all_or_almost_all_events_restarts(
 
 
 async def test_follower_of_an_empty_feed_survives_a_new_epoch(database: Database) -> None:
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         assert await feed.poll() == 0
         live = Follower(feed)
-        await eventually(lambda: feed._subscribers == 1)  # noqa: SLF001 - the subscription is active
+        await wait_until(lambda: feed._subscribers == 1)  # noqa: SLF001 - the subscription is active
         await renew_epoch(database)  # no client has a cursor of it
         await feed.poll()
         await create(database, "user", 2)
@@ -191,7 +191,7 @@ async def test_follower_of_an_empty_feed_survives_a_new_epoch(database: Database
 
 
 async def test_process_without_followers_restarts_after_a_loss(database: Database) -> None:
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         await create(database, "user", 5)
         assert await feed.poll() == 5
         await lose_events(database, 2)
@@ -203,7 +203,7 @@ async def test_process_without_followers_restarts_after_a_loss(database: Databas
 async def test_position_that_matches_no_event_is_invalid(database: Database) -> None:
     await create(database, "user", 2)
     first, last = await anchor_at(database, 1), await anchor_at(database, 2)
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         for invalid in (
             Anchor(3, last.mark),
             Anchor(2**63 - 1, last.mark),
@@ -219,7 +219,7 @@ async def test_position_of_an_erased_users_event_stays_valid(database: Database)
     await create(database, "user", 2)
     await write(database, Transition(action=UserAction.DELETE, user_id=1, reason="left"))
     anchors = [await anchor_at(database, id_) for id_ in (1, 2, 3)]
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         live = Follower(feed, 0)
         await live.until(3)
         await write(database, Erase(user_id=1, confirm_username=None, reason="asked"))
@@ -237,7 +237,7 @@ async def test_new_epoch_ends_followers_and_invalidates_positions(
 ) -> None:
     await create(database, "user", 3)
     before = await anchor_at(database, 2)
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         live = Follower(feed, before)
         assert await live.until(3) == [3]
         await renew_epoch(database)
@@ -261,7 +261,7 @@ async def roll_back(database: Database, name: str) -> None:
 async def test_rolled_back_ids_do_not_count_as_lost(database: Database) -> None:
     await create(database, "user", 2)
     await roll_back(database, "gone")
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         live = Follower(feed, await anchor_at(database, 2))
         await create(database, "new", 1)
         await roll_back(database, "lost")
@@ -280,7 +280,7 @@ async def test_new_events_with_the_ids_of_lost_ones_above_a_gap_are_delivered(
 ) -> None:
     """A follower without a cursor skips only the events that existed when it started."""
     await create(database, "user", 3)
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         await feed.poll()
         held = Writer(database, "held")
         await held.begin(1)
@@ -298,7 +298,7 @@ async def test_new_events_with_the_ids_of_lost_ones_above_a_gap_are_delivered(
 async def test_gap_whose_end_was_lost_waits_for_new_transactions(database: Database) -> None:
     """The end of earlier transactions does not allow skipping the ids of new ones."""
     await create(database, "user", 3)
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         held = Writer(database, "held")
         assert await feed.poll() == 3
         await held.begin(1)
@@ -319,7 +319,7 @@ async def test_gap_whose_end_was_lost_does_not_move_the_watermark_too_far(
     database: Database,
 ) -> None:
     await create(database, "user", 3)
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         held = Writer(database, "held")
         assert await feed.poll() == 3
         await held.begin(1)
@@ -342,7 +342,7 @@ async def test_gap_before_several_pages_skips_no_event(
 ) -> None:
     monkeypatch.setattr(reader, "PAGE_SIZE", 2)
     await create(database, "user", 1)
-    async with feeding(database) as feed, feed.subscribe(None, ALL_EVENTS) as position:
+    async with running_feed(database) as feed, feed.subscribe(None, ALL_EVENTS) as position:
         held, again = Writer(database, "held"), Writer(database, "again")
         await held.begin(1)
         await create(database, "seen", behind)
@@ -366,7 +366,7 @@ async def test_position_settled_in_another_process_is_valid(
 ) -> None:
     """A process that starts beside a writer may be behind and must accept such cursors."""
     await create(database, "user", 2)
-    async with feeding(database) as ahead, feeding(other) as behind:
+    async with running_feed(database) as ahead, running_feed(other) as behind:
         await roll_back(database, "gone")
         await create(database, "new", 2)
         assert await ahead.poll() == 5
@@ -375,7 +375,7 @@ async def test_position_settled_in_another_process_is_valid(
         await held.begin(1)
         assert await behind.poll() == 2
         follower = Follower(behind, at_5)
-        await eventually(lambda: behind._subscribers == 1)  # noqa: SLF001 - the subscription is active
+        await wait_until(lambda: behind._subscribers == 1)  # noqa: SLF001 - the subscription is active
         await held.end(commit=True)
         await create(database, "last", 1)
         behind.wake()
@@ -388,7 +388,7 @@ async def test_lost_position_above_the_own_watermark_becomes_invalid(
     database: Database, other: Database
 ) -> None:
     await create(database, "user", 2)
-    async with feeding(database) as ahead, feeding(other) as behind:
+    async with running_feed(database) as ahead, running_feed(other) as behind:
         await roll_back(database, "gone")
         await create(database, "new", 2)
         assert await ahead.poll() == 5
@@ -412,7 +412,7 @@ async def test_erasure_with_the_id_of_a_lost_one_drops_the_buffers(database: Dat
     await create(database, "user", 2)
     for user_id in (1, 2):
         await write(database, Transition(action=UserAction.DELETE, user_id=user_id))
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         assert await feed.poll() == 4
         dropped = []
         for user_id in (1, 2):
@@ -433,9 +433,9 @@ async def test_standby_that_is_behind_ends_no_follower(
     """A server that responds before its promotion may not have received an event yet."""
     await create(database, "user", 3)
     anchor = await anchor_at(database, 3)
-    async with feeding(database) as feed:
+    async with running_feed(database) as feed:
         live = Follower(feed, anchor)
-        await eventually(lambda: feed._subscribers == 1)  # noqa: SLF001 - the subscription is active
+        await wait_until(lambda: feed._subscribers == 1)  # noqa: SLF001 - the subscription is active
         await feed.poll()
 
         async def standby() -> None:

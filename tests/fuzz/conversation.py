@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.fuzz.answers import SECONDS, error_problems, read, result_problems
 from tests.fuzz.cases import Conversation, Frame, Outcome
-from tests.support.sockets import PROTOCOL, address, say
+from tests.support.sockets import PROTOCOL, address, send_message
 
 _PROBE = {"id": "probe", "type": "subscribe", "payload": {"query": "{ __typename }"}}
 _SWALLOWED = 0.2  # seconds; raw bytes may begin a frame that never ends
@@ -28,11 +28,11 @@ class _Talk:
         """Sends all frames, reads the answers and returns how the conversation ended."""
         try:
             if self.talk.init:
-                await say(self.connection, {"type": "connection_init"})
+                await send_message(self.connection, {"type": "connection_init"})
                 await self._receive()
             for frame in self.talk.frames:
                 await self._send(frame)
-            await say(self.connection, _PROBE)
+            await send_message(self.connection, _PROBE)
             async with asyncio.timeout(_SWALLOWED if self.raw else SECONDS):
                 while self.waiting:
                     await self._receive()

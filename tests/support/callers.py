@@ -23,7 +23,7 @@ from tests.support.schema import SCHEMA
 from users.policy import Caller, Scope
 from users.recorder import Actor
 
-SETS = [frozenset(some) for n in range(len(Scope) + 1) for some in combinations(Scope, n)]
+SCOPE_SETS = [frozenset(some) for n in range(len(Scope) + 1) for some in combinations(Scope, n)]
 
 
 def service(*scopes: Scope) -> Caller:
@@ -36,7 +36,7 @@ def linked(user_id: int, *scopes: Scope, expires_at: datetime | None = None) -> 
 
 
 @dataclass(frozen=True)
-class Asking:
+class DirectoryClient:
     """Executes operations on one directory for any caller."""
 
     database: Database
@@ -78,7 +78,7 @@ class Asking:
         assert set(answer) == {"data"}, answer
         return answer["data"]
 
-    async def everything(self) -> list[Sequence[Any]]:
+    async def all_rows(self) -> list[Sequence[Any]]:
         """Returns all rows, to check that a rejected request changed none."""
         async with self.database.engine.connect() as connection:
             return [
@@ -88,10 +88,10 @@ class Asking:
 
 
 @asynccontextmanager
-async def asking(database: Database) -> AsyncIterator[Asking]:
+async def directory_client(database: Database) -> AsyncIterator[DirectoryClient]:
     feed = Feed(database)
     try:
-        yield Asking(database, feed, ResultStreams())
+        yield DirectoryClient(database, feed, ResultStreams())
     finally:
         await feed.close()
 

@@ -58,7 +58,7 @@ class Client:
         user: dict[str, Any] = payload["user"]
         return user
 
-    async def do(self, verb: str, user_id: str, **fields: Any) -> dict[str, Any]:
+    async def mutate(self, verb: str, user_id: str, **fields: Any) -> dict[str, Any]:
         """Sends a mutation that takes an id and returns its payload."""
         kind = {"updateUser": "UpdateUserInput", "deleteUser": "DeleteUserInput"}
         query = f"""mutation ($input: {kind.get(verb, "UserTransitionInput")}!) {{

@@ -33,7 +33,7 @@ async def write(database: Database, *operations: Any, caller: Caller = ANA) -> N
 
 
 @asynccontextmanager
-async def feeding(database: Database) -> AsyncIterator[Feed]:
+async def running_feed(database: Database) -> AsyncIterator[Feed]:
     feed = Feed(database)
     try:
         yield feed
@@ -70,7 +70,7 @@ class Follower:
         return self.ids
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while True:
             if condition():
@@ -78,7 +78,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def committed(database: Database) -> list[int]:
+async def committed_ids(database: Database) -> list[int]:
     async with database.session() as session:
         return list(await session.scalars(select(UserEvent.id).order_by(UserEvent.id)))
 
@@ -95,14 +95,14 @@ def pages_read(database: Database) -> list[str]:
     return read
 
 
-async def started(feed: Feed, database: Database, *followers: Follower) -> None:
+async def wait_until_started(feed: Feed, database: Database, *followers: Follower) -> None:
     """Waits until followers without a cursor are active, by writing extra events."""
     async with asyncio.timeout(60):
         while not all(follower.ids for follower in followers):
             await write(database, creation(f"starter-{uuid4()}"))
             feed.wake()
             await asyncio.sleep(0.01)  # time to receive it, or the next one
-    last = (await committed(database))[-1]
+    last = (await committed_ids(database))[-1]
     for follower in followers:
         await follower.until(last)
 

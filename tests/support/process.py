@@ -55,7 +55,7 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def visiting(url: str = "") -> httpx.AsyncClient:
+def http_client(url: str = "") -> httpx.AsyncClient:
     """Returns a client that drops idle connections before the server does, to avoid a race."""
     return httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(keepalive_expiry=2))
 

@@ -61,13 +61,13 @@ class KeyServer:
 
     url: str = ""
     keys: list[dict[str, Any]] = field(default_factory=list)
-    asked: int = 0
+    request_count: int = 0
     answer: bytes | None = None  # the whole response, if it is not the key set
     hold: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        self.asked += 1
+        self.request_count += 1
         await self.hold.wait()
         body = json.dumps({"keys": self.keys}).encode()
         length = b"content-length: %d\r\n\r\n" % len(body)

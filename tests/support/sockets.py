@@ -8,7 +8,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.support.process import visiting
+from tests.support.process import http_client
 
 PROTOCOL = "graphql-transport-ws"
 FEED = """subscription ($after: String, $filter: UserEventFilter) {
@@ -28,16 +28,16 @@ async def socket(url: str, *, init: bool = True) -> AsyncIterator[ClientConnecti
         max_queue=None,
     ) as connection:
         if init:
-            await say(connection, {"type": "connection_init"})
-            assert await hear(connection) == {"type": "connection_ack"}
+            await send_message(connection, {"type": "connection_init"})
+            assert await receive_message(connection) == {"type": "connection_ack"}
         yield connection
 
 
-async def say(connection: ClientConnection, message: Any) -> None:
+async def send_message(connection: ClientConnection, message: Any) -> None:
     await connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
 
-async def hear(connection: ClientConnection) -> dict[str, Any]:
+async def receive_message(connection: ClientConnection) -> dict[str, Any]:
     async with asyncio.timeout(60):
         message: dict[str, Any] = json.loads(await connection.recv())
     return message
@@ -47,12 +47,12 @@ async def subscribe(
     connection: ClientConnection, id_: str = "1", query: str = FEED, **variables: Any
 ) -> None:
     payload = {"query": query, "variables": variables}
-    await say(connection, {"id": id_, "type": "subscribe", "payload": payload})
+    await send_message(connection, {"id": id_, "type": "subscribe", "payload": payload})
 
 
 async def event(connection: ClientConnection) -> dict[str, Any]:
     """Returns the next message, which must be an event."""
-    message = await hear(connection)
+    message = await receive_message(connection)
     assert message["type"] == "next", message
     assert set(message["payload"]) == {"data"}, message
     found: dict[str, Any] = message["payload"]["data"]["userEvents"]
@@ -60,7 +60,7 @@ async def event(connection: ClientConnection) -> dict[str, Any]:
 
 
 async def ask(url: str, query: str, **variables: Any) -> Any:
-    async with visiting(url) as http:
+    async with http_client(url) as http:
         answer = (await http.post("/graphql", json={"query": query, "variables": variables})).json()
     assert set(answer) == {"data"}, answer
     return next(iter(answer["data"].values()))
@@ -80,7 +80,7 @@ async def stream(
     body = {"query": query, "variables": variables}
     headers = {"accept": "text/event-stream"}
     async with (
-        visiting(url) as http,
+        http_client(url) as http,
         http.stream("POST", "/graphql", json=body, headers=headers) as response,
     ):
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"

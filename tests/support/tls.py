@@ -97,7 +97,7 @@ def _subject(host: str) -> x509.GeneralName:
 
 
 @dataclass
-class Seen:
+class AcceptedConnections:
     """The connections that the front has accepted."""
 
     port: int
@@ -114,14 +114,14 @@ class Seen:
 
 
 @asynccontextmanager
-async def front(
+async def tls_front(
     socket: str, context: ssl.SSLContext | None, *, direct: bool = False
-) -> AsyncIterator[Seen]:
+) -> AsyncIterator[AcceptedConnections]:
     """Terminates TLS as PostgreSQL does and forwards the data to a server's socket.
 
     Without a context it rejects TLS; `direct` starts with TLS, as PostgreSQL 17 accepts.
     """
-    seen = Seen(0)
+    seen = AcceptedConnections(0)
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -82,7 +82,7 @@ class Wire:
             await asyncio.sleep(0)  # lets the request begin
             await asyncio.sleep(0)
 
-    async def answered(self) -> bytes:
+    async def wait_for_answers(self) -> bytes:
         """Waits until all requests are answered; returns all written data."""
         async with asyncio.timeout(20):
             while self.state.tasks:
@@ -90,7 +90,7 @@ class Wire:
         await asyncio.sleep(0)  # delivers `connection_lost`
         return self.transport.written
 
-    async def writes(self, text: bytes) -> None:
+    async def wait_until_written(self, text: bytes) -> None:
         """Wait until the server has written this."""
         async with asyncio.timeout(20):
             while text not in self.transport.written:  # noqa: ASYNC110 - there is no event to wait for
@@ -98,7 +98,7 @@ class Wire:
 
     async def exchange(self, *parts: bytes, methods: Iterable[bytes] = ()) -> list[Response]:
         await self.read(*parts)
-        return responses(await self.answered(), methods)
+        return responses(await self.wait_for_answers(), methods)
 
     @property
     def is_closed(self) -> bool:

@@ -6,8 +6,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.client import CREATE
-from tests.support.process import serving_process, visiting
-from tests.support.sockets import hear, say, socket, subscribe
+from tests.support.process import http_client, serving_process
+from tests.support.sockets import receive_message, send_message, socket, subscribe
 
 sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 TYPENAME = {"query": "{ __typename }"}
@@ -29,7 +29,7 @@ async def test_batch_without_a_token_is_rejected(database_url: str) -> None:
     settings |= {"ROSTER_DATABASE_URL": database_url, "ROSTER_AUTH_API_KEYS": "true"}
     async with (
         serving_process(None, **settings) as (_, url),
-        visiting(url) as http,
+        http_client(url) as http,
     ):
         answer = await http.post("/graphql", json=[created("ada")])
         assert answer.status_code == 401
@@ -44,11 +44,11 @@ async def test_batch_over_a_websocket_closes_the_connection(database_url: str) -
     async with serving_process(None, **settings) as (_, url):
         for junk in (batch, {"id": "1", "type": "subscribe", "payload": batch}):
             async with socket(url) as live:
-                await say(live, junk)
+                await send_message(live, junk)
                 with pytest.raises(ConnectionClosed) as caught:
-                    await hear(live)
+                    await receive_message(live)
                 assert caught.value.rcvd
                 assert caught.value.rcvd.code == 4400
         async with socket(url) as live:
             await subscribe(live, "1", "{ __typename }")
-            assert (await hear(live))["payload"] == ANSWER
+            assert (await receive_message(live))["payload"] == ANSWER

@@ -14,7 +14,7 @@ from sqlalchemy import select, text
 from db.models import UserEvent
 from tests.conftest import opened
 from tests.support.client import count
-from tests.support.process import free_port, run, serving_process, start, visiting
+from tests.support.process import free_port, http_client, run, serving_process, start
 
 ROOT = Path(__file__).parents[2]
 MIGRATION_LOCK = 5_077_837  # the same as in migrations/env.py
@@ -147,7 +147,7 @@ async def test_server_listens_on_ipv4_and_ipv6(tmp_path: Path, host: str, urls: 
     settings = production if host in {"::", "0.0.0.0"} else {}  # noqa: S104 - what is tried
     async with serving_process(tmp_path, ROSTER_HOST=host, **settings) as (_, url):
         port = url.rpartition(":")[2]
-        async with visiting() as http:
+        async with http_client() as http:
             for own in urls:
                 live = await http.get(f"http://{own}:{port}/health/live")
                 assert live.json() == {"status": "ok"}, own
@@ -185,7 +185,7 @@ async def test_serve_options_take_precedence_over_settings(tmp_path: Path) -> No
                 line := await process.stdout.readline()
             ):
                 assert line
-        async with visiting() as http:
+        async with http_client() as http:
             response = await http.post(
                 f"http://127.0.0.2:{port}/graphql", json={"query": "{ __typename }"}
             )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import serving_process
-from tests.support.sockets import hear, say, socket
+from tests.support.sockets import receive_message, send_message, socket
 
 QUERY = "query Kind { __typename }"
 ANSWER = {"data": {"__typename": "Query"}}
@@ -22,11 +22,13 @@ async def test_websocket_accepts_persisted_query_hashes_and_empty_operation_name
             ({"query": QUERY, "extensions": PERSISTED}, ANSWER),
             ({"query": QUERY, "operationName": "", "variables": []}, ANSWER),
         ):
-            await say(live, {"id": "1", "type": "subscribe", "payload": payload})
-            assert await hear(live) == {"id": "1", "type": "next", "payload": expected}
-            assert await hear(live) == {"id": "1", "type": "complete"}
-        await say(live, {"id": "1", "type": "subscribe", "payload": {"extensions": PERSISTED}})
-        error = await hear(live)
+            await send_message(live, {"id": "1", "type": "subscribe", "payload": payload})
+            assert await receive_message(live) == {"id": "1", "type": "next", "payload": expected}
+            assert await receive_message(live) == {"id": "1", "type": "complete"}
+        await send_message(
+            live, {"id": "1", "type": "subscribe", "payload": {"extensions": PERSISTED}}
+        )
+        error = await receive_message(live)
         assert [e["message"] for e in error["payload"]] == ["PersistedQueryNotSupported"]
 
 
@@ -42,5 +44,5 @@ async def test_websocket_init_with_an_empty_token_is_accepted(
         socket(url, init=False) as live,
     ):
         payload = {"Authorization": authorization}
-        await say(live, {"type": "connection_init", "payload": payload})
-        assert await hear(live) == {"type": "connection_ack"}
+        await send_message(live, {"type": "connection_init", "payload": payload})
+        assert await receive_message(live) == {"type": "connection_ack"}

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from tests.support.moved_clock import MovedClock
-from tests.support.process import serving_process, visiting
+from tests.support.process import http_client, serving_process
 from tests.support.sockets import event, socket, stream, subscribe
 from tests.system.test_serve import add
 
@@ -48,7 +48,7 @@ async def test_requests_and_streams_continue_after_clock_jumps_and_cut_connectio
     clock = MovedClock(tmp_path)
     async with (
         serving_process(ROSTER_DATABASE_URL=database_url, **clock.settings) as (_, url),
-        visiting() as http,
+        http_client() as http,
     ):
 
         async def ask(body: dict[str, Any]) -> Any:

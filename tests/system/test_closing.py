@@ -10,7 +10,7 @@ import httpx
 from websockets.frames import Frame, Opcode
 
 from tests.support.process import MEASURED, serving_process
-from tests.support.sockets import PROTOCOL, ask, hear, say, socket
+from tests.support.sockets import PROTOCOL, ask, receive_message, send_message, socket
 
 HELLO = b"""GET /graphql HTTP/1.1\r
 host: 127.0.0.1\r
@@ -122,8 +122,8 @@ async def test_uninitialised_sockets_are_closed_in_favour_of_new_ones(tmp_path: 
                 assert (await reader.readexactly(2))[0] & 15 == Opcode.TEXT
                 assert await reader.readexactly(15) == b'{"type":"pong"}'
             for known in (first, another):
-                await say(known, {"type": "ping"})
-                assert await hear(known) == {"type": "pong"}
+                await send_message(known, {"type": "ping"})
+                assert await receive_message(known) == {"type": "pong"}
 
 
 async def test_flood_after_the_close_is_read_only_up_to_a_limit(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import jwt
 
-from tests.support.process import serving_process, visiting
+from tests.support.process import http_client, serving_process
 from tests.support.signing import EC, ISS, claims, jwk, key_server, token
-from tests.support.sockets import hear
+from tests.support.sockets import receive_message
 from tests.system.test_production import (
     COUNT,
     EVERYTHING,
@@ -74,7 +74,7 @@ async def test_unusual_token_is_rejected_on_every_transport(tmp_path: Path) -> N
             assert (name, streamed.status_code) == (name, expected)
             async with server.socket({"authorization": authorization}) as live:
                 if name in ACCEPTED:
-                    assert await hear(live) == {"type": "connection_ack"}
+                    assert await receive_message(live) == {"type": "connection_ack"}
                     continue
                 assert await closed(live) == (4403, NOT_ACCEPTED)
             for each in (answer, streamed):
@@ -91,7 +91,7 @@ async def test_unusual_key_of_an_issuer_does_not_affect_its_other_keys(tmp_path:
     async with (
         key_server(jwk(EC, "old", "ES256"), odd) as keys,
         serving_process(**settings, ROSTER_AUTH_JWKS_URL=keys.url) as (process, url),
-        visiting(url) as http,
+        http_client(url) as http,
     ):
         server = Server(process, url, http, settings)
         known = f"Bearer {token(EC, 'ES256', {'kid': 'old'}, scope=EVERYTHING)}"
@@ -100,12 +100,12 @@ async def test_unusual_key_of_an_issuer_does_not_affect_its_other_keys(tmp_path:
             assert await server.ask(known, COUNT) == {"users": {"totalCount": 0}}
             assert (await server.send(unknown, COUNT)).status_code == 401
             async with server.socket({"authorization": known}) as live:
-                assert await hear(live) == {"type": "connection_ack"}
+                assert await receive_message(live) == {"type": "connection_ack"}
             async with server.socket({"authorization": unknown}) as live:
                 assert await closed(live) == (4403, NOT_ACCEPTED)
             async with server.stream(unknown, replay=False) as response:
                 assert response.status_code == 401
-        assert keys.asked == 1
+        assert keys.request_count == 1
 
 
 async def test_scopes_can_be_a_string_or_a_list(database_url: str) -> None:
@@ -138,9 +138,9 @@ async def test_valid_credentials_pass_while_their_address_sends_invalid_ones(
             assert streamed.status_code == 200
             assert '{"data":{"users":{"totalCount":0}}}' in streamed.text
             async with server.socket({"authorization": each}) as live:
-                assert await hear(live) == {"type": "connection_ack"}
+                assert await receive_message(live) == {"type": "connection_ack"}
             async with server.socket({}, authorization=each) as live:
-                assert await hear(live) == {"type": "connection_ack"}
+                assert await receive_message(live) == {"type": "connection_ack"}
         for each in invalid:
             answer = await server.send(each, COUNT)
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")

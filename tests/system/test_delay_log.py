@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.support.process import run, serving_process, visiting
+from tests.support.process import http_client, run, serving_process
 from tests.support.sockets import stream
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -41,7 +41,7 @@ async def test_idle_transaction_limit_bounds_the_delay_of_subscribers(
     }
     code, output = await run("migrate", **settings)
     assert code == 0, output
-    async with serving_process(**settings) as (_, url), visiting(url) as http:
+    async with serving_process(**settings) as (_, url), http_client(url) as http:
 
         async def ask(query: str, **variables: Any) -> Any:
             answer = await http.post("/graphql", json={"query": query, "variables": variables})

@@ -12,8 +12,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from graph.api.errors import MAX_MESSAGE
-from tests.support.process import serving_process, visiting
-from tests.support.sockets import hear, say, socket, subscribe
+from tests.support.process import http_client, serving_process
+from tests.support.sockets import receive_message, send_message, socket, subscribe
 from tests.system.test_closing import MASK, raw_websocket
 
 # Parts of messages of Python and of libraries, and Python's notation of values.
@@ -131,7 +131,7 @@ async def test_errors_of_documents_and_variables_contain_no_library_texts(tmp_pa
     settings = {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
     async with (
         serving_process(None, **settings) as (_, url),
-        visiting(url) as http,
+        http_client(url) as http,
         socket(url) as live,
         asyncio.timeout(300),
     ):
@@ -146,10 +146,10 @@ async def test_errors_of_documents_and_variables_contain_no_library_texts(tmp_pa
                 continue
             headers = {"accept": "text/event-stream"}
             streamed = await http.post("/graphql", json=body, headers=headers)
-            await say(live, {"id": str(n), "type": "subscribe", "payload": body})
-            message = await hear(live)
+            await send_message(live, {"id": str(n), "type": "subscribe", "payload": body})
+            message = await receive_message(live)
             if message["type"] == "next":
-                assert await hear(live) == {"id": str(n), "type": "complete"}
+                assert await receive_message(live) == {"id": str(n), "type": "complete"}
             socket_payload = message["payload"]
             if isinstance(socket_payload, list):
                 socket_payload = {"errors": socket_payload}

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.process import serving_process, visiting
-from tests.support.sockets import hear, say, socket, stream, subscribe
+from tests.support.process import http_client, serving_process
+from tests.support.sockets import receive_message, send_message, socket, stream, subscribe
 
 # As in production, but smaller if the default takes long to reach.
 SETTINGS = {
@@ -74,7 +74,7 @@ async def test_each_limit_has_the_same_error_on_every_transport(
     (folder / "manifest.json").write_text(json.dumps({"who": "{ viewer { id } }"}))
     async with (
         serving_process(folder, ROSTER_DATABASE_URL=database_url, **SETTINGS) as (_, url),
-        visiting(url) as http,
+        http_client(url) as http,
         socket(url) as live,
     ):
 
@@ -84,8 +84,8 @@ async def test_each_limit_has_the_same_error_on_every_transport(
             return answer.json()["errors"]
 
         async def over_a_socket(payload: dict[str, Any]) -> Any:
-            await say(live, {"id": "1", "type": "subscribe", "payload": payload})
-            message = await hear(live)
+            await send_message(live, {"id": "1", "type": "subscribe", "payload": payload})
+            message = await receive_message(live)
             assert (message["id"], message["type"]) == ("1", "error")
             return message["payload"]
 
@@ -120,11 +120,11 @@ async def test_each_limit_has_the_same_error_on_every_transport(
         known = await http.post("/graphql", json={"documentId": "who"})
         assert known.json() == {"data": {"viewer": None}}
         await subscribe(live, "1", "{ users { totalCount } }")
-        assert (await hear(live))["payload"] == {"data": {"users": {"totalCount": 0}}}
-        assert (await hear(live))["type"] == "complete"
+        assert (await receive_message(live))["payload"] == {"data": {"users": {"totalCount": 0}}}
+        assert (await receive_message(live))["type"] == "complete"
         # The largest permitted request succeeds.
         done = {"data": {"bulkUsers": {"succeeded": 500, "errors": []}}}
         largest = {"query": BULK, "variables": {"input": {"operations": largest_batch("http")}}}
         assert (await http.post("/graphql", json=largest)).json() == done
         await subscribe(live, "2", BULK, input={"operations": largest_batch("socket")})
-        assert (await hear(live))["payload"] == done
+        assert (await receive_message(live))["payload"] == done

@@ -14,7 +14,7 @@ from db.models import SchemaCompatibility
 from tests.conftest import opened
 from tests.db.test_migrations import expected_names, names
 from tests.support.client import Client
-from tests.support.process import run, serving_process, start, visiting
+from tests.support.process import http_client, run, serving_process, start
 
 postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 ALEMBIC = Path(sys.executable).parent / "alembic"
@@ -46,7 +46,7 @@ async def test_sql_script_creates_the_same_schema_as_migrations(empty_url: str) 
     assert (code, f"is at revision {migrations.newest()}." in output) == (0, True)
     async with (
         serving_process(None, ROSTER_DATABASE_URL=empty_url) as (_, url),
-        visiting(url) as http,
+        http_client(url) as http,
     ):
         created = await http.post("/graphql", json={"query": CREATE})
         assert created.json() == {"data": {"createUser": {"errors": []}}}
@@ -90,7 +90,7 @@ async def test_newer_database_is_used_only_if_it_declares_compatibility(
     if oldest == "own":
         assert code == 0
         assert f"is at revision {NEWER}, of a newer version that this one is compat" in migrated
-        async with serving_process(None, **settings) as (_, url), visiting(url) as http:
+        async with serving_process(None, **settings) as (_, url), http_client(url) as http:
             assert (await http.get("/health/ready")).status_code == 200
         return
     expected = (

@@ -16,7 +16,7 @@ from tests.graph.execution.test_outages import AGAIN, AWAY, COUNT
 from tests.support.client import serving
 from tests.support.faults import Faults, in_reads
 from tests.support.process import run, serving_process
-from tests.support.sockets import hear, socket, stream, subscribe
+from tests.support.sockets import receive_message, socket, stream, subscribe
 from tests.system.test_production import bearer, closed, production
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -36,7 +36,7 @@ async def test_outage_keeps_open_sockets_and_is_reported_to_new_clients(
         production(database_url, ROSTER_AUTH_RECHECK_INTERVAL="0.05") as server,
         server.socket({"authorization": known}) as live,
     ):
-        assert await hear(live) == {"type": "connection_ack"}
+        assert await receive_message(live) == {"type": "connection_ack"}
         for n, sqlstate in enumerate(
             ("53100", "57014", "55P03", "58030", "25P02", "40001", "P0001")
         ):
@@ -57,16 +57,16 @@ async def test_outage_keeps_open_sockets_and_is_reported_to_new_clients(
                 assert streamed.headers["content-type"] == "application/json; charset=utf-8"
             # An open socket gets an error for the operation and stays open.
             await subscribe(live, f"q{n}", COUNT)
-            received = await hear(live)
+            received = await receive_message(live)
             if received["type"] == "next":
                 errors = received["payload"]["errors"]
-                assert (await hear(live))["type"] == "complete"
+                assert (await receive_message(live))["type"] == "complete"
             else:
                 errors = received["payload"]
             assert [e["extensions"]["code"] for e in errors] == [code]
         await faults.choose("")
         await subscribe(live, "last", COUNT)
-        assert (await hear(live))["payload"] == {"data": {"users": {"totalCount": 1}}}
+        assert (await receive_message(live))["payload"] == {"data": {"users": {"totalCount": 1}}}
 
 
 @on_postgres
@@ -85,12 +85,14 @@ async def test_subscriptions_resume_without_a_gap_after_an_outage(
     ):
         await subscribe(live)
         after = await asyncio.wait_for(_add(database_url, "before"), 60)
-        assert (await hear(live))["payload"]["data"]["userEvents"]["userId"] == after
+        assert (await receive_message(live))["payload"]["data"]["userEvents"]["userId"] == after
         for sqlstate in ("53100", "57014", "P0001", "cut"):
             await faults.choose(sqlstate)
         ids = [await _add(database_url, name) for name in ("one", "two")]
         await faults.choose("")
-        received_ids = [(await hear(live))["payload"]["data"]["userEvents"]["userId"] for _ in ids]
+        received_ids = [
+            (await receive_message(live))["payload"]["data"]["userEvents"]["userId"] for _ in ids
+        ]
         assert received_ids == ids
         seen = []
         async for line in lines:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import run, serving_process
-from tests.support.sockets import hear, say, socket
+from tests.support.sockets import receive_message, send_message, socket
 
 KNOWN, OTHER = "{ __typename }", "{ users { totalCount } }"
 ANSWER = {"data": {"__typename": "Query"}}
@@ -24,15 +24,17 @@ async def test_websocket_accepts_only_ids_of_persisted_documents(tmp_path: Path)
         "ROSTER_PERSISTED_DOCUMENTS_FILE": str(manifest(tmp_path)),
     }
     async with serving_process(tmp_path, **settings) as (_, url), socket(url) as live:
-        await say(live, {"id": "1", "type": "subscribe", "payload": {"documentId": "known"}})
-        assert await hear(live) == {"id": "1", "type": "next", "payload": ANSWER}
-        assert await hear(live) == {"id": "1", "type": "complete"}
+        await send_message(
+            live, {"id": "1", "type": "subscribe", "payload": {"documentId": "known"}}
+        )
+        assert await receive_message(live) == {"id": "1", "type": "next", "payload": ANSWER}
+        assert await receive_message(live) == {"id": "1", "type": "complete"}
         for payload, code in (
             ({"query": KNOWN}, "DOCUMENT_NOT_TRUSTED"),
             ({"documentId": "other"}, "UNKNOWN_DOCUMENT"),
         ):
-            await say(live, {"id": "1", "type": "subscribe", "payload": payload})
-            message = await hear(live)
+            await send_message(live, {"id": "1", "type": "subscribe", "payload": payload})
+            message = await receive_message(live)
             assert (message["id"], message["type"]) == ("1", "error")
             assert [error["extensions"] for error in message["payload"]] == [{"code": code}]
 

@@ -21,9 +21,17 @@ from websockets.exceptions import ConnectionClosed
 from graph.http.sse import KEEP_ALIVE_SECONDS
 from tests.support.client import CREATE
 from tests.support.cursors import cursor_at
-from tests.support.process import run, serving_process, visiting
+from tests.support.process import http_client, run, serving_process
 from tests.support.signing import EC, ISS, PRIVATE, pem, token
-from tests.support.sockets import FEED, PROTOCOL, address, event, hear, say, subscribe
+from tests.support.sockets import (
+    FEED,
+    PROTOCOL,
+    address,
+    event,
+    receive_message,
+    send_message,
+    subscribe,
+)
 from tests.system.test_serve import wired
 
 COUNT = "{ users { totalCount } }"
@@ -109,7 +117,7 @@ class Server:
             additional_headers=headers,
         ) as connection:
             if init is not None:
-                await say(connection, {"type": "connection_init", "payload": init})
+                await send_message(connection, {"type": "connection_init", "payload": init})
             yield connection
 
     @asynccontextmanager
@@ -136,7 +144,7 @@ async def production(database_url: str, **settings: str) -> AsyncIterator[Server
     values: dict[str, Any] = {"ROSTER_DATABASE_URL": database_url} | SETTINGS | settings
     async with (
         serving_process(**values) as (process, url),
-        visiting(url) as http,
+        http_client(url) as http,
     ):
         yield Server(process, url, http, values)
 
@@ -229,9 +237,9 @@ async def test_invalid_token_is_rejected_on_every_transport(tmp_path: Path) -> N
         good = bearer()
         assert await server.ask(good, COUNT) == {"users": {"totalCount": 0}}
         async with server.socket({"authorization": good}) as live:
-            assert await hear(live) == {"type": "connection_ack"}
+            assert await receive_message(live) == {"type": "connection_ack"}
         async with server.socket({}, authorization=good) as live:
-            assert await hear(live) == {"type": "connection_ack"}
+            assert await receive_message(live) == {"type": "connection_ack"}
 
 
 async def test_subject_of_a_token_is_the_viewer_and_read_scope_cannot_write(
@@ -286,7 +294,7 @@ async def test_expired_token_ends_its_streams_and_sockets(tmp_path: Path) -> Non
             server.stream(short) as response,
             server.socket({"authorization": short}) as live,
         ):
-            assert await hear(live) == {"type": "connection_ack"}
+            assert await receive_message(live) == {"type": "connection_ack"}
             await subscribe(live, after=await server.first_cursor())
             await server.add("ada")
             assert (await event(live))["type"] == "CREATED"
@@ -294,7 +302,7 @@ async def test_expired_token_ends_its_streams_and_sockets(tmp_path: Path) -> Non
             assert lines[2:] == final_lines("UNAUTHENTICATED", "This token has expired.")
             assert '"type":"CREATED"' in lines[1]
             payload = error("UNAUTHENTICATED", "This token has expired.")["errors"]
-            assert await hear(live) == {"id": "1", "type": "error", "payload": payload}
+            assert await receive_message(live) == {"id": "1", "type": "error", "payload": payload}
             assert await closed(live) == (4401, "Unauthorized: come back with a new token")
         assert (await server.send(short, COUNT)).status_code == 401
 
@@ -305,14 +313,14 @@ async def test_deactivated_user_is_rejected_and_disconnected(database_url: str) 
         await server.add("bob")
         own = bearer("users:read users:history", sub="hr-1")
         async with server.stream(own) as response, server.socket({"authorization": own}) as live:
-            assert await hear(live) == {"type": "connection_ack"}
+            assert await receive_message(live) == {"type": "connection_ack"}
             await subscribe(live, after=await server.first_cursor())
             assert (await event(live))["type"] == "CREATED"
             done = {"deactivateUser": {"changed": True, "errors": []}}
             assert await server.ask(bearer(sub="admin"), DEACTIVATE, id=user) == done
             assert await server.until_rejected(own) < 6
             lines = await stream_lines(response)
-            received = await hear(live)
+            received = await receive_message(live)
             assert (received["id"], received["type"]) == ("1", "error")
             assert [e["extensions"]["code"] for e in received["payload"]] == ["UNAUTHENTICATED"]
             assert (await closed(live))[0] == 4401
@@ -351,14 +359,14 @@ async def test_former_user_is_rejected_on_every_transport(database_url: str, end
         }
         operations = ends[end]
         async with server.stream(own) as response, server.socket({"authorization": own}) as live:
-            assert await hear(live) == {"type": "connection_ack"}
+            assert await receive_message(live) == {"type": "connection_ack"}
             await subscribe(live, after=await server.first_cursor())
             assert (await event(live))["type"] == "CREATED"
             admin, values = bearer(sub="admin"), {"operations": operations}
             done = {"bulkUsers": {"succeeded": len(operations), "errors": []}}
             assert await server.ask(admin, BULK, input=values) == done
             assert '"code":"UNAUTHENTICATED"' in (await stream_lines(response))[-3]
-            while (received := await hear(live))[
+            while (received := await receive_message(live))[
                 "type"
             ] == "next":  # events from before the re-check
                 pass
@@ -403,7 +411,7 @@ async def test_revoked_key_is_rejected_and_disconnected(database_url: str, watch
         assert code == 0
         key = f"Bearer {output.splitlines()[-1]}"
         async with server.stream(key) as response, server.socket({"authorization": key}) as live:
-            assert await hear(live) == {"type": "connection_ack"}
+            assert await receive_message(live) == {"type": "connection_ack"}
             await subscribe(live, after=await server.first_cursor())
             await server.add("ada")
             assert (await event(live))["type"] == "CREATED"
@@ -412,7 +420,7 @@ async def test_revoked_key_is_rejected_and_disconnected(database_url: str, watch
             assert await server.until_rejected(key) < 6
             await server.add("bob")
             lines = await stream_lines(response)
-            received = await hear(live)
+            received = await receive_message(live)
             assert (received["id"], received["type"]) == ("1", "error")
             assert [e["extensions"]["code"] for e in received["payload"]] == ["UNAUTHENTICATED"]
             if watch == "0.2":
@@ -442,7 +450,7 @@ async def test_unreachable_database_is_reported_as_503_until_it_is_back(database
     ):
         known, other = bearer(), bearer(jti="not seen before")
         async with server.socket({"authorization": known}) as live:
-            assert await hear(live) == {"type": "connection_ack"}
+            assert await receive_message(live) == {"type": "connection_ack"}
             await wire.cut()
             answer = await server.send(other, COUNT)
             assert answer.status_code == 503
@@ -453,8 +461,10 @@ async def test_unreachable_database_is_reported_as_503_until_it_is_back(database
                 assert await closed(rejected) == (1013, message)
             await wire.mend()
             assert await server.ask(other, COUNT) == {"users": {"totalCount": 0}}
-            await say(live, {"type": "ping"})  # its token could not be re-checked meanwhile
-            assert await hear(live) == {"type": "pong"}
+            await send_message(
+                live, {"type": "ping"}
+            )  # its token could not be re-checked meanwhile
+            assert await receive_message(live) == {"type": "pong"}
 
 
 async def test_unreachable_issuer_is_reported_as_503(tmp_path: Path) -> None:
@@ -462,7 +472,7 @@ async def test_unreachable_issuer_is_reported_as_503(tmp_path: Path) -> None:
     settings |= {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
     async with (
         serving_process(**settings, ROSTER_AUTH_JWKS_URL="http://127.0.0.1:1/") as (process, url),
-        visiting(url) as http,
+        http_client(url) as http,
     ):
         server = Server(process, url, http, settings)
         answer = await server.send(bearer(), COUNT)

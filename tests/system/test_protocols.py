@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from tests.support.process import MEASURED, serving_process
-from tests.support.sockets import ask, hear, say, socket
+from tests.support.sockets import ask, receive_message, send_message, socket
 
 CHUNK = 16 * 1024
 
@@ -40,12 +40,12 @@ async def test_message_of_too_many_empty_frames_is_rejected(tmp_path: Path) -> N
         empty = Frame(Opcode.CONT, b"", fin=False).serialize(mask=True)
         live.transport.write(first + 900 * empty)
         live.transport.write(Frame(Opcode.CONT, b'{"type":"ping"}').serialize(mask=True))
-        assert await hear(live) == {"type": "pong"}
+        assert await receive_message(live) == {"type": "pong"}
         live.transport.write(first + 2_000 * empty)
         with pytest.raises(ConnectionClosed) as caught:
             await asyncio.wait_for(live.recv(), 10)
         assert caught.value.rcvd
         assert caught.value.rcvd.code == 1009
         async with socket(url) as other:
-            await say(other, {"type": "ping"})
-            assert await hear(other) == {"type": "pong"}
+            await send_message(other, {"type": "ping"})
+            assert await receive_message(other) == {"type": "pong"}

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 
 from tests.support.client import CREATE
 from tests.support.nginx import Nginx, nginx
-from tests.support.sockets import PROTOCOL, hear, say, subscribe
+from tests.support.sockets import PROTOCOL, receive_message, send_message, subscribe
 from tests.system.test_production import COUNT, bearer, production
 
 sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
@@ -85,11 +85,13 @@ async def test_websockets_work_through_the_proxy(database_url: str, tmp_path: Pa
             subprotocols=[PROTOCOL],  # type: ignore[list-item] # a NewType of str
         ) as live,
     ):
-        await say(live, {"type": "connection_init", "payload": {"authorization": bearer()}})
-        assert await hear(live) == {"type": "connection_ack"}
+        await send_message(
+            live, {"type": "connection_init", "payload": {"authorization": bearer()}}
+        )
+        assert await receive_message(live) == {"type": "connection_ack"}
         await subscribe(live, query=COUNT)
         payload = {"data": {"users": {"totalCount": 0}}}
-        assert await hear(live) == {"id": "1", "type": "next", "payload": payload}
+        assert await receive_message(live) == {"id": "1", "type": "next", "payload": payload}
 
 
 @asynccontextmanager

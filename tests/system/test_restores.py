@@ -24,11 +24,11 @@ from db.engine import StandbyError
 from tests.conftest import opened
 from tests.graph.api.test_event_cursors import MESSAGE
 from tests.support.cursors import cursor_at, id_at
-from tests.support.feed import committed
+from tests.support.feed import committed_ids
 from tests.support.history import lose_events
 from tests.support.postgres import Programs, Server, programs
-from tests.support.process import run, serving_process, visiting
-from tests.support.sockets import ask, hear, socket, stream, subscribe
+from tests.support.process import http_client, run, serving_process
+from tests.support.sockets import ask, receive_message, socket, stream, subscribe
 
 # Commits are synchronous here: otherwise an immediate stop of the server loses them.
 SETTINGS: Final = {"listen_addresses": "", "fsync": "off", "max_connections": "60"}
@@ -71,7 +71,7 @@ async def over_a_socket(url: str, after: str, stack: AsyncExitStack) -> Follower
 
     async def results() -> AsyncIterator[dict[str, Any]]:
         while True:
-            message = await hear(live)
+            message = await receive_message(live)
             payload = message["payload"]
             yield payload if message["type"] == "next" else {"errors": payload}
 
@@ -99,7 +99,7 @@ async def following(urls: Sequence[str], after: str) -> AsyncIterator[list[Follo
 
 
 async def post(url: str, text: str, **variables: Any) -> dict[str, Any]:
-    async with visiting(url) as http:
+    async with http_client(url) as http:
         answer = await http.post("/graphql", json={"query": text, "variables": variables})
     found: dict[str, Any] = answer.json()
     return found
@@ -165,7 +165,7 @@ class Ledger:
 
     async def ids(self) -> list[int]:
         async with opened(self.database_url) as database:
-            return await committed(database)
+            return await committed_ids(database)
 
     async def keep(self) -> None:
         """Records the cursors of all current events."""

@@ -31,8 +31,8 @@ async def test_erase_due_erases_only_users_whose_date_has_passed(
     dates = (PAST, FUTURE, None, PAST)
     for number, date in enumerate(dates):
         user = await client.create(f"user{number}")
-        await client.do("deleteUser", user["id"], eraseAfter=date)
-    await client.do("restoreUser", "VXNlcjo0")  # no longer due
+        await client.mutate("deleteUser", user["id"], eraseAfter=date)
+    await client.mutate("restoreUser", "VXNlcjo0")  # no longer due
     await client.create("user5")
 
     code, output = await run("erase-due", ROSTER_DATABASE_URL=database_url)

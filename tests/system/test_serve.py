@@ -15,7 +15,7 @@ from db.migrations import newest
 from graph.cli.server import uvicorn_config
 from graph.settings import Settings
 from tests.conftest import postgres
-from tests.support.process import MEASURED, free_port, run, serving_process, start, visiting
+from tests.support.process import MEASURED, free_port, http_client, run, serving_process, start
 
 COUNT = {"query": "{ users { totalCount } }"}
 ADD = {
@@ -32,7 +32,7 @@ def add(name: str, number: int = 0) -> dict[str, Any]:
 async def test_server_starts_in_an_empty_folder_and_a_signal_stops_it_cleanly(
     tmp_path: Path, stop: signal.Signals
 ) -> None:
-    async with serving_process(cwd=tmp_path, **MEASURED) as (process, url), visiting() as http:
+    async with serving_process(cwd=tmp_path, **MEASURED) as (process, url), http_client() as http:
         assert (await http.post(f"{url}/graphql", json=add("ada"))).json() == {
             "data": {"createUser": {"user": {"username": "ada"}, "errors": []}}
         }
@@ -66,7 +66,7 @@ async def test_concurrent_creations_on_several_processes_keep_names_unique(
     async with (
         serving_process(ROSTER_DATABASE_URL=database_url, ROSTER_WORKERS="2") as (_, one),
         serving_process(ROSTER_DATABASE_URL=database_url, ROSTER_WORKERS="2") as (_, other),
-        visiting() as http,
+        http_client() as http,
     ):
         for n in range(25):
             answers = await asyncio.gather(
@@ -124,7 +124,7 @@ async def test_postgresql_is_migrated_only_by_the_migrate_command(empty_url: str
     assert output.endswith(f" is at revision {newest()}.\n")
     async with (
         serving_process(DATABASE_URL=empty_url) as (_, url),
-        visiting() as http,
+        http_client() as http,
     ):
         answer = await http.post(f"{url}/graphql", json=COUNT)
         assert answer.json() == {"data": {"users": {"totalCount": 0}}}
@@ -187,7 +187,7 @@ async def test_unreachable_database_is_reported_and_reconnected(
     async with (
         wired(database_url) as (wire, near),
         serving_process(ROSTER_DATABASE_URL=near) as (process, url),
-        visiting() as http,
+        http_client() as http,
     ):
 
         async def ask(body: dict[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from websockets.exceptions import ConnectionClosed
 from graph.shutdown import SEND_AGAIN
 from tests.conftest import opened
 from tests.support.client import count
-from tests.support.process import serving_process, visiting
-from tests.support.sockets import FEED, hear, say, socket, stream, subscribe
+from tests.support.process import http_client, serving_process
+from tests.support.sockets import FEED, receive_message, send_message, socket, stream, subscribe
 
 CREATED = "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { username } } }"
 PATIENT: dict[str, Any] = {"ROSTER_SHUTDOWN_TIMEOUT": "60"}  # so that a slow machine fails no test
@@ -90,14 +90,14 @@ class Requests:
         await subscribe(self.live, "write", CREATED, **create_variables("socket"))
         self.feed = await enter(stream(self.url, FEED))
         self.events = await enter(stream(self.url, CREATED, **create_variables("stream")))
-        http = await enter(visiting(self.url))
+        http = await enter(http_client(self.url))
         body = {"query": CREATED, "variables": create_variables("post")}
         self.post = asyncio.create_task(http.post("/graphql", json=body))
         self.body = await half_sent(self.url)
         # When this is answered, the server has read what was sent before.
         assert (await http.get("/health/live")).status_code == 200
-        await say(self.live, {"type": "ping"})
-        assert await hear(self.live) == {"type": "pong"}
+        await send_message(self.live, {"type": "ping"})
+        assert await receive_message(self.live) == {"type": "pong"}
 
 
 async def half_sent(url: str) -> tuple[StreamReader, StreamWriter]:
@@ -147,7 +147,7 @@ async def test_requests_in_progress_are_answered_before_the_server_stops(databas
             assert await closed(requests.idle) == 1012
             await subscribe(requests.live, "late", "{ users { totalCount } }")
             late = {"id": "late", "type": "error", "payload": error_response(SEND_AGAIN)["errors"]}
-            assert await hear(requests.live) == late
+            assert await receive_message(requests.live) == late
             assert await remaining_lines(requests.feed) == ["retry: 1000"]
             assert not requests.post.done()
         response = await requests.post
@@ -157,8 +157,12 @@ async def test_requests_in_progress_are_answered_before_the_server_stops(databas
             "event: next", f"data: {data}", "event: complete", "data:"
         ]  # fmt: skip
         payload = create_response("socket")
-        assert await hear(requests.live) == {"id": "write", "type": "next", "payload": payload}
-        assert await hear(requests.live) == {"id": "write", "type": "complete"}
+        assert await receive_message(requests.live) == {
+            "id": "write",
+            "type": "next",
+            "payload": payload,
+        }
+        assert await receive_message(requests.live) == {"id": "write", "type": "complete"}
         assert await closed(requests.live) == 1012
         reader, writer = requests.body
         writer.write(b'{"query":"{__typename}"}')
@@ -201,7 +205,7 @@ async def test_requests_that_outlive_the_grace_period_get_an_error_with_a_code(
         begun, data, *end = await remaining_lines(requests.events)
         assert [begun, *end] == ["event: next", "event: complete", "data:"]
         answers.append(json.loads(data.removeprefix("data: ")))
-        message = await hear(requests.live)
+        message = await receive_message(requests.live)
         assert (message["id"], message["type"]) == ("write", "error")
         answers.append({"errors": message["payload"]})
         waits = "NOT_DONE" if dialect == "sqlite" else "UNKNOWN"
@@ -226,7 +230,7 @@ async def test_requests_of_a_batch_after_an_interrupted_one_are_not_executed(
     settings: dict[str, Any] = {"ROSTER_DATABASE_URL": database_url, "ROSTER_MAX_BATCH_SIZE": "2"}
     async with (
         serving_process(**settings, ROSTER_SHUTDOWN_TIMEOUT="0.5") as (process, url),
-        visiting(url) as http,
+        http_client(url) as http,
         asyncio.timeout(60),
         writes_held(database_url),
     ):
@@ -283,7 +287,7 @@ def is_running(pid: int) -> bool:
 
 async def until_workers_serve(url: str, process: Process) -> set[int]:
     """Waits until the server answers; returns its processes besides the first."""
-    async with visiting(url) as http:
+    async with http_client(url) as http:
         while True:
             with suppress(httpx.TransportError):
                 assert (await http.get("/health/live")).status_code == 200
@@ -302,7 +306,7 @@ async def test_workers_exit_after_their_parent_was_killed(tmp_path: Path) -> Non
         process.kill()
         await until(lambda: not any(is_running(worker) for worker in workers))
         await process.wait()
-    async with visiting(url) as http:
+    async with http_client(url) as http:
         with pytest.raises(httpx.ConnectError):
             await http.get("/health/live")
 
@@ -320,13 +324,13 @@ async def test_workers_answer_requests_in_progress_after_their_parent_was_killed
         live = await opened_here.enter_async_context(socket(url))
         async with writes_held(database_url):
             await subscribe(live, "write", CREATED, **create_variables("socket"))
-            await say(live, {"type": "ping"})
-            assert await hear(live) == {"type": "pong"}
+            await send_message(live, {"type": "ping"})
+            assert await receive_message(live) == {"type": "pong"}
             process.kill()
             await until(lambda: not is_running(process.pid))
         payload = create_response("socket")
-        assert await hear(live) == {"id": "write", "type": "next", "payload": payload}
-        assert await hear(live) == {"id": "write", "type": "complete"}
+        assert await receive_message(live) == {"id": "write", "type": "next", "payload": payload}
+        assert await receive_message(live) == {"id": "write", "type": "complete"}
         assert await closed(live) == 1012
         await until(lambda: not any(is_running(worker) for worker in workers))
         await process.wait()
@@ -341,7 +345,7 @@ async def test_stopping_server_with_workers_accepts_no_more_connections(tmp_path
         await until_workers_serve(url, process)
         reader, writer = await half_sent(url)
         process.send_signal(signal.SIGTERM)
-        async with visiting(url) as http:
+        async with http_client(url) as http:
             while True:
                 try:
                     await http.get("/health/live", timeout=30)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.process import serving_process, visiting
+from tests.support.process import http_client, serving_process
 from tests.support.proxy import proxied
 from tests.support.sockets import event, socket, stream, subscribe
 from tests.system.test_production import bearer, production
@@ -45,7 +45,7 @@ async def test_clients_get_errors_during_silence_and_streams_resume_afterwards(
         proxied(database_url) as (proxy, near),
         serving_process(ROSTER_DATABASE_URL=near) as (process, url),
         serving_process(ROSTER_DATABASE_URL=database_url) as (_, other),
-        visiting() as http,
+        http_client() as http,
     ):
 
         async def ask(body: dict[str, Any], server: str = url) -> Any:

@@ -18,16 +18,16 @@ from db.engine import Database
 from tests.conftest import opened
 from tests.support.client import CREATE
 from tests.support.cursors import cursor_at, id_at
-from tests.support.feed import Writer, committed
-from tests.support.process import resident, serving_process, visiting
+from tests.support.feed import Writer, committed_ids
+from tests.support.process import http_client, resident, serving_process
 from tests.support.sockets import (
     FEED,
     PROTOCOL,
     address,
     ask,
     event,
-    hear,
-    say,
+    receive_message,
+    send_message,
     socket,
     stream,
     subscribe,
@@ -62,7 +62,7 @@ async def test_subscriber_receives_past_and_new_events(database_url: str) -> Non
             await ask(url, DELETE, input={"id": ids[0]})
             await ask(url, DELETE, input={"id": ids[1]})
             while sum(map(len, received.values())) < 4 + 3 + 1:
-                message = await hear(live)
+                message = await receive_message(live)
                 found = message["payload"]["data"]["userEvents"]
                 received[message["id"]].append((found["type"], found["userId"]))
             whole = [("CREATED", i) for i in ids] + [("DELETED", i) for i in ids[:2]]
@@ -107,10 +107,10 @@ async def test_event_source_resumes_on_another_server_after_its_last_event(
     settings = {"ROSTER_DATABASE_URL": database_url}
     params = {"query": "subscription { userEvents { userId } }"}
     headers = {"accept": "text/event-stream"}
-    async with serving_process(None, **settings) as (_, two), visiting(two) as http:
+    async with serving_process(None, **settings) as (_, two), http_client(two) as http:
         async with (
             serving_process(None, **settings) as (process, one),
-            visiting(one) as first,
+            http_client(one) as first,
             first.stream("GET", "/graphql", params=params, headers=headers) as response,
         ):
             lines = response.aiter_lines()
@@ -210,7 +210,7 @@ async def test_followers_on_three_servers_receive_each_committed_event_once(
 
         await asyncio.gather(*(write(lane) for lane in range(8)))
         await create(one, "last")
-        expected = await committed(database)
+        expected = await committed_ids(database)
         last.set_result(expected[-1])
         assert len(expected) > 150
         for follower in followers:
@@ -252,7 +252,7 @@ async def test_no_event_is_lost_if_the_database_repeatedly_cuts_connections(
             await cut_again_and_again(database, asyncio.gather(*writers))
             while not await created(one, "last"):
                 pass
-            expected = await committed(database)
+            expected = await committed_ids(database)
         assert len(expected) > 20
         last.set_result(expected[-1])
         for n, live in enumerate(sockets):
@@ -272,7 +272,7 @@ async def cut_again_and_again(database: Database, writing: asyncio.Future[Any]) 
     """Cuts all connections after every few writes, until the writes end."""
     before = 0
     while not writing.done():
-        seen = len(await committed(database))
+        seen = len(await committed_ids(database))
         if seen >= before + 5:
             await cut(database)
             before = seen
@@ -294,7 +294,7 @@ async def cut(database: Database) -> None:
 async def created(url: str, name: str) -> bool:
     """Tries to create a user; returns whether this or an earlier try succeeded."""
     values = {"username": name, "email": f"{name}@example.com"}
-    async with visiting(url) as http:
+    async with http_client(url) as http:
         body = {"query": CREATE, "variables": {"input": values}}
         answer = (await http.post("/graphql", json=body)).json()
     return bool(answer.get("data") and answer["data"]["createUser"])
@@ -321,7 +321,7 @@ async def test_followers_receive_the_events_of_two_processes_on_sqlite(database_
 
         await asyncio.gather(*(write(lane) for lane in range(6)))
         await create(one, "last")
-        expected = await committed(database)
+        expected = await committed_ids(database)
         last.set_result(expected[-1])
         assert expected == list(range(1, 93))
         for follower in followers:
@@ -380,25 +380,25 @@ async def test_protocol_violations_have_their_close_codes(database_url: str) -> 
             "[" * 100_000,
         ):
             async with socket(url) as live:
-                await say(live, junk)
+                await send_message(live, junk)
                 assert (await closed(live))[0] == 4400, junk
         async with socket(url, init=False) as live:
             assert await closed(live) == (4408, "Connection initialisation timeout")
         async with socket(url, init=False) as live:
-            await say(live, {"type": "connection_init", "payload": []})
+            await send_message(live, {"type": "connection_init", "payload": []})
             assert (await closed(live))[0] == 4400
         async with socket(url, init=False) as live:
-            await say(live, SUBSCRIBE)
+            await send_message(live, SUBSCRIBE)
             assert await closed(live) == (4401, "Unauthorized")
         async with socket(url) as live:
-            await say(live, {"type": "connection_init"})
+            await send_message(live, {"type": "connection_init"})
             assert await closed(live) == (4429, "Too many initialisation requests")
         async with socket(url) as live:
-            await say(live, SUBSCRIBE)
-            await say(live, SUBSCRIBE)
+            await send_message(live, SUBSCRIBE)
+            await send_message(live, SUBSCRIBE)
             assert await closed(live) == (4409, "Subscriber for 1 already exists")
         async with socket(url) as live:
-            await say(live, "x" * 300_000)
+            await send_message(live, "x" * 300_000)
             assert (await closed(live))[0] == 1009
         for wrong in (["graphql-ws"], None):
             async with connect(address(url), subprotocols=wrong) as live:  # type: ignore[arg-type]
@@ -409,22 +409,22 @@ async def test_protocol_violations_have_their_close_codes(database_url: str) -> 
             socket(url),
             socket(url, init=False) as fourth,
         ):
-            await say(fourth, {"type": "connection_init"})
+            await send_message(fourth, {"type": "connection_init"})
             assert await closed(fourth) == (1013, "Too many sockets are open")
         async with socket(url) as live:
-            await say(live, {"type": "ping", "payload": {"x": 1}})
-            assert await hear(live) == {"type": "pong", "payload": {"x": 1}}
+            await send_message(live, {"type": "ping", "payload": {"x": 1}})
+            assert await receive_message(live) == {"type": "pong", "payload": {"x": 1}}
             await subscribe(live, "1")
             await subscribe(live, "2")
             await subscribe(live, "3")
-            rejected = await hear(live)
+            rejected = await receive_message(live)
             assert (rejected["id"], rejected["type"]) == ("3", "error")
             assert rejected["payload"][0]["extensions"] == {"code": "TOO_MANY_OPERATIONS"}
-            await say(live, {"id": "2", "type": "complete"})
+            await send_message(live, {"id": "2", "type": "complete"})
             await subscribe(live, "2", "{ users { totalCount } }")
             total = {"data": {"users": {"totalCount": 0}}}
-            assert await hear(live) == {"id": "2", "type": "next", "payload": total}
-            assert await hear(live) == {"id": "2", "type": "complete"}
+            assert await receive_message(live) == {"id": "2", "type": "next", "payload": total}
+            assert await receive_message(live) == {"id": "2", "type": "complete"}
             for query, code in (
                 ("{", "GRAPHQL_PARSE_FAILED"),
                 ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
@@ -436,7 +436,7 @@ async def test_protocol_violations_have_their_close_codes(database_url: str) -> 
                 ("subscription ($n: Int!) { userEvents { id } }", None),
             ):
                 await subscribe(live, "2", query)
-                error = await hear(live)
+                error = await receive_message(live)
                 assert (error["id"], error["type"]) == ("2", "error"), error
                 expected = code or "GRAPHQL_VALIDATION_FAILED"
                 assert error["payload"][0]["extensions"] == {"code": expected}
@@ -482,8 +482,8 @@ async def test_slow_subscriber_is_closed_and_resumes_without_a_gap(database_url:
             max_queue=1,
             ping_interval=None,  # it would not read the answer either
         ) as slow:
-            await say(slow, {"type": "connection_init"})
-            assert await hear(slow) == {"type": "connection_ack"}
+            await send_message(slow, {"type": "connection_init"})
+            assert await receive_message(slow) == {"type": "connection_ack"}
             await subscribe(slow, query=long, after=await cursor_at(database_url, 1))
             while await is_connection_limit_reached(url):  # while the slow connection is counted
                 pass
@@ -507,6 +507,6 @@ def creation(batch: int, n: int) -> dict[str, Any]:
 
 async def is_connection_limit_reached(url: str) -> bool:
     async with connect(address(url), subprotocols=[PROTOCOL]) as another:  # type: ignore[list-item]
-        await say(another, {"type": "connection_init"})
-        await say(another, {"type": "nonsense"})
+        await send_message(another, {"type": "connection_init"})
+        await send_message(another, {"type": "nonsense"})
         return await closed(another) == (1013, "Too many sockets are open")

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from tests.support.process import serving_process
-from tests.support.sockets import hear, socket, stream, subscribe
+from tests.support.sockets import receive_message, socket, stream, subscribe
 
 USERS = "{ users { totalCount } }"
 
@@ -18,9 +18,9 @@ async def test_websocket_operation_over_the_rate_limit_gets_an_error(database_ur
     settings = {"ROSTER_DATABASE_URL": database_url, "ROSTER_RATE_LIMIT": "1/hour"}
     async with serving_process(None, **settings) as (_, url), socket(url) as live:
         await subscribe(live, "1", USERS)
-        assert [(await hear(live))["type"] for _ in range(2)] == ["next", "complete"]
+        assert [(await receive_message(live))["type"] for _ in range(2)] == ["next", "complete"]
         await subscribe(live, "2", USERS)
-        message = await hear(live)
+        message = await receive_message(live)
         assert (message["id"], message["type"]) == ("2", "error")
         assert message["payload"][0]["extensions"] == {"code": "RATE_LIMITED"}
 

@@ -22,7 +22,7 @@ async def test_erase_after_can_be_set_changed_and_cleared(client: Client) -> Non
     user = await client.create("ada")
 
     async def delete(**more: Any) -> tuple[bool, str | None, int]:
-        payload = await client.do("deleteUser", user["id"], **more)
+        payload = await client.mutate("deleteUser", user["id"], **more)
         assert payload["errors"] == []
         now = await client.ask(READ, id=user["id"])
         return payload["changed"], now["eraseAfter"], now["version"]
@@ -34,7 +34,7 @@ async def test_erase_after_can_be_set_changed_and_cleared(client: Client) -> Non
     assert await delete(eraseAfter=None) == (True, None, 4)
     assert await delete(eraseAfter=None) == (False, None, 4)
     assert await delete(eraseAfter=FUTURE) == (True, FUTURE, 5)
-    assert (await client.do("restoreUser", user["id"]))["changed"] is True
+    assert (await client.mutate("restoreUser", user["id"]))["changed"] is True
     assert (await client.ask(READ, id=user["id"]))["eraseAfter"] is None
     assert await delete() == (True, None, 7)
 

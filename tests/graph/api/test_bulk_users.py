@@ -37,8 +37,8 @@ def codes(payload: dict[str, Any]) -> list[list[tuple[str, list[str]]]]:
 
 async def test_batch_with_every_kind_of_operation_returns_each_result(client: Client) -> None:
     users = {name: await client.create(name) for name in ("upd", "off", "onn", "del", "res")}
-    await client.do("deactivateUser", users["onn"]["id"])
-    await client.do("deleteUser", users["res"]["id"])
+    await client.mutate("deactivateUser", users["onn"]["id"])
+    await client.mutate("deleteUser", users["res"]["id"])
     before = await count(client.database)
     payload = await bulk(
         client,
@@ -205,7 +205,7 @@ async def test_operation_sees_the_changes_of_earlier_operations_in_its_batch(
 
 async def test_version_conflict_includes_changes_made_earlier_in_the_batch(client: Client) -> None:
     ada = await client.create("ada")
-    await client.do("updateUser", ada["id"], externalId="hr-1")
+    await client.mutate("updateUser", ada["id"], externalId="hr-1")
     query = """mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) { results { errors {
       ... on VersionConflictError { actualVersion changedFields current { displayName } } } } } }"""
     payload = await client.ask(
@@ -407,7 +407,7 @@ async def test_batch_results_equal_those_of_single_operations(
                     alone = await twin.ask(UPSERT, input=fields)
                 case _:
                     user_id = fields.pop("id")
-                    alone = await twin.do(f"{verb}User", user_id, **fields)
+                    alone = await twin.mutate(f"{verb}User", user_id, **fields)
             assert without_ids({name: result[name] for name in alone}) == without_ids(alone), (
                 verb,
                 fields,
@@ -439,11 +439,11 @@ async def test_expected_version_of_a_user_created_in_the_same_batch_is_checked(
 
 async def test_version_conflict_describes_the_current_owner_of_the_key(client: Client) -> None:
     bob = await client.create("bob")
-    await client.do("updateUser", bob["id"], displayName="Bob")
+    await client.mutate("updateUser", bob["id"], displayName="Bob")
     gone = await client.create("cleo")
-    await client.do("deleteUser", gone["id"])
+    await client.mutate("deleteUser", gone["id"])
     cleo = await client.create("cleo", email="c@example.com")
-    await client.do("updateUser", cleo["id"], externalId="1")
+    await client.mutate("updateUser", cleo["id"], externalId="1")
     query = """mutation ($input: BulkUsersInput!) { bulkUsers(input: $input) { results { errors {
       ... on VersionConflictError { changedFields } } } } }"""
     operations = [
@@ -476,6 +476,6 @@ async def test_concurrent_upserts_and_deletions_of_one_key_succeed(client: Clien
             given = {"by": {"username": "ada"}, "email": "ada@example.com"}
             payload = await client.ask(UPSERT, input=given)
             assert payload["errors"] == []
-            await client.do("deleteUser", payload["user"]["id"])
+            await client.mutate("deleteUser", payload["user"]["id"])
 
     await asyncio.gather(*(sync() for _ in range(8)))

@@ -113,7 +113,7 @@ async def test_username_and_email_are_taken_regardless_of_case_and_normalization
 
 async def test_keys_of_a_deleted_user_can_be_reused(client: Client) -> None:
     first = await client.create("ada", externalId="hr-1")
-    await client.do("deleteUser", first["id"])
+    await client.mutate("deleteUser", first["id"])
     second = await client.create("ada", externalId="hr-1")
     assert second["id"] != first["id"]
     assert await count(client.database) == (2, 3)

@@ -31,9 +31,9 @@ async def create_deleted_ada(client: Client) -> str:
         "idempotencyKey": "ada",
     }
     user_id: str = (await client.ask(CREATE, input=given))["user"]["id"]
-    await client.do("updateUser", user_id, username="Byron", displayName="Countess of Lovelace")
-    await client.do("deactivateUser", user_id, reason="Illness in the family")
-    await client.do("deleteUser", user_id, reason="Left after an illness")
+    await client.mutate("updateUser", user_id, username="Byron", displayName="Countess of Lovelace")
+    await client.mutate("deactivateUser", user_id, reason="Illness in the family")
+    await client.mutate("deleteUser", user_id, reason="Left after an illness")
     return user_id
 
 
@@ -142,12 +142,12 @@ async def test_erased_user_cannot_be_changed_or_erased_again(client: Client) -> 
     await erase(client, user_id)
     before = await client.ask(READ, id=user_id)
     for verb in ("updateUser", "deactivateUser", "reactivateUser", "restoreUser"):
-        payload = await client.do(verb, user_id)
+        payload = await client.mutate(verb, user_id)
         assert [(e["code"], e["message"]) for e in payload["errors"]] == [
             ("INVALID_TRANSITION", "An erased user cannot be changed.")
         ]
     moment = {"eraseAfter": "2000-01-01T00:00:00Z"}
-    deleted = await client.do("deleteUser", user_id, reason="again", **moment)
+    deleted = await client.mutate("deleteUser", user_id, reason="again", **moment)
     assert (deleted["changed"], deleted["errors"]) == (False, [])
     again = await erase(client, user_id, confirmUsername="whatever it was", expectedVersion=5)
     assert again == {"erasedUserId": user_id, "errors": []}
@@ -194,7 +194,7 @@ async def test_erasing_a_user_that_is_not_deleted_is_rejected(
 ) -> None:
     user = await client.create("byron")
     if verb:
-        user = (await client.do(verb, user["id"]))["user"]
+        user = (await client.mutate(verb, user["id"]))["user"]
     payload = await erase(client, user["id"])
     assert payload == {
         "erasedUserId": None,
@@ -213,7 +213,7 @@ async def test_erasing_a_user_that_is_not_deleted_is_rejected(
 
 async def test_confirm_username_ignores_case_and_normalization(client: Client) -> None:
     user = await client.create("Émile")
-    await client.do("deleteUser", user["id"])
+    await client.mutate("deleteUser", user["id"])
     payload = await erase(client, user["id"], confirmUsername="E\u0301MILE")
     assert payload["errors"] == []
 
@@ -224,7 +224,7 @@ async def test_erasure_removes_the_users_label_from_events_of_others(client: Cli
     bob = await client.create("bob")
     for version, actor in ((1, ("1", "Countess")), (2, ("2", "Bob")), (3, ("1", "Service"))):
         if version > 1:
-            await client.do("updateUser", bob["id"], displayName=f"Bob {version}")
+            await client.mutate("updateUser", bob["id"], displayName=f"Bob {version}")
         kind = ActorKind.SERVICE if actor[1] == "Service" else ActorKind.USER
         async with client.database.session() as session, session.transaction():
             await session.execute(
@@ -254,7 +254,7 @@ async def test_concurrent_erasures_erase_once(client: Client) -> None:
     user_id = await create_deleted_ada(client)
     payloads = await asyncio.gather(
         *(erase(client, user_id) for _ in range(5)),
-        client.do("restoreUser", user_id),
+        client.mutate("restoreUser", user_id),
     )
     erased = [payload for payload in payloads[:5] if payload["erasedUserId"]]
     restored = payloads[5]["changed"]
@@ -288,7 +288,7 @@ async def test_replay_and_data_export_during_an_erasure_are_consistent(client: C
     for n in range(20):
         given = {"username": f"ada{n}", "email": f"{n}@example.com", "idempotencyKey": f"k{n}"}
         user_id = (await client.ask(CREATE, input=given))["user"]["id"]
-        await client.do("deleteUser", user_id)
+        await client.mutate("deleteUser", user_id)
         replayed, document, _ = await asyncio.gather(
             client.ask(CREATE, input=given),
             client.ask("query ($id: ID!) { personalData(userId: $id) }", id=user_id),

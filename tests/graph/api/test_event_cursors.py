@@ -20,7 +20,7 @@ from tests.graph.streaming.test_fanout import (
     topics,
     wait_for_topics,
 )
-from tests.support.callers import Asking, id_of, linked, service
+from tests.support.callers import DirectoryClient, id_of, linked, service
 from tests.support.client import CREATE, Client
 from tests.support.cursors import cursor_at, id_at
 from tests.support.feed import creation, write
@@ -50,7 +50,7 @@ def errors_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
     return [{k: v for k, v in e.items() if k != "locations"} for e in answer["errors"]]
 
 
-async def assert_rejected(client: Client, directory: Asking, text: str) -> None:
+async def assert_rejected(client: Client, directory: DirectoryClient, text: str) -> None:
     """Asserts that every field with a cursor argument rejects this one with the same message."""
     for bound in ("after", "before"):
         answer = await client.send(LIST, **{bound: text})
@@ -64,7 +64,7 @@ async def assert_rejected(client: Client, directory: Asking, text: str) -> None:
     await assert_follower_rejected(directory, text)
 
 
-async def assert_follower_rejected(directory: Asking, text: str) -> None:
+async def assert_follower_rejected(directory: DirectoryClient, text: str) -> None:
     with pytest.raises(RequestError) as rejected:
         async with aclosing(directory.follow(ADMIN, FOLLOW, after=text)) as coming:
             await anext(coming)
@@ -82,7 +82,7 @@ async def listed_ids(client: Client, **window: Any) -> list[int]:
 
 
 async def test_cursors_of_lost_events_are_rejected_and_others_stay_valid(
-    client: Client, directory: Asking
+    client: Client, directory: DirectoryClient
 ) -> None:
     database = client.database
     await create(database, "user", 26)
@@ -103,7 +103,7 @@ async def test_cursors_of_lost_events_are_rejected_and_others_stay_valid(
 
 
 async def test_malformed_event_cursors_are_rejected_with_the_same_message(
-    client: Client, directory: Asking
+    client: Client, directory: DirectoryClient
 ) -> None:
     good = await cursor_at(client.database, 1)
     _, mark = cursors.decode(good, "events", [cursors.row_id, cursors.mark])
@@ -134,7 +134,7 @@ async def test_malformed_event_cursors_are_rejected_with_the_same_message(
 
 
 async def test_event_cursor_of_another_directory_is_rejected(
-    client: Client, directory: Asking, twin: Client
+    client: Client, directory: DirectoryClient, twin: Client
 ) -> None:
     await create(twin.database, "user", 4)
     await renew_epoch(twin.database)  # both are copies of one database, and so of one epoch
@@ -143,8 +143,8 @@ async def test_event_cursor_of_another_directory_is_rejected(
 
 async def test_event_cursors_of_an_erased_user_stay_valid(client: Client) -> None:
     user = await client.create("leaver", displayName="Lea Leaver", externalId="hr-7")
-    await client.do("updateUser", user["id"], displayName="Lea")
-    await client.do("deleteUser", user["id"], reason="left")
+    await client.mutate("updateUser", user["id"], displayName="Lea")
+    await client.mutate("deleteUser", user["id"], reason="left")
     database = client.database
     before = [await cursor_at(database, id_) for id_ in (1, 2, 3)]
     erase = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
@@ -154,7 +154,9 @@ async def test_event_cursors_of_an_erased_user_stay_valid(client: Client) -> Non
     assert [await listed_ids(client, after=text) for text in before] == [[2, 3, 4], [3, 4], [4]]
 
 
-async def test_new_epoch_invalidates_event_cursors_only(client: Client, directory: Asking) -> None:
+async def test_new_epoch_invalidates_event_cursors_only(
+    client: Client, directory: DirectoryClient
+) -> None:
     event = await cursor_at(client.database, 2)
     user = (await client.ask(USERS))["edges"][0]["cursor"]
     before = await client.ask(USERS, after=user)
@@ -166,7 +168,9 @@ async def test_new_epoch_invalidates_event_cursors_only(client: Client, director
     assert await listed_ids(client, after=again) == [3, 4]
 
 
-async def test_cursor_is_not_validated_for_callers_without_permission(directory: Asking) -> None:
+async def test_cursor_is_not_validated_for_callers_without_permission(
+    directory: DirectoryClient,
+) -> None:
     good = await cursor_at(directory.database, ADA)
     for text in (good, cursors.encode("events", [ADA, "0" * 16]), "nonsense"):
         for caller in (service(Scope.READ), linked(ME, Scope.HISTORY)):
@@ -181,7 +185,7 @@ async def test_cursor_is_not_validated_for_callers_without_permission(directory:
 
 
 async def test_all_subscribers_end_with_invalid_cursor_when_events_are_lost(
-    client: Client, directory: Asking
+    client: Client, directory: DirectoryClient
 ) -> None:
     """Subscribers of a shared topic, and a slow one that was separated from it."""
     grouped_subscribers = [Subscriber(directory, ADMIN).begin() for _ in range(3)]

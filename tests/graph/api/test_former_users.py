@@ -160,9 +160,9 @@ async def test_current_owner_of_an_external_id_takes_precedence_over_former_ones
     assert caller is not None
     viewer = await client.ask("query ($id: ID!) { user(id: $id) { databaseId } }", id=bob)
     assert str(caller.user_id) == viewer["databaseId"]
-    await client.do("deactivateUser", bob)
+    await client.mutate("deactivateUser", bob)
     assert await rejection_reason(authenticator, bearer(jti="deactivated")) == NOT_ACTIVE
-    await client.do("deleteUser", bob)
+    await client.mutate("deleteUser", bob)
     assert await rejection_reason(authenticator, bearer(jti="deleted")) == WAS_A_USER
 
 
@@ -172,7 +172,7 @@ async def test_restored_user_owns_the_external_id_again(
 ) -> None:
     await execute_steps(client, DELETE, ("restoreUser", {"id": ADA}))
     assert await rejection_reason(authenticator, bearer(jti="restored")) == NOT_ACTIVE
-    await client.do("reactivateUser", ADA)
+    await client.mutate("reactivateUser", ADA)
     assert await authenticate_fresh(authenticator) == Actor(ActorKind.USER, "1")
     await execute_steps(client, DELETE)
     assert await rejection_reason(authenticator, bearer(jti="again")) == WAS_A_USER
@@ -265,7 +265,7 @@ async def test_subject_is_looked_up_in_one_statement(
 ) -> None:
     await client.create("ada", externalId="hr-1")
     await authenticate_fresh(authenticator)
-    await client.do("deleteUser", ADA)
+    await client.mutate("deleteUser", ADA)
     statements.clear()
     assert await rejection_reason(authenticator, bearer(jti="former")) == WAS_A_USER
     assert len(statements) == 1
@@ -280,8 +280,8 @@ async def test_writes_that_keep_the_external_id_run_no_statement_for_former_ids(
     await client.create("ada", externalId=external_id)
     assert not any("former" in ran or "identity" in ran for ran in statements)
     statements.clear()
-    await client.do("updateUser", ADA, displayName="Ada", externalId=external_id)
-    await client.do("deactivateUser", ADA)
+    await client.mutate("updateUser", ADA, displayName="Ada", externalId=external_id)
+    await client.mutate("deactivateUser", ADA)
     assert not any("former" in ran or "identity" in ran for ran in statements)
 
 

@@ -17,7 +17,7 @@ async def renamed(client: Client) -> dict[str, Any]:
     user, other = await client.create("ada"), await client.create("bob")
     for number in range(8):
         for someone in (user, other):
-            await client.do("updateUser", someone["id"], displayName=f"Name {number}")
+            await client.mutate("updateUser", someone["id"], displayName=f"Name {number}")
     return user
 
 

@@ -37,9 +37,9 @@ async def test_repeated_request_replays_the_first_result(client: Client) -> None
 
     # The result does not depend on later changes of the user.
     user_id = first["user"]["id"]
-    await client.do("updateUser", user_id, username="eve", displayName=None, externalId="hr-1")
-    await client.do("deactivateUser", user_id, reason="on leave")
-    await client.do("deleteUser", user_id)
+    await client.mutate("updateUser", user_id, username="eve", displayName=None, externalId="hr-1")
+    await client.mutate("deactivateUser", user_id, reason="on leave")
+    await client.mutate("deleteUser", user_id)
     before = await count(client.database)
     assert await client.ask(KEYED, input=ADA) == first | {"replayed": True}
     assert await count(client.database) == before
@@ -116,7 +116,7 @@ async def test_concurrent_requests_with_one_key_are_executed_once(client: Client
 async def test_repeated_batch_replays_results_and_errors(client: Client) -> None:
     old = await client.create("old")
     gone = await client.create("gone")
-    await client.do("deleteUser", gone["id"])
+    await client.mutate("deleteUser", gone["id"])
     batch: list[Operation] = [
         create("ada"),
         create("ADA"),
@@ -138,8 +138,8 @@ async def test_repeated_batch_replays_results_and_errors(client: Client) -> None
     assert (first["succeeded"], first["failed"]) == (4, 4)
     assert first["results"][3]["errors"][0]["current"] == {"displayName": "Old"}
     before = await count(client.database)
-    await client.do("restoreUser", old["id"])
-    await client.do("updateUser", old["id"], displayName="Newer")
+    await client.mutate("restoreUser", old["id"])
+    await client.mutate("updateUser", old["id"], displayName="Newer")
     again = await client.ask(query, input=given)
     assert again == first | {"replayed": True}
     assert await count(client.database) == (before[0], before[1] + 2)
@@ -339,9 +339,9 @@ def without_messages(answer: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 async def test_an_answer_stored_by_an_earlier_version_is_replayed(client: Client) -> None:
     old = await client.create("old")
-    await client.do("updateUser", old["id"], displayName="Old")
+    await client.mutate("updateUser", old["id"], displayName="Old")
     gone = await client.create("gone")
-    await client.do("deleteUser", gone["id"])
+    await client.mutate("deleteUser", gone["id"])
     assert (await client.ask(BULK, input=STORED_BATCH))["replayed"] is False
     async with client.database.engine.begin() as connection:
         row = (await connection.execute(select(IdempotencyKey.__table__))).one()

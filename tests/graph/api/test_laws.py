@@ -160,7 +160,7 @@ def test_paging_visits_unchanged_users_once_during_writes(
         async def write(client: Client) -> None:
             verbs = st.sampled_from(["deactivateUser", "deleteUser", "restoreUser", "updateUser"])
             for user_id in sorted(changing):
-                await client.do(data.draw(verbs), user_id)
+                await client.mutate(data.draw(verbs), user_id)
 
         visited = flatten(await pages(client, arguments, size, between=write))
         assert [user_id for user_id in visited if user_id not in changing] == expected
@@ -203,7 +203,7 @@ class Model:
 
     people: list[Person] = field(default_factory=list)
 
-    def do(self, verb: str, who: Any, fields: Any) -> bool | None:
+    def mutate(self, verb: str, who: Any, fields: Any) -> bool | None:
         """Returns whether anything changed; None if the operation is rejected."""
         match verb:
             case "create":
@@ -273,7 +273,7 @@ def same(one: str | None, other: str | None) -> bool:
 
 
 async def ask(client: Client, ids: list[str], verb: str, who: Any, fields: Any) -> bool | None:
-    """Executes a step and returns the same as `Model.do`."""
+    """Executes a step and returns the same as `Model.mutate`."""
     match verb:
         case "create":
             given = {"username": who, "email": f"{who}@example.com"} | fields
@@ -289,7 +289,7 @@ async def ask(client: Client, ids: list[str], verb: str, who: Any, fields: Any) 
             after = await client.ask("query ($id: ID!) { user(id: $id) { version } }", id=ids[who])
             payload["changed"] = after["version"] != now["version"]
         case _:
-            payload = await client.do(f"{verb}User", ids[who], **(fields or {}))
+            payload = await client.mutate(f"{verb}User", ids[who], **(fields or {}))
     if payload.get("created") or verb == "create":
         ids += [payload["user"]["id"]] if payload["user"] else []
     return None if payload["errors"] else payload.get("changed", True)
@@ -310,7 +310,7 @@ def test_mutations_match_the_model_and_record_one_event_per_change(
         for verb, who, fields in lives:
             if isinstance(who, int) and who >= len(ids):
                 continue
-            assert await ask(client, ids, verb, who, fields) is model.do(verb, who, fields)
+            assert await ask(client, ids, verb, who, fields) is model.mutate(verb, who, fields)
         assert len(ids) == len(model.people)
         for user_id, person in zip(ids, model.people, strict=True):
             user = await client.ask(LIFE, id=user_id)

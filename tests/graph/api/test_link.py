@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLInputObjectType
 
-from tests.support.callers import SETS, Asking, id_of, linked, service
+from tests.support.callers import SCOPE_SETS, DirectoryClient, id_of, linked, service
 from tests.support.client import Client
 from tests.support.schema import CORE
 from users.policy import EVERY_SCOPE, Caller, Scope
@@ -56,7 +56,7 @@ def error(message: str, *path: str) -> dict[str, Any]:
     return violation | {"path": ["input", *path]}
 
 
-async def errors_of(directory: Asking, caller: Caller, way: Way) -> list[dict[str, Any]]:
+async def errors_of(directory: DirectoryClient, caller: Caller, way: Way) -> list[dict[str, Any]]:
     """Sends a write by itself and in a batch, and asserts equal errors."""
     verb, given, _ = way
     alone = (await directory.ask(caller, single(verb), input=given))["errors"]
@@ -79,19 +79,19 @@ def test_cases_cover_every_input_with_an_external_id() -> None:
 
 
 async def test_setting_an_external_id_without_the_scope_is_forbidden(
-    directory: Asking, statements: list[str]
+    directory: DirectoryClient, statements: list[str]
 ) -> None:
-    before = await directory.everything()
+    before = await directory.all_rows()
     statements.clear()
-    for scopes in (s for s in SETS if WRITE in s and LINK not in s):
+    for scopes in (s for s in SCOPE_SETS if WRITE in s and LINK not in s):
         for way in (*link_writes("hr-1"), *link_writes(None)):
             expected = [error(MISSING, *way[2])]
             assert await errors_of(directory, service(*scopes), way) == expected, way
     assert set(statements) <= TRANSACTION  # errors must not reveal whether a user exists
-    assert await directory.everything() == before
+    assert await directory.all_rows() == before
 
 
-async def test_setting_an_external_id_with_the_scope_is_allowed(directory: Asking) -> None:
+async def test_setting_an_external_id_with_the_scope_is_allowed(directory: DirectoryClient) -> None:
     caller = service(READ, WRITE, LINK)
     for verb, given, place in link_writes("hr-1"):
         if str(NOBODY) in str(given) or given.get("id") == id_of(NOBODY):
@@ -107,25 +107,25 @@ async def test_setting_an_external_id_with_the_scope_is_allowed(directory: Askin
 
 
 async def test_linking_a_user_to_the_callers_own_subject_is_forbidden(
-    directory: Asking, statements: list[str]
+    directory: DirectoryClient, statements: list[str]
 ) -> None:
-    before = await directory.everything()
+    before = await directory.all_rows()
     statements.clear()
     for caller in (service(*EVERY_SCOPE), linked(ME, *EVERY_SCOPE), linked(ADA, *EVERY_SCOPE)):
         signed_in = replace(caller, subject="hr-1")
         for way in link_writes("hr-1"):
             assert await errors_of(directory, signed_in, way) == [error(OWN, *way[2])], way
     assert set(statements) <= TRANSACTION
-    assert await directory.everything() == before
+    assert await directory.all_rows() == before
 
 
-async def test_missing_scope_is_reported_before_the_own_subject(directory: Asking) -> None:
+async def test_missing_scope_is_reported_before_the_own_subject(directory: DirectoryClient) -> None:
     signed_in = replace(service(WRITE), subject="hr-1")
     for way in link_writes("hr-1"):
         assert await errors_of(directory, signed_in, way) == [error(MISSING, *way[2])]
 
 
-async def test_batch_rejects_only_the_operation_that_links(directory: Asking) -> None:
+async def test_batch_rejects_only_the_operation_that_links(directory: DirectoryClient) -> None:
     operations = [
         {"update": {"id": id_of(ADA), "displayName": "Ada"}},
         {"update": {"id": id_of(ME), "externalId": "hr-1"}},
@@ -150,12 +150,12 @@ RESTORE = f"""mutation ($input: UserTransitionInput!) {{ restoreUser(input: $inp
 async def deleted_with_external_id(client: Client) -> str:
     """The id of a deleted user with an external id."""
     user = await client.create("eve", externalId="hr-1")
-    await client.do("deleteUser", user["id"])
+    await client.mutate("deleteUser", user["id"])
     return str(user["id"])
 
 
 async def test_restoring_a_user_with_an_external_id_requires_only_write(
-    directory: Asking, deleted_with_external_id: str
+    directory: DirectoryClient, deleted_with_external_id: str
 ) -> None:
     caller = replace(service(READ, WRITE), subject="other")
     payload = await directory.ask(caller, RESTORE, input={"id": deleted_with_external_id})
@@ -164,9 +164,9 @@ async def test_restoring_a_user_with_an_external_id_requires_only_write(
 
 
 async def test_restoring_a_user_with_the_callers_own_subject_is_forbidden(
-    directory: Asking, deleted_with_external_id: str
+    directory: DirectoryClient, deleted_with_external_id: str
 ) -> None:
-    before = await directory.everything()
+    before = await directory.all_rows()
     caller = replace(service(*EVERY_SCOPE), subject="hr-1")
     payload = await directory.ask(caller, RESTORE, input={"id": deleted_with_external_id})
     assert payload == {"changed": False, "user": None, "errors": [error(OWN, "id")]}
@@ -177,4 +177,4 @@ async def test_restoring_a_user_with_the_callers_own_subject_is_forbidden(
     payload = await directory.ask(caller, BULK, input={"operations": operations})
     assert payload["results"][0]["errors"] == [error(OWN, "operations", "0", "restore", "id")]
     assert payload["failed"] == 2
-    assert await directory.everything() == before
+    assert await directory.all_rows() == before

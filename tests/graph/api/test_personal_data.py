@@ -13,7 +13,7 @@ QUERY = "query ($id: ID!) { personalData(userId: $id) }"
 
 async def test_personal_data_contains_the_user_and_their_history(client: Client) -> None:
     user = await client.create("ada", displayName="Ada", externalId="hr-1")
-    await client.do("deactivateUser", user["id"], reason="on leave")
+    await client.mutate("deactivateUser", user["id"], reason="on leave")
     await client.create("bob")
     document = await client.ask(QUERY, id=user["id"])
     resolved = {

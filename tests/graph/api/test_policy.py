@@ -15,7 +15,7 @@ from db.models import UserEvent as Event
 from graph.api import global_ids
 from graph.api.types.user_event import UserEvent
 from graph.protocol.errors import RequestError
-from tests.support.callers import SETS, Asking, id_of, linked, service
+from tests.support.callers import SCOPE_SETS, DirectoryClient, id_of, linked, service
 from tests.support.cursors import cursor_at
 from tests.support.schema import CORE, SCHEMA
 from users.policy import EVERY_SCOPE, Caller, Scope
@@ -158,7 +158,7 @@ def test_rules_cover_every_field_with_a_resolver() -> None:
     assert fields_with_resolvers() == set(RULES)
 
 
-async def read(directory: Asking, name: str, query: str, caller: Caller, key: int) -> Any:
+async def read(directory: DirectoryClient, name: str, query: str, caller: Caller, key: int) -> Any:
     """Returns the value of a field, or the error code if it fails."""
     if name == "UserEvent.user":
         return await user_of_event(directory, query, caller, key)
@@ -188,7 +188,7 @@ def variables_of(query: str, key: int) -> dict[str, Any]:
     return {name: value for name, value in values.items() if f"${name}:" in query}
 
 
-async def user_of_event(directory: Asking, query: str, caller: Caller, key: int) -> Any:
+async def user_of_event(directory: DirectoryClient, query: str, caller: Caller, key: int) -> Any:
     """Resolves the user of an event as a subscription does."""
     async with directory.database.engine.connect() as connection:
         found = select(Event.__table__).where(Event.user_id == key)
@@ -222,11 +222,11 @@ WRITES = {name: rule for name, rule in RULES.items() if isinstance(rule, Write)}
 
 @pytest.mark.parametrize("name", READS)
 async def test_read_returns_its_value_only_with_the_required_scopes(
-    directory: Asking, name: str
+    directory: DirectoryClient, name: str
 ) -> None:
     rule = READS[name]
-    before = await directory.everything()
-    for scopes in SETS:
+    before = await directory.all_rows()
+    for scopes in SCOPE_SETS:
         for caller, key in (
             (service(*scopes), ADA),
             (linked(ME, *scopes), ADA),
@@ -236,18 +236,18 @@ async def test_read_returns_its_value_only_with_the_required_scopes(
             allowed = needs is not None and needs <= scopes
             expected = with_id(rule.given, key) if allowed else rule.denied
             assert await read(directory, name, rule.query, caller, key) == expected, caller
-    assert await directory.everything() == before
+    assert await directory.all_rows() == before
 
 
 @pytest.mark.parametrize("name", ["node", "nodes"])
 async def test_event_by_id_is_null_without_the_required_scopes(
-    directory: Asking, name: str
+    directory: DirectoryClient, name: str
 ) -> None:
     query = {
         "node": "query ($id: ID!) { it: node(id: $id) { id } }",
         "nodes": "query ($id: ID!) { it: nodes(ids: [$id]) { id } }",
     }[name]
-    for scopes in SETS:
+    for scopes in SCOPE_SETS:
         for caller, event in ((service(*scopes), ME), (linked(ME, *scopes), ME), (linked(ME), ADA)):
             mine = caller.user_id == ME and event == ME
             allowed = (MINE if mine else BOTH) <= caller.scopes
@@ -274,11 +274,11 @@ def forbidden_error(*path: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", WRITES)
 async def test_mutation_is_forbidden_without_the_required_scopes(
-    directory: Asking, name: str
+    directory: DirectoryClient, name: str
 ) -> None:
-    rule, before = WRITES[name], await directory.everything()
+    rule, before = WRITES[name], await directory.all_rows()
     query = mutation(name, rule)
-    for scopes in SETS:
+    for scopes in SCOPE_SETS:
         for caller in (service(*scopes), linked(ME, *scopes)):
             if rule.needs <= scopes:
                 continue
@@ -292,16 +292,16 @@ async def test_mutation_is_forbidden_without_the_required_scopes(
                     assert [error["code"] for error in answer["errors"]] == ["BATCH_ABORTED"]
                 else:
                     assert answer == {"errors": forbidden_error("input")}, caller
-    assert await directory.everything() == before
+    assert await directory.all_rows() == before
     given = rule.input | ({"id": id_of(rule.user_id)} if rule.user_id else {})
     done = await directory.ask(service(*rule.needs), query, input=given)
     assert done["errors"] == []
     if name != "Mutation.reactivateUser":  # the user is already active
-        assert await directory.everything() != before
+        assert await directory.all_rows() != before
 
 
-async def test_validate_only_requires_the_same_scopes(directory: Asking) -> None:
-    before = await directory.everything()
+async def test_validate_only_requires_the_same_scopes(directory: DirectoryClient) -> None:
+    before = await directory.all_rows()
     for name in ("Mutation.createUser", "Mutation.updateUser"):
         rule = RULES[name]
         assert isinstance(rule, Write)
@@ -311,4 +311,4 @@ async def test_validate_only_requires_the_same_scopes(directory: Asking) -> None
             assert answer == {"errors": forbidden_error("input")}
         answer = await directory.ask(service(WRITE), mutation(name, rule), input=given)
         assert answer == {"errors": []}
-    assert await directory.everything() == before
+    assert await directory.all_rows() == before

@@ -31,26 +31,26 @@ async def test_concurrent_changes_to_one_username_succeed_once(client: Client) -
     ada, bob = await client.create("ada"), await client.create("bob")
     for n in range(20):
         payloads = await asyncio.gather(
-            *(client.do("updateUser", u["id"], username=f"name{n}") for u in (ada, bob))
+            *(client.mutate("updateUser", u["id"], username=f"name{n}") for u in (ada, bob))
         )
         assert sorted(p["changed"] for p in payloads) == [False, True]
         assert [e["code"] for p in payloads for e in p["errors"]] == ["TAKEN"]
 
-    await client.do("deleteUser", ada["id"])
+    await client.mutate("deleteUser", ada["id"])
     for n in range(20):
-        await client.do("deleteUser", ada["id"])
+        await client.mutate("deleteUser", ada["id"])
         name = (await client.ask("query ($id: ID!) { user(id: $id) { username } }", id=ada["id"]))[
             "username"
         ]
         restored, created = await asyncio.gather(
-            client.do("restoreUser", ada["id"]),
+            client.mutate("restoreUser", ada["id"]),
             client.ask(CREATE, input={"username": name.upper(), "email": f"{n}@example.com"}),
         )
         codes = [e["code"] for p in (restored, created) for e in p["errors"]]
         assert codes == ["TAKEN"]
         assert restored["changed"] is (created["user"] is None)
         if created["user"]:
-            await client.do("deleteUser", created["user"]["id"])
+            await client.mutate("deleteUser", created["user"]["id"])
 
 
 async def test_concurrent_updates_of_different_fields_are_both_kept(client: Client) -> None:
@@ -59,7 +59,9 @@ async def test_concurrent_updates_of_different_fields_are_both_kept(client: Clie
         *({"displayName": f"Ada {n}"} for n in range(15)),
         *({"externalId": f"hr-{n}"} for n in range(15)),
     ]
-    payloads = await asyncio.gather(*(client.do("updateUser", user["id"], **c) for c in changes))
+    payloads = await asyncio.gather(
+        *(client.mutate("updateUser", user["id"], **c) for c in changes)
+    )
     assert all(p["changed"] and not p["errors"] for p in payloads)
 
     events = await client.events(user["id"])
@@ -74,7 +76,9 @@ async def test_concurrent_updates_of_different_fields_are_both_kept(client: Clie
 
 async def test_concurrent_deactivations_change_the_user_once(client: Client) -> None:
     user = await client.create("ada")
-    payloads = await asyncio.gather(*(client.do("deactivateUser", user["id"]) for _ in range(20)))
+    payloads = await asyncio.gather(
+        *(client.mutate("deactivateUser", user["id"]) for _ in range(20))
+    )
     assert sum(p["changed"] for p in payloads) == 1
     assert all(p["user"]["version"] == 2 for p in payloads)
     assert await count(client.database) == (1, 2)

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from graph.protocol.errors import RequestError
-from tests.support.callers import Asking, id_of, linked, service
+from tests.support.callers import DirectoryClient, id_of, linked, service
 from tests.support.client import Client
 from tests.support.cursors import cursor_at
 from users.commands import Transition
@@ -51,35 +51,39 @@ def codes(errors: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     return [(error["code"], error["path"]) for error in errors]
 
 
-async def test_users_can_change_their_own_fields_except_the_external_id(directory: Asking) -> None:
+async def test_users_can_change_their_own_fields_except_the_external_id(
+    directory: DirectoryClient,
+) -> None:
     mine = {"id": id_of(ME), "username": "mia2", "email": "m@example.com", "displayName": "Mia"}
     payload = await directory.ask(linked(ME), UPDATE, input=mine)
     user = {"username": "mia2", "displayName": "Mia", "externalId": None}
     assert payload == {"user": user, "changed": True, "errors": []}
-    before = await directory.everything()
+    before = await directory.all_rows()
     for link in ("sub-1", None):
         given = {"id": id_of(ME), "externalId": link, "username": "other"}
         payload = await directory.ask(linked(ME), UPDATE, input=given)
         assert codes(payload["errors"]) == [("FORBIDDEN", ["input", "externalId"])]
         assert (payload["user"], payload["changed"]) == (None, False)
-    assert await directory.everything() == before
+    assert await directory.all_rows() == before
     given = {"id": id_of(ME), "externalId": "sub-1"}
     payload = await directory.ask(linked(ME, LINK), UPDATE, input=given)
     assert payload["user"]["externalId"] == "sub-1"
 
 
-async def test_erase_after_requires_the_write_and_erase_scopes(directory: Asking) -> None:
-    before = await directory.everything()
+async def test_erase_after_requires_the_write_and_erase_scopes(directory: DirectoryClient) -> None:
+    before = await directory.all_rows()
     for key in (ADA, NOBODY):
         given = {"id": id_of(key), "eraseAfter": "2030-01-01T00:00:00Z"}
         payload = await directory.ask(service(READ, WRITE), DELETE, input=given)
         assert codes(payload["errors"]) == [("FORBIDDEN", ["input", "eraseAfter"])]
         payload = await directory.ask(service(READ, ERASE), DELETE, input=given)
         assert codes(payload["errors"]) == [("FORBIDDEN", ["input"])]
-    assert await directory.everything() == before
+    assert await directory.all_rows() == before
 
 
-async def test_writer_without_read_scope_gets_no_users_in_payloads(directory: Asking) -> None:
+async def test_writer_without_read_scope_gets_no_users_in_payloads(
+    directory: DirectoryClient,
+) -> None:
     writer = service(WRITE)
     given = {"id": id_of(ADA)}
     payload = await directory.ask(writer, UPDATE, input=given | {"displayName": "Ada"})
@@ -100,7 +104,7 @@ async def test_writer_without_read_scope_gets_no_users_in_payloads(directory: As
     assert payload == {"user": {"username": "eve"}, "replayed": False, "errors": []}
 
 
-async def test_list_contains_only_users_the_caller_can_read(directory: Asking) -> None:
+async def test_list_contains_only_users_the_caller_can_read(directory: DirectoryClient) -> None:
     everybody = await directory.ask(ADMIN, NAMES)
     assert [user["username"] for user in everybody["nodes"]] == ["ada", "gone", "mia"]
     me = linked(ME, WRITE, ERASE, HISTORY)
@@ -124,8 +128,8 @@ async def test_list_contains_only_users_the_caller_can_read(directory: Asking) -
         assert found["totalCount"] == 1
 
 
-async def test_batch_checks_permissions_per_operation(directory: Asking) -> None:
-    before = await directory.everything()
+async def test_batch_checks_permissions_per_operation(directory: DirectoryClient) -> None:
+    before = await directory.all_rows()
     operations = [
         {"update": {"id": id_of(ME), "displayName": "Mia"}},
         {"update": {"id": id_of(ADA), "displayName": "Ada"}},
@@ -140,7 +144,7 @@ async def test_batch_checks_permissions_per_operation(directory: Asking) -> None
         [("FORBIDDEN", ["input", "operations", "2", "delete"])],
     ]
     assert (payload["succeeded"], payload["failed"]) == (0, 3)
-    assert await directory.everything() == before
+    assert await directory.all_rows() == before
     for replayed in (False, True):
         payload = await directory.ask(linked(ME), BULK, input=given | {"mode": "PARTIAL"})
         assert (payload["succeeded"], payload["failed"]) == (1, 2)
@@ -150,11 +154,11 @@ async def test_batch_checks_permissions_per_operation(directory: Asking) -> None
         assert payload["results"][2]["errors"] == [forbidden_error("operations", "2", "delete")]
 
 
-async def test_replay_requires_the_callers_current_permissions(directory: Asking) -> None:
+async def test_replay_requires_the_callers_current_permissions(directory: DirectoryClient) -> None:
     given = {"username": "eve", "email": "eve@example.com", "idempotencyKey": "k"}
     done = {"user": {"username": "eve"}, "errors": []}
     assert await directory.ask(service(WRITE), CREATE, input=given) == done | {"replayed": False}
-    before = await directory.everything()
+    before = await directory.all_rows()
     payload = await directory.ask(service(READ), CREATE, input=given)
     assert payload == {"user": None, "replayed": False, "errors": [forbidden_error()]}
     assert await directory.ask(service(WRITE), CREATE, input=given) == done | {"replayed": True}
@@ -166,23 +170,25 @@ async def test_replay_requires_the_callers_current_permissions(directory: Asking
         "mode": "PARTIAL",
         "idempotencyKey": "batch",
     }
-    assert await directory.everything() == before
+    assert await directory.all_rows() == before
     assert (await directory.ask(linked(ME, READ, WRITE), BULK, input=batch))["succeeded"] == 2
-    before = await directory.everything()
+    before = await directory.all_rows()
     payload = await directory.ask(linked(ME), BULK, input=batch)
     assert (payload["replayed"], payload["succeeded"], payload["failed"]) == (True, 1, 1)
     assert payload["results"][1]["user"] is None
     assert payload["results"][1]["errors"] == [forbidden_error("operations", "1", "update")]
-    assert await directory.everything() == before
+    assert await directory.all_rows() == before
 
 
 @pytest.mark.parametrize("end", ["deactivateUser", "deleteUser"])
-async def test_inactive_user_cannot_write(directory: Asking, client: Client, end: str) -> None:
+async def test_inactive_user_cannot_write(
+    directory: DirectoryClient, client: Client, end: str
+) -> None:
     me = linked(ME, *EVERY_SCOPE)
     new = {"username": "eve", "email": "eve@example.com", "idempotencyKey": "k"}
     assert (await directory.ask(me, CREATE, input=new))["errors"] == []
-    await client.do(end, id_of(ME))
-    before = await directory.everything()
+    await client.mutate(end, id_of(ME))
+    before = await directory.all_rows()
     gone = forbidden_error(message="Your user is no longer active.")
     payload = await directory.ask(me, CREATE, input=new)
     assert payload == {"user": None, "replayed": False, "errors": [gone]}
@@ -196,12 +202,12 @@ async def test_inactive_user_cannot_write(directory: Asking, client: Client, end
     assert [codes(result["errors"]) for result in payload["results"]] == [
         [("FORBIDDEN", ["input", "operations", str(n), "delete"])] for n in (0, 1)
     ]
-    assert await directory.everything() == before
+    assert await directory.all_rows() == before
 
 
 @pytest.mark.parametrize("query", [CREATE, UPDATE])
 async def test_write_waits_for_a_concurrent_deactivation_of_its_caller(
-    directory: Asking, query: str
+    directory: DirectoryClient, query: str
 ) -> None:
     """Permissions are checked after the lock is acquired, so an earlier deactivation counts."""
     given: dict[str, Any] = {"id": id_of(ADA), "displayName": "x"}
@@ -216,12 +222,14 @@ async def test_write_waits_for_a_concurrent_deactivation_of_its_caller(
         await asyncio.wait({write}, timeout=0.3)
         assert not write.done()
     assert codes((await write)["errors"]) == [("FORBIDDEN", ["input"])]
-    events = (await directory.everything())[1]
+    events = (await directory.all_rows())[1]
     assert len(events) == 5  # three created, one deleted, one deactivated
     assert all(event.actor_id != str(ME) for event in events)
 
 
-async def test_users_who_update_each_other_concurrently_do_not_deadlock(directory: Asking) -> None:
+async def test_users_who_update_each_other_concurrently_do_not_deadlock(
+    directory: DirectoryClient,
+) -> None:
     rounds = [
         directory.ask(
             linked(who, WRITE, READ), UPDATE, input={"id": id_of(whom), "displayName": f"{n}"}
@@ -233,7 +241,9 @@ async def test_users_who_update_each_other_concurrently_do_not_deadlock(director
     assert all(payload["errors"] == [] for payload in payloads)
 
 
-async def test_is_viewer_and_viewer_can_match_the_callers_permissions(directory: Asking) -> None:
+async def test_is_viewer_and_viewer_can_match_the_callers_permissions(
+    directory: DirectoryClient,
+) -> None:
     query = "{ viewer { username isViewer viewerCan } }"
     me = {"username": "mia", "isViewer": True}
     assert await directory.ask(linked(ME), query) == me | {"viewerCan": ["UPDATE"]}
@@ -252,7 +262,7 @@ async def test_is_viewer_and_viewer_can_match_the_callers_permissions(directory:
 
 
 async def test_viewer_can_in_a_list_adds_no_statement(
-    directory: Asking, statements: list[str]
+    directory: DirectoryClient, statements: list[str]
 ) -> None:
     for fields in ("id", "id isViewer viewerCan"):
         statements.clear()
@@ -263,14 +273,14 @@ async def test_viewer_can_in_a_list_adds_no_statement(
 FOLLOW = "subscription ($after: String) { userEvents(after: $after) { user { viewerCan } } }"
 
 
-async def first(directory: Asking, caller: Caller) -> Any:
+async def first(directory: DirectoryClient, caller: Caller) -> Any:
     results = directory.follow(caller, FOLLOW, after=await cursor_at(directory.database, 1))
     async with aclosing(results):
         return orjson.loads((await anext(results)).texts[0])["data"]["userEvents"]["user"]
 
 
 async def test_viewer_can_of_a_subscription_is_not_shared_between_callers(
-    directory: Asking,
+    directory: DirectoryClient,
 ) -> None:
     for caller, can in (
         (service(READ, HISTORY), ["VIEW_HISTORY"]),
@@ -283,7 +293,7 @@ async def test_viewer_can_of_a_subscription_is_not_shared_between_callers(
 
 @pytest.mark.parametrize("end", ["time", "deactivateUser"])
 async def test_subscription_ends_when_its_callers_permission_ends(
-    directory: Asking, client: Client, end: str
+    directory: DirectoryClient, client: Client, end: str
 ) -> None:
     expires = datetime.now(UTC) + timedelta(seconds=-1)
     caller = linked(ME, READ, HISTORY)
@@ -296,7 +306,7 @@ async def test_subscription_ends_when_its_callers_permission_ends(
         results = directory.follow(caller, FOLLOW, after=await cursor_at(directory.database, 1))
         async with aclosing(results):
             await anext(results)
-            await client.do(end, id_of(ME))
+            await client.mutate(end, id_of(ME))
             directory.feed.wake()
             with pytest.raises(RequestError) as rejected:
                 async for _ in results:
@@ -304,7 +314,7 @@ async def test_subscription_ends_when_its_callers_permission_ends(
     assert [error["extensions"] for error in rejected.value.errors] == [{"code": "UNAUTHENTICATED"}]
 
 
-async def test_hidden_and_unknown_users_run_the_same_statements(directory: Asking) -> None:
+async def test_hidden_and_unknown_users_run_the_same_statements(directory: DirectoryClient) -> None:
     """Loading hidden users and then dropping them would reveal them by the response time."""
     query = "query ($by: UserBy!) { userBy(by: $by) { username } }"
     engine = directory.database.engine.sync_engine

@@ -87,7 +87,7 @@ async def test_earliest_and_latest_erase_after_are_stored_exactly(
     client: Client, text: str
 ) -> None:
     user = await client.create("ada")
-    await client.do("deleteUser", user["id"], eraseAfter=text)
+    await client.mutate("deleteUser", user["id"], eraseAfter=text)
     query = "query ($id: ID!) { user(id: $id) { eraseAfter } }"
     assert await client.ask(query, id=user["id"]) == {"eraseAfter": text}
 
@@ -97,7 +97,7 @@ async def test_erase_after_that_a_driver_reads_as_infinity_is_rejected(
     client: Client, text: str
 ) -> None:
     user = await client.create("ada")
-    payload = await client.do("deleteUser", user["id"], eraseAfter=text)
+    payload = await client.mutate("deleteUser", user["id"], eraseAfter=text)
     assert payload["errors"] == [
         {
             "__typename": "FieldError",

@@ -101,7 +101,7 @@ async def test_operation_holds_at_most_one_connection_and_releases_it(
 
     user = await client_with_empty_pool.create("ada")
     await client_with_empty_pool.ask(FIFTY_READS, id=user["id"])
-    await client_with_empty_pool.do("updateUser", user["id"], displayName="Ada")
+    await client_with_empty_pool.mutate("updateUser", user["id"], displayName="Ada")
     await client_with_empty_pool.send("{ users(after: 1) { nodes { id } } }")
     assert (held, most) == (0, 1)
 

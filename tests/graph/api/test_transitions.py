@@ -28,12 +28,12 @@ async def test_transition_in_every_status_changes_repeats_or_is_rejected(
 ) -> None:
     user = await client.create("ada")
     for way in WAYS[status]:
-        user = (await client.do(way, user["id"]))["user"]
+        user = (await client.mutate(way, user["id"]))["user"]
     before, (_, events_before) = (
         await client.ask(TIMES, id=user["id"]),
         await count(client.database),
     )
-    payload = await client.do(verb, user["id"], reason=" because ")
+    payload = await client.mutate(verb, user["id"], reason=" because ")
     after, (_, events_after) = await client.ask(TIMES, id=user["id"]), await count(client.database)
     event, target = VERBS[verb]
 
@@ -82,7 +82,7 @@ async def test_transition_in_every_status_changes_repeats_or_is_rejected(
 async def test_invalid_reason_is_rejected_and_changes_nothing(client: Client, verb: str) -> None:
     user = await client.create("ada")
     for reason, code in (("", "TOO_SHORT"), ("x" * 501, "TOO_LONG"), ("a\x00", "INVALID_FORMAT")):
-        payload = await client.do(verb, user["id"], reason=reason)
+        payload = await client.mutate(verb, user["id"], reason=reason)
         assert payload["user"] is None
         assert (code, ["input", "reason"]) in [(e["code"], e["path"]) for e in payload["errors"]]
     assert await count(client.database) == (1, 1)
@@ -90,8 +90,8 @@ async def test_invalid_reason_is_rejected_and_changes_nothing(client: Client, ve
 
 async def test_transition_without_a_reason_clears_the_previous_reason(client: Client) -> None:
     user = await client.create("ada")
-    await client.do("deactivateUser", user["id"], reason="on leave")
-    payload = await client.do("reactivateUser", user["id"])
+    await client.mutate("deactivateUser", user["id"], reason="on leave")
+    payload = await client.mutate("reactivateUser", user["id"])
     assert payload["user"] == user | {"version": 3}
 
 
@@ -105,9 +105,9 @@ async def test_delete_user_returns_the_deleted_users_id(client: Client) -> None:
 
 async def test_restore_reports_keys_taken_in_the_meantime(client: Client) -> None:
     user = await client.create("ada", externalId="hr-1")
-    await client.do("deleteUser", user["id"])
+    await client.mutate("deleteUser", user["id"])
     await client.create("ADA", email="other@example.com", externalId="hr-1")
-    payload = await client.do("restoreUser", user["id"])
+    payload = await client.mutate("restoreUser", user["id"])
     assert payload["user"] is None
     assert payload["changed"] is False
     assert [(e["code"], e["path"]) for e in payload["errors"]] == [
@@ -121,7 +121,7 @@ async def test_restore_reports_keys_taken_in_the_meantime(client: Client) -> Non
 
 async def test_restored_user_has_the_previous_keys(client: Client) -> None:
     user = await client.create("ada")
-    await client.do("deleteUser", user["id"])
-    payload = await client.do("restoreUser", user["id"])
+    await client.mutate("deleteUser", user["id"])
+    payload = await client.mutate("restoreUser", user["id"])
     assert payload["user"] == user | {"status": "DEACTIVATED", "isActive": False, "version": 3}
     assert await client.ask('{ userBy(by: {username: "ADA"}) { id } }') == {"id": user["id"]}

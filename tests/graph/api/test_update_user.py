@@ -5,7 +5,7 @@ from tests.support.client import ERRORS, Client, count
 
 async def test_update_changes_one_field_and_keeps_the_others(client: Client) -> None:
     user = await client.create("ada", displayName="Ada", externalId="hr-1")
-    payload = await client.do("updateUser", user["id"], email="countess@example.com")
+    payload = await client.mutate("updateUser", user["id"], email="countess@example.com")
     assert payload == {
         "user": user | {"email": "countess@example.com", "version": 2},
         "changed": True,
@@ -27,7 +27,7 @@ async def test_update_changes_one_field_and_keeps_the_others(client: Client) -> 
 @pytest.mark.parametrize("field", ["displayName", "externalId"])
 async def test_null_clears_a_nullable_field(client: Client, field: str) -> None:
     user = await client.create("ada", displayName="Ada", externalId="hr-1")
-    payload = await client.do("updateUser", user["id"], **{field: None})
+    payload = await client.mutate("updateUser", user["id"], **{field: None})
     assert payload == {"user": user | {field: None, "version": 2}, "changed": True, "errors": []}
     assert (await client.events(user["id"]))[1]["changes"] == [
         {"field": field, "before": user[field], "after": None}
@@ -36,7 +36,9 @@ async def test_null_clears_a_nullable_field(client: Client, field: str) -> None:
 
 async def test_null_for_a_required_field_is_rejected(client: Client) -> None:
     user = await client.create("ada", displayName="Ada")
-    payload = await client.do("updateUser", user["id"], username=None, email=None, displayName=None)
+    payload = await client.mutate(
+        "updateUser", user["id"], username=None, email=None, displayName=None
+    )
     error = {
         "__typename": "FieldError",
         "code": "REQUIRED",
@@ -77,14 +79,14 @@ async def test_literals_distinguish_absent_null_and_value(client: Client) -> Non
 async def test_update_to_equal_values_changes_nothing(client: Client) -> None:
     user = await client.create("ada", displayName="Ada")
     for fields in ({}, {"username": "ada", "displayName": " Ada ", "externalId": None}):
-        payload = await client.do("updateUser", user["id"], **fields)
+        payload = await client.mutate("updateUser", user["id"], **fields)
         assert payload == {"user": user, "changed": False, "errors": []}
     assert await count(client.database) == (1, 1)
 
 
 async def test_username_can_change_its_case(client: Client) -> None:
     user = await client.create("ada")
-    payload = await client.do("updateUser", user["id"], username="ADA")
+    payload = await client.mutate("updateUser", user["id"], username="ADA")
     assert payload == {
         "user": user | {"username": "ADA", "version": 2},
         "changed": True,
@@ -95,7 +97,7 @@ async def test_username_can_change_its_case(client: Client) -> None:
 async def test_update_user_reports_all_violations_together(client: Client) -> None:
     await client.create("ada", externalId="hr-1")
     bob = await client.create("bob")
-    payload = await client.do(
+    payload = await client.mutate(
         "updateUser", bob["id"], username="Ada", email="no address", externalId="hr-1"
     )
     assert [(e["code"], e["path"][1]) for e in payload["errors"]] == [
@@ -103,7 +105,7 @@ async def test_update_user_reports_all_violations_together(client: Client) -> No
         ("TAKEN", "username"),
         ("TAKEN", "externalId"),
     ]
-    both = await client.do("updateUser", bob["id"], username="ADA", email="ADA@example.com")
+    both = await client.mutate("updateUser", bob["id"], username="ADA", email="ADA@example.com")
     assert [(e["code"], e["path"][1]) for e in both["errors"]] == [
         ("TAKEN", "username"),
         ("TAKEN", "email"),
@@ -117,7 +119,7 @@ async def test_update_user_reports_all_violations_together(client: Client) -> No
 
 async def test_update_of_a_deleted_user_is_rejected(client: Client) -> None:
     user = await client.create("ada")
-    await client.do("deleteUser", user["id"])
+    await client.mutate("deleteUser", user["id"])
     answer = await client.ask(
         """mutation ($id: ID!) { updateUser(input: {id: $id, username: "x"}) {
           user { id } changed errors { __typename code path

@@ -122,7 +122,7 @@ async def test_upsert_reports_violations_with_their_paths(client: Client) -> Non
 
 async def test_upsert_by_the_key_of_a_deleted_user_creates_a_new_user(client: Client) -> None:
     user = await client.create("ada", externalId="hr-1")
-    await client.do("deleteUser", user["id"])
+    await client.mutate("deleteUser", user["id"])
     payload = await upsert(client, {"externalId": "hr-1"}, username="ada", email="ada@example.com")
     assert payload["created"] is True
     assert payload["user"]["id"] != user["id"]

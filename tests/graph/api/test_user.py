@@ -59,7 +59,7 @@ async def test_user_by_an_unknown_or_invalid_key_is_null(
 
 async def test_deleted_user_is_found_only_by_id(client: Client) -> None:
     user = await client.create("ada", externalId="hr-1")
-    deleted = (await client.do("deleteUser", user["id"]))["user"]
+    deleted = (await client.mutate("deleteUser", user["id"]))["user"]
     assert await client.ask(BY, by={"id": user["id"]}) == deleted
     for by in ({"username": "ada"}, {"email": "ada@example.com"}, {"externalId": "hr-1"}):
         assert await client.ask(BY, by=by) is None
@@ -157,7 +157,7 @@ async def test_invalid_id_is_rejected_by_every_query(
 )
 async def test_mutation_of_an_invalid_or_unknown_id_is_rejected(client: Client, verb: str) -> None:
     for wrong in ("nonsense", global_ids.encode("UserEvent", 1), "\ud800"):
-        assert await client.do(verb, wrong) == {
+        assert await client.mutate(verb, wrong) == {
             "user": None,
             "changed": False,
             "errors": [

@@ -18,9 +18,9 @@ EVENTS = """query ($first: Int, $after: String, $last: Int, $before: String,
 async def busy(client: Client) -> list[dict[str, Any]]:
     """Two users with five alternating events."""
     ada, bob = await client.create("ada"), await client.create("bob")
-    await client.do("updateUser", ada["id"], displayName="Ada")
-    await client.do("deleteUser", bob["id"])
-    await client.do("deactivateUser", ada["id"])
+    await client.mutate("updateUser", ada["id"], displayName="Ada")
+    await client.mutate("deleteUser", bob["id"])
+    await client.mutate("deactivateUser", ada["id"])
     return [ada, bob]
 
 

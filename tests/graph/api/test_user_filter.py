@@ -51,7 +51,7 @@ async def people(client: Client) -> list[dict[str, Any]]:
             person["username"], **{k: v for k, v in person.items() if k != "username"}
         )
         if person["username"] == "gone":
-            await client.do("deleteUser", user["id"])
+            await client.mutate("deleteUser", user["id"])
     users: list[dict[str, Any]] = (await client.ask(ALL))["nodes"]
     assert len(users) == len(PEOPLE)
     return users

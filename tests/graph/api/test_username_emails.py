@@ -65,14 +65,14 @@ async def test_new_username_that_is_an_address_follows_the_setting(
 
 async def test_username_equal_to_the_own_email_must_change_with_it(client: Client) -> None:
     user = await client.create("ada@example.com", email="ada@example.com")
-    moved = await client.do("updateUser", user["id"], email="ada@new.example")
+    moved = await client.mutate("updateUser", user["id"], email="ada@new.example")
     assert reserved_errors(moved["errors"]) == [BOTH]
-    renamed = await client.do("updateUser", user["id"], username="mia@example.com")
+    renamed = await client.mutate("updateUser", user["id"], username="mia@example.com")
     assert reserved_errors(renamed["errors"]) == [OTHERS]
     both = {"username": "ada@new.example", "email": "ada@new.example"}
-    assert (await client.do("updateUser", user["id"], **both))["errors"] == []
-    assert (await client.do("updateUser", user["id"], username="ada"))["errors"] == []
-    assert (await client.do("updateUser", user["id"], email="ada@example.com"))["errors"] == []
+    assert (await client.mutate("updateUser", user["id"], **both))["errors"] == []
+    assert (await client.mutate("updateUser", user["id"], username="ada"))["errors"] == []
+    assert (await client.mutate("updateUser", user["id"], email="ada@example.com"))["errors"] == []
 
 
 @pytest.mark.parametrize("mode", UsernameEmails)
@@ -89,7 +89,7 @@ async def test_username_from_before_the_setting_is_kept_until_changed(
             {"email": "ada@new.example"},
             {"username": "mia@example.com", "displayName": "Ada L."},
         ):
-            assert (await client.do("updateUser", user["id"], **fields))["errors"] == [], fields
-        changed = await client.do("updateUser", user["id"], username="eve@example.com")
+            assert (await client.mutate("updateUser", user["id"], **fields))["errors"] == [], fields
+        changed = await client.mutate("updateUser", user["id"], username="eve@example.com")
         assert reserved_errors(changed["errors"]) == {OWN: [OTHERS], ANY: [], NONE: [ADDRESS]}[mode]
-        assert (await client.do("updateUser", user["id"], username="ada"))["errors"] == []
+        assert (await client.mutate("updateUser", user["id"], username="ada"))["errors"] == []

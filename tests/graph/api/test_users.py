@@ -157,7 +157,9 @@ async def test_pages_are_stable_when_users_are_created_and_deleted(client: Clien
         await client.create(f"user{number}")
     order = [{"field": "USERNAME"}]
     first = await client.ask(PAGE, first=3, orderBy=order)
-    await client.do("deleteUser", (await client.ask('{userBy(by:{username:"user2"}){id}}'))["id"])
+    await client.mutate(
+        "deleteUser", (await client.ask('{userBy(by:{username:"user2"}){id}}'))["id"]
+    )
     await client.create("aaa")
     second = await client.ask(PAGE, first=3, after=first["pageInfo"]["endCursor"], orderBy=order)
     assert (ids(first), ids(second)) == (["1", "2", "3"], ["4", "5", "6"])
@@ -183,7 +185,7 @@ async def five(client: Client) -> Client:
     for name in ("Ada", "Émile", "Bob", "Carl", "Dora"):
         await client.create(name, email=f"{name}@Example.com", isActive=name in {"Ada", "Émile"})
     dora = await client.ask('{ userBy(by: {username: "dora"}) { id } }')
-    await client.do("deleteUser", dora["id"])
+    await client.mutate("deleteUser", dora["id"])
     return client
 
 

@@ -46,15 +46,15 @@ async def test_validate_only_of_an_update_returns_the_writes_errors(
 ) -> None:
     await client.create("ada", externalId="hr-1")
     bob = await client.create("bob")
-    checked = await client.do("updateUser", bob["id"], validateOnly=True, **fields)
+    checked = await client.mutate("updateUser", bob["id"], validateOnly=True, **fields)
     assert (checked["user"], checked["changed"]) == (None, False)
     assert await count(client.database) == (2, 2)
     now = await client.ask("query ($id: ID!) { user(id: $id) { username version } }", id=bob["id"])
     assert now == {"username": "bob", "version": 1}
-    done = await client.do("updateUser", bob["id"], **fields)
+    done = await client.mutate("updateUser", bob["id"], **fields)
     assert done["errors"] == checked["errors"]
 
 
 async def test_validate_only_reports_an_unknown_user(client: Client) -> None:
-    payload = await client.do("updateUser", "VXNlcjo5OQ", validateOnly=True, username="")
+    payload = await client.mutate("updateUser", "VXNlcjo5OQ", validateOnly=True, username="")
     assert [e["code"] for e in payload["errors"]] == ["NOT_FOUND", "TOO_SHORT"]

@@ -36,12 +36,12 @@ async def test_stale_expected_version_is_rejected_with_the_current_user(
     client: Client, verb: str
 ) -> None:
     user = await client.create("ada")
-    await client.do("updateUser", user["id"], displayName="Ada")
-    await client.do("updateUser", user["id"], externalId="hr-1", displayName="Lady Ada")
+    await client.mutate("updateUser", user["id"], displayName="Ada")
+    await client.mutate("updateUser", user["id"], externalId="hr-1", displayName="Lady Ada")
     if verb == "restoreUser":
-        await client.do("deleteUser", user["id"])
+        await client.mutate("deleteUser", user["id"])
     if verb == "reactivateUser":
-        await client.do("deactivateUser", user["id"])
+        await client.mutate("deactivateUser", user["id"])
     version, changed = 3, ["displayName", "externalId"]
     if verb in {"restoreUser", "reactivateUser"}:
         version, changed = 4, [*changed, "status"]
@@ -63,9 +63,9 @@ async def test_stale_expected_version_is_rejected_with_the_current_user(
 async def test_current_expected_version_is_accepted_once(client: Client, verb: str) -> None:
     user = await client.create("ada")
     fields = {"displayName": "Ada"} if verb == "updateUser" else {}
-    payload = await client.do(verb, user["id"], expectedVersion=1, **fields)
+    payload = await client.mutate(verb, user["id"], expectedVersion=1, **fields)
     assert (payload["changed"], payload["user"]["version"], payload["errors"]) == (True, 2, [])
-    again = await client.do(verb, user["id"], expectedVersion=1, **fields)
+    again = await client.mutate(verb, user["id"], expectedVersion=1, **fields)
     assert [e["code"] for e in again["errors"]] == ["VERSION_CONFLICT"]
     assert await count(client.database) == (1, 2)
 
@@ -73,8 +73,8 @@ async def test_current_expected_version_is_accepted_once(client: Client, verb: s
 async def test_version_conflict_is_reported_with_other_violations(client: Client) -> None:
     user = await client.create("ada")
     await client.create("bob")
-    await client.do("deleteUser", user["id"])
-    payload = await client.do(
+    await client.mutate("deleteUser", user["id"])
+    payload = await client.mutate(
         "updateUser", user["id"], username="bob", email="x", expectedVersion=1
     )
     assert [(e["__typename"], e["path"]) for e in payload["errors"]] == [

@@ -73,7 +73,7 @@ async def test_concurrent_verifications_share_one_fetch(
     server.hold.set()
     assert {claims.subject for claims in await asyncio.gather(*waiting[1:])} == {"hr-1"}
     await tokens.verify(token(headers=OLD))
-    assert server.asked == 1
+    assert server.request_count == 1
 
 
 async def test_unknown_key_id_triggers_a_fetch_that_replaces_the_keys(
@@ -83,7 +83,7 @@ async def test_unknown_key_id_triggers_a_fetch_that_replaces_the_keys(
     server.keys = [jwk(OTHER_RSA, "new")]
     clock.time += 31
     await tokens.verify(token(OTHER_RSA, headers=NEW))
-    assert server.asked == 2
+    assert server.request_count == 2
     assert (
         await rejection_reason(tokens, token(headers=OLD))
         == "there is no such key for the algorithm"
@@ -97,13 +97,13 @@ async def test_keys_are_fetched_again_after_ten_minutes(
     server.keys = [jwk(OTHER_RSA, "new")]
     clock.time += 599
     await tokens.verify(token(headers=OLD))
-    assert server.asked == 1
+    assert server.request_count == 1
     clock.time += 1
     assert (
         await rejection_reason(tokens, token(headers=OLD))
         == "there is no such key for the algorithm"
     )
-    assert server.asked == 2
+    assert server.request_count == 2
 
 
 async def test_unknown_key_ids_trigger_one_fetch_per_30_seconds(
@@ -114,7 +114,7 @@ async def test_unknown_key_ids_trigger_one_fetch_per_30_seconds(
         clock.time += 30
         flood = [rejection_reason(tokens, token(headers={"kid": f"k{n}"})) for n in range(50)]
         assert set(await asyncio.gather(*flood)) == {"there is no such key for the algorithm"}
-        assert server.asked == 1 + round_
+        assert server.request_count == 1 + round_
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ async def test_cached_keys_are_used_while_fetches_fail(
         await tokens.verify(token(headers=OLD))
     with pytest.raises(KeysUnavailableError):  # immediately, without another fetch
         await tokens.verify(token(headers=OLD))
-    assert server.asked == 1
+    assert server.request_count == 1
     server.answer = None
     clock.time += 5
     await tokens.verify(token(headers=OLD))
@@ -147,7 +147,7 @@ async def test_cached_keys_are_used_while_fetches_fail(
     clock.time += 600
     assert (await tokens.verify(token(headers=OLD))).subject == "hr-1"
     assert (await tokens.verify(token(headers=OLD))).subject == "hr-1"
-    assert server.asked == 3
+    assert server.request_count == 3
 
 
 GOOD = jwk(RSA, "old")
@@ -185,7 +185,7 @@ async def test_invalid_key_does_not_affect_other_keys(
         server.keys = keys
         assert (await tokens.verify(token(headers=OLD))).subject == "hr-1"
         clock.time += 600
-    assert server.asked == 2
+    assert server.request_count == 2
     assert (await tokens.verify(token(headers=OLD))).subject == "hr-1"
 
 
@@ -235,7 +235,7 @@ async def test_cached_keys_stay_valid_after_an_unusable_response(
         clock.time += 600
         assert (await tokens.verify(token(headers=OLD))).subject == "hr-1"
         await rejection_reason(tokens, token(headers=NEW))  # waits for the end of the fetch
-        assert server.asked == 1 + n
+        assert server.request_count == 1 + n
 
 
 USABLE = {
@@ -320,11 +320,11 @@ async def test_keys_are_fetched_at_most_twice_a_minute(
     server.answer = None if works else answer(b"{}")
     fetch_times: list[float] = []
     for n in range(5 * 60):
-        before = server.asked
+        before = server.request_count
         for kid in ("old", f"unknown {n}"):
             with suppress(InvalidToken, KeysUnavailableError):
                 await tokens.verify(token(headers={"kid": kid}))
-        fetch_times += [clock.time] * (server.asked - before)
+        fetch_times += [clock.time] * (server.request_count - before)
         clock.time += 1
     assert all(
         third - first >= 60 for first, third in zip(fetch_times, fetch_times[2:], strict=False)
@@ -343,7 +343,7 @@ async def test_retry_after_names_the_next_possible_fetch(
         waits.append(caught.value.retry_after)
         clock.time += caught.value.retry_after
     assert waits == [5, 55, 5, 55]
-    assert server.asked == 4
+    assert server.request_count == 4
 
 
 async def test_damaged_key_stays_cached_and_a_removed_key_is_dropped(
@@ -428,7 +428,7 @@ async def test_redirect_of_a_key_fetch_is_not_followed(
         server.answer = head.encode()
         with pytest.raises(KeysUnavailableError):
             await tokens.verify(token(headers=OLD))
-        assert other.asked == 0
+        assert other.request_count == 0
 
 
 async def test_slow_key_fetch_times_out(
@@ -452,7 +452,7 @@ async def test_token_that_is_rejected_anyway_triggers_no_fetch(
 ) -> None:
     for given in (token("", "none"), token("x" * 32, "HS256"), token(iss="https://x.example")):
         await rejection_reason(tokens, given)
-    assert server.asked == 0
+    assert server.request_count == 0
 
 
 async def test_only_signing_keys_are_used(server: KeyServer, tokens: TokenVerifier) -> None:
@@ -474,7 +474,7 @@ async def test_only_signing_keys_are_used(server: KeyServer, tokens: TokenVerifi
     assert (await tokens.verify(token(EC, "ES256", {"kid": "ec"}))).issuer == ISS
     assert (await tokens.verify(token(ED, "EdDSA", {"kid": "ed"}))).issuer == ISS
     assert (await tokens.verify(token(RSA, "PS256", {"kid": "pss"}))).issuer == ISS
-    assert server.asked == 1
+    assert server.request_count == 1
 
 
 async def test_token_without_a_key_id_uses_the_only_key(server: KeyServer, clock: Clock) -> None:

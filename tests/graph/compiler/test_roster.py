@@ -20,7 +20,7 @@ from tests.graph.compiler.differential import (
     observe,
 )
 from tests.graph.compiler.rewriting import scattered
-from tests.support.callers import SETS, Asking, asking, linked, service
+from tests.support.callers import SCOPE_SETS, DirectoryClient, directory_client, linked, service
 from tests.support.client import USER, Client, count
 from tests.support.schema import CORE, SCHEMA
 from users.policy import EVERY_SCOPE, Caller, Scope
@@ -28,7 +28,7 @@ from users.policy import EVERY_SCOPE, Caller, Scope
 RESOLVERS = StrawberryResolvers(SCHEMA)
 CALLERS = [
     *[service(*EVERY_SCOPE)] * 4,
-    *[service(*scopes) for scopes in SETS],
+    *[service(*scopes) for scopes in SCOPE_SETS],
     linked(1),
     linked(2, Scope.READ, Scope.HISTORY),
     linked(3, *EVERY_SCOPE),
@@ -67,7 +67,7 @@ async def known(client: Client) -> Known:
     return Known(ids, cursors)
 
 
-def case(asks: Asking, caller: Caller, operation: Operation) -> Case:
+def case(asks: DirectoryClient, caller: Caller, operation: Operation) -> Case:
     return Case(
         CORE,
         operation.query,
@@ -83,7 +83,7 @@ def case(asks: Asking, caller: Caller, operation: Operation) -> Case:
 async def test_queries_of_roster_match_graphql_core(client: Client) -> None:
     known_values = await known(client)
     rng = Random(1)  # noqa: S311 - the same callers on every run
-    async with asking(client.database) as asks:
+    async with directory_client(client.database) as asks:
         found = [
             await assert_same(case(asks, rng.choice(CALLERS), operation))
             for operation in operations("query", known_values)
@@ -107,7 +107,10 @@ async def test_mutations_of_roster_match_graphql_core(client: Client, twin: Clie
     rng = Random(1)  # noqa: S311 - the same callers on every run
     everybody = service(*EVERY_SCOPE)
     before = await count(client.database)
-    async with asking(client.database) as asks, asking(twin.database) as twin_asks:
+    async with (
+        directory_client(client.database) as asks,
+        directory_client(twin.database) as twin_asks,
+    ):
         for operation in operations("mutation", known_values):
             caller = rng.choice([everybody, everybody, *CALLERS])
             expected = await observe(by_graphql_core, case(asks, caller, operation))

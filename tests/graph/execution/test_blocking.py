@@ -29,7 +29,7 @@ from graph.auth.guard import DEVELOPER
 from graph.execution.errors import formatted
 from graph.http import responses
 from graph.protocol import json as protocol_json
-from tests.support.callers import Asking, linked, service
+from tests.support.callers import DirectoryClient, linked, service
 from tests.support.client import Client
 from users.email_address import Email
 from users.identity import Username
@@ -115,7 +115,7 @@ async def test_values_of_a_variable_count_at_each_use(
 
 @pytest.mark.parametrize("key", ["email", "username"])
 async def test_no_keys_are_computed_for_a_caller_without_read_permission(
-    directory: Asking, computed: Counter[str], key: str
+    directory: DirectoryClient, computed: Counter[str], key: str
 ) -> None:
     reads_nobody = service(Scope.WRITE)
     query = f"""query ($text: String!, $filter: StringFilter, $search: String) {{
@@ -164,7 +164,9 @@ async def test_batch_parses_each_text_once_and_pauses(
     assert pauses.total() >= 100  # for parsing, and for planning
 
 
-async def test_forbidden_batch_parses_nothing(directory: Asking, computed: Counter[str]) -> None:
+async def test_forbidden_batch_parses_nothing(
+    directory: DirectoryClient, computed: Counter[str]
+) -> None:
     reader = service(Scope.READ)
     answer = await directory.ask(reader, BULK, input={"operations": upserts(50)})
     assert answer["results"] == [{"user": None, "errors": [{"code": "FORBIDDEN"}]}] * 50
@@ -194,8 +196,8 @@ async def test_changed_fields_of_many_versions_are_one_row_per_field(
 ) -> None:
     user = await client.create("ada")
     for n in range(30):
-        await client.do("updateUser", user["id"], displayName=f"Ada {n}")
-    await client.do("updateUser", user["id"], externalId="1")
+        await client.mutate("updateUser", user["id"], displayName=f"Ada {n}")
+    await client.mutate("updateUser", user["id"], externalId="1")
     stale = {"id": user["id"], "expectedVersion": 2, "displayName": "x"}
     conflict = {"code": "VERSION_CONFLICT", "changedFields": ["displayName", "externalId"]}
     assert await client.ask(KEEP, input=stale) == {"errors": [conflict]}
@@ -212,16 +214,16 @@ async def test_replay_and_erasure_of_a_long_history_pause(
     monkeypatch.setattr(time_slices, "_ROWS", 1)
     user = await client.create("ada")
     for n in range(20):
-        await client.do("updateUser", user["id"], displayName=f"Ada {n}")
+        await client.mutate("updateUser", user["id"], displayName=f"Ada {n}")
     change = {"operations": [{"update": {"id": user["id"], "username": "eva"}}]}
     first = await client.ask(BULK, input=change | {"idempotencyKey": "k"})
-    await client.do("updateUser", user["id"], username="ida")
+    await client.mutate("updateUser", user["id"], username="ida")
     before = pauses.total()
     again = await client.ask(BULK, input=change | {"idempotencyKey": "k"})
     assert again == first | {"replayed": True}
     assert again["results"][0]["user"] == {"username": "eva", "version": 22}
     assert pauses.total() - before >= 21
-    await client.do("deleteUser", user["id"])
+    await client.mutate("deleteUser", user["id"])
     before = pauses.total()
     erase = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
     given = {"id": user["id"], "confirmUsername": "ida", "reason": "asked for"}
@@ -243,7 +245,7 @@ async def test_large_response_is_written_with_pauses_and_unchanged(
 ) -> None:
     for n in range(20):
         user = await client.create(f"user{n}", displayName="Ä 😀 \"'\\")
-        await client.do("deactivateUser", user["id"])
+        await client.mutate("deactivateUser", user["id"])
     await client.ask(HISTORIES, users=20, events=2)
     before = pauses.total()
     small = await client.http.post("/graphql", json=body(HISTORIES, users=20, events=2))
@@ -316,7 +318,7 @@ async def test_personal_data_is_read_in_pages_with_pauses(
     query = "query ($id: ID!) { personalData(userId: $id) }"
     user = await client.create("ada")
     for n in range(10):
-        await client.do("updateUser", user["id"], displayName=f"Ada {n}")
+        await client.mutate("updateUser", user["id"], displayName=f"Ada {n}")
     whole = await client.ask(query, id=user["id"])
     monkeypatch.setattr(data_export, "_PAGE", 3)
     before = pauses.total()

@@ -81,7 +81,7 @@ async def test_hostile_text_is_rejected_in_every_field_and_changes_nothing(
         del fields["externalId"]  # an external id is not trimmed, so spaces are valid
     payloads = [
         await client.ask(CREATE, input=fields),
-        await client.do("updateUser", user["id"], **fields),
+        await client.mutate("updateUser", user["id"], **fields),
     ]
     for payload in payloads:
         assert payload["user"] is None
@@ -91,7 +91,7 @@ async def test_hostile_text_is_rejected_in_every_field_and_changes_nothing(
         )
         assert {e["code"] for e in payload["errors"]} <= allowed
     for verb in ("deactivateUser", "deleteUser"):
-        payload = await client.do(verb, user["id"], reason=text)
+        payload = await client.mutate(verb, user["id"], reason=text)
         assert [e["path"] for e in payload["errors"]] == [["input", "reason"]]
     assert await client.ask(
         "query ($id: ID!) { user(id: $id) { displayName version } }", id=user["id"]

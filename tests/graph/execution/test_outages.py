@@ -420,7 +420,7 @@ async def test_plan_invalidated_by_a_schema_change_is_prepared_again(
             for n in range(3):  # creates plans on each connection
                 await asyncio.gather(*(client.send(query) for _ in range(6)))
                 await client.create(f"before{turn}-{n}")
-                await client.do("updateUser", user["id"], displayName=f"before {turn} {n}")
+                await client.mutate("updateUser", user["id"], displayName=f"before {turn} {n}")
             await run_in(database_url, f"ALTER TABLE users ALTER COLUMN email TYPE {kind}")
             await asyncio.gather(*(client.ask(query) for _ in range(6)))
             for n in range(4):
@@ -444,7 +444,7 @@ async def test_statement_lost_by_a_pooler_is_prepared_again(database_url: str) -
             await client.create(f"user{n}")
             for taken in await connections(client, 2):
                 await taken.execute("DEALLOCATE ALL")
-            await client.do("updateUser", user["id"], displayName=str(n))
+            await client.mutate("updateUser", user["id"], displayName=str(n))
 
 
 async def connections(client: Client, how_many: int) -> list[Any]:
@@ -511,7 +511,7 @@ async def test_erasure_succeeds_if_the_checkpoint_fails(
 ) -> None:
     """The user is already erased when the checkpoint fails."""
     user = await client.create("ada")
-    await client.do("deleteUser", user["id"])
+    await client.mutate("deleteUser", user["id"])
 
     async def fail(_: Session) -> bool:
         raise sqlite3.OperationalError("disk I/O error")

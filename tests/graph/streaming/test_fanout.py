@@ -20,10 +20,10 @@ from graph.execution.operation import Operation
 from graph.protocol.errors import RequestError
 from graph.protocol.request import Request
 from graph.streaming.chunks import ResultBatch
-from tests.support.callers import Asking, id_of, linked, service
+from tests.support.callers import DirectoryClient, id_of, linked, service
 from tests.support.client import Client
 from tests.support.cursors import cursor_at, id_at
-from tests.support.feed import committed, creation, eventually, write
+from tests.support.feed import committed_ids, creation, wait_until, write
 from tests.support.schema import SCHEMA
 from users.commands import Update
 from users.policy import EVERY_SCOPE, Caller
@@ -38,7 +38,7 @@ FIRST = 4  # existing events: three users created, one deleted
 class Subscriber:
     """Records the results of a topic or of its own subscription; `accepting` pauses it."""
 
-    def __init__(self, directory: Asking, caller: Caller, **context: Any) -> None:
+    def __init__(self, directory: DirectoryClient, caller: Caller, **context: Any) -> None:
         self.ids: list[int] = []
         self.separate_ids: list[int] = []  # ids that were not written by a topic
         self.error_codes: list[str] = []  # the codes of the errors that ended it
@@ -96,28 +96,28 @@ class Subscriber:
         return self.ids
 
 
-def topics(directory: Asking) -> list[Any]:
+def topics(directory: DirectoryClient) -> list[Any]:
     return list(directory.live._groups._groups.values())  # noqa: SLF001 - there is no public access
 
 
-async def wait_for_topics(directory: Asking, *members: int) -> None:
+async def wait_for_topics(directory: DirectoryClient, *members: int) -> None:
     """Waits until the topics have these numbers of members, in order of creation."""
 
     def are_there() -> bool:
         return [len(topic.members) for topic in topics(directory)] == list(members)
 
-    await eventually(are_there)
+    await wait_until(are_there)
 
 
-async def after_event(directory: Asking, id_: int) -> dict[str, str]:
+async def after_event(directory: DirectoryClient, id_: int) -> dict[str, str]:
     return {"after": await cursor_at(directory.database, id_)}
 
 
-async def create_event(directory: Asking, name: str) -> int:
+async def create_event(directory: DirectoryClient, name: str) -> int:
     """Creates a user and returns the id of the event."""
     await write(directory.database, creation(name))
     directory.feed.wake()
-    return (await committed(directory.database))[-1]
+    return (await committed_ids(directory.database))[-1]
 
 
 @asynccontextmanager
@@ -153,7 +153,7 @@ def block_executions(
 
 
 async def test_equal_subscriptions_share_a_topic_and_execute_each_event_once(
-    directory: Asking, monkeypatch: pytest.MonkeyPatch
+    directory: DirectoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executed: list[object] = []
     execute = OperationExecutor.execute
@@ -178,7 +178,7 @@ async def test_equal_subscriptions_share_a_topic_and_execute_each_event_once(
 
 
 async def test_subscriber_that_joins_during_a_batch_receives_the_right_events(
-    directory: Asking, block_executions: Any
+    directory: DirectoryClient, block_executions: Any
 ) -> None:
     early = Subscriber(directory, ADMIN).begin()
     async with subscribed(early):
@@ -202,7 +202,7 @@ async def test_subscriber_that_joins_during_a_batch_receives_the_right_events(
 
 
 async def test_subscriber_that_leaves_during_a_batch_receives_nothing_more(
-    directory: Asking, block_executions: Any
+    directory: DirectoryClient, block_executions: Any
 ) -> None:
     subscribers = [Subscriber(directory, ADMIN).begin() for _ in range(3)]
     async with subscribed(*subscribers):
@@ -220,7 +220,7 @@ async def test_subscriber_that_leaves_during_a_batch_receives_nothing_more(
 
 
 async def test_topic_is_removed_with_its_last_member(
-    directory: Asking, block_executions: Any
+    directory: DirectoryClient, block_executions: Any
 ) -> None:
     gone = Subscriber(directory, ADMIN).begin()
     await wait_for_topics(directory, 1)
@@ -238,7 +238,9 @@ async def test_topic_is_removed_with_its_last_member(
         assert gone.ids == []
 
 
-async def test_slow_subscriber_delays_no_other_and_misses_no_event(directory: Asking) -> None:
+async def test_slow_subscriber_delays_no_other_and_misses_no_event(
+    directory: DirectoryClient,
+) -> None:
     slow, quick = [Subscriber(directory, ADMIN).begin() for _ in range(2)]
     async with subscribed(slow, quick):
         await wait_for_topics(directory, 2)
@@ -257,7 +259,7 @@ async def test_slow_subscriber_delays_no_other_and_misses_no_event(directory: As
         assert quick.separate_ids == []
 
 
-async def test_rejected_token_ends_only_its_own_subscribers(directory: Asking) -> None:
+async def test_rejected_token_ends_only_its_own_subscribers(directory: DirectoryClient) -> None:
     good = {"a": True, "b": True}
     checked_tokens: list[str] = []
 
@@ -287,7 +289,7 @@ async def test_rejected_token_ends_only_its_own_subscribers(directory: Asking) -
 
 
 async def test_expired_token_ends_only_its_own_subscriber(
-    directory: Asking, monkeypatch: pytest.MonkeyPatch
+    directory: DirectoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
     callers = [ADMIN, replace(ADMIN, expires_at=soon)]
@@ -302,14 +304,14 @@ async def test_expired_token_ends_only_its_own_subscriber(
 
 
 async def test_deactivated_user_receives_no_further_events(
-    directory: Asking, client: Client
+    directory: DirectoryClient, client: Client
 ) -> None:
     others = Subscriber(directory, ADMIN).begin()
     await wait_for_topics(directory, 1)
     mine = [Subscriber(directory, linked(ME, *EVERY_SCOPE)).begin() for _ in range(2)]
     async with subscribed(*mine, others):
         await wait_for_topics(directory, 1, 2)
-        await client.do("deactivateUser", id_of(ME))
+        await client.mutate("deactivateUser", id_of(ME))
         directory.feed.wake()
         for subscriber in mine:
             await subscriber.task
@@ -318,7 +320,7 @@ async def test_deactivated_user_receives_no_further_events(
         assert others.error_codes == []
 
 
-async def test_different_subscriptions_have_separate_topics(directory: Asking) -> None:
+async def test_different_subscriptions_have_separate_topics(directory: DirectoryClient) -> None:
     ada = {"filter": {"userId": [id_of(ADA)]}}
     variables: list[dict[str, Any]] = [{}, ada, CREATED]
     subscribers = []
@@ -331,7 +333,7 @@ async def test_different_subscriptions_have_separate_topics(directory: Asking) -
             named = Update(user_id=ADA, fields={"display_name": f"Ada {n}"})
             await write(directory.database, named)
             directory.feed.wake()
-        whole = (await committed(directory.database))[FIRST:]
+        whole = (await committed_ids(directory.database))[FIRST:]
         expected = [whole, whole[1::2], whole[::2]]
         for subscriber, ids in zip(
             subscribers, [ids for ids in expected for _ in range(2)], strict=True
@@ -341,7 +343,7 @@ async def test_different_subscriptions_have_separate_topics(directory: Asking) -
 
 
 async def test_subscriber_with_the_cursor_of_an_erased_user_joins_the_topic(
-    directory: Asking, client: Client
+    directory: DirectoryClient, client: Client
 ) -> None:
     erase = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
     given = {"id": id_of(GONE), "confirmUsername": "gone", "reason": "asked"}
@@ -357,7 +359,7 @@ async def test_subscriber_with_the_cursor_of_an_erased_user_joins_the_topic(
 
 
 async def test_failed_topic_is_replaced_and_no_event_is_lost(
-    directory: Asking, monkeypatch: pytest.MonkeyPatch
+    directory: DirectoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subscribers = [Subscriber(directory, ADMIN).begin() for _ in range(3)]
     async with subscribed(*subscribers):
@@ -379,7 +381,7 @@ async def test_failed_topic_is_replaced_and_no_event_is_lost(
             assert subscriber.separate_ids == [first]
 
 
-async def test_ended_topic_accepts_no_subscriber(directory: Asking) -> None:
+async def test_ended_topic_accepts_no_subscriber(directory: DirectoryClient) -> None:
     """A new subscriber can arrive while the members leave one after another."""
     last = Subscriber(directory, ADMIN).begin()
     await wait_for_topics(directory, 1)
@@ -390,7 +392,7 @@ async def test_ended_topic_accepts_no_subscriber(directory: Asking) -> None:
     known[key] = ended
     subscriber = Subscriber(directory, ADMIN).begin()
     async with subscribed(subscriber):
-        await eventually(lambda: topics(directory) not in ([], [ended]))
+        await wait_until(lambda: topics(directory) not in ([], [ended]))
         first = await create_event(directory, "first")
         assert await subscriber.until(first) == [first]
 
@@ -401,7 +403,7 @@ CREATED = {"filter": {"type": ["CREATED"]}}
 class Ledger:
     """Subscribers that connect, leave and pause at random, and the events each must receive."""
 
-    def __init__(self, directory: Asking, seed: int) -> None:
+    def __init__(self, directory: DirectoryClient, seed: int) -> None:
         self.chance = random.Random(seed)  # noqa: S311 - the same order on every run
         self.following: list[tuple[Subscriber, int, dict[str, Any]]] = []
         self._directory = directory
@@ -424,7 +426,7 @@ class Ledger:
                 await self.come(had[-1] if had else after, wanted)
 
     async def settle(self, last: int) -> None:
-        events = (await self._directory.everything())[1]
+        events = (await self._directory.all_rows())[1]
         for subscriber, after, wanted in self.following:
             subscriber.accepting.set()
             kinds = {UserEventType.CREATED} if wanted else set(UserEventType)
@@ -435,7 +437,7 @@ class Ledger:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_random_joins_leaves_and_pauses_lose_and_repeat_no_event(
-    directory: Asking, seed: int
+    directory: DirectoryClient, seed: int
 ) -> None:
     ledger = Ledger(directory, seed)
     for n in range(12):

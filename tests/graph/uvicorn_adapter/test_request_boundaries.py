@@ -121,7 +121,7 @@ async def test_upgrade_offer_with_expect_100_continue_gets_100_continue(
     offer = [b"connection: Upgrade", b"upgrade: h2c", b"expect: 100-continue"]
     head, body = body_later(request(TYPENAME, *offer))
     await wire.read(head)
-    await wire.writes(b"\r\n\r\n")
+    await wire.wait_until_written(b"\r\n\r\n")
     assert wire.transport.written == b"HTTP/1.1 100 Continue\r\n\r\n"
     wire.transport.written = b""
     [answer] = await wire.exchange(body)
@@ -213,7 +213,7 @@ async def test_upgrade_in_http_1_0_is_ignored(server: Wired) -> None:
 async def test_bytes_after_a_handshake_are_never_a_request(server: Wired, arrives: Arrives) -> None:
     wire = server.connect()
     await wire.read(*arrives(HANDSHAKE + MUTATION))
-    head, _, frames = (await wire.answered()).partition(b"\r\n\r\n")
+    head, _, frames = (await wire.wait_for_answers()).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 ")
     assert (frames[:1], frames[2:4]) == (
         b"\x88",
@@ -393,9 +393,9 @@ async def test_stream_ends_with_its_connection_despite_a_pipelined_request(
     feed = b'{"query":"subscription { userEvents { id } }"}'
     wire = server.connect()
     await wire.read(request(feed, b"accept: text/event-stream") + NEXT)
-    await wire.writes(b"\r\n\r\n")
+    await wire.wait_until_written(b"\r\n\r\n")
     wire.transport.close()
-    written = await wire.answered()
+    written = await wire.wait_for_answers()
     assert written.count(b"HTTP/1.1 ") == 1
 
 
@@ -428,7 +428,7 @@ async def test_handshake_with_an_absolute_target_uses_its_host(server: Wired) ->
         wire = server.connect()
         text = handshake((b"/graphql", target), (b"host: 127.0.0.1", b"host: " + host))
         await wire.read(text, b"\x88\x80\0\0\0\0")
-        assert (await wire.answered()).startswith(b"HTTP/1.1 %d " % status)
+        assert (await wire.wait_for_answers()).startswith(b"HTTP/1.1 %d " % status)
 
 
 PATHS = [
