@@ -176,8 +176,8 @@ class OperationExecutor:
         )
         return OperationRejected(errors, operation.context)
 
-    async def run(self, operation: Operation) -> Sequence[bytes]:
-        return await self.limited(operation, self._respond)
+    def run(self, operation: Operation) -> Awaitable[Sequence[bytes]]:
+        return self.limited(operation, self._respond)
 
     async def _respond(self, operation: Operation) -> Sequence[bytes]:
         context = operation.context
