@@ -3,16 +3,14 @@
 A field without a number of rows costs the default page.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from graphql import (
     FieldNode,
     GraphQLField,
-    GraphQLInterfaceType,
     GraphQLNamedType,
-    GraphQLObjectType,
     GraphQLSchema,
     IntValueNode,
     ListValueNode,
@@ -20,12 +18,8 @@ from graphql import (
     ObjectValueNode,
     ValueNode,
     VariableNode,
-    get_named_type,
     get_nullable_type,
-    is_introspection_type,
-    is_leaf_type,
     is_list_type,
-    is_non_null_type,
 )
 
 from graph.api.field_costs import KEY, FieldCost, RowArguments
@@ -38,50 +32,12 @@ _UNDECLARED: Final = FieldCost()
 Values = Mapping[str, Any]
 
 
-class MissingCostError(TypeError):
-    """Fields that read from the database lack a cost. The message names them."""
-
-
 def declared_cost(field: GraphQLField | None) -> FieldCost | None:
     declaration = field_declaration(field) if field else None
     if declaration is None:
         return None
     found: FieldCost | None = declaration.metadata.get(KEY)
     return found
-
-
-def check_declared(schema: GraphQLSchema) -> None:
-    """Raise MissingCostError if fields need a cost and do not declare one."""
-    if missing := list(_missing(schema)):
-        raise MissingCostError(
-            f"These fields need a cost, as in graph/api/field_costs.py: {', '.join(missing)}."
-        )
-
-
-def _missing(schema: GraphQLSchema) -> Iterator[str]:
-    for type_ in schema.type_map.values():
-        if is_introspection_type(type_):
-            continue
-        if isinstance(type_, GraphQLObjectType | GraphQLInterfaceType):
-            for name, field in type_.fields.items():
-                cost = declared_cost(field)
-                if cost is None and _needs_cost(field):
-                    yield f"{type_.name}.{name}"
-                if cost and cost.rows and not cost.rows.whole and not _has_rows(field):
-                    yield f"a list of {get_named_type(field.type).name}, for {type_.name}.{name}"
-
-
-def _needs_cost(field: GraphQLField) -> bool:
-    declaration = field_declaration(field)
-    can_be_null = not is_non_null_type(field.type)
-    return (declaration is not None and declaration.base_resolver is not None) or (
-        can_be_null and not is_leaf_type(get_named_type(field.type))
-    )
-
-
-def _has_rows(field: GraphQLField) -> bool:
-    fields = getattr(get_named_type(field.type), "fields", {}).values()
-    return any((cost := declared_cost(below)) and cost.per_row for below in fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +97,15 @@ def is_per_row(field: GraphQLField | None) -> bool:
 
 
 def field_cost(field: GraphQLField | None) -> int:
-    """Return the cost of a field below the root that requests no rows."""
-    return (declared_cost(field) or _UNDECLARED).reads
+    """Return the cost of a field below the root that requests no rows.
+
+    A field with a resolver may read, so it costs 1 if it does not declare a cost.
+    """
+    cost = declared_cost(field)
+    if cost is not None:
+        return cost.reads
+    declaration = field_declaration(field) if field else None
+    return 0 if declaration is None or declaration.base_resolver is None else 1
 
 
 def items(

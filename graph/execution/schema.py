@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 from graph.api import schema as api
 from graph.api.scalars import WRITERS
-from graph.documents.cost import check_declared
 from graph.documents.persisted import PersistedDocuments
 from graph.execution.limited_execution import LimitedExecution
 from graph.execution.options import ExecutionOptions, OperationTimeouts
@@ -22,7 +21,6 @@ class Schema(LimitedExecution):
         config = api.config(suggestions=options is None or options.introspection)
         super().__init__(**{**api.DECLARATIONS, "config": config, **parts}, options=options)
         api.complete(self._executor.schema)
-        check_declared(self._executor.schema)
 
 
 def build_schema(

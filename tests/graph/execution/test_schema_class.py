@@ -6,11 +6,17 @@ import pytest
 import strawberry
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from strawberry.extensions import DisableValidation
 from strawberry.fastapi import GraphQLRouter
 from strawberry.schema.config import StrawberryConfig
 
+from db.models import User
+from graph.api import queries as api
+from graph.api.context import GraphInfo
 from graph.execution.limited_execution import LimitedExecution, UnsupportedSchemaError
+from graph.execution.options import ExecutionOptions
 from graph.execution.schema import Schema, build_schema
 from graph.execution.standalone import operation_context
 from graph.settings import Settings
@@ -40,10 +46,10 @@ async def test_operations_are_executed_without_http(database_url: str) -> None:
         result = await schema.execute(COUNT, context_value=context)
         assert (result.data, result.errors) == ({"users": {"totalCount": 0}}, None)
     async with operation_context(settings) as context:
-        text = """mutation ($input: CreateUserInput!) {
+        create = """mutation ($input: CreateUserInput!) {
           createUser(input: $input) { user { username } } }"""
         given = {"input": {"username": "ada", "email": "a@b.example"}}
-        result = await schema.execute(text, given, context)
+        result = await schema.execute(create, given, context)
         assert result.data == {"createUser": {"user": {"username": "ada"}}}
 
 
@@ -52,13 +58,15 @@ async def test_events_are_streamed_without_http(database_url: str) -> None:
     settings = Settings(database_url=database_url)
     schema = build_schema(settings)
     async with operation_context(settings) as context:
-        text = """mutation {
+        create = """mutation {
           createUser(input: {username: "ada", email: "a@b.example"}) { user { id } } }"""
-        first = await schema.execute(text, context_value=context)
+        first = await schema.execute(create, context_value=context)
         assert first.errors is None
     async with operation_context(settings) as context:
         listed = "{ userEvents { edges { cursor } } }"
-        await schema.execute(text.replace("ada", "bob").replace("a@", "b@"), context_value=context)
+        await schema.execute(
+            create.replace("ada", "bob").replace("a@", "b@"), context_value=context
+        )
     async with operation_context(settings) as context:
         found: Any = await schema.execute(listed, context_value=context)
         cursor = found.data["userEvents"]["edges"][0]["cursor"]
@@ -141,3 +149,33 @@ async def test_transports_run_schema_extensions(
         answer = (await client.http.post("/graphql", json={"query": "{ nothing }"})).json()
         assert answer["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
     assert NotingExtension.seen == [COUNT, "{ nothing }"]
+
+
+@strawberry.type
+class ReadingQuery(api.Query):
+    @strawberry.field
+    async def one(self, info: GraphInfo) -> int:
+        return int((await info.context.session.execute(text("SELECT 1"))).scalar_one())
+
+    @strawberry.field
+    async def names(self, info: GraphInfo) -> list[str]:
+        assert isinstance(info.context.session, AsyncSession)
+        found = await info.context.session.scalars(select(User.username).order_by(User.id))
+        return list(found)
+
+
+async def test_statements_of_two_fields_share_one_connection_with_twenty_lookups(
+    database_url: str,
+) -> None:
+    settings = Settings(database_url=database_url, pool_size=1, pool_timeout=5)
+    schema = Schema(ExecutionOptions(limits=settings.document_limits()), query=ReadingQuery)
+    aliases = " ".join(f'u{n}: user(id: "VXNlcjox") {{ username }}' for n in range(20))
+    async with operation_context(settings) as context:
+        create = """mutation {
+          createUser(input: {username: "ada", email: "a@b.example"}) { user { id } } }"""
+        assert (await schema.execute(create, context_value=context)).errors is None
+        read = f"{{ one names again: one {aliases} }}"
+        result = await schema.execute(read, context_value=context)
+    users = {f"u{n}": {"username": "ada"} for n in range(20)}
+    assert result.errors is None
+    assert result.data == {"one": 1, "names": ["ada"], "again": 1, **users}
