@@ -38,6 +38,12 @@ format: install
 schema: install
 	$(BIN)/roster schema > schema.graphql
 
+# The table of settings in docs/operations.md.
+docs: install
+	$(BIN)/roster settings > .settings.md
+	sed -i -e '/^<!-- settings -->$$/,/^<!-- end of settings -->$$/{//!d}' -e '/^<!-- settings -->$$/r .settings.md' docs/operations.md
+	rm .settings.md
+
 # Sends 10,000 malformed or hostile requests to a server that it starts.
 fuzz: install
 	$(BIN)/python -m tests.fuzz $(FUZZ)

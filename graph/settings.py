@@ -1,7 +1,7 @@
 """Settings: variables with the prefix `ROSTER_` from the environment or from `.env`.
 
-docs/operations.md describes each setting. An invalid value is rejected with a message that names
-its variable.
+`roster settings` prints a table of them, for docs/operations.md. An invalid value is rejected with
+a message that names its variable.
 """
 
 from enum import StrEnum
@@ -45,7 +45,7 @@ class Mode(StrEnum):
 _SECRET_BYTES = 32
 _LIMITS = Limits()
 _LOWER: Final = BeforeValidator(lambda given: given.lower() if isinstance(given, str) else given)
-_DEVELOPMENT: dict[str, Any] = {
+DEVELOPMENT_DEFAULTS: Final[dict[str, Any]] = {
     "max_connections_per_caller": 10_000,
     "rate_limit": None,
     "max_aliases": 200,
@@ -61,65 +61,152 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
         alias_generator=AliasGenerator(validation_alias=validation_alias),
         validate_by_name=True,
+        use_attribute_docstrings=True,  # `roster settings` prints them
     )
 
     mode: Annotated[Mode, _LOWER] = Mode.DEVELOPMENT
+    """`production` requires authentication and may listen on any address. `development` accepts
+    every caller, and listens on the local machine only.
+    """
     database_url: Annotated[
         str, Field(validation_alias=AliasChoices("ROSTER_DATABASE_URL", "DATABASE_URL"))
     ] = "sqlite:///./roster.db"
+    """The database. `DATABASE_URL` is read too. See [Database URLs](#database-urls)."""
     host: str = "127.0.0.1"
+    """The address to listen on. In development it must be a local one."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """The port to listen on."""
     workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """The number of server processes."""
     pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Database connections of each process."""
     pool_timeout: Annotated[float, Field(gt=0, le=600)] = 30
+    """Seconds to wait for a connection of the pool."""
     pool_pre_ping: bool = True
+    """Ping a PostgreSQL connection that has rested for a second before it is used. Without an
+    answer within two seconds all connections are replaced. Closed connections are noticed
+    without a ping, and a read whose connection is cut is retried once.
+    """
     pool_max_age: Annotated[float, Field(gt=0, le=86_400)] = 1800
+    """Seconds after which a connection to PostgreSQL is replaced, so that no process stays
+    connected to a server that was replaced by another.
+    """
     statement_timeout: Annotated[float, Field(gt=0, le=3600)] = 30
+    """Seconds to wait for an answer from PostgreSQL."""
     idle_transaction_timeout: Annotated[float, Field(ge=0, le=86_400)] = 30
+    """Seconds after which PostgreSQL ends an idle transaction. Until then, the transaction of a
+    frozen server locks its rows and holds back the feed. `0` means no limit.
+    """
     set_database_idle_timeout: bool = True
+    """Whether `roster migrate` sets this limit for the whole database, which covers other programs
+    too.
+    """
     ws_init_timeout: Annotated[float, Field(gt=0, le=600)] = 8
+    """Seconds in which a WebSocket must send `connection_init`."""
     max_operations_per_connection: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Concurrent operations of one WebSocket."""
     max_connections_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    """Open WebSockets and event streams of one caller, in each process."""
     auth_recheck_interval: Annotated[float, Field(gt=0, le=3600)] = 30
+    """Seconds between two checks of the credentials of a waiting WebSocket or stream."""
     send_timeout: Annotated[float, Field(gt=0, le=600)] = 10
+    """Seconds in which a subscriber must accept a message."""
     keep_alive_timeout: Annotated[int, Field(ge=1, le=3600)] = 75
+    """Seconds until an idle connection is closed. It must be longer than a proxy or balancer keeps
+    idle connections.
+    """
     shutdown_timeout: Annotated[float, Field(gt=0, le=600)] = 8
+    """Seconds in which requests in progress can complete when the server is stopped."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=100_000_000)] = 1024 * 1024
+    """Bytes of a request body."""
     body_timeout: Annotated[float, Field(gt=0, le=600)] = 10
+    """Seconds in which a request body must arrive."""
     max_batch_size: Annotated[int, Field(ge=0, le=100)] = 0
+    """Requests in one POST, as an array. `0` disables batches."""
     query_timeout: Annotated[float, Field(gt=0, le=3600)] = 15
+    """Seconds that a query may take."""
     mutation_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
+    """Seconds that a request with mutations may take."""
     max_concurrent_operations: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """Concurrent queries and mutations, in each process."""
     rate_limit: str | None = "6000/minute"
+    """A rate per second, minute, hour, day, month or year, or `off`. It limits requests of one
+    caller, and invalid tokens of one network (an IPv4 address or an IPv6 /64), in each process.
+    """
     max_characters: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.characters
+    """Characters of a document."""
     max_tokens: Annotated[int, Field(ge=1, le=100_000)] = _LIMITS.tokens
+    """Tokens of a document."""
     max_depth: Annotated[int, Field(ge=1, le=100)] = _LIMITS.depth
+    """Nesting levels of fields."""
     max_fields: Annotated[int, Field(ge=1, le=100_000)] = _LIMITS.fields
+    """Fields of an operation, including those of fragments."""
     max_aliases: Annotated[int, Field(ge=0, le=100_000)] = _LIMITS.aliases
+    """Aliases of an operation."""
     max_directives: Annotated[int, Field(ge=0, le=100_000)] = _LIMITS.directives
+    """Directives of an operation."""
     max_root_fields: Annotated[int, Field(ge=1, le=100_000)] = _LIMITS.root_fields
+    """Root fields of an operation."""
     max_fragments: Annotated[int, Field(ge=0, le=10_000)] = _LIMITS.fragments
+    """Fragments of a document."""
     max_cost: Annotated[int, Field(ge=1, le=10_000_000)] = _LIMITS.cost
+    """The cost of an operation: the rows that it requests."""
     max_values: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.values
+    """Values in a document, in its variables, and in an operation, where the values of a variable
+    count for each use. Each operation of `bulkUsers` may have 20 more.
+    """
     max_response_values: Annotated[int, Field(ge=1, le=100_000_000)] = _LIMITS.answer
+    """Values that a response could contain: the requested rows times the fields of each."""
     username_emails: Annotated[UsernameEmails, _LOWER] = UsernameEmails.OWN
+    """Which usernames may be an e-mail address: the user's `own`, `any` or `none`. A service that
+    accepts either for authentication could otherwise confuse two users.
+    """
     introspection: bool = False
+    """Whether introspection is enabled, and similar names are suggested."""
     persisted_documents: Annotated[PersistedMode, _LOWER] = PersistedMode.OFF
+    """`on` accepts only documents of the manifest, by `documentId`. `log` logs other documents."""
     persisted_documents_file: Path | None = None
+    """The manifest of persisted documents: JSON as written by graphql-codegen, Relay or Apollo."""
     allowed_hosts: list[str] = []
+    """Host names and IP addresses of this server, without ports. `*.example.com` means all names
+    below `example.com`. If not set, every host is accepted.
+    """
     cors_origins: list[str] = []
+    """Origins whose pages may send requests, such as `https://app.example.com`. There are no
+    wildcards. If not set, only pages of this server may.
+    """
     log_format: Annotated[Literal["text", "json"], _LOWER] = "text"
+    """`text` for people, `json` for machines."""
     auth_issuer: str | None = None
+    """The `iss` of the tokens."""
     auth_audience: str | None = None
+    """The `aud` that the tokens must contain."""
     auth_jwks_url: str | None = None
+    """Where the issuer publishes its keys: https, or http on the local machine."""
     auth_public_key: str | None = None
+    """Instead of a URL: the issuer's public key as PEM. `\\n` is a line break."""
     auth_secret: SecretStr | None = None
+    """Instead of a URL: a secret shared with the issuer, at least 32 bytes (HS256)."""
     auth_algorithms: str | None = None
+    """The accepted algorithms: by default `RS256,ES256,EdDSA,PS256`, and `HS256` with a secret."""
     auth_leeway: float | None = None
+    """Seconds by which the issuer's clock may differ, by default 30, at most 300."""
     auth_services: bool | None = None
+    """Whether subjects of this issuer that are not users are accepted as services. The default is
+    `true`.
+    """
     auth_issuers: tuple[Issuer, ...] = ()
+    """Several issuers: a JSON list of objects with the keys above, in lower case and without
+    `AUTH_`. Equal `sub`s of two issuers are the same user.
+    """
     auth_api_keys: bool = True
+    """Whether API keys are accepted. If it is set to `true`, production mode starts without an
+    issuer.
+    """
     identity_secret: SecretStr | None = None
+    """A secret of at least 32 bytes for the digests of former external ids. See [External ids of
+    former users](#external-ids-of-former-users).
+    """
 
     @classmethod
     def settings_customise_sources(
@@ -190,7 +277,9 @@ class Settings(BaseSettings):
     def _with_room_for_a_developer(cls, given: dict[str, Any]) -> dict[str, Any]:
         mode = given.get("mode", Mode.DEVELOPMENT)
         if isinstance(mode, str) and mode.strip().lower() == Mode.DEVELOPMENT:
-            return {n: v for n, v in _DEVELOPMENT.items() if not names_of(n) & set(given)} | given
+            return {
+                n: v for n, v in DEVELOPMENT_DEFAULTS.items() if not names_of(n) & set(given)
+            } | given
         return given
 
     @model_validator(mode="after")

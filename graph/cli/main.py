@@ -24,6 +24,7 @@ from graph.cli.database import (
     run,
 )
 from graph.cli.server import run_server
+from graph.cli.settings_table import settings_table
 from graph.environment import InvalidSettings
 from graph.settings import Settings
 from users.retention import erase_due as erase_due_users
@@ -145,6 +146,12 @@ def schema() -> None:
     from graph.execution.schema import Schema  # noqa: PLC0415 - only this command needs it
 
     print(Schema().as_str())  # noqa: T201 - the output is written to a file
+
+
+@app.command("settings")
+def print_settings() -> None:
+    """Print a table of all settings, with defaults and ranges, as Markdown."""
+    print(settings_table())  # noqa: T201 - the output is written to a file
 
 
 def _limit_idle_transactions(settings: Settings) -> None:

@@ -54,6 +54,12 @@ def test_schema_prints_the_schema_that_is_committed() -> None:
     assert (ROOT / "schema.graphql").read_text() == before
 
 
+def test_docs_writes_the_table_that_is_committed() -> None:
+    before = (ROOT / "docs" / "operations.md").read_text()
+    make("docs")
+    assert (ROOT / "docs" / "operations.md").read_text() == before
+
+
 def test_format_finds_nothing_to_change() -> None:
     assert "files left unchanged" in make("format")
 
