@@ -38,7 +38,7 @@ from db.models import (
 from db.pagination import KEPT, Listing, Sort, bounds, open_window, term
 from db.prepared import PreparedStatement
 
-_EVENTS = cast("Table", UserEvent.__table__)
+EVENTS_TABLE = cast("Table", UserEvent.__table__)
 # The cursor of an event depends on the epoch. The subquery refers to nothing outside, so both
 # databases run it once for each statement.
 EPOCH = (
@@ -48,25 +48,27 @@ EPOCH = (
     .scalar_subquery()
     .label("epoch")
 )
-EVENT_COLUMNS = (*_EVENTS.c, EPOCH)
+EVENT_COLUMNS = (*EVENTS_TABLE.c, EPOCH)
 EVENTS_BY_ID = PreparedStatement(
     select(*EVENT_COLUMNS, UserEvent.id.label("key")).where(among(UserEvent.id, "keys"))
 )
-ADD_EVENTS = insert(_EVENTS)
+ADD_EVENTS = insert(EVENTS_TABLE)
 EVENT_VALUES = {
     c.key: bindparam(f"event_{c.key}", type_=c.type)
-    for c in _EVENTS.c
-    if c is not _EVENTS.c.id and c is not _EVENTS.c.user_id
+    for c in EVENTS_TABLE.c
+    if c is not EVENTS_TABLE.c.id and c is not EVENTS_TABLE.c.user_id
 }
-ADD_EVENT = PreparedStatement(insert(_EVENTS).values(user_id=bindparam("user_id"), **EVENT_VALUES))
+ADD_EVENT = PreparedStatement(
+    insert(EVENTS_TABLE).values(user_id=bindparam("user_id"), **EVENT_VALUES)
+)
 REDACT_EVENTS = (
-    update(_EVENTS)
+    update(EVENTS_TABLE)
     .where(UserEvent.id == bindparam("row_id"))
     .values(changes=bindparam("kept"), reason=None)
 )
 # Assigns events to a user that were recorded as those of a service.
 REATTRIBUTE_EVENTS = (
-    update(_EVENTS)
+    update(EVENTS_TABLE)
     .where(UserEvent.id == bindparam("row_id"))
     .values(actor_kind=ActorKind.USER, actor_id=bindparam("user"), actor_label=None)
 )
@@ -78,7 +80,7 @@ def traces_of(user_ids: Collection[int], subjects: Collection[str]) -> Select[An
     `subjects` are those of services that turned out to be the users.
     """
     traces = or_(UserEvent.user_id.in_(user_ids), _done_by(user_ids, subjects))
-    table = _EVENTS.c
+    table = EVENTS_TABLE.c
     columns = (table.id, table.user_id, table.changes, table.actor_kind, table.actor_id)
     found = select(*columns).where(traces).order_by(UserEvent.id).with_for_update()
     return found.params(subjects=list(subjects))
@@ -86,7 +88,7 @@ def traces_of(user_ids: Collection[int], subjects: Collection[str]) -> Select[An
 
 def forget_actors(user_ids: Collection[int]) -> Update:
     """Remove the users' names from the events of which they are the actor."""
-    return update(_EVENTS).where(_done_by(user_ids)).values(actor_label=None)
+    return update(EVENTS_TABLE).where(_done_by(user_ids)).values(actor_label=None)
 
 
 def _done_by(user_ids: Collection[int], subjects: Collection[str] = ()) -> Condition:

@@ -33,7 +33,7 @@ from db.models import (
 )
 from db.pagination import KEPT, Listing, Sort
 from db.prepared import PreparedStatement
-from db.statements.events import _EVENTS, EVENT_VALUES
+from db.statements.events import EVENT_VALUES, EVENTS_TABLE
 
 _USERS = cast("Table", User.__table__)
 USER_COLUMNS = tuple(c for c in _USERS.c if not c.key.endswith("_key"))
@@ -153,7 +153,7 @@ _ADDED = _ADD_USER.cte("added")
 # is inserted and no row is returned. As with every event, the transaction holds the lock on the
 # table of events from before the event's id is assigned until after the commit.
 ADD_USER_WITH_EVENT = PreparedStatement(
-    insert(_EVENTS)
+    insert(EVENTS_TABLE)
     .from_select(["user_id", *EVENT_VALUES], select(_ADDED.c.id, *EVENT_VALUES.values()))
     .returning(UserEvent.user_id)
 )
