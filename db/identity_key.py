@@ -40,7 +40,7 @@ class IdentityKey:
         """Create the key. Raises IdentityKeyError if the digests are keyed with another secret."""
         made = cls(key, verifier, secret)
         if secret is None and verifier is not None:
-            raise IdentityKeyError(f"{_SECRET} has to be set: the database is keyed with it")
+            raise IdentityKeyError(f"{_SECRET} must be set: the database is keyed with it")
         if secret is not None and verifier is None:
             raise IdentityKeyError(
                 f"{_SECRET} is new to the database: run `roster migrate` with it"

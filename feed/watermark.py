@@ -202,7 +202,7 @@ def _log_loss(before: Anchor, now: Anchor | None) -> None:
     newest = now.id if now else 0
     log.warning(
         "the event at the feed's position is gone: the database was restored or lost commits, or "
-        "the feed's epoch was renewed; followers have to start again from a list",
+        "the feed's epoch was renewed; followers must start again from a list",
         position=before.id,
         new_position=newest,
         ids_back=before.id - newest,

@@ -60,4 +60,6 @@ async def forget(session: Session) -> None:
         log.warning("what was erased may still be in SQLite's log", cause=repr(error))
         return
     if not is_forgotten:
-        log.warning("what was erased is still in SQLite's log: somebody is reading it")
+        log.warning(
+            "erased data is still in SQLite's log, because another connection is reading it"
+        )

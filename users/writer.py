@@ -30,7 +30,7 @@ async def write(session: AsyncSession, change_set: ChangeSet) -> None:
     await pause_if_due()
     try:
         if vacating := [
-            {"row_id": user.id, "nobody": f" {user.id}"} for user in change_set.vacating()
+            {"row_id": user.id, "freed": f" {user.id}"} for user in change_set.vacating()
         ]:
             await session.execute(FREE_KEYS, vacating)
         if updated := [row_of(user) | {"row_id": user.id} for user in change_set.updated]:

@@ -144,7 +144,7 @@ UPDATE_USERS = update(_USERS).where(User.id == bindparam("row_id")).values(**_EV
 FREE_KEYS = (
     update(_USERS)
     .where(User.id == bindparam("row_id"))
-    .values(username_key=bindparam("nobody"), email_key=bindparam("nobody"), external_id=None)
+    .values(username_key=bindparam("freed"), email_key=bindparam("freed"), external_id=None)
 )
 _ADD_USER = ADD_USERS.values(_EVERY_COLUMN)
 ADD_USER = PreparedStatement(_ADD_USER)

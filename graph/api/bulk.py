@@ -54,7 +54,7 @@ def _refused(
 
 
 def _batch_aborted(failed: int, of: int) -> RuleViolation:
-    message = f"Nothing was done, because {failed} of {of} operations were refused."
+    message = f"Nothing was executed, because {failed} of {of} operations were rejected."
     return GeneralViolation(code=ErrorCode.BATCH_ABORTED, message=message, field="operations")
 
 

@@ -31,7 +31,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 _ExternalId = Annotated[
-    str, typer.Argument(metavar="EXTERNAL_ID", help="The `sub` of a token, to the letter.")
+    str, typer.Argument(metavar="EXTERNAL_ID", help="The `sub` of a token, compared exactly.")
 ]
 
 

@@ -14,7 +14,7 @@ app = typer.Typer(help="The feed of changes.", no_args_is_help=True)
 
 _MEANING = (
     "a new epoch of the feed makes every cursor of an event invalid that was issued before. "
-    "Clients that follow the feed, or read events page by page, get INVALID_CURSOR and have to "
+    "Clients that follow the feed, or read events page by page, get INVALID_CURSOR and must "
     "start again from a list. Cursors of user lists stay valid."
 )
 

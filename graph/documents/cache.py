@@ -195,7 +195,7 @@ class DocumentCache:
             raise InvalidDocument([_unresolved("The document has no operation.")])
         metrics = analyze(self._schema, document)
         if metrics.introspects and not self._introspection:
-            message = "This server doesn't tell its schema."
+            message = "This server does not disclose its schema."
             extensions = {"code": "INTROSPECTION_DISABLED"}
             raise InvalidDocument([GraphQLError(message, extensions=extensions)])
         if excesses := list(excesses_of(metrics, self._limits)):

@@ -100,7 +100,7 @@ def read_manifest(path: Path) -> dict[str, str]:
         raise InvalidManifest("the manifest is not JSON") from None
     documents = _apollo_documents(found) if _is_apollo(found) else found
     if not isinstance(documents, dict) or not all(isinstance(t, str) for t in documents.values()):
-        raise InvalidManifest("the manifest has to be an object of document ids and texts")
+        raise InvalidManifest("the manifest must be an object of document ids and texts")
     return documents
 
 
@@ -110,7 +110,7 @@ def _is_apollo(found: Any) -> bool:
 
 def _apollo_documents(manifest: dict[str, Any]) -> dict[str, Any]:
     if manifest.get("version") != 1 or not isinstance(manifest.get("operations"), list):
-        raise InvalidManifest("the manifest has to be version 1 of Apollo's format")
+        raise InvalidManifest("the manifest must be version 1 of Apollo's format")
     documents: dict[str, Any] = {}
     for operation in manifest["operations"]:
         match operation:

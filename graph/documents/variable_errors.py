@@ -116,7 +116,7 @@ class _Explanation:
             yield where, message + self._suggestion(name, list(type_.fields))
         given = [value[name] for name in type_.fields if name in value]
         if _is_one_of(type_) and (len(given) != 1 or given[0] is None):
-            yield where, f"exactly one field of '{type_}' has to be given, and not as null."
+            yield where, f"exactly one field of '{type_}' must be given, and not as null."
 
     def _of_leaf(self, where: str, type_: GraphQLLeafType, value: Any) -> Problems:
         message = ""

@@ -92,7 +92,7 @@ class BatchExecutor:
 
 
 def _too_large() -> RequestError:
-    message = f"The answers of this batch have more than {MAX_BATCH_ANSWER} bytes by now."
+    message = f"The answers of this batch have more than {MAX_BATCH_ANSWER} bytes."
     return RequestError("TOO_EXPENSIVE", message)
 
 

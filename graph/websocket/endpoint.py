@@ -142,7 +142,7 @@ class _Connection:
 
     def _make_room(self) -> None:
         self.close(
-            CloseCode.INIT_TIMEOUT, "Too many sockets wait: initialise the connection at once"
+            CloseCode.INIT_TIMEOUT, "Too many sockets wait: initialise the connection immediately"
         )
 
     async def _read(self) -> None:
@@ -241,7 +241,7 @@ class _Connection:
             await self.sender.send(dumps({"id": id_, "type": "error", "payload": errors}))
             return
         if len(self.operations) >= self.limits.operations:
-            message = f"A socket can have {self.limits.operations} operations at once."
+            message = f"A socket can have {self.limits.operations} concurrent operations."
             told = RequestError("TOO_MANY_OPERATIONS", message).errors
             await self.sender.send(dumps({"id": id_, "type": "error", "payload": told}))
             return

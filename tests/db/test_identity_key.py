@@ -19,7 +19,7 @@ from users import former_ids
 from users.clock import now
 
 SECRET, WRONG = b"s3cret" * 6, b"other!" * 6
-MISSING = "ROSTER_IDENTITY_SECRET has to be set: the database is keyed with it"
+MISSING = "ROSTER_IDENTITY_SECRET must be set: the database is keyed with it"
 DIFFERENT = "ROSTER_IDENTITY_SECRET is not the one that the database is keyed with"
 NEW = "ROSTER_IDENTITY_SECRET is new to the database: run `roster migrate` with it"
 MANY = 1_100  # records, more than a batch

@@ -107,7 +107,7 @@ async def test_commands_fail_without_the_secret_of_the_database(
         "migrate", ROSTER_DATABASE_URL=database_url, ROSTER_IDENTITY_SECRET=SECRET
     )
     assert code == 0, output
-    missing = f"{setting} has to be set: the database is keyed with it\n"
+    missing = f"{setting} must be set: the database is keyed with it\n"
     assert await failing_output("serve", "") == missing
     other = f"{setting} is not the one that the database is keyed with\n"
     for command in ("serve", "migrate"):

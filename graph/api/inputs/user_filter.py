@@ -55,7 +55,7 @@ class UserFilter:
         default=None, description="A condition for the key in another system."
     )
     created_at: DateTimeFilter | None = strawberry.field(
-        default=None, description="The time of creation."
+        default=None, description="A time range for the creation."
     )
     updated_at: DateTimeFilter | None = strawberry.field(
         default=None, description="A time range for the last change."

@@ -101,7 +101,7 @@ _describe(
     UserOrderField,
     "A field that users can be ordered by.",
     CREATED_AT="The time of creation.",
-    UPDATED_AT="A time range for the last change.",
+    UPDATED_AT="The time of the last change.",
     USERNAME="The username, by code point, regardless of case.",
     EMAIL="The e-mail address, by code point, regardless of case.",
     STATUS="The status: active, deactivated, deleted.",

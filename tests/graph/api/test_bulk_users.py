@@ -104,7 +104,7 @@ async def test_atomic_batch_with_an_invalid_operation_changes_nothing(client: Cl
         {
             "__typename": "GenericError",
             "code": "BATCH_ABORTED",
-            "message": "Nothing was done, because 2 of 4 operations were refused.",
+            "message": "Nothing was executed, because 2 of 4 operations were rejected.",
             "path": ["input", "operations"],
         }
     ]

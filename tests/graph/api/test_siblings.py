@@ -23,7 +23,7 @@ QUERY = """query ($id: ID!, $ids: [ID!] = []) {
     ("ids", "code"),
     # The first fails before its resolver is called, the second while its siblings read.
     [(None, "GRAPHQL_VALIDATION_FAILED"), (["x"] * 101, "INVALID_ARGUMENT")],
-    ids=["at once", "in a moment"],
+    ids=["immediately", "in a moment"],
 )
 async def test_failing_non_null_root_field_leaves_no_tasks_of_its_siblings(
     client: Client, ids: Any, code: str

@@ -290,7 +290,7 @@ def test_field_limit_applies_to_introspection() -> None:
     ],
 )
 def test_introspection_is_rejected_if_disabled(query: str) -> None:
-    message = "This server doesn't tell its schema."
+    message = "This server does not disclose its schema."
     assert errors_of(query, introspection=False) == [failure("INTROSPECTION_DISABLED", message)]
     assert errors_of(query) == []
     assert errors_of("{ __typename user(id: 1) { __typename } }", introspection=False) == []
