@@ -1,7 +1,6 @@
 """Open transactions hold back the feed until they end, and the delay is logged."""
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -21,24 +20,9 @@ from tests.support.feed import (
     wait_until_started,
     write,
 )
+from tests.support.open_transactions import INSERT, left_open
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-INSERT = """INSERT INTO user_events (user_id, type, at, actor_kind, changes, version_after)
-  SELECT id, 'UPDATED', now(), 'system', '[]', 99 FROM users LIMIT 1"""
-
-
-@asynccontextmanager
-async def left_open(database_url: str, name: str = "psql") -> AsyncIterator[asyncpg.Connection]:
-    """Another program inserts an event and leaves its transaction open."""
-    connection = await asyncpg.connect(
-        database_url, server_settings={"application_name": name}, timeout=20
-    )
-    try:
-        await connection.execute("BEGIN")
-        await connection.execute(INSERT)
-        yield connection
-    finally:
-        connection.terminate()
 
 
 class Held:

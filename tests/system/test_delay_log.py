@@ -1,34 +1,16 @@
 """Open transactions hold back the feed until they end."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
 import pytest
 
+from tests.support.open_transactions import left_open
 from tests.support.process import http_client, run, serving_process
 from tests.support.sockets import stream
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 ADD = "mutation ($n: String!) { createUser(input: {username: $n, email: $n}) { user { id } } }"
-INSERT = """INSERT INTO user_events (user_id, type, at, actor_kind, changes, version_after)
-  SELECT id, 'UPDATED', now(), 'system', '[]', 99 FROM users LIMIT 1"""
-
-
-@asynccontextmanager
-async def left_open(database_url: str, name: str = "psql") -> AsyncIterator[asyncpg.Connection]:
-    """Another program inserts an event and leaves its transaction open."""
-    connection = await asyncpg.connect(
-        database_url, server_settings={"application_name": name}, timeout=20
-    )
-    try:
-        await connection.execute("BEGIN")
-        await connection.execute(INSERT)
-        yield connection
-    finally:
-        connection.terminate()
 
 
 @on_postgres

@@ -12,18 +12,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from graph.api.errors import MAX_MESSAGE
+from tests.support.library_texts import FOREIGN, LONG, TYPES, VALUES, document_with_variable
 from tests.support.process import http_client, serving_process
 from tests.support.sockets import receive_message, send_message, socket, subscribe
 from tests.system.test_closing import MASK, raw_websocket
 
-# Parts of messages of Python and of libraries, and Python's notation of values.
-FOREIGN = re.compile(
-    r"sys\.|int_max|limit \(4300|encountered error|Traceback|codec|byte 0x|at position|Expecting "
-    r"|\b(None|True|False|Undefined|NoneType)\b|\w(Error|Exception)\b|recursion|invalid literal"
-    r"|Invalid base64|unhashable|\w+ instance>|<class|Maybe\[|\.py\b"
-    r"|(?i:pydantic|orjson|asyncpg|sqlite|sqlalchemy|starlette|uvicorn|websockets|strawberry)"
-)
-LONG = "9" * 4301
 NUMBERS = [LONG, f"-{LONG}", "1e999999", f"{LONG}.5", f"1e{LONG}", "2147483648"]
 IN_DOCUMENTS = [
     "{{ users(first: {0}) {{ totalCount }} }}",
@@ -75,41 +68,10 @@ OTHER_DOCUMENTS = [
     "query ($ids: [ID!] = []) { nodes(ids: $ids) { id } }",
 ]
 DOCUMENTS = [t.format(n) for t in IN_DOCUMENTS for n in NUMBERS] + OTHER_DOCUMENTS
-VALUES: list[Any] = [
-    *(None, True, False, 0, -1, 1.5, 1e308, 2**31, 2**63, 10**4299, "", "x", "x" * 500, "\0"),
-    *([], [None], [1, "x"], [[None, True, {"x": None}]], {}, {"a": None, "b": [True]}),
-    {"id": None, "username": True, "operations": [None]},
-    {"field": "NOPE", "direction": 1},
-]
-TYPES = {
-    "Int": "users(first: $v) { totalCount }",
-    "Int!": "users(first: $v) { totalCount }",
-    "ID!": "user(id: $v) { id }",
-    "[ID!]!": "nodes(ids: $v) { id }",
-    "BigInt!": "userBy(by: { databaseId: $v }) { id }",
-    "UserBy!": "userBy(by: $v) { id }",
-    "String": "users(search: $v) { totalCount }",
-    "DateTime": "users(filter: { createdAt: { gte: $v } }) { totalCount }",
-    "[UserStatus!]": "users(filter: { status: $v }) { totalCount }",
-    "UserFilter": "users(filter: $v) { totalCount }",
-    "[UserOrder!]": "users(orderBy: $v) { totalCount }",
-    "Boolean!": "__typename @skip(if: $v)",
-    "CreateUserInput!": "createUser(input: $v) { errors { code } }",
-    "UpsertUserInput!": "upsertUser(input: $v) { errors { code } }",
-    "BulkUsersInput!": "bulkUsers(input: $v) { errors { code } }",
-}
-
-
-def taking(type_: str) -> str:
-    field = TYPES[type_]
-    kind = "mutation" if type_.endswith("Input!") else "query"
-    return f"{kind} ($v: {type_}) {{ {field} }}"
-
-
 REQUESTS: list[tuple[str, dict[str, Any]]] = [
     *((document, {}) for document in DOCUMENTS),
-    *((taking(type_), {"v": value}) for type_ in TYPES for value in VALUES),
-    *((taking(type_), {}) for type_ in TYPES),
+    *((document_with_variable(type_), {"v": value}) for type_ in TYPES for value in VALUES),
+    *((document_with_variable(type_), {}) for type_ in TYPES),
     ("query ($ids: [ID!] = []) { nodes(ids: $ids) { id } }", {"ids": None}),
     ("subscription ($v: String) { userEvents(after: $v) { cursor } }", {"v": 10**4299}),
     ("subscription ($v: String) { userEvents(after: $v) { cursor } }", {"v": "\0"}),
