@@ -196,12 +196,13 @@ class Settings(BaseSettings):
     `true`.
     """
     auth_issuers: tuple[Issuer, ...] = ()
-    """Several issuers: a JSON list of objects with the keys above, in lower case and without
-    `AUTH_`. Equal `sub`s of two issuers are the same user.
+    """Several issuers: a JSON list of objects with the names above in lower case and without
+    `ROSTER_AUTH_`, for example `issuer`, `audience` and `public_key`. Equal `sub`s of two
+    issuers are the same user.
     """
     auth_api_keys: bool = True
-    """Whether API keys are accepted. If it is set to `true`, production mode starts without an
-    issuer.
+    """Whether API keys are accepted. Without an issuer, production mode starts only if this is set
+    to `true` explicitly.
     """
     identity_secret: SecretStr | None = None
     """A secret of at least 32 bytes for the digests of former external ids. See [External ids of

@@ -119,6 +119,10 @@ class DocumentCache:
         """Return the operation to execute. Raises InvalidDocument with at most five errors."""
         return self._prepare(self._document(query), operation_name, variables)
 
+    def parse(self, query: str) -> DocumentNode:
+        """Parse a document of limited size, without checking it. Raises InvalidDocument."""
+        return parse_document(query, self._limits)
+
     def check(
         self, document: DocumentNode, operation_name: str | None, variables: dict[str, Any] | None
     ) -> None:

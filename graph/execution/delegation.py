@@ -28,8 +28,8 @@ class CheckedDocument:
 _checked: ContextVar[CheckedDocument] = ContextVar("checked_document")
 
 
-class LimitsExtension(SchemaExtension):
-    """Makes Strawberry execute the document that was checked, or report its errors.
+class CheckedDocumentExtension(SchemaExtension):
+    """Makes Strawberry execute the document that was checked.
 
     It runs before the extensions of the schema. Validation rules that they add are checked in
     addition to the rules of the specification, which the document cache has checked.
@@ -37,30 +37,62 @@ class LimitsExtension(SchemaExtension):
 
     execution_context: ExecutionContext
 
-    def __init__(self, documents: DocumentCache, checked: CheckedDocument) -> None:
+    def __init__(
+        self, documents: DocumentCache, checked: CheckedDocument, context: ExecutionContext
+    ) -> None:
+        self.execution_context = context
         self._documents = documents
         self._checked = checked
+        self._query = context.query
 
     def on_operation(self) -> Iterator[None]:
         self.execution_context.validation_rules = ()
         yield
 
     def on_parse(self) -> Iterator[None]:
+        context = self.execution_context
         # Without a document Strawberry parses the text. The text is within the size limits.
-        if self.execution_context.graphql_document is None:
-            self.execution_context.graphql_document = self._checked.document
+        if context.graphql_document is None:
+            context.graphql_document = self._checked.document
+            if context.query != self._query and not self._checked.errors:
+                self._parse_replacement(context.query or "")
         yield
+
+    def _parse_replacement(self, query: str) -> None:
+        # Another extension has replaced the text.
+        try:
+            self.execution_context.graphql_document = self._documents.parse(query)
+        except InvalidDocument as invalid:
+            self._checked.errors.extend(invalid.errors)
+
+
+class DocumentErrorsExtension(SchemaExtension):
+    """Makes Strawberry report the errors of the document.
+
+    It runs after the extensions of the schema, so that none of them can replace the document after
+    the check or discard its errors, as `ValidationCache` does.
+    """
+
+    execution_context: ExecutionContext
+
+    def __init__(
+        self, documents: DocumentCache, checked: CheckedDocument, context: ExecutionContext
+    ) -> None:
+        self.execution_context = context
+        self._documents = documents
+        self._checked = checked
 
     def on_validate(self) -> Iterator[None]:
         context = self.execution_context
         errors = self._checked.errors
         if not errors and context.graphql_document is not self._checked.document:
             errors = self._errors_of_replacement()
-        context.pre_execution_errors = errors or None
+        if errors:
+            context.pre_execution_errors = errors
         yield
 
     def _errors_of_replacement(self) -> list[GraphQLError]:
-        # Another extension has parsed or rewritten the document.
+        # Another extension has parsed, replaced or rewritten the document.
         context = self.execution_context
         assert context.graphql_document
         try:
@@ -113,8 +145,11 @@ def _parameters(operation: Operation) -> dict[str, Any]:
     }
 
 
-def limits_extension(documents: DocumentCache, context: ExecutionContext) -> LimitsExtension:
-    """Return the extension for the operation that Strawberry executes next in this task."""
-    extension = LimitsExtension(documents, _checked.get())
-    extension.execution_context = context
-    return extension
+def with_limits(
+    extensions: list[SchemaExtension], documents: DocumentCache, context: ExecutionContext
+) -> list[SchemaExtension]:
+    """Add the limits to the extensions of the operation that Strawberry executes in this task."""
+    checked = _checked.get()
+    first = CheckedDocumentExtension(documents, checked, context)
+    last = DocumentErrorsExtension(documents, checked, context)
+    return [first, *extensions, last]

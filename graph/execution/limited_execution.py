@@ -29,7 +29,7 @@ from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
-from graph.execution.delegation import StrawberryDelegate, limits_extension
+from graph.execution.delegation import StrawberryDelegate, with_limits
 from graph.execution.errors import OperationRejected
 from graph.execution.executor import OperationExecutor
 from graph.execution.operation import Operation
@@ -135,8 +135,8 @@ class LimitedExecution(strawberry.Schema):
     def create_extensions_runner(
         self, execution_context: ExecutionContext, extensions: list[SchemaExtension]
     ) -> ExtensionsRunner:
-        limits = limits_extension(self._executor.documents, execution_context)
-        return super().create_extensions_runner(execution_context, [limits, *extensions])
+        limited = with_limits(extensions, self._executor.documents, execution_context)
+        return super().create_extensions_runner(execution_context, limited)
 
     async def _result(self, operation: Operation) -> ExecutionResult:
         work = self._execute_compiled if operation.is_compiled else self._strawberry.execute
@@ -166,8 +166,9 @@ class LimitedExecution(strawberry.Schema):
 
     async def _stream_operation(self, operation: Operation) -> AsyncGenerator[Any, None]:
         if not operation.is_compiled:
-            async for result in self._strawberry.stream(operation):
-                yield result
+            async with aclosing(self._stream_delegated(operation)) as results:
+                async for result in results:
+                    yield result
             return
         try:
             _check_type(operation)
@@ -184,6 +185,21 @@ class LimitedExecution(strawberry.Schema):
             yield self._failed([GraphQLError(message, original_error=error)])
         except Exception as error:  # noqa: BLE001 - as in Strawberry, the error ends the stream
             yield self._converted(operation, CoreResult(None, [_located(error)]))
+
+    async def _stream_delegated(self, operation: Operation) -> AsyncGenerator[Any, None]:
+        if operation.type is CoreOperationType.SUBSCRIPTION:
+            async with _closing(self._strawberry.stream(operation)) as results:
+                async for result in results:
+                    yield result
+            return
+        try:
+            for result in await self._executor.limited(operation, self._streamed_results):
+                yield result
+        except RequestError as error:
+            yield PreExecutionError(None, _graphql_errors(error))
+
+    async def _streamed_results(self, operation: Operation) -> list[Any]:
+        return [result async for result in self._strawberry.stream(operation)]
 
     async def _rejected(
         self, error: RequestError, request: Request, context: Any

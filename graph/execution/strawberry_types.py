@@ -101,6 +101,7 @@ class StrawberryResolvers:
             or field.extensions
             or self._is_custom(field)
             or resolver.self_parameter is None
+            or resolver.root_parameter is not None
             or resolver.parent_parameter is not None
             or info is None
             or info.name != "info"

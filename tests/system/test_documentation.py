@@ -104,7 +104,10 @@ def test_each_make_target_of_the_documentation_exists() -> None:
 
 @pytest.mark.parametrize(
     ("title", "scopes"),
-    [("Keycloak", {Scope.READ, Scope.WRITE}), ("Auth0", {Scope.READ, Scope.WRITE})],
+    [
+        ("Keycloak", {Scope.READ, Scope.HISTORY, Scope.WRITE}),
+        ("Auth0", {Scope.READ, Scope.HISTORY, Scope.WRITE}),
+    ],
 )
 async def test_documented_settings_of_a_provider_accept_its_tokens(
     title: str,
