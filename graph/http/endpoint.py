@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from graphql import OperationType
+from starlette.exceptions import HTTPException
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response, StreamingResponse
 
@@ -21,7 +22,7 @@ from graph.http.batching import BatchExecutor
 from graph.http.body import BodyLimits, read_get, read_post
 from graph.http.negotiation import EVENTS, GRAPHQL, HTML, JSON
 from graph.http.origins import Origins
-from graph.http.responses import error_response, result_response
+from graph.http.responses import error_response, from_http_exception, result_response
 from graph.http.sse import events
 from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import InvalidRequest, RequestError
@@ -54,6 +55,8 @@ class GraphQLEndpoint:
                 return graphiql.page(request.scope.get("root_path", ""))
             self.origins.check_origin(given)
             return await self._respond(request, given, media)
+        except HTTPException as error:  # from a middleware's `receive`
+            return error_response(from_http_exception(error), media)
         except Exception as error:  # noqa: BLE001 - each error becomes a GraphQL response
             return error_response(server_error(error, request.scope["state"]["request_id"]), media)
 

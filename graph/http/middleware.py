@@ -15,19 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from graph.api.errors import server_error
 from graph.http import headers, health
 from graph.http.origins import Origins, SecurityHeaders
-from graph.http.responses import plain_error_response
+from graph.http.responses import from_http_exception, plain_error_response
 from graph.protocol.errors import RequestError
 from graph.shutdown import MAY_BE_DONE, Shutdown, shutting_down
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _INTERNAL_ERROR: Final = 1011  # RFC 6455, section 7.4.1
-_HTTP_ERRORS: Final = {
-    HTTPStatus.NOT_FOUND: ("NOT_FOUND", "There is no such path."),
-    HTTPStatus.METHOD_NOT_ALLOWED: (
-        "METHOD_NOT_ALLOWED",
-        "This path does not accept this method. The header `Allow` lists the accepted ones.",
-    ),
-}
 
 
 class CommonMiddleware:
@@ -122,9 +115,4 @@ def _is_for_the_application(scope: Scope, error: Exception) -> bool:
 def http_error(_: Request, error: Exception) -> Response:
     """Convert an HTTPException, such as the router's 404, to a response in GraphQL's form."""
     assert isinstance(error, HTTPException)
-    status = HTTPStatus(error.status_code)
-    code, message = _HTTP_ERRORS.get(status, (status.name, f"{status.phrase}."))
-    found = {name.lower(): value for name, value in (error.headers or {}).items()}
-    if "allow" in found:  # FastAPI joins a set, so the order varies
-        found["allow"] = ", ".join(sorted(found["allow"].split(", ")))
-    return plain_error_response(RequestError(code, message, status, found))
+    return plain_error_response(from_http_exception(error))

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from db.time_slices import pause_if_due
@@ -11,6 +12,14 @@ from graph.http.negotiation import EVENTS, GRAPHQL, JSON
 from graph.http.sse import refusal
 from graph.protocol.errors import RequestError
 from graph.protocol.json import dumps
+
+_HTTP_ERRORS: Final = {
+    HTTPStatus.NOT_FOUND: ("NOT_FOUND", "There is no such path."),
+    HTTPStatus.METHOD_NOT_ALLOWED: (
+        "METHOD_NOT_ALLOWED",
+        "This path does not accept this method. The header `Allow` lists the accepted ones.",
+    ),
+}
 
 _MAX_WHOLE: Final = 1024 * 1024  # bytes that are sent in one ASGI message
 
@@ -63,3 +72,12 @@ async def _in_turn(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
     for part in parts:
         await pause_if_due()
         yield part
+
+
+def from_http_exception(error: HTTPException) -> RequestError:
+    status = HTTPStatus(error.status_code)
+    code, message = _HTTP_ERRORS.get(status, (status.name, f"{status.phrase}."))
+    found = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if "allow" in found:  # FastAPI joins a set, so the order varies
+        found["allow"] = ", ".join(sorted(found["allow"].split(", ")))
+    return RequestError(code, message, status, found)

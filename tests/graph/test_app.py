@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.testclient import TestClient
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -154,6 +154,31 @@ def test_http_middleware_can_respond_instead_of_graphql(app: FastAPI) -> None:
     with serving(app) as client:
         response = client.post("/graphql", json={"query": CREATE})
         assert (response.status_code, response.text) == (503, "closed")
+
+
+class SmallBodyMiddleware:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_small() -> Message:
+            message = await receive()
+            if len(message.get("body", b"")) > 100:
+                raise HTTPException(413, headers={"x-limit": "100"})
+            return message
+
+        await self.app(scope, receive_small, send)
+
+
+def test_http_exception_that_a_middleware_raises_in_receive_becomes_the_response(
+    app: FastAPI,
+) -> None:
+    app.add_middleware(SmallBodyMiddleware)
+    with serving(app) as client:
+        assert client.post("/graphql", json=QUERY).json() == RESULT
+        answer = client.post("/graphql", json={"query": "{ __typename }" + " " * 100})
+        assert (answer.status_code, answer.headers["x-limit"]) == (413, "100")
+        assert answer.json()["errors"][0]["extensions"]["code"] == "REQUEST_ENTITY_TOO_LARGE"
 
 
 def test_asgi_middleware_sees_and_changes_websocket_messages(app: FastAPI) -> None:
