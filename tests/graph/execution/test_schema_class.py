@@ -1,10 +1,12 @@
 """The schema is the only way to execute an operation, with or without a transport."""
 
+import asyncio
 from typing import Any
 
 import pytest
 import strawberry
 from fastapi import FastAPI
+from graphql import parse
 from httpx import ASGITransport, AsyncClient
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,9 +18,10 @@ from db.models import User
 from graph.api import queries as api
 from graph.api.context import GraphInfo
 from graph.execution.limited_execution import LimitedExecution, UnsupportedSchemaError
-from graph.execution.options import ExecutionOptions
+from graph.execution.options import ExecutionOptions, OperationTimeouts
 from graph.execution.schema import Schema, build_schema
 from graph.execution.standalone import operation_context
+from graph.limits.throttle import RateLimiter
 from graph.settings import Settings
 from tests.support.client import serving
 
@@ -97,7 +100,24 @@ async def test_limits_apply_in_strawberrys_router() -> None:
                 assert code in (await stream.aread()).decode()
 
 
-@pytest.mark.parametrize("extensions", [(), (strawberry.extensions.ParserCache,)])
+class ReplacingExtension(strawberry.extensions.SchemaExtension):
+    """Replaces the document before it is validated."""
+
+    def on_validate(self) -> Any:
+        self.execution_context.graphql_document = parse(str(self.execution_context.query))
+        yield
+
+
+@pytest.mark.parametrize(
+    "extensions",
+    [
+        (),
+        (strawberry.extensions.ParserCache,),
+        (strawberry.extensions.ValidationCache,),
+        (strawberry.extensions.ParserCache, strawberry.extensions.ValidationCache),
+        (ReplacingExtension,),
+    ],
+)
 async def test_limits_apply_to_execute_stream_and_subscribe(extensions: Any) -> None:
     schema = Limited(query=Query, extensions=extensions)
     for query, code in (
@@ -116,6 +136,51 @@ async def test_limits_apply_to_execute_stream_and_subscribe(extensions: Any) -> 
             assert (result.errors[0].extensions or {})["code"] == code
     with pytest.raises(RuntimeError, match="await schema"):
         schema.execute_sync("{ hello }")
+
+
+class RewritingExtension(strawberry.extensions.SchemaExtension):
+    """Replaces the text of a query by the one in its context."""
+
+    def on_operation(self) -> Any:
+        self.execution_context.query = self.execution_context.context
+        yield
+
+
+async def test_limits_apply_to_a_text_that_an_extension_replaces() -> None:
+    schema = Limited(query=Query, extensions=[RewritingExtension])
+    result = await schema.execute("{ __typename }", context_value="{ hello }")
+    assert (result.data, result.errors) == ({"hello": "hello"}, None)
+    for query, code in (
+        (ALIASES, "TOO_MANY_ALIASES"),
+        ("{ hello }" + " " * 20_000, "QUERY_TOO_LONG"),
+        ("{ hello", "GRAPHQL_PARSE_FAILED"),
+        ("{ unknown }", "GRAPHQL_VALIDATION_FAILED"),
+    ):
+        result = await schema.execute("{ __typename }", context_value=query)
+        assert result.data is None
+        assert ((result.errors or [])[0].extensions or {})["code"] == code
+
+
+@strawberry.type
+class SlowQuery:
+    @strawberry.field
+    async def slow(self) -> int:
+        await asyncio.sleep(60)
+        return 1
+
+
+@pytest.mark.parametrize("extensions", [(), (strawberry.extensions.ParserCache,)])
+async def test_time_and_concurrency_limits_apply_to_a_streamed_query(extensions: Any) -> None:
+    options = ExecutionOptions(
+        timeouts=OperationTimeouts(query=0.05), rate_limiter=RateLimiter(None, 1, 1)
+    )
+    schema = Limited(query=SlowQuery, extensions=extensions, options=options)
+
+    async def code() -> str:
+        [result] = [each async for each in await schema.stream("{ slow }")]
+        return str((result.errors[0].extensions or {})["code"])
+
+    assert sorted(await asyncio.gather(code(), code())) == ["OVERLOADED", "TIMEOUT"]
 
 
 def test_unsupported_extension_or_option_is_rejected() -> None:

@@ -107,6 +107,10 @@ class Person:
         return my_info.field_name
 
     @strawberry.field
+    def rooted(self, root: Any, info: Info) -> str:
+        return f"{root.name} {self is root} {info.field_name}"
+
+    @strawberry.field
     def extended(self, info: Info) -> str:
         return str(info.input_extensions)
 
@@ -357,6 +361,7 @@ async def assert_same(query: str, parts: dict[str, Any] | None = None, **given: 
 QUERIES = [
     "{ person { name age fullName firstLetter shown extended } }",
     "query ($a: Int) { person { firstLetter loud(times: $a) } }",
+    "{ people { rooted } }",
     "{ people { name age loud loudLater(  ) fullName } }".replace("(  )", ""),
     '{ person { guarded yes: guarded(word: "please") } }',
     "{ numbers things { __typename ... on Named { name } ... on Cat { lives } } }",
