@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
-from sqlalchemy import Result, SelectBase, UpdateBase, text
+from sqlalchemy import ClauseElement, Result, SelectBase, UpdateBase, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session as SyncSession
+from sqlalchemy.sql import visitors
 
 from db.outcome import Outcome, Write
 from db.prepared import PreparedStatement
@@ -308,7 +309,7 @@ class Session(AsyncSession):
             async with self._statement_lock:
                 if self._is_in_block():  # the transaction may have ended during the wait
                     return await method(self, statement, *arguments, **options)
-        if isinstance(statement, UpdateBase):
+        if _writes(statement):
             raise InvalidRequestError(f"a write needs a transaction: {_BLOCK}")
         async with self._lock.exclusive():
             try:
@@ -340,6 +341,13 @@ class Session(AsyncSession):
     def _require_block(self, name: str) -> None:
         if not self._is_in_block():
             raise InvalidRequestError(f"`{name}` needs a transaction: {_BLOCK}")
+
+
+def _writes(statement: Any) -> bool:
+    # A select can contain a write: as its source (`from_statement`) or as a CTE.
+    return isinstance(statement, ClauseElement) and any(
+        isinstance(part, UpdateBase) for part in visitors.iterate(statement)
+    )
 
 
 def _run_and_close(session: SyncSession, method: str, *arguments: Any, **options: Any) -> Any:

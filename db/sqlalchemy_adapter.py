@@ -117,6 +117,8 @@ def _is_heard(session: SyncSession) -> bool:
         or events.after_begin
         or events.after_transaction_create
         or events.after_transaction_end
+        or events.before_commit
+        or events.after_commit
         or events.after_rollback
         or events.after_soft_rollback
     )

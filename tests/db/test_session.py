@@ -111,6 +111,12 @@ NEED_TRANSACTION: dict[str, Callable[[Session], Any]] = {
     "reset": lambda session: session.reset(),
     "invalidate": lambda session: session.invalidate(),
     "write": lambda session: session.execute(update(User).values(version=2)),
+    "write in a select": lambda session: session.execute(
+        select(User).from_statement(update(User).values(version=2).returning(User))
+    ),
+    "write in a CTE": lambda session: session.scalars(
+        select(update(User).values(version=2).returning(User.id).cte())
+    ),
 }
 FORBIDDEN_IN_TRANSACTION: dict[str, Callable[[Session], Any]] = {
     name: NEED_TRANSACTION[name]
@@ -376,6 +382,25 @@ async def test_listener_on_all_sessions_receives_every_statement(
                 assert len(received) == number
             assert await session.insert_user(row("ada"), event_of("ada")) == 1
             assert len(received) >= number + 1
+    finally:
+        event.remove(SyncSession, name, receive)
+
+
+@pytest.mark.parametrize("name", ["before_commit", "after_commit"])
+async def test_listener_for_commits_receives_each_write(database: Database, name: str) -> None:
+    received: list[str] = []
+
+    def receive(*_: object) -> None:
+        received.append(name)
+
+    event.listen(SyncSession, name, receive)
+    try:
+        async with database.session() as session:
+            assert await session.insert_user(row("ada"), event_of("ada")) == 1
+            assert received == [name]
+            async with session.transaction():
+                await add(session, 7)
+            assert received == [name, name]
     finally:
         event.remove(SyncSession, name, receive)
 

@@ -38,6 +38,8 @@ SESSION_EVENTS = (
     "after_transaction_end",
     "after_rollback",
     "after_soft_rollback",
+    "before_commit",
+    "after_commit",
 )
 
 
