@@ -81,24 +81,31 @@ class DocumentErrorsExtension(SchemaExtension):
         self.execution_context = context
         self._documents = documents
         self._checked = checked
+        self._query = context.query or ""
 
     def on_validate(self) -> Iterator[None]:
         context = self.execution_context
-        errors = self._checked.errors
-        if not errors and context.graphql_document is not self._checked.document:
-            errors = self._errors_of_replacement()
-        if errors:
+        if not context.pre_execution_errors and (errors := self._errors()):
             context.pre_execution_errors = errors
         yield
 
-    def _errors_of_replacement(self) -> list[GraphQLError]:
-        # Another extension has parsed, replaced or rewritten the document.
+    def _errors(self) -> list[GraphQLError]:
+        if self._checked.errors:
+            return self._checked.errors
         context = self.execution_context
-        assert context.graphql_document
+        document, name, variables = (
+            context.graphql_document,
+            context.operation_name,
+            context.variables,
+        )
+        assert document
         try:
-            self._documents.check(
-                context.graphql_document, context.operation_name, context.variables
-            )
+            if document is self._checked.document:
+                # The document is known, but another extension may have changed the variables.
+                self._documents.prepare(self._query, name, variables)
+            else:
+                # Another extension has parsed, replaced or rewritten the document.
+                self._documents.check(document, name, variables)
         except InvalidDocument as invalid:
             return invalid.errors
         return []
@@ -131,6 +138,15 @@ class StrawberryDelegate:
         """Run the schema's extensions for an invalid document."""
         _checked.set(CheckedDocument(None, error.graphql_errors))
         return await self._execute(query, **parameters)
+
+    async def report_stream(
+        self, error: OperationRejected, query: str, **parameters: Any
+    ) -> AsyncGenerator[Any, None]:
+        """Like `report`, with the extensions' hooks for a stream."""
+        _checked.set(CheckedDocument(None, error.graphql_errors))
+        async with aclosing(await self._stream(query, **parameters)) as results:
+            async for result in results:
+                yield result
 
 
 def _parameters(operation: Operation) -> dict[str, Any]:

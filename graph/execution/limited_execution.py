@@ -155,14 +155,27 @@ class LimitedExecution(strawberry.Schema):
         try:
             operation = await preparing
         except RequestError as error:
-            try:
-                yield await self._rejected(error, request, context)
-            except CannotGetOperationTypeError:
-                yield PreExecutionError(None, _graphql_errors(error))
+            async with aclosing(self._stream_rejected(error, request, context)) as results:
+                async for result in results:
+                    yield result
         else:
             async with aclosing(self._stream_operation(operation)) as results:
                 async for result in results:
                     yield result
+
+    async def _stream_rejected(
+        self, error: RequestError, request: Request, context: Any
+    ) -> AsyncGenerator[Any, None]:
+        if isinstance(error, OperationRejected) and self._runs_hooks_for(error):
+            reported = self._strawberry.report_stream(error, **_parameters(request, context))
+            async with aclosing(reported) as results:
+                async for result in results:
+                    yield result
+            return
+        try:
+            yield await self._rejected(error, request, context)
+        except CannotGetOperationTypeError:
+            yield PreExecutionError(None, _graphql_errors(error))
 
     async def _stream_operation(self, operation: Operation) -> AsyncGenerator[Any, None]:
         if not operation.is_compiled:
@@ -206,15 +219,8 @@ class LimitedExecution(strawberry.Schema):
     ) -> ExecutionResult:
         if not isinstance(error, OperationRejected):
             return PreExecutionError(None, _graphql_errors(error))
-        if self._executor.is_delegating and error.code not in _UNPARSED:
-            assert request.query
-            return await self._strawberry.report(
-                error,
-                request.query,
-                variable_values=request.variables,
-                context_value=context,
-                operation_name=request.operation_name,
-            )
+        if self._runs_hooks_for(error):
+            return await self._strawberry.report(error, **_parameters(request, context))
         if error.code == _UNRESOLVED:
             raise CannotGetOperationTypeError(request.operation_name)
         return self._failed(error.graphql_errors)
@@ -228,6 +234,9 @@ class LimitedExecution(strawberry.Schema):
             known = Request(self._executor.text(request), request.variables, request.operation_name)
             result = await self._rejected(error, known, context)
         raise OperationRejected(result.errors or (), context)
+
+    def _runs_hooks_for(self, error: OperationRejected) -> bool:
+        return self._executor.is_delegating and error.code not in _UNPARSED
 
     def _failed(self, errors: list[GraphQLError]) -> PreExecutionError:
         self.process_errors(errors)
@@ -284,6 +293,16 @@ async def _closing(events: AsyncIterator[Any]) -> AsyncGenerator[AsyncIterator[A
     finally:
         if close := getattr(events, "aclose", None):
             await close()
+
+
+def _parameters(request: Request, context: Any) -> dict[str, Any]:
+    assert request.query
+    return {
+        "query": request.query,
+        "variable_values": request.variables,
+        "context_value": context,
+        "operation_name": request.operation_name,
+    }
 
 
 def _check_type(operation: Operation) -> None:

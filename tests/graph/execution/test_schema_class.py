@@ -1,12 +1,12 @@
 """The schema is the only way to execute an operation, with or without a transport."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import strawberry
 from fastapi import FastAPI
-from graphql import parse
+from graphql import GraphQLError, parse
 from httpx import ASGITransport, AsyncClient
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -159,6 +159,48 @@ async def test_limits_apply_to_a_text_that_an_extension_replaces() -> None:
         result = await schema.execute("{ __typename }", context_value=query)
         assert result.data is None
         assert ((result.errors or [])[0].extensions or {})["code"] == code
+
+
+class ManyRowsExtension(strawberry.extensions.SchemaExtension):
+    """Changes the variables of an operation in place, or replaces them."""
+
+    def on_operation(self) -> Any:
+        if self.execution_context.context == "in place":
+            cast("dict[str, Any]", self.execution_context.variables)["first"] = 500
+        else:
+            self.execution_context.variables = {"first": 500}
+        yield
+
+
+@pytest.mark.parametrize("way", ["in place", "replaced"])
+async def test_cost_limit_applies_to_variables_that_an_extension_changes(way: str) -> None:
+    text = """query($first: Int) { users(first: $first) {
+      edges { node { history(first: 100) { edges { node { id } } } } } } }"""
+    schema = Schema(extensions=[ManyRowsExtension])
+    result = await schema.execute(text, {"first": 1}, context_value=way)
+    assert [(error.extensions or {})["code"] for error in result.errors or []] == ["TOO_EXPENSIVE"]
+
+
+class StreamingExtension(strawberry.extensions.SchemaExtension):
+    """Counts the results of streams, and reports an error of its own."""
+
+    seen: list[Any] = []  # noqa: RUF012 - of this test
+
+    def on_validate(self) -> Any:
+        self.execution_context.pre_execution_errors = [GraphQLError("mine")]
+        yield
+
+    def on_stream_result(self, result: Any) -> Any:
+        self.seen.append(result)
+        yield
+
+
+async def test_extension_sees_the_streamed_result_of_an_invalid_document() -> None:
+    schema = Limited(query=Query, extensions=[StreamingExtension])
+    StreamingExtension.seen.clear()
+    [result] = [each async for each in await schema.stream("{ unknown }")]
+    assert [error.message for error in result.errors or []] == ["mine"]
+    assert StreamingExtension.seen == [result]
 
 
 @strawberry.type
