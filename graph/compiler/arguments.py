@@ -51,9 +51,9 @@ def compile_arguments(
     if not (is_immutable or resolver.shares_arguments):
         return coerced
     if not variables:
-        return lambda _: prepared
+        return _fresh(prepared)
     taken = {definition.args[name].out_name or name: v for name, v in variables.items()}
-    return _of_variables(prepared, taken, prepare, coerced)
+    return _of_variables(_fresh(prepared), taken, prepare, coerced)
 
 
 def _no_arguments(_: VariableValues) -> dict[str, Any]:
@@ -69,13 +69,22 @@ def _without(definition: GraphQLField, names: Container[str]) -> GraphQLField:
     return GraphQLField(definition.type, args=args)
 
 
+def _fresh(prepared: dict[str, Any]) -> Arguments:
+    """Return the same arguments for each execution, with lists of its own."""
+    lists = [name for name, value in prepared.items() if isinstance(value, list)]
+    if not lists:
+        return lambda _: prepared
+    return lambda _: {**prepared, **{name: prepared[name][:] for name in lists}}
+
+
 def _of_variables(
-    constants: dict[str, Any],
+    constants: Arguments,
     taken: dict[str, str],
     prepare: Callable[[dict[str, Any]], dict[str, Any]],
     coerced: Arguments,
 ) -> Arguments:
-    if len(taken) == 1 and not constants:
+    has_constants = bool(constants(NO_VARIABLES))
+    if len(taken) == 1 and not has_constants:
         [(only, only_variable)] = taken.items()
 
         def given_one(values: VariableValues) -> dict[str, Any]:
@@ -91,7 +100,7 @@ def _of_variables(
             if value is None:  # a default, a missing argument, or an invalid null
                 return coerced(values)
             given[name] = value
-        return {**constants, **prepare(given)} if constants else prepare(given)
+        return {**constants(values), **prepare(given)} if has_constants else prepare(given)
 
     return filled
 

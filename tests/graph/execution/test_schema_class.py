@@ -286,3 +286,27 @@ async def test_statements_of_two_fields_share_one_connection_with_twenty_lookups
     users = {f"u{n}": {"username": "ada"} for n in range(20)}
     assert result.errors is None
     assert result.data == {"one": 1, "names": ["ada"], "again": 1, **users}
+
+
+@strawberry.type
+class AppendingQuery:
+    @strawberry.field
+    def appended(self, info: GraphInfo, texts: list[str], more: str = "") -> list[str]:  # noqa: ARG002 - for the fast path
+        texts.append(more)
+        return texts
+
+
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        ('{ appended(texts: ["a"], more: "x") }', None),
+        ('query ($more: String!) { appended(texts: ["a"], more: $more) }', {"more": "x"}),
+    ],
+)
+async def test_list_that_a_resolver_changes_is_unchanged_in_the_next_execution(
+    query: str, variables: dict[str, Any] | None
+) -> None:
+    schema = Limited(query=AppendingQuery, options=ExecutionOptions(shares_arguments=True))
+    for _ in range(3):
+        result = await schema.execute(query, variables)
+        assert (result.data, result.errors) == ({"appended": ["a", "x"]}, None)
