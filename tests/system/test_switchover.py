@@ -92,7 +92,7 @@ async def switch_over(one: Server, two: Server, way: str) -> None:
         writing = Writing(client)
         for _ in range(3):
             assert await writing.write()
-        await asyncio.gather(*(client.ask(COUNT) for _ in range(20)))  # so that the pool is full
+        await fill_pool(client)
         await has_caught_up(one, two)
         if way == "read-only":
             await run_in(one.url, "ALTER SYSTEM SET default_transaction_read_only = on")
@@ -123,6 +123,15 @@ async def switch_over(one: Server, two: Server, way: str) -> None:
         assert ids == sorted(set(ids))
         if way == "stopped":
             one.start()  # `pair` stops it at the end
+
+
+async def fill_pool(client: Client) -> None:
+    """Open all connections. A server that has just started can be too slow to accept them."""
+    async with asyncio.timeout(60):
+        while True:
+            answers = await asyncio.gather(*(client.send(COUNT) for _ in range(20)))
+            if all("errors" not in answer for answer in answers):
+                return
 
 
 @asynccontextmanager
