@@ -46,8 +46,8 @@ async def test_websocket_accepts_only_ids_of_persisted_documents(tmp_path: Path)
         (b"{", "is not JSON"),
         (b"\xff", "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
-        (b"[]", "has to be an object of document ids and texts"),
-        (b'{"a": 1}', "has to be an object of document ids and texts"),
+        (b"[]", "must be an object of document ids and texts"),
+        (b'{"a": 1}', "must be an object of document ids and texts"),
     ],
 )
 async def test_invalid_manifest_stops_serve_with_one_line(
