@@ -120,10 +120,6 @@ def time_slices() -> TimeSlices:
     return _current
 
 
-def is_pause_due() -> bool:
-    return time_slices().is_due()
-
-
 async def pause_if_due() -> None:
     slices = time_slices()
     if slices.is_due():

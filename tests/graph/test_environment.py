@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from graph.cli.settings_table import settings_table
 from graph.environment import InvalidSettings, log_notices, parse_file
 from graph.settings import Settings, load
+from tests.support.settings import settings_error
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 NAMES = [f"ROSTER_{name.upper()}" for name in Settings.model_fields]
@@ -19,15 +20,6 @@ NAMES = [f"ROSTER_{name.upper()}" for name in Settings.model_fields]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def settings_error() -> str:
-    """Loads invalid settings and returns the error, which must be one line."""
-    with pytest.raises(InvalidSettings) as caught:
-        load()
-    [settings_error] = str(caught.value).splitlines()
-    assert "s3cret" not in settings_error
-    return settings_error
 
 
 def test_operations_page_has_the_table_of_all_settings() -> None:

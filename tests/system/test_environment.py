@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from graph.environment import InvalidSettings
-from graph.settings import load
 from tests.support.process import free_port, run, start
 
 
@@ -15,15 +13,6 @@ from tests.support.process import free_port, run, start
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def line() -> str:
-    """Loads invalid settings and returns the one-line error message."""
-    with pytest.raises(InvalidSettings) as caught:
-        load()
-    [line] = str(caught.value).splitlines()
-    assert "s3cret" not in line
-    return line
 
 
 def service(name: str, address: str = "10.0.0.7") -> dict[str, str]:
