@@ -1,5 +1,6 @@
 """The command line: `roster serve`, `migrate` etc. Each command group has its own module."""
 
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from rich.progress import Progress
 from db import migrations
 from db.engine import Database
 from graph.cli import api_keys, external_ids, feed
+from graph.cli.cache_types import cache_types
 from graph.cli.database import (
     CliError,
     begin,
@@ -27,6 +29,7 @@ from graph.cli.server import run_server
 from graph.cli.settings_table import settings_table
 from graph.environment import InvalidSettings
 from graph.settings import Settings
+from graph.strawberry_adapter import core_schema
 from users.retention import erase_due as erase_due_users
 
 _INTERRUPTED: Final = 130  # 128 + SIGINT, the convention of shells
@@ -141,11 +144,26 @@ def erase_due() -> None:
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    *,
+    possible_types: Annotated[
+        bool,
+        typer.Option(
+            "--possible-types",
+            help="Print possibleTypes and the keys of types instead, as JSON, for clients with a "
+            "normalised cache.",
+        ),
+    ] = False,
+) -> None:
     """Print the GraphQL schema."""
     from graph.execution.schema import Schema  # noqa: PLC0415 - only this command needs it
 
-    print(Schema().as_str())  # noqa: T201 - the output is written to a file
+    printed = Schema()
+    if possible_types:
+        text = json.dumps(cache_types(core_schema(printed)), indent=2)
+    else:
+        text = printed.as_str()
+    print(text)  # noqa: T201 - the output is written to a file
 
 
 @app.command("settings")

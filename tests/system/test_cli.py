@@ -1,4 +1,5 @@
 import asyncio
+import json
 import signal
 import socket
 import sqlite3
@@ -9,9 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from graphql import build_schema
 from sqlalchemy import select, text
 
 from db.models import UserEvent
+from graph.cli.cache_types import cache_types
 from tests.conftest import opened
 from tests.support.client import count
 from tests.support.process import free_port, http_client, run, serving_process, start
@@ -47,6 +50,15 @@ async def test_demo_rejects_an_invalid_number_of_users(tmp_path: Path) -> None:
 
 async def test_schema_command_prints_the_committed_schema() -> None:
     assert await run("schema") == (0, (ROOT / "schema.graphql").read_text())
+
+
+async def test_schema_command_prints_possible_types_and_keys_of_types() -> None:
+    code, output = await run("schema", "--possible-types")
+    assert code == 0
+    printed = json.loads(output)
+    assert printed == cache_types(build_schema((ROOT / "schema.graphql").read_text()))
+    assert printed["possibleTypes"]["Node"] == ["User", "UserEvent"]
+    assert [name for name, key in printed["keys"].items() if key] == ["User", "UserEvent"]
 
 
 async def test_help_lists_the_commands_and_an_unknown_command_fails() -> None:

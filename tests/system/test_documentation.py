@@ -12,9 +12,11 @@ import pytest
 from graphql import OperationDefinitionNode, build_schema, parse, validate
 
 from graph.auth.tokens import TokenVerifier
+from graph.cli.cache_types import cache_types
 from graph.settings import load
 from tests.support.client import Client
 from tests.support.process import run, serving_process
+from tests.support.schema import CORE
 from tests.support.signing import RSA, pem, token
 from users.policy import Scope
 
@@ -74,6 +76,16 @@ async def test_curl_request_of_the_documentation_is_answered() -> None:
             headers={"content-type": "application/json", "accept": "application/json"},
         )
     assert (answer.status_code, answer.json()) == (200, {"data": {"users": {"nodes": []}}})
+
+
+async def test_commands_of_the_clients_page_print_the_schema_and_possible_types() -> None:
+    [to_schema, to_types] = [c for c in commands(CLIENTS) if c.startswith("roster ")]
+    for command, expected in (
+        (to_schema, (ROOT / "schema.graphql").read_text()),
+        (to_types, json.dumps(cache_types(CORE), indent=2) + "\n"),
+    ):
+        arguments, _, _ = command.removeprefix("roster ").partition(" > ")
+        assert await run(*shlex.split(arguments)) == (0, expected)
 
 
 async def test_each_roster_command_of_the_documentation_succeeds(tmp_path: Path) -> None:
