@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-fast install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
+.PHONY: run test test-fast test-clients install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
 .PHONY: bench bench-docs bench-scale bench-bulk bench-feed
 
 run: install
@@ -13,7 +13,11 @@ test: install
 
 # The tests that start no server processes and no other programs.
 test-fast: install
-	$(BIN)/pytest -n auto -m "not system"
+	$(BIN)/pytest -n auto -m "not system and not clients"
+
+# GraphQL clients and tools of frontend teams, in the versions of tests/clients/package-lock.json.
+test-clients: install
+	$(BIN)/pytest -n auto -m clients
 
 install: .venv/installed
 
@@ -96,4 +100,4 @@ audit-deps:
 	    echo "the advisories cannot be had from here, and nothing was checked." >&2; exit 1; }
 
 clean:
-	rm -rf .venv .venv-audit tests/audit/node_modules benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-audit tests/audit/node_modules tests/clients/node_modules benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

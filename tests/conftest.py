@@ -32,7 +32,8 @@ hypothesis.settings.load_profile("roster")
 _POSTGRES = "ROSTER_TEST_POSTGRES_URL"
 _MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
 _MIN_FREE_BYTES = 4 * 2**30  # bytes
-_SYSTEM = Path(__file__).parent / "system"
+_TESTS = Path(__file__).parent
+_MARKED = ("system", "clients")  # folders whose tests have a marker of the same name
 _running = pytest.StashKey[ExitStack]()
 
 
@@ -54,8 +55,9 @@ def _has_space(folder: str) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if _SYSTEM in item.path.parents:
-            item.add_marker(pytest.mark.system)
+        for folder in item.path.relative_to(_TESTS).parts[:1]:
+            if folder in _MARKED:
+                item.add_marker(folder)
 
 
 def pytest_collection_finish() -> None:

@@ -20,6 +20,7 @@ EXCLUDED = {
     "install",
     "test",
     "test-fast",
+    "test-clients",
     "check",
 }
 BENCH = "--only roster,floor,user --seconds 1 --rounds 1"

@@ -1,0 +1,55 @@
+"""A folder with a copy of the clients' scripts for each test, and servers for them."""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from graph.cli.cache_types import cache_types
+from tests.support.node import install_packages, run_program
+from tests.support.process import serving_process
+from tests.support.schema import CORE
+
+_FOLDER = Path(__file__).parent
+_SCHEMA = _FOLDER.parents[1] / "schema.graphql"
+_CASE = re.compile(r"^export async function (\w+)\(url\)", re.MULTILINE)
+
+
+def cases(script: str) -> list[str]:
+    """Return the names of the functions that a script exports."""
+    names = _CASE.findall((_FOLDER / script).read_text())
+    assert names
+    return names
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A project of a frontend team: scripts, node_modules, schema.graphql, possible-types.json."""
+
+    folder: Path
+
+    async def run(self, *command: str) -> str:
+        return await run_program(*command, cwd=self.folder)
+
+    async def run_case(self, script: str, case: str, **settings: str) -> None:
+        """Runs a function of a script against a server with an empty directory."""
+        async with serving_process(self.folder, **settings) as (_, url):
+            await self.run("node", "run.mjs", script, case, url)
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    return install_packages(_FOLDER)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, node_modules: Path) -> Workspace:
+    ignored = shutil.ignore_patterns("node_modules", "*.py", "package-lock.json", "__pycache__")
+    shutil.copytree(_FOLDER, tmp_path, dirs_exist_ok=True, ignore=ignored)
+    (tmp_path / "node_modules").symlink_to(node_modules)
+    shutil.copy(_SCHEMA, tmp_path)
+    (tmp_path / "possible-types.json").write_text(json.dumps(cache_types(CORE)))
+    return Workspace(tmp_path)

