@@ -14,11 +14,13 @@ from users.errors import ErrorCode
 from users.lifecycle import UserAction
 
 __all__ = [
+    "ActorType",
     "BulkMode",
     "ErrorCode",
     "OrderDirection",
     "UserAction",
     "UserEventType",
+    "UserField",
     "UserOrderField",
     "UserStatus",
 ]
@@ -111,6 +113,48 @@ _describe(
     "Whether an order ascends or descends.",
     ASC="Smallest or earliest first.",
     DESC="Greatest or latest first.",
+)
+
+
+class ActorType(StrEnum):
+    USER = "USER"
+    SERVICE = "SERVICE"
+    SYSTEM = "SYSTEM"
+
+
+_describe(
+    ActorType,
+    "The kind of an author.",
+    USER="A user of this directory.",
+    SERVICE="A program with an API key, or with a token that belongs to no user.",
+    SYSTEM="Roster itself: a command of the operator, or any request to a development server.",
+)
+
+
+class UserField(StrEnum):
+    """The fields of `users.recorder.RECORDED_FIELDS`."""
+
+    USERNAME = "USERNAME"
+    EMAIL = "EMAIL"
+    DISPLAY_NAME = "DISPLAY_NAME"
+    EXTERNAL_ID = "EXTERNAL_ID"
+    STATUS = "STATUS"
+    STATUS_REASON = "STATUS_REASON"
+    ERASE_AFTER = "ERASE_AFTER"
+    OTHER = "OTHER"
+
+
+_describe(
+    UserField,
+    "A field of `User` whose changes are recorded. More fields can be added.",
+    USERNAME="The field `username`.",
+    EMAIL="The field `email`.",
+    DISPLAY_NAME="The field `displayName`.",
+    EXTERNAL_ID="The field `externalId`.",
+    STATUS="The field `status`.",
+    STATUS_REASON="The field `statusReason`.",
+    ERASE_AFTER="The field `eraseAfter`.",
+    OTHER="A field that this version of Roster does not have, recorded by another version.",
 )
 
 

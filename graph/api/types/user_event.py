@@ -7,14 +7,16 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Annotated, Self, cast
 
 import strawberry
+from strawberry.utils.str_converters import to_camel_case
 
+from db.models import ActorKind
 from db.pagination import Window
 from feed.anchors import Anchor, mark_of
 from graph.api import cursors, global_ids
-from graph.api.context import GraphInfo
+from graph.api.context import Context, GraphInfo
 from graph.api.errors import InputError, UnknownCursorError
 from graph.api.field_costs import ONE_READ, PER_ROW
-from graph.api.types.enums import UserEventType
+from graph.api.types.enums import ActorType, UserEventType, UserField
 from graph.api.types.node import Node, PageInfo
 from graph.api.types.record_view import Nested, NestedList, RecordView, itself
 
@@ -61,17 +63,32 @@ class EventWindow:
         return cls(replace(asked, after=after_id, before=before_id), anchors)
 
 
+_ACTOR_TYPES = {kind: ActorType[kind.name] for kind in ActorKind}
+_USER_FIELDS = {to_camel_case(field.name.lower()): field for field in UserField}
+
+
+def _find_user(context: Context, user_id: int) -> "User | None":
+    from graph.api.types.user import User  # noqa: PLC0415 - the two modules refer to each other
+
+    return cast("User | None", User.find(context, user_id))
+
+
 @strawberry.type(description="The author of a change, as recorded at the time of the change.")
 class Actor(RecordView):
     """The record is the event."""
 
     fields_from = {  # noqa: RUF012 - declared in RecordView
+        "type": lambda event: _ACTOR_TYPES[event.actor_kind],
         "kind": lambda event: event.actor_kind.value,
         "id": "actor_id",
         "label": "actor_label",
     }
 
-    kind: str = strawberry.field(description="One of `user`, `service` and `system`.")
+    type: ActorType = strawberry.field(description="Whether a user, a service or Roster acted.")
+    kind: str = strawberry.field(
+        description="One of `user`, `service` and `system`.",
+        deprecation_reason="Use `type`, an enum. `kind` will be removed in 1.0.",
+    )
     id: str | None = strawberry.field(
         description="The database id of a user, or the subject of a service. Null for `system`."
     )
@@ -79,19 +96,47 @@ class Actor(RecordView):
         description="A display name, for people. Null after the author was erased."
     )
 
+    @strawberry.field(
+        metadata=ONE_READ,
+        description="The author as they are now. Null if the author is not a user, or if the "
+        "caller may not read them.",
+    )
+    def user(
+        self, info: GraphInfo
+    ) -> Annotated["User", strawberry.lazy("graph.api.types.user")] | None:
+        if self.record.actor_kind is not ActorKind.USER:
+            return None
+        user_id = _user_id(self.record.actor_id)
+        return None if user_id is None else _find_user(info.context, user_id)
+
+
+def _user_id(actor_id: str | None) -> int | None:
+    # The column also has the names of services, and no constraint on its format.
+    if actor_id is None or not (actor_id.isascii() and actor_id.isdecimal()):
+        return None
+    try:
+        return cursors.row_id(int(actor_id))
+    except ValueError:
+        return None
+
 
 @strawberry.type(description="A change of one field.")
 class FieldChange(RecordView):
     """The record is one of the event's `changes`."""
 
     fields_from = {  # noqa: RUF012 - declared in RecordView
+        "field_name": lambda change: _USER_FIELDS.get(change["field"], UserField.OTHER),
         "field": itemgetter("field"),
         "before": itemgetter("before"),
         "after": itemgetter("after"),
         "redacted": lambda change: change.get("redacted", False),
     }
 
-    field: str = strawberry.field(description="The name of the field of `User`.")
+    field_name: UserField = strawberry.field(description="The field of `User` that was changed.")
+    field: str = strawberry.field(
+        description="The name of the field of `User`.",
+        deprecation_reason="Use `fieldName`, an enum. `field` will be removed in 1.0.",
+    )
     before: str | None = strawberry.field(
         description="The value before the change. Null if there was none."
     )
@@ -142,9 +187,7 @@ class UserEvent(RecordView, Node):
     def user(
         self, info: GraphInfo
     ) -> Annotated["User", strawberry.lazy("graph.api.types.user")] | None:
-        from graph.api.types.user import User  # noqa: PLC0415 - the two types refer to each other
-
-        return cast("User | None", User.find(info.context, self.record.user_id))
+        return _find_user(info.context, self.record.user_id)
 
 
 @strawberry.type(description="An event in a list, with its cursor.")

@@ -3,6 +3,7 @@
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from inspect import isawaitable
+from types import SimpleNamespace
 from typing import Any, Final
 
 import orjson
@@ -11,6 +12,7 @@ from graphql import execute, parse
 from sqlalchemy import select
 from strawberry.types.base import StrawberryObjectDefinition
 
+from db.models import ActorKind
 from db.models import UserEvent as Event
 from graph.api import global_ids
 from graph.api.types.user_event import UserEvent
@@ -103,6 +105,11 @@ RULES: dict[str, Read | Write | None] = {
         denied=FORBIDDEN,
     ),
     "UserEvent.user": Read("subscription { userEvents { it: user { id } } }", given=HAS),
+    "Actor.user": Read(
+        "subscription { userEvents { it: actor { user { id } } } }",
+        given={"user": HAS},
+        denied={"user": None},
+    ),
     "Subscription.userEvents": Read(
         "subscription ($after: String!) { it: userEvents(after: $after) { type } }",
         others=BOTH,
@@ -160,7 +167,7 @@ def test_rules_cover_every_field_with_a_resolver() -> None:
 
 async def read(directory: DirectoryClient, name: str, query: str, caller: Caller, key: int) -> Any:
     """Returns the value of a field, or the error code if it fails."""
-    if name == "UserEvent.user":
+    if name in {"UserEvent.user", "Actor.user"}:
         return await user_of_event(directory, query, caller, key)
     if name.startswith("Subscription"):
         results = directory.follow(caller, query, after=await cursor_at(directory.database, 1))
@@ -189,15 +196,16 @@ def variables_of(query: str, key: int) -> dict[str, Any]:
 
 
 async def user_of_event(directory: DirectoryClient, query: str, caller: Caller, key: int) -> Any:
-    """Resolves the user of an event as a subscription does."""
+    """Resolves users of an event as a subscription does. The user is also the author."""
     async with directory.database.engine.connect() as connection:
         found = select(Event.__table__).where(Event.user_id == key)
         row = (await connection.execute(found)).first()
     assert row
+    author = {"actor_kind": ActorKind.USER, "actor_id": str(key)}
     made = execute(
         CORE,
         parse(query),
-        root_value=UserEvent.of(row),
+        root_value=UserEvent.of(SimpleNamespace(**row._asdict() | author)),
         context_value=directory.context(caller),
     )
     result: Any = await made if isawaitable(made) else made

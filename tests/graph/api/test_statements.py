@@ -18,7 +18,8 @@ from tests.support.client import Client, serving
 from tests.support.schema import SCHEMA
 
 EVENT = """id type at reason requestId versionAfter userId cursor user { username }
-  actor { kind id label } changes { field before after redacted }"""
+  actor { type kind id label user { username } }
+  changes { fieldName field before after redacted }"""
 USER = f"""id databaseId username email displayName isActive status statusReason statusChangedAt
   externalId version createdAt updatedAt deletedAt eraseAfter erasedAt isViewer viewerCan
   history(first: 2) {{ edges {{ cursor node {{ id }} }} pageInfo {{ endCursor }}

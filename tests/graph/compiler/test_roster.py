@@ -93,8 +93,10 @@ async def test_queries_of_roster_match_graphql_core(client: Client) -> None:
 
 
 EVERYTHING = """{ users(first: 100, filter: { status: [ACTIVE, DEACTIVATED, DELETED] }) {
-  nodes { %s erasedAt history { nodes { id type reason versionAfter changes { field before after }
-    actor { kind id label } } } } } }""".replace("%s", USER)
+  nodes { %s erasedAt history { nodes { id type reason versionAfter
+    changes { fieldName before after } actor { type id label user { id } } } } } } }""".replace(
+    "%s", USER
+)
 
 
 def without_times(seen: Observation) -> tuple[str, str]:

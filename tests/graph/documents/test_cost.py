@@ -21,6 +21,7 @@ from tests.support.schema import CORE
 
 ROOTS = {"Query", "Mutation", "Subscription"}
 READS = {
+    "Actor.user",
     "UserEvent.user",
     "UserConnection.totalCount",
     "UserConnection.countAtMost",
