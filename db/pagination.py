@@ -48,6 +48,10 @@ class Window:
     before: tuple[Any, ...] | None = None
     from_end: bool = False
 
+    def reversed(self) -> "Window":
+        """Return the window of the same rows in the reversed list."""
+        return replace(self, after=self.before, before=self.after, from_end=not self.from_end)
+
     def given(self) -> dict[str, Any]:
         """Return the parameters of `Listing.query`."""
         given: dict[str, Any] = {"rows": self.limit + 1}

@@ -32,6 +32,7 @@ from db.models import (
     ActorKind,
     Change,
     FeedEpoch,
+    User,
     UserEvent,
     UserEventType,
 )
@@ -134,6 +135,14 @@ def events_listing(filter: EventFilter, until: int | None = None) -> Listing:
     return Listing(EVENT_COLUMNS, EVENT_ORDER, within, all_of(filter.when()))
 
 
+def events_count_at_most(filter: EventFilter, until: int | None, limit: int) -> Select[int]:
+    conditions = [filter.where(), *filter.when()]
+    if until is not None:
+        conditions.append(UserEvent.id <= until)
+    found = select(UserEvent.id).where(*conditions).limit(limit)
+    return select(func.count()).select_from(found.subquery())
+
+
 def events_between(after: int, until: int, filter: EventFilter, limit: int) -> Select[Any]:
     ids = [UserEvent.id > after, UserEvent.id <= until]
     matching = select(*EVENT_COLUMNS).where(*ids, filter.where(), *filter.when())
@@ -214,4 +223,21 @@ def histories(*, after: bool, before: bool, from_end: bool) -> PreparedStatement
     )
 
 
+# Each version of a user has one event, so the newest version in a history is its length.
+_NEWEST_VERSION = (
+    select(UserEvent.version_after)
+    .where(
+        UserEvent.user_id == User.id,
+        UserEvent.id <= bindparam("until", type_=UserEvent.id.type),
+    )
+    .order_by(UserEvent.id.desc())
+    .limit(literal_column("1"))
+    .correlate(User)
+    .scalar_subquery()
+)
+HISTORY_LENGTHS = PreparedStatement(
+    select(User.id.label("user_id"), _NEWEST_VERSION.label("events")).where(
+        among(User.id, "user_ids")
+    )
+)
 ADD_FEED_EPOCH = insert(FeedEpoch).returning(FeedEpoch.id)

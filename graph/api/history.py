@@ -6,8 +6,14 @@ from typing import Any, Final
 
 from strawberry.dataloader import DataLoader
 
+from db.filters import EventFilter
 from db.pagination import Window
-from db.statements.events import EVENTS_BY_ID, histories
+from db.statements.events import (
+    EVENTS_BY_ID,
+    HISTORY_LENGTHS,
+    events_count_at_most,
+    histories,
+)
 from feed import anchors
 from feed.anchors import Anchor, InvalidAnchor
 from feed.feed import Feed
@@ -66,3 +72,27 @@ async def _load_histories(
     for row in await context.session.fetch(prepared, **given):
         by_user[row.user_id].append(row)
     return [by_user[user_id] for user_id in user_ids]
+
+
+async def count_events(context: Context, wanted: EventFilter, until: int | None, limit: int) -> int:
+    """Count a list of events, up to a limit."""
+    found = await context.session.scalar(events_count_at_most(wanted, until, limit))
+    return found or 0
+
+
+async def count_history(context: Context, user_id: int, limit: int) -> int:
+    """Count the history of a user, up to a limit. One statement for all users of a page."""
+    lengths = context.dataloaders.get(count_history)
+    if lengths is None:
+        load = partial(_load_lengths, context)
+        lengths = DataLoader(load, max_batch_size=_MAX_BATCH, cache=False)
+        context.dataloaders[count_history] = lengths
+    length: int = await lengths.load(user_id)
+    return min(length, limit)
+
+
+async def _load_lengths(context: Context, user_ids: list[int]) -> list[int]:
+    until = await settled_until(context.feed)
+    rows = await context.session.fetch(HISTORY_LENGTHS, user_ids=user_ids, until=until)
+    lengths = {row.user_id: row.events or 0 for row in rows}
+    return [lengths.get(user_id, 0) for user_id in user_ids]

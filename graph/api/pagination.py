@@ -13,6 +13,7 @@ from graph.api.errors import InputError
 
 DEFAULT_PAGE = 20
 MAX_PAGE = 100
+MAX_COUNT = 100_000
 
 First = Annotated[
     int | None,
@@ -42,6 +43,10 @@ Before = Annotated[
         "end."
     ),
 ]
+CountLimit = Annotated[
+    int,
+    strawberry.argument(description=f"The number to stop counting at, 1 to {MAX_COUNT}."),
+]
 
 R = TypeVar("R")
 
@@ -70,6 +75,11 @@ def window(
         raise InputError(str(error), "INVALID_CURSOR") from None
 
 
+def check_count_limit(limit: int) -> None:
+    if not 1 <= limit <= MAX_COUNT:
+        raise InputError(f"`limit` is {limit}; it must be from 1 to {MAX_COUNT}.")
+
+
 @dataclass(frozen=True, slots=True)
 class Page(Generic[R]):
     """The rows of a window in the list's order, and whether the list continues on either side."""
@@ -77,6 +87,10 @@ class Page(Generic[R]):
     rows: Sequence[R]
     has_next: bool
     has_previous: bool
+
+    def reversed(self) -> "Page[R]":
+        """Return the page with the same rows in the reversed list."""
+        return Page(self.rows[::-1], has_next=self.has_previous, has_previous=self.has_next)
 
 
 async def read_page(session: Session, listing: Listing, window: Window) -> Page[Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, cast
 
 import strawberry
@@ -24,7 +25,7 @@ from graph.api.context import Context, GraphInfo
 from graph.api.data_export import document
 from graph.api.errors import ForbiddenError, InputError
 from graph.api.field_costs import DOCUMENT, PAGE, ROOT_FIELD, ids
-from graph.api.history import settled_until, verify
+from graph.api.history import count_events, settled_until, verify
 from graph.api.inputs.bounds import MAX_LIST, check_length
 from graph.api.inputs.user_events import UserEventFilter
 from graph.api.inputs.user_filter import MAX_SEARCH, UserFilter, read_filter
@@ -39,16 +40,22 @@ from graph.api.loaders import Loader
 from graph.api.ordering import Order
 from graph.api.pagination import After, Before, First, Last, Page, page, read_page, window
 from graph.api.scalars import Json
-from graph.api.selected_fields import names_below
+from graph.api.selected_fields import ROW_FIELDS, names_below
+from graph.api.types.enums import UserEventOrder
 from graph.api.types.node import Node
 from graph.api.types.user import User, UserConnection, Users, columns_of
-from graph.api.types.user_event import EventWindow, UserEvent, UserEventConnection, decode_cursor
+from graph.api.types.user_event import (
+    EventOrder,
+    EventWindow,
+    UserEvent,
+    UserEventConnection,
+    UserEvents,
+    decode_cursor,
+)
 from graph.compiler import Lookup
 from graph.strawberry_adapter import raw_info
 from users import policy
 from users.identity import email_key, external_id_key, username_key
-
-_ROW_FIELDS = frozenset({"edges", "nodes", "pageInfo"})
 
 
 @strawberry.type(
@@ -171,11 +178,15 @@ class Query:
         asked = window(first, after, last, before, order.position)
         found: Page[Any] = Page([], has_next=False, has_previous=False)
         selected = _fields(info)
-        if selected & _ROW_FIELDS:
+        if selected & ROW_FIELDS:
             found = await _read_users(context, wanted, order, asked, columns_of(selected))
         return UserConnection.of(Users(found, order, wanted))
 
-    @strawberry.field(metadata=PAGE, description="Lists the events of all users, earliest first.")
+    @strawberry.field(
+        metadata=PAGE,
+        description="Lists the events of all users, earliest first by default. The list ends at "
+        "the watermark of the change feed, so that a subscription can continue from any cursor.",
+    )
     async def user_events(
         self,
         info: GraphInfo,
@@ -187,18 +198,23 @@ class Query:
             UserEventFilter | None,
             strawberry.argument(description="Conditions that the events must meet."),
         ] = None,
+        order_by: EventOrder = UserEventOrder.OLDEST_FIRST,
     ) -> UserEventConnection | None:
         if not policy.can_read_history(info.context.caller):
             raise ForbiddenError(
                 "Reading all events requires the scopes `users:read` and `users:history`."
             )
         wanted = filter.read() if filter else EventFilter()
-        asked = EventWindow.of(window(first, after, last, before, decode_cursor))
-        settled = await info.context.feed.watermark()
-        listing = events_listing(wanted, settled)
-        found = await read_page(info.context.session, listing, asked.window)
-        await verify(info.context, asked.anchors)
-        return UserEventConnection.of(found)
+        context = info.context
+        asked = EventWindow.of(window(first, after, last, before, decode_cursor), order_by)
+        settled = await context.feed.watermark()
+        found: Page[Any] = Page([], has_next=False, has_previous=False)
+        if _fields(info) & ROW_FIELDS:
+            listing = events_listing(wanted, settled)
+            found = asked.arrange(await read_page(context.session, listing, asked.window))
+        await verify(context, asked.anchors)
+        count = partial(count_events, context, wanted, settled)
+        return UserEventConnection.of(UserEvents(found, count))
 
     @strawberry.field(
         metadata=DOCUMENT,

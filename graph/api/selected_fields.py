@@ -12,6 +12,9 @@ from graphql import (
 
 from graph.compiler import FieldNodes
 
+# The fields of a connection that need the rows of its page.
+ROW_FIELDS = frozenset({"edges", "nodes", "pageInfo"})
+
 
 def names_below(info: GraphQLResolveInfo[Any]) -> frozenset[str]:
     """Return the names of all fields below this one, at any depth and through fragments.

@@ -19,6 +19,7 @@ __all__ = [
     "ErrorCode",
     "OrderDirection",
     "UserAction",
+    "UserEventOrder",
     "UserEventType",
     "UserField",
     "UserOrderField",
@@ -113,6 +114,19 @@ _describe(
     "Whether an order ascends or descends.",
     ASC="Smallest or earliest first.",
     DESC="Greatest or latest first.",
+)
+
+
+class UserEventOrder(StrEnum):
+    OLDEST_FIRST = "OLDEST_FIRST"
+    NEWEST_FIRST = "NEWEST_FIRST"
+
+
+_describe(
+    UserEventOrder,
+    "The order of a list of events. `cursor` is the position of an event in either order.",
+    OLDEST_FIRST="The order of the change feed: `after` returns later events.",
+    NEWEST_FIRST="The reversed order of the change feed: `after` returns earlier events.",
 )
 
 

@@ -1,11 +1,11 @@
 """The types of a user and of lists of users."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
-from typing import Annotated, Any, Final, Self
+from typing import Any, Final, Self
 
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
@@ -22,21 +22,37 @@ from db.statements.users import (
 )
 from graph.api import global_ids
 from graph.api.context import Context, GraphInfo
-from graph.api.errors import ForbiddenError, InputError
+from graph.api.errors import ForbiddenError
 from graph.api.field_costs import FREE, ONE_READ, PAGE, PER_ROW
-from graph.api.history import history, verify
+from graph.api.history import count_history, history, verify
 from graph.api.loaders import Loader
 from graph.api.ordering import Order
-from graph.api.pagination import After, Before, First, Last, Page, page, window
+from graph.api.pagination import (
+    After,
+    Before,
+    CountLimit,
+    First,
+    Last,
+    Page,
+    check_count_limit,
+    page,
+    window,
+)
 from graph.api.scalars import BigInt
-from graph.api.types.enums import UserAction, UserStatus
+from graph.api.selected_fields import ROW_FIELDS, names_below
+from graph.api.types.enums import UserAction, UserEventOrder, UserStatus
 from graph.api.types.node import Node, PageInfo
 from graph.api.types.record_view import Nested, NestedList, RecordView
-from graph.api.types.user_event import EventWindow, UserEventConnection, decode_cursor
+from graph.api.types.user_event import (
+    EventOrder,
+    EventWindow,
+    UserEventConnection,
+    UserEvents,
+    decode_cursor,
+)
 from graph.compiler import Lookup
+from graph.strawberry_adapter import raw_info
 from users import policy
-
-MAX_COUNT = 100_000
 
 
 @strawberry.type(description="A person or another holder of an account.")
@@ -109,9 +125,9 @@ class User(RecordView, Node):
 
     @strawberry.field(
         metadata=PAGE,
-        description="The events of this user, earliest first. It ends at the watermark of the "
-        "change feed, so that a subscription can continue from any cursor. The error "
-        "is `FORBIDDEN` unless `viewerCan` contains `VIEW_HISTORY`.",
+        description="The events of this user, earliest first by default. The list ends at the "
+        "watermark of the change feed, so that a subscription can continue from any cursor. The "
+        "error is `FORBIDDEN` unless `viewerCan` contains `VIEW_HISTORY`.",
     )
     async def history(
         self,
@@ -120,13 +136,18 @@ class User(RecordView, Node):
         after: After = None,
         last: Last = None,
         before: Before = None,
+        order_by: EventOrder = UserEventOrder.OLDEST_FIRST,
     ) -> UserEventConnection | None:
         if not policy.can_read_history(info.context.caller, self.record.id):
             raise ForbiddenError("You may not read this user's history.")
-        asked = EventWindow.of(window(first, after, last, before, decode_cursor))
-        rows = await history(info.context, asked.window).load(self.record.id)
-        await verify(info.context, asked.anchors)
-        return UserEventConnection.of(page(rows, asked.window))
+        context, user_id = info.context, self.record.id
+        asked = EventWindow.of(window(first, after, last, before, decode_cursor), order_by)
+        rows: Sequence[Any] = ()
+        if names_below(raw_info(info)) & ROW_FIELDS:
+            rows = await history(context, asked.window).load(user_id)
+        await verify(context, asked.anchors)
+        found = asked.arrange(page(rows, asked.window))
+        return UserEventConnection.of(UserEvents(found, partial(count_history, context, user_id)))
 
     @classmethod
     def find(
@@ -227,13 +248,9 @@ class UserConnection(RecordView):
     async def count_at_most(
         self,
         info: GraphInfo,
-        limit: Annotated[
-            int,
-            strawberry.argument(description=f"The number to stop counting at, 1 to {MAX_COUNT}."),
-        ] = 1000,
+        limit: CountLimit = 1000,
     ) -> int | None:
-        if not 1 <= limit <= MAX_COUNT:
-            raise InputError(f"`limit` is {limit}; it must be from 1 to {MAX_COUNT}.")
+        check_count_limit(limit)
         counting = users_count_at_most(self.record.filter.where(), limit)
         return await info.context.session.scalar(counting)
 

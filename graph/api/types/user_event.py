@@ -1,10 +1,10 @@
 """The types of an event and of lists of events."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Annotated, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
@@ -16,7 +16,8 @@ from graph.api import cursors, global_ids
 from graph.api.context import Context, GraphInfo
 from graph.api.errors import InputError, UnknownCursorError
 from graph.api.field_costs import ONE_READ, PER_ROW
-from graph.api.types.enums import ActorType, UserEventType, UserField
+from graph.api.pagination import CountLimit, Page, check_count_limit
+from graph.api.types.enums import ActorType, UserEventOrder, UserEventType, UserField
 from graph.api.types.node import Node, PageInfo
 from graph.api.types.record_view import Nested, NestedList, RecordView, itself
 
@@ -48,19 +49,39 @@ def decode_cursor(text: str) -> Anchor:
         raise UnknownCursorError from None
 
 
+EventOrder = Annotated[
+    UserEventOrder | None,
+    strawberry.argument(
+        description="The order of the list, earliest first by default. A cursor names an event, so "
+        "that it is valid in both orders."
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class EventWindow:
-    """A part of a list of events, and the anchors of its cursors, which must be verified."""
+    """A part of a list of events, and the anchors of its cursors, which must be verified.
+
+    The window is that of the list in the order of the feed. A list that begins with the newest
+    event is read from the end, so that both orders share statements and dataloaders.
+    """
 
     window: Window
     anchors: Sequence[Anchor]
+    newest_first: bool
 
     @classmethod
-    def of(cls, asked: Window) -> Self:
+    def of(cls, asked: Window, order: UserEventOrder | None) -> Self:
         """Return the event window for a window whose cursors were read by `decode_cursor`."""
         anchors = [Anchor(*place) for place in (asked.after, asked.before) if place is not None]
         after_id, before_id = (place and place[:1] for place in (asked.after, asked.before))
-        return cls(replace(asked, after=after_id, before=before_id), anchors)
+        window = replace(asked, after=after_id, before=before_id)
+        newest_first = order is UserEventOrder.NEWEST_FIRST
+        return cls(window.reversed() if newest_first else window, anchors, newest_first)
+
+    def arrange(self, page: Page[Any]) -> Page[Any]:
+        """Return a page of `window` in the order that was asked for."""
+        return page.reversed() if self.newest_first else page
 
 
 _ACTOR_TYPES = {kind: ActorType[kind.name] for kind in ActorKind}
@@ -198,12 +219,20 @@ class UserEventEdge(RecordView):
     node: UserEvent = strawberry.field(description="The event of this edge.")
 
 
-@strawberry.type(description="A page of a list of events, earliest first.")
+@dataclass(frozen=True, slots=True)
+class UserEvents:
+    """A page of events, and a function that counts the whole list up to a limit."""
+
+    page: Page[Any]
+    count_at_most: Callable[[int], Awaitable[int]]
+
+
+@strawberry.type(description="A page of a list of events.")
 class UserEventConnection(RecordView):
     fields_from = {  # noqa: RUF012 - declared in RecordView
-        "edges": NestedList(UserEventEdge, attrgetter("rows")),
-        "nodes": NestedList(UserEvent, attrgetter("rows")),
-        "page_info": Nested(PageInfo, lambda page: (page, encode_cursor)),
+        "edges": NestedList(UserEventEdge, attrgetter("page.rows")),
+        "nodes": NestedList(UserEvent, attrgetter("page.rows")),
+        "page_info": Nested(PageInfo, lambda events: (events.page, encode_cursor)),
     }
 
     edges: list[UserEventEdge] = strawberry.field(
@@ -215,3 +244,13 @@ class UserEventConnection(RecordView):
     page_info: PageInfo = strawberry.field(
         description="Whether the list continues on either side of this page."
     )
+
+    @strawberry.field(
+        metadata=ONE_READ,
+        description="The number of events in the whole list, counted up to a limit: for labels "
+        "such as 1000+.",
+    )
+    async def count_at_most(self, info: GraphInfo, limit: CountLimit = 1000) -> int | None:  # noqa: ARG002 - Strawberry's resolvers take it
+        check_count_limit(limit)
+        events: UserEvents = self.record
+        return await events.count_at_most(limit)

@@ -104,6 +104,13 @@ RULES: dict[str, Read | Write | None] = {
         given={"nodes": [{"type": "CREATED"}]},
         denied=FORBIDDEN,
     ),
+    "UserEventConnection.countAtMost": Read(
+        "{ it: userEvents { countAtMost } }",
+        others=BOTH,
+        own=None,
+        given={"countAtMost": 4},
+        denied=FORBIDDEN,
+    ),
     "UserEvent.user": Read("subscription { userEvents { it: user { id } } }", given=HAS),
     "Actor.user": Read(
         "subscription { userEvents { it: actor { user { id } } } }",

@@ -22,7 +22,8 @@ EVENT = """id type at reason requestId versionAfter userId cursor user { usernam
   changes { fieldName field before after redacted }"""
 USER = f"""id databaseId username email displayName isActive status statusReason statusChangedAt
   externalId version createdAt updatedAt deletedAt eraseAfter erasedAt isViewer viewerCan
-  history(first: 2) {{ edges {{ cursor node {{ id }} }} pageInfo {{ endCursor }}
+  history(first: 2, orderBy: NEWEST_FIRST) {{ countAtMost
+    edges {{ cursor node {{ id }} }} pageInfo {{ endCursor }}
     nodes {{ {EVENT} }} }}"""
 QUERIES = {
     "node": f"a: node(id: $id) {{ ...on User {{ {USER} }} }} b: node(id: $event) {{ id }}",
@@ -36,7 +37,7 @@ QUERIES = {
     "statusCounts { status count } edges { node { email } } } "
     "c: users(filter: {status: [DELETED]}, last: 3) { nodes { id } }",
     "userEvents": "userEvents(after: $cursor) { nodes { id } } b: userEvents(filter: "
-    "{type: [CREATED]}) { nodes { user { username } } }",
+    "{type: [CREATED]}, orderBy: NEWEST_FIRST) { countAtMost nodes { user { username } } }",
     "personalData": "personalData(userId: $id)",
 }
 PAYLOAD = "{ errors { code message } user { username history(first: 1) { nodes { id } } } }"

@@ -23,6 +23,7 @@ ROOTS = {"Query", "Mutation", "Subscription"}
 READS = {
     "Actor.user",
     "UserEvent.user",
+    "UserEventConnection.countAtMost",
     "UserConnection.totalCount",
     "UserConnection.countAtMost",
     "UserConnection.statusCounts",
