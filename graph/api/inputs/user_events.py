@@ -21,7 +21,7 @@ class UserEventFilter:
         default=None, description="Events of these types."
     )
     actor_id: list[str] | None = strawberry.field(
-        default=None, description="Events by these authors, by `Actor.id`."
+        default=None, description="Events by these authors, by `Actor.actorId`."
     )
     at: DateTimeFilter | None = strawberry.field(
         default=None, description="Events in this time range."

@@ -43,7 +43,13 @@ class FieldError(UserError):
 
 @strawberry.type(description="No user has this id, or the caller may not see the user.")
 class NotFoundError(UserError):
-    id: strawberry.ID = strawberry.field(description="The id that was not found.")
+    user_id: strawberry.ID = strawberry.field(description="The id that was not found.")
+    # Relay takes every `id` for the identity of the object, here of the user whom it names.
+    id: strawberry.ID = strawberry.field(
+        description="The id that was not found.",
+        deprecation_reason="Use `userId`: caches merge this object with the user of the same id. "
+        "`id` will be removed in 1.0.",
+    )
 
 
 @strawberry.type(description="The status of the user does not allow this action.")
@@ -90,7 +96,7 @@ def _user_error(violation: RuleViolation, at: Sequence[str]) -> UserError:
             )
         case UserNotFound():
             unknown = strawberry.ID(global_ids.encode_user(violation.user_id))
-            return NotFoundError(code=code, message=message, path=path, id=unknown)
+            return NotFoundError(code=code, message=message, path=path, user_id=unknown, id=unknown)
         case VersionConflict():
             return VersionConflictError(
                 code=code,

@@ -101,6 +101,7 @@ class Actor(RecordView):
     fields_from = {  # noqa: RUF012 - declared in RecordView
         "type": lambda event: _ACTOR_TYPES[event.actor_kind],
         "kind": lambda event: event.actor_kind.value,
+        "actor_id": "actor_id",
         "id": "actor_id",
         "label": "actor_label",
     }
@@ -110,8 +111,14 @@ class Actor(RecordView):
         description="One of `user`, `service` and `system`.",
         deprecation_reason="Use `type`, an enum. `kind` will be removed in 1.0.",
     )
+    actor_id: str | None = strawberry.field(
+        description="The database id of a user, or the subject of a service, for "
+        "`UserEventFilter.actorId`. Null for Roster itself."
+    )
     id: str | None = strawberry.field(
-        description="The database id of a user, or the subject of a service. Null for `system`."
+        description="The database id of a user, or the subject of a service. Null for `system`.",
+        deprecation_reason="Use `actorId`: caches merge actors with the same `id`. `id` will be "
+        "removed in 1.0.",
     )
     label: str | None = strawberry.field(
         description="A display name, for people. Null after the author was erased."

@@ -61,8 +61,8 @@ async def test_author_of_an_own_history_is_null_unless_the_caller_may_read_them(
     directory: DirectoryClient,
 ) -> None:
     await set_columns(directory, 2, actor_kind=ActorKind.USER, actor_id=str(MIA), actor_label="Mia")
-    query = "{ viewer { history { nodes { actor { type id label user { id } } } } } }"
-    expected = {"type": "USER", "id": "1", "label": "Mia"}
+    query = "{ viewer { history { nodes { actor { type actorId id label user { id } } } } } }"
+    expected = {"type": "USER", "actorId": "1", "id": "1", "label": "Mia"}
     for scopes, user in (((), None), ((Scope.READ,), {"id": id_of(MIA)})):
         found = await directory.ask(linked(ADA, Scope.HISTORY, *scopes), query)
         assert found["history"]["nodes"] == [{"actor": expected | {"user": user}}]

@@ -129,7 +129,7 @@ async def test_repeated_batch_replays_results_and_errors(client: Client) -> None
     ]
     query = BULK.replace(
         "... on FieldError",
-        """... on NotFoundError { id } ... on TransitionError { from current { version } }
+        """... on NotFoundError { userId } ... on TransitionError { from current { version } }
         ... on VersionConflictError { actualVersion changedFields current { displayName } }
         ... on FieldError""",
     )
@@ -353,7 +353,7 @@ async def test_an_answer_stored_by_an_earlier_version_is_replayed(client: Client
 
     query = BULK.replace(
         "... on FieldError",
-        """... on NotFoundError { id } ... on TransitionError { from current { username } }
+        """... on NotFoundError { userId } ... on TransitionError { from current { username } }
         ... on VersionConflictError { expectedVersion changedFields current { displayName } }
         ... on FieldError""",
     )
@@ -373,7 +373,7 @@ async def test_an_answer_stored_by_an_earlier_version_is_replayed(client: Client
             "changedFields": ["displayName"],
             "current": {"displayName": "Old"},
         },
-        {"__typename": "NotFoundError", "code": "NOT_FOUND", "id": "VXNlcjo5OQ"},
+        {"__typename": "NotFoundError", "code": "NOT_FOUND", "userId": "VXNlcjo5OQ"},
         {
             "__typename": "TransitionError",
             "code": "INVALID_TRANSITION",

@@ -172,7 +172,7 @@ async def test_mutation_of_an_invalid_or_unknown_id_is_rejected(client: Client, 
             ],
         }
     query = f"""mutation ($id: ID!) {{ {verb}(input: {{id: $id}}) {{ user {{ id }} errors {{
-      __typename code message path ... on NotFoundError {{ id }} }} }} }}"""
+      __typename code message path ... on NotFoundError {{ userId id }} }} }} }}"""
     assert await client.ask(query, id=UNKNOWN) == {
         "user": None,
         "errors": [
@@ -181,6 +181,7 @@ async def test_mutation_of_an_invalid_or_unknown_id_is_rejected(client: Client, 
                 "code": "NOT_FOUND",
                 "message": "There is no such user.",
                 "path": ["input", "id"],
+                "userId": UNKNOWN,
                 "id": UNKNOWN,
             }
         ],

@@ -94,7 +94,8 @@ async def test_queries_of_roster_match_graphql_core(client: Client) -> None:
 
 EVERYTHING = """{ users(first: 100, filter: { status: [ACTIVE, DEACTIVATED, DELETED] }) {
   nodes { %s erasedAt history { nodes { id type reason versionAfter
-    changes { fieldName before after } actor { type id label user { id } } } } } } }""".replace(
+    changes { fieldName before after } actor { type actorId id label user { id } }
+  } } } } }""".replace(
     "%s", USER
 )
 
