@@ -31,8 +31,8 @@ class Workspace:
 
     folder: Path
 
-    async def run(self, *command: str) -> str:
-        return await run_program(*command, cwd=self.folder)
+    async def run(self, *command: str, status: int = 0) -> str:
+        return await run_program(*command, cwd=self.folder, status=status)
 
     async def run_case(self, script: str, case: str, **settings: str) -> None:
         """Runs a function of a script against a server with an empty directory."""

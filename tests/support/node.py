@@ -9,7 +9,6 @@ from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 
 _BIN = Path(sys.executable).parent
-_ENVIRONMENT = os.environ | {"PATH": f"{_BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
 _INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 
 
@@ -27,7 +26,7 @@ def install_packages(folder: Path) -> Path:
             npm = subprocess.run(  # noqa: S603 - our own arguments
                 [_BIN / _INSTALL[0], *_INSTALL[1:]],
                 cwd=folder,
-                env=_ENVIRONMENT,
+                env=_environment(),
                 capture_output=True,
                 text=True,
                 timeout=300,
@@ -37,15 +36,24 @@ def install_packages(folder: Path) -> Path:
     return modules
 
 
-async def run_program(*command: str | Path, cwd: Path, **environment: str) -> str:
-    """Runs a program to its end and returns its output. The test fails if the program does.
+def _environment(*folders: Path) -> dict[str, str]:
+    """Return the environment, with programs of these folders and Node first on the path."""
+    path = (*map(str, (*folders, _BIN)), os.environ.get("PATH", os.defpath))
+    return os.environ | {"PATH": os.pathsep.join(path), "NO_COLOR": "1"}
+
+
+async def run_program(*command: str, cwd: Path, status: int = 0) -> str:
+    """Runs a program to its end and returns its output. Any other exit status fails the test.
 
     `node` and the programs of `node_modules/.bin` need no path.
     """
-    path = f"{cwd / 'node_modules' / '.bin'}{os.pathsep}{_ENVIRONMENT['PATH']}"
-    env = _ENVIRONMENT | {"PATH": path, "NO_COLOR": "1"} | environment
     process = await asyncio.create_subprocess_exec(
-        "/usr/bin/env", *command, cwd=cwd, env=env, stdout=PIPE, stderr=STDOUT
+        "/usr/bin/env",
+        *command,
+        cwd=cwd,
+        env=_environment(cwd / "node_modules" / ".bin"),
+        stdout=PIPE,
+        stderr=STDOUT,
     )
     try:
         output, _ = await asyncio.wait_for(process.communicate(), 120)
@@ -53,5 +61,5 @@ async def run_program(*command: str | Path, cwd: Path, **environment: str) -> st
         process.kill()
         output, _ = await process.communicate()
         raise AssertionError(f"{command} did not end:\n{output.decode()}") from None
-    assert process.returncode == 0, f"{command} failed:\n{output.decode()}"
+    assert process.returncode == status, f"{command} failed:\n{output.decode()}"
     return output.decode()

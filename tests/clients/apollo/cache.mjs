@@ -208,7 +208,7 @@ export async function authorsOfEventsAreNotMergedById(url) {
   const [{ id }] = await createUsers(url, "ada")
   const client = newClient(url)
   const query = gql`query History($id: ID!) {
-    user(id: $id) { id history { nodes { id actor { kind id label } user { id username } } } }
+    user(id: $id) { id history { nodes { id actor { type label } user { id username } } } }
   }`
   await client.query({ query, variables: { id } })
   assert.deepEqual(Object.keys(client.extract()).filter((key) => key.startsWith("Actor")), [])
@@ -221,8 +221,9 @@ export async function topLevelErrorsHaveTheirCode(url) {
   const failed = await client.query({ query: USER, variables: { id: "x" }, errorPolicy: "all" })
   assert.equal(failed.error.errors[0].extensions.code, "INVALID_ID")
   assert.deepEqual(failed.data, { user: null })
+  const unknownField = "{ nothing }"
   await assert.rejects(
-    client.query({ query: gql`{ nothing }` }),
+    client.query({ query: gql(unknownField) }),
     (error) => error.errors[0].extensions.code === "GRAPHQL_VALIDATION_FAILED",
   )
 }

@@ -82,7 +82,7 @@ graphql`
       history {
         nodes {
           actor {
-            kind
+            type
             id
             label
           }

@@ -144,7 +144,7 @@ export async function authorsOfEventsAreNotMergedById(url) {
   const [{ id }] = await createUsers(url, "ada")
   const environment = newEnvironment(url)
   const query = await load(environment, "UsersHistoryQuery", { id })
-  assert.deepEqual(query().user.history.nodes.map(({ actor }) => actor.kind), ["system"])
+  assert.deepEqual(query().user.history.nodes.map(({ actor }) => actor.type), ["SYSTEM"])
   const records = Object.values(environment.getStore().getSource().toJSON())
   const actors = records.filter(({ __typename }) => __typename === "Actor")
   assert.deepEqual(actors.map(({ __id }) => __id.startsWith("client:")), [true])

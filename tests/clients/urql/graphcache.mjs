@@ -25,7 +25,7 @@ const DELETE = gql`mutation Delete($input: DeleteUserInput!) {
   deleteUser(input: $input) { deletedUserId errors { code } }
 }`
 const HISTORY = gql`query History($id: ID!) {
-  user(id: $id) { id history { nodes { id actor { kind id label } changes { field after } } } }
+  user(id: $id) { id history { nodes { id actor { type label } changes { fieldName after } } } }
 }`
 const EVENTS = gql`subscription Events($after: String) {
   userEvents(after: $after) { id cursor type user { id username displayName } }
@@ -47,7 +47,7 @@ export async function typesWithoutIdentityAreEmbeddedWithoutWarnings(url) {
   const [{ id }] = await createUsers(url, "ada")
   const client = newClient(url) // its logger fails the test
   const { user } = await done(client.query(HISTORY, { id }))
-  assert.equal(user.history.nodes[0].actor.kind, "system")
+  assert.equal(user.history.nodes[0].actor.type, "SYSTEM")
 }
 
 export async function relayPaginationGoesInBothDirections(url) {

@@ -1,0 +1,66 @@
+"""Tools that check the schema: graphql-inspector and graphql-eslint."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.clients.conftest import Workspace
+from tests.graph.api.test_compatibility import RELEASED, announced
+
+# graphql-eslint's findings that are no faults.
+ACCEPTED = {
+    # Strawberry prints the definition, for tools that do not know this directive of the standard.
+    ("require-description", 'Description is required for directive "oneOf"'),
+    # The filter `UserEventFilter.actorId` has the same name.
+    ("no-typename-prefix", 'Field "actorId" starts with the name of the parent type "Actor"'),
+    # It is one word.
+    ("no-typename-prefix", 'Field "username" starts with the name of the parent type "User"'),
+}
+
+
+async def test_inspector_finds_no_breaking_change_that_the_changelog_does_not_announce(
+    workspace: Workspace,
+) -> None:
+    shutil.copy(RELEASED, workspace.folder)
+    diff = ("graphql-inspector", "diff", RELEASED.name, "schema.graphql")
+    if announced():
+        with pytest.raises(AssertionError, match=r"Detected \d+ breaking change"):
+            await workspace.run(*diff)
+    else:
+        assert "No breaking changes detected" in await workspace.run(*diff)
+
+
+async def test_inspector_finds_a_removed_field(workspace: Workspace) -> None:
+    schema = workspace.folder / "schema.graphql"
+    removed = workspace.folder / "removed.graphql"
+    removed.write_text(schema.read_text().replace("  totalCount: Int\n", "  total: Int\n"))
+    with pytest.raises(AssertionError, match="totalCount was removed"):
+        await workspace.run("graphql-inspector", "diff", "schema.graphql", removed.name)
+
+
+async def test_inspector_finds_no_deprecated_field_in_the_documents_of_the_tests(
+    workspace: Workspace,
+) -> None:
+    documents = ("graphql-inspector", "validate", "./{apollo,urql,codegen,tada}/*.{graphql,mjs,ts}")
+    output = await workspace.run(*documents, "schema.graphql", "--deprecated")
+    assert "All documents are valid" in output
+
+
+async def test_eslint_accepts_the_schema_by_the_rules_for_relay(workspace: Workspace) -> None:
+    report = workspace.folder / "report.json"
+    await workspace.run(
+        *("eslint", "--config", "tools/eslint.config.mjs", "--no-inline-config"),
+        *("--format", "json", "--output-file", report.name, "schema.graphql"),
+        status=1,
+    )
+    assert findings(report) == ACCEPTED
+
+
+def findings(report: Path) -> set[tuple[str, str]]:
+    [checked] = json.loads(report.read_text())
+    return {
+        (message["ruleId"].removeprefix("@graphql-eslint/"), message["message"])
+        for message in checked["messages"]
+    }
