@@ -95,9 +95,7 @@ async def test_queries_of_roster_match_graphql_core(client: Client) -> None:
 EVERYTHING = """{ users(first: 100, filter: { status: [ACTIVE, DEACTIVATED, DELETED] }) {
   nodes { %s erasedAt history { nodes { id type reason versionAfter
     changes { fieldName before after } actor { type actorId id label user { id } }
-  } } } } }""".replace(
-    "%s", USER
-)
+  } } } } }""".replace("%s", USER)
 
 
 def without_times(seen: Observation) -> tuple[str, str]:
