@@ -100,4 +100,4 @@ audit-deps:
 	    echo "the advisories cannot be had from here, and nothing was checked." >&2; exit 1; }
 
 clean:
-	rm -rf .venv .venv-audit tests/audit/node_modules tests/clients/node_modules benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-audit tests/audit/node_modules tests/clients/node_modules .ariadne-codegen benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -47,7 +47,9 @@ def node_modules() -> Path:
 
 @pytest.fixture
 def workspace(tmp_path: Path, node_modules: Path) -> Workspace:
-    ignored = shutil.ignore_patterns("node_modules", "*.py", "package-lock.json", "__pycache__")
+    ignored = shutil.ignore_patterns(
+        "node_modules", "packages", "*.py", "package-lock.json", "__pycache__"
+    )
     shutil.copytree(_FOLDER, tmp_path, dirs_exist_ok=True, ignore=ignored)
     (tmp_path / "node_modules").symlink_to(node_modules)
     shutil.copy(_SCHEMA, tmp_path)

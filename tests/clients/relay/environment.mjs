@@ -7,8 +7,7 @@ import relay from "relay-runtime"
 
 const { Environment, Network, Observable, RecordSource, Store, commitMutation } = relay
 
-// Printed by `roster schema --possible-types`. Relay takes any field `id` for the identity of an
-// object, but `NotFoundError.id` is the id of a user.
+// Relay takes any field `id` for the identity of an object, but `NotFoundError.id` is the id of a user.
 const { keys } = JSON.parse(await readFile("possible-types.json", "utf8"))
 const getDataID = (fields, type) => (keys[type] ? fields[keys[type]] : null)
 
@@ -18,24 +17,22 @@ export const artifact = (name) =>
 
 export function newEnvironment(url) {
   const events = createClient({ url: `${url}/graphql` })
-  return new Environment({
-    network: Network.create(
-      async ({ text, name }, variables) => {
-        const response = await fetch(`${url}/graphql`, {
-          method: "POST",
-          headers: { "content-type": "application/json" },
-          body: JSON.stringify({ query: text, operationName: name, variables }),
-        })
-        return response.json()
-      },
-      ({ text, name }, variables) =>
-        Observable.create((sink) =>
-          events.subscribe({ query: text, operationName: name, variables }, sink)),
-    ),
-    store: new Store(new RecordSource()),
-    getDataID,
-    relayFieldLogger: () => {},
-  })
+  const network = Network.create(
+    async ({ text, name }, variables) => {
+      const response = await fetch(`${url}/graphql`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ query: text, operationName: name, variables }),
+      })
+      return response.json()
+    },
+    ({ text, name }, variables) =>
+      Observable.create((sink) =>
+        events.subscribe({ query: text, operationName: name, variables }, sink)),
+  )
+  const store = new Store(new RecordSource())
+  const environment = new Environment({ network, store, getDataID })
+  return environment
 }
 
 export function mutate(environment, name, variables, options = {}) {

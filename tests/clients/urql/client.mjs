@@ -8,26 +8,25 @@ import assert from "node:assert/strict"
 import { readFile } from "node:fs/promises"
 
 const schema = introspectionFromSchema(buildSchema(await readFile("schema.graphql", "utf8")))
-// Printed by `roster schema --possible-types`.
-const types = JSON.parse(await readFile("possible-types.json", "utf8"))
-const keys = Object.fromEntries(
-  Object.entries(types.keys).map(([type, key]) => [type, (data) => (key ? data[key] : null)]),
-)
+const { keys } = JSON.parse(await readFile("possible-types.json", "utf8"))
 
 export function newClient(url, { optimistic, updates } = {}) {
   const socket = createClient({ url: `${url.replace("http", "ws")}/graphql` })
+  const exchange = cacheExchange({
+    schema,
+    keys: Object.fromEntries(
+      Object.entries(keys).map(([type, key]) => [type, (data) => (key ? data[key] : null)]),
+    ),
+    resolvers: { Query: { users: relayPagination() } },
+    optimistic,
+    updates,
+    logger: (severity, message) => assert.fail(`${severity}: ${message}`),
+  })
   return new Client({
     url: `${url}/graphql`,
     preferGetMethod: false,
     exchanges: [
-      cacheExchange({
-        schema,
-        keys,
-        resolvers: { Query: { users: relayPagination() } },
-        optimistic,
-        updates,
-        logger: (severity, message) => assert.fail(`${severity}: ${message}`),
-      }),
+      exchange,
       fetchExchange,
       subscriptionExchange({
         forwardSubscription: (operation) => ({
