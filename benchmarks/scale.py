@@ -32,7 +32,8 @@ from db.filters import EventFilter
 from db.models import User, UserEvent, UserStatus
 from db.pagination import Listing, Window
 from db.session import Session
-from db.statements.events import events_listing, histories
+from db.statements.events import events_listing
+from db.statements.histories import histories
 from db.statements.users import (
     USERS_BY_ID,
     USERS_BY_USERNAME,

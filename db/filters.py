@@ -119,6 +119,10 @@ class EventFilter:
             and all(holds(event.at, moment) for holds, moment in self.at)
         )
 
+    @property
+    def has_only_times(self) -> bool:
+        return bool(self.at) and self == EventFilter(at=self.at)
+
     def when(self) -> Sequence[Condition]:
         return [holds(UserEvent.at, moment) for holds, moment in self.at]
 

@@ -8,12 +8,8 @@ from strawberry.dataloader import DataLoader
 
 from db.filters import EventFilter
 from db.pagination import Window
-from db.statements.events import (
-    EVENTS_BY_ID,
-    HISTORY_LENGTHS,
-    events_count_at_most,
-    histories,
-)
+from db.statements.events import EVENTS_BY_ID, events_count_at_most
+from db.statements.histories import HISTORY_LENGTHS, histories
 from feed import anchors
 from feed.anchors import Anchor, InvalidAnchor
 from feed.feed import Feed
@@ -70,7 +66,8 @@ async def _load_histories(
     until = await settled_until(context.feed)
     given = window.given() | {"user_ids": list(by_user), "until": until}
     for row in await context.session.fetch(prepared, **given):
-        by_user[row.user_id].append(row)
+        if row.id is not None:
+            by_user[row.user_id].append(row)
     return [by_user[user_id] for user_id in user_ids]
 
 

@@ -8,7 +8,8 @@ import pytest
 from db.engine import Database
 from db.filters import EventFilter
 from db.pagination import Window
-from db.statements.events import EVENT_COLUMNS, EVENTS_BY_ID, EVENTS_FROM, events_listing, histories
+from db.statements.events import EVENT_COLUMNS, EVENTS_BY_ID, EVENTS_FROM, events_listing
+from db.statements.histories import histories
 from graph.api import cursors
 from graph.protocol.errors import RequestError
 from tests.feed.test_lost_events import renew_epoch
