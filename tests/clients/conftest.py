@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,17 +13,19 @@ from graph.cli.cache_types import cache_types
 from tests.support.node import install_packages, run_program
 from tests.support.process import serving_process
 from tests.support.schema import CORE
+from tests.support.signing import ISS, RSA, pem, token
+from users.policy import Scope
 
 _FOLDER = Path(__file__).parent
 _SCHEMA = _FOLDER.parents[1] / "schema.graphql"
 _CASE = re.compile(r"^export async function (\w+)\(url\)", re.MULTILINE)
 
 
-def cases(script: str) -> list[str]:
-    """Return the names of the functions that a script exports."""
+def cases(script: str, *, without: Collection[str] = ()) -> list[str]:
+    """Return the names of the functions that a script exports, without those of other tests."""
     names = _CASE.findall((_FOLDER / script).read_text())
-    assert names
-    return names
+    assert set(without) <= set(names)
+    return [name for name in names if name not in without]
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,16 @@ def workspace(tmp_path: Path, node_modules: Path) -> Workspace:
     shutil.copy(_SCHEMA, tmp_path)
     (tmp_path / "possible-types.json").write_text(json.dumps(cache_types(CORE)))
     return Workspace(tmp_path)
+
+
+@pytest.fixture
+def production(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Settings of production mode. Scripts have the tokens of a service and of the user Ada."""
+    monkeypatch.setenv("TOKEN", token(sub="1", scope=" ".join(Scope)))
+    monkeypatch.setenv("USER_TOKEN", token(sub="ada", scope=Scope.READ))
+    return {
+        "ROSTER_MODE": "production",
+        "ROSTER_AUTH_ISSUER": ISS,
+        "ROSTER_AUTH_AUDIENCE": "roster",
+        "ROSTER_AUTH_PUBLIC_KEY": pem(RSA),
+    }

@@ -1,10 +1,15 @@
 // Plain requests that prepare and check a directory, without a client library.
 import assert from "node:assert/strict"
 
-export async function send(url, query, variables = {}) {
+/** Headers with the token of the environment, if there is one. */
+export function authorization(token = process.env.TOKEN) {
+  return token ? { authorization: `Bearer ${token}` } : {}
+}
+
+export async function send(url, query, variables = {}, token = process.env.TOKEN) {
   const response = await fetch(`${url}/graphql`, {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", ...authorization(token) },
     body: JSON.stringify({ query, variables }),
   })
   const { data, errors } = await response.json()
@@ -24,6 +29,19 @@ export async function createUsers(url, ...usernames) {
   const { bulkUsers } = await send(url, CREATE, { input: { operations } })
   assert.equal(bulkUsers.failed, 0)
   return bulkUsers.results.map((result) => result.user)
+}
+
+/** Lets a service and a user write whose ids are equal. For a server in production mode. */
+export async function writeByServiceAndUser(url) {
+  const CREATE = `mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id databaseId } } }`
+  const input = { username: "ada", email: "ada@example.com", externalId: "ada" }
+  const { createUser } = await send(url, CREATE, { input })
+  const { id, databaseId } = createUser.user
+  assert.equal(databaseId, "1") // as the subject of the service
+  const UPDATE = `mutation ($id: ID!) { updateUser(input: {id: $id, displayName: "Ada"}) { changed } }`
+  const { updateUser } = await send(url, UPDATE, { id }, process.env.USER_TOKEN)
+  assert.equal(updateUser.changed, true)
+  return id
 }
 
 export async function usernames(url) {

@@ -4,17 +4,25 @@ import pytest
 
 from tests.clients.conftest import Workspace, cases
 
+CACHE, LINKS = "apollo/cache.mjs", "apollo/links.mjs"
+AUTHORS = "authorsWithTheSameIdAreNotMerged"
 MANIFEST = "persistedManifestReplacesTheTexts"
 
 
-@pytest.mark.parametrize("case", cases("apollo/cache.mjs"))
+@pytest.mark.parametrize("case", cases(CACHE, without={AUTHORS}))
 async def test_apollo_cache(workspace: Workspace, case: str) -> None:
-    await workspace.run_case("apollo/cache.mjs", case)
+    await workspace.run_case(CACHE, case)
 
 
-@pytest.mark.parametrize("case", [case for case in cases("apollo/links.mjs") if case != MANIFEST])
+async def test_apollo_authors_with_the_same_id_are_not_merged(
+    workspace: Workspace, production: dict[str, str]
+) -> None:
+    await workspace.run_case(CACHE, AUTHORS, **production)
+
+
+@pytest.mark.parametrize("case", cases(LINKS, without={MANIFEST}))
 async def test_apollo_link(workspace: Workspace, case: str) -> None:
-    await workspace.run_case("apollo/links.mjs", case)
+    await workspace.run_case(LINKS, case)
 
 
 async def test_apollo_manifest_is_accepted_and_other_documents_are_not(
@@ -25,4 +33,4 @@ async def test_apollo_manifest_is_accepted_and_other_documents_are_not(
         "ROSTER_PERSISTED_DOCUMENTS": "on",
         "ROSTER_PERSISTED_DOCUMENTS_FILE": str(workspace.folder / "persisted-query-manifest.json"),
     }
-    await workspace.run_case("apollo/links.mjs", MANIFEST, **settings)
+    await workspace.run_case(LINKS, MANIFEST, **settings)

@@ -3,39 +3,32 @@
 import pytest
 
 from tests.clients.conftest import Workspace, cases
-from tests.support.signing import ISS, RSA, pem, token
 
+REQUEST, SSE, WEBSOCKET = (f"transports/{name}.mjs" for name in ("request", "sse", "websocket"))
 BATCHES = "batchesAreAnsweredInTheirOrder"
 TOKEN = "tokenOfConnectionParamsAuthenticates"  # noqa: S105 - the name of a function
 
 
-@pytest.mark.parametrize("case", [n for n in cases("transports/request.mjs") if n != BATCHES])
+@pytest.mark.parametrize("case", cases(REQUEST, without={BATCHES}))
 async def test_graphql_request(workspace: Workspace, case: str) -> None:
-    await workspace.run_case("transports/request.mjs", case)
+    await workspace.run_case(REQUEST, case)
 
 
 async def test_graphql_request_batches_are_answered_in_their_order(workspace: Workspace) -> None:
-    await workspace.run_case("transports/request.mjs", BATCHES, ROSTER_MAX_BATCH_SIZE="2")
+    await workspace.run_case(REQUEST, BATCHES, ROSTER_MAX_BATCH_SIZE="2")
 
 
-@pytest.mark.parametrize("case", cases("transports/sse.mjs"))
+@pytest.mark.parametrize("case", cases(SSE))
 async def test_graphql_sse(workspace: Workspace, case: str) -> None:
-    await workspace.run_case("transports/sse.mjs", case)
+    await workspace.run_case(SSE, case)
 
 
-@pytest.mark.parametrize("case", [n for n in cases("transports/websocket.mjs") if n != TOKEN])
+@pytest.mark.parametrize("case", cases(WEBSOCKET, without={TOKEN}))
 async def test_graphql_ws(workspace: Workspace, case: str) -> None:
-    await workspace.run_case("transports/websocket.mjs", case)
+    await workspace.run_case(WEBSOCKET, case)
 
 
 async def test_graphql_ws_token_of_connection_params_authenticates(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, production: dict[str, str]
 ) -> None:
-    monkeypatch.setenv("TOKEN", token(scope="users:read"))
-    settings = {
-        "ROSTER_MODE": "production",
-        "ROSTER_AUTH_ISSUER": ISS,
-        "ROSTER_AUTH_AUDIENCE": "roster",
-        "ROSTER_AUTH_PUBLIC_KEY": pem(RSA),
-    }
-    await workspace.run_case("transports/websocket.mjs", TOKEN, **settings)
+    await workspace.run_case(WEBSOCKET, TOKEN, **production)

@@ -1,6 +1,6 @@
 import { gql } from "@apollo/client"
 import assert from "node:assert/strict"
-import { createUsers } from "../directory.mjs"
+import { createUsers, writeByServiceAndUser } from "../directory.mjs"
 import { newClient } from "./client.mjs"
 
 const USER = gql`query User($id: ID!) { user(id: $id) { id username displayName version } }`
@@ -204,16 +204,15 @@ export async function deletedUserIsEvictedFromLists(url) {
   assert.deepEqual(names(read(client, LIST)), ["mia"])
 }
 
-export async function authorsOfEventsAreNotMergedById(url) {
-  const [{ id }] = await createUsers(url, "ada")
+export async function authorsWithTheSameIdAreNotMerged(url) {
+  await writeByServiceAndUser(url)
   const client = newClient(url)
-  const query = gql`query History($id: ID!) {
-    user(id: $id) { id history { nodes { id actor { type label } user { id username } } } }
-  }`
-  await client.query({ query, variables: { id } })
+  const query = gql`{ userEvents { nodes { actor { type id label } } } }`
+  const { data } = await client.query({ query })
+  const authors = data.userEvents.nodes.map(({ actor }) => [actor.type, actor.id])
+  assert.deepEqual(authors, [["SERVICE", "1"], ["USER", "1"]])
+  assert.deepEqual(read(client, query), data)
   assert.deepEqual(Object.keys(client.extract()).filter((key) => key.startsWith("Actor")), [])
-  const [event] = read(client, query, { id }).user.history.nodes
-  assert.deepEqual(event.user, { __typename: "User", id, username: "ada" })
 }
 
 export async function topLevelErrorsHaveTheirCode(url) {

@@ -2,10 +2,15 @@
 import { ApolloClient, HttpLink, InMemoryCache } from "@apollo/client"
 import { relayStylePagination } from "@apollo/client/utilities"
 import { readFile } from "node:fs/promises"
+import { authorization } from "../directory.mjs"
 
 const { possibleTypes, keys } = JSON.parse(await readFile("possible-types.json", "utf8"))
 
-export function newClient(url, link = new HttpLink({ uri: `${url}/graphql` })) {
+function httpLink(url) {
+  return new HttpLink({ uri: `${url}/graphql`, headers: authorization() })
+}
+
+export function newClient(url, link = httpLink(url)) {
   const embedded = Object.keys(keys).filter((type) => keys[type] === null)
   const cache = new InMemoryCache({
     possibleTypes,

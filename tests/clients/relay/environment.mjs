@@ -4,6 +4,7 @@ import assert from "node:assert/strict"
 import { readFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import relay from "relay-runtime"
+import { authorization } from "../directory.mjs"
 
 const { Environment, Network, Observable, RecordSource, Store, commitMutation } = relay
 
@@ -18,11 +19,11 @@ export const artifact = (name) =>
 export function newEnvironment(url) {
   const events = createClient({ url: `${url}/graphql` })
   const network = Network.create(
-    async ({ text, name }, variables) => {
+    async ({ id: documentId, text: query, name: operationName }, variables) => {
       const response = await fetch(`${url}/graphql`, {
         method: "POST",
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify({ query: text, operationName: name, variables }),
+        headers: { "content-type": "application/json", ...authorization() },
+        body: JSON.stringify({ documentId, query, operationName, variables }),
       })
       return response.json()
     },

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import relay from "relay-runtime"
-import { createUsers, follow, next, send, usernames } from "../directory.mjs"
+import { createUsers, follow, next, send, writeByServiceAndUser } from "../directory.mjs"
 import { artifact, load, mutate, newEnvironment } from "./environment.mjs"
 
 const names = (connection) => connection.edges.map(({ node }) => node?.username)
@@ -140,13 +140,17 @@ export async function caughtFieldErrorLeavesTheRestReadable(url) {
   assert.deepEqual(users.nodes.map(({ username }) => username), ["ada"])
 }
 
-export async function authorsOfEventsAreNotMergedById(url) {
-  const [{ id }] = await createUsers(url, "ada")
-  const environment = newEnvironment(url)
-  const query = await load(environment, "UsersHistoryQuery", { id })
-  assert.deepEqual(query().user.history.nodes.map(({ actor }) => actor.type), ["SYSTEM"])
-  const records = Object.values(environment.getStore().getSource().toJSON())
-  const actors = records.filter(({ __typename }) => __typename === "Actor")
-  assert.deepEqual(actors.map(({ __id }) => __id.startsWith("client:")), [true])
-  assert.deepEqual(await usernames(url), ["ada"])
+export async function authorsWithTheSameIdAreNotMerged(url) {
+  const id = await writeByServiceAndUser(url)
+  const query = await load(newEnvironment(url), "UsersHistoryQuery", { id })
+  const authors = query().user.history.nodes.map(({ actor }) => [actor.type, actor.id])
+  assert.deepEqual(authors, [["SERVICE", "1"], ["USER", "1"]])
+}
+
+/** For a server with the file of relay-compiler's persistConfig. */
+export async function persistedDocumentsAreSentByTheirId(url) {
+  const { id, text } = artifact("UsersListQuery").params
+  assert.deepEqual([typeof id, text], ["string", null])
+  const list = await load(newEnvironment(url), "UsersListQuery")
+  assert.deepEqual(names(list().users), [])
 }

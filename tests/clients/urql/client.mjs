@@ -6,6 +6,7 @@ import { buildSchema, introspectionFromSchema } from "graphql"
 import { createClient } from "graphql-ws"
 import assert from "node:assert/strict"
 import { readFile } from "node:fs/promises"
+import { authorization } from "../directory.mjs"
 
 const schema = introspectionFromSchema(buildSchema(await readFile("schema.graphql", "utf8")))
 const { keys } = JSON.parse(await readFile("possible-types.json", "utf8"))
@@ -25,6 +26,7 @@ export function newClient(url, { optimistic, updates } = {}) {
   return new Client({
     url: `${url}/graphql`,
     preferGetMethod: false,
+    fetchOptions: { headers: authorization() },
     exchanges: [
       exchange,
       fetchExchange,

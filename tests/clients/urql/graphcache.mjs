@@ -1,6 +1,6 @@
 import { gql } from "@urql/core"
 import assert from "node:assert/strict"
-import { createUsers, follow, next, send } from "../directory.mjs"
+import { createUsers, follow, next, send, writeByServiceAndUser } from "../directory.mjs"
 import { done, newClient } from "./client.mjs"
 
 const USER = gql`query User($id: ID!) { user(id: $id) { id username displayName version } }`
@@ -48,6 +48,16 @@ export async function typesWithoutIdentityAreEmbeddedWithoutWarnings(url) {
   const client = newClient(url) // its logger fails the test
   const { user } = await done(client.query(HISTORY, { id }))
   assert.equal(user.history.nodes[0].actor.type, "SYSTEM")
+}
+
+export async function authorsWithTheSameIdAreNotMerged(url) {
+  await writeByServiceAndUser(url)
+  const query = gql`{ userEvents { nodes { id actor { type id label } } } }`
+  const client = newClient(url)
+  const fetched = await done(client.query(query, {}))
+  const authors = fetched.userEvents.nodes.map(({ actor }) => [actor.type, actor.id])
+  assert.deepEqual(authors, [["SERVICE", "1"], ["USER", "1"]])
+  assert.deepEqual(await done(client.query(query, {}, cached)), fetched)
 }
 
 export async function relayPaginationGoesInBothDirections(url) {
