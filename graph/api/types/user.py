@@ -256,8 +256,9 @@ class UserConnection(RecordView):
 
     @strawberry.field(
         metadata=ONE_READ,
-        description="The number of users in each status, with the same filter except its "
-        "`status`: for labels of tabs. Deleted users are counted too.",
+        description="The number of users in each status, for labels of tabs. Each count is the "
+        "`totalCount` of this list with only that status in the filter's own `status`, so deleted "
+        "users are counted too. A `status` in a nested filter stays a condition.",
     )
     async def status_counts(self, info: GraphInfo) -> list[UserStatusCount] | None:
         counting = users_by_status(self.record.filter.where_in_any_status())

@@ -19,17 +19,28 @@ _RULED_OUT = re.compile(
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
-def described(text: str) -> Iterator[tuple[str, str, str | None]]:
-    """Yield where, under which name, and with which description each part of a schema is."""
+def types_of(text: str) -> Iterator[Any]:
     for type_ in build_schema(text).type_map.values():
-        if is_introspection_type(type_) or is_specified_scalar_type(type_):
-            continue
-        yield type_.name, type_.name, type_.description
+        if not is_introspection_type(type_) and not is_specified_scalar_type(type_):
+            yield type_
+
+
+def members_of(text: str) -> Iterator[tuple[str, str, Any]]:
+    """Yield where each field, argument, input field and enum value is, its name, and itself."""
+    for type_ in types_of(text):
         members: dict[str, Any] = {**getattr(type_, "fields", {}), **getattr(type_, "values", {})}
         for name, member in members.items():
-            yield f"{type_.name}.{name}", name, member.description
+            yield f"{type_.name}.{name}", name, member
             for argument, given in getattr(member, "args", {}).items():
-                yield f"{type_.name}.{name}({argument})", argument, given.description
+                yield f"{type_.name}.{name}({argument})", argument, given
+
+
+def described(text: str) -> Iterator[tuple[str, str, str | None]]:
+    """Yield where, under which name, and with which description each part of a schema is."""
+    for type_ in types_of(text):
+        yield type_.name, type_.name, type_.description
+    for where, name, member in members_of(text):
+        yield where, name, member.description
 
 
 def problems(text: str) -> Iterator[str]:
