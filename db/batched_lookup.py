@@ -19,8 +19,9 @@ class KeyLookup:
     call.
     """
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, max_keys: int = MAX_KEYS) -> None:
         self._read = read
+        self._max_keys = max_keys
         self._next: _Batch | None = None
         self._full: list[_Batch] = []
         self._running: dict[asyncio.Task[None], _Batch] = {}
@@ -34,7 +35,7 @@ class KeyLookup:
         found = batch.loop.create_future()
         batch.asked.append((found, keys))
         batch.size += len(keys)
-        if batch.size >= MAX_KEYS:
+        if batch.size >= self._max_keys:
             self._full.append(batch)
             self._next = None
         return found

@@ -13,18 +13,19 @@ import orjson
 from sqlalchemy import ARRAY, Boolean, Select, String, func, literal_column, select, text
 
 from db import notifications, postgres, sqlite
+from db import timing as timings
 from db.notifications import SideConnection
 from db.pool import FairPool
 from db.prepared import PreparedStatement
 from db.reader import Reader
 from db.session import Backend, Session
 from db.sqlalchemy_adapter import greenlet_spawn
+from db.timing import Timing
 from db.url import parse_url
 from db.watchdog import Watchdog
 
 T = TypeVar("T")
 
-_PING_SECONDS: Final = 2.0  # limit of a health check
 _EVENT_LOCKS: Final = (
     "relation = 'user_events'::regclass AND mode = 'RowExclusiveLock' AND database = "
     "(SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -80,19 +81,22 @@ class Database:
         statement_timeout: float | None = None,
         idle_transaction_timeout: float = postgres.IDLE_TRANSACTION_SECONDS,
         identity_secret: bytes | None = None,
+        timing: Timing = timings.DEFAULT,
     ) -> None:
+        self._timing = timing
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._connector = postgres.Connector(idle_transaction_timeout)
+        self._connector = postgres.Connector(idle_transaction_timeout, timing)
         pool: dict[str, Any] = {"pool_size": pool_size, "pool_timeout": pool_timeout}
         self._max_age = pool_max_age
         self._file = sqlite.File(self.url.database or "") if self.is_sqlite else None
         if self._file:
-            self.engine = sqlite.engine(self.url, self._file, **_OPTIONS, **pool)
+            self.engine = sqlite.engine(self.url, self._file, timing, **_OPTIONS, **pool)
         else:
             self.engine = postgres.engine(
                 self.url,
                 self._connector,
+                timing,
                 statement_timeout=statement_timeout,
                 pool_pre_ping=pool_pre_ping,
                 pool_max_age=pool_max_age,
@@ -114,7 +118,7 @@ class Database:
             info={"identity_secret": identity_secret},
         )
         # A connection for NOTIFY that neither waits for a request's connection nor occupies one.
-        self._beside = SideConnection(self._connect, pool_max_age)
+        self._beside = SideConnection(self._connect, pool_max_age, timing)
         self._listeners: set[asyncio.Event] = set()
         self._ping: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -142,7 +146,7 @@ class Database:
             self._ping.add_done_callback(lambda ping: ping.cancelled() or ping.exception())
         ping = self._ping
         # The check is not cancelled: the cleanup could take another two seconds.
-        await asyncio.wait({ping}, timeout=_PING_SECONDS)
+        await asyncio.wait({ping}, timeout=self._timing.health_check)
         if not ping.done():
             raise TimeoutError("the database does not answer")
         ping.result()
@@ -212,7 +216,9 @@ class Database:
         if self.is_sqlite:
             yield asyncio.Event()
             return
-        async with notifications.listening(self._connect, heard, self._max_age) as lost:
+        async with notifications.listening(
+            self._connect, heard, self._max_age, self._timing
+        ) as lost:
             self._listeners.add(lost)
             try:
                 yield lost
@@ -222,7 +228,7 @@ class Database:
     def watch(self) -> None:
         # The watchdog ends waiting statements if PostgreSQL stops answering.
         if not self.is_sqlite:
-            dog = Watchdog(lambda: self._pool, self._knock)
+            dog = Watchdog(lambda: self._pool, self._knock, self._timing)
             self._watch = asyncio.create_task(dog.run())
 
     async def close(self) -> None:
@@ -233,7 +239,7 @@ class Database:
         await self.reader.close()
         if self._ping:
             self._ping.cancel()
-            await asyncio.wait({self._ping}, timeout=_PING_SECONDS)
+            await asyncio.wait({self._ping}, timeout=self._timing.health_check)
         await self._beside.close()
         # The engine's own `dispose` would create a new pool, which nothing closes.
         await greenlet_spawn(self.engine.sync_engine.pool.dispose)
@@ -243,7 +249,7 @@ class Database:
         return await self._connector.connect(**options)
 
     async def _knock(self) -> None:
-        await notifications.close(await self._connect())
+        await notifications.close(await self._connect(), self._timing)
 
     @property
     def _pool(self) -> FairPool:

@@ -13,12 +13,11 @@ from typing import Final
 
 import asyncpg
 
+from db import timing as timings
 from db.postgres import check_writable
+from db.timing import Timing
 
 _CHANNEL: Final = "roster_events"
-_ANSWER_SECONDS: Final = 2.0  # for statements that are cheap for the server
-_HEARTBEAT_SECONDS: Final = 5.0
-_CLOSE_SECONDS: Final = 1.0
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 Ask = Callable[[asyncpg.Connection], Awaitable[None]]
@@ -27,8 +26,11 @@ Ask = Callable[[asyncpg.Connection], Awaitable[None]]
 class SideConnection:
     """A connection that is opened on demand, and replaced after an error and at `max_age`."""
 
-    def __init__(self, connect: Connect, max_age: float = inf) -> None:
+    def __init__(
+        self, connect: Connect, max_age: float = inf, timing: Timing = timings.DEFAULT
+    ) -> None:
         self._connect = connect
+        self._timing = timing
         self._max_age = max_age
         self._lock = asyncio.Lock()
         self._driver: asyncpg.Connection | None = None
@@ -57,7 +59,7 @@ class SideConnection:
     async def _ask(self, ask: Ask) -> None:
         assert self._driver
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(self._timing.answer):
                 await ask(self._driver)
         except BaseException:
             self._driver.terminate()  # closes without waiting: no statement needs to be cancelled
@@ -68,7 +70,7 @@ class SideConnection:
 
     async def close(self) -> None:
         if self._driver is not None:
-            await close(self._driver)
+            await close(self._driver, self._timing)
 
 
 async def notify(driver: asyncpg.Connection, *, sender: str) -> None:
@@ -77,38 +79,41 @@ async def notify(driver: asyncpg.Connection, *, sender: str) -> None:
 
 @asynccontextmanager
 async def listening(
-    connect: Connect, heard: Callable[[str], None], max_age: float = inf
+    connect: Connect,
+    heard: Callable[[str], None],
+    max_age: float = inf,
+    timing: Timing = timings.DEFAULT,
 ) -> AsyncIterator[asyncio.Event]:
     """Listen on a separate connection. Yields an event that is set when the connection is lost."""
     lost = asyncio.Event()
     driver = await connect()
     try:
         driver.add_termination_listener(lambda _: lost.set())
-        async with asyncio.timeout(_ANSWER_SECONDS):
+        async with asyncio.timeout(timing.answer):
             await driver.add_listener(_CHANNEL, lambda *told: heard(told[-1]))
-        beating = asyncio.create_task(_beat(driver, time.monotonic() + max_age))
+        beating = asyncio.create_task(_beat(driver, time.monotonic() + max_age, timing))
         try:
             yield lost
         finally:
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
     finally:
-        await close(driver)
+        await close(driver, timing)
 
 
-async def _beat(driver: asyncpg.Connection, until: float) -> None:
+async def _beat(driver: asyncpg.Connection, until: float, timing: Timing) -> None:
     """Check periodically that the server is still the primary; otherwise end the connection.
 
     A standby does not forward notifications.
     """
     with suppress(Exception):  # after any error the connection ends, which notifies the listener
         while time.monotonic() < until:
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            await asyncio.sleep(timing.heartbeat)
+            async with asyncio.timeout(timing.answer):
                 await check_writable(driver)
     driver.terminate()
 
 
-async def close(driver: asyncpg.Connection) -> None:
+async def close(driver: asyncpg.Connection, timing: Timing) -> None:
     with suppress(Exception):  # asyncpg drops a connection that it cannot close
-        await driver.close(timeout=_CLOSE_SECONDS)
+        await driver.close(timeout=timing.close)

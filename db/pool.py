@@ -1,7 +1,6 @@
 """The engine's connection pool: fair to waiters, and free of dead or outdated connections."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +16,7 @@ from sqlalchemy.exc import DisconnectionError, InvalidatePoolError, MissingGreen
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection
 
+from db import timing
 from db.errors import is_read_only, spoils_connection
 from db.sqlalchemy_adapter import (
     AsyncAdaptedQueue,
@@ -26,14 +26,8 @@ from db.sqlalchemy_adapter import (
     empty_record,
     greenlet_spawn,
 )
+from db.timing import Timing
 
-# A connection used more recently is not tested: if the server had closed it, that would be known.
-_LATELY_SECONDS: Final = 1.0
-# While a server is read-only, every failed write would replace all connections. So they are
-# discarded at most once in this interval (seconds), and once more after the last failure.
-_DISCARD_SECONDS: Final = 1.0
-_PING_SECONDS: Final = 2.0  # limit of `SELECT 1`
-_CLOSE_SECONDS: Final = 1.0  # limit for closing a connection with the protocol's message
 _ORIGIN: Final = "origin"
 
 
@@ -170,6 +164,7 @@ class FairPool(AsyncAdaptedQueuePool):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.max_age = inf
+        self.timing = timing.DEFAULT
         self.on_discard: Callable[[], None] | None = None
         self.progress = 0  # number of connections that were returned intact
         self._generation = 0
@@ -182,6 +177,7 @@ class FairPool(AsyncAdaptedQueuePool):
         made = super().recreate()
         assert isinstance(made, FairPool)  # the same class as this one
         made.max_age, made.on_discard = self.max_age, self.on_discard
+        made.timing = self.timing
         return made
 
     async def acquire(self) -> PoolProxiedConnection:
@@ -214,7 +210,7 @@ class FairPool(AsyncAdaptedQueuePool):
 
     def release(self, lent: PoolProxiedConnection) -> None:
         self.progress += 1
-        now = time.monotonic()
+        now = self.timing.clock()
         if self._is_outdated(lent, now):
             lent.close()
         elif self._pool.lend(lent):
@@ -243,9 +239,9 @@ class FairPool(AsyncAdaptedQueuePool):
         return spoils_connection(error)
 
     def _discard_now_or_soon(self) -> None:
-        wait = self._discarded_at + _DISCARD_SECONDS - time.monotonic()
+        wait = self._discarded_at + self.timing.discard_interval - self.timing.clock()
         if wait <= 0:
-            self._discarded_at = time.monotonic()
+            self._discarded_at = self.timing.clock()
             self.discard()
         elif self._discarding is None:
             # Connections made after the last `discard` may lead to the same server.
@@ -253,7 +249,7 @@ class FairPool(AsyncAdaptedQueuePool):
 
     def _discard_at_last(self) -> None:
         self._discarding = None
-        self._discarded_at = time.monotonic()
+        self._discarded_at = self.timing.clock()
         self.discard()
 
     def discard_peers(self, lent: PoolProxiedConnection) -> None:
@@ -273,10 +269,10 @@ class FairPool(AsyncAdaptedQueuePool):
             connection.invalidate(exception)
 
     def note_origin(self, entry: ConnectionPoolEntry) -> None:
-        entry.info[_ORIGIN] = _Origin(self._generation, time.monotonic())
+        entry.info[_ORIGIN] = _Origin(self._generation, self.timing.clock())
 
     def is_outdated(self, connection: ManagesConnection) -> bool:
-        return self._is_outdated(connection, time.monotonic())
+        return self._is_outdated(connection, self.timing.clock())
 
     def _is_outdated(self, connection: ManagesConnection, now: float) -> bool:
         origin = _origin_of(connection)
@@ -336,9 +332,9 @@ class FairPool(AsyncAdaptedQueuePool):
         if not self._kept:
             return None
         lent, used = self._kept.pop()
-        now = time.monotonic()
+        now = self.timing.clock()
         if (
-            now - used < _LATELY_SECONDS
+            now - used < self.timing.trust_used
             and not self.is_closed(lent.driver_connection)
             and not self._is_outdated(lent, now)
         ):
@@ -355,7 +351,14 @@ class FairPool(AsyncAdaptedQueuePool):
         entry = self._pool.next()
         if entry is None or entry.dbapi_connection is None or self.is_outdated(entry):
             return False
-        return _is_warm(entry) and not entry.driver_connection.is_closed()
+        return self.is_warm(entry) and not entry.driver_connection.is_closed()
+
+    def note_use(self, entry: ConnectionPoolEntry) -> None:
+        entry.info["used"] = self.timing.clock()
+
+    def is_warm(self, entry: ConnectionPoolEntry) -> bool:
+        used = entry.info.get("used", -inf)
+        return bool(self.timing.clock() - used < self.timing.trust_used)
 
 
 class PostgresPool(FairPool):
@@ -378,8 +381,9 @@ class PostgresPool(FairPool):
         driver.terminate()
 
 
-def renew(engine: Engine, *, max_age: float = inf) -> None:
-    cast("FairPool", engine.pool).max_age = max_age
+def renew(engine: Engine, timing: Timing, *, max_age: float = inf) -> None:
+    pool = cast("FairPool", engine.pool)
+    pool.max_age, pool.timing = max_age, timing
     event.listen(engine, "do_connect", partial(_note_origin, engine))
     event.listen(engine, "checkout", partial(_pass_over_outdated, engine))
     event.listen(engine, "handle_error", _sort_out)
@@ -419,7 +423,7 @@ def watch(engine: Engine, *, pings: bool) -> None:
     event.listen(engine, "checkin", partial(_note_when, engine))
     event.listen(engine, "close", partial(_close_in_time, engine))
     if pings:
-        event.listen(engine, "checkout", _see_if_it_lives)
+        event.listen(engine, "checkout", partial(_see_if_it_lives, engine))
 
 
 def _add(engine: Engine, connection: Any, _: object) -> None:
@@ -428,23 +432,22 @@ def _add(engine: Engine, connection: Any, _: object) -> None:
 
 def _note_when(engine: Engine, connection: object | None, entry: ConnectionPoolEntry) -> None:
     # Without a connection, it was closed, possibly because the server did not answer.
+    pool = cast("FairPool", engine.pool)
     if connection is not None:
-        cast("FairPool", engine.pool).progress += 1
-    entry.info["used"] = time.monotonic()
+        pool.progress += 1
+    pool.note_use(entry)
 
 
-def _is_warm(entry: ConnectionPoolEntry) -> bool:
-    return "used" in entry.info and time.monotonic() - entry.info["used"] < _LATELY_SECONDS
-
-
-def _see_if_it_lives(connection: Any, entry: ConnectionPoolEntry, _: object) -> None:
-    driver = connection.driver_connection
+def _see_if_it_lives(
+    engine: Engine, connection: Any, entry: ConnectionPoolEntry, _: object
+) -> None:
+    pool, driver = cast("FairPool", engine.pool), connection.driver_connection
     if driver.is_closed():
         raise InvalidatePoolError
-    if "used" not in entry.info or _is_warm(entry):
+    if "used" not in entry.info or pool.is_warm(entry):
         return  # it was just made or just used
     try:
-        await_only(driver.execute("SELECT 1", timeout=_PING_SECONDS))
+        await_only(driver.execute("SELECT 1", timeout=pool.timing.ping))
     except MissingGreenlet:
         raise  # it has become idle since `is_ready` looked
     except Exception:  # noqa: BLE001 - any error means that it is dead
@@ -468,6 +471,6 @@ def _close_in_time(engine: Engine, connection: Any, entry: ConnectionPoolEntry) 
         driver.terminate()
         return
     try:
-        await_only(driver.close(timeout=_CLOSE_SECONDS))
+        await_only(driver.close(timeout=pool.timing.close))
     except Exception:  # noqa: BLE001 - asyncpg drops a connection that it cannot close
         pool.discard()

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import socket
-import time
 from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import inf
@@ -13,20 +12,17 @@ import asyncpg
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from db import timing as timings
 from db.errors import ReadOnlyError
 from db.libpq import ConnectOptions, connect_options
 from db.outcome import Write
 from db.pool import PostgresPool, renew, watch
 from db.reader import Reader
 from db.statements.users import ADD_USER_WITH_EVENT
+from db.timing import Timing
 
 AUTOCOMMIT: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
 IDLE_TRANSACTION_SECONDS: Final = 30.0
-_CONNECT_SECONDS: Final = 3.0  # for each host
-# After a host did not answer, attempts that began before this time is over skip it. Otherwise
-# queued attempts would time out one after the other, and a request would wait for all of them.
-_REST_SECONDS: Final = 0.5
-_ROLLBACK_SECONDS: Final = 2.0  # limit of ROLLBACK, which is cheap however much it undoes
 
 # TCP keepalive, in seconds: the operating system probes an idle connection, and drops one whose
 # data is not acknowledged. Linux's defaults are two hours and a quarter of an hour. The server's
@@ -50,6 +46,7 @@ _SERVER_TCP: Final[Mapping[str, int]] = {
 def engine(
     url: URL,
     connector: "Connector",
+    timing: Timing,
     *,
     statement_timeout: float | None = None,
     pool_pre_ping: bool = False,
@@ -65,7 +62,7 @@ def engine(
         poolclass=PostgresPool,
         **options,
     )
-    renew(made.sync_engine, max_age=pool_max_age)
+    renew(made.sync_engine, timing, max_age=pool_max_age)
     watch(made.sync_engine, pings=pool_pre_ping)
     return made
 
@@ -108,11 +105,12 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
     def __init__(self, protocol: Any, transport: asyncio.Transport, *arguments: Any) -> None:
         super().__init__(protocol, transport, *arguments)
         self.socket: socket.socket | None = transport.get_extra_info("socket")
+        self.rollback_timeout: float | None = None
         keep_alive(self.socket)
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's signature
         if timeout is None and query.startswith("ROLLBACK"):
-            timeout = _ROLLBACK_SECONDS
+            timeout = self.rollback_timeout
         done: str = await super().execute(query, *args, timeout=timeout)
         return done
 
@@ -149,7 +147,12 @@ class Connector:
     own timeout, and hosts that were silent recently come last.
     """
 
-    def __init__(self, idle_transaction_timeout: float = IDLE_TRANSACTION_SECONDS) -> None:
+    def __init__(
+        self,
+        idle_transaction_timeout: float = IDLE_TRANSACTION_SECONDS,
+        timing: Timing = timings.DEFAULT,
+    ) -> None:
+        self._timing = timing
         self._setup = session_settings(idle_transaction_timeout)
         self._silent: dict[Any, float] = {}  # until when a host is skipped, on the monotonic clock
 
@@ -161,9 +164,9 @@ class Connector:
 
         Raises OSError (including TimeoutError) or the server's error.
         """
-        begun = time.monotonic()
+        begun = self._timing.clock()
         failure: Exception | None = None
-        wanted = connect_options(options, _CONNECT_SECONDS)
+        wanted = connect_options(options, self._timing.connect)
         for attempt in sorted(_attempts(wanted), key=self._is_silent):
             try:
                 return await self._connect_to(attempt, begun, wanted, *arguments)
@@ -191,6 +194,7 @@ class Connector:
                     connection_class=Connection,
                     **wanted.arguments | attempt,
                 )
+                connection.rollback_timeout = self._timing.rollback
                 if wanted.tcp:
                     keep_alive(connection.socket, wanted.tcp)
                 try:
@@ -199,13 +203,13 @@ class Connector:
                     connection.terminate()
                     raise
         except TimeoutError:
-            self._silent[host] = time.monotonic() + _REST_SECONDS
+            self._silent[host] = self._timing.clock() + self._timing.skip_silent_host
             raise TimeoutError("the database server does not answer") from None
         self._silent.pop(host, None)
         return connection
 
     def _is_silent(self, attempt: Mapping[str, Any]) -> bool:
-        return self._silent.get((attempt["host"], attempt["port"]), 0.0) > time.monotonic()
+        return self._silent.get((attempt["host"], attempt["port"]), 0.0) > self._timing.clock()
 
 
 class _Connecting:

@@ -16,15 +16,11 @@ from db.pool import FairPool, renew
 from db.reader import Reader
 from db.statements.events import ADD_EVENT
 from db.statements.users import ADD_USER
+from db.timing import Timing
 
 # The driver is already in autocommit. Setting it again takes a call in the driver's thread, and a
 # cancellation during that call leaks the connection.
 AUTOCOMMIT: Final[Mapping[str, Any]] = {}
-# Longer than any of Roster's writes: another process may hold the only write lock.
-_BUSY_MS = 30_000
-# Opening the file needs no write lock. Another process blocks readers only for a moment, unless it
-# uses the file exclusively.
-_OPEN_MS = 5_000
 _CHECKPOINT_MS = 200
 
 
@@ -59,7 +55,7 @@ class File:
         return found.st_dev, found.st_ino
 
 
-def engine(url: URL, file: File, **options: Any) -> AsyncEngine:
+def engine(url: URL, file: File, timing: Timing, **options: Any) -> AsyncEngine:
     made = create_async_engine(
         url,
         connect_args={"isolation_level": None, "async_creator_fn": partial(connect, file.connect)},
@@ -67,8 +63,8 @@ def engine(url: URL, file: File, **options: Any) -> AsyncEngine:
         pool_reset_on_return=None,  # done by `_end`
         **options,
     )
-    renew(made.sync_engine)
-    event.listen(made.sync_engine, "connect", _set_up)
+    renew(made.sync_engine, timing)
+    event.listen(made.sync_engine, "connect", partial(_set_up, timing))
     event.listen(made.sync_engine, "begin", _begin)
     event.listen(made.sync_engine, "reset", _end)
     event.listen(made.sync_engine, "invalidate", _interrupt)
@@ -114,13 +110,14 @@ async def insert_user(reader: Reader, values: Mapping[str, Any], write: Write) -
 async def checkpoint(engine: AsyncEngine) -> bool:
     # The timeout is short: writers wait while the checkpoint waits for readers.
     async with engine.connect() as connection:
+        usual = (await connection.exec_driver_sql("PRAGMA busy_timeout")).scalar_one()
         await connection.exec_driver_sql(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}")
         try:
             done = await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             return not done.one()[0]
         finally:
             if not connection.invalidated:  # otherwise it is closed, because the task was cancelled
-                await connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MS}")
+                await connection.exec_driver_sql(f"PRAGMA busy_timeout = {usual}")
 
 
 async def check_writable(driver: Any) -> None:
@@ -129,6 +126,7 @@ async def check_writable(driver: Any) -> None:
 
 
 def _check_writable(connection: sqlite3.Connection) -> None:
+    [usual] = connection.execute("PRAGMA busy_timeout").fetchone()
     connection.execute("PRAGMA busy_timeout = 0")
     try:
         connection.execute("BEGIN IMMEDIATE")  # a read-only file treats this as BEGIN
@@ -141,18 +139,18 @@ def _check_writable(connection: sqlite3.Connection) -> None:
             raise
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # works during another's write
     finally:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        connection.execute(f"PRAGMA busy_timeout = {usual}")
 
 
-def _set_up(connection: Any, _: object) -> None:
+def _set_up(timing: Timing, connection: Any, _: object) -> None:
     cursor = connection.cursor()
     for pragma in (
-        f"busy_timeout = {_OPEN_MS}",
+        f"busy_timeout = {round(timing.sqlite_open * 1000)}",
         "journal_mode = WAL",
         "synchronous = NORMAL",  # with WAL a power cut can lose the last commits, never corrupt
         "foreign_keys = ON",
         "secure_delete = ON",  # erased data is overwritten and does not remain in free pages
-        f"busy_timeout = {_BUSY_MS}",
+        f"busy_timeout = {round(timing.sqlite_busy * 1000)}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

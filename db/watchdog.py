@@ -13,15 +13,12 @@ from typing import Any, Final
 import structlog
 
 from db.pool import FairPool
+from db.timing import Timing
 
 log = structlog.get_logger("roster")
 
-_TICK_SECONDS: Final = 1.0
 _STILL_TICKS: Final = 2  # ticks without a completed statement, after which the server is tested
 _VERDICT_SECONDS: Final = 4.0  # connecting has its own timeout
-# A tick that took this much longer means that this process was stopped. It says nothing about the
-# server.
-_LAG_SECONDS: Final = 1.0
 
 
 class Watchdog:
@@ -30,7 +27,10 @@ class Watchdog:
     `knock` connects to the server. It raises TimeoutError if there is no answer.
     """
 
-    def __init__(self, pool: Callable[[], FairPool], knock: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, pool: Callable[[], FairPool], knock: Callable[[], Awaitable[None]], timing: Timing
+    ) -> None:
+        self._tick, self._lag = timing.watchdog_tick, timing.watchdog_lag
         self._pool = pool
         self._knock = knock
         self._still = 0  # ticks without progress
@@ -38,7 +38,7 @@ class Watchdog:
 
     async def run(self) -> None:
         while True:
-            if await _stalls(asyncio.sleep(_TICK_SECONDS), _TICK_SECONDS):
+            if await self._stalls(asyncio.sleep(self._tick), self._tick):
                 self._still = 0
             elif self._is_stuck():
                 await self._judge()
@@ -55,7 +55,9 @@ class Watchdog:
         knocking = asyncio.create_task(self._answers())
         try:
             waiting = asyncio.wait({knocking}, timeout=_VERDICT_SECONDS)
-            if await _stalls(waiting, _VERDICT_SECONDS) or (knocking.done() and knocking.result()):
+            if await self._stalls(waiting, _VERDICT_SECONDS):
+                return
+            if knocking.done() and knocking.result():
                 return
         finally:
             knocking.cancel()
@@ -73,9 +75,8 @@ class Watchdog:
             return True
         return True
 
-
-async def _stalls(waiting: Awaitable[Any], seconds: float) -> bool:
-    """Wait, and return whether that took so long that this process must have been stopped."""
-    begun = time.monotonic()
-    await waiting
-    return time.monotonic() - begun > seconds + _LAG_SECONDS
+    async def _stalls(self, waiting: Awaitable[Any], seconds: float) -> bool:
+        """Wait, and return whether that took so long that this process must have been stopped."""
+        begun = time.monotonic()
+        await waiting
+        return time.monotonic() - begun > seconds + self._lag

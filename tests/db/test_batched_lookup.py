@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from db import batched_lookup
 from db.batched_lookup import AT_ONCE, KeyLookup
 
 Row = namedtuple("Row", "key value")  # noqa: PYI024 - the row type that reads return
@@ -114,11 +113,10 @@ async def test_load_of_several_keys_returns_rows_in_requested_order() -> None:
     assert table.requests == [[3, 99, 1]]
 
 
-async def test_batch_larger_than_max_keys_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batched_lookup, "MAX_KEYS", 3)
+async def test_batch_larger_than_max_keys_is_split() -> None:
     table = Table()
     table.answering.set()
-    lookup = KeyLookup(table.read)
+    lookup = KeyLookup(table.read, max_keys=3)
     rows = await asyncio.gather(*(lookup.load([key]) for key in range(8)))
     assert values(rows) == [f"value {n}" for n in range(8)]
     assert table.requests == [[0, 1, 2], [3, 4, 5], [6, 7]]

@@ -135,11 +135,7 @@ async def connected(url: str) -> AsyncIterator[Any]:
         yield (await connection.get_raw_connection()).driver_connection
 
 
-async def test_connect_timeout_of_the_url_limits_connecting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("db.postgres._CONNECT_SECONDS", 3600.0)
-
+async def test_connect_timeout_of_the_url_limits_connecting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(TimeoutError):

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
-from db import sqlite
 from db.engine import Database
 from db.errors import is_unreachable
+from db.timing import Timing
 from tests.conftest import opened, select_one
 
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
@@ -38,12 +38,11 @@ async def until_ready(database: Database) -> None:
 
 
 async def test_health_check_times_out_on_a_locked_file(
-    database_url: str, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    database_url: str, other: sqlite3.Connection
 ) -> None:
     """Repeated checks use only one connection."""
-    monkeypatch.setattr("db.engine._PING_SECONDS", 0.2)
     lock_exclusively(other)
-    async with opened(database_url, pool_size=2) as database:
+    async with opened(database_url, pool_size=2, timing=Timing(health_check=0.2)) as database:
         for _ in range(5):
             with pytest.raises(TimeoutError):
                 await database.ping()
@@ -53,11 +52,10 @@ async def test_health_check_times_out_on_a_locked_file(
 
 
 async def test_locked_file_counts_as_unreachable_database(
-    database_url: str, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    database_url: str, other: sqlite3.Connection
 ) -> None:
-    monkeypatch.setattr(sqlite, "_OPEN_MS", 10)
     lock_exclusively(other)
-    async with opened(database_url) as database:
+    async with opened(database_url, timing=Timing(sqlite_open=0.01)) as database:
         for way in (select_one, Database.ping):
             with pytest.raises(Exception, match="locked") as caught:
                 await way(database)

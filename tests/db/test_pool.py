@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import event, make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from db import pool
 from db.engine import Database
 from db.errors import is_unreachable
+from db.timing import Timing
 from tests.conftest import administer, opened, select_one
 
 
@@ -102,8 +102,8 @@ async def test_lost_connection_is_replaced(
 ) -> None:
     """Both if the driver knows that it is lost, and if only a ping detects it."""
     connected: list[Any] = []
-    monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0 if known else 0.0)
-    async with opened(database_url, pool_size=1) as database:
+    timing = Timing(trust_used=3600.0 if known else 0.0)
+    async with opened(database_url, pool_size=1, timing=timing) as database:
         event.listen(database.engine.sync_engine, "connect", lambda c, _: connected.append(c))
         await select_one(database)
         connected[0].driver_connection.terminate()
@@ -115,9 +115,9 @@ async def test_lost_connection_is_replaced(
 
 
 @on_postgres
-@pytest.mark.parametrize(("lately", "tried"), [(3600.0, []), (0.0, ["SELECT 1", "SELECT 1"])])
+@pytest.mark.parametrize(("trusted", "tried"), [(3600.0, []), (0.0, ["SELECT 1", "SELECT 1"])])
 async def test_only_connections_idle_for_a_while_are_pinged(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, lately: float, tried: list[str]
+    database_url: str, monkeypatch: pytest.MonkeyPatch, trusted: float, tried: list[str]
 ) -> None:
     queries: list[str] = []
     execute = asyncpg.Connection.execute
@@ -126,8 +126,7 @@ async def test_only_connections_idle_for_a_while_are_pinged(
         queries.append(query)
         return await execute(driver, query, *args, **options)
 
-    monkeypatch.setattr(pool, "_LATELY_SECONDS", lately)
-    async with opened(database_url, pool_size=1) as database:
+    async with opened(database_url, pool_size=1, timing=Timing(trust_used=trusted)) as database:
         await select_one(database)
         monkeypatch.setattr(asyncpg.Connection, "execute", record_query)
         await select_one(database)
@@ -136,13 +135,12 @@ async def test_only_connections_idle_for_a_while_are_pinged(
     assert [query for query in queries if query == "SELECT 1"] == tried
 
 
-async def test_released_connection_is_kept_for_the_next_acquire(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_released_connection_is_kept_for_the_next_acquire(database_url: str) -> None:
     """It is checked in when a session needs it, or after it was idle for a while."""
-    monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0)
+    clock = Clock()
+    timing = Timing(trust_used=60, clock=clock)
     pool_events: list[str] = []
-    async with opened(database_url, pool_size=1) as database:
+    async with opened(database_url, pool_size=1, timing=timing) as database:
         await select_one(database)
         for name in ("checkin", "checkout"):
             event.listen(
@@ -160,7 +158,7 @@ async def test_released_connection_is_kept_for_the_next_acquire(
         async with borrowed(database) as third:
             assert third is not first
         pool_events.clear()
-        monkeypatch.setattr(pool, "_LATELY_SECONDS", 0.0)
+        clock.now += 61
         async with borrowed(database):
             assert pool_events == ["checkin", "checkout"]
 
@@ -208,11 +206,10 @@ def pids(database: Database) -> set[int]:
 class Clock:
     """A fake of the monotonic clock that the pool reads."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(pool, "time", self)
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return self.now
 
 
@@ -223,9 +220,9 @@ async def test_connection_older_than_max_age_is_replaced(
     database_url: str, way: Way, monkeypatch: pytest.MonkeyPatch, *, old: bool
 ) -> None:
     """Measured with the monotonic clock, because the system clock can be changed."""
-    monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0)
-    clock = Clock(monkeypatch)
-    async with opened(database_url, pool_size=1, pool_max_age=60) as database:
+    clock = Clock()
+    timing = Timing(trust_used=3600.0, clock=clock)
+    async with opened(database_url, pool_size=1, pool_max_age=60, timing=timing) as database:
         async with way(database):
             pass
         before = pids(database)
@@ -238,11 +235,12 @@ async def test_connection_older_than_max_age_is_replaced(
 
 @on_postgres
 async def test_connection_passed_between_waiters_is_replaced_at_max_age(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
 ) -> None:
     """Under load a connection goes from waiter to waiter without a return to the pool."""
-    clock = Clock(monkeypatch)
-    async with opened(database_url, pool_size=1, pool_max_age=60) as database:
+    clock = Clock()
+    timing = Timing(clock=clock)
+    async with opened(database_url, pool_size=1, pool_max_age=60, timing=timing) as database:
         used: list[int] = []
 
         async def borrow(number: int) -> None:

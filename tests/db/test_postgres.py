@@ -15,6 +15,7 @@ from sqlalchemy import Engine, event, make_url, text
 from db import migrations, postgres
 from db.errors import is_unreachable
 from db.postgres import Connector
+from db.timing import Timing
 from tests.conftest import administer, opened, select_one
 from tests.support.proxy import proxied
 
@@ -118,17 +119,14 @@ class Silence:
 
 
 @on_postgres
-async def test_silent_host_is_skipped_in_favour_of_the_next(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres, "_CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(postgres, "_REST_SECONDS", 3600.0)
+async def test_silent_host_is_skipped_in_favour_of_the_next(database_url: str) -> None:
+    timing = Timing(connect=0.5, skip_silent_host=3600.0)
     silence = Silence()
     async with serving(silence) as port, proxied(database_url) as (proxy, near):
         url = make_url(near)
         hosts = [f"127.0.0.1:{one}" for one in (port, proxy.port)]
         both = url.set(host=None, port=None, query={"host": hosts}).render_as_string()
-        async with opened(both) as database:
+        async with opened(both, timing=timing) as database:
             await select_one(database)
             await database.notify()
     assert silence.accepted == 1  # the silent host is tried last for a while
@@ -170,26 +168,23 @@ async def test_hosts_are_tried_in_order_with_target_session_attrs(
     assert tried == expected
 
 
-async def test_silent_host_fails_fast_for_later_attempts_until_retried(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("skipped_seconds", "attempts", "accepted"),
+    [(3600.0, 20, 1), (0.0, 2, 2)],
+    ids=["while it is skipped", "afterwards"],
+)
+async def test_silent_host_is_not_tried_again_while_it_is_skipped(
+    skipped_seconds: float, attempts: int, accepted: int
 ) -> None:
-    """While a host rests, attempts fail immediately; afterwards it is tried again."""
-    monkeypatch.setattr(postgres, "_CONNECT_SECONDS", 0.2)
-    monkeypatch.setattr(postgres, "_REST_SECONDS", 3600.0)
     silence = Silence()
     async with serving(silence) as port:
-        connector = Connector()
+        timing = Timing(connect=0.2, skip_silent_host=skipped_seconds)
+        connector = Connector(timing=timing)
         options = {"host": "127.0.0.1", "port": port, "user": "u", "database": "d", "ssl": False}
-        for _ in range(20):
+        for _ in range(attempts):
             with pytest.raises(TimeoutError):
                 await connector.connect(**options)
-        assert silence.accepted == 1
-        monkeypatch.setattr(postgres, "_REST_SECONDS", 0.0)
-        connector = Connector()
-        for _ in range(2):
-            with pytest.raises(TimeoutError):
-                await connector.connect(**options)
-        assert silence.accepted == 3
+    assert silence.accepted == accepted
 
 
 @pytest.fixture

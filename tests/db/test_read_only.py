@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from db import pool, sqlite
 from db.engine import Database
 from db.errors import is_read_only, is_unreachable
+from db.timing import Timing
 from tests.conftest import administer, opened
 from tests.db.test_driver import add
 from tests.db.test_pool import pids
@@ -66,19 +66,17 @@ async def test_write_rejected_by_a_read_only_server_replaces_all_connections(
 
 @on_postgres
 async def test_repeated_rejections_discard_connections_at_a_limited_rate(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
 ) -> None:
     """While a server is read-only, reads continue on the existing connections.
 
     None of these remains after another server accepts writes.
     """
-    monkeypatch.setattr(pool, "_DISCARD_SECONDS", 0.1)
-    async with opened(database_url, pool_size=3) as database:
+    timing = Timing(discard_interval=0.1)
+    async with opened(database_url, pool_size=3, timing=timing) as database:
         fair_pool: Any = database.engine.sync_engine.pool
         discarded: list[float] = []
-        monkeypatch.setattr(
-            fair_pool, "on_discard", lambda: discarded.append(asyncio.get_running_loop().time())
-        )
+        fair_pool.on_discard = lambda: discarded.append(asyncio.get_running_loop().time())
         old: set[int] = set()
         for _ in range(5):
             old |= await become_read_only(database)
@@ -210,5 +208,5 @@ async def test_readiness_does_not_wait_for_a_writer(database_url: str) -> None:
         async with other.session() as session, session.transaction():
             began = time.monotonic()
             await database.ping()
-            assert time.monotonic() - began < sqlite._BUSY_MS / 1000  # noqa: SLF001
+            assert time.monotonic() - began < Timing().sqlite_busy
         await write(database)

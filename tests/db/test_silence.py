@@ -6,17 +6,19 @@ Statements have no timeout of their own here, so a missing limit would block its
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import literal_column, select, text
 
-from db import notifications, pool, postgres, watchdog
+from db import postgres
 from db.engine import Database
 from db.errors import is_unreachable
 from db.postgres import Connector
 from db.prepared import PreparedStatement
+from db.timing import Timing
 from tests.conftest import opened, select_one
 from tests.support.proxy import Proxy, proxied
 
@@ -25,20 +27,27 @@ PING = "SELECT 1"
 ONE = PreparedStatement(select(literal_column("1").label("one")))
 
 
-@pytest.fixture(autouse=True)
-def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short limits only make the tests faster; no assertion depends on them."""
-    monkeypatch.setattr(postgres, "_CONNECT_SECONDS", 1.0)
-    monkeypatch.setattr(postgres, "_REST_SECONDS", 0.0)
-    monkeypatch.setattr(pool, "_PING_SECONDS", 0.5)
-    monkeypatch.setattr(pool, "_CLOSE_SECONDS", 0.3)
-    monkeypatch.setattr(pool, "_LATELY_SECONDS", 0.0)  # each use is preceded by a ping
-    monkeypatch.setattr("db.engine._PING_SECONDS", 0.5)
+# Short limits make the tests faster. Each use of a connection is preceded by a ping.
+SHORT = Timing(
+    connect=1.0,
+    skip_silent_host=0.0,
+    ping=0.5,
+    close=0.3,
+    trust_used=0.0,
+    health_check=0.5,
+    rollback=0.5,
+)
+QUICK_WATCHDOG = replace(SHORT, watchdog_tick=0.05, watchdog_lag=30.0)
 
 
 @asynccontextmanager
-async def behind(database_url: str, **options: Any) -> AsyncIterator[tuple[Proxy, Database]]:
-    async with proxied(database_url) as (proxy, near), opened(near, **options) as database:
+async def behind(
+    database_url: str, timing: Timing = SHORT, **options: Any
+) -> AsyncIterator[tuple[Proxy, Database]]:
+    async with (
+        proxied(database_url) as (proxy, near),
+        opened(near, timing=timing, **options) as database,
+    ):
         yield proxy, database
 
 
@@ -139,12 +148,10 @@ async def test_one_dead_connection_discards_the_others_without_a_ping(
         assert proxy.accepted <= 11  # including one that cancels the first statement
 
 
-async def test_waiters_fail_together_when_no_connection_can_be_made(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_waiters_fail_together_when_no_connection_can_be_made(database_url: str) -> None:
     """They do not wait for one timeout per waiter before them."""
-    monkeypatch.setattr(postgres, "_REST_SECONDS", 3600.0)
-    async with behind(database_url, pool_size=2, pool_timeout=3600) as (proxy, database):
+    timing = replace(SHORT, skip_silent_host=3600.0)
+    async with behind(database_url, timing, pool_size=2, pool_timeout=3600) as (proxy, database):
         proxy.silence()
         await asyncio.gather(
             *(fails(select_one(database)) for _ in range(10)), fails(read(database))
@@ -167,7 +174,7 @@ async def test_failed_connection_attempt_frees_its_slot_for_the_next_waiter(
         return await connect(*arguments, **options)
 
     monkeypatch.setattr(asyncpg, "connect", refuse_some)
-    async with opened(database_url, pool_size=1, pool_timeout=3600) as database:
+    async with opened(database_url, pool_size=1, pool_timeout=3600, timing=SHORT) as database:
         async with asyncio.timeout(30):
             calls = [way(database) for _ in range(6)]
             results = await asyncio.gather(*calls, return_exceptions=True)
@@ -195,11 +202,7 @@ async def test_statement_timeout_discards_the_connection(
         await write(database)
 
 
-async def test_rollback_during_silence_ends_within_its_limit(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres, "_ROLLBACK_SECONDS", 0.5)
-
+async def test_rollback_during_silence_ends_within_its_limit(database_url: str) -> None:
     async def give_up() -> None:
         async with database.session() as session, session.transaction():
             await session.execute(text("SELECT 1"))
@@ -239,11 +242,10 @@ async def test_close_during_silence_takes_one_timeout(
     database_url: str, connections: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with proxied(database_url) as (proxy, near):
-        database = Database(near, pool_size=5)
+        database = Database(near, pool_size=5, timing=SHORT)
         await database.notify()
         await fill(database, connections)
         closed = count_closes(monkeypatch)
-        monkeypatch.setattr(notifications, "_CLOSE_SECONDS", 0.3)
         proxy.silence()
         async with asyncio.timeout(30):
             await database.close()
@@ -252,7 +254,7 @@ async def test_close_during_silence_takes_one_timeout(
 
 async def test_close_during_silence_ends_running_statements(database_url: str) -> None:
     async with proxied(database_url) as (proxy, near):
-        database = Database(near)
+        database = Database(near, timing=SHORT)
         await select_one(database)
         lookup = database.reader.lookup(PreparedStatement(select(text("pg_sleep(600)"))))
         sleeping = lookup.load([1])
@@ -297,17 +299,10 @@ async def test_health_check_succeeds_while_the_pool_is_exhausted(database_url: s
         await connection.close()
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "_TICK_SECONDS", 0.05)
-    monkeypatch.setattr(watchdog, "_LAG_SECONDS", 30.0)
-
-
-@pytest.mark.usefixtures("quick")
 @ways
 async def test_watchdog_aborts_operations_during_silence(database_url: str, way: Way) -> None:
     """The connection is not pinged first, and the statement has no timeout."""
-    async with behind(database_url, pool_pre_ping=False) as (proxy, database):
+    async with behind(database_url, QUICK_WATCHDOG, pool_pre_ping=False) as (proxy, database):
         await way(database)
         database.watch()
         proxy.silence()
@@ -316,7 +311,6 @@ async def test_watchdog_aborts_operations_during_silence(database_url: str, way:
         await way(database)
 
 
-@pytest.mark.usefixtures("quick")
 async def test_watchdog_keeps_slow_statements_while_the_server_responds(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,7 +322,10 @@ async def test_watchdog_keeps_slow_statements_while_the_server_responds(
         connected.release()
         return made
 
-    async with opened(database_url) as database, database.engine.connect() as connection:
+    async with (
+        opened(database_url, timing=QUICK_WATCHDOG) as database,
+        database.engine.connect() as connection,
+    ):
         monkeypatch.setattr(Connector, "connect", note)
         database.watch()
         lock = text("SELECT pg_advisory_lock(hashtext(current_database()))")
