@@ -7,9 +7,9 @@ from itertools import cycle, takewhile
 from typing import Any, Final
 
 from db.filters import EventFilter
+from feed.options import DEFAULT, FeedOptions
 from feed.reader import Event
 
-BUFFER_SIZE: Final = 1_000  # events
 # Subscribers are woken in slices, so that a writer never waits for all of them.
 _SLICES: Final = 8
 
@@ -17,14 +17,14 @@ _SLICES: Final = 8
 class EventBuffer:
     """Buffers settled events and wakes waiting subscribers."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: FeedOptions = DEFAULT) -> None:
         self.watermark = 0  # all events up to this id are settled
         self.start = 0  # settled events above this id are buffered
         self.is_closed = False  # the process is shutting down
         self.generation = 0  # events read in an earlier generation may be erased
         self.history = 0  # how many times the database has lost events
         self.derived: dict[Hashable, Any] = {}  # from buffered events, cleared with them
-        self._events: deque[Event] = deque(maxlen=BUFFER_SIZE)
+        self._events: deque[Event] = deque(maxlen=options.buffer_size)
         self._matches: dict[tuple[int, EventFilter], list[Event]] = {}
         self._signals = [asyncio.Event() for _ in range(_SLICES)]
         self._slices = cycle(range(_SLICES))

@@ -7,10 +7,10 @@ from typing import Final
 import structlog
 
 from db.engine import Database
+from feed.options import DEFAULT, FeedOptions
 
 log = structlog.get_logger("roster")
 
-_FIRST_SECONDS: Final = 3.0  # before the first line; Roster's own transactions are shorter
 _AGAIN_SECONDS: Final = 60.0
 
 
@@ -20,8 +20,14 @@ class DelayLog:
     It logs after 3 seconds, then every 60 seconds, and at the end.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], float] = time.monotonic,
+        options: FeedOptions = DEFAULT,
+    ) -> None:
         self._database = database
+        self._first = options.log_delay
         self._clock = clock
         self._since: float | None = None
         self._next = 0.0
@@ -30,7 +36,7 @@ class DelayLog:
     async def blocked(self, transactions: Collection[str]) -> None:
         now = self._clock()
         if self._since is None:
-            self._since, self._next = now, now + _FIRST_SECONDS
+            self._since, self._next = now, now + self._first
         if now < self._next:
             return
         self._next, self._is_logged = now + _AGAIN_SECONDS, True

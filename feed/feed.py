@@ -29,6 +29,7 @@ from db.filters import EventFilter
 from db.models import UserEventType
 from feed.anchors import Anchor, InvalidAnchor
 from feed.buffer import EventBuffer
+from feed.options import DEFAULT, FeedOptions
 from feed.reader import Event, EventReader
 from feed.subscription import FeedPosition
 from feed.watermark import WatermarkTracker
@@ -42,7 +43,6 @@ _DEACTIVATING: Final = frozenset({UserEventType.DEACTIVATED, UserEventType.DELET
 # The feed continues soon after a short gap, and checks a long one rarely.
 _GAP_SECONDS: Final = 0.02
 _GAP_SHARE: Final = 0.1
-_POLL_SECONDS: Final = {True: 0.1, False: 1.0}  # by is_sqlite; SQLite has no notifications
 _NOTIFY_SECONDS: Final = 0.02  # minimum between two notifications
 # The pause after new events, per subscriber, and its maximum. Events that are committed during the
 # pause are delivered together. A quiet feed delivers immediately. A busy feed leaves most of the
@@ -51,19 +51,26 @@ _COALESCE_SECONDS: Final = 0.0005
 _MAX_COALESCE_SECONDS: Final = 0.05
 _BUSY_COALESCE_SECONDS: Final = 0.075  # maximum for _BUSY_EVENTS or more
 _BUSY_EVENTS: Final = 10
-_RETRY_SECONDS: Final = 0.5
 
 
 class Feed:
     """A process's view of the events. It is idle without subscribers."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, options: FeedOptions = DEFAULT) -> None:
         self._database = database
+        usual = 0.1 if database.is_sqlite else 1.0
+        self._poll_seconds = usual if options.poll is None else options.poll
+        self._retry_seconds = options.retry
         self._name = uuid4().hex
-        self._events = EventReader(database)
-        self._buffer = EventBuffer()
+        self._events = EventReader(database, options)
+        self._buffer = EventBuffer(options)
         self._tracker = WatermarkTracker(
-            database, self._add, self._buffer.reset, self._buffer.clear, self._buffer.invalidate
+            database,
+            self._add,
+            self._buffer.reset,
+            self._buffer.clear,
+            self._buffer.invalidate,
+            options=options,
         )
         self._poll_lock = asyncio.Lock()
         self._polls_requested = self._polls_done = 0
@@ -197,7 +204,7 @@ class Feed:
                 raise
             except Exception as error:  # noqa: BLE001 - the loop survives any database error
                 _log_outage(error)
-            await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(self._retry_seconds)
 
     def _add(self, rows: Sequence[Event], watermark: int) -> None:
         for row in rows:
@@ -231,7 +238,7 @@ class Feed:
     async def _poll_loop(self) -> None:
         while True:
             self._wake_up.clear()
-            pause = _POLL_SECONDS[self._database.is_sqlite]
+            pause = self._poll_seconds
             before = self._tracker.position
             try:
                 settled = await self.poll()
@@ -240,7 +247,7 @@ class Feed:
                 pause = min(pause, self._gap_pause()) if self._tracker.is_blocked else pause
             except Exception as error:  # noqa: BLE001 - the loop survives any database error
                 _log_outage(error)
-                pause = _RETRY_SECONDS
+                pause = self._retry_seconds
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake_up.wait()
@@ -262,7 +269,7 @@ class Feed:
                     await lost.wait()
             except Exception as error:  # noqa: BLE001 - the loop survives any database error
                 _log_outage(error)
-            await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(self._retry_seconds)
 
     def _on_notification(self, sender: str) -> None:
         if sender != self._name:
@@ -277,7 +284,7 @@ class Feed:
             except Exception as error:  # noqa: BLE001 - the loop survives any database error
                 _log_outage(error)
                 self._must_notify = is_unreachable(error)  # repeat when it is reachable again
-                pause = _RETRY_SECONDS
+                pause = self._retry_seconds
             await asyncio.sleep(pause)
 
 

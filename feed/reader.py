@@ -17,14 +17,11 @@ from db.statements.events import (
     events_between,
 )
 from feed.anchors import Anchor, InvalidAnchor, verify
+from feed.options import DEFAULT, FeedOptions
 
 Event = Any  # a row with the columns of the table and the epoch
 
-PAGE_SIZE: Final = 500  # events
 ALL_EVENTS: Final = EventFilter()
-# The timeout of unfiltered reads. They use the primary key and take milliseconds, so a slow one has
-# lost its connection. All subscribers wait for them. Filtered reads can take longer.
-_READ_SECONDS: Final = 3.0
 _FROM: Final = PreparedStatement(EVENTS_FROM)
 _UNTIL: Final = PreparedStatement(EVENTS_UNTIL)
 _BY_ID: Final = PreparedStatement(EVENT_BY_ID)
@@ -35,7 +32,9 @@ _NEWEST_ERASURE: Final = PreparedStatement(NEWEST_ERASURE)
 class EventReader:
     """Reads events. Each read releases its connection before it returns."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, options: FeedOptions = DEFAULT) -> None:
+        self.page_size = options.page_size
+        self._timeout = options.read
         self._database = database
         self._reader = database.reader
 
@@ -45,12 +44,12 @@ class EventReader:
         Raises InvalidAnchor if the event of the anchor is missing.
         """
         if anchor is None:
-            return await self._fetch(_FROM, first=0, limit=PAGE_SIZE)
+            return await self._fetch(_FROM, first=0, limit=self.page_size)
         # The statement also reads the event of the anchor, so that both have the same history.
-        rows = await self._fetch(_FROM, first=anchor.id, limit=PAGE_SIZE + 1)
+        rows = await self._fetch(_FROM, first=anchor.id, limit=self.page_size + 1)
         if not _starts_at(anchor, rows):
             await self._database.check_primary()
-            rows = await self._fetch(_FROM, first=anchor.id, limit=PAGE_SIZE + 1)
+            rows = await self._fetch(_FROM, first=anchor.id, limit=self.page_size + 1)
         if not _starts_at(anchor, rows):
             raise InvalidAnchor
         return rows[1:]
@@ -63,9 +62,9 @@ class EventReader:
         self, after: int, until: int, filter: EventFilter = ALL_EVENTS
     ) -> Sequence[Event]:
         if filter == ALL_EVENTS:
-            return await self._fetch(_UNTIL, first=after + 1, until=until, limit=PAGE_SIZE)
+            return await self._fetch(_UNTIL, first=after + 1, until=until, limit=self.page_size)
         async with self._database.session() as session:
-            found = await session.execute(events_between(after, until, filter, PAGE_SIZE))
+            found = await session.execute(events_between(after, until, filter, self.page_size))
         rows: Sequence[Event] = found.all()
         return rows
 
@@ -87,7 +86,7 @@ class EventReader:
         return _only(await self._fetch(_BY_ID, id=id_))
 
     async def _fetch(self, prepared: PreparedStatement, **values: Any) -> list[Any]:
-        return await self._reader.fetch(prepared, values, seconds=_READ_SECONDS)
+        return await self._reader.fetch(prepared, values, seconds=self._timeout)
 
 
 def _starts_at(anchor: Anchor, rows: Sequence[Event]) -> bool:

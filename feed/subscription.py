@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from db.filters import EventFilter
-from feed import reader
 from feed.anchors import Anchor, InvalidAnchor
 from feed.buffer import EventBuffer
 from feed.reader import Event, EventReader
@@ -108,7 +107,7 @@ class FeedPosition:
             until = buffer.watermark
             rows = await self._retry(lambda: self._events.between(position, until, self._filter))
             self._check_history()
-            self.position = rows[-1].id if len(rows) == reader.PAGE_SIZE else until
+            self.position = rows[-1].id if len(rows) == self._events.page_size else until
             self._signal = None
         else:
             rows = buffer.events_after(position, self._filter)

@@ -18,9 +18,9 @@ import structlog
 
 from db.engine import Database
 from db.models import UserEventType
-from feed import reader
 from feed.anchors import Anchor, InvalidAnchor
 from feed.delay_log import DelayLog
+from feed.options import DEFAULT, FeedOptions
 from feed.reader import Event, EventReader
 
 log = structlog.get_logger("roster")
@@ -53,13 +53,15 @@ class WatermarkTracker:
         on_skip: Callable[[int], None],
         on_erasure: Callable[[], None],
         on_loss: Callable[[], None],
+        *,
+        options: FeedOptions = DEFAULT,
     ) -> None:
         self.position: int | None = None  # None until the first read
         self._anchor: Anchor | None = None  # the event at the position; None is the beginning
         self._lost_at: Anchor | None = None  # the lost position, until a new one is found
         self._database = database
-        self._events = EventReader(database)
-        self._delays = DelayLog(database)
+        self._events = EventReader(database, options)
+        self._delays = DelayLog(database, options=options)
         self._gap: _Gap | None = None
         self._on_events = on_events
         self._on_skip = on_skip
@@ -102,7 +104,7 @@ class WatermarkTracker:
                 if not await self._close_gap(rows):
                     await self._find_newest_erasure(rows)
                     return self.position
-            elif len(rows) < reader.PAGE_SIZE:
+            elif len(rows) < self._events.page_size:
                 break
             elif not followed:
                 await self._skip_unread()
@@ -168,11 +170,11 @@ class WatermarkTracker:
         # The anchor is read after the rows. A lost event does not reappear.
         if rows and rows[-1].id == anchor.id:
             return anchor.matches(rows[-1])
-        return len(rows) == reader.PAGE_SIZE and await self._events.find(anchor.id) == anchor
+        return len(rows) == self._events.page_size and await self._events.find(anchor.id) == anchor
 
     async def _find_newest_erasure(self, rows: Sequence[Event]) -> None:
         # After a full page of unsettled events, an erasure may not have been read.
-        if len(rows) == reader.PAGE_SIZE and (newest := await self._events.newest_erasure()):
+        if len(rows) == self._events.page_size and (newest := await self._events.newest_erasure()):
             self._report({newest})
 
     def _report_erasures(self, rows: Sequence[Event]) -> None:

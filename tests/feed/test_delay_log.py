@@ -9,7 +9,6 @@ from structlog.testing import capture_logs
 
 from db import migrations
 from db.engine import Database
-from feed import delay_log
 from feed.delay_log import DelayLog
 from tests.conftest import opened
 from tests.support.feed import (
@@ -80,10 +79,9 @@ async def test_short_delays_are_not_logged(log: list[Any]) -> None:
 
 @on_postgres
 async def test_log_names_the_process_that_holds_back_the_feed(
-    database_url: str, log: list[Any], monkeypatch: pytest.MonkeyPatch
+    database_url: str, log: list[Any]
 ) -> None:
-    monkeypatch.setattr(delay_log, "_FIRST_SECONDS", 0.0)
-    async with opened(database_url) as database, running_feed(database) as feed:
+    async with opened(database_url) as database, running_feed(database, log_delay=0.0) as feed:
         follower = Follower(feed)
         await wait_until_started(feed, database, follower)
         async with left_open(database_url, "nightly import") as other:

@@ -13,8 +13,6 @@ from sqlalchemy import select, text
 from db.engine import Database
 from db.filters import EventFilter
 from db.models import UserEvent, UserEventType
-from feed import buffer, reader
-from feed import feed as feeds
 from feed.feed import Feed
 from feed.reader import ALL_EVENTS
 from feed.watermark import WatermarkTracker
@@ -38,11 +36,10 @@ from users.service import UserService
 
 
 async def test_replay_continues_live_without_a_gap(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database,
 ) -> None:
-    monkeypatch.setattr(reader, "PAGE_SIZE", 3)
     await write(database, *(creation(f"user{n}") for n in range(10)))
-    async with running_feed(database) as feed:
+    async with running_feed(database, page_size=3) as feed:
         followers = {after: Follower(feed, after) for after in (0, 4, 10, 12)}
         for n in range(10, 20):
             await write(database, creation(f"user{n}"))
@@ -60,12 +57,10 @@ async def test_subscriber_without_a_cursor_gets_no_earlier_events(database: Data
 
 
 async def test_subscriber_behind_the_buffer_reads_the_table(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database,
 ) -> None:
-    monkeypatch.setattr(buffer, "BUFFER_SIZE", 5)
-    monkeypatch.setattr(reader, "PAGE_SIZE", 4)
     await write(database, creation("ada"))
-    async with running_feed(database) as feed:
+    async with running_feed(database, buffer_size=5, page_size=4) as feed:
         slow = feed.follow(0, ALL_EVENTS)
         ids = [row.id for row in await anext(slow)]
         quick = Follower(feed, 0)
@@ -137,16 +132,13 @@ async def test_filter_matches_the_same_events_in_table_and_buffer(
             assert await follower.stop() == expected
 
 
-async def test_event_is_read_once_for_all_subscribers(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_event_is_read_once_for_all_subscribers(database: Database) -> None:
     read = pages_read(database)
 
-    async with running_feed(database) as feed:
+    # SQLite polls more often than the reads that are counted.
+    async with running_feed(database, poll=3600.0) as feed:
         followers = [Follower(feed) for _ in range(200)]
         await wait_until_started(feed, database, *followers)
-        # SQLite polls more often than the reads that are counted.
-        monkeypatch.setattr(feeds, "_POLL_SECONDS", {True: 3600.0, False: 3600.0})
         feed.wake()
         await wait_until_started(feed, database, *followers)
         pool: Any = database.engine.pool
@@ -274,15 +266,12 @@ async def test_feed_continues_after_all_connections_were_cut(database_url: str) 
 
 
 @overlapping
-async def test_notification_of_another_process_wakes_the_feed(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feeds, "_POLL_SECONDS", {False: 3600.0})
+async def test_notification_of_another_process_wakes_the_feed(database_url: str) -> None:
     async with (
         opened(database_url) as here,
         opened(database_url) as there,
-        running_feed(here) as feed,
-        running_feed(there) as other,
+        running_feed(here, poll=3600.0) as feed,
+        running_feed(there, poll=3600.0) as other,
     ):
         follower = Follower(feed, 0)
         await write(here, creation("ada"))
@@ -295,11 +284,8 @@ async def test_notification_of_another_process_wakes_the_feed(
         assert follower.ids == list(range(1, 22))
 
 
-async def test_events_without_subscribers_are_skipped_unread(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reader, "PAGE_SIZE", 5)
-    async with running_feed(database) as feed:
+async def test_events_without_subscribers_are_skipped_unread(database: Database) -> None:
+    async with running_feed(database, page_size=5) as feed:
         assert await feed.poll() == 0
         await write(database, *(creation(f"user{n}") for n in range(40)))
         read = pages_read(database)

@@ -12,7 +12,6 @@ from sqlalchemy import select
 
 from db.engine import Database
 from db.models import UserEvent
-from feed import feed as feeds
 from tests.conftest import opened
 from tests.support.callers import DirectoryClient, directory_client, id_of, service
 from tests.support.feed import Writer, creation, overlapping, wait_until, write
@@ -77,25 +76,26 @@ async def follower(directory: DirectoryClient, query: str) -> AsyncIterator[list
         await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.fixture
+async def deaf(directory: DirectoryClient) -> AsyncIterator[DirectoryClient]:
+    """The same directory in a process that gets no events of others."""
+    async with directory_client(directory.database, poll=3600.0) as client:
+        yield client
+
+
 @pytest.mark.parametrize(("query", "caller"), [(WHOLE, ADMIN), (SHORT, ADMIN), (WHOLE, OTHER)])
 async def test_replay_omits_values_that_another_process_erased(
-    directory: DirectoryClient,
-    query: str,
-    caller: Any,
-    database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
+    deaf: DirectoryClient, query: str, caller: Any, database_url: str
 ) -> None:
-    monkeypatch.setattr(feeds, "_POLL_SECONDS", {True: 3600.0, False: 3600.0})
-    monkeypatch.setattr(Database, "notify", lambda *_: asyncio.sleep(0))
-    first = (await directory.ask(ADMIN, CURSORS))["nodes"][0]["cursor"]
-    async with follower(directory, WHOLE) as live:
-        await name_and_delete(directory.database)
-        directory.feed.wake()
+    first = (await deaf.ask(ADMIN, CURSORS))["nodes"][0]["cursor"]
+    async with follower(deaf, WHOLE) as live:
+        await name_and_delete(deaf.database)
+        deaf.feed.wake()
         await wait_until(lambda: len(live) == 5)
         assert disclosed("".join(live[3:])) == list(PERSONAL)
         async with opened(database_url) as other:
             await erase(other)
-        replayed = await received(directory, query, 6, after=first, caller=caller)
+        replayed = await received(deaf, query, 6, after=first, caller=caller)
         assert len(replayed) == 6
         assert disclosed("".join(replayed)) == []
 

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from db.engine import Database
-from feed import feed as feeds
-from feed import reader
 from feed.feed import Feed
 from feed.reader import ALL_EVENTS
 from tests.conftest import opened
@@ -57,18 +55,10 @@ async def other(database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
-@pytest.fixture
-def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes get no events of each other, by poll or by notification."""
-    monkeypatch.setattr(feeds, "_POLL_SECONDS", {True: 3600.0, False: 3600.0})
-    monkeypatch.setattr(Database, "notify", lambda *_: asyncio.sleep(0))
-
-
-@pytest.mark.usefixtures("deaf")
 async def test_replay_after_an_erasure_elsewhere_contains_no_erased_value(
     database: Database, other: Database
 ) -> None:
-    async with running_feed(database) as feed:
+    async with running_feed(database, poll=3600.0) as feed:
         live: list[Any] = []
         following = asyncio.create_task(_collect(feed, live))
         await wait_until(lambda: feed._subscribers > 0)  # noqa: SLF001 - the subscription is active
@@ -148,12 +138,11 @@ async def test_buffer_is_empty_without_subscribers(database: Database) -> None:
 @overlapping
 @pytest.mark.parametrize("page", [500, 2])
 async def test_erasure_above_an_open_transaction_drops_the_buffers(
-    database_url: str, page: int, monkeypatch: pytest.MonkeyPatch
+    database_url: str, page: int
 ) -> None:
-    monkeypatch.setattr(reader, "PAGE_SIZE", page)
     async with (
         opened(database_url) as database,
-        running_feed(database) as feed,
+        running_feed(database, page_size=page) as feed,
         feed.subscribe(None, ALL_EVENTS) as position,
     ):
         await create_rename_and_delete(database)

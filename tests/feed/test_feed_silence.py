@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
-from db import notifications, pool, postgres
 from db.engine import Database
-from feed import feed as feeds
-from feed import reader
+from db.timing import Timing
 from feed.feed import Feed
 from tests.conftest import opened
 from tests.support.feed import Follower, creation, running_feed, wait_until, write
@@ -18,30 +17,24 @@ from tests.support.proxy import Proxy, proxied
 pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 
 
-@pytest.fixture(autouse=True)
-def without_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a poll, events arrive only by notification."""
-    monkeypatch.setattr(feeds, "_POLL_SECONDS", {False: 3600.0})
-    monkeypatch.setattr(feeds, "_RETRY_SECONDS", 0.05)
-    monkeypatch.setattr(reader, "_READ_SECONDS", 0.5)
-    monkeypatch.setattr(notifications, "_HEARTBEAT_SECONDS", 0.1)
-    monkeypatch.setattr(notifications, "_ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(postgres, "_CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(postgres, "_REST_SECONDS", 0.0)
-    monkeypatch.setattr(pool, "_PING_SECONDS", 0.5)
+SHORT = Timing(heartbeat=0.1, answer=0.5, connect=0.5, skip_silent_host=0.0, ping=0.5)
 
 
 @asynccontextmanager
 async def far_and_near(
-    database_url: str,
+    database_url: str, timing: Timing = SHORT
 ) -> AsyncIterator[tuple[Proxy, Database, Feed, Database, Feed]]:
-    """Two processes; the second one reaches the database through a proxy."""
+    """Two processes; the second one reaches the database through a proxy.
+
+    Without a poll, events arrive only by notification.
+    """
+    options = {"poll": 3600.0, "retry": 0.05, "read": 0.5}
     async with (
-        opened(database_url) as far,
-        running_feed(far) as far_feed,
+        opened(database_url, timing=timing) as far,
+        running_feed(far, **options) as far_feed,
         proxied(database_url) as (proxy, near_url),
-        opened(near_url) as near,
-        running_feed(near) as near_feed,
+        opened(near_url, timing=timing) as near,
+        running_feed(near, **options) as near_feed,
     ):
         yield proxy, far, far_feed, near, near_feed
 
@@ -96,12 +89,10 @@ async def test_process_sends_notifications_again_after_silence(
         assert follower.ids == [1, 2, 3, 4, 5, 6]
 
 
-async def test_page_read_without_an_answer_is_retried(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_page_read_without_an_answer_is_retried(database_url: str) -> None:
     """The feed's connection was used recently, so it is not pinged first."""
-    monkeypatch.setattr(pool, "_LATELY_SECONDS", 3600.0)
-    async with far_and_near(database_url) as (proxy, far, far_feed, _, near_feed):
+    timing = replace(SHORT, trust_used=3600.0)
+    async with far_and_near(database_url, timing) as (proxy, far, far_feed, _, near_feed):
         follower = Follower(near_feed, 0)
         await write_and_await(far, far_feed, follower, 1)
         proxy.silence()

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from db.engine import Database, StandbyError
 from db.statements.events import EVENTS_BY_ID
-from feed import epochs, reader
+from feed import epochs
 from feed.anchors import Anchor, InvalidAnchor
 from feed.feed import Feed
 from feed.reader import ALL_EVENTS
@@ -134,11 +134,13 @@ async def test_loss_ends_the_followers_of_every_process(
 
 @pytest.mark.usefixtures("by_hand")
 async def test_loss_ends_a_follower_during_its_replay(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database,
 ) -> None:
-    monkeypatch.setattr(reader, "PAGE_SIZE", 4)
     await create(database, "user", 10)
-    async with running_feed(database) as feed, feed.subscribe(0, ALL_EVENTS) as position:
+    async with (
+        running_feed(database, page_size=4) as feed,
+        feed.subscribe(0, ALL_EVENTS) as position,
+    ):
         assert [row.id for row in await position.read()] == [1, 2, 3, 4]
         await lose_events(database, 8)
         await create(database, "new", 5)
@@ -338,11 +340,13 @@ async def test_gap_whose_end_was_lost_does_not_move_the_watermark_too_far(
 @pytest.mark.parametrize("behind", [1, 4, 5])
 @pytest.mark.parametrize("lost", [False, True])
 async def test_gap_before_several_pages_skips_no_event(
-    database: Database, behind: int, *, lost: bool, monkeypatch: pytest.MonkeyPatch
+    database: Database, behind: int, *, lost: bool
 ) -> None:
-    monkeypatch.setattr(reader, "PAGE_SIZE", 2)
     await create(database, "user", 1)
-    async with running_feed(database) as feed, feed.subscribe(None, ALL_EVENTS) as position:
+    async with (
+        running_feed(database, page_size=2) as feed,
+        feed.subscribe(None, ALL_EVENTS) as position,
+    ):
         held, again = Writer(database, "held"), Writer(database, "again")
         await held.begin(1)
         await create(database, "seen", behind)

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from db.engine import Database
 from db.models import ActorKind, IdempotencyKey, User, UserEvent
 from feed.feed import Feed
+from feed.options import FeedOptions
 from graph.api import global_ids
 from graph.api.context import Context
 from graph.protocol.errors import RequestError
@@ -88,8 +89,8 @@ class DirectoryClient:
 
 
 @asynccontextmanager
-async def directory_client(database: Database) -> AsyncIterator[DirectoryClient]:
-    feed = Feed(database)
+async def directory_client(database: Database, **options: Any) -> AsyncIterator[DirectoryClient]:
+    feed = Feed(database, FeedOptions(**options))
     try:
         yield DirectoryClient(database, feed, ResultStreams())
     finally:

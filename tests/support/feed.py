@@ -14,6 +14,7 @@ from db.filters import EventFilter
 from db.models import ActorKind, UserEvent
 from feed.anchors import Anchor
 from feed.feed import Feed
+from feed.options import FeedOptions
 from feed.reader import ALL_EVENTS
 from users.commands import Create
 from users.policy import EVERY_SCOPE, Caller
@@ -33,8 +34,8 @@ async def write(database: Database, *operations: Any, caller: Caller = ANA) -> N
 
 
 @asynccontextmanager
-async def running_feed(database: Database) -> AsyncIterator[Feed]:
-    feed = Feed(database)
+async def running_feed(database: Database, **options: Any) -> AsyncIterator[Feed]:
+    feed = Feed(database, FeedOptions(**options))
     try:
         yield feed
     finally:
