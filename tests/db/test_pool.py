@@ -106,9 +106,11 @@ async def test_lost_connection_is_replaced(
     async with opened(database_url, pool_size=1, timing=timing) as database:
         event.listen(database.engine.sync_engine, "connect", lambda c, _: connected.append(c))
         await select_one(database)
-        connected[0].driver_connection.terminate()
+        driver = connected[0].driver_connection
+        driver.terminate()
         if not known:
-            monkeypatch.setattr(asyncpg.Connection, "is_closed", lambda _: False)
+            before_the_ping = iter([False])
+            monkeypatch.setattr(driver, "is_closed", lambda: next(before_the_ping, True))
         await select_one(database)
         await select_one(database)
     assert len(connected) == 2
