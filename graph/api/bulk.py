@@ -7,9 +7,8 @@ from graph.api.idempotency import key_of_request
 from graph.api.inputs.bulk import BulkUsersInput, UserOperation
 from graph.api.types.enums import BulkMode, ErrorCode
 from graph.api.types.payloads import BulkResult, BulkUsersPayload
-from graph.api.types.user import User
 from graph.api.types.user_error import user_errors
-from graph.api.unit_of_work import execute
+from graph.api.unit_of_work import execute, user_and_edge
 from users.commands import CommandResult, CommandsRejected
 from users.errors import GeneralViolation, RuleViolation
 
@@ -68,10 +67,11 @@ def _aborted(index: int) -> BulkResult:
 
 def _result(index: int, asked: UserOperation, result: CommandResult) -> BulkResult:
     verb, given = asked.given()
-    user = User.of(result.user) if result.user else None
+    user, edge = user_and_edge(result)
     return BulkResult(
         index=index,
         user=user,
+        user_edge=edge,
         deleted_user_id=given.id if verb == "delete" and not result.violations else None,
         created=result.created,
         changed=result.changed,

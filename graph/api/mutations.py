@@ -62,7 +62,9 @@ class Mutation:
         input: Annotated[UpdateUserInput, _INPUT],
     ) -> UpdateUserPayload | None:
         done = await run_command(info, input.to_command())
-        return UpdateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
+        return UpdateUserPayload(
+            user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
+        )
 
     @strawberry.mutation(
         metadata=ROOT_FIELD,
@@ -76,7 +78,11 @@ class Mutation:
     ) -> UpsertUserPayload | None:
         done = await run_command(info, input.to_command())
         return UpsertUserPayload(
-            user=done.user, created=done.created, changed=done.changed, errors=done.errors
+            user=done.user,
+            user_edge=done.edge,
+            created=done.created,
+            changed=done.changed,
+            errors=done.errors,
         )
 
     @strawberry.mutation(
@@ -90,7 +96,9 @@ class Mutation:
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> DeactivateUserPayload | None:
         done = await run_command(info, input.to_command(UserAction.DEACTIVATE))
-        return DeactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
+        return DeactivateUserPayload(
+            user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
+        )
 
     @strawberry.mutation(metadata=ROOT_FIELD, description="Makes a deactivated user active.")
     async def reactivate_user(
@@ -99,7 +107,9 @@ class Mutation:
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> ReactivateUserPayload | None:
         done = await run_command(info, input.to_command(UserAction.REACTIVATE))
-        return ReactivateUserPayload(user=done.user, changed=done.changed, errors=done.errors)
+        return ReactivateUserPayload(
+            user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
+        )
 
     @strawberry.mutation(
         metadata=ROOT_FIELD,
@@ -116,6 +126,7 @@ class Mutation:
         return DeleteUserPayload(
             deleted_user_id=None if done.errors else input.id,
             user=done.user,
+            user_edge=done.edge,
             changed=done.changed,
             errors=done.errors,
         )

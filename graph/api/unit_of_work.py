@@ -13,7 +13,14 @@ from graph.api.errors import WriteError, WriteTimeoutError
 from graph.api.inputs.user_lookup import read_order
 from graph.api.types.user import User, UserEdge
 from graph.api.types.user_error import UserError, user_errors
-from users.commands import MAX_COMMANDS, Command, CommandResults, CommandsRejected, IdempotencyKey
+from users.commands import (
+    MAX_COMMANDS,
+    Command,
+    CommandResult,
+    CommandResults,
+    CommandsRejected,
+    IdempotencyKey,
+)
 from users.policy import authorize
 from users.retry import must_queue, retry_transaction
 from users.service import UserService
@@ -49,11 +56,13 @@ async def run_command(
         violations = [p for result in rejection.results for p in result.violations]
         return MutationResult(errors=user_errors([*violations, *rejection.violations]))
     result = answer.results[0]
-    user, edge = None, None
-    if result.user:
-        user = User.of(result.user)
-        edge = UserEdge.of((result.user, _DEFAULT_ORDER))
-    return MutationResult(user, edge, result.changed, result.created, answer.replayed)
+    return MutationResult(*user_and_edge(result), result.changed, result.created, answer.replayed)
+
+
+def user_and_edge(result: CommandResult) -> tuple[User | None, UserEdge | None]:
+    if result.user is None:
+        return None, None
+    return User.of(result.user), UserEdge.of((result.user, _DEFAULT_ORDER))
 
 
 async def execute(

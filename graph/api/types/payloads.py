@@ -30,6 +30,9 @@ class CreateUserPayload:
 @strawberry.type
 class _UserChange:  # common fields of payloads; not a type of the schema
     user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
+    user_edge: UserEdge | None = strawberry.field(
+        metadata=ONE_READ, default=None, description=_EDGE
+    )
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
@@ -42,6 +45,9 @@ class UpdateUserPayload(_UserChange):
 @strawberry.type(description="The result of `upsertUser`.")
 class UpsertUserPayload:
     user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
+    user_edge: UserEdge | None = strawberry.field(
+        metadata=ONE_READ, default=None, description=_EDGE
+    )
     created: bool = strawberry.field(default=False, description=_CREATED)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
@@ -63,6 +69,9 @@ class DeleteUserPayload:
         default=None, description="The id to remove from lists. Null if the deletion was rejected."
     )
     user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
+    user_edge: UserEdge | None = strawberry.field(
+        metadata=ONE_READ, default=None, description=_EDGE
+    )
     changed: bool = strawberry.field(default=False, description=_CHANGED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
@@ -92,6 +101,9 @@ class BulkResult:
         description="The position of the operation in the batch, starting at 0."
     )
     user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
+    user_edge: UserEdge | None = strawberry.field(
+        metadata=ONE_READ, default=None, description=_EDGE
+    )
     deleted_user_id: strawberry.ID | None = strawberry.field(
         default=None, description="The id to remove from lists, after a successful `delete`."
     )
