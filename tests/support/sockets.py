@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from tests.support.process import http_client
 
@@ -41,6 +42,23 @@ async def receive_message(connection: ClientConnection) -> dict[str, Any]:
     async with asyncio.timeout(60):
         message: dict[str, Any] = json.loads(await connection.recv())
     return message
+
+
+async def closed(connection: Any) -> tuple[int, str]:
+    """Returns the close code and reason, and ignores earlier messages."""
+    code, reason, _ = await until_closed(connection)
+    return code, reason
+
+
+async def until_closed(connection: Any) -> tuple[int, str, list[str]]:
+    messages = []
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                messages.append(await connection.recv())
+    except ConnectionClosed as end:
+        assert end.rcvd is not None  # noqa: PT017 - the close is what is tested
+        return end.rcvd.code, end.rcvd.reason, messages
 
 
 async def subscribe(

@@ -12,7 +12,6 @@ import httpx
 import pytest
 from sqlalchemy import text
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from db.engine import Database
 from tests.conftest import opened
@@ -25,12 +24,14 @@ from tests.support.sockets import (
     PROTOCOL,
     address,
     ask,
+    closed,
     event,
     receive_message,
     send_message,
     socket,
     stream,
     subscribe,
+    until_closed,
 )
 
 DELETE = "mutation ($input: DeleteUserInput!) { deleteUser(input: $input) { changed } }"
@@ -326,122 +327,6 @@ async def test_followers_receive_the_events_of_two_processes_on_sqlite(database_
         assert expected == list(range(1, 93))
         for follower in followers:
             assert await follower == expected[1:]
-
-
-async def closed(connection: Any) -> tuple[int, str]:
-    """Returns the close code and reason, and ignores earlier messages."""
-    code, reason, _ = await until_closed(connection)
-    return code, reason
-
-
-async def until_closed(connection: Any) -> tuple[int, str, list[str]]:
-    messages = []
-    try:
-        async with asyncio.timeout(60):
-            while True:
-                messages.append(await connection.recv())
-    except ConnectionClosed as end:
-        assert end.rcvd is not None  # noqa: PT017 - the close is what is tested
-        return end.rcvd.code, end.rcvd.reason, messages
-
-
-SUBSCRIBE = {"id": "1", "type": "subscribe", "payload": {"query": FEED}}
-
-
-@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_protocol_violations_have_their_close_codes(database_url: str) -> None:
-    settings = {
-        "ROSTER_DATABASE_URL": database_url,
-        "ROSTER_WS_INIT_TIMEOUT": "0.3",
-        "ROSTER_MAX_OPERATIONS_PER_CONNECTION": "2",
-        "ROSTER_MAX_CONNECTIONS_PER_CALLER": "3",
-    }
-    async with serving_process(None, **settings) as (_, url):
-        for junk in (
-            "",
-            "x",
-            "[]",
-            "null",
-            "1",
-            '"x"',
-            "{}",
-            b"{}",
-            {"type": 1},
-            {"type": "start", "id": "1", "payload": {"query": FEED}},
-            {"type": "subscribe"},
-            {"type": "subscribe", "id": 1, "payload": {"query": FEED}},
-            {"type": "subscribe", "id": "", "payload": {"query": FEED}},
-            {"type": "subscribe", "id": "1"},
-            {"type": "subscribe", "id": "1", "payload": None},
-            {"type": "subscribe", "id": "1", "payload": {"query": None}},
-            {"type": "subscribe", "id": "1", "payload": {"query": FEED, "variables": [1]}},
-            {"type": "subscribe", "id": "1", "payload": {"query": FEED, "operationName": 1}},
-            {"type": "complete"},
-            "[" * 100_000,
-        ):
-            async with socket(url) as live:
-                await send_message(live, junk)
-                assert (await closed(live))[0] == 4400, junk
-        async with socket(url, init=False) as live:
-            assert await closed(live) == (4408, "Connection initialisation timeout")
-        async with socket(url, init=False) as live:
-            await send_message(live, {"type": "connection_init", "payload": []})
-            assert (await closed(live))[0] == 4400
-        async with socket(url, init=False) as live:
-            await send_message(live, SUBSCRIBE)
-            assert await closed(live) == (4401, "Unauthorized")
-        async with socket(url) as live:
-            await send_message(live, {"type": "connection_init"})
-            assert await closed(live) == (4429, "Too many initialisation requests")
-        async with socket(url) as live:
-            await send_message(live, SUBSCRIBE)
-            await send_message(live, SUBSCRIBE)
-            assert await closed(live) == (4409, "Subscriber for 1 already exists")
-        async with socket(url) as live:
-            await send_message(live, "x" * 300_000)
-            assert (await closed(live))[0] == 1009
-        for wrong in (["graphql-ws"], None):
-            async with connect(address(url), subprotocols=wrong) as live:  # type: ignore[arg-type]
-                assert (await closed(live))[0] == 4406
-        async with (
-            socket(url),
-            socket(url),
-            socket(url),
-            socket(url, init=False) as fourth,
-        ):
-            await send_message(fourth, {"type": "connection_init"})
-            assert await closed(fourth) == (1013, "Too many sockets are open")
-        async with socket(url) as live:
-            await send_message(live, {"type": "ping", "payload": {"x": 1}})
-            assert await receive_message(live) == {"type": "pong", "payload": {"x": 1}}
-            await subscribe(live, "1")
-            await subscribe(live, "2")
-            await subscribe(live, "3")
-            rejected = await receive_message(live)
-            assert (rejected["id"], rejected["type"]) == ("3", "error")
-            assert rejected["payload"][0]["extensions"] == {"code": "TOO_MANY_OPERATIONS"}
-            await send_message(live, {"id": "2", "type": "complete"})
-            await subscribe(live, "2", "{ users { totalCount } }")
-            total = {"data": {"users": {"totalCount": 0}}}
-            assert await receive_message(live) == {"id": "2", "type": "next", "payload": total}
-            assert await receive_message(live) == {"id": "2", "type": "complete"}
-            for query, code in (
-                ("{", "GRAPHQL_PARSE_FAILED"),
-                ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
-                (
-                    "query A { users { totalCount } } query B { users { totalCount } }",
-                    "OPERATION_RESOLUTION_FAILURE",
-                ),
-                ('subscription { userEvents(after: "x") { id } }', "INVALID_CURSOR"),
-                ("subscription ($n: Int!) { userEvents { id } }", None),
-            ):
-                await subscribe(live, "2", query)
-                error = await receive_message(live)
-                assert (error["id"], error["type"]) == ("2", "error"), error
-                expected = code or "GRAPHQL_VALIDATION_FAILED"
-                assert error["payload"][0]["extensions"] == {"code": expected}
-            await create(url, "ada")  # the first subscription is still active
-            assert (await event(live))["type"] == "CREATED"
 
 
 async def test_stopping_server_tells_subscribers_to_reconnect(database_url: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import make_url
 from structlog.testing import capture_logs
 
-from db import aiosqlite_adapter, sqlite
+from db import aiosqlite_adapter
 from db.errors import Verdict
 from db.session import Session
 from graph.settings import Settings
@@ -458,10 +458,9 @@ async def connections(client: Client, how_many: int) -> list[Any]:
 
 @on_sqlite
 async def test_unwritable_sqlite_file_is_reported_as_database_unavailable(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
 ) -> None:
     """Full, locked by another process, read-only or deleted. Reads continue if possible."""
-    monkeypatch.setattr(sqlite, "_BUSY_MS", 10)
     path = Path(make_url(database_url).database or "")
     async with serving(Settings(database_url=database_url, pool_size=2)) as client:
         user = await client.create("ada")
@@ -480,6 +479,8 @@ async def test_unwritable_sqlite_file_is_reported_as_database_unavailable(
 
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
+        for one in await connections(client, 2):
+            await one.execute("PRAGMA busy_timeout = 10")
         await assert_writes_fail(readable=True)
         assert await ready() == (200, {"status": "ok", "database": "ok"})  # the lock is temporary
         other.execute("ROLLBACK")
