@@ -204,6 +204,35 @@ export async function deletedUserIsEvictedFromLists(url) {
   assert.deepEqual(names(read(client, LIST)), ["mia"])
 }
 
+export async function eventsInBothOrdersAreSeparateLists(url) {
+  const [{ id }] = await createUsers(url, "ada", "bob", "cyd")
+  const client = newClient(url)
+  const query = gql`query Events($first: Int, $after: String, $orderBy: UserEventOrder, $id: ID!) {
+    userEvents(first: $first, after: $after, orderBy: $orderBy) {
+      edges { cursor node { id userId } } pageInfo { hasNextPage endCursor }
+    }
+    user(id: $id) { id history(first: 1, orderBy: $orderBy) {
+      edges { cursor node { id versionAfter } } pageInfo { hasNextPage endCursor }
+    } }
+  }`
+  const input = { id, displayName: "Ada" }
+  await client.mutate({ mutation: RENAME, variables: { input } })
+  const found = {}
+  for (const orderBy of ["OLDEST_FIRST", "NEWEST_FIRST"]) {
+    const variables = { first: 3, orderBy, id }
+    const pages = client.watchQuery({ query, variables })
+    const { data } = await client.query({ query, variables })
+    const after = data.userEvents.pageInfo.endCursor
+    await pages.fetchMore({ variables: { ...variables, after } })
+    const all = read(client, query, variables)
+    assert.equal(all.userEvents.pageInfo.hasNextPage, false)
+    found[orderBy] = all.userEvents.edges.map(({ node }) => node.id)
+    assert.equal(all.user.history.edges[0].node.versionAfter, orderBy === "NEWEST_FIRST" ? 2 : 1)
+  }
+  assert.equal(found.OLDEST_FIRST.length, 4)
+  assert.deepEqual(found.NEWEST_FIRST, found.OLDEST_FIRST.toReversed())
+}
+
 export async function authorsWithTheSameIdAreNotMerged(url) {
   await writeByServiceAndUser(url)
   const client = newClient(url)

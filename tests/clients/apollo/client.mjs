@@ -16,7 +16,13 @@ export function newClient(url, link = httpLink(url)) {
     possibleTypes,
     typePolicies: {
       ...Object.fromEntries(embedded.map((type) => [type, { keyFields: false }])),
-      Query: { fields: { users: relayStylePagination(["filter", "search", "orderBy"]) } },
+      Query: {
+        fields: {
+          users: relayStylePagination(["filter", "search", "orderBy"]),
+          userEvents: relayStylePagination(["filter", "orderBy"]),
+        },
+      },
+      User: { fields: { history: relayStylePagination(["orderBy"]) } },
     },
   })
   return new ApolloClient({ cache, link })
