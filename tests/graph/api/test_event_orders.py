@@ -5,14 +5,14 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.settings import Settings
 from tests.graph.api.test_erase_user import ERASE
 from tests.graph.api.test_laws import on_one_directory, populate, run_against
 from tests.graph.streaming.test_fanout import ADMIN
-from tests.support.callers import DirectoryClient
+from tests.support.callers import DirectoryClient, id_of
 from tests.support.client import Client, serving
 from tests.support.cursors import cursor_at, id_at
 from tests.support.feed import Writer, creation, overlapping, write
@@ -29,6 +29,12 @@ HISTORY = """query ($id: ID!, $first: Int, $after: String, $last: Int, $before: 
                           orderBy: $orderBy) {
     nodes { cursor } countAtMost(limit: 100000)
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } } }"""
+HISTORIES = """query ($ids: [ID!]!, $first: Int, $after: String, $last: Int, $before: String,
+                      $orderBy: UserEventOrder) {
+  nodes(ids: $ids) { ... on User {
+    history(first: $first, after: $after, last: $last, before: $before, orderBy: $orderBy) {
+      nodes { cursor } countAtMost(limit: 100000)
+      pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } } } }"""
 FOLLOW = "subscription ($after: String) { userEvents(after: $after) { cursor } }"
 ORDERS = ["OLDEST_FIRST", "NEWEST_FIRST"]
 
@@ -101,6 +107,53 @@ def test_both_orders_page_through_the_same_events_in_both_directions(
                 ]
 
     run_against(populated_url, check)
+
+
+windows = st.fixed_dictionaries(
+    {"orderBy": st.sampled_from([None, *ORDERS])},
+    optional={"after": st.integers(1, 26), "before": st.integers(1, 26)},
+)
+limits = st.one_of(
+    st.just({}),
+    st.builds(lambda name, n: {name: n}, st.sampled_from(["first", "last"]), st.integers(0, 8)),
+)
+
+
+@settings(on_one_directory, max_examples=15)
+@given(window=windows, limit=limits, users=st.lists(st.integers(1, 21), min_size=1, max_size=4))
+def test_any_window_of_a_history_is_that_of_the_events_filtered_by_the_user(
+    populated_url: str, window: dict[str, Any], limit: dict[str, int], users: list[int]
+) -> None:
+    async def check(client: Client) -> None:
+        arguments = window | limit
+        for place in {"after", "before"} & set(window):
+            arguments[place] = await cursor_at(client.database, window[place])
+        user_ids = [id_of(user) for user in users]
+        found = await client.ask(HISTORIES, ids=user_ids, **arguments)
+        for user_id, user in zip(user_ids, found, strict=True):
+            listed = await client.ask(LIST, filter={"userId": [user_id]}, **arguments)
+            assert (user or {"history": listed})["history"] == listed
+        whole = ids(await client.ask(LIST, first=100))
+        expected = sliced(whole, window, limit)
+        page = await client.ask(LIST, **arguments)
+        assert (ids(page), page["countAtMost"]) == (expected, len(whole))
+
+    run_against(populated_url, check)
+
+
+def sliced(whole: list[int], window: dict[str, Any], limit: dict[str, int]) -> list[int]:
+    """Returns what Relay's algorithm selects from the whole list, of at most 20 by default."""
+    sign = -1 if window["orderBy"] == "NEWEST_FIRST" else 1
+    after, before = window.get("after"), window.get("before")
+    edges = [
+        id_
+        for id_ in whole[::sign]
+        if (after is None or sign * id_ > sign * after)
+        and (before is None or sign * id_ < sign * before)
+    ]
+    if "last" in limit:
+        return edges[len(edges) - min(limit["last"], len(edges)) :]
+    return edges[: limit.get("first", 20)]
 
 
 @pytest.fixture
