@@ -31,6 +31,9 @@ export async function createUsers(url, ...usernames) {
   return bulkUsers.results.map((result) => result.user)
 }
 
+/** Selects the deprecated `Actor.id`, by which caches must not merge. A plain text: documents of the tests select nothing deprecated. */
+export const AUTHORS = "{ userEvents { nodes { id actor { type id label } } } }"
+
 /** Lets a service and a user write whose ids are equal. For a server in production mode. */
 export async function writeByServiceAndUser(url) {
   const CREATE = `mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id databaseId } } }`

@@ -1,6 +1,6 @@
 import { gql } from "@apollo/client"
 import assert from "node:assert/strict"
-import { createUsers, writeByServiceAndUser } from "../directory.mjs"
+import { AUTHORS, createUsers, writeByServiceAndUser } from "../directory.mjs"
 import { newClient } from "./client.mjs"
 
 const USER = gql`query User($id: ID!) { user(id: $id) { id username displayName version } }`
@@ -236,7 +236,7 @@ export async function eventsInBothOrdersAreSeparateLists(url) {
 export async function authorsWithTheSameIdAreNotMerged(url) {
   await writeByServiceAndUser(url)
   const client = newClient(url)
-  const query = gql`{ userEvents { nodes { actor { type id label } } } }`
+  const query = gql(AUTHORS)
   const { data } = await client.query({ query })
   const authors = data.userEvents.nodes.map(({ actor }) => [actor.type, actor.id])
   assert.deepEqual(authors, [["SERVICE", "1"], ["USER", "1"]])

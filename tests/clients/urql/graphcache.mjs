@@ -1,6 +1,6 @@
 import { gql } from "@urql/core"
 import assert from "node:assert/strict"
-import { createUsers, follow, next, send, writeByServiceAndUser } from "../directory.mjs"
+import { AUTHORS, createUsers, follow, next, send, writeByServiceAndUser } from "../directory.mjs"
 import { done, newClient } from "./client.mjs"
 
 const USER = gql`query User($id: ID!) { user(id: $id) { id username displayName version } }`
@@ -52,7 +52,7 @@ export async function typesWithoutIdentityAreEmbeddedWithoutWarnings(url) {
 
 export async function authorsWithTheSameIdAreNotMerged(url) {
   await writeByServiceAndUser(url)
-  const query = gql`{ userEvents { nodes { id actor { type id label } } } }`
+  const query = gql(AUTHORS)
   const client = newClient(url)
   const fetched = await done(client.query(query, {}))
   const authors = fetched.userEvents.nodes.map(({ actor }) => [actor.type, actor.id])

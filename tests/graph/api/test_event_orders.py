@@ -80,8 +80,8 @@ def populated_url(database_url: str) -> str:
     return database_url
 
 
-@on_one_directory
-@given(filter=filters, size=st.integers(1, 30))
+@settings(on_one_directory, max_examples=15)
+@given(filter=filters, size=st.integers(3, 30))
 def test_both_orders_page_through_the_same_events_in_both_directions(
     populated_url: str, filter: dict[str, Any], size: int
 ) -> None:
