@@ -20,6 +20,7 @@ from db import migrations
 from db.engine import Database
 from graph.settings import Settings
 from tests.support.callers import DirectoryClient, directory_client
+from tests.support.chromium import CHROMIUM, MISSING
 from tests.support.client import Client, serving
 from tests.support.postgres import server
 
@@ -53,11 +54,20 @@ def _has_space(folder: str) -> bool:
     return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _MIN_FREE_BYTES
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for folder in item.path.relative_to(_TESTS).parts[:1]:
             if folder in _MARKED:
                 item.add_marker(folder)
+    without = [item for item in items if CHROMIUM is None and item.get_closest_marker("chromium")]
+    if without:
+        config.hook.pytest_deselected(items=without)
+        items[:] = [item for item in items if item not in without]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if CHROMIUM is None:
+        terminalreporter.write_line(MISSING, yellow=True)
 
 
 def pytest_collection_finish() -> None:

@@ -1,0 +1,24 @@
+"""The installed Chromium, driven by Playwright. Tests that use it have the marker `chromium`."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from playwright.async_api import Browser, async_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+MISSING = "Tests with the marker chromium were left out: apt-get install chromium."
+
+
+@asynccontextmanager
+async def browsing() -> AsyncIterator[Browser]:
+    """Yields a headless browser."""
+    # Chromium's sandbox does not work for root, as whom containers run.
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        try:
+            yield browser
+        finally:
+            await browser.close()
