@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -16,6 +16,7 @@ from sqlalchemy import (
     TableValuedAlias,
     TypeDecorator,
     bindparam,
+    func,
     literal,
 )
 from sqlalchemy.dialects import postgresql
@@ -67,6 +68,35 @@ def _aware(value: datetime | None) -> datetime | None:
 
 def _kept_as_text(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+class _LastText(FunctionElement[str]):
+    """U+10FFFF, the greatest code point. No text of a user contains it."""
+
+    type = code_point_text()
+    inherit_cache = True
+
+
+def nulls_last(column: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    """Return a column of texts as a value to sort by: a missing text is the greatest.
+
+    The value is never NULL, so that rows can be compared with a cursor and an index supports it.
+    """
+    return func.coalesce(column, _LastText(), type_=code_point_text())
+
+
+# The value of a missing text in `nulls_last`.
+LAST_TEXT: Final = "\U0010ffff"
+
+
+@compiles(_LastText, "postgresql")
+def _last_text_on_postgresql(*_: Any, **__: Any) -> str:
+    return f"chr({ord(LAST_TEXT)})"
+
+
+@compiles(_LastText, "sqlite")
+def _last_text_on_sqlite(*_: Any, **__: Any) -> str:
+    return f"char({ord(LAST_TEXT)})"
 
 
 class _Elements(FunctionElement[Any]):

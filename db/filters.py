@@ -30,6 +30,17 @@ def none_of(column: InstrumentedAttribute[Any], values: Sequence[Any]) -> Condit
     return ~one_of(column, values)  # also true for a row without a value
 
 
+def is_null(column: InstrumentedAttribute[Any], *, expected: bool) -> Condition:
+    # A condition on a column that is never null is a constant, which an index scan need not check.
+    if not _is_nullable(column):
+        return false() if expected else true()
+    return column.is_(None) if expected else column.is_not(None)
+
+
+def compared(column: InstrumentedAttribute[Any], compare: Comparison, value: Any) -> Condition:
+    return _of_a_value(column, compare(column, value))
+
+
 def contains(column: InstrumentedAttribute[Any], part: str) -> Condition:
     return _of_a_value(column, column.like(f"%{_literally(part)}%", escape="/"))
 
@@ -43,8 +54,11 @@ def ends_with(column: InstrumentedAttribute[Any], part: str) -> Condition:
 
 
 def _of_a_value(column: InstrumentedAttribute[Any], condition: Condition) -> Condition:
-    nullable = column.property.columns[0].nullable
-    return and_(column.is_not(None), condition) if nullable else condition
+    return and_(column.is_not(None), condition) if _is_nullable(column) else condition
+
+
+def _is_nullable(column: InstrumentedAttribute[Any]) -> bool:
+    return bool(column.property.columns[0].nullable)
 
 
 def _literally(part: str) -> str:

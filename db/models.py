@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy import Enum as EnumColumn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from db.column_types import Id, Json, UtcDateTime, code_point_text
+from db.column_types import Id, Json, UtcDateTime, code_point_text, nulls_last
 
 USERNAME_LENGTH = 64
 EMAIL_LENGTH = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets
@@ -160,6 +160,12 @@ class User(Model):
         ),
     )
 
+
+_display_name = nulls_last(User.display_name_key)
+DISPLAY_NAME_INDEXES = (
+    Index("ix_users_display_name_key_id", _display_name, User.id),
+    Index("ix_users_status_display_name_key_id", User.status, _display_name, User.id),
+)
 
 _scheduled = User.erase_after.is_not(None)
 ERASE_AFTER_INDEX = Index(

@@ -18,10 +18,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
+from db.column_types import nulls_last
 from db.prepared import PreparedStatement
 
 # Number of rows that are scanned in order before all matching rows are selected and sorted instead.
 REACH = 1_000
+
+_Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 
 KEPT = 256  # prepared lists of each kind: callers choose columns and orders
 
@@ -30,6 +33,15 @@ KEPT = 256  # prepared lists of each kind: callers choose columns and orders
 class Sort:
     column: InstrumentedAttribute[Any]
     descending: bool = False
+
+    @property
+    def value(self) -> _Column:
+        """What rows are compared by. It is never NULL."""
+        return self.value_of(self.column)
+
+    def value_of(self, column: _Column) -> _Column:
+        nullable = self.column.property.columns[0].nullable
+        return nulls_last(column) if nullable else column
 
     def reversed(self) -> "Sort":
         return replace(self, descending=not self.descending)
@@ -98,7 +110,7 @@ class Listing:
         order = self._walked(window)
         if self.where is None or len({sort.descending for sort in order}) > 1:
             return None
-        columns = [sort.column for sort in order]
+        columns = [sort.value for sort in order]
         walk = select(*columns).where(self.within, *self._bounds(window))
         end = walk.order_by(*map(term, order)).offset(REACH).limit(1).correlate(None)
         row, bound = _row(columns), end.scalar_subquery()
@@ -109,7 +121,7 @@ class Listing:
         # OFFSET 0 keeps the planner from scanning in order after all.
         found = self._rows().where(*self._bounds(window)).offset(0).subquery()
         terms = [
-            found.c[sort.column.key].desc() if sort.descending else found.c[sort.column.key].asc()
+            _directed(sort.value_of(found.c[sort.column.key]), sort)
             for sort in self._walked(window)
         ]
         return select(*found.c).order_by(*terms).limit(window.limit + 1)
@@ -155,7 +167,11 @@ def _row(values: Sequence[Any]) -> ColumnElement[Any]:
 
 
 def term(sort: Sort) -> ColumnElement[Any]:
-    return sort.column.desc() if sort.descending else sort.column.asc()
+    return _directed(sort.value, sort)
+
+
+def _directed(value: _Column, sort: Sort) -> ColumnElement[Any]:
+    return value.desc() if sort.descending else value.asc()
 
 
 def bounds(order: Sequence[Sort], window: Window) -> list[ColumnElement[bool]]:
@@ -177,7 +193,7 @@ def _beyond(order: Sequence[Sort], position: Sequence[Any]) -> ColumnElement[boo
         value if isinstance(value, BindParameter) else literal(value, s.column.type)
         for s, value in zip(order, position, strict=True)
     ]
-    columns = [s.column for s in order]
+    columns = [s.value for s in order]
     if len({s.descending for s in order}) == 1:
         row, bound = _row(columns), _row(values)
         return row < bound if order[0].descending else row > bound

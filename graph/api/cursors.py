@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from db.column_types import LAST_TEXT
+
 Position = tuple[Any, ...]
 Decoder = Callable[[Any], Any]
 
@@ -95,3 +97,7 @@ def sort_key(value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise ValueError
     return value
+
+
+def sort_key_or_null(value: Any) -> str:
+    return LAST_TEXT if value is None else sort_key(value)

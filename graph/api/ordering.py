@@ -18,6 +18,7 @@ _COLUMNS: dict[UserOrderField, tuple[InstrumentedAttribute[Any], cursors.Decoder
     UserOrderField.UPDATED_AT: (User.updated_at, cursors.moment),
     UserOrderField.USERNAME: (User.username_key, cursors.sort_key),
     UserOrderField.EMAIL: (User.email_key, cursors.sort_key),
+    UserOrderField.DISPLAY_NAME: (User.display_name_key, cursors.sort_key_or_null),
     UserOrderField.STATUS: (User.status, UserStatus),
 }
 

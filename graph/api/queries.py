@@ -144,7 +144,8 @@ class Query:
     @strawberry.field(
         metadata=PAGE,
         description="Lists the users that match the filter and the search. Deleted users are "
-        "listed only if the filter names a `status`.",
+        "listed only if the filter has a condition on `status`, `deletedAt`, `eraseAfter` or "
+        "`erasedAt`.",
     )
     async def users(
         self,

@@ -9,7 +9,17 @@ import strawberry
 from sqlalchemy import false, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
-from db.filters import Comparison, Condition, contains, ends_with, none_of, one_of, starts_with
+from db.filters import (
+    Comparison,
+    Condition,
+    compared,
+    contains,
+    ends_with,
+    is_null,
+    none_of,
+    one_of,
+    starts_with,
+)
 from graph.api.inputs.bounds import check_length, check_text, storable
 from users.identity import part_keys
 from users.key_cache import KeyCache
@@ -19,6 +29,12 @@ Key = Callable[[str], str | None]
 
 # No text of a user is longer. A longer one takes time to fold and matches nothing.
 MAX_TEXT = 300
+
+
+_IS_NULL = (
+    "True: the value is missing. False: there is a value. A field that always has a value is never "
+    "null."
+)
 
 
 @strawberry.input(
@@ -39,6 +55,7 @@ class StringFilter:
     )
     starts_with: str | None = strawberry.field(default=None, description="Begins with this text.")
     ends_with: str | None = strawberry.field(default=None, description="Ends with this text.")
+    is_null: bool | None = strawberry.field(default=None, description=_IS_NULL)
 
     async def read(
         self, name: str, column: InstrumentedAttribute[Any], key: Key, keys: KeyCache | None
@@ -47,6 +64,8 @@ class StringFilter:
 
         Without `keys` the texts are only checked, and nothing matches.
         """
+        if self.is_null is not None:
+            yield is_null(column, expected=self.is_null)
         for operator, texts, build in (
             ("eq", None if self.eq is None else [self.eq], one_of),
             ("in", self.in_, one_of),
@@ -86,8 +105,20 @@ class DateTimeFilter:
     gte: datetime | None = strawberry.field(default=None, description="This time or later.")
     lt: datetime | None = strawberry.field(default=None, description="Earlier than this time.")
     lte: datetime | None = strawberry.field(default=None, description="This time or earlier.")
+    is_null: bool | None = strawberry.field(default=None, description=_IS_NULL)
 
-    def read(self) -> Iterator[tuple[Comparison, datetime]]:
+    def read(self, column: InstrumentedAttribute[Any]) -> Iterator[Condition]:
+        if self.is_null is not None:
+            yield is_null(column, expected=self.is_null)
+        for compare, moment in self.comparisons():
+            yield compared(column, compare, moment)
+
+    @property
+    def needs_a_time(self) -> bool:
+        """Whether rows without a time do not match."""
+        return self.is_null is False or any(True for _ in self.comparisons())
+
+    def comparisons(self) -> Iterator[tuple[Comparison, datetime]]:
         for compare, moment in (
             (gt, self.gt),
             (ge, self.gte),

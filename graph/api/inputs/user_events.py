@@ -37,7 +37,12 @@ class UserEventFilter:
             check_length(name, values)
         return EventFilter(
             user_ids=None if self.user_id is None else tuple(map(read_user_id, self.user_id)),
-            types=None if self.type is None else tuple(self.type),
+            types=self._types(),
             actor_ids=None if self.actor_id is None else tuple(filter(storable, self.actor_id)),
-            at=() if self.at is None else tuple(self.at.read()),
+            at=() if self.at is None else tuple(self.at.comparisons()),
         )
+
+    def _types(self) -> tuple[UserEventType, ...] | None:
+        if self.at is not None and self.at.is_null:
+            return ()  # every event has a time
+        return None if self.type is None else tuple(self.type)

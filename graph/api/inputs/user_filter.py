@@ -40,7 +40,8 @@ class UserFilter:
     )
     status: list[UserStatus] | None = strawberry.field(
         default=None,
-        description="Users in these statuses. Deleted users are listed only if `status` is given.",
+        description="Users in these statuses. Deleted users are listed only if the filter has a "
+        "condition on `status`, `deletedAt`, `eraseAfter` or `erasedAt`.",
     )
     is_active: bool | None = strawberry.field(
         default=None, description="True if the status is `ACTIVE`."
@@ -50,6 +51,9 @@ class UserFilter:
     )
     email: StringFilter | None = strawberry.field(
         default=None, description="A condition for the e-mail address."
+    )
+    display_name: StringFilter | None = strawberry.field(
+        default=None, description="A condition for the display name."
     )
     external_id: StringFilter | None = strawberry.field(
         default=None, description="A condition for the key in another system."
@@ -62,6 +66,20 @@ class UserFilter:
     )
     status_changed_at: DateTimeFilter | None = strawberry.field(
         default=None, description="A time range for the last change of the status."
+    )
+    deleted_at: DateTimeFilter | None = strawberry.field(
+        default=None,
+        description="A time range for the deletion. Deleted users are listed also without "
+        "`status`.",
+    )
+    erase_after: DateTimeFilter | None = strawberry.field(
+        default=None,
+        description="A time range for the scheduled erasure. Deleted users are listed also without "
+        "`status`.",
+    )
+    erased_at: DateTimeFilter | None = strawberry.field(
+        default=None,
+        description="A time range for the erasure. Deleted users are listed also without `status`.",
     )
     and_: list["UserFilter"] | None = strawberry.field(
         name="and", default=None, description="All of these filters match."
@@ -88,6 +106,7 @@ class UserFilter:
         for name, text, searched, key in (
             ("username", self.username, User.username_key, username_key),
             ("email", self.email, User.email_key, email_key),
+            ("displayName", self.display_name, User.display_name_key, fold),
             ("externalId", self.external_id, User.external_id_key, fold),
         ):
             if text is not None:
@@ -97,10 +116,18 @@ class UserFilter:
             (self.created_at, User.created_at),
             (self.updated_at, User.updated_at),
             (self.status_changed_at, User.status_changed_at),
+            (self.deleted_at, User.deleted_at),
+            (self.erase_after, User.erase_after),
+            (self.erased_at, User.erased_at),
         ):
             if moment is not None:
-                for compare, at in moment.read():
-                    yield compare(column, at)
+                for condition in moment.read(column):
+                    yield condition
+
+    def of_deletion(self) -> list[DateTimeFilter]:
+        """Return the conditions on values that only deleted users have."""
+        moments = (self.deleted_at, self.erase_after, self.erased_at)
+        return [moment for moment in moments if moment is not None]
 
 
 @dataclass(slots=True)
@@ -124,7 +151,7 @@ class _Reading:
         self.leaves += len(leaves) + (level.status is not None)
         if self.leaves > MAX_LEAVES:
             raise InputError(f"The filter has more than {MAX_LEAVES} comparisons.")
-        self.names_status |= level.status is not None
+        self.names_status |= level.status is not None or bool(level.of_deletion())
         await pause_if_due()
         return [*leaves, *[condition async for condition in self.combined(level, depth + 1)]]
 
@@ -162,11 +189,17 @@ async def read_filter(
 
 def _statuses(given: UserFilter, *, names_status: bool) -> Sequence[UserStatus] | None:
     # The statuses in which users can match, for the index on status and order.
-    if given.is_active is None:
+    deleted_only = any(moment.needs_a_time for moment in given.of_deletion())
+    if given.is_active is None and not deleted_only:
         return given.status
     listed = [s for s in UserStatus if names_status or s is not UserStatus.DELETED]
     allowed = listed if given.status is None else given.status
-    return [s for s in allowed if (s is UserStatus.ACTIVE) is given.is_active]
+    return [
+        s
+        for s in allowed
+        if (given.is_active is None or (s is UserStatus.ACTIVE) is given.is_active)
+        and (s is UserStatus.DELETED or not deleted_only)
+    ]
 
 
 async def _read_search(text: str | None, keys: KeyCache | None) -> Sequence[str]:

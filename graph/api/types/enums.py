@@ -43,6 +43,7 @@ class UserOrderField(StrEnum):
     UPDATED_AT = "UPDATED_AT"
     USERNAME = "USERNAME"
     EMAIL = "EMAIL"
+    DISPLAY_NAME = "DISPLAY_NAME"
     STATUS = "STATUS"
 
 
@@ -107,6 +108,8 @@ _describe(
     UPDATED_AT="The time of the last change.",
     USERNAME="The username, by code point, regardless of case.",
     EMAIL="The e-mail address, by code point, regardless of case.",
+    DISPLAY_NAME="The display name, by code point, regardless of case. Users without one come "
+    "last if ascending, and first if descending.",
     STATUS="The status: active, deactivated, deleted.",
 )
 _describe(

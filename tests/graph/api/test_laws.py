@@ -31,8 +31,7 @@ def run_against(url: str, check: ClientTest) -> None:
     asyncio.run(run())
 
 
-FIELDS = ("CREATED_AT", "UPDATED_AT", "USERNAME", "EMAIL", "STATUS")
-COLUMNS = ("createdAt", "updatedAt", "username", "email", "status")
+FIELDS = ("CREATED_AT", "UPDATED_AT", "USERNAME", "EMAIL", "DISPLAY_NAME", "STATUS")
 orders = st.lists(
     st.fixed_dictionaries(
         {"field": st.sampled_from(FIELDS), "direction": st.sampled_from(["ASC", "DESC"])}
@@ -52,6 +51,11 @@ leaves = st.one_of(
         st.lists(st.sampled_from(["ACTIVE", "DEACTIVATED", "DELETED"]), max_size=3),
     ),
     st.builds(lambda value: {"isActive": value}, st.booleans()),
+    st.builds(
+        lambda name, value: {name: {"isNull": value}},
+        st.sampled_from(["displayName", "externalId", "deletedAt", "username"]),
+        st.booleans(),
+    ),
 )
 filters = st.one_of(
     st.none(),

@@ -74,6 +74,8 @@ async def test_filter_finds_the_matching_events(client: Client, busy: list[dict[
         ({"at": {"gte": moments[1], "lt": moments[4]}}, ALL[1:4]),
         ({"at": {"gt": moments[1], "lte": moments[4]}}, ALL[2:]),
         ({"at": {"gt": "9999-12-31T23:59:59Z"}}, []),
+        ({"at": {"isNull": True}}, []),
+        ({"at": {"isNull": False}}, ALL),
         ({"at": {"gt": "0001-01-01T00:00:00Z"}}, ALL),
     ]
     for wanted, found in cases:

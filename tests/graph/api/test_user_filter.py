@@ -25,7 +25,7 @@ IDS = """query ($filter: UserFilter, $search: String, $first: Int = 100, $after:
     nodes { databaseId } totalCount pageInfo { hasNextPage endCursor } } }"""
 ALL = """{ users(first: 100, filter: {status: [ACTIVE, DEACTIVATED, DELETED]}) { nodes {
   databaseId username email displayName externalId status isActive createdAt updatedAt
-  statusChangedAt } } }"""
+  statusChangedAt deletedAt eraseAfter erasedAt } } }"""
 
 PEOPLE: list[dict[str, Any]] = [
     {"username": "Ada", "displayName": "Ada Lovelace", "externalId": "HR-1"},
@@ -111,6 +111,42 @@ async def found(client: Client, wanted: Any = None, search: str | None = None) -
         ({"not": {"status": ["ACTIVE"]}}, "678"),
         ({"or": [{"status": ["DELETED"]}, {"username": {"eq": "ada"}}]}, "18"),
         ({"and": [{"status": None}]}, "1234567"),
+        ({"displayName": {"eq": "ADA LOVELACE"}}, "1"),
+        ({"displayName": {"neq": "ada lovelace"}}, "234567"),
+        ({"displayName": {"startsWith": "full W"}}, "6"),
+        ({"not": {"displayName": {"contains": "a"}}}, "24567"),
+        ({"displayName": {"isNull": True}}, "5"),
+        ({"displayName": {"isNull": False}}, "123467"),
+        ({"displayName": {"isNull": None}}, "1234567"),
+        ({"displayName": {"isNull": True, "neq": "x"}}, "5"),
+        ({"displayName": {"isNull": True, "eq": "x"}}, ""),
+        ({"not": {"displayName": {"isNull": True}}}, "123467"),
+        ({"not": {"displayName": {"isNull": False}}}, "5"),
+        ({"externalId": {"isNull": True}}, "356"),
+        (
+            {"or": [{"externalId": {"isNull": True}}, {"not": {"externalId": {"neq": "%"}}}]},
+            "3567",
+        ),
+        ({"username": {"isNull": True}}, ""),
+        ({"username": {"isNull": False}}, "1234567"),
+        ({"not": {"email": {"isNull": True}}}, "1234567"),
+        ({"createdAt": {"isNull": True}}, ""),
+        ({"createdAt": {"isNull": False}}, "1234567"),
+        ({"deletedAt": {"isNull": True}}, "1234567"),
+        ({"deletedAt": {"isNull": False}}, "8"),
+        ({"deletedAt": {"isNull": None}}, "12345678"),
+        ({"deletedAt": None}, "1234567"),
+        ({"deletedAt": {"gte": "2000-01-01T00:00:00Z"}}, "8"),
+        ({"not": {"deletedAt": {"gte": "2000-01-01T00:00:00Z"}}}, "1234567"),
+        ({"not": {"deletedAt": {"lt": "2000-01-01T00:00:00Z"}}}, "12345678"),
+        ({"deletedAt": {"isNull": False}, "status": ["ACTIVE"]}, ""),
+        ({"deletedAt": {"isNull": False}, "isActive": True}, ""),
+        ({"deletedAt": {"isNull": True}, "status": ["DELETED"]}, ""),
+        ({"or": [{"deletedAt": {"isNull": False}}, {"username": {"eq": "ada"}}]}, "18"),
+        ({"eraseAfter": {"isNull": True}}, "12345678"),
+        ({"eraseAfter": {"isNull": False}}, ""),
+        ({"erasedAt": {"isNull": True}, "status": ["DELETED"]}, "8"),
+        ({"erasedAt": {"isNull": False}}, ""),
         ({"createdAt": {"gt": "9999-12-31T00:00:00Z"}}, ""),
         ({"createdAt": {"gte": "0001-01-01T00:00:00Z", "lt": "9999-01-01T00:00:00Z"}}, "1234567"),
         ({"updatedAt": {"lte": "2000-01-01T00:00:00+14:00"}}, ""),
@@ -235,10 +271,12 @@ async def test_filters_and_search_beyond_their_limits_are_rejected(
     assert await client.ask(IDS, filter=nested(4)) == await client.ask(IDS, filter={"or": []})
 
 
+TIMES = ("createdAt", "updatedAt", "statusChangedAt", "deletedAt", "eraseAfter", "erasedAt")
 # The model: each comparator in Python, applied to the API's fields of a user.
 Person = dict[str, Any]
 TEXTS = ["ada", "E\u0301", "mil", "_", "%", "hr", "1", "O'", "ß", "example", ".", "x/y", "ZOË"]
 TESTS: dict[str, Callable[[str | None, Any], bool]] = {
+    "isNull": lambda value, given: (value is None) is given,
     "eq": lambda value, given: value == fold(given),
     "neq": lambda value, given: value != fold(given),
     "in": lambda value, given: value in [fold(g) for g in given],
@@ -270,10 +308,13 @@ def matches(wanted: dict[str, Any], person: Person) -> bool:
                 matched = person["isActive"] is given
             case "databaseId":
                 matched = person["databaseId"] in given
-            case "createdAt" | "updatedAt" | "statusChangedAt":
-                value = datetime.fromisoformat(person[name])
+            case _ if name in TIMES:
+                value = person[name] and datetime.fromisoformat(person[name])
                 matched = all(
-                    MOMENTS[op](value, datetime.fromisoformat(at)) for op, at in given.items()
+                    (value is None) is at
+                    if op == "isNull"
+                    else value is not None and MOMENTS[op](value, datetime.fromisoformat(at))
+                    for op, at in given.items()
                 )
             case _:
                 folded = None if person[name] is None else fold(person[name])
@@ -288,10 +329,12 @@ def random_filter(rng: random.Random, people: list[Person], depth: int = 1) -> d
     for _ in range(rng.randint(0, 2)):
         match rng.choice(["text", "text", "status", "isActive", "databaseId", "moment"]):
             case "text":
-                field = rng.choice(["username", "email", "externalId"])
+                field = rng.choice(["username", "email", "displayName", "externalId"])
                 value = rng.choice([p[field] for p in people if p[field]] + TEXTS)
                 op = rng.choice(list(TESTS))
                 wanted[field] = {op: [value] if op in {"in", "nin"} else value}
+                if op == "isNull":
+                    wanted[field] = {op: rng.random() < 0.5}
             case "status":
                 statuses = ["ACTIVE", "DEACTIVATED", "DELETED"]
                 wanted["status"] = rng.sample(statuses, rng.randint(0, 2))
@@ -300,8 +343,10 @@ def random_filter(rng: random.Random, people: list[Person], depth: int = 1) -> d
             case "databaseId":
                 wanted["databaseId"] = [p["databaseId"] for p in rng.sample(people, 3)]
             case "moment":
-                field = rng.choice(["createdAt", "updatedAt", "statusChangedAt"])
-                wanted[field] = {rng.choice(list(MOMENTS)): rng.choice(people)[field]}
+                field = rng.choice(TIMES)
+                at = rng.choice(people)[field]
+                null = {"isNull": rng.random() < 0.5}
+                wanted[field] = {rng.choice(list(MOMENTS)): at} if at else null
     if depth < 4 and rng.random() < 0.7:
         op = rng.choice(["and", "or", "not"])
         parts = [random_filter(rng, people, depth + 1) for _ in range(rng.randint(0, 3))]
@@ -312,7 +357,8 @@ def random_filter(rng: random.Random, people: list[Person], depth: int = 1) -> d
 def names_status(wanted: dict[str, Any]) -> bool:
     below = [*wanted.get("and", ()), *wanted.get("or", ())]
     below += [wanted["not"]] if "not" in wanted else []
-    return "status" in wanted or any(names_status(part) for part in below)
+    named = {"status", "deletedAt", "eraseAfter", "erasedAt"} & wanted.keys()
+    return bool(named) or any(names_status(part) for part in below)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -367,7 +413,10 @@ async def test_every_order_and_search_uses_an_index(client: Client) -> None:
         return Listing(USER_COLUMNS, order, within=where).page(Window(limit=20))
 
     keys = KeyCache()
-    columns = ("created_at", "updated_at", "username_key", "email_key", "status")
+    columns = (
+        *("created_at", "updated_at", "username_key", "email_key", "display_name_key"),
+        "status",
+    )
     for field, column in zip(UserOrderField, columns, strict=True):
         for direction in OrderDirection:
             order = read_order([UserOrder(field=field, direction=direction)])
@@ -376,7 +425,7 @@ async def test_every_order_and_search_uses_an_index(client: Client) -> None:
             assert "Sort" not in found, found
 
     # The orders within one status, and an index scan that skips deleted users.
-    for field, column in zip(UserOrderField, columns[:4], strict=False):
+    for field, column in zip(UserOrderField, columns[:5], strict=False):
         sorts = read_order([UserOrder(field=field, direction=OrderDirection.DESC)]).sorts
         tab = await read_filter(UserFilter(status=[UserStatus.DEACTIVATED]), None, keys)
         found = await plan(users_listing(tab, sorts).page(Window(limit=20)))

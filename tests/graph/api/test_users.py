@@ -19,8 +19,8 @@ PAGE = """query ($first: Int, $after: String, $last: Int, $before: String,
         filter: $filter, orderBy: $orderBy) {
     edges { cursor node { databaseId } } nodes { databaseId }
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor } totalCount } }"""
-FIELDS = ("CREATED_AT", "UPDATED_AT", "USERNAME", "EMAIL", "STATUS")
-COLUMNS = ("created_at", "updated_at", "username_key", "email_key", "status")
+FIELDS = ("CREATED_AT", "UPDATED_AT", "USERNAME", "EMAIL", "DISPLAY_NAME", "STATUS")
+COLUMNS = ("created_at", "updated_at", "username_key", "email_key", "display_name_key", "status")
 DIRECTIONS = ("ASC", "DESC")
 NAMES = ["ada", "Bob", "CÉCILE", "dǽ", "émile", "z", "ÿ", "ａa", "😀x", "_x", "a-b", "A.b"]
 
@@ -39,6 +39,7 @@ def make_rows(count: int) -> list[dict[str, Any]]:
                 "username_key": name.casefold(),
                 "email": f"{number % 7}{name}@example.com",
                 "email_key": f"{number % 7}{name}@example.com".casefold(),
+                "display_name_key": (None, "", NAMES[number % 12].casefold(), "ada")[number % 4],
                 "status": status,
                 "is_active": status is UserStatus.ACTIVE,
                 "status_changed_at": start,
@@ -63,7 +64,9 @@ def expected(users: list[dict[str, Any]], order: list[dict[str, str]]) -> list[s
     ordered = sorted(users, key=lambda u: u["id"], reverse=order[-1]["direction"] == "DESC")
     for step in reversed(order):
         column = COLUMNS[FIELDS.index(step["field"])]
-        ordered.sort(key=lambda u: u[column], reverse=step["direction"] == "DESC")
+        ordered.sort(
+            key=lambda u: (u[column] is None, u[column] or ""), reverse=step["direction"] == "DESC"
+        )
     return [str(u["id"]) for u in ordered]
 
 
@@ -83,6 +86,10 @@ ORDERS = [
         {"field": "STATUS", "direction": "ASC"},
         {"field": "UPDATED_AT", "direction": "DESC"},
     ],
+    *(
+        [{"field": "DISPLAY_NAME", "direction": a}, {"field": "UPDATED_AT", "direction": b}]
+        for a, b in itertools.product(DIRECTIONS, DIRECTIONS)
+    ),
 ]
 
 
@@ -121,6 +128,30 @@ async def test_paging_visits_every_user_once_in_every_order(
             break
         before = info["startCursor"]
     assert backwards == whole
+
+
+@pytest.mark.parametrize(
+    ("direction", "names"),
+    [("ASC", ["Ada", "Émile", None, None]), ("DESC", [None, None, "Émile", "Ada"])],
+)
+async def test_users_without_a_display_name_are_the_greatest(
+    client: Client, direction: str, names: list[str | None]
+) -> None:
+    for username, name in (("a", None), ("b", "Émile"), ("c", None), ("d", "Ada")):
+        await client.create(f"{username}-user", **({} if name is None else {"displayName": name}))
+    page = """query ($first: Int, $after: String, $last: Int, $before: String, $by: [UserOrder!]) {
+      users(first: $first, after: $after, last: $last, before: $before, orderBy: $by) {
+        nodes { displayName } pageInfo { startCursor endCursor } } }"""
+    order = [{"field": "DISPLAY_NAME", "direction": direction}]
+    after, before, forwards, backwards = None, None, [], []
+    for _ in range(4):
+        next_page = await client.ask(page, first=1, after=after, by=order)
+        forwards += [node["displayName"] for node in next_page["nodes"]]
+        after = next_page["pageInfo"]["endCursor"]
+        previous_page = await client.ask(page, last=1, before=before, by=order)
+        backwards += [node["displayName"] for node in previous_page["nodes"]]
+        before = previous_page["pageInfo"]["startCursor"]
+    assert (forwards, backwards) == (names, names[::-1])
 
 
 async def test_default_page_has_the_twenty_newest_users(client: Client) -> None:
@@ -255,8 +286,8 @@ async def test_filter_finds_the_matching_users(
             "INVALID_ARGUMENT",
         ),
         (
-            {"orderBy": [{"field": "EMAIL"}] * 6},
-            "`orderBy` has at most 5 steps.",
+            {"orderBy": [{"field": "EMAIL"}] * 7},
+            "`orderBy` has at most 6 steps.",
             "INVALID_ARGUMENT",
         ),
     ],
@@ -328,7 +359,14 @@ async def test_invalid_cursor_is_rejected(client: Client, wrong: str, message: s
 
 
 async def test_cursor_with_an_invalid_sort_value_is_rejected(client: Client) -> None:
-    for order, value in (("USERNAME", "a\x00"), ("EMAIL", 1), ("STATUS", "ERASED")):
+    for order, value in (
+        ("USERNAME", "a\x00"),
+        ("USERNAME", None),
+        ("EMAIL", 1),
+        ("DISPLAY_NAME", 1),
+        ("DISPLAY_NAME", "a\x00"),
+        ("STATUS", "ERASED"),
+    ):
         wrong = cursors.encode(f"{order} ASC", [value, 1])
         answer = await client.send(PAGE, after=wrong, orderBy=[{"field": order}])
         assert answer["data"] == {"users": None}
