@@ -20,6 +20,7 @@ from graph.http.batching import BatchExecutor
 from graph.http.body import BodyLimits
 from graph.http.endpoint import GraphQLEndpoint
 from graph.http.graphiql import add_graphiql
+from graph.http.hints import OriginHints
 from graph.http.middleware import CommonMiddleware, http_error
 from graph.http.origins import CrossOrigin, Origins, SecurityHeaders
 from graph.http.shortcut import GraphQLShortcut
@@ -60,8 +61,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, http_error)
     # Middleware that is added first is innermost. Middleware added by users surrounds all of ours.
     app.add_middleware(GraphQLShortcut, path=PATH, endpoint=endpoint, sockets=sockets)
-    if settings.cors_origins:
-        app.add_middleware(CrossOrigin, **_cors(settings.cors_origins))
+    if settings.cors_origins or development:  # it explains rejected preflights to developers
+        app.add_middleware(CrossOrigin, **_cors(settings.cors_origins), explain=origins.explanation)
     security = SecurityHeaders(https_only=not development)
     app.add_middleware(CommonMiddleware, origins=origins, security=security, shutdown=shutdown)
     return app
@@ -72,7 +73,10 @@ async def _lifespan(settings: Settings, shutdown: Shutdown, app: FastAPI) -> Asy
     app.state.database = database = settings.database()
     database.watch()
     app.state.authenticator = authenticator = Authenticator(
-        database, settings.issuers(), api_keys=settings.auth_api_keys
+        database,
+        settings.issuers(),
+        api_keys=settings.auth_api_keys,
+        development_tokens=settings.mode is Mode.DEVELOPMENT,
     )
     app.state.feed = feed = Feed(database)
     app.state.username_emails = settings.username_emails
@@ -134,10 +138,12 @@ def _cors(origins: list[str]) -> dict[str, Any]:
 
 def _origins(settings: Settings) -> Origins:
     hosts = frozenset(settings.allowed_hosts)
-    if settings.mode is Mode.DEVELOPMENT:
+    development = settings.mode is Mode.DEVELOPMENT
+    if development:
         own = f"[{settings.host}]" if ":" in settings.host else settings.host
         hosts |= _LOOPBACK | {own}
-    return Origins(hosts or None, frozenset(settings.cors_origins))
+    origins = frozenset(settings.cors_origins)
+    return Origins(hosts or None, origins, OriginHints(settings) if development else None)
 
 
 def from_environment() -> FastAPI:

@@ -64,6 +64,23 @@ SIGN_IN: Select[Any] = select(  # type: ignore[assignment]  # its columns are re
 )
 
 
+USER_BY_ID: Select[Any] = select(  # type: ignore[assignment]  # its columns are read by name
+    User.id, User.status, User.external_id
+).where(User.id == bindparam("user_id"))
+
+
+def users_named(
+    user_ids: Collection[int], username_key: str | None, email_key: str | None
+) -> Select[int, str, UserStatus]:
+    """Select the users with any of these keys. Deleted users are found only by id."""
+    named = or_(User.username_key == username_key, User.email_key == email_key)
+    return (
+        select(User.id, User.username, User.status)
+        .where(or_(User.id.in_(user_ids), and_(named, NOT_DELETED)))
+        .order_by(User.id)
+    )
+
+
 def former_ids_after(last: int, limit: int) -> Select[int, str]:
     page = select(FormerExternalId.id, FormerExternalId.digest).order_by(FormerExternalId.id)
     return page.where(FormerExternalId.id > last).limit(limit).with_for_update()

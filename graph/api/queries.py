@@ -92,8 +92,8 @@ class Query:
 
     @strawberry.field(
         metadata=ROOT_FIELD,
-        description="The user who sends the request. Null for a service, and on a development "
-        "server.",
+        description="The user who sends the request. Null for a service, and without a token on a "
+        "development server.",
     )
     def viewer(self, info: GraphInfo) -> User | None:
         return cast("User | None", _viewer(info.context))

@@ -24,6 +24,7 @@ from db.engine import Database
 from db.identity_key import IdentityKey, IdentityKeyError
 from db.models import ActorKind, UserStatus
 from db.statements.external_ids import SIGN_IN
+from graph.auth import development
 from graph.auth.issuers import Issuer
 from graph.auth.tokens import Claims, InvalidToken, TokenVerifier
 from users import api_keys
@@ -83,12 +84,14 @@ class Authenticator:
         issuers: Sequence[Issuer] = (),
         *,
         api_keys: bool = True,
+        development_tokens: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._database = database
         self._verifier = TokenVerifier(issuers)
         self._api_keys = api_keys
+        self._development_tokens = development_tokens
         self._clock = clock
         self._now = now
         self._cache: dict[bytes, _CachedCaller] = {}
@@ -131,7 +134,7 @@ class Authenticator:
             return False
         if found[1].startswith(api_keys.PREFIX):
             return self._api_keys
-        return self._verifier.is_plausible(found[1])
+        return self._is_development(found[1]) or self._verifier.is_plausible(found[1])
 
     async def close(self) -> None:
         await asyncio.gather(*self._searches.values(), return_exceptions=True)
@@ -167,10 +170,23 @@ class Authenticator:
         if text.startswith(api_keys.PREFIX):
             return await self._api_key_caller(text)
         try:
+            if self._is_development(text):
+                return await self._development_caller(text)
             claims = await self._verifier.verify(text)
         except InvalidToken as invalid:
             raise InvalidCredentials(str(invalid)) from None
         return await self._token_caller(claims)
+
+    def _is_development(self, text: str) -> bool:
+        return self._development_tokens and development.is_development(text)
+
+    async def _development_caller(self, text: str) -> Caller:
+        async with self._database.session() as session:
+            claims, user = await development.verify(session, text)
+        if user.status is not UserStatus.ACTIVE:
+            raise InvalidCredentials("the user is not active")
+        actor = Actor(ActorKind.USER, str(user.id), claims.label)
+        return Caller(actor, claims.scopes, user.id, claims.expires_at, user.external_id)
 
     async def _load_identity_key(self) -> None:
         with suppress(IdentityKeyError):  # `_sign_in` reports it for subjects that need the key

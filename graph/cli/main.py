@@ -27,6 +27,7 @@ from graph.cli.database import (
 )
 from graph.cli.server import run_server
 from graph.cli.settings_table import settings_table
+from graph.cli.tokens import token
 from graph.environment import InvalidSettings
 from graph.settings import Settings
 from graph.strawberry_adapter import core_schema
@@ -164,6 +165,9 @@ def schema(
     else:
         text = printed.as_str()
     print(text)  # noqa: T201 - the output is written to a file
+
+
+app.command()(token)
 
 
 @app.command("settings")

@@ -1,14 +1,15 @@
 """Protection against pages of other sites: Host and Origin checks, CORS, security headers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from graph.http.responses import plain_error_response
 from graph.protocol.errors import RequestError
@@ -53,17 +54,31 @@ class SecurityHeaders:
         return [*kept, named, *(header for header in self._headers if header[0] not in names)]
 
 
+class Hints(Protocol):
+    """Messages that explain to a developer how to allow a page or a host."""
+
+    def of_origin(self, origin: str, host: str) -> str: ...
+
+    def of_host(self, host: str) -> str: ...
+
+
 class Origins:
     """The allowed Host headers, and the origins whose pages may send requests.
 
     Without `hosts`, any Host is allowed. `*.example.com` allows all subdomains. Pages of the
-    server's own origin are always allowed.
+    server's own origin are always allowed. `hints` are the messages of development mode.
     """
 
-    def __init__(self, hosts: frozenset[str] | None, origins: frozenset[str]) -> None:
+    def __init__(
+        self,
+        hosts: frozenset[str] | None,
+        origins: frozenset[str],
+        hints: Hints | None = None,
+    ) -> None:
         self._hosts = hosts and frozenset(_name(host) for host in hosts)
         self._domains = tuple(host[1:] for host in self._hosts or () if host.startswith("*."))
         self._origins = origins
+        self._hints = hints
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         """Raise RequestError (421) for a Host that is not allowed."""
@@ -73,10 +88,9 @@ class Origins:
             return
         name = _name(headers.get("host", ""))
         if name not in self._hosts and not name.endswith(self._domains):
+            message = "This host name is not allowed. ROSTER_ALLOWED_HOSTS lists the allowed ones."
             raise RequestError(
-                "WRONG_HOST",
-                "This host name is not allowed. ROSTER_ALLOWED_HOSTS lists the allowed ones.",
-                421,
+                "WRONG_HOST", self._hints.of_host(name) if self._hints else message, 421
             )
 
     def check(self, headers: Mapping[str, str]) -> None:
@@ -89,7 +103,7 @@ class Origins:
             message = (
                 "Pages of this origin are not allowed. ROSTER_CORS_ORIGINS lists those that are."
             )
-            raise RequestError("CROSS_ORIGIN", message, 403)
+            raise RequestError("CROSS_ORIGIN", self.explanation(headers) or message, 403)
         # Browsers send no Origin with a simple cross-site GET, but they mark it by Sec-Fetch-Site.
         elsewhere = headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}
         if elsewhere and origin is None and not any(headers.get(name) for name in _PREFLIGHT):
@@ -97,9 +111,21 @@ class Origins:
             message = f"A request from another site needs the header {names}."
             raise RequestError("CSRF_PREVENTION", message, 403)
 
+    def explanation(self, headers: Mapping[str, str]) -> str | None:
+        """Return how to allow the origin of a request that is rejected; None in production."""
+        if self._hints is None:
+            return None
+        return self._hints.of_origin(headers["origin"], headers.get("host", ""))
+
 
 class CrossOrigin(CORSMiddleware):
     """Starlette's CORS middleware. A rejected preflight has the form of all other errors."""
+
+    def __init__(
+        self, app: ASGIApp, /, explain: Callable[[Headers], str | None], **options: Any
+    ) -> None:
+        super().__init__(app, **options)
+        self._explain = explain
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
@@ -110,6 +136,8 @@ class CrossOrigin(CORSMiddleware):
             "ROSTER_CORS_ORIGINS does not list this origin, or its pages may not send a request "
             "with this method and these headers."
         )
+        if not self.is_allowed_origin(request_headers["origin"]):
+            message = self._explain(request_headers) or message
         refused = RequestError("CROSS_ORIGIN", message, response.status_code)
         refused.headers = kept
         return plain_error_response(refused)

@@ -10,6 +10,7 @@ from tests.support.process import serving_process
 from tests.support.sockets import PROTOCOL, address
 
 APP = "https://app.example"
+VITE = "http://localhost:5173"
 
 
 async def test_websocket_is_accepted_only_from_allowed_origins(tmp_path: Path) -> None:
@@ -35,3 +36,25 @@ async def test_websocket_is_accepted_only_from_allowed_origins(tmp_path: Path) -
                 subprotocols=[PROTOCOL],  # type: ignore[list-item]
             ) as live:
                 assert live.subprotocol == PROTOCOL
+
+
+async def test_websocket_of_vites_proxy_needs_a_matching_host(tmp_path: Path) -> None:
+    """With `changeOrigin: false`, with `true`, and with `rewriteWsOrigin` as well."""
+    async with serving_process(tmp_path) as (process, url):
+        port = int(url.rpartition(":")[2])
+        for named, origin in (("ws://localhost:5173/graphql", VITE), (address(url), url)):
+            async with connect(
+                named,
+                host="127.0.0.1",
+                port=port,
+                origin=origin,  # type: ignore[arg-type]
+                subprotocols=[PROTOCOL],  # type: ignore[list-item]
+            ) as live:
+                assert live.subprotocol == PROTOCOL
+        with pytest.raises(InvalidStatus) as rejected:
+            async with connect(address(url), origin=VITE, subprotocols=[PROTOCOL]):  # type: ignore[arg-type, list-item]
+                pass
+        assert rejected.value.response.status_code == 403
+        assert process.stdout
+        line = (await process.stdout.readline()).decode()
+    assert f"Start Roster with ROSTER_CORS_ORIGINS={VITE} to allow it." in line

@@ -66,7 +66,7 @@ async def test_each_query_of_the_documentation_is_answered_without_an_error(
 
 
 async def test_curl_request_of_the_documentation_is_answered() -> None:
-    [line] = [command for command in commands(CLIENTS) if command.startswith("curl")]
+    line, _ = [command for command in commands(CLIENTS) if command.startswith("curl")]
     _, url, option, body = shlex.split(line)
     assert option == "--json"
     async with serving_process() as (_, address), httpx.AsyncClient() as http:
@@ -104,6 +104,43 @@ async def test_each_roster_command_of_the_documentation_succeeds(tmp_path: Path)
         is_rejected = arguments[:2] == ["external-id", "release"]  # no user has had this one
         assert code == is_rejected, (command, output)
         assert "Traceback" not in output
+
+
+async def test_role_of_the_clients_page_can_be_tried(tmp_path: Path) -> None:
+    [assigned] = [c for c in commands(CLIENTS) if c.startswith("TOKEN=$(roster ")]
+    _, line = [c for c in commands(CLIENTS) if c.startswith("curl")]
+    _, url, header, authorization, option, body = shlex.split(line)
+    assert (header, option) == ("--header", "--json")
+    create = 'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { replayed } }'
+    async with serving_process(tmp_path) as (_, address), httpx.AsyncClient(timeout=60) as http:
+        graphql = address + httpx.URL(url).path
+        await http.post(graphql, json={"query": create})
+        arguments = assigned.removeprefix("TOKEN=$(roster ").removesuffix(")")
+        code, output = await run(*shlex.split(arguments), cwd=tmp_path)
+        token_text = output.splitlines()[-1]
+        name, _, value = authorization.replace("$TOKEN", token_text).partition(": ")
+        headers = {name: value, "content-type": "application/json", "accept": "application/json"}
+        answer = await http.post(graphql, content=body, headers=headers)
+    assert code == 0
+    assert answer.json() == {"data": {"viewer": {"username": "ada", "viewerCan": ["UPDATE"]}}}
+
+
+async def test_page_on_another_port_is_allowed_as_documented(tmp_path: Path) -> None:
+    [line] = [c for c in commands(CLIENTS) if c.startswith("ROSTER_CORS_ORIGINS=")]
+    setting, _, arguments = line.partition(" ")
+    assert arguments == "roster serve"
+    name, _, origin = setting.partition("=")
+    [shown] = blocks(CLIENTS, "text")
+    for settings, accepted in (({}, False), ({name: origin}, True)):
+        async with (
+            serving_process(tmp_path, **settings) as (_, address),
+            httpx.AsyncClient(timeout=60) as http,
+        ):
+            answer = await http.post(
+                f"{address}/graphql", json={"query": "{ __typename }"}, headers={"origin": origin}
+            )
+        assert (answer.status_code == 200) is accepted
+        assert accepted or answer.json()["errors"][0]["message"] == shown.strip()
 
 
 def test_each_make_target_of_the_documentation_exists() -> None:

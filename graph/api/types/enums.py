@@ -144,7 +144,8 @@ _describe(
     "The kind of an author.",
     USER="A user of this directory.",
     SERVICE="A program with an API key, or with a token that belongs to no user.",
-    SYSTEM="Roster itself: a command of the operator, or any request to a development server.",
+    SYSTEM="Roster itself: a command of the operator, or a request without a token to a "
+    "development server.",
 )
 
 

@@ -5,6 +5,7 @@ import re
 import httpx
 import pytest
 from starlette.datastructures import Headers
+from structlog.testing import capture_logs
 
 from graph.http.origins import SECURITY_HEADERS, Origins
 from graph.protocol.errors import RequestError
@@ -162,6 +163,119 @@ async def test_request_from_an_allowed_origin_gets_cors_headers(database_url: st
         assert (
             wrong.headers["access-control-allow-origin"] == APP
         )  # so that the page can read the error
+
+
+VITE = "http://localhost:5173"
+HINT = (
+    f"A page of {VITE} was rejected. Start Roster with ROSTER_CORS_ORIGINS={APP},{VITE} to allow "
+    "it. If a proxy such as Vite's passes its requests on, `changeOrigin: false` works without it."
+)
+
+
+@sqlite
+async def test_development_server_names_the_setting_that_allows_a_page(database_url: str) -> None:
+    settings = Settings(database_url=database_url, cors_origins=[APP])
+    preflight = {"access-control-request-method": "POST"}
+    with capture_logs() as log:
+        async with serving(settings) as client:
+            for answer, status in (
+                (await client.http.post("/graphql", json=REQUEST, headers={"origin": VITE}), 403),
+                (
+                    await client.http.options("/graphql", headers={"origin": VITE, **preflight}),
+                    400,
+                ),
+            ):
+                [error] = answer.json()["errors"]
+                assert (answer.status_code, error["message"]) == (status, HINT)
+                assert error["extensions"]["code"] == "CROSS_ORIGIN"
+    lines = [line for line in log if line["log_level"] == "warning"]
+    assert lines == [{"event": HINT, "host": "127.0.0.1:8000", "log_level": "warning"}]
+
+
+@sqlite
+async def test_development_server_explains_preflights_without_allowed_origins(
+    client: Client,
+) -> None:
+    preflight = {"access-control-request-method": "POST", "origin": VITE}
+    answer = await client.http.options("/graphql", headers=preflight)
+    [error] = answer.json()["errors"]
+    assert answer.status_code == 400
+    assert f"ROSTER_CORS_ORIGINS={VITE} " in error["message"]
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@sqlite
+async def test_development_server_names_the_setting_that_allows_a_host(
+    client: Client,
+) -> None:
+    with capture_logs() as log:
+        for _ in range(2):
+            answer = await client.http.post(
+                "/graphql", json=REQUEST, headers={"host": "192.168.1.5:5173"}
+            )
+    [error] = answer.json()["errors"]
+    message = (
+        "A request for the host 192.168.1.5 was rejected. Start Roster with "
+        "ROSTER_ALLOWED_HOSTS=192.168.1.5 to allow it."
+    )
+    assert (answer.status_code, error["message"]) == (421, message)
+    assert log == [{"event": message, "log_level": "warning"}]
+
+
+@sqlite
+@pytest.mark.parametrize("origin", ["null", "", "http://[", "http://a.example\tx", "x" * 5000])
+async def test_origin_that_is_none_is_not_repeated(client: Client, origin: str) -> None:
+    with capture_logs() as log:
+        answer = await client.http.post("/graphql", json=REQUEST, headers={"origin": origin})
+    [error] = answer.json()["errors"]
+    message = "A page without an origin was rejected: open it from a server, not from a file."
+    assert (answer.status_code, error["message"]) == (403, message)
+    assert log == [{"event": message, "log_level": "warning"}]
+
+
+@sqlite
+async def test_hints_do_not_fill_the_log(client: Client) -> None:
+    with capture_logs() as log:
+        for port in range(1, 202):
+            headers = {"origin": f"http://localhost:{port}"}
+            await client.http.post("/graphql", json=REQUEST, headers=headers)
+    assert len(log) == 100
+
+
+@sqlite
+async def test_production_gives_no_hints(database_url: str) -> None:
+    settings = Settings(database_url=database_url, mode=Mode.PRODUCTION, auth_api_keys=True)
+    with capture_logs() as log:
+        async with serving(settings) as client:
+            headers = {"origin": VITE}
+            answer = await client.http.post("/graphql", json=REQUEST, headers=headers)
+            preflight = {**headers, "access-control-request-method": "POST"}
+            assert (await client.http.options("/graphql", headers=preflight)).status_code == 405
+    [error] = answer.json()["errors"]
+    assert error["message"] == (
+        "Pages of this origin are not allowed. ROSTER_CORS_ORIGINS lists those that are."
+    )
+    assert [line for line in log if "rejected" in line["event"]] == []
+
+
+@sqlite
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("localhost:5173", VITE, 200),  # Vite's proxy with `changeOrigin: false`, the default
+        ("127.0.0.1:8000", VITE, 403),  # `changeOrigin: true`
+        ("127.0.0.1:8000", OWN, 200),  # `rewriteWsOrigin: true` as well
+    ],
+)
+async def test_proxy_of_vite_is_accepted_if_host_and_origin_match(
+    client: Client, host: str, origin: str, status: int
+) -> None:
+    headers = {"host": host, "origin": origin, "sec-fetch-site": "same-origin"}
+    answer = await client.http.post("/graphql", json=REQUEST, headers=headers)
+    assert answer.status_code == status
+    del headers["origin"]  # browsers send no origin with a GET of the same site
+    answer = await client.http.get("/graphql", params=REQUEST, headers=headers)
+    assert answer.status_code == 200
 
 
 @sqlite
