@@ -87,7 +87,9 @@ class Authenticator:
         development_tokens: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
+        max_cached: int = MAX_CACHED,
     ) -> None:
+        self._max_cached = max_cached
         self._database = database
         self._verifier = TokenVerifier(issuers)
         self._api_keys = api_keys
@@ -158,7 +160,7 @@ class Authenticator:
             self._store(digest, search.result())
         elif isinstance(error, InvalidCredentials):
             self._cache.pop(digest, None)
-            _remember(self._rejected, digest, self._clock() + REJECTED_SECONDS)
+            self._remember(self._rejected, digest, self._clock() + REJECTED_SECONDS)
 
     async def _search(self, text: str) -> Caller:
         async with asyncio.timeout(SEARCH_SECONDS):
@@ -282,16 +284,16 @@ class Authenticator:
         if caller.expires_at is not None:
             seconds = min(seconds, (caller.expires_at - self._now()).total_seconds())
         now = self._clock()
-        _remember(self._cache, digest, _CachedCaller(caller, now + seconds, now + KNOWN_SECONDS))
+        known = _CachedCaller(caller, now + seconds, now + KNOWN_SECONDS)
+        self._remember(self._cache, digest, known)
+
+    def _remember(self, memory: dict[bytes, T], digest: bytes, value: T) -> None:
+        # The oldest entry makes room.
+        memory.pop(digest, None)
+        if len(memory) >= self._max_cached:
+            del memory[next(iter(memory))]
+        memory[digest] = value
 
 
 def _digest(credentials: str) -> bytes:
     return hashlib.sha256(credentials.encode()).digest()
-
-
-def _remember(memory: dict[bytes, T], digest: bytes, value: T) -> None:
-    """Add an entry. At MAX_CACHED entries, the oldest one is removed."""
-    memory.pop(digest, None)
-    if len(memory) >= MAX_CACHED:
-        del memory[next(iter(memory))]
-    memory[digest] = value

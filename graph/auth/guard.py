@@ -32,7 +32,6 @@ log = structlog.get_logger("roster")
 DEVELOPER: Final = Caller(Actor(ActorKind.SYSTEM, label="development"), EVERY_SCOPE)
 _NO_CREDENTIALS: Final = frozenset({"", "bearer", "bearer undefined", "bearer null"})
 UNAUTHORIZED: Final = HTTPStatus.UNAUTHORIZED
-_LONGEST_SLEEP: Final = 30.0  # seconds; a change of the wall clock is noticed within this time
 _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="roster"'}
 
 
@@ -48,6 +47,7 @@ class Guard:
     allow_anonymous: bool
     recheck_seconds: float
     now: Callable[[], datetime] = utc_now
+    longest_sleep: float = 30.0  # seconds; a change of the wall clock is noticed within this time
 
     async def authenticate(self, scope: Scope, token: str | None) -> Context:
         """Authenticate a request by its `Authorization` header.
@@ -100,7 +100,7 @@ class Guard:
         end = time.monotonic() + self._seconds_left(context.caller)
         look = time.monotonic() + self.recheck_seconds
         while (left := min(end - time.monotonic(), self._seconds_left(context.caller))) > 0:
-            await asyncio.sleep(min(left, max(0, look - time.monotonic()), _LONGEST_SLEEP))
+            await asyncio.sleep(min(left, max(0, look - time.monotonic()), self.longest_sleep))
             if time.monotonic() >= look:
                 state = scope["app"].state
                 if refused := await self._rejection(

@@ -33,7 +33,7 @@ LIFETIME: Final = 600.0  # seconds after which cached keys are fetched again
 _AFTER_FAILURE: Final = 5.0
 _AFTER_SUCCESS: Final = 30.0
 _MINUTE: Final = 60.0
-_TIMEOUT: Final = 5.0  # seconds for a complete fetch
+FETCH_TIMEOUT: Final = 5.0  # seconds for a complete fetch
 _MAX_BYTES: Final = 1024 * 1024
 _KEY_TYPES: Final = ("RSA", "EC", "OKP")
 # The number of keys that are tried for one signature. Each failed check takes about 50 µs.
@@ -112,7 +112,13 @@ class JwksCache:
     A failed fetch leaves the cached keys valid.
     """
 
-    def __init__(self, issuer: Issuer, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        issuer: Issuer,
+        clock: Callable[[], float] = time.monotonic,
+        fetch_timeout: float = FETCH_TIMEOUT,
+    ) -> None:
+        self._timeout = fetch_timeout
         self._accepted = issuer.accepted()
         self._url = issuer.jwks_url or ""
         self._clock = clock
@@ -145,7 +151,7 @@ class JwksCache:
 
     async def _fetch(self) -> None:
         try:
-            async with asyncio.timeout(_TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 body = await _download(self._url)
             # In a thread: parsing thousands of keys takes a second.
             fetched = await asyncio.to_thread(parse, body, self._accepted)
@@ -185,7 +191,7 @@ async def _download(url: str) -> bytes:
     # An http URL is on this machine, so no proxy is used for it.
     trust_env = not url.startswith("http:")
     async with (
-        httpx.AsyncClient(verify=tls, trust_env=trust_env, timeout=_TIMEOUT) as client,
+        httpx.AsyncClient(verify=tls, trust_env=trust_env, timeout=FETCH_TIMEOUT) as client,
         client.stream("GET", url, headers=asked) as response,
     ):
         if response.status_code != HTTPStatus.OK:

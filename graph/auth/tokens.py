@@ -7,7 +7,7 @@ Exception
 import time
 import unicodedata
 from base64 import urlsafe_b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ import orjson
 from jwt.exceptions import InvalidSignatureError
 
 from graph.auth.issuers import Issuer, PublicKey
-from graph.auth.jwks import JwksCache, KeysUnavailableError
+from graph.auth.jwks import FETCH_TIMEOUT, JwksCache, KeysUnavailableError
 from users.api_keys import known_scopes
 from users.identity import external_id_key
 from users.policy import EVERY_SCOPE, Scope
@@ -57,8 +57,16 @@ class Claims:
 
 
 class TokenVerifier:
-    def __init__(self, issuers: Sequence[Issuer]) -> None:
-        self._issuers = {issuer.issuer: _SignatureVerifier(issuer) for issuer in issuers}
+    def __init__(
+        self,
+        issuers: Sequence[Issuer],
+        clock: Callable[[], float] = time.monotonic,
+        fetch_timeout: float = FETCH_TIMEOUT,
+    ) -> None:
+        """`clock` and `fetch_timeout`, in seconds, are those of the issuers' published keys."""
+        self._issuers = {
+            issuer.issuer: _SignatureVerifier(issuer, clock, fetch_timeout) for issuer in issuers
+        }
 
     async def verify(self, token: str) -> Claims:
         """Raise `InvalidToken`, or `KeysUnavailableError` if the signature cannot be checked."""
@@ -109,9 +117,11 @@ class TokenVerifier:
 class _SignatureVerifier:
     """Checks the signature, issuer, audience and times of one issuer's tokens."""
 
-    def __init__(self, issuer: Issuer) -> None:
+    def __init__(self, issuer: Issuer, clock: Callable[[], float], fetch_timeout: float) -> None:
         self.issuer = issuer
-        self._published = JwksCache(issuer) if issuer.jwks_url is not None else None
+        self._published = (
+            JwksCache(issuer, clock, fetch_timeout) if issuer.jwks_url is not None else None
+        )
         self._public = issuer.loaded_key() if issuer.public_key is not None else None
 
     async def verify(self, token: str, header: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -35,7 +36,17 @@ def codes(payload: dict[str, Any]) -> list[list[tuple[str, list[str]]]]:
     return [[(e["code"], e["path"][3:]) for e in r["errors"]] for r in payload["results"]]
 
 
-async def test_batch_with_every_kind_of_operation_returns_each_result(client: Client) -> None:
+@dataclass
+class EveryKind:
+    """A batch with every kind of operation: its payload, and the users from before."""
+
+    users: dict[str, dict[str, Any]]
+    payload: dict[str, Any]
+    before: tuple[int, int]
+
+
+@pytest.fixture
+async def every_kind(client: Client) -> EveryKind:
     users = {name: await client.create(name) for name in ("upd", "off", "onn", "del", "res")}
     await client.mutate("deactivateUser", users["onn"]["id"])
     await client.mutate("deleteUser", users["res"]["id"])
@@ -52,6 +63,13 @@ async def test_batch_with_every_kind_of_operation_returns_each_result(client: Cl
         {"restore": {"id": users["res"]["id"], "expectedVersion": 2}},
         {"reactivate": {"id": users["onn"]["id"]}},
     )
+    return EveryKind(users, payload, before)
+
+
+async def test_batch_with_every_kind_of_operation_reports_each_result(
+    every_kind: EveryKind,
+) -> None:
+    payload = every_kind.payload
     assert (payload["succeeded"], payload["failed"], payload["replayed"]) == (9, 0, False)
     assert payload["errors"] == []
     assert codes(payload) == [[]] * 9
@@ -59,12 +77,15 @@ async def test_batch_with_every_kind_of_operation_returns_each_result(client: Cl
     assert [r["created"] for r in results] == [True, False, True, *[False] * 6]
     assert [r["changed"] for r in results] == [True] * 8 + [False]
     assert [r["deletedUserId"] for r in results] == [
-        users["del"]["id"] if n == 6 else None for n in range(9)
+        every_kind.users["del"]["id"] if n == 6 else None for n in range(9)
     ]
-    returned_users = [
-        (r["user"]["username"], r["user"]["status"], r["user"]["version"]) for r in results
-    ]
-    assert returned_users == [
+
+
+async def test_batch_with_every_kind_of_operation_returns_each_user_as_stored(
+    client: Client, every_kind: EveryKind
+) -> None:
+    returned = [result["user"] for result in every_kind.payload["results"]]
+    assert [(user["username"], user["status"], user["version"]) for user in returned] == [
         ("new", "ACTIVE", 1),
         ("upd", "ACTIVE", 2),
         ("two", "ACTIVE", 1),
@@ -75,17 +96,19 @@ async def test_batch_with_every_kind_of_operation_returns_each_result(client: Cl
         ("res", "DEACTIVATED", 3),
         ("onn", "ACTIVE", 3),
     ]
-    for result in results:
-        user = result["user"]
+    for user in returned:
         now = await client.ask(f"query ($id: ID!) {{ user(id: $id) {{ {USER} }} }}", id=user["id"])
         assert now["version"] >= user["version"]
         if now["version"] == user["version"]:
             assert now == user
-    assert [e["type"] for e in await client.events(users["upd"]["id"])] == [
-        "CREATED",
-        "UPDATED",
-        "UPDATED",
-    ]
+
+
+async def test_batch_with_every_kind_of_operation_records_one_event_per_change(
+    client: Client, every_kind: EveryKind
+) -> None:
+    users, before = every_kind.users, every_kind.before
+    updated = await client.events(users["upd"]["id"])
+    assert [event["type"] for event in updated] == ["CREATED", "UPDATED", "UPDATED"]
     assert (await client.events(users["del"]["id"]))[-1]["reason"] == "left"
     assert await count(client.database) == (before[0] + 2, before[1] + 8)
 
@@ -158,49 +181,73 @@ async def test_batch_rejects_equal_usernames_and_emails_within_itself(
     assert await count(client.database) == ((0, 0) if mode == "ATOMIC" else (2, 2))
 
 
-async def test_operation_sees_the_changes_of_earlier_operations_in_its_batch(
-    client: Client,
-) -> None:
-    x, y, z = [await client.create(name) for name in ("xxx", "yyy", "zzz")]
-    rename = [
-        # A swap by way of a third name, so that no order of single rows could be written.
+BY_USERNAME = "{ users(orderBy: [{field: USERNAME}]) { nodes { username displayName version } } }"
+
+
+async def test_usernames_can_be_swapped_within_a_batch(client: Client) -> None:
+    """By way of a third name, so that no order of single rows could be written."""
+    x, y = [await client.create(name) for name in ("xxx", "yyy")]
+    payload = await bulk(
+        client,
         {"update": {"id": x["id"], "username": "tmp"}},
         {"update": {"id": y["id"], "username": "xxx"}},
         {"update": {"id": x["id"], "username": "yyy"}},
-        # A deleted user's name goes to a new one.
-        {"delete": {"id": z["id"]}},
-        create("ZZZ"),
-        {"restore": {"id": z["id"]}},
-        # A user created in the batch is found by key.
-        {"upsert": {"by": {"username": "zzz"}, "displayName": "Z"}},
-        {"upsert": {"by": {"username": "zzz"}, "displayName": "Y", "expectedVersion": 1}},
-        {"update": {"id": x["id"], "displayName": "X", "expectedVersion": 1}},
-        {"update": {"id": x["id"], "displayName": "X", "expectedVersion": 3}},
-    ]
-    payload = await bulk(client, *rename, mode="PARTIAL")
-    assert codes(payload) == [
-        *[[]] * 5,
-        [("TAKEN", ["restore", "username"]), ("TAKEN", ["restore", "email"])],
-        [],
-        [("VERSION_CONFLICT", ["upsert", "expectedVersion"])],
-        [("VERSION_CONFLICT", ["update", "expectedVersion"])],
-        [],
-    ]
-    names = "{ users(orderBy: [{field: USERNAME}]) { nodes { username displayName version } } }"
-    assert (await client.ask(names))["nodes"] == [
+        mode="PARTIAL",
+    )
+    assert codes(payload) == [[]] * 3
+    assert (await client.ask(BY_USERNAME))["nodes"] == [
         {"username": "xxx", "displayName": None, "version": 2},
-        {"username": "yyy", "displayName": "X", "version": 4},
-        {"username": "ZZZ", "displayName": "Z", "version": 2},
+        {"username": "yyy", "displayName": None, "version": 3},
     ]
     changes = [
         [(c["field"], c["before"], c["after"]) for c in e["changes"]]
         for e in await client.events(x["id"])
     ]
-    assert changes[1:] == [
-        [("username", "xxx", "tmp")],
-        [("username", "tmp", "yyy")],
-        [("displayName", None, "X")],
+    assert changes[1:] == [[("username", "xxx", "tmp")], [("username", "tmp", "yyy")]]
+
+
+async def test_user_created_in_a_batch_takes_a_deleted_name_and_is_found_by_it(
+    client: Client,
+) -> None:
+    z = await client.create("zzz")
+    payload = await bulk(
+        client,
+        {"delete": {"id": z["id"]}},
+        create("ZZZ"),
+        {"restore": {"id": z["id"]}},
+        {"upsert": {"by": {"username": "zzz"}, "displayName": "Z"}},
+        {"upsert": {"by": {"username": "zzz"}, "displayName": "Y", "expectedVersion": 1}},
+        mode="PARTIAL",
+    )
+    assert codes(payload) == [
+        *[[]] * 2,
+        [("TAKEN", ["restore", "username"]), ("TAKEN", ["restore", "email"])],
+        [],
+        [("VERSION_CONFLICT", ["upsert", "expectedVersion"])],
     ]
+    assert (await client.ask(BY_USERNAME))["nodes"] == [
+        {"username": "ZZZ", "displayName": "Z", "version": 2}
+    ]
+
+
+async def test_expected_version_counts_the_earlier_operations_of_the_batch(client: Client) -> None:
+    x = await client.create("xxx")
+    payload = await bulk(
+        client,
+        {"update": {"id": x["id"], "username": "tmp"}},
+        {"update": {"id": x["id"], "username": "yyy"}},
+        {"update": {"id": x["id"], "displayName": "X", "expectedVersion": 1}},
+        {"update": {"id": x["id"], "displayName": "X", "expectedVersion": 3}},
+        mode="PARTIAL",
+    )
+    conflict = [("VERSION_CONFLICT", ["update", "expectedVersion"])]
+    assert codes(payload) == [[], [], conflict, []]
+    assert (await client.ask(BY_USERNAME))["nodes"] == [
+        {"username": "yyy", "displayName": "X", "version": 4}
+    ]
+    last = (await client.events(x["id"]))[-1]
+    changed = [(c["field"], c["before"], c["after"]) for c in last["changes"]]
+    assert changed == [("displayName", None, "X")]
 
 
 async def test_version_conflict_includes_changes_made_earlier_in_the_batch(client: Client) -> None:

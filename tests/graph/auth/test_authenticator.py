@@ -242,10 +242,9 @@ async def test_cached_api_key_is_rejected_once_it_has_expired(
 
 
 async def test_cache_evicts_the_oldest_caller_beyond_its_limit(
-    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    database: Database, clock: Clock
 ) -> None:
-    monkeypatch.setattr("graph.auth.authenticator.MAX_CACHED", 2)
-    authenticator = Authenticator(database, [issuer()], clock=clock)
+    authenticator = Authenticator(database, [issuer()], clock=clock, max_cached=2)
     first, second, third = (bearer(jti=n) for n in "123")
     known = [await authenticator.authenticate(each) for each in (first, second, third)]
     assert await authenticator.authenticate(third) is known[2]

@@ -29,7 +29,10 @@ class WallClock:
 
 
 async def end_of(
-    token_lives: timedelta, watch: float, change: Callable[[WallClock], None]
+    token_lives: timedelta,
+    watch: float,
+    change: Callable[[WallClock], None],
+    longest_sleep: float = 30.0,
 ) -> tuple[RequestError, int]:
     """Returns the error that ends a stream, and how often its token was checked."""
     clock, checked = WallClock(), 0
@@ -41,7 +44,13 @@ async def end_of(
             return caller
 
     caller = Caller(Actor(ActorKind.SERVICE, id="sync"), EVERY_SCOPE, None, clock() + token_lives)
-    guard = Guard(RateLimiter(None, 1, 1), allow_anonymous=False, recheck_seconds=watch, now=clock)
+    guard = Guard(
+        RateLimiter(None, 1, 1),
+        allow_anonymous=False,
+        recheck_seconds=watch,
+        now=clock,
+        longest_sleep=longest_sleep,
+    )
     scope = {"app": SimpleNamespace(state=SimpleNamespace(authenticator=Authenticator()))}
     context: Any = SimpleNamespace(caller=caller, token=None)
     ending = asyncio.create_task(guard.wait_until_rejected(scope, context))
@@ -61,14 +70,10 @@ async def test_token_expires_on_time_when_the_clock_is_set_back(watch: float) ->
     assert rejection.message == "This token has expired."
 
 
-async def test_token_expires_when_the_clock_is_set_past_its_expiry(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("graph.auth.guard._LONGEST_SLEEP", 0.01)
-
+async def test_token_expires_when_the_clock_is_set_past_its_expiry() -> None:
     def forward(clock: WallClock) -> None:
         clock.off = HOUR
 
-    rejection, checked = await end_of(HOUR / 2, 3600, forward)
+    rejection, checked = await end_of(HOUR / 2, 3600, forward, longest_sleep=0.01)
     assert rejection.message == "This token has expired."
     assert checked == 0

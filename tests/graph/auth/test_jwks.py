@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 
-from graph.auth.jwks import JwksCache, KeysUnavailableError
+from graph.auth.jwks import KeysUnavailableError
 from graph.auth.tokens import InvalidToken, TokenVerifier
 from tests.support.signing import (
     EC,
@@ -39,10 +39,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(JwksCache.__init__, "__defaults__", (clock,))
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -53,8 +51,7 @@ async def server() -> AsyncIterator[KeyServer]:
 
 @pytest.fixture
 def tokens(server: KeyServer, clock: Clock) -> TokenVerifier:
-    assert clock
-    return TokenVerifier([issuer(jwks_url=server.url)])
+    return TokenVerifier([issuer(jwks_url=server.url)], clock)
 
 
 async def rejection_reason(tokens: TokenVerifier, given: str) -> str:
@@ -276,10 +273,9 @@ async def test_keys_are_read_from_unusual_responses(
 )
 @pytest.mark.parametrize("paused", [False, True])
 async def test_endless_response_is_aborted_and_the_next_fetch_succeeds(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, part: bytes, *, paused: bool
+    clock: Clock, part: bytes, *, paused: bool
 ) -> None:
     """Also in the headers, which the timeout of a single read does not bound."""
-    monkeypatch.setattr("graph.auth.jwks._TIMEOUT", 0.2)
     endless, ended = True, asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -300,7 +296,7 @@ async def test_endless_response_is_aborted_and_the_next_fetch_succeeds(
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, asyncio.timeout(60):
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys"
-        tokens = TokenVerifier([issuer(jwks_url=url)])
+        tokens = TokenVerifier([issuer(jwks_url=url)], clock, fetch_timeout=0.2)
         with pytest.raises(KeysUnavailableError):
             await tokens.verify(token(headers=OLD))
         await ended.wait()  # the fetch has closed its connection
@@ -431,18 +427,15 @@ async def test_redirect_of_a_key_fetch_is_not_followed(
         assert other.request_count == 0
 
 
-async def test_slow_key_fetch_times_out(
-    server: KeyServer, tokens: TokenVerifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("graph.auth.jwks._TIMEOUT", 0.05)
+async def test_slow_key_fetch_times_out(server: KeyServer) -> None:
+    tokens = TokenVerifier([issuer(jwks_url=server.url)], fetch_timeout=0.05)
     server.hold.clear()
     with pytest.raises(KeysUnavailableError):
         await tokens.verify(token(headers=OLD))
 
 
 async def test_unreachable_issuer_is_not_an_invalid_token(clock: Clock) -> None:
-    assert clock
-    tokens = TokenVerifier([issuer(jwks_url="http://127.0.0.1:1/keys")])
+    tokens = TokenVerifier([issuer(jwks_url="http://127.0.0.1:1/keys")], clock)
     with pytest.raises(KeysUnavailableError):
         await tokens.verify(token(headers=OLD))
 
@@ -478,7 +471,7 @@ async def test_only_signing_keys_are_used(server: KeyServer, tokens: TokenVerifi
 
 
 async def test_token_without_a_key_id_uses_the_only_key(server: KeyServer, clock: Clock) -> None:
-    tokens = TokenVerifier([issuer(jwks_url=server.url)])
+    tokens = TokenVerifier([issuer(jwks_url=server.url)], clock)
     assert (await tokens.verify(token())).subject == "hr-1"
     server.keys = [jwk(RSA, "old"), jwk(OTHER_RSA, "new")]
     clock.time += 600
@@ -486,10 +479,9 @@ async def test_token_without_a_key_id_uses_the_only_key(server: KeyServer, clock
 
 
 async def test_key_of_another_issuer_is_not_used(server: KeyServer, clock: Clock) -> None:
-    assert clock
     async with key_server(jwk(OTHER_RSA, "theirs")) as other:
         theirs = issuer(issuer="https://other.example", jwks_url=other.url)
-        tokens = TokenVerifier([issuer(jwks_url=server.url), theirs])
+        tokens = TokenVerifier([issuer(jwks_url=server.url), theirs], clock)
         good = token(OTHER_RSA, headers={"kid": "theirs"}, iss="https://other.example")
         assert (await tokens.verify(good)).issuer == "https://other.example"
         forged = token(OTHER_RSA, headers={"kid": "theirs"})

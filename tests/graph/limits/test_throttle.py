@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-from contextlib import ExitStack
-from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,14 +10,10 @@ from sqlalchemy import text
 
 from db.session import Session
 from graph.api import global_ids
-from graph.auth.guard import Guard
 from graph.documents.queue import FairQueue
-from graph.http.origins import Origins
 from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import RequestError
 from graph.settings import Settings
-from graph.shutdown import Shutdown
-from graph.websocket.endpoint import PROTOCOL, ConnectionLimits, WebSocketEndpoint
 from tests.support.client import Client, count, serving
 
 sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
@@ -171,133 +164,6 @@ async def test_invalid_tokens_are_rate_limited_before_verification(database_url:
         assert answers[-1].headers["retry-after"] == "60"
         # Requests without a token have their own limit.
         assert (await post(client, USERS)).status_code == 200
-
-
-async def test_new_handshake_evicts_the_oldest_of_its_address() -> None:
-    rate_limiter = RateLimiter(None, 1, 2)
-    out: list[str] = []
-    with ExitStack() as others:
-        with rate_limiter.handshake_slot("a", lambda: out.append("first")):
-            others.enter_context(rate_limiter.handshake_slot("b", lambda: out.append("other")))
-            second = others.enter_context(ExitStack())
-            second.enter_context(rate_limiter.handshake_slot("a", lambda: out.append("second")))
-            assert out == []
-            others.enter_context(rate_limiter.handshake_slot("a", lambda: out.append("third")))
-            assert out == ["first"]
-        second.close()  # it has authenticated, which frees its slot
-        others.enter_context(rate_limiter.handshake_slot("a", lambda: out.append("fourth")))
-        assert out == ["first"]
-        others.enter_context(rate_limiter.handshake_slot("a", lambda: out.append("fifth")))
-        assert out == ["first", "third"]
-    for name in ("sixth", "seventh"):  # closed connections no longer count
-        others.enter_context(rate_limiter.handshake_slot("a", partial(out.append, name)))
-    assert out == ["first", "third"]
-    others.close()
-
-
-async def test_connections_being_authenticated_are_bounded_and_not_evicted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A slow issuer neither evicts them nor lets their number grow."""
-    reached, known = asyncio.Semaphore(0), asyncio.Event()
-
-    async def context(*_: object) -> Any:
-        reached.release()
-        await known.wait()
-        raise RequestError("UNAUTHENTICATED", "Not you", 401)
-
-    guard = Guard(RateLimiter(None, 1, 2), allow_anonymous=False, recheck_seconds=1)
-    monkeypatch.setattr(Guard, "authenticate", context)
-    none: Any = None
-    origins = Origins(None, frozenset())
-    sockets = WebSocketEndpoint(
-        guard, origins, guard.rate_limiter, none, none, ConnectionLimits(60, 60, 1), Shutdown(60)
-    )
-    init = {"type": "websocket.receive", "text": '{"type":"connection_init"}'}
-
-    async def connect(*says: Any) -> Any:
-        incoming, sent = asyncio.Queue[Any](), asyncio.Queue[Any]()
-        for message in ({"type": "websocket.connect"}, *says):
-            incoming.put_nowait(message)
-        scope = {"type": "websocket", "headers": [], "client": ("a", 1)}
-        scope |= {"subprotocols": [PROTOCOL]}
-        serving = asyncio.create_task(sockets(scope, incoming.get, sent.put))
-        assert (await sent.get())["type"] == "websocket.accept"
-        return serving, sent
-
-    async with asyncio.timeout(60):
-        checked = [await connect(init) for _ in range(2)]
-        for _ in checked:
-            await reached.acquire()
-        silent = [await connect() for _ in range(4)]
-        third, sent_to_third = await connect(init)
-        for serving, sent in silent[:3]:
-            assert (await sent.get())["code"] == 4408
-            await serving
-        assert (await sent_to_third.get())["code"] == 1013
-        await third
-        known.set()
-        for serving, sent in checked:
-            assert (await sent.get())["code"] == 4403
-            await serving
-        last, outgoing = silent[3]
-        assert outgoing.empty()
-        last.cancel()
-        await asyncio.gather(last, return_exceptions=True)
-    with ExitStack() as room:  # they have released their slots
-        for _ in range(2):
-            room.enter_context(guard.rate_limiter.connection_slot("a not known yet"))
-
-
-async def test_known_credentials_connect_while_others_are_being_checked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Known:
-        def is_known(self, token: str) -> bool:
-            return token == "known"  # noqa: S105 - of this test
-
-    guard = Guard(RateLimiter(None, 1, 1), allow_anonymous=False, recheck_seconds=1)
-    none: Any = None
-    sockets = WebSocketEndpoint(
-        guard,
-        Origins(None, frozenset()),
-        guard.rate_limiter,
-        none,
-        none,
-        ConnectionLimits(60, 60, 1),
-        Shutdown(60),
-    )
-    admitted = asyncio.Event()
-
-    async def context(_guard: Guard, _scope: object, token: str) -> Any:
-        assert token == "known"  # noqa: S105 - of this test
-        admitted.set()
-        raise RequestError("UNAUTHENTICATED", "Not you", 401)
-
-    monkeypatch.setattr(Guard, "authenticate", context)
-    app = SimpleNamespace(state=SimpleNamespace(authenticator=Known()))
-
-    async def connect(token: str) -> list[Any]:
-        init = json.dumps({"type": "connection_init", "payload": {"authorization": token}})
-        incoming = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": init}]
-        scope = {"type": "websocket", "headers": [], "client": ("192.0.2.1", 1), "app": app}
-        outgoing: list[Any] = []
-
-        async def receive() -> Any:
-            return incoming.pop(0)
-
-        async def send(message: Any) -> None:
-            outgoing.append(message)
-
-        await sockets(scope | {"subprotocols": [PROTOCOL]}, receive, send)
-        return outgoing
-
-    async with asyncio.timeout(60):
-        with guard.rate_limiter.connection_slot("192.0.2.1 not known yet"):  # the only slot
-            assert (await connect("unknown"))[-1]["code"] == 1013
-            assert not admitted.is_set()
-            assert (await connect("known"))[-1]["code"] == 4403
-            assert admitted.is_set()
 
 
 async def test_fair_queue_runs_one_turn_at_a_time_and_alternates_callers() -> None:
