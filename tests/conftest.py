@@ -23,6 +23,7 @@ from tests.support.callers import DirectoryClient, directory_client
 from tests.support.chromium import CHROMIUM, MISSING
 from tests.support.client import Client, serving
 from tests.support.postgres import server
+from tests.support.shared_types import shared_types
 
 # No timing decides a test: neither a slow example nor slow generation is a failure.
 hypothesis.settings.register_profile(
@@ -40,13 +41,15 @@ _running = pytest.StashKey[ExitStack]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start PostgreSQL once, before the worker processes, unless a server is named."""
+    config.stash[_running] = running = ExitStack()
+    running.enter_context(shared_types())
     for name in [name for name in os.environ if name.startswith("ROSTER_") and name != _POSTGRES]:
         del os.environ[name]  # tests ignore the settings of the environment
     os.environ.pop("DATABASE_URL", None)
     if _POSTGRES not in os.environ:
-        config.stash[_running] = ExitStack()
         folder = _MEMORY if _has_space(_MEMORY) else tempfile.gettempdir()
-        os.environ[_POSTGRES] = config.stash[_running].enter_context(server(folder))
+        os.environ[_POSTGRES] = running.enter_context(server(folder))
+        running.callback(os.environ.pop, _POSTGRES)
 
 
 def _has_space(folder: str) -> bool:
@@ -79,7 +82,6 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if running := config.stash.get(_running, None):
         running.close()
-        del os.environ[_POSTGRES]
 
 
 def postgres(database: str) -> str:

@@ -120,6 +120,10 @@ def fields(type_: Any) -> Iterator[tuple[str, GraphQLField]]:
 
 def root() -> dict[str, Any]:
     """Returns each value, plain and in a list, for default resolvers, wrapped in a function."""
+    for value in VALUES.values():
+        if isinstance(value, BaseException):
+            # Each raise extends the traceback, which keeps all objects of the execution.
+            value.__traceback__ = None
     return {
         f"{name}{n}": (lambda _info, v=value, many=n > 1: [v, v] if many else v)
         for n in range(len(FORMS))
