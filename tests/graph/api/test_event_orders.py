@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from db import pagination
 from graph.settings import Settings
 from tests.graph.api.test_erase_user import ERASE
 from tests.graph.api.test_laws import on_one_directory, populate, run_against
@@ -75,7 +76,8 @@ async def collect(
 
 
 @pytest.fixture
-def populated_url(database_url: str) -> str:
+def populated_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(pagination, "REACH", 8)  # so that pages are within and beyond the reach
     run_against(database_url, lambda client: populate(client, people=20))
     return database_url
 
