@@ -29,10 +29,18 @@ from graph.api.types.payloads import (
     UpdateUserPayload,
     UpsertUserPayload,
 )
-from graph.api.unit_of_work import run_command
-from users.commands import MAX_COMMANDS
+from graph.api.unit_of_work import MutationResult, run_command
+from users.commands import MAX_COMMANDS, Command
 from users.retention import forget
 
+_KeyedInput = (
+    CreateUserInput
+    | UpdateUserInput
+    | UpsertUserInput
+    | UserTransitionInput
+    | DeleteUserInput
+    | EraseUserInput
+)
 _INPUT = strawberry.argument(description="All values of the mutation.")
 
 
@@ -49,8 +57,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[CreateUserInput, _INPUT],
     ) -> CreateUserPayload | None:
-        key = await key_of_request("createUser", input, input.idempotency_key)
-        done = await run_command(info, input.to_command(), key)
+        done = await _run(info, "createUser", input, input.to_command())
         return CreateUserPayload(
             user=done.user, user_edge=done.edge, replayed=done.replayed, errors=done.errors
         )
@@ -61,9 +68,13 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UpdateUserInput, _INPUT],
     ) -> UpdateUserPayload | None:
-        done = await run_command(info, input.to_command())
+        done = await _run(info, "updateUser", input, input.to_command())
         return UpdateUserPayload(
-            user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
+            user=done.user,
+            user_edge=done.edge,
+            changed=done.changed,
+            replayed=done.replayed,
+            errors=done.errors,
         )
 
     @strawberry.mutation(
@@ -76,12 +87,13 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UpsertUserInput, _INPUT],
     ) -> UpsertUserPayload | None:
-        done = await run_command(info, input.to_command())
+        done = await _run(info, "upsertUser", input, input.to_command())
         return UpsertUserPayload(
             user=done.user,
             user_edge=done.edge,
             created=done.created,
             changed=done.changed,
+            replayed=done.replayed,
             errors=done.errors,
         )
 
@@ -95,9 +107,13 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> DeactivateUserPayload | None:
-        done = await run_command(info, input.to_command(UserAction.DEACTIVATE))
+        done = await _run(info, "deactivateUser", input, input.to_command(UserAction.DEACTIVATE))
         return DeactivateUserPayload(
-            user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
+            user=done.user,
+            user_edge=done.edge,
+            changed=done.changed,
+            replayed=done.replayed,
+            errors=done.errors,
         )
 
     @strawberry.mutation(metadata=ROOT_FIELD, description="Makes a deactivated user active.")
@@ -106,9 +122,13 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> ReactivateUserPayload | None:
-        done = await run_command(info, input.to_command(UserAction.REACTIVATE))
+        done = await _run(info, "reactivateUser", input, input.to_command(UserAction.REACTIVATE))
         return ReactivateUserPayload(
-            user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
+            user=done.user,
+            user_edge=done.edge,
+            changed=done.changed,
+            replayed=done.replayed,
+            errors=done.errors,
         )
 
     @strawberry.mutation(
@@ -122,12 +142,13 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[DeleteUserInput, _INPUT],
     ) -> DeleteUserPayload | None:
-        done = await run_command(info, input.to_command())
+        done = await _run(info, "deleteUser", input, input.to_command())
         return DeleteUserPayload(
             deleted_user_id=None if done.errors else input.id,
             user=done.user,
             user_edge=done.edge,
             changed=done.changed,
+            replayed=done.replayed,
             errors=done.errors,
         )
 
@@ -142,9 +163,13 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> RestoreUserPayload | None:
-        done = await run_command(info, input.to_command(UserAction.RESTORE))
+        done = await _run(info, "restoreUser", input, input.to_command(UserAction.RESTORE))
         return RestoreUserPayload(
-            user=done.user, user_edge=done.edge, changed=done.changed, errors=done.errors
+            user=done.user,
+            user_edge=done.edge,
+            changed=done.changed,
+            replayed=done.replayed,
+            errors=done.errors,
         )
 
     @strawberry.mutation(
@@ -158,11 +183,11 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[EraseUserInput, _INPUT],
     ) -> EraseUserPayload | None:
-        done = await run_command(info, input.to_command())
+        done = await _run(info, "eraseUser", input, input.to_command())
         if done.errors:
             return EraseUserPayload(errors=done.errors)
         await forget(info.context.session)
-        return EraseUserPayload(erased_user_id=input.id)
+        return EraseUserPayload(erased_user_id=input.id, replayed=done.replayed)
 
     @strawberry.mutation(
         metadata=operations("input", "operations", MAX_COMMANDS),
@@ -175,3 +200,8 @@ class Mutation:
         input: Annotated[BulkUsersInput, _INPUT],
     ) -> BulkUsersPayload | None:
         return await bulk_users(info, input)
+
+
+async def _run(info: GraphInfo, verb: str, given: _KeyedInput, command: Command) -> MutationResult:
+    key = await key_of_request(verb, given, given.idempotency_key)
+    return await run_command(info, command, key)

@@ -16,11 +16,14 @@ from graph.api.types.enums import BulkMode, UserAction
 from users.commands import MAX_COMMANDS, Command, StatusAction
 
 
-@strawberry.input(description="One operation of a batch.", one_of=True)
+@strawberry.input(
+    description="One operation of a batch. An `idempotencyKey` in it is an error: the batch has "
+    "its own.",
+    one_of=True,
+)
 class UserOperation:
     create: CreateUserInput | None = strawberry.field(
-        default=strawberry.UNSET,
-        description="Adds a user. An `idempotencyKey` is an error here: the batch has its own.",
+        default=strawberry.UNSET, description="Adds a user."
     )
     update: UpdateUserInput | None = strawberry.field(
         default=strawberry.UNSET, description="Changes the given fields of a user."
@@ -47,7 +50,7 @@ class UserOperation:
 
     def to_command(self) -> Command:
         match self.given():
-            case _, CreateUserInput(idempotency_key=str()):
+            case _, given if given.idempotency_key is not None:
                 raise InputError("In `bulkUsers` the `idempotencyKey` is the batch's own.")
             case verb, UserTransitionInput() as transition:
                 return transition.to_command(cast("StatusAction", UserAction[verb.upper()]))

@@ -96,6 +96,7 @@ class UpdateUserInput:
     external_id: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_EXTERNAL_ID)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
     validate_only: bool = strawberry.field(default=False, description=_VALIDATE_ONLY)
+    idempotency_key: str | None = strawberry.field(default=None, description=_IDEMPOTENCY_KEY)
 
     def to_command(self) -> Update:
         return Update(
@@ -120,6 +121,7 @@ class UpsertUserInput:
     display_name: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_DISPLAY_NAME)
     external_id: strawberry.Maybe[str | None] = strawberry.field(description=_NEW_EXTERNAL_ID)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
+    idempotency_key: str | None = strawberry.field(default=None, description=_IDEMPOTENCY_KEY)
 
     def to_command(self) -> UpsertById | UpsertByKey:
         fields, seen = _given_fields(self), self.expected_version
@@ -142,6 +144,7 @@ class UserTransitionInput:
     id: strawberry.ID = strawberry.field(description="The id of the user.")
     reason: str | None = strawberry.field(default=None, description=_REASON)
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
+    idempotency_key: str | None = strawberry.field(default=None, description=_IDEMPOTENCY_KEY)
 
     def to_command(self, action: StatusAction) -> Transition:
         return Transition(
@@ -162,6 +165,7 @@ class DeleteUserInput:
         "does it. Null means never. For a user who is already deleted, a new value "
         "replaces the old one."
     )
+    idempotency_key: str | None = strawberry.field(default=None, description=_IDEMPOTENCY_KEY)
 
     def to_command(self) -> Transition:
         given = self.erase_after
@@ -187,6 +191,7 @@ class EraseUserInput:
         "should not contain personal data."
     )
     expected_version: int | None = strawberry.field(default=None, description=_EXPECTED_VERSION)
+    idempotency_key: str | None = strawberry.field(default=None, description=_IDEMPOTENCY_KEY)
 
     def to_command(self) -> Erase:
         return Erase(

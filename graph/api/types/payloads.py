@@ -34,6 +34,7 @@ class _UserChange:  # common fields of payloads; not a type of the schema
         metadata=ONE_READ, default=None, description=_EDGE
     )
     changed: bool = strawberry.field(default=False, description=_CHANGED)
+    replayed: bool = strawberry.field(default=False, description=_REPLAYED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
@@ -50,6 +51,7 @@ class UpsertUserPayload:
     )
     created: bool = strawberry.field(default=False, description=_CREATED)
     changed: bool = strawberry.field(default=False, description=_CHANGED)
+    replayed: bool = strawberry.field(default=False, description=_REPLAYED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
@@ -73,6 +75,7 @@ class DeleteUserPayload:
         metadata=ONE_READ, default=None, description=_EDGE
     )
     changed: bool = strawberry.field(default=False, description=_CHANGED)
+    replayed: bool = strawberry.field(default=False, description=_REPLAYED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
@@ -83,6 +86,7 @@ class RestoreUserPayload:
         metadata=ONE_READ, default=None, description=_EDGE
     )
     changed: bool = strawberry.field(default=False, description=_CHANGED)
+    replayed: bool = strawberry.field(default=False, description=_REPLAYED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
@@ -92,6 +96,7 @@ class EraseUserPayload:
         default=None,
         description="The id of the user, who is now erased. Null if the erasure was rejected.",
     )
+    replayed: bool = strawberry.field(default=False, description=_REPLAYED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
