@@ -11,9 +11,9 @@ run: install
 test: install
 	$(BIN)/pytest -n auto --cov --cov-report=term:skip-covered
 
-# The tests that start no server processes and no other programs.
+# The tests that start no server processes and no other programs: those of databases use SQLite.
 test-fast: install
-	$(BIN)/pytest -n auto -m "not system and not clients"
+	$(BIN)/pytest -n auto -m "not system and not clients and not postgresql"
 
 # GraphQL clients and tools of frontend teams, in the versions of tests/clients/package-lock.json.
 test-clients: install

@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("ROSTER_") and name != _POSTGRES]:
         del os.environ[name]  # tests ignore the settings of the environment
     os.environ.pop("DATABASE_URL", None)
-    if _POSTGRES not in os.environ:
+    if _POSTGRES not in os.environ and "not postgresql" not in config.option.markexpr:
         folder = _MEMORY if _has_space(_MEMORY) else tempfile.gettempdir()
         os.environ[_POSTGRES] = running.enter_context(server(folder))
         running.callback(os.environ.pop, _POSTGRES)
@@ -62,6 +62,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for folder in item.path.relative_to(_TESTS).parts[:1]:
             if folder in _MARKED:
                 item.add_marker(folder)
+        if "postgresql" in item.nodeid:
+            item.add_marker(pytest.mark.postgresql)
     without = [item for item in items if CHROMIUM is None and item.get_closest_marker("chromium")]
     if without:
         config.hook.pytest_deselected(items=without)

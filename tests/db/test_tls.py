@@ -14,6 +14,8 @@ from db.url import check_url, parse_url
 from tests.conftest import opened
 from tests.support.tls import AcceptedConnections, Authority, tls_front
 
+pytestmark = pytest.mark.postgresql
+
 PASSWORD = "s3cr3t pass&word"  # noqa: S105 - of the test's own key
 
 
