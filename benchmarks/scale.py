@@ -43,7 +43,7 @@ from db.statements.users import (
     users_listing,
 )
 from graph.api.inputs.comparisons import DateTimeFilter, StringFilter
-from graph.api.inputs.user_filter import UserFilter, read_filter
+from graph.api.inputs.user_filter import UserFilter, read_filter, read_search
 from graph.api.inputs.user_lookup import UserOrder, read_order
 from graph.api.pagination import read_page
 from graph.api.types.enums import OrderDirection, UserOrderField
@@ -146,7 +146,8 @@ async def searches() -> AsyncIterator[Case]:
         ("filter: status changed lately", of(status_changed_at=late), None, False, 20),
     ):
         order = read_order([UserOrder(field=UserOrderField.USERNAME)] if by_name else None)
-        listing = users_listing(await read_filter(wanted, search, KeyCache()), order.sorts)
+        searched = await read_search(search, KeyCache())
+        listing = users_listing(await read_filter(wanted, searched, KeyCache()), order.sorts)
         yield page_of(called, listing, Window(20), rows)
 
 

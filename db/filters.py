@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, false, literal, or_, true
+from sqlalchemy import ColumnElement, Row, and_, false, literal, true
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.expression import True_
 
@@ -19,11 +19,10 @@ DELETED = literal(UserStatus.DELETED, User.status.type, literal_execute=True)
 NOT_DELETED = User.status != DELETED
 # The same as a range: a list ordered by status does not scan the deleted users.
 BEFORE_DELETED = User.status < DELETED
-_SEARCHED = (User.username_key, User.email_key, User.display_name_key)
 
 
 def one_of(column: InstrumentedAttribute[Any], values: Sequence[Any]) -> Condition:
-    return _of_a_value(column, column.in_(values)) if values else false()
+    return of_a_value(column, column.in_(values)) if values else false()
 
 
 def none_of(column: InstrumentedAttribute[Any], values: Sequence[Any]) -> Condition:
@@ -38,22 +37,22 @@ def is_null(column: InstrumentedAttribute[Any], *, expected: bool) -> Condition:
 
 
 def compared(column: InstrumentedAttribute[Any], compare: Comparison, value: Any) -> Condition:
-    return _of_a_value(column, compare(column, value))
+    return of_a_value(column, compare(column, value))
 
 
 def contains(column: InstrumentedAttribute[Any], part: str) -> Condition:
-    return _of_a_value(column, column.like(f"%{_literally(part)}%", escape="/"))
+    return of_a_value(column, column.like(f"%{_literally(part)}%", escape="/"))
 
 
 def starts_with(column: InstrumentedAttribute[Any], part: str) -> Condition:
-    return _of_a_value(column, column.like(f"{_literally(part)}%", escape="/"))
+    return of_a_value(column, column.like(f"{_literally(part)}%", escape="/"))
 
 
 def ends_with(column: InstrumentedAttribute[Any], part: str) -> Condition:
-    return _of_a_value(column, column.like(f"%{_literally(part)}", escape="/"))
+    return of_a_value(column, column.like(f"%{_literally(part)}", escape="/"))
 
 
-def _of_a_value(column: InstrumentedAttribute[Any], condition: Condition) -> Condition:
+def of_a_value(column: InstrumentedAttribute[Any], condition: Condition) -> Condition:
     return and_(column.is_not(None), condition) if _is_nullable(column) else condition
 
 
@@ -70,16 +69,15 @@ class UserFilter:
     """The conditions of a list of users.
 
     `statuses`: None means no condition. Deleted users are excluded unless a condition names a
-    status (`names_status`). `conditions` apply in every status. `search`: alternative forms of the
-    search text; one must be contained in the key of the username, e-mail address or display name.
-    `readable`: other users do not exist for this caller. They affect neither the result nor the
-    time it takes.
+    status (`names_status`). `conditions` apply in every status. `search`: the condition of the
+    search. `readable`: other users do not exist for this caller. They affect neither the result
+    nor the time it takes.
     """
 
     conditions: Sequence[Condition] = ()
     statuses: Sequence[UserStatus] | None = None
     names_status: bool = False
-    search: Sequence[str] = ()
+    search: Condition | None = None
     readable: Condition = field(default_factory=true)
 
     def where(self) -> Condition:
@@ -101,7 +99,7 @@ class UserFilter:
     @property
     def lists_everybody(self) -> bool:
         """Whether the list contains every readable user that is not deleted."""
-        asks = self.conditions or self.search or self.lists_deleted
+        asks = self.conditions or self.search is not None or self.lists_deleted
         return not asks and isinstance(self.readable, True_)
 
     @property
@@ -109,10 +107,7 @@ class UserFilter:
         return self.names_status or self.statuses is not None
 
     def narrowing(self) -> Sequence[Condition]:
-        if not self.search:
-            return self.conditions
-        found = or_(*(contains(c, form) for c in _SEARCHED for form in self.search))
-        return [*self.conditions, found]
+        return self.conditions if self.search is None else [*self.conditions, self.search]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from db.column_types import LAST_TEXT
+from db.search import RANKS
 
 Position = tuple[Any, ...]
 Decoder = Callable[[Any], Any]
@@ -82,6 +83,12 @@ def moment(value: Any) -> datetime:
 
 def row_id(value: Any) -> int:
     if type(value) is not int or not 0 < value < 2**63:
+        raise ValueError
+    return value
+
+
+def rank(value: Any) -> int:
+    if type(value) is not int or value not in RANKS:
         raise ValueError
     return value
 

@@ -63,3 +63,13 @@ def _order(wanted: tuple[tuple[UserOrderField, OrderDirection], ...]) -> Order:
         steps=steps,
         cursor=cursors.encoder(name, attrgetter(*(column for column, _ in steps))),
     )
+
+
+# The order of a search without `orderBy`: by rank, then by id (`db/search.py`).
+BY_RANK = Order(
+    name="RANK",
+    sorts=[],
+    decoders=[cursors.rank, cursors.row_id],
+    steps=(),
+    cursor=cursors.encoder("RANK", attrgetter("rank", "id")),
+)

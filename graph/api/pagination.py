@@ -1,12 +1,13 @@
 """Pages of an ordered list, from a connection's arguments to its page info."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
 
 from db.pagination import Listing, Window
+from db.search import RankedListing
 from db.session import Session
 from graph.api.cursors import InvalidCursor, Position
 from graph.api.errors import InputError
@@ -95,13 +96,34 @@ class Page(Generic[R]):
 
 async def read_page(session: Session, listing: Listing, window: Window) -> Page[Any]:
     """Read one page of a list, in at most two statements."""
+    return page(await _read_rows(session, listing, window), window)
+
+
+async def _read_rows(session: Session, listing: Listing, window: Window) -> Sequence[Any]:
     near = listing.near_page(window)
     if near is None:
-        return page((await session.execute(listing.page(window))).all(), window)
-    rows = (await session.execute(near)).all()
+        whole: Sequence[Any] = (await session.execute(listing.page(window))).all()
+        return whole
+    rows: Sequence[Any] = (await session.execute(near)).all()
     if len(rows) <= window.limit:
         rows = (await session.execute(listing.far_page(window))).all()
-    return page(rows, window)
+    return rows
+
+
+async def read_ranked_page(session: Session, listing: RankedListing, window: Window) -> Page[Any]:
+    """Read one page of a search in the order of the rank."""
+    dense = listing.dense(window)
+    if dense is None or len((await session.execute(dense)).all()) <= window.limit:
+        return page((await session.execute(listing.sorted_page(window))).all(), window)
+    # A write between two statements can change the rank of a user who is already on the page.
+    rows: dict[int, Any] = {}
+    for part, bounds in listing.ranks(window):
+        missing = replace(bounds, limit=window.limit - len(rows))
+        for row in await _read_rows(session, part, missing):
+            rows.setdefault(row.id, row)
+        if len(rows) > window.limit:
+            break
+    return page(list(rows.values()), window)
 
 
 def page(rows: Sequence[Any], window: Window) -> Page[Any]:

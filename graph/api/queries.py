@@ -10,6 +10,7 @@ import strawberry
 from db.filters import EventFilter
 from db.filters import UserFilter as Filter
 from db.pagination import Window
+from db.search import RankedListing
 from db.statements.events import EVENTS_BY_ID, events_listing
 from db.statements.users import (
     USERS_BY_EMAIL,
@@ -28,17 +29,33 @@ from graph.api.field_costs import DOCUMENT, PAGE, ROOT_FIELD, ids
 from graph.api.history import count_events, settled_until, verify
 from graph.api.inputs.bounds import MAX_LIST, check_length
 from graph.api.inputs.user_events import UserEventFilter
-from graph.api.inputs.user_filter import MAX_SEARCH, UserFilter, read_filter
+from graph.api.inputs.user_filter import (
+    MAX_SEARCH,
+    MAX_WORDS,
+    UserFilter,
+    is_blank,
+    read_filter,
+    read_search,
+)
 from graph.api.inputs.user_lookup import (
-    NEWEST_FIRST,
     UserBy,
     UserOrder,
     read_order,
     read_user_id,
 )
 from graph.api.loaders import Loader
-from graph.api.ordering import Order
-from graph.api.pagination import After, Before, First, Last, Page, page, read_page, window
+from graph.api.ordering import BY_RANK, Order
+from graph.api.pagination import (
+    After,
+    Before,
+    First,
+    Last,
+    Page,
+    page,
+    read_page,
+    read_ranked_page,
+    window,
+)
 from graph.api.scalars import Json
 from graph.api.selected_fields import ROW_FIELDS, names_below
 from graph.api.types.enums import UserEventOrder
@@ -161,26 +178,40 @@ class Query:
         search: Annotated[
             str | None,
             strawberry.argument(
-                description="A part of the username, the e-mail address or the display name, "
-                f"regardless of case and Unicode form, at most {MAX_SEARCH} characters. There are "
-                "no wildcards. A blank text is ignored."
+                description="Words in any order, each a part of the username, the e-mail address "
+                "or the display name, regardless of case and Unicode form. At most "
+                f"{MAX_WORDS} words and {MAX_SEARCH} characters. There are no wildcards, and a "
+                "blank text is ignored."
             ),
         ] = None,
         order_by: Annotated[
             list[UserOrder] | None,
-            strawberry.argument(description="The order of the list, newest first by default."),
-        ] = [NEWEST_FIRST],  # noqa: B006 - a constant of the schema
+            strawberry.argument(
+                description="The order of the list. By default the newest users come first. The "
+                "default with `search` is by rank: a text equal to the search, a text that begins "
+                "with it, all words at the beginning of words, other matches; then by id."
+            ),
+        ] = None,
     ) -> UserConnection | None:
         context = info.context
-        order = read_order(order_by)
+        ranked = not order_by and not is_blank(search)
+        order = BY_RANK if ranked else read_order(order_by)
         keys = context.keys if policy.can_read_any(context.caller) else None
         readable = policy.readable_users(context.caller)
-        wanted = replace(await read_filter(filter, search, keys), readable=readable)
+        searched = await read_search(search, keys)
+        wanted = replace(await read_filter(filter, searched, keys), readable=readable)
         asked = window(first, after, last, before, order.position)
         found: Page[Any] = Page([], has_next=False, has_previous=False)
         selected = _fields(info)
         if selected & ROW_FIELDS:
-            found = await _read_users(context, wanted, order, asked, columns_of(selected))
+            columns = columns_of(selected)
+            if not ranked:
+                found = await _read_users(context, wanted, order, asked, columns)
+            elif searched is not None:
+                ranking = RankedListing(
+                    user_columns(columns), searched, wanted.within(), wanted.conditions
+                )
+                found = await read_ranked_page(context.session, ranking, asked)
         return UserConnection.of(Users(found, order, wanted))
 
     @strawberry.field(

@@ -9,6 +9,7 @@ from sqlalchemy import and_, false, not_, or_, true
 from db.filters import Condition, one_of
 from db.filters import UserFilter as Filter
 from db.models import User
+from db.search import Search
 from db.time_slices import pause_if_due
 from graph.api.errors import InputError
 from graph.api.inputs.bounds import MAX_LIST, check_length, check_text, storable
@@ -24,6 +25,7 @@ MAX_DEPTH = 4
 MAX_LEAVES = 50
 MAX_LEVELS = 100
 MAX_SEARCH = 200
+MAX_WORDS = 8
 
 
 @strawberry.input(
@@ -172,13 +174,13 @@ class _Reading:
 
 
 async def read_filter(
-    given: UserFilter | None, search: str | None, keys: KeyCache | None
+    given: UserFilter | None, search: Search | None, keys: KeyCache | None
 ) -> Filter:
     """Return the filter for the database. Raises InputError if it exceeds a limit.
 
     `keys` is None for a caller who cannot read any user. Then no key of a text is computed.
     """
-    wanted = await _read_search(search, keys)
+    wanted = None if search is None else search.matches()
     if given is None:
         return Filter(search=wanted)
     reading = _Reading(keys)
@@ -202,11 +204,24 @@ def _statuses(given: UserFilter, *, names_status: bool) -> Sequence[UserStatus] 
     ]
 
 
-async def _read_search(text: str | None, keys: KeyCache | None) -> Sequence[str]:
-    """Return the forms of the search text; none if it is blank."""
-    if text is None or not text.strip():
-        return ()
+def is_blank(text: str | None) -> bool:
+    return text is None or not text.strip()
+
+
+async def read_search(text: str | None, keys: KeyCache | None) -> Search | None:
+    """Return the search for a text; None if it is blank, or without `keys`.
+
+    Raises InputError if it exceeds a limit.
+    """
+    if text is None or is_blank(text):
+        return None
     check_text("search", text, MAX_SEARCH)
     if not storable(text):
         raise InputError("`search` has a character that no text can have.")
-    return await keys.get(part_keys, text.strip()) if keys else ()
+    words = text.split()
+    if len(words) > MAX_WORDS:
+        raise InputError(f"`search` has {len(words)} words; it can have {MAX_WORDS}.")
+    if keys is None:
+        return None
+    forms = [await keys.get(part_keys, word) for word in dict.fromkeys(words)]
+    return Search(forms, await keys.get(part_keys, " ".join(words)))

@@ -12,7 +12,7 @@ from db.filters import NOT_DELETED, contains
 from db.models import User, UserStatus
 from db.pagination import Listing, Sort, Window
 from db.statements.users import USER_COLUMNS, users_listing
-from graph.api.inputs.user_filter import UserFilter, read_filter
+from graph.api.inputs.user_filter import UserFilter, read_filter, read_search
 from graph.api.inputs.user_lookup import UserOrder, read_order
 from graph.api.types.enums import OrderDirection, UserOrderField
 from tests.support.client import Client
@@ -439,17 +439,16 @@ async def test_every_order_and_search_uses_an_index(client: Client) -> None:
     )
     assert "Index Cond: ((status)::text < 'DELETED'::text)" in found, found
 
+    search = await read_search("c4ca4238", keys)
     # `far_page` uses the search index even if the planner estimates an early match.
     by_name = read_order([UserOrder(field=UserOrderField.USERNAME)]).sorts
-    far = users_listing((await read_filter(None, "c4ca4238", keys)), by_name).far_page(
-        Window(limit=20)
-    )
+    far = users_listing((await read_filter(None, search, keys)), by_name).far_page(Window(limit=20))
     found = await plan(far)
     assert "ix_users_username_key_trgm" in found, found
     assert "ix_users_username_key_id" not in found, found
 
     by_id = [Sort(User.id)]
-    found = await plan(listed((await read_filter(None, "c4ca4238", keys)).where(), by_id))
+    found = await plan(listed((await read_filter(None, search, keys)).where(), by_id))
     for column in ("username_key", "email_key", "display_name_key"):
         assert f"ix_users_{column}_trgm" in found, found
     for key in (User.username_key, User.email_key):
