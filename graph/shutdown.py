@@ -74,14 +74,6 @@ class Shutdown:
         if self.is_over:
             raise shutting_down()
 
-    def raise_if_interrupted(self, message: str) -> None:
-        """Replace the CancelledError that is being handled by a RequestError with this message.
-
-        For code inside an interruptible block that knows what the request may have changed.
-        """
-        if self.has_interrupted():
-            raise shutting_down(message) from None
-
     def has_interrupted(self) -> bool:
         return asyncio.current_task() in self.interrupted
 

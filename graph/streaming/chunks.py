@@ -6,7 +6,7 @@ from typing import Final
 
 from websockets.frames import Frame, Opcode
 
-_AT_ONCE: Final = 64 * 1024  # approximate bytes of a batch, which a consumer accepts or refuses
+BATCH_BYTES: Final = 64 * 1024  # approximate size of a batch, which a consumer accepts or refuses
 
 
 class ResultBatch:
@@ -48,12 +48,15 @@ class ResultBatch:
 
 
 def portions(
-    texts: Sequence[bytes], ids: Sequence[int], cursors: Sequence[str] = ()
+    texts: Sequence[bytes],
+    ids: Sequence[int],
+    cursors: Sequence[str] = (),
+    batch_bytes: int = BATCH_BYTES,
 ) -> Iterator[ResultBatch]:
-    """Split results into batches of about `_AT_ONCE` bytes."""
+    """Split results into batches of about this size."""
     first = size = 0
     for end, text in enumerate(texts, 1):
         size += len(text)
-        if size >= _AT_ONCE or end == len(texts):
+        if size >= batch_bytes or end == len(texts):
             yield ResultBatch(texts[first:end], ids[first:end], cursors[first:end])
             first, size = end, 0

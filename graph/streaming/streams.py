@@ -17,7 +17,7 @@ from graph.execution.errors import OperationRejected
 from graph.execution.operation import Operation
 from graph.protocol.errors import RequestError
 from graph.protocol.json import dumps
-from graph.streaming.chunks import ResultBatch, portions
+from graph.streaming.chunks import BATCH_BYTES, ResultBatch, portions
 from graph.streaming.fanout import FanOut, Write
 
 # The number of shared results that are kept, and for how many seconds. A result shows users "as
@@ -38,8 +38,11 @@ class _Shared(NamedTuple):
 class ResultStreams:
     """Executes operations. Subscribers with the same request and rights share one execution."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, batch_bytes: int = BATCH_BYTES
+    ) -> None:
         self._clock = clock
+        self._batch_bytes = batch_bytes
         self._groups = FanOut()
 
     async def results(
@@ -106,7 +109,8 @@ class ResultStreams:
             if n % _SLICE == 0:
                 await asyncio.sleep(0)
         cursors = [encode_cursor(event) for event in events]
-        return list(portions(texts, [event.id for event in events], cursors))
+        ids = [event.id for event in events]
+        return list(portions(texts, ids, cursors, self._batch_bytes))
 
 
 async def _subscribe(operation: Operation) -> EventSubscription:

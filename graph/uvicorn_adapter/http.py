@@ -29,12 +29,13 @@ from graph.uvicorn_adapter.websocket import WebSocketProtocol
 MAX_HEAD: Final = 64 * 1024
 _TOO_LONG: Final = f"Headers and trailers must not exceed {MAX_HEAD} bytes."
 _MALFORMED: Final = "The request is not valid HTTP/1.1."
-# Seconds that an idle connection stays open during a shutdown. A request that is already in transit
-# gets a response, with the header `Connection: close`.
-_IDLE_SECONDS: Final = 0.5
 
 
 class HTTPProtocol(HttpToolsProtocol):
+    # Seconds that an idle connection stays open during a shutdown. A request that is already in
+    # transit gets a response, with the header `Connection: close`.
+    idle_seconds = 0.5
+
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows the type
         self._in_head = False
@@ -167,7 +168,7 @@ class HTTPProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
         else:
-            self.loop.call_later(_IDLE_SECONDS, self._close_if_idle)
+            self.loop.call_later(self.idle_seconds, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
         if self._responding is None and not self._in_head and not self.transport.is_closing():

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from db.engine import Database
 from db.models import UserEvent
+from graph.streaming.streams import ResultStreams
 from tests.conftest import opened
 from tests.support.callers import DirectoryClient, directory_client, id_of, service
 from tests.support.feed import Writer, creation, overlapping, wait_until, write
@@ -115,9 +116,10 @@ async def test_replay_contains_the_current_state_of_users(directory: DirectoryCl
 
 
 async def test_batch_in_progress_during_an_erasure_is_read_again(
-    directory: DirectoryClient, monkeypatch: pytest.MonkeyPatch
+    directory: DirectoryClient,
 ) -> None:
-    monkeypatch.setattr("graph.streaming.chunks._AT_ONCE", 1)  # each event by itself
+    each_by_itself = ResultStreams(batch_bytes=1)
+    directory = DirectoryClient(directory.database, directory.feed, each_by_itself)
     first = (await directory.ask(ADMIN, CURSORS))["nodes"][0]["cursor"]
     await name_and_delete(directory.database)
     texts: list[str] = []

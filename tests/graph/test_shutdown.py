@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graph.protocol.errors import RequestError
-from graph.shutdown import MAY_BE_DONE, Shutdown
+from graph.shutdown import MAY_BE_DONE, Shutdown, shutting_down
 
 
 def refused(message: str) -> dict[str, Any]:
@@ -31,7 +31,8 @@ async def test_interrupted_request_reports_whether_it_may_have_been_executed() -
                         started.set()
                         await asyncio.Event().wait()
                     except asyncio.CancelledError:
-                        shutdown.raise_if_interrupted(MAY_BE_DONE)
+                        assert shutdown.has_interrupted()
+                        raise shutting_down(MAY_BE_DONE) from None
             except RequestError as refused:
                 await asyncio.sleep(0)  # not interrupted again
                 return refused.message

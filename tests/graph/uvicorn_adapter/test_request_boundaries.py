@@ -492,13 +492,11 @@ async def test_stopping_server_responds_on_idle_connections_and_closes_them(
         assert wire.is_closed
 
 
-async def test_stopping_server_closes_idle_connections(
-    server: Wired, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("graph.uvicorn_adapter.http._IDLE_SECONDS", 0)
+async def test_stopping_server_closes_idle_connections(server: Wired) -> None:
     idle, half = server.connect(), server.connect()
     await half.read(GOOD[:60])
     for wire in (idle, half):
+        wire.protocol.idle_seconds = 0
         wire.protocol.shutdown()
     while not idle.is_closed:  # noqa: ASYNC110 - no event to wait for
         await asyncio.sleep(0)
