@@ -124,7 +124,7 @@ _PARSERS: Mapping[str, Callable[[str], Columns]] = {
     "display_name": _display_name,
     "external_id": _external_id,
 }
-_REQUIRED = ("username", "email")
+REQUIRED_FIELDS: Final = ("username", "email")
 
 
 def parse_fields(
@@ -139,7 +139,7 @@ def parse_fields(
         raw = given[name]
         if raw is not None:
             violations += _collect(parse, raw, columns, cache, name)
-        elif name in _REQUIRED:
+        elif name in REQUIRED_FIELDS:
             message = "This field is required."
             violations.append(FieldViolation(code=ErrorCode.REQUIRED, message=message, field=name))
         else:

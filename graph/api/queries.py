@@ -59,6 +59,7 @@ from graph.api.pagination import (
 from graph.api.scalars import Json
 from graph.api.selected_fields import ROW_FIELDS, names_below
 from graph.api.types.enums import UserEventOrder
+from graph.api.types.field_rule import FieldRule, field_rules
 from graph.api.types.node import Node
 from graph.api.types.user import User, UserConnection, Users, columns_of
 from graph.api.types.user_event import (
@@ -247,6 +248,14 @@ class Query:
         await verify(context, asked.anchors)
         count = partial(count_events, context, wanted, settled)
         return UserEventConnection.of(UserEvents(found, count))
+
+    @strawberry.field(
+        metadata=ROOT_FIELD,
+        description="The rules for the texts of the mutations' inputs, for checks in forms. "
+        "They are the same for every caller.",
+    )
+    def validation_rules(self) -> list[FieldRule]:
+        return field_rules()
 
     @strawberry.field(
         metadata=DOCUMENT,

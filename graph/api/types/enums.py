@@ -11,12 +11,14 @@ import strawberry
 
 from db.models import UserEventType, UserStatus
 from users.errors import ErrorCode
+from users.field_rules import Normalisation
 from users.lifecycle import UserAction
 
 __all__ = [
     "ActorType",
     "BulkMode",
     "ErrorCode",
+    "Normalisation",
     "OrderDirection",
     "UserAction",
     "UserEventOrder",
@@ -100,6 +102,14 @@ _describe(
     IDEMPOTENCY_KEY_REUSED="The idempotency key was used with a different input.",
     BATCH_ABORTED="Not executed, because another operation of the batch was rejected.",
     LIMIT_EXCEEDED="The batch has too many operations.",
+)
+_describe(
+    Normalisation,
+    "How a text is normalised before it is stored.",
+    NONE="The text is stored as given.",
+    TRIMMED_NFC="Unicode NFC, without white space at both ends.",
+    USERNAME="RFC 8265, UsernameCasePreserved: width mapping and Unicode NFC.",
+    EMAIL="Unicode NFC, with the domain in lower case.",
 )
 _describe(
     UserOrderField,
