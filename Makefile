@@ -9,11 +9,12 @@ run: install
 	@$(BIN)/roster serve
 
 test: install
-	$(BIN)/pytest -n auto --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered
 
 # The tests that start no server processes and no other programs: those of databases use SQLite.
+# They draw a fifth of the random examples.
 test-fast: install
-	$(BIN)/pytest -n auto -m "not system and not clients and not postgresql"
+	$(BIN)/pytest -n auto --dist worksteal --hypothesis-profile fast -m "not system and not clients and not postgresql"
 
 # GraphQL clients and tools of frontend teams, in the versions of tests/clients/package-lock.json.
 test-clients: install

@@ -29,6 +29,9 @@ from tests.support.shared_types import shared_types
 hypothesis.settings.register_profile(
     "roster", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
+hypothesis.settings.register_profile(
+    "fast", hypothesis.settings.get_profile("roster"), max_examples=20
+)
 hypothesis.settings.load_profile("roster")
 
 _POSTGRES = "ROSTER_TEST_POSTGRES_URL"
@@ -64,6 +67,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(folder)
         if "postgresql" in item.nodeid:
             item.add_marker(pytest.mark.postgresql)
+    # The longest tests start first, so that the other workers do not wait for them at the end.
+    items.sort(key=lambda item: item.path.name != "test_make_targets.py")
     without = [item for item in items if CHROMIUM is None and item.get_closest_marker("chromium")]
     if without:
         config.hook.pytest_deselected(items=without)
@@ -79,6 +84,7 @@ def pytest_collection_finish() -> None:
     """Excludes permanent objects from garbage collection: some tests collect often."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 10, 10)  # as in a server process: graph/app.py
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

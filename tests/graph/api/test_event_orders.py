@@ -16,6 +16,7 @@ from tests.graph.streaming.test_fanout import ADMIN
 from tests.support.callers import DirectoryClient, id_of
 from tests.support.client import Client, serving
 from tests.support.cursors import cursor_at, id_at
+from tests.support.examples import examples
 from tests.support.feed import Writer, creation, overlapping, write
 
 LIST = """query ($first: Int, $after: String, $last: Int, $before: String,
@@ -82,7 +83,7 @@ def populated_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return database_url
 
 
-@settings(on_one_directory, max_examples=15)
+@settings(on_one_directory, max_examples=examples(15))
 @given(filter=filters, size=st.integers(3, 30))
 def test_both_orders_page_through_the_same_events_in_both_directions(
     populated_url: str, filter: dict[str, Any], size: int
@@ -121,7 +122,7 @@ limits = st.one_of(
 )
 
 
-@settings(on_one_directory, max_examples=15)
+@settings(on_one_directory, max_examples=examples(15))
 @given(window=windows, limit=limits, users=st.lists(st.integers(1, 21), min_size=1, max_size=4))
 def test_any_window_of_a_history_is_that_of_the_events_filtered_by_the_user(
     populated_url: str, window: dict[str, Any], limit: dict[str, int], users: list[int]

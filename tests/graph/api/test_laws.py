@@ -14,12 +14,13 @@ from graph.settings import Settings
 from tests.graph.api.test_bulk_users import UPSERT, bulk, create
 from tests.graph.api.test_erase_user import ERASE
 from tests.support.client import CREATE, USER, Client, serving
+from tests.support.examples import examples
 
 ClientTest = Callable[[Client], Coroutine[Any, Any, None]]
 
 # All examples of a test share one directory.
 on_one_directory = settings(
-    max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -303,7 +304,7 @@ LIFE = f"""query ($id: ID!) {{ user(id: $id) {{ {USER} erasedAt history(first: 1
   type versionAfter changes {{ field after redacted }} }} }} }} }}"""
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lives=st.lists(steps, max_size=20))
 def test_mutations_match_the_model_and_record_one_event_per_change(
     database_url: str, lives: list[tuple[str, Any, Any]]

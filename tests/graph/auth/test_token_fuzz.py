@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from graph.auth.jwks import Key, parse
 from graph.auth.tokens import InvalidToken, TokenVerifier
+from tests.support.examples import examples
 from tests.support.signing import EC, RSA, claims, issuer, jwk, key_server
 
 # All JSON values, and what Python's parser also accepts: NaN, Infinity, lone surrogates.
@@ -56,7 +57,7 @@ async def verify(tokens: TokenVerifier, text: str) -> None:
     st.dictionaries(st.sampled_from(HEADERS), ANYTHING, max_size=2) | ANYTHING,
     st.dictionaries(st.sampled_from(CLAIMS), ANYTHING, max_size=3) | ANYTHING,
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 async def test_signed_token_with_any_content_is_accepted_or_rejected(
     header: Any, payload: Any
 ) -> None:
@@ -68,7 +69,7 @@ async def test_signed_token_with_any_content_is_accepted_or_rejected(
 
 
 @given(st.dictionaries(st.sampled_from(HEADERS), ANYTHING, max_size=2))
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 async def test_token_with_any_header_does_not_break_the_key_lookup(header: dict[str, Any]) -> None:
     async with key_server(jwk(RSA, "known")) as server:
         tokens = TokenVerifier([issuer(jwks_url=server.url)])
@@ -96,7 +97,7 @@ async def test_arbitrary_text_is_an_invalid_token(text: str) -> None:
     st.integers(0, 5),
     st.dictionaries(ANY_TEXT, ANYTHING, max_size=3),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_arbitrary_keys_do_not_affect_the_valid_key(
     others: list[Any], place: int, members: Any
 ) -> None:

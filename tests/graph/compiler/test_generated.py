@@ -12,6 +12,7 @@ from tests.fuzz.operations import Operation
 from tests.graph.compiler.differential import Case, assert_same
 from tests.graph.compiler.rewriting import scattered
 from tests.graph.compiler.zoo import zoo
+from tests.support.examples import examples
 
 # A subset, so that generated operations have several fields and mostly non-null results.
 _KEPT = """name size tags colour absent methodLater broken told toldLater record
@@ -29,7 +30,7 @@ SCALARS = {
 }
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(text=queries(SCHEMA, custom_scalars=SCALARS), rng=st.randoms(use_true_random=False))
 def test_generated_operations_match_graphql_core(text: str, rng: Random) -> None:
     operation = scattered(Operation(text), SCHEMA, rng)

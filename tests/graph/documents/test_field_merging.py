@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.documents.field_merging import BoundedMergingRule, merges
+from tests.support.examples import examples
 
 SCHEMA = build_schema(
     """
@@ -131,7 +132,7 @@ def selections(draw: st.DrawFn, type_: str, depth: int) -> str:
     return " ".join(found) or "__typename"
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(selections("Query", 4), selections("Pet", 2))
 def test_generated_documents_accepted_by_the_merge_check_have_no_conflicts(
     query: str, fragment: str

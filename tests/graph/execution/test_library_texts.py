@@ -16,6 +16,7 @@ from graph.api.errors import MAX_ERRORS, MAX_MESSAGE, client_message
 from graph.documents.variable_errors import variable_errors
 from graph.settings import Settings
 from tests.support.client import serving
+from tests.support.examples import examples
 from tests.support.library_texts import FOREIGN, LONG, TYPES, VALUES, document_with_variable
 from tests.support.schema import CORE
 
@@ -145,7 +146,7 @@ JSON = st.recursive(
 @given(
     st.sampled_from(sorted(TYPES)), st.dictionaries(st.just("v"), JSON | st.sampled_from(VALUES))
 )
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_generated_invalid_variables_are_described_like_in_graphql_core(
     type_: str, variables: dict[str, Any]
 ) -> None:
