@@ -61,6 +61,7 @@ USERS = """query ($key: BigInt!) {{ it: users(filter: {{ databaseId: [$key], sta
 # Every field with a resolver. `NAME: None` requires no scope: it depends only on the caller.
 RULES: dict[str, Read | Write | None] = {
     "Query.viewer": None,
+    "Query.validationRules": None,
     "User.isViewer": None,
     "User.viewerCan": None,
     "Query.node": Read("query ($id: ID!) { it: node(id: $id) { id } }", given=HAS),
