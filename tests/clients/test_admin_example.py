@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import sys
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
@@ -56,6 +57,7 @@ async def served_page(port: int, url: str) -> AsyncIterator[str]:
         env=os.environ | {"ROSTER_URL": url, "PATH": _node_path()},
         stdout=DEVNULL,
         stderr=DEVNULL,
+        start_new_session=True,
     )
     try:
         address = f"http://127.0.0.1:{port}"
@@ -68,7 +70,7 @@ async def served_page(port: int, url: str) -> AsyncIterator[str]:
                     await asyncio.sleep(0.05)
         yield address
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # the wheel's `node` starts another process
         await process.wait()
 
 
