@@ -1,19 +1,29 @@
 # All dependencies are installed into .venv. Nothing outside this folder is changed.
 PYTHON ?= python3
 BIN := .venv/bin
+PAGE := graph/graphiql
 
-.PHONY: run test test-fast test-clients install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
+.PHONY: run graphiql test test-fast test-clients install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
 .PHONY: bench bench-docs bench-scale bench-bulk bench-feed
 
+# The API is served while GraphiQL's page is being built.
 run: install
-	@$(BIN)/roster serve
+	@$(MAKE) --no-print-directory graphiql & $(BIN)/roster serve
 
-test: install
+# GraphiQL's page. Node is one of the wheels that `install` installs.
+graphiql: install $(PAGE)/dist/index.html
+
+$(PAGE)/dist/index.html: $(wildcard $(PAGE)/*.js $(PAGE)/*.css $(PAGE)/*.json $(PAGE)/index.html)
+	@echo "Building GraphiQL, which takes about 20 seconds." >&2
+	@$(BIN)/python $(PAGE)/build.py
+	@touch $@
+
+test: install graphiql
 	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered
 
 # The tests that start no server processes and no other programs: those of databases use SQLite.
 # They draw a fifth of the random examples.
-test-fast: install
+test-fast: install graphiql
 	$(BIN)/pytest -n auto --dist worksteal --hypothesis-profile fast -m "not system and not clients and not postgresql"
 
 # GraphQL clients and tools of frontend teams, in the versions of tests/clients/package-lock.json.
@@ -101,4 +111,4 @@ audit-deps:
 	    echo "the advisories cannot be had from here, and nothing was checked." >&2; exit 1; }
 
 clean:
-	rm -rf .venv .venv-audit tests/audit/node_modules tests/clients/node_modules .ariadne-codegen benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-audit $(PAGE)/dist $(PAGE)/node_modules tests/audit/node_modules tests/clients/node_modules .ariadne-codegen benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

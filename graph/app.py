@@ -19,7 +19,7 @@ from graph.http import health
 from graph.http.batching import BatchExecutor
 from graph.http.body import BodyLimits
 from graph.http.endpoint import GraphQLEndpoint
-from graph.http.graphiql import add_graphiql
+from graph.http.graphiql import add_graphiql, explanation, graphiql
 from graph.http.hints import OriginHints
 from graph.http.middleware import CommonMiddleware, http_error
 from graph.http.origins import CrossOrigin, Origins, SecurityHeaders
@@ -114,7 +114,8 @@ def _endpoints(
         BatchExecutor(settings.max_batch_size, guard, rate_limiter, schema),
         BodyLimits(settings.max_body_bytes, settings.body_timeout),
         shutdown,
-        has_graphiql=development,
+        page=graphiql if development else explanation,
+        needs_token=not development,
     )
     limits = ConnectionLimits(
         init_seconds=settings.ws_init_timeout,

@@ -31,7 +31,7 @@ LAYERS: Final = (
     {"cli"},
     {"app"},
     {"websocket"},
-    {"http"},
+    {"http", "graphiql"},
     {"streaming"},
     {"execution"},
     {"settings", "setting_errors", "setting_values"},

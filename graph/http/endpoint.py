@@ -4,7 +4,7 @@ Specification: https://graphql.github.io/graphql-over-http/draft/. The audits of
 graphql-http test it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,12 +12,13 @@ from graphql import OperationType
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Scope
 
 from graph.api.context import Context
 from graph.api.errors import server_error
 from graph.auth.guard import Guard
 from graph.execution.schema import Schema
-from graph.http import graphiql, headers, negotiation
+from graph.http import headers, negotiation
 from graph.http.batching import BatchExecutor
 from graph.http.body import BodyLimits, read_get, read_post
 from graph.http.negotiation import EVENTS, GRAPHQL, HTML, JSON
@@ -33,7 +34,10 @@ from graph.streaming.streams import ResultStreams
 
 @dataclass(frozen=True, slots=True)
 class GraphQLEndpoint:
-    """Responds to GET and POST. With `has_graphiql`, a GET that accepts HTML returns GraphiQL."""
+    """Responds to GET and POST. Browsers that open the address get a page, and execute nothing.
+
+    `page` returns it for a scope. With `needs_token`, a request with credentials gets no page.
+    """
 
     guard: Guard
     origins: Origins
@@ -43,16 +47,17 @@ class GraphQLEndpoint:
     batches: BatchExecutor
     limits: BodyLimits
     shutdown: Shutdown
-    has_graphiql: bool
+    page: Callable[[Scope], Response]
+    needs_token: bool
 
     async def respond(self, request: HTTPRequest) -> Response:
         given = headers.read(request.scope)
         media = JSON
         try:
-            page = self.has_graphiql and request.method == "GET"
+            page = request.method == "GET" and not (self.needs_token and "authorization" in given)
             media = _negotiated(given.get("accept") or "*/*", page=page)
             if media == HTML:
-                return graphiql.page(request.scope.get("root_path", ""))
+                return self.page(request.scope)
             self.origins.check_origin(given)
             return await self._respond(request, given, media)
         except HTTPException as error:  # from a middleware's `receive`

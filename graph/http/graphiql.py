@@ -1,41 +1,82 @@
-"""GraphiQL, for development (ADR 1). The GraphQL endpoint serves its page."""
+"""What a browser sees at the address of the API: GraphiQL in development (ADR 1)."""
 
-import re
-from base64 import b64encode
-from hashlib import sha256
 from importlib.resources import files
+from os import PathLike
+from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from graph.http.negotiation import HTML
 
-# The package contains GraphiQL's published bundles. None of its Python code is used.
-_FILES: Final = files("graphene_django_graphiql_static") / "static/graphene_django_graphiql_static"
-_PAGE: Final = (files("graph.http") / "graphiql.html").read_text("utf-8")
-_SCRIPTS: Final = " ".join(
-    f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
-    for script in re.findall(r"(?s)<script>(.*?)</script>", _PAGE)
-)
+# Built by `make graphiql`, and part of the wheel.
+_FILES: Final = Path(str(files("graph"))) / "graphiql" / "dist"
+_POLICY: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 # 'unsafe-inline' and data: URLs: GraphiQL's editor sets inline styles and embeds icons and fonts.
-_PAGE_POLICY: Final = (
-    f"default-src 'none'; script-src 'self' {_SCRIPTS}; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws: wss:; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_GRAPHIQL_POLICY: Final = (
+    f"{_POLICY}; script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws: wss:"
+)
+_TEXT: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width">{head}<title>Roster</title>
+</head>
+<body><main><h1>{title}</h1><p>{text}</p></main></body>
+</html>
+"""
+_BUILDING: Final = _TEXT.format(
+    head='<meta http-equiv="refresh" content="2">',
+    title="GraphiQL is not built yet",
+    text="<code>make run</code> builds it, which takes about 20 seconds. This page reloads itself. "
+    "If it stays, <code>make graphiql</code> shows why. The API at this address already answers.",
+)
+_PRODUCTION: Final = _TEXT.format(
+    head="",
+    title="This is a GraphQL API",
+    text="GraphiQL is available on development servers only. Send operations to this address by "
+    "POST, with a token in the header <code>Authorization: Bearer …</code>.",
 )
 
 
-def page(root_path: str) -> Response:
+def graphiql(request_scope: Scope) -> Response:
+    """Return GraphiQL's page, or while it is being built a page that reloads itself."""
+    try:
+        built = (_FILES / "index.html").read_text("utf-8")
+    except FileNotFoundError:
+        return _page(_BUILDING, _POLICY)
     # An application that is mounted in another one has a `root_path`.
-    html = _PAGE.replace('="/graphiql/', f'="{root_path}/graphiql/')
-    return Response(html, media_type=HTML, headers={"content-security-policy": _PAGE_POLICY})
+    folder = f'="{request_scope.get("root_path", "")}/graphiql/'
+    return _page(built.replace('="./', folder), _GRAPHIQL_POLICY)
+
+
+def explanation(_: Scope) -> Response:
+    return _page(_PRODUCTION, _POLICY)
+
+
+def _page(html: str, policy: str) -> Response:
+    return Response(html, media_type=HTML, headers={"content-security-policy": policy})
+
+
+class _Assets(StaticFiles):
+    def file_response(
+        self,
+        full_path: str | PathLike[str],
+        *arguments: object,
+        **options: object,
+    ) -> Response:
+        response = super().file_response(full_path, *arguments, **options)  # type: ignore[arg-type] # passed through
+        # The names contain hashes of the content.
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response
 
 
 def add_graphiql(app: FastAPI, path: str) -> None:
     def home(request: Request) -> Response:
         return RedirectResponse(request.scope.get("root_path", "") + path)
 
-    app.mount("/graphiql", StaticFiles(directory=str(_FILES)))
+    app.mount("/graphiql", _Assets(directory=_FILES, check_dir=False))  # may be built later
     app.add_api_route("/", home)

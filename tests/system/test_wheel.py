@@ -72,6 +72,9 @@ async def test_wheel_contains_the_packages_and_no_tests(wheel: Path) -> None:
         "users",
     }
     assert [name for name in names if name.endswith("/licenses/LICENSE")] != []
+    page = [name for name in names if name.startswith("graph/graphiql/")]
+    assert "graph/graphiql/dist/index.html" in page
+    assert {name.split("/")[2] for name in page} == {"dist"}
     assert {name for name in names if name.endswith("py.typed")} == {
         f"{folder}/py.typed" for folder in ("db", "feed", "graph", "migrations", "users")
     }

@@ -188,7 +188,12 @@ async def test_idempotency_fingerprint_equals_that_of_the_json_encoder() -> None
     for verb, given in (("createUser", create), ("bulkUsers", bulk), ("bulkUsers", empty)):
         key = await key_of_request(verb, given, "k")
         assert key
-        assert key.request == json.dumps([verb, asdict(given)], sort_keys=True, default=repr)
+        plain = asdict(given)
+        for operation in plain.get("operations", ()):
+            # Inputs of earlier releases had no key, and their stored texts stay valid.
+            if operation["update"] != strawberry.UNSET:
+                del operation["update"]["idempotency_key"]
+        assert key.request == json.dumps([verb, plain], sort_keys=True, default=repr)
 
 
 async def test_changed_fields_of_many_versions_are_one_row_per_field(

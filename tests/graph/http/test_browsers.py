@@ -309,8 +309,14 @@ async def test_every_response_has_the_security_headers(client: Client) -> None:
 async def test_production_serves_no_graphiql_and_sends_hsts(database_url: str) -> None:
     settings = Settings(database_url=database_url, mode=Mode.PRODUCTION, auth_api_keys=True)
     async with serving(settings) as client:
-        page = await client.http.get("/graphql", headers={"accept": "text/html"})
-        assert (page.status_code, code(page)) == (406, "NOT_ACCEPTABLE")
+        browser = {"accept": "text/html, */*;q=0.8"}
+        page = await client.http.get("/graphql", params=REQUEST, headers=browser)
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert "GraphiQL is available on development servers only." in page.text
+        assert "<script" not in page.text
+        wrong = browser | {"authorization": "Bearer wrong"}
+        refused = await client.http.get("/graphql", params=REQUEST, headers=wrong)
+        assert (refused.status_code, code(refused)) == (401, "UNAUTHENTICATED")
         for path in ("/", "/graphiql/style.css"):
             assert (await client.http.get(path)).status_code == 404
         graphql = await client.http.post("/graphql", json=REQUEST)

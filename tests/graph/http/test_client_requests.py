@@ -200,8 +200,9 @@ async def test_preflight_allows_tracing_and_custom_headers(database_url: str) ->
         assert rejected.status_code == 403
         assert rejected.json()["errors"] == [
             {
-                "message": "Pages of this origin are not allowed. ROSTER_CORS_ORIGINS lists those "
-                "that are.",
+                "message": "A page of https://x.y was rejected. Start Roster with "
+                f"ROSTER_CORS_ORIGINS={ORIGIN},https://x.y to allow it. If a proxy such as Vite's "
+                "passes its requests on, `changeOrigin: false` works without it.",
                 "extensions": {"code": "CROSS_ORIGIN"},
             }
         ]

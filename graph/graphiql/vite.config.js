@@ -1,0 +1,7 @@
+import { defineConfig } from "vite";
+
+export default defineConfig({
+  base: "./", // files refer to each other, so that the server can be mounted anywhere
+  build: { chunkSizeWarningLimit: 5000, emptyOutDir: true },
+  worker: { format: "es" },
+});

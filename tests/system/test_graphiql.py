@@ -1,0 +1,163 @@
+"""GraphiQL in Chromium, as a developer uses it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from playwright.async_api import Page, WebSocket, expect
+
+from tests.support.chromium import browsing
+from tests.support.process import serving_process
+
+pytestmark = pytest.mark.chromium
+AXE = Path(__file__).parents[2] / "graph" / "graphiql" / "node_modules" / "axe-core" / "axe.min.js"
+CREATE = "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id } } }"
+TAKEN = """mutation { createUser(input: {username: "mia", email: "new@example.com"}) {
+  user { id } errors { code message path } } }"""
+LIVE = "subscription { userEvents { type user { username } } }"
+RUN = "Execute query (Ctrl-Enter)"
+
+
+@dataclass
+class GraphiQL:
+    """A page of GraphiQL, and what it has contacted and printed."""
+
+    page: Page
+    url: str
+    hosts: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)  # over WebSocket
+
+    def watch(self) -> None:
+        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on(
+            "console",
+            lambda message: (
+                self.problems.append(message.text) if message.type in {"error", "warning"} else None
+            ),
+        )
+        self.page.on("websocket", self._record)
+
+    def _record(self, socket: WebSocket) -> None:
+        self.hosts.add(urlsplit(socket.url).netloc)
+        socket.on("framesent", lambda frame: self.sent.append(str(frame)))
+
+    async def open(self, query: str = "") -> None:
+        await self.page.goto(f"{self.url}/graphql{query}")
+        await expect(self.page.locator(".graphiql-query-editor .view-lines")).to_be_visible()
+
+    async def paste(self, text: str, editor: str = "Operation Editor") -> None:
+        """Replaces the text of an editor."""
+        region = self.page.get_by_role("region", name=editor, exact=True)
+        await region.get_by_role("textbox").focus()
+        await self.page.evaluate("text => navigator.clipboard.writeText(text)", text)
+        await self.page.keyboard.press("Control+A")
+        await self.page.keyboard.press("Control+V")
+        # The browser pastes asynchronously.
+        await expect(region.locator(".graphiql-editor:not(.hidden) .view-lines")).to_contain_text(
+            text.split(maxsplit=1)[0]
+        )
+
+    async def run(self) -> None:
+        await self.page.keyboard.press("Control+Enter")
+
+    async def text(self, area: str) -> str:
+        lines = self.page.locator(f".graphiql-{area} .view-lines")
+        return (await lines.inner_text()).replace("\xa0", " ")
+
+    async def until(self, condition: str) -> None:
+        while not await self.page.evaluate(condition):
+            await self.page.evaluate("new Promise(requestAnimationFrame)")
+
+    async def answer(self, *parts: str) -> None:
+        """Waits until the response contains each part."""
+        shown = self.page.locator(".graphiql-response .view-lines")
+        for part in parts:
+            await expect(shown).to_contain_text(part)
+
+
+async def create(url: str, *names: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as http:
+        for name in names:
+            user = {"username": name, "email": f"{name}@example.com"}
+            body = {"query": CREATE, "variables": {"input": user}}
+            answer = (await http.post("/graphql", json=body)).json()
+            assert "errors" not in answer, answer
+
+
+@pytest.fixture
+async def graphiql(tmp_path: Path) -> AsyncIterator[GraphiQL]:
+    async with serving_process(tmp_path) as (_, url), browsing() as browser:
+        await create(url, "mia", "ada")
+        page = await browser.new_page(viewport={"width": 1280, "height": 800})
+        await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        opened = GraphiQL(page, url)
+        opened.watch()
+        yield opened
+        assert opened.problems == []
+        assert opened.hosts == {urlsplit(url).netloc}
+
+
+async def test_example_shows_a_page_of_users_and_the_page_is_accessible(graphiql: GraphiQL) -> None:
+    await graphiql.open()
+    await graphiql.page.get_by_role("button", name=RUN).click()
+    await graphiql.answer('"totalCount": 2', '"username": "mia"', '"username": "ada"')
+    await graphiql.page.evaluate(AXE.read_text())
+    found = await graphiql.page.evaluate("axe.run()")
+    assert [rule["id"] for rule in found["violations"] if rule["impact"] == "critical"] == []
+
+
+async def test_mutation_with_a_taken_username_shows_its_error(graphiql: GraphiQL) -> None:
+    await graphiql.open()
+    await graphiql.paste(TAKEN)
+    await graphiql.run()
+    await graphiql.answer('"user": null', '"code": "TAKEN"', '"username"')
+
+
+async def test_subscription_pasted_and_run_at_once_receives_events_with_the_token(
+    graphiql: GraphiQL,
+) -> None:
+    await graphiql.open()
+    await graphiql.page.get_by_role("button", name="Headers", exact=True).click()
+    await graphiql.paste('{"X-Request-Id": "from-headers"}', "Headers")
+    await graphiql.paste(LIVE)
+    await graphiql.run()
+    await expect(graphiql.page.get_by_role("button", name="Stop query")).to_be_visible()
+    while not any('"subscribe"' in frame for frame in graphiql.sent):
+        await graphiql.page.evaluate("new Promise(requestAnimationFrame)")
+    assert '"X-Request-Id":"from-headers"' in graphiql.sent[0]
+    await create(graphiql.url, "zoe")
+    await graphiql.answer('"type": "CREATED"', '"username": "zoe"')
+
+
+async def test_reload_keeps_the_query_and_forgets_the_headers(graphiql: GraphiQL) -> None:
+    await graphiql.open("?query={ viewer { id } }")
+    await graphiql.paste("{ users { countAtMost(limit: 7) } }")
+    await expect(graphiql.page.locator(".graphiql-query-editor .view-lines")).to_contain_text("7")
+    await graphiql.until("Object.values(localStorage).some(value => value.includes('limit: 7'))")
+    await graphiql.open()
+    assert "countAtMost(limit: 7)" in await graphiql.text("query-editor")
+    await graphiql.run()
+
+
+async def test_copied_link_opens_the_operation_and_its_variables(graphiql: GraphiQL) -> None:
+    await graphiql.open()
+    await graphiql.paste("query ($n: Int) { users(first: $n) { nodes { username } } }")
+    await graphiql.paste('{"n": 1}', "Variables")
+    await graphiql.page.get_by_role("button", name="Copy a link to this operation").click()
+    link = await graphiql.page.evaluate("navigator.clipboard.readText()")
+    assert set(parse_qs(urlsplit(link).query)) == {"query", "variables"}
+    await graphiql.open("?" + urlsplit(link).query)
+    await graphiql.page.get_by_role("button", name=RUN).click()
+    await graphiql.answer('"username": "ada"')
+    assert "mia" not in await graphiql.text("response")
+
+
+async def test_input_of_a_one_of_type_with_two_fields_is_marked(graphiql: GraphiQL) -> None:
+    await graphiql.open()
+    await graphiql.paste('{ userBy(by: { username: "mia", email: "mia@example.com" }) { id } }')
+    await expect(graphiql.page.locator(".graphiql-query-editor .squiggly-error")).to_have_count(1)
