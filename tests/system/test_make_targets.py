@@ -18,6 +18,7 @@ EXCLUDED = {
     "lock",
     "audit-deps",
     "install",
+    "graphiql",  # built before the tests; test_wheel builds it, too
     "test",
     "test-fast",
     "test-clients",
