@@ -182,6 +182,7 @@ def replicated() -> Iterator[tuple[str, str]]:
         ("prefer-standby", "primary", True),
     ],
 )
+@pytest.mark.postgresql
 async def test_target_session_attrs_selects_among_several_servers(
     replicated: tuple[str, str],
     wanted: str,
