@@ -17,6 +17,7 @@ from benchmarks.load import CONNECTIONS, Load
 from benchmarks.operations import OPERATIONS
 from benchmarks.options import SERVERS
 from benchmarks.peers import PEERS
+from tests.support.node import NODE
 
 TITLES = {named.name: named.title for named in (*SERVERS, *OPERATIONS)} | {
     name: f"{now.title}, before" for name, now in BEFORE.items()
@@ -135,7 +136,7 @@ def machine() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "processor": _processor(),
         "Python": platform.python_version(),
-        "Node": _output("node", "--version").removeprefix("v"),
+        "Node": _output(NODE, "--version").removeprefix("v"),
         "wrk": _output("wrk", "-v").partition(" [")[0].removeprefix("wrk "),
     }
 

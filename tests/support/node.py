@@ -9,6 +9,7 @@ from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 
 _BIN = Path(sys.executable).parent
+NODE = str(_BIN / "node")
 _INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 
 
