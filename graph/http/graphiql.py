@@ -1,5 +1,6 @@
 """What a browser sees at the address of the API: GraphiQL in development (ADR 1)."""
 
+from html import escape
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
@@ -18,7 +19,7 @@ _POLICY: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; f
 # 'unsafe-inline' and data: URLs: GraphiQL's editor sets inline styles and embeds icons and fonts.
 _GRAPHIQL_POLICY: Final = (
     f"{_POLICY}; script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws: wss:"
+    "img-src 'self' data:; font-src 'self' data:; connect-src 'self'"
 )
 _TEXT: Final = """<!doctype html>
 <html lang="en">
@@ -28,11 +29,15 @@ _TEXT: Final = """<!doctype html>
 <body><main><h1>{title}</h1><p>{text}</p></main></body>
 </html>
 """
-_BUILDING: Final = _TEXT.format(
-    head='<meta http-equiv="refresh" content="2">',
-    title="GraphiQL is not built yet",
-    text="<code>make run</code> builds it, which takes about 20 seconds. This page reloads itself. "
-    "If it stays, <code>make graphiql</code> shows why. The API at this address already answers.",
+_NOT_BUILT: Final = "GraphiQL is not built yet"
+_RELOAD: Final = '<meta http-equiv="refresh" content="2">'
+_BUILDING: Final = (
+    "<code>make run</code> builds it, which takes about 20 seconds. This page reloads itself. "
+    "If it stays, run <code>make graphiql</code>. The API at this address already answers."
+)
+_FAILED: Final = (
+    "{reason}<p><code>make graphiql</code> tries again. This page reloads itself. "
+    "The API at this address answers without it."
 )
 _PRODUCTION: Final = _TEXT.format(
     head="",
@@ -42,15 +47,24 @@ _PRODUCTION: Final = _TEXT.format(
 )
 
 
-def graphiql(request_scope: Scope) -> Response:
-    """Return GraphiQL's page, or while it is being built a page that reloads itself."""
+def graphiql(request_scope: Scope, folder: Path = _FILES) -> Response:
+    """Return GraphiQL's page, or until it is built a page that reloads itself and says why."""
     try:
-        built = (_FILES / "index.html").read_text("utf-8")
+        built = (folder / "index.html").read_text("utf-8")
     except FileNotFoundError:
-        return _page(_BUILDING, _POLICY)
+        html = _TEXT.format(head=_RELOAD, title=_NOT_BUILT, text=_why_not_built(folder))
+        return _page(html, _POLICY)
     # An application that is mounted in another one has a `root_path`.
-    folder = f'="{request_scope.get("root_path", "")}/graphiql/'
-    return _page(built.replace('="./', folder), _GRAPHIQL_POLICY)
+    prefix = f'="{request_scope.get("root_path", "")}/graphiql/'
+    return _page(built.replace('="./', prefix), _GRAPHIQL_POLICY)
+
+
+def _why_not_built(folder: Path) -> str:
+    try:
+        reason = (folder / "failure.txt").read_text("utf-8")
+    except FileNotFoundError:
+        return _BUILDING
+    return _FAILED.format(reason=escape(reason))
 
 
 def explanation(_: Scope) -> Response:
@@ -58,10 +72,14 @@ def explanation(_: Scope) -> Response:
 
 
 def _page(html: str, policy: str) -> Response:
-    return Response(html, media_type=HTML, headers={"content-security-policy": policy})
+    headers = {"content-security-policy": policy, "vary": "Accept"}
+    return Response(html, media_type=HTML, headers=headers)
 
 
 class _Assets(StaticFiles):
+    async def check_config(self) -> None:
+        """Do not fail if the folder is missing: it may be built later."""
+
     def file_response(
         self,
         full_path: str | PathLike[str],
@@ -69,14 +87,14 @@ class _Assets(StaticFiles):
         **options: object,
     ) -> Response:
         response = super().file_response(full_path, *arguments, **options)  # type: ignore[arg-type] # passed through
-        # The names contain hashes of the content.
-        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        if Path(full_path).parent.name == "assets":  # names contain hashes of the content
+            response.headers["cache-control"] = "public, max-age=31536000, immutable"
         return response
 
 
-def add_graphiql(app: FastAPI, path: str) -> None:
+def add_graphiql(app: FastAPI, path: str, folder: Path = _FILES) -> None:
     def home(request: Request) -> Response:
         return RedirectResponse(request.scope.get("root_path", "") + path)
 
-    app.mount("/graphiql", _Assets(directory=_FILES, check_dir=False))  # may be built later
+    app.mount("/graphiql", _Assets(directory=folder, check_dir=False))
     app.add_api_route("/", home)
