@@ -9,14 +9,17 @@ const INTROSPECTION = getIntrospectionQuery({
   specifiedByUrl: true,
 });
 
+/** The name of the editor's own introspection. A developer's operation has another one. */
+export const INTROSPECTION_NAME = "GraphiQLIntrospection";
+
 /** Sends operations to this address, and subscriptions over a WebSocket with the same headers. */
 export function createFetcher(address) {
   const socket = new URL(address);
   socket.protocol = socket.protocol.replace("http", "ws");
   const send = createGraphiQLFetcher({ url: address.href, subscriptionUrl: socket.href });
   return (params, options) =>
-    params.operationName === "IntrospectionQuery"
-      ? send({ ...params, query: INTROSPECTION }, options)
+    params.operationName === INTROSPECTION_NAME
+      ? send({ query: INTROSPECTION }, options)
       : send(...current(params, options));
 }
 

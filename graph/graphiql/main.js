@@ -9,7 +9,7 @@ import { GraphiQL, HISTORY_PLUGIN } from "graphiql";
 import { createElement, Fragment } from "react";
 import { createRoot } from "react-dom/client";
 
-import { createFetcher } from "./fetcher.js";
+import { createFetcher, INTROSPECTION_NAME } from "./fetcher.js";
 
 const EXAMPLE = `# The newest users. Ctrl-Enter runs it.
 query Users($first: Int = 20, $after: String) {
@@ -30,8 +30,8 @@ query Users($first: Int = 20, $after: String) {
 
 const address = new URL(location.pathname, location.href);
 const link = new URLSearchParams(location.search);
-// An operation of a link is opened once: a reload keeps what was typed since.
-history.replaceState(null, "", address);
+// A reload opens the operation of a link again, until it is edited. Then it keeps what was typed.
+const forgetLink = () => history.replaceState(null, "", address);
 
 function CopyLink() {
   const editors = useGraphiQL(({ queryEditor, variableEditor }) => [queryEditor, variableEditor]);
@@ -59,10 +59,13 @@ const page = createElement(
   GraphiQL,
   {
     fetcher: createFetcher(address),
+    introspectionQueryName: INTROSPECTION_NAME,
     defaultQuery: EXAMPLE,
     initialQuery: link.get("query") ?? undefined,
     initialVariables: link.get("variables") ?? undefined,
     plugins: [HISTORY_PLUGIN, explorerPlugin()],
+    onEditQuery: forgetLink,
+    onEditVariables: forgetLink,
     defaultEditorToolsVisibility: true,
     inputValueDeprecation: true,
     shouldPersistHeaders: false, // they can have a token

@@ -161,3 +161,39 @@ async def test_input_of_a_one_of_type_with_two_fields_is_marked(graphiql: Graphi
     await graphiql.open()
     await graphiql.paste('{ userBy(by: { username: "mia", email: "mia@example.com" }) { id } }')
     await expect(graphiql.page.locator(".graphiql-query-editor .squiggly-error")).to_have_count(1)
+
+
+async def test_operation_named_like_an_introspection_runs_as_written(graphiql: GraphiQL) -> None:
+    await graphiql.open()
+    await graphiql.paste("query IntrospectionQuery { __schema { queryType { name } } }")
+    for _ in range(2):  # before and after GraphiQL has parsed the text
+        await graphiql.run()
+        await graphiql.answer('"name": "Query"')
+        assert '"types"' not in await graphiql.text("response")
+        await graphiql.until("Object.values(localStorage).some(v => v.includes('Introspection'))")
+    await graphiql.paste("query A { users { totalCount } }")
+    await graphiql.run()
+    await graphiql.answer('"totalCount": 2')
+
+
+async def test_reload_opens_a_link_again_until_it_is_edited(graphiql: GraphiQL) -> None:
+    editor = graphiql.page.locator(".graphiql-query-editor .view-lines")
+    await graphiql.open("?query={ viewer { id } }")
+    await graphiql.page.reload()
+    await expect(editor).to_contain_text("viewer")
+    await graphiql.paste("{ users { totalCount } }")
+    await graphiql.until("location.search === ''")
+    await graphiql.until("Object.values(localStorage).some(v => v.includes('totalCount'))")
+    await graphiql.page.reload()
+    await expect(editor).to_contain_text("totalCount")
+
+
+async def test_response_is_below_the_operation_on_a_narrow_screen(graphiql: GraphiQL) -> None:
+    await graphiql.page.set_viewport_size({"width": 420, "height": 800})
+    await graphiql.open()
+    operation = await graphiql.page.locator(".graphiql-editors").bounding_box()
+    response = await graphiql.page.locator(".graphiql-response").bounding_box()
+    assert operation
+    assert response
+    assert operation["width"] == response["width"] > 300
+    assert operation["y"] + operation["height"] <= response["y"]
