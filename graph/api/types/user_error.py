@@ -1,13 +1,19 @@
 """The errors in mutation payloads: typed, with the path of the value in the input."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from graph.api import global_ids
+from graph.api.conflicts import events_since, net_changes
+from graph.api.context import GraphInfo
+from graph.api.field_costs import ONE_READ
 from graph.api.types.enums import ErrorCode, UserStatus
 from graph.api.types.user import User
+from graph.api.types.user_event import Actor, FieldChange
 from users.errors import (
     FieldViolation,
     GeneralViolation,
@@ -16,6 +22,7 @@ from users.errors import (
     UserNotFound,
     VersionConflict,
 )
+from users.policy import can_read_history
 
 
 @strawberry.interface(description="A violation of a rule. Nothing was changed.")
@@ -67,6 +74,36 @@ class VersionConflictError(UserError):
         "order of `User`."
     )
     current: User = strawberry.field(description="The current user.")
+    changed_at: datetime = strawberry.field(description="The time of the latest change.")
+    conflict: strawberry.Private[VersionConflict]
+
+    @strawberry.field(
+        metadata=ONE_READ,
+        description="The author of the latest change. Null unless `current.viewerCan` contains "
+        "`VIEW_HISTORY`, or if the change was undone together with its batch.",
+    )
+    async def changed_by(self, info: GraphInfo) -> Actor | None:
+        events = await self._events(info)
+        return Actor.of(events[-1]) if events else None
+
+    @strawberry.field(
+        metadata=ONE_READ,
+        description="The difference between the expected and the current version: one change for "
+        "each field that has another value now, or whose values were erased, in the order of "
+        "`User`. Null in the same cases as `changedBy`.",
+    )
+    async def changes(self, info: GraphInfo) -> list[FieldChange] | None:
+        events = await self._events(info)
+        if not events:
+            return None
+        return [FieldChange.of(c) for c in net_changes(events, self.expected_version)]
+
+    async def _events(self, info: GraphInfo) -> Sequence[Any]:
+        user = self.conflict.user
+        if not can_read_history(info.context.caller, user.id):
+            return ()
+        span = (user.id, self.expected_version, self.actual_version)
+        return await events_since(info.context).load(span)
 
 
 @strawberry.type(description="A violation without further details.")
@@ -106,6 +143,8 @@ def _user_error(violation: RuleViolation, at: Sequence[str]) -> UserError:
                 actual_version=violation.user.version,
                 changed_fields=list(violation.changed_fields),
                 current=User.of(violation.user),
+                changed_at=violation.user.updated_at,
+                conflict=violation,
             )
         case GeneralViolation():
             return GenericError(code=code, message=message, path=path)

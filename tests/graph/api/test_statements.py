@@ -49,7 +49,9 @@ MUTATIONS = {
     "{ errors { code } }",
     "upsertUser": 'upsertUser(input: {by: {externalId: "x"}, username: "eve", email: "eve@x.org"}) '
     + PAYLOAD,
-    "updateUser": f'updateUser(input: {{id: $id, displayName: "A"}}) {PAYLOAD}',
+    "updateUser": f'updateUser(input: {{id: $id, displayName: "A"}}) {PAYLOAD}'
+    "stale: updateUser(input: {id: $id, expectedVersion: 0}) { errors { code "
+    "... on VersionConflictError { changedBy { label } changes { before } } } }",
     "deactivateUser": f"deactivateUser(input: {{id: $id}}) {PAYLOAD}",
     "reactivateUser": f"reactivateUser(input: {{id: $id}}) {PAYLOAD}",
     "deleteUser": f"deleteUser(input: {{id: $id}}) {PAYLOAD}",
@@ -222,7 +224,7 @@ async def test_mutations_run_every_statement_through_the_session(
         )
         assert "errors" not in answer, answer
         failed_fields = {name for name, payload in answer["data"].items() if payload["errors"]}
-        assert failed_fields <= {"taken"}, answer
+        assert failed_fields <= {"taken", "stale"}, answer
         assert statements.past_the_session() == []
         assert statements.ran
 

@@ -23,6 +23,8 @@ ROOTS = {"Query", "Mutation", "Subscription"}
 READS = {
     "Actor.user",
     "UserEvent.user",
+    "VersionConflictError.changedBy",
+    "VersionConflictError.changes",
     "UserEventConnection.countAtMost",
     "UserConnection.totalCount",
     "UserConnection.countAtMost",
