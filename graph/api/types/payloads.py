@@ -2,7 +2,8 @@
 
 import strawberry
 
-from graph.api.field_costs import ONE_READ, PER_ROW
+from graph.api.field_costs import FREE, ONE_READ, PER_ROW
+from graph.api.queries import Query
 from graph.api.types.user import User, UserEdge
 from graph.api.types.user_error import UserError
 
@@ -15,89 +16,94 @@ _CREATED = "True if the write created the user, false if the user existed."
 _ERRORS = "Every rule that the request violates. Empty if the write was executed."
 _REPLAYED = "True if this is the stored answer to an earlier request with the same idempotency key."
 _EDGE = "The user as an edge of the list in the default order, for updating a client's cache."
+_QUERY = (
+    "The queries, resolved after the write has ended, also if it was rejected: for reading again "
+    "what it may have changed. Its fields cost the same as in a query."
+)
 
 
-@strawberry.type(description="The result of `createUser`.")
-class CreateUserPayload:
-    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
-    user_edge: UserEdge | None = strawberry.field(
-        metadata=ONE_READ, default=None, description=_EDGE
-    )
-    replayed: bool = strawberry.field(default=False, description=_REPLAYED)
-    errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
+# The common fields of payloads, in the order of the bases. They are not types of the schema.
 
 
 @strawberry.type
-class _UserChange:  # common fields of payloads; not a type of the schema
+class _WithUser:
     user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
     user_edge: UserEdge | None = strawberry.field(
         metadata=ONE_READ, default=None, description=_EDGE
     )
+
+
+@strawberry.type
+class _WithChanged:
     changed: bool = strawberry.field(default=False, description=_CHANGED)
-    replayed: bool = strawberry.field(default=False, description=_REPLAYED)
-    errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
-@strawberry.type(description="The result of `updateUser`.")
-class UpdateUserPayload(_UserChange):
-    pass
-
-
-@strawberry.type(description="The result of `upsertUser`.")
-class UpsertUserPayload:
-    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
-    user_edge: UserEdge | None = strawberry.field(
-        metadata=ONE_READ, default=None, description=_EDGE
-    )
+@strawberry.type
+class _WithCreated:
     created: bool = strawberry.field(default=False, description=_CREATED)
-    changed: bool = strawberry.field(default=False, description=_CHANGED)
-    replayed: bool = strawberry.field(default=False, description=_REPLAYED)
-    errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
-@strawberry.type(description="The result of `deactivateUser`.")
-class DeactivateUserPayload(_UserChange):
-    pass
-
-
-@strawberry.type(description="The result of `reactivateUser`.")
-class ReactivateUserPayload(_UserChange):
-    pass
-
-
-@strawberry.type(description="The result of `deleteUser`.")
-class DeleteUserPayload:
+@strawberry.type
+class _WithDeletedId:
     deleted_user_id: strawberry.ID | None = strawberry.field(
         default=None, description="The id to remove from lists. Null if the deletion was rejected."
     )
-    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
-    user_edge: UserEdge | None = strawberry.field(
-        metadata=ONE_READ, default=None, description=_EDGE
-    )
-    changed: bool = strawberry.field(default=False, description=_CHANGED)
-    replayed: bool = strawberry.field(default=False, description=_REPLAYED)
-    errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
 
 
-@strawberry.type(description="The result of `restoreUser`.")
-class RestoreUserPayload:
-    user: User | None = strawberry.field(metadata=ONE_READ, default=None, description=_USER)
-    user_edge: UserEdge | None = strawberry.field(
-        metadata=ONE_READ, default=None, description=_EDGE
-    )
-    changed: bool = strawberry.field(default=False, description=_CHANGED)
-    replayed: bool = strawberry.field(default=False, description=_REPLAYED)
-    errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
-
-
-@strawberry.type(description="The result of `eraseUser`.")
-class EraseUserPayload:
+@strawberry.type
+class _WithErasedId:
     erased_user_id: strawberry.ID | None = strawberry.field(
         default=None,
         description="The id of the user, who is now erased. Null if the erasure was rejected.",
     )
+
+
+@strawberry.type
+class _Payload:
     replayed: bool = strawberry.field(default=False, description=_REPLAYED)
     errors: list[UserError] = strawberry.field(default_factory=list, description=_ERRORS)
+    # Nullable, so that a failed read does not remove the result of the write from the answer.
+    query: Query | None = strawberry.field(metadata=FREE, default_factory=Query, description=_QUERY)
+
+
+@strawberry.type(description="The result of `createUser`.")
+class CreateUserPayload(_WithUser, _Payload):
+    pass
+
+
+@strawberry.type(description="The result of `updateUser`.")
+class UpdateUserPayload(_WithUser, _WithChanged, _Payload):
+    pass
+
+
+@strawberry.type(description="The result of `upsertUser`.")
+class UpsertUserPayload(_WithUser, _WithCreated, _WithChanged, _Payload):
+    pass
+
+
+@strawberry.type(description="The result of `deactivateUser`.")
+class DeactivateUserPayload(_WithUser, _WithChanged, _Payload):
+    pass
+
+
+@strawberry.type(description="The result of `reactivateUser`.")
+class ReactivateUserPayload(_WithUser, _WithChanged, _Payload):
+    pass
+
+
+@strawberry.type(description="The result of `deleteUser`.")
+class DeleteUserPayload(_WithDeletedId, _WithUser, _WithChanged, _Payload):
+    pass
+
+
+@strawberry.type(description="The result of `restoreUser`.")
+class RestoreUserPayload(_WithUser, _WithChanged, _Payload):
+    pass
+
+
+@strawberry.type(description="The result of `eraseUser`.")
+class EraseUserPayload(_WithErasedId, _Payload):
+    pass
 
 
 @strawberry.type(description="The result of one operation of a batch.")
@@ -135,3 +141,4 @@ class BulkUsersPayload:
         default_factory=list,
         description="Violations that concern the batch as a whole. Empty if it was executed.",
     )
+    query: Query | None = strawberry.field(metadata=FREE, default_factory=Query, description=_QUERY)

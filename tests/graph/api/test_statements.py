@@ -41,7 +41,11 @@ QUERIES = {
     "personalData": "personalData(userId: $id)",
     "validationRules": "validationRules { input field }",
 }
-PAYLOAD = "{ errors { code message } user { username history(first: 1) { nodes { id } } } }"
+READ_AGAIN = "query { users { totalCount nodes { id } } userEvents { nodes { id } } }"
+PAYLOAD = (
+    "{ errors { code message } user { username history(first: 1) { nodes { id } } } "
+    f"{READ_AGAIN} }}"
+)
 MUTATIONS = {
     "createUser": f'createUser(input: {{username: "bob", email: "bob@x.org"}}) {PAYLOAD}'
     'taken: createUser(input: {username: "BOB", email: "bob@x.org"}) { errors { code } }'
@@ -57,9 +61,9 @@ MUTATIONS = {
     "deleteUser": f"deleteUser(input: {{id: $id}}) {PAYLOAD}",
     "restoreUser": f"restoreUser(input: {{id: $id}}) {PAYLOAD}",
     "bulkUsers": 'bulkUsers(input: {operations: [{create: {username: "cc1", email: "c1@x.org"}}, '
-    "{delete: {id: $id}}]}) { errors { code } results { user { id } } }",
+    f"{{delete: {{id: $id}}}}]}}) {{ errors {{ code }} results {{ user {{ id }} }} {READ_AGAIN} }}",
     "eraseUser": 'eraseUser(input: {id: $id, confirmUsername: "eve", reason: "As asked."}) '
-    "{ errors { code } }",
+    f"{{ errors {{ code }} {READ_AGAIN} }}",
 }
 # The feed's watermark is read once for all operations of a process.
 OF_FEED = ("user_events.id DESC", "pg_locks", "WHERE user_events.id >= ")

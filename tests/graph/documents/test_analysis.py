@@ -71,6 +71,25 @@ def test_cost_follows_literal_arguments(query: str, expected: int) -> None:
     assert cost(query) == expected
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("__typename", 0),
+        ("__schema { types { name } }", 0),
+        ("viewer { id } user(id: 1) { id }", 2),
+        ("users(first: 9) { nodes { id } }", 9),
+        ("nodes(ids: [1, 2]) { id }", 2),
+        ("users(first: 5) { totalCount nodes { history(last: 3) { nodes { at } } } }", 21),
+    ],
+)
+def test_fields_below_a_payload_cost_the_same_as_in_a_query(fields: str, expected: int) -> None:
+    delete = f"mutation {{ deleteUser(input: {{id: 1}}) {{ query {{ {fields} }} }} }}"
+    bulk = f"""mutation {{ bulkUsers(input: {{operations: [{{}}, {{}}]}}) {{
+      results {{ index }} query {{ {fields} }} }} }}"""
+    assert cost(f"{{ {fields} }}") == expected
+    assert (cost(delete), cost(bulk)) == (1 + expected, 2 + expected)
+
+
 PAGE = "query($first: Int = 7, $last: Int) { users(first: $first, last: $last) { nodes { id } } }"
 
 
