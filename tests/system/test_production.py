@@ -157,11 +157,26 @@ async def closed(connection: ClientConnection) -> tuple[int, str]:
     return caught.value.rcvd.code, caught.value.rcvd.reason
 
 
-async def stream_lines(response: httpx.Response) -> list[str]:
-    """Returns the lines of a stream up to its end, without ids and keep-alives."""
-    async with asyncio.timeout(KEEP_ALIVE_SECONDS - 2):
-        lines = [line async for line in response.aiter_lines()]
-    return [line for line in lines if line and line != ":" and not line.startswith("id: ")]
+class StreamLines:
+    """The lines of a stream, without ids and keep-alives."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._lines = response.aiter_lines()
+        self._read: list[str] = []
+
+    async def until(self, part: str) -> None:
+        """Waits for a line with this part."""
+        async with asyncio.timeout(KEEP_ALIVE_SECONDS - 2):
+            async for line in self._lines:
+                self._read.append(line)
+                if part in line:
+                    return
+
+    async def all(self) -> list[str]:
+        """Returns the lines from the beginning to the end of the stream."""
+        async with asyncio.timeout(KEEP_ALIVE_SECONDS - 2):
+            lines = self._read + [line async for line in self._lines]
+        return [line for line in lines if line and line != ":" and not line.startswith("id: ")]
 
 
 def final_lines(code: str, message: str) -> list[str]:
@@ -298,7 +313,7 @@ async def test_expired_token_ends_its_streams_and_sockets(tmp_path: Path) -> Non
             await subscribe(live, after=await server.first_cursor())
             await server.add("ada")
             assert (await event(live))["type"] == "CREATED"
-            lines = await stream_lines(response)
+            lines = await StreamLines(response).all()
             assert lines[2:] == final_lines("UNAUTHENTICATED", "This token has expired.")
             assert '"type":"CREATED"' in lines[1]
             payload = error("UNAUTHENTICATED", "This token has expired.")["errors"]
@@ -316,10 +331,12 @@ async def test_deactivated_user_is_rejected_and_disconnected(database_url: str) 
             assert await receive_message(live) == {"type": "connection_ack"}
             await subscribe(live, after=await server.first_cursor())
             assert (await event(live))["type"] == "CREATED"
+            streamed = StreamLines(response)
+            await streamed.until('"type":"CREATED"')
             done = {"deactivateUser": {"changed": True, "errors": []}}
             assert await server.ask(bearer(sub="admin"), DEACTIVATE, id=user) == done
             assert await server.until_rejected(own) < 6
-            lines = await stream_lines(response)
+            lines = await streamed.all()
             received = await receive_message(live)
             assert (received["id"], received["type"]) == ("1", "error")
             assert [e["extensions"]["code"] for e in received["payload"]] == ["UNAUTHENTICATED"]
@@ -365,7 +382,7 @@ async def test_former_user_is_rejected_on_every_transport(database_url: str, end
             admin, values = bearer(sub="admin"), {"operations": operations}
             done = {"bulkUsers": {"succeeded": len(operations), "errors": []}}
             assert await server.ask(admin, BULK, input=values) == done
-            assert '"code":"UNAUTHENTICATED"' in (await stream_lines(response))[-3]
+            assert '"code":"UNAUTHENTICATED"' in (await StreamLines(response).all())[-3]
             while (received := await receive_message(live))[
                 "type"
             ] == "next":  # events from before the re-check
@@ -415,11 +432,13 @@ async def test_revoked_key_is_rejected_and_disconnected(database_url: str, watch
             await subscribe(live, after=await server.first_cursor())
             await server.add("ada")
             assert (await event(live))["type"] == "CREATED"
+            streamed = StreamLines(response)
+            await streamed.until('"type":"CREATED"')
             code, output = await run("key", "revoke", "2", **server.settings)
             assert (code, output) == (0, "Revoked key 2, feed.\n")
             assert await server.until_rejected(key) < 6
             await server.add("bob")
-            lines = await stream_lines(response)
+            lines = await streamed.all()
             received = await receive_message(live)
             assert (received["id"], received["type"]) == ("1", "error")
             assert [e["extensions"]["code"] for e in received["payload"]] == ["UNAUTHENTICATED"]
