@@ -1,6 +1,7 @@
 """The mutations. Each field is one transaction, committed before its response is sent."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import strawberry
 
@@ -33,6 +34,7 @@ from graph.api.unit_of_work import MutationResult, run_command
 from users.commands import MAX_COMMANDS, Command
 from users.retention import forget
 
+P = TypeVar("P")
 _KeyedInput = (
     CreateUserInput
     | UpdateUserInput
@@ -57,7 +59,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[CreateUserInput, _INPUT],
     ) -> CreateUserPayload | None:
-        done = await _run(info, "createUser", input, input.to_command())
+        done = await _run(info, input, input.to_command())
         return CreateUserPayload(
             user=done.user, user_edge=done.edge, replayed=done.replayed, errors=done.errors
         )
@@ -68,14 +70,8 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UpdateUserInput, _INPUT],
     ) -> UpdateUserPayload | None:
-        done = await _run(info, "updateUser", input, input.to_command())
-        return UpdateUserPayload(
-            user=done.user,
-            user_edge=done.edge,
-            changed=done.changed,
-            replayed=done.replayed,
-            errors=done.errors,
-        )
+        done = await _run(info, input, input.to_command())
+        return _changed(UpdateUserPayload, done)
 
     @strawberry.mutation(
         metadata=ROOT_FIELD,
@@ -87,15 +83,8 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UpsertUserInput, _INPUT],
     ) -> UpsertUserPayload | None:
-        done = await _run(info, "upsertUser", input, input.to_command())
-        return UpsertUserPayload(
-            user=done.user,
-            user_edge=done.edge,
-            created=done.created,
-            changed=done.changed,
-            replayed=done.replayed,
-            errors=done.errors,
-        )
+        done = await _run(info, input, input.to_command())
+        return _changed(UpsertUserPayload, done, created=done.created)
 
     @strawberry.mutation(
         metadata=ROOT_FIELD,
@@ -107,14 +96,8 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> DeactivateUserPayload | None:
-        done = await _run(info, "deactivateUser", input, input.to_command(UserAction.DEACTIVATE))
-        return DeactivateUserPayload(
-            user=done.user,
-            user_edge=done.edge,
-            changed=done.changed,
-            replayed=done.replayed,
-            errors=done.errors,
-        )
+        done = await _run(info, input, input.to_command(UserAction.DEACTIVATE))
+        return _changed(DeactivateUserPayload, done)
 
     @strawberry.mutation(metadata=ROOT_FIELD, description="Makes a deactivated user active.")
     async def reactivate_user(
@@ -122,14 +105,8 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> ReactivateUserPayload | None:
-        done = await _run(info, "reactivateUser", input, input.to_command(UserAction.REACTIVATE))
-        return ReactivateUserPayload(
-            user=done.user,
-            user_edge=done.edge,
-            changed=done.changed,
-            replayed=done.replayed,
-            errors=done.errors,
-        )
+        done = await _run(info, input, input.to_command(UserAction.REACTIVATE))
+        return _changed(ReactivateUserPayload, done)
 
     @strawberry.mutation(
         metadata=ROOT_FIELD,
@@ -142,15 +119,9 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[DeleteUserInput, _INPUT],
     ) -> DeleteUserPayload | None:
-        done = await _run(info, "deleteUser", input, input.to_command())
-        return DeleteUserPayload(
-            deleted_user_id=None if done.errors else input.id,
-            user=done.user,
-            user_edge=done.edge,
-            changed=done.changed,
-            replayed=done.replayed,
-            errors=done.errors,
-        )
+        done = await _run(info, input, input.to_command())
+        deleted = None if done.errors else input.id
+        return _changed(DeleteUserPayload, done, deleted_user_id=deleted)
 
     @strawberry.mutation(
         metadata=ROOT_FIELD,
@@ -163,14 +134,8 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[UserTransitionInput, _INPUT],
     ) -> RestoreUserPayload | None:
-        done = await _run(info, "restoreUser", input, input.to_command(UserAction.RESTORE))
-        return RestoreUserPayload(
-            user=done.user,
-            user_edge=done.edge,
-            changed=done.changed,
-            replayed=done.replayed,
-            errors=done.errors,
-        )
+        done = await _run(info, input, input.to_command(UserAction.RESTORE))
+        return _changed(RestoreUserPayload, done)
 
     @strawberry.mutation(
         metadata=ROOT_FIELD,
@@ -183,7 +148,7 @@ class Mutation:
         info: GraphInfo,
         input: Annotated[EraseUserInput, _INPUT],
     ) -> EraseUserPayload | None:
-        done = await _run(info, "eraseUser", input, input.to_command())
+        done = await _run(info, input, input.to_command())
         if done.errors:
             return EraseUserPayload(errors=done.errors)
         await forget(info.context.session)
@@ -202,6 +167,18 @@ class Mutation:
         return await bulk_users(info, input)
 
 
-async def _run(info: GraphInfo, verb: str, given: _KeyedInput, command: Command) -> MutationResult:
-    key = await key_of_request(verb, given, given.idempotency_key)
+async def _run(info: GraphInfo, given: _KeyedInput, command: Command) -> MutationResult:
+    key = await key_of_request(info.field_name, given, given.idempotency_key)
     return await run_command(info, command, key)
+
+
+def _changed(payload: Callable[..., P], done: MutationResult, **own: Any) -> P:
+    """Return a payload with the fields that those of all changes have, and its own."""
+    return payload(
+        user=done.user,
+        user_edge=done.edge,
+        changed=done.changed,
+        replayed=done.replayed,
+        errors=done.errors,
+        **own,
+    )
