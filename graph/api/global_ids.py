@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 _MAX_ID = 2**63 - 1
+_MAX_DIGITS = 19  # of `_MAX_ID`
 
 
 class InvalidId(ValueError):
@@ -39,12 +40,20 @@ def decode(text: str) -> tuple[str, int]:
     try:
         # This skips invalid characters. The comparison with `encode` below rejects them.
         type_name, _, digits = binascii.a2b_base64(text + "==").decode("ascii").partition(":")
-        key = int(digits) if len(digits) < 20 else 0  # noqa: PLR2004 - 2**63 has 19 digits
+        key = int(digits) if len(digits) <= _MAX_DIGITS else 0
     except ValueError:
         raise InvalidId("This is not an id of this directory.") from None
     if not (type_name.isalpha() and 0 < key <= _MAX_ID) or encode(type_name, key) != text:
         raise InvalidId("This is not an id of this directory.")
     return type_name, key
+
+
+def database_id(text: str) -> int | None:
+    """Return the id in the database that a text consists of; None if it is none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        return None
+    key = int(text)
+    return key if 0 < key <= _MAX_ID else None
 
 
 def decoder(type_name: str) -> Callable[[str], int]:

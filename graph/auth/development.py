@@ -18,13 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db import identity_key
 from db.models import UserStatus
 from db.statements.external_ids import USER_BY_ID
+from graph.api.global_ids import database_id
 from graph.auth.issuers import Issuer
 from graph.auth.tokens import MAX_BYTES, Claims, InvalidToken, TokenVerifier
 from users.policy import Scope
 
 ISSUER: Final = "roster-development"
 _PURPOSE: Final = "\0development"  # the NUL makes it an impossible external id
-_MAX_DIGITS: Final = 18
 
 
 async def sign(
@@ -66,10 +66,10 @@ async def verify(session: AsyncSession, token: str) -> tuple[Claims, Row[Any]]:
     secret = SecretStr(await _secret(session))
     issuer = Issuer(issuer=ISSUER, audience=ISSUER, secret=secret, leeway=0)
     claims = await TokenVerifier([issuer]).verify(token)
-    subject = claims.subject
-    if not (subject.isascii() and subject.isdigit() and len(subject) <= _MAX_DIGITS):
+    user_id = database_id(claims.subject)
+    if user_id is None:
         raise InvalidToken("the subject is no id of a user")
-    found = (await session.execute(USER_BY_ID, {"user_id": int(subject)})).one_or_none()
+    found = (await session.execute(USER_BY_ID, {"user_id": user_id})).one_or_none()
     if found is None:
         raise InvalidToken("there is no such user")
     return claims, found

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from sqlalchemy import Row
@@ -19,8 +19,6 @@ from graph.settings import Mode, Settings
 from users.clock import now
 from users.identity import email_key, username_key
 from users.policy import Scope
-
-_MAX_DATABASE_ID: Final = 2**63 - 1
 
 
 def token(
@@ -72,10 +70,11 @@ def _check_mode(settings: Settings) -> None:
 
 
 def _keys(text: str) -> tuple[list[int], str | None, str | None]:
-    ids = [int(text)] if text.isascii() and text.isdigit() and len(text) < 20 else []  # noqa: PLR2004 - 2**63 has 19 digits
+    key = global_ids.database_id(text)
+    ids = [] if key is None else [key]
     with suppress(global_ids.InvalidId):  # a username or an e-mail address
         ids.append(global_ids.decode_user(text))
-    return [key for key in ids if key <= _MAX_DATABASE_ID], username_key(text), email_key(text)
+    return ids, username_key(text), email_key(text)
 
 
 def _single(

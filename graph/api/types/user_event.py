@@ -134,18 +134,9 @@ class Actor(RecordView):
     ) -> Annotated["User", strawberry.lazy("graph.api.types.user")] | None:
         if self.record.actor_kind is not ActorKind.USER:
             return None
-        user_id = _user_id(self.record.actor_id)
+        # The column also has the names of services, and no constraint on its format.
+        user_id = global_ids.database_id(self.record.actor_id or "")
         return None if user_id is None else _find_user(info.context, user_id)
-
-
-def _user_id(actor_id: str | None) -> int | None:
-    # The column also has the names of services, and no constraint on its format.
-    if actor_id is None or not (actor_id.isascii() and actor_id.isdecimal()):
-        return None
-    try:
-        return cursors.row_id(int(actor_id))
-    except ValueError:
-        return None
 
 
 @strawberry.type(description="A change of one field.")
