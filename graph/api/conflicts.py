@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from strawberry.dataloader import DataLoader
 
@@ -11,20 +11,14 @@ from db.statements.conflicts import Span, ends_of
 from graph.api.context import Context
 from users.recorder import RECORDED_FIELDS
 
-# A statement has at most 32,767 parameters on either database.
-_MAX_BATCH: Final = 1_000
-
 
 def events_since(context: Context) -> DataLoader[Span, Sequence[Any]]:
     """Return a dataloader of the events that decide what changed, in order of their versions.
 
     There are none if the current version was undone together with the batch that made it.
     """
-    found = context.dataloaders.get(events_since)
-    if found is None:
-        found = DataLoader(partial(_load, context), max_batch_size=_MAX_BATCH)
-        context.dataloaders[events_since] = found
-    return found
+    # Cached: the author and the changes of a conflict need the same events.
+    return context.dataloader(events_since, partial(_load, context), cache=True)
 
 
 async def _load(context: Context, spans: list[Span]) -> list[Sequence[Any]]:

@@ -1,11 +1,11 @@
 """The context that the resolvers of one operation share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from strawberry import Info
 from strawberry.dataloader import DataLoader
@@ -18,6 +18,12 @@ from users.policy import Caller
 
 if TYPE_CHECKING:
     from db.outcome import Write
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+# A statement has at most 32,767 parameters on either database.
+_MAX_BATCH: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +73,22 @@ class Context:
     def keys(self) -> KeyCache:
         return KeyCache()
 
+    def dataloader(
+        self,
+        key: Hashable,
+        load: Callable[[list[K]], Awaitable[Sequence[V]]],
+        *,
+        cache: bool = False,
+    ) -> DataLoader[K, V]:
+        """Return the dataloader of this operation with a key. The first call creates it."""
+        found = self._dataloaders.get(key)
+        if found is None:
+            found = DataLoader(load, max_batch_size=_MAX_BATCH, cache=cache)
+            self._dataloaders[key] = found
+        return found
+
     @cached_property
-    def dataloaders(self) -> dict[Hashable, DataLoader[Any, Any]]:
+    def _dataloaders(self) -> dict[Hashable, DataLoader[Any, Any]]:
         return {}
 
 

@@ -17,8 +17,6 @@ from graph.api.context import Context
 from graph.api.errors import UnknownCursorError
 
 MAX_EVENT_ID: Final = 2**63 - 1
-# A statement has at most 32,767 parameters on either database.
-_MAX_BATCH: Final = 1_000
 
 
 async def settled_until(feed: Feed) -> int:
@@ -48,12 +46,7 @@ async def verify(context: Context, given: Sequence[Anchor]) -> None:
 
 def history(context: Context, window: Window) -> DataLoader[int, Sequence[Any]]:
     """Return a dataloader that reads the same window of the history of each user."""
-    found = context.dataloaders.get(window)
-    if found is None:
-        load = partial(_load_histories, context, window)
-        found = DataLoader(load, max_batch_size=_MAX_BATCH, cache=False)
-        context.dataloaders[window] = found
-    return found
+    return context.dataloader(window, partial(_load_histories, context, window))
 
 
 async def _load_histories(
@@ -79,13 +72,8 @@ async def count_events(context: Context, wanted: EventFilter, until: int | None,
 
 async def count_history(context: Context, user_id: int, limit: int) -> int:
     """Count the history of a user, up to a limit. One statement for all users of a page."""
-    lengths = context.dataloaders.get(count_history)
-    if lengths is None:
-        load = partial(_load_lengths, context)
-        lengths = DataLoader(load, max_batch_size=_MAX_BATCH, cache=False)
-        context.dataloaders[count_history] = lengths
-    length: int = await lengths.load(user_id)
-    return min(length, limit)
+    lengths = context.dataloader(count_history, partial(_load_lengths, context))
+    return min(await lengths.load(user_id), limit)
 
 
 async def _load_lengths(context: Context, user_ids: list[int]) -> list[int]:
