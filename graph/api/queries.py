@@ -1,6 +1,5 @@
 """The queries."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, cast
@@ -11,7 +10,7 @@ from db.filters import EventFilter
 from db.filters import UserFilter as Filter
 from db.pagination import Window
 from db.search import RankedListing
-from db.statements.events import EVENTS_BY_ID, events_listing
+from db.statements.events import events_listing
 from db.statements.users import (
     USERS_BY_EMAIL,
     USERS_BY_EXTERNAL_ID,
@@ -21,12 +20,11 @@ from db.statements.users import (
     user_columns,
     users_listing,
 )
-from graph.api import global_ids
 from graph.api.context import Context, GraphInfo
 from graph.api.data_export import document
-from graph.api.errors import ForbiddenError, InputError
+from graph.api.errors import ForbiddenError
 from graph.api.field_costs import DOCUMENT, PAGE, ROOT_FIELD, ids
-from graph.api.history import count_events, settled_until, verify
+from graph.api.history import count_events, verify
 from graph.api.inputs.bounds import MAX_LIST, check_length
 from graph.api.inputs.user_events import UserEventFilter
 from graph.api.inputs.user_filter import (
@@ -44,6 +42,7 @@ from graph.api.inputs.user_lookup import (
     read_user_id,
 )
 from graph.api.loaders import Loader
+from graph.api.nodes import find_node, find_nodes
 from graph.api.ordering import BY_RANK, Order
 from graph.api.pagination import (
     After,
@@ -65,7 +64,6 @@ from graph.api.types.user import User, UserConnection, Users, columns_of
 from graph.api.types.user_event import (
     EventOrder,
     EventWindow,
-    UserEvent,
     UserEventConnection,
     UserEvents,
     decode_cursor,
@@ -90,7 +88,7 @@ class Query:
             strawberry.ID, strawberry.argument(description="The global id of the object.")
         ],
     ) -> Node | None:
-        return await _node(info.context, id)
+        return await find_node(info.context, id)
 
     @strawberry.field(
         metadata=ids("ids", MAX_LIST),
@@ -106,7 +104,7 @@ class Query:
         ],
     ) -> list[Node | None]:
         check_length("ids", ids)
-        return cast("list[Node | None]", await _nodes(info.context, list(map(_decoded, ids))))
+        return await find_nodes(info.context, ids)
 
     @strawberry.field(
         metadata=ROOT_FIELD,
@@ -318,59 +316,3 @@ def _has(user: User, by: UserBy, key: int | str) -> bool:
         case "external_id", _:
             return user.external_id == key
     return bool(user.record.id == key)
-
-
-_NodeKey = tuple[str, int]  # the name of a type, and an id in the database
-
-
-async def _node(context: Context, text: str) -> Node | None:
-    key = _node_key(text)
-    [found] = await _nodes(context, [key])
-    if isinstance(found, Exception):
-        raise found
-    return found
-
-
-def _decoded(text: str) -> _NodeKey | InputError:
-    try:
-        return _node_key(text)
-    except InputError as error:
-        return error
-
-
-def _node_key(text: str) -> _NodeKey:
-    try:
-        type_name, key = global_ids.decode(text)
-    except global_ids.InvalidId as error:
-        raise InputError(str(error), "INVALID_ID") from None
-    if type_name not in {"User", "UserEvent"}:
-        raise InputError("This is not an id of this directory.", "INVALID_ID")
-    return type_name, key
-
-
-async def _nodes(
-    context: Context, keys: Sequence[_NodeKey | InputError]
-) -> list[Node | Exception | None]:
-    """Return nodes, with one lookup per type.
-
-    An exception in the list is the error of its element: an invalid id does not affect the others.
-    """
-    wanted = {key for key in keys if not isinstance(key, InputError)}
-    users = [key for name, key in wanted if name == "User" and policy.can_read(context.caller, key)]
-    events = [key for name, key in wanted if name == "UserEvent"]
-    found: dict[_NodeKey, Node | Exception | None] = {}
-    try:
-        rows = await context.session.load(USERS_BY_ID, users) if users else ()
-        found |= {("User", row.id): User.of(row) for row in rows if row}
-        found |= {("UserEvent", event.record.id): event for event in await _events(context, events)}
-    except Exception as error:  # noqa: BLE001 - the elements share this error
-        found |= dict.fromkeys(wanted, error)
-    return [key if isinstance(key, InputError) else found.get(key) for key in keys]
-
-
-async def _events(context: Context, keys: Sequence[int]) -> list[UserEvent]:
-    # Events above the watermark are not found: they have no cursor yet.
-    found = await context.session.load(EVENTS_BY_ID, keys) if keys else ()
-    rows = [row for row in found if row and policy.can_read_history(context.caller, row.user_id)]
-    settled = await settled_until(context.feed) if rows else 0
-    return [UserEvent.of(row) for row in rows if row.id <= settled]
