@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from graph.http.hints import OriginHints
 from graph.http.responses import plain_error_response
 from graph.protocol.errors import RequestError
 
@@ -54,14 +55,6 @@ class SecurityHeaders:
         return [*kept, named, *(header for header in self._headers if header[0] not in names)]
 
 
-class Hints(Protocol):
-    """Messages that explain to a developer how to allow a page or a host."""
-
-    def of_origin(self, origin: str, host: str) -> str: ...
-
-    def of_host(self, host: str) -> str: ...
-
-
 class Origins:
     """The allowed Host headers, and the origins whose pages may send requests.
 
@@ -73,7 +66,7 @@ class Origins:
         self,
         hosts: frozenset[str] | None,
         origins: frozenset[str],
-        hints: Hints | None = None,
+        hints: OriginHints | None = None,
     ) -> None:
         self._hosts = hosts and frozenset(_name(host) for host in hosts)
         self._domains = tuple(host[1:] for host in self._hosts or () if host.startswith("*."))
