@@ -13,14 +13,13 @@ import orjson
 from sqlalchemy import ARRAY, Boolean, Select, String, func, literal_column, select, text
 
 from db import notifications, postgres, sqlite
-from db import timing as timings
 from db.notifications import SideConnection
 from db.pool import FairPool
 from db.prepared import PreparedStatement
 from db.reader import Reader
 from db.session import Backend, Session
 from db.sqlalchemy_adapter import greenlet_spawn
-from db.timing import Timing
+from db.timing import DEFAULT, Timing
 from db.url import parse_url
 from db.watchdog import Watchdog
 
@@ -81,7 +80,7 @@ class Database:
         statement_timeout: float | None = None,
         idle_transaction_timeout: float = postgres.IDLE_TRANSACTION_SECONDS,
         identity_secret: bytes | None = None,
-        timing: Timing = timings.DEFAULT,
+        timing: Timing = DEFAULT,
     ) -> None:
         self._timing = timing
         self.url = parse_url(url)

@@ -13,9 +13,8 @@ from typing import Final
 
 import asyncpg
 
-from db import timing as timings
 from db.postgres import check_writable
-from db.timing import Timing
+from db.timing import DEFAULT, Timing
 
 _CHANNEL: Final = "roster_events"
 
@@ -26,9 +25,7 @@ Ask = Callable[[asyncpg.Connection], Awaitable[None]]
 class SideConnection:
     """A connection that is opened on demand, and replaced after an error and at `max_age`."""
 
-    def __init__(
-        self, connect: Connect, max_age: float = inf, timing: Timing = timings.DEFAULT
-    ) -> None:
+    def __init__(self, connect: Connect, max_age: float = inf, timing: Timing = DEFAULT) -> None:
         self._connect = connect
         self._timing = timing
         self._max_age = max_age
@@ -82,7 +79,7 @@ async def listening(
     connect: Connect,
     heard: Callable[[str], None],
     max_age: float = inf,
-    timing: Timing = timings.DEFAULT,
+    timing: Timing = DEFAULT,
 ) -> AsyncIterator[asyncio.Event]:
     """Listen on a separate connection. Yields an event that is set when the connection is lost."""
     lost = asyncio.Event()

@@ -16,7 +16,6 @@ from sqlalchemy.exc import DisconnectionError, InvalidatePoolError, MissingGreen
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection
 
-from db import timing
 from db.errors import is_read_only, spoils_connection
 from db.sqlalchemy_adapter import (
     AsyncAdaptedQueue,
@@ -26,7 +25,7 @@ from db.sqlalchemy_adapter import (
     empty_record,
     greenlet_spawn,
 )
-from db.timing import Timing
+from db.timing import DEFAULT, Timing
 
 _ORIGIN: Final = "origin"
 
@@ -164,7 +163,7 @@ class FairPool(AsyncAdaptedQueuePool):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.max_age = inf
-        self.timing = timing.DEFAULT
+        self.timing = DEFAULT
         self.on_discard: Callable[[], None] | None = None
         self.progress = 0  # number of connections that were returned intact
         self._generation = 0

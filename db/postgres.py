@@ -12,14 +12,13 @@ import asyncpg
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from db import timing as timings
 from db.errors import ReadOnlyError
 from db.libpq import ConnectOptions, connect_options
 from db.outcome import Write
 from db.pool import PostgresPool, renew, watch
 from db.reader import Reader
 from db.statements.users import ADD_USER_WITH_EVENT
-from db.timing import Timing
+from db.timing import DEFAULT, Timing
 
 AUTOCOMMIT: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
 IDLE_TRANSACTION_SECONDS: Final = 30.0
@@ -150,7 +149,7 @@ class Connector:
     def __init__(
         self,
         idle_transaction_timeout: float = IDLE_TRANSACTION_SECONDS,
-        timing: Timing = timings.DEFAULT,
+        timing: Timing = DEFAULT,
     ) -> None:
         self._timing = timing
         self._setup = session_settings(idle_transaction_timeout)

@@ -58,14 +58,12 @@ class Search:
         return case(*reached, else_=literal(SUBSTRING, Integer))
 
     def _reaches(self, rank: int) -> Condition:
-        match rank:
-            case 0:
-                return _any(_is, self.whole)
-            case 1:
-                return _any(_begins, self.whole)
-            case 2:
-                return and_(self.matches(), *self._begin_words())
-        return self.matches()
+        if rank == EXACT:
+            return _any(_is, self.whole)
+        if rank == PREFIX:
+            return _any(_begins, self.whole)
+        words = self._begin_words() if rank == WORD else ()
+        return and_(self.matches(), *words)
 
     def _begin_words(self) -> Iterator[Condition]:
         # `matches` uses the trigrams of long words. If there are none, the beginning of the longest
