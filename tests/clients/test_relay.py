@@ -11,10 +11,14 @@ AUTHORS = "authorsWithTheSameIdAreNotMerged"
 PERSISTED = "persistedDocumentsAreSentByTheirId"
 
 
-@pytest.fixture
-async def compiled(workspace: Workspace) -> Workspace:
+async def compile_documents(workspace: Workspace) -> None:
     (workspace.folder / "relay" / "__generated__").mkdir()
     await workspace.run("relay-compiler", "relay/relay.config.json")
+
+
+@pytest.fixture
+async def compiled(workspace: Workspace) -> Workspace:
+    await compile_documents(workspace)
     return workspace
 
 
@@ -40,8 +44,7 @@ async def test_relay_persisted_documents_are_sent_by_their_id(workspace: Workspa
     persisted.write_text("{}")
     options = json.loads(config.read_text()) | {"persistConfig": {"file": persisted.name}}
     config.write_text(json.dumps(options))
-    (workspace.folder / "relay" / "__generated__").mkdir()
-    await workspace.run("relay-compiler", "relay/relay.config.json")
+    await compile_documents(workspace)
     settings = {
         "ROSTER_PERSISTED_DOCUMENTS": "on",
         "ROSTER_PERSISTED_DOCUMENTS_FILE": str(persisted),
