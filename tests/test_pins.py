@@ -106,6 +106,7 @@ def test_every_pin_of_npm_has_a_hash_and_no_address() -> None:
     locks = [p for p in ROOT.rglob("package-lock.json") if "node_modules" not in p.parts]
     assert locks != []
     for lock in locks:
+        assert "://" not in lock.read_text(), lock
         packages = json.loads(lock.read_text())["packages"]
         pinned = {name: package for name, package in packages.items() if name}
         assert pinned != {}
