@@ -97,15 +97,13 @@ class Server:
         self.secrets.append(text)
         return f"Bearer {text}"
 
-    async def until_rejected(self, authorization: str) -> float:
-        """Repeats a request until it is rejected; returns the elapsed seconds."""
-        began = time.monotonic()
-        async with asyncio.timeout(10):
+    async def until_rejected(self, authorization: str) -> None:
+        """Repeats a request until it is rejected."""
+        async with asyncio.timeout(20):
             while (answer := await self.send(authorization, "{ __typename }")).status_code == 200:
                 assert answer.json() == {"data": {"__typename": "Query"}}
         assert answer.status_code == 401
         assert answer.json() == error("UNAUTHENTICATED", NOT_ACCEPTED)
-        return time.monotonic() - began
 
     @asynccontextmanager
     async def socket(
@@ -335,7 +333,7 @@ async def test_deactivated_user_is_rejected_and_disconnected(database_url: str) 
             await streamed.until('"type":"CREATED"')
             done = {"deactivateUser": {"changed": True, "errors": []}}
             assert await server.ask(bearer(sub="admin"), DEACTIVATE, id=user) == done
-            assert await server.until_rejected(own) < 6
+            await server.until_rejected(own)
             lines = await streamed.all()
             received = await receive_message(live)
             assert (received["id"], received["type"]) == ("1", "error")
@@ -436,7 +434,7 @@ async def test_revoked_key_is_rejected_and_disconnected(database_url: str, watch
             await streamed.until('"type":"CREATED"')
             code, output = await run("key", "revoke", "2", **server.settings)
             assert (code, output) == (0, "Revoked key 2, feed.\n")
-            assert await server.until_rejected(key) < 6
+            await server.until_rejected(key)
             await server.add("bob")
             lines = await streamed.all()
             received = await receive_message(live)
