@@ -79,6 +79,16 @@ class VersionConflict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UndoneVersionConflict(VersionConflict):
+    """A conflict with a version that only a rejected batch made. `user` is the stored user.
+
+    It is never stored, because the answers of rejected batches are not.
+    """
+
+    actual: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GeneralViolation:
     """A violation with only a code and a message."""
 

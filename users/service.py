@@ -24,7 +24,14 @@ from users.commands import (
     UniquenessRace,
 )
 from users.entity import row_of
-from users.errors import ErrorCode, GeneralViolation, RuleViolation, VersionConflict
+from users.errors import (
+    ErrorCode,
+    GeneralViolation,
+    InvalidTransition,
+    RuleViolation,
+    UndoneVersionConflict,
+    VersionConflict,
+)
 from users.idempotency import Claim, key_violations
 from users.identity import UsernameEmails
 from users.policy import NOT_ACTIVE, Caller, authorize, can_write, redact_result
@@ -111,9 +118,8 @@ class UserService:
         results = _merge_results(denied, computed)
         rejected = [bool(result.violations) for result in results]
         if violations or (rejected and (all(rejected) or (atomic and any(rejected)))):
-            raise CommandsRejected(
-                [redact_result(self.caller, r) for r in _hide_uncreated(results)], violations
-            )
+            undone = [_without_undone(result, change_set.snapshot) for result in results]
+            raise CommandsRejected([redact_result(self.caller, r) for r in undone], violations)
         await write(self.session, change_set)
         if claim:
             await claim.keep(results)
@@ -163,14 +169,27 @@ class UserService:
         return can_write(self.caller, user.status if user else None)
 
 
-def _hide_uncreated(results: Sequence[CommandResult]) -> list[CommandResult]:
-    # A new user in a conflict exists only within the rejected batch.
-    return [
-        replace(result, user=None, violations=NO_VERSION)
-        if any(isinstance(p, VersionConflict) and p.user.id < 0 for p in result.violations)
-        else result
-        for result in results
-    ]
+def _without_undone(result: CommandResult, snapshot: Snapshot) -> CommandResult:
+    """Replace users whose state exists only within the rejected batch by the stored ones."""
+    if any(isinstance(p, VersionConflict) and p.user.id < 0 for p in result.violations):
+        return replace(result, user=None, violations=NO_VERSION)
+    violations = [_with_stored_user(p, snapshot) for p in result.violations]
+    return replace(result, violations=violations)
+
+
+def _with_stored_user(violation: RuleViolation, snapshot: Snapshot) -> RuleViolation:
+    match violation:
+        case InvalidTransition(user=user):
+            return replace(violation, user=snapshot.users[user.id])
+        case VersionConflict(user=user) if user is not snapshot.users[user.id]:
+            return UndoneVersionConflict(
+                user=snapshot.users[user.id],
+                expected=violation.expected,
+                changed_fields=violation.changed_fields,
+                field=violation.field,
+                actual=user.version,
+            )
+    return violation
 
 
 def _needs_claim(batch: Sequence[ParsedCommand], *, hopeless: bool) -> bool:

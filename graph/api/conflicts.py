@@ -13,10 +13,7 @@ from users.recorder import RECORDED_FIELDS
 
 
 def events_since(context: Context) -> DataLoader[Span, Sequence[Any]]:
-    """Return a dataloader of the events that decide what changed, in order of their versions.
-
-    There are none if the current version was undone together with the batch that made it.
-    """
+    """Return a dataloader of the events that decide what changed, in order of their versions."""
     # Cached: the author and the changes of a conflict need the same events.
     return context.dataloader(events_since, partial(_load, context), cache=True)
 
@@ -25,10 +22,7 @@ async def _load(context: Context, spans: list[Span]) -> list[Sequence[Any]]:
     events: dict[Span, list[Any]] = {span: [] for span in spans}
     for row in await context.session.execute(ends_of(spans)):
         events[row.user_id, row.since, row.until].append(row)
-    return [
-        found if found and found[-1].version_after == until else []
-        for (_, _, until), found in events.items()
-    ]
+    return list(events.values())
 
 
 def net_changes(events: Sequence[Any], since: int) -> list[Change]:

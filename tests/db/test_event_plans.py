@@ -14,6 +14,7 @@ from db.filters import EventFilter
 from db.models import UserEventType
 from db.pagination import Window
 from db.prepared import PreparedStatement
+from db.statements.conflicts import Span, ends_of
 from db.statements.events import events_count_at_most, events_listing
 from db.statements.histories import HISTORY_LENGTHS, histories
 
@@ -151,3 +152,18 @@ async def test_newest_events_are_read_from_an_index(filled: Database, filter: Ev
         assert [step for step in found if "TEMP B-TREE" in step and "RIGHT" not in step] == []
     else:
         assert rows_read(found) <= 2 * 21
+
+
+@pytest.mark.parametrize("spans", [[(1, 1_000, 1_100)], [(1, 1_000, 1_050), (2, 1, 2_000)]])
+async def test_changes_of_conflicts_read_only_the_events_since_the_expected_version(
+    filled: Database, spans: list[Span]
+) -> None:
+    found = await plan(filled, ends_of(spans))
+    if filled.is_sqlite:
+        events = [step for step in found if "user_events" in step]
+        assert all("(user_id=? AND version_after" in step for step in events)
+        assert len(events) == 2
+        assert [step for step in events if step.startswith("SCAN")] == []
+    else:
+        # Each event of the first user has an even version. The first and last are read again.
+        assert rows_read(found) <= 50 + 3 * len(spans)

@@ -19,6 +19,7 @@ from users.errors import (
     GeneralViolation,
     InvalidTransition,
     RuleViolation,
+    UndoneVersionConflict,
     UserNotFound,
     VersionConflict,
 )
@@ -61,14 +62,21 @@ class NotFoundError(UserError):
 
 @strawberry.type(description="The status of the user does not allow this action.")
 class TransitionError(UserError):
-    from_: UserStatus = strawberry.field(name="from", description="The current status of the user.")
+    from_: UserStatus = strawberry.field(
+        name="from",
+        description="The current status of the user. In a rejected batch it counts the changes of "
+        "earlier operations, which were undone.",
+    )
     current: User = strawberry.field(description="The current user.")
 
 
 @strawberry.type(description="The user was changed after the version that the request names.")
 class VersionConflictError(UserError):
     expected_version: int = strawberry.field(description="The version that the request expected.")
-    actual_version: int = strawberry.field(description="The current version.")
+    actual_version: int = strawberry.field(
+        description="The current version. In a rejected batch it counts the changes of earlier "
+        "operations, which were undone."
+    )
     changed_fields: list[str] = strawberry.field(
         description="The fields of `User` that were changed since the expected version, in the "
         "order of `User`."
@@ -100,7 +108,8 @@ class VersionConflictError(UserError):
 
     async def _events(self, info: GraphInfo) -> Sequence[Any]:
         user = self.conflict.user
-        if not can_read_history(info.context.caller, user.id):
+        is_undone = isinstance(self.conflict, UndoneVersionConflict)
+        if is_undone or not can_read_history(info.context.caller, user.id):
             return ()
         span = (user.id, self.expected_version, self.actual_version)
         return await events_since(info.context).load(span)
@@ -116,6 +125,12 @@ def user_errors(
 ) -> list[UserError]:
     # `at` is the path of the input.
     return [_user_error(violation, at) for violation in violations]
+
+
+def _actual_version(conflict: VersionConflict) -> int:
+    if isinstance(conflict, UndoneVersionConflict):
+        return conflict.actual
+    return conflict.user.version
 
 
 def _user_error(violation: RuleViolation, at: Sequence[str]) -> UserError:
@@ -140,7 +155,7 @@ def _user_error(violation: RuleViolation, at: Sequence[str]) -> UserError:
                 message=message,
                 path=path,
                 expected_version=violation.expected,
-                actual_version=violation.user.version,
+                actual_version=_actual_version(violation),
                 changed_fields=list(violation.changed_fields),
                 current=User.of(violation.user),
                 changed_at=violation.user.updated_at,
