@@ -152,6 +152,15 @@ class Feed:
         """
         return None if self._database.is_sqlite else await self.poll()
 
+    async def end(self) -> Anchor:
+        """Return the position of the watermark: all changes that are not visible yet come later.
+
+        Read it before a list of users. Following it then delivers every change that the list does
+        not have.
+        """
+        await self.poll()
+        return self._tracker.anchor or Anchor.beginning(await self._events.epoch())
+
     async def follow(
         self, after: Anchor | int | None, filter: EventFilter
     ) -> AsyncGenerator[Sequence[Event], None]:

@@ -7,6 +7,7 @@ from db.engine import Database
 from db.filters import EventFilter
 from db.prepared import PreparedStatement
 from db.statements.events import (
+    CURRENT_EPOCH,
     EVENT_BY_ID,
     EVENTS_BY_ID,
     EVENTS_FROM,
@@ -56,7 +57,12 @@ class EventReader:
 
     async def check(self, anchor: Anchor) -> None:
         load = self._reader.lookup(EVENTS_BY_ID).load
-        await verify([anchor], load, self._database.check_primary)
+        await verify([anchor], load, self.epoch, self._database.check_primary)
+
+    async def epoch(self) -> str:
+        [row] = await self._fetch(CURRENT_EPOCH)
+        epoch: str = row.epoch
+        return epoch
 
     async def between(
         self, after: int, until: int, filter: EventFilter = ALL_EVENTS

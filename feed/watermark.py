@@ -57,7 +57,7 @@ class WatermarkTracker:
         options: FeedOptions = DEFAULT,
     ) -> None:
         self.position: int | None = None  # None until the first read
-        self._anchor: Anchor | None = None  # the event at the position; None is the beginning
+        self.anchor: Anchor | None = None  # the event at the position; None is the beginning
         self._lost_at: Anchor | None = None  # the lost position, until a new one is found
         self._database = database
         self._events = EventReader(database, options)
@@ -95,7 +95,7 @@ class WatermarkTracker:
         if self.position is None:
             await self._start()
         assert self.position is not None
-        while rows := await self._events.after(self._anchor):
+        while rows := await self._events.after(self.anchor):
             self._report_erasures(rows)
             settled = len(rows) if self._database.is_sqlite else _count_gapless(self.position, rows)
             if settled:
@@ -123,8 +123,8 @@ class WatermarkTracker:
 
     def _reset(self) -> None:
         # The event at the position no longer exists, so reading starts again at the end.
-        self._lost_at = self._anchor
-        self.position = self._anchor = self._gap = None
+        self._lost_at = self.anchor
+        self.position = self.anchor = self._gap = None
         self._erasures.clear()
         self._delays.unblocked()
         self._on_loss()
@@ -195,7 +195,7 @@ class WatermarkTracker:
         self._on_skip(anchor.id if anchor else 0)
 
     def _move_to(self, anchor: Anchor | None) -> None:
-        self._anchor = anchor
+        self.anchor = anchor
         self.position = position = anchor.id if anchor else 0
         self._erasures = {erasure for erasure in self._erasures if erasure.id > position}
 

@@ -46,6 +46,7 @@ EPOCH = (
     .scalar_subquery()
     .label("epoch")
 )
+CURRENT_EPOCH = PreparedStatement(select(EPOCH))
 EVENT_COLUMNS = (*EVENTS_TABLE.c, EPOCH)
 EVENTS_BY_ID = PreparedStatement(
     select(*EVENT_COLUMNS, UserEvent.id.label("key")).where(among(UserEvent.id, "keys"))

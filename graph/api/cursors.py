@@ -87,6 +87,11 @@ def row_id(value: Any) -> int:
     return value
 
 
+def event_id(value: Any) -> int:
+    # 0 is the beginning of the feed.
+    return 0 if value == 0 and type(value) is int else row_id(value)
+
+
 def rank(value: Any) -> int:
     if type(value) is not int or value not in RANKS:
         raise ValueError

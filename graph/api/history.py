@@ -8,7 +8,8 @@ from strawberry.dataloader import DataLoader
 
 from db.filters import EventFilter
 from db.pagination import Window
-from db.statements.events import EVENTS_BY_ID, events_count_at_most
+from db.session import Session
+from db.statements.events import CURRENT_EPOCH, EVENTS_BY_ID, events_count_at_most
 from db.statements.histories import HISTORY_LENGTHS, histories
 from feed import anchors
 from feed.anchors import Anchor, InvalidAnchor
@@ -38,10 +39,17 @@ async def verify(context: Context, given: Sequence[Anchor]) -> None:
     if not given:
         return
     session = context.session
+    load, load_epoch = partial(session.load, EVENTS_BY_ID), partial(_load_epoch, session)
     try:
-        await anchors.verify(given, partial(session.load, EVENTS_BY_ID), session.check_primary)
+        await anchors.verify(given, load, load_epoch, session.check_primary)
     except InvalidAnchor:
         raise UnknownCursorError from None
+
+
+async def _load_epoch(session: Session) -> str:
+    [row] = await session.fetch(CURRENT_EPOCH)
+    epoch: str = row.epoch
+    return epoch
 
 
 def history(context: Context, window: Window) -> DataLoader[int, Sequence[Any]]:

@@ -65,6 +65,9 @@ def _order(wanted: tuple[tuple[UserOrderField, OrderDirection], ...]) -> Order:
     )
 
 
+# The order of a list without `orderBy`: the newest users first.
+DEFAULT_ORDER = order_by([(UserOrderField.CREATED_AT, OrderDirection.DESC)])
+
 # The order of a search without `orderBy`: by rank, then by id (`db/search.py`).
 BY_RANK = Order(
     name="RANK",

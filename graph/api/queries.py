@@ -56,7 +56,7 @@ from graph.api.pagination import (
     window,
 )
 from graph.api.scalars import Json
-from graph.api.selected_fields import ROW_FIELDS, names_below
+from graph.api.selected_fields import ROW_FIELDS, names_below, selects
 from graph.api.types.enums import UserEventOrder
 from graph.api.types.field_rule import FieldRule, field_rules
 from graph.api.types.node import Node
@@ -67,6 +67,7 @@ from graph.api.types.user_event import (
     UserEventConnection,
     UserEvents,
     decode_cursor,
+    encode_anchor,
 )
 from graph.compiler import Lookup
 from graph.strawberry_adapter import raw_info
@@ -202,6 +203,7 @@ class Query:
         asked = window(first, after, last, before, order.position)
         found: Page[Any] = Page([], has_next=False, has_previous=False)
         selected = _fields(info)
+        follow_from = await _follow_from(info, selected)
         if selected & ROW_FIELDS:
             columns = columns_of(selected)
             if not ranked:
@@ -211,7 +213,7 @@ class Query:
                     user_columns(columns), searched, wanted.within(), wanted.conditions
                 )
                 found = await read_ranked_page(context.session, ranking, asked)
-        return UserConnection.of(Users(found, order, wanted))
+        return UserConnection.of(Users(found, order, wanted, follow_from))
 
     @strawberry.field(
         metadata=PAGE,
@@ -283,6 +285,15 @@ class Query:
 
 def _fields(info: GraphInfo) -> frozenset[str]:
     return names_below(raw_info(info))
+
+
+async def _follow_from(info: GraphInfo, selected: frozenset[str]) -> str | None:
+    """Return a cursor of the feed, if it is selected. Must be called before the page is read."""
+    if "followFrom" not in selected or not policy.can_read_history(info.context.caller):
+        return None
+    if not selects(raw_info(info), "followFrom"):
+        return None
+    return encode_anchor(await info.context.feed.end())
 
 
 async def _read_users(

@@ -10,7 +10,7 @@ from graphql import GraphQLError
 from db.outcome import Write
 from graph.api.context import GraphInfo, TimeLimit
 from graph.api.errors import WriteError, WriteTimeoutError
-from graph.api.inputs.user_lookup import read_order
+from graph.api.ordering import DEFAULT_ORDER
 from graph.api.types.user import User, UserEdge
 from graph.api.types.user_error import UserError, user_errors
 from users.commands import (
@@ -28,8 +28,6 @@ from users.validation import parse_commands
 
 if TYPE_CHECKING:
     from users.validation import ParseCache
-
-_DEFAULT_ORDER = read_order(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ async def run_command(
 def user_and_edge(result: CommandResult) -> tuple[User | None, UserEdge | None]:
     if result.user is None:
         return None, None
-    return User.of(result.user), UserEdge.of((result.user, _DEFAULT_ORDER))
+    return User.of(result.user), UserEdge.of((result.user, DEFAULT_ORDER))
 
 
 async def execute(

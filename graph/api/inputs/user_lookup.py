@@ -7,7 +7,7 @@ import strawberry
 
 from graph.api import global_ids
 from graph.api.errors import InputError
-from graph.api.ordering import Order, order_by
+from graph.api.ordering import DEFAULT_ORDER, Order, order_by
 from graph.api.scalars import BigInt
 from graph.api.types.enums import OrderDirection, UserOrderField
 
@@ -50,13 +50,10 @@ class UserOrder:
     )
 
 
-NEWEST_FIRST = UserOrder(field=UserOrderField.CREATED_AT, direction=OrderDirection.DESC)
-
-
 def read_order(steps: Sequence[UserOrder] | None) -> Order:
     if steps and len(steps) > len(UserOrderField):
         raise InputError(f"`orderBy` has at most {len(UserOrderField)} steps.")
-    return order_by([(step.field, step.direction) for step in steps or [NEWEST_FIRST]])
+    return order_by([(step.field, step.direction) for step in steps]) if steps else DEFAULT_ORDER
 
 
 def read_user_id(text: str) -> int:

@@ -26,7 +26,7 @@ from graph.api.errors import ForbiddenError
 from graph.api.field_costs import FREE, ONE_READ, PAGE, PER_ROW
 from graph.api.history import count_history, history, verify
 from graph.api.loaders import Loader
-from graph.api.ordering import Order
+from graph.api.ordering import DEFAULT_ORDER, Order
 from graph.api.pagination import (
     After,
     Before,
@@ -196,6 +196,18 @@ class UserEdge(RecordView):
     )
     node: User = strawberry.field(description="The user of this edge, as they are now.")
 
+    @classmethod
+    def find(cls, context: Context, user_id: int) -> Lookup[int, Self | None] | None:
+        """Return the lookup of a user's edge in the default order, like `User.find`."""
+        if not policy.can_read(context.caller, user_id):
+            return None
+        loader = Loader(context.session, USERS_BY_ID)
+        return Lookup(loader, user_id, cls._in_default_order)
+
+    @classmethod
+    def _in_default_order(cls, row: Any | None) -> Self | None:
+        return None if row is None else cls.of((row, DEFAULT_ORDER))
+
 
 @strawberry.type(description="The number of users in one status.")
 class UserStatusCount:
@@ -205,11 +217,15 @@ class UserStatusCount:
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """A page of users, with the order and the filter of the list."""
+    """A page of users, with the order and the filter of the list.
+
+    `follow_from` is None unless it is selected and the caller may follow the feed.
+    """
 
     page: Page[Any]
     order: Order
     filter: UserFilter
+    follow_from: str | None = None
 
 
 @strawberry.type(description="A page of a list of users.")
@@ -220,6 +236,7 @@ class UserConnection(RecordView):
         ),
         "nodes": NestedList(User, lambda users: users.page.rows),
         "page_info": Nested(PageInfo, lambda users: (users.page, users.order.cursor)),
+        "follow_from": "follow_from",
     }
 
     edges: list[UserEdge] = strawberry.field(
@@ -230,6 +247,13 @@ class UserConnection(RecordView):
     )
     page_info: PageInfo = strawberry.field(
         description="Whether the list continues on either side of this page."
+    )
+    follow_from: str | None = strawberry.field(
+        metadata=ONE_READ,
+        description="A cursor of the change feed that was read before this page: the subscription "
+        "`userEvents` with this `after` delivers every change that the page does not have. Of "
+        "several pages, use that of the page that was read first. Null if the caller may not "
+        "follow the feed.",
     )
 
     @strawberry.field(

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
@@ -17,12 +18,18 @@ from graph.api.context import Context, GraphInfo
 from graph.api.errors import InputError, UnknownCursorError
 from graph.api.field_costs import ONE_READ, PER_ROW
 from graph.api.pagination import CountLimit, Page, check_count_limit
-from graph.api.types.enums import ActorType, UserEventOrder, UserEventType, UserField
+from graph.api.types.enums import (
+    ActorType,
+    UserEventOrder,
+    UserEventType,
+    UserField,
+    UserStatus,
+)
 from graph.api.types.node import Node, PageInfo
 from graph.api.types.record_view import Nested, NestedList, RecordView, itself
 
 if TYPE_CHECKING:
-    from graph.api.types.user import User
+    from graph.api.types.user import User, UserEdge
 
 _ORDER = "events"
 _CURSOR = (
@@ -36,13 +43,17 @@ _id = global_ids.encoder("UserEvent")
 encode_cursor = cursors.encoder(_ORDER, lambda event: (event.id, mark_of(event)))
 
 
+def encode_anchor(anchor: Anchor) -> str:
+    return cursors.encode(_ORDER, anchor)
+
+
 def decode_cursor(text: str) -> Anchor:
     """Return the anchor of an event's cursor. `history.verify` checks that the event exists.
 
     Raises UnknownCursorError, or InputError for a cursor of another list.
     """
     try:
-        return Anchor(*cursors.decode(text, _ORDER, [cursors.row_id, cursors.mark]))
+        return Anchor(*cursors.decode(text, _ORDER, [cursors.event_id, cursors.mark]))
     except cursors.InvalidCursorOrder as error:
         raise InputError(str(error), "INVALID_CURSOR") from None
     except cursors.InvalidCursor:
@@ -92,6 +103,19 @@ def _find_user(context: Context, user_id: int) -> "User | None":
     from graph.api.types.user import User  # noqa: PLC0415 - the two modules refer to each other
 
     return cast("User | None", User.find(context, user_id))
+
+
+def _find_edge(context: Context, user_id: int) -> "UserEdge | None":
+    from graph.api.types.user import UserEdge  # noqa: PLC0415 - as above
+
+    return cast("UserEdge | None", UserEdge.find(context, user_id))
+
+
+def _status(side: str, event: Any) -> UserStatus | None:
+    for change in event.changes:
+        if change["field"] == "status":
+            return UserStatus(change[side]) if change[side] else None
+    return None
 
 
 @strawberry.type(description="The author of a change, as recorded at the time of the change.")
@@ -179,6 +203,8 @@ class UserEvent(RecordView, Node):
         "reason": "reason",
         "request_id": "request_id",
         "changes": NestedList(FieldChange, attrgetter("changes")),
+        "status_before": partial(_status, "before"),
+        "status_after": partial(_status, "after"),
         "version_after": "version_after",
     }
 
@@ -197,6 +223,13 @@ class UserEvent(RecordView, Node):
     changes: list[FieldChange] = strawberry.field(
         description="The changed fields, in the order of `User`."
     )
+    status_before: UserStatus | None = strawberry.field(
+        description="The status before the change. Null if the event did not change the status, "
+        "and for `CREATED`."
+    )
+    status_after: UserStatus | None = strawberry.field(
+        description="The status after the change. Null if the event did not change the status."
+    )
     version_after: int = strawberry.field(description="The version of the user after the change.")
 
     @strawberry.field(
@@ -207,6 +240,17 @@ class UserEvent(RecordView, Node):
         self, info: GraphInfo
     ) -> Annotated["User", strawberry.lazy("graph.api.types.user")] | None:
         return _find_user(info.context, self.record.user_id)
+
+    @strawberry.field(
+        metadata=ONE_READ,
+        description="The changed user as they are now, as an edge of the list in the default "
+        "order: for adding to that list, or for replacing there. Null if the caller may not read "
+        "them.",
+    )
+    def user_edge(
+        self, info: GraphInfo
+    ) -> Annotated["UserEdge", strawberry.lazy("graph.api.types.user")] | None:
+        return _find_edge(info.context, self.record.user_id)
 
 
 @strawberry.type(description="An event in a list, with its cursor.")

@@ -19,7 +19,8 @@ from tests.support.schema import SCHEMA
 
 EVENT = """id type at reason requestId versionAfter userId cursor user { username }
   actor { type kind id label user { username } }
-  changes { fieldName field before after redacted }"""
+  changes { fieldName field before after redacted } statusBefore statusAfter
+  userEdge { cursor node { username } }"""
 USER = f"""id databaseId username email displayName isActive status statusReason statusChangedAt
   externalId version createdAt updatedAt deletedAt eraseAfter erasedAt isViewer viewerCan
   history(first: 2, orderBy: NEWEST_FIRST) {{ countAtMost
@@ -33,7 +34,8 @@ QUERIES = {
     "userBy": 'a: userBy(by: {username: "ada"}) { id } b: userBy(by: {email: "ada@example.com"})'
     '{ id } c: userBy(by: {externalId: "x"}) { id } d: userBy(by: {id: $id}) { id }'
     'e: userBy(by: {databaseId: "1"}) { id }',
-    "users": 'users { totalCount nodes { username } } b: users(search: "ada") { countAtMost '
+    "users": "users { totalCount followFrom nodes { username } } "
+    'b: users(search: "ada") { countAtMost '
     "statusCounts { status count } edges { node { email } } } "
     "c: users(filter: {status: [DELETED]}, last: 3) { nodes { id } }",
     "userEvents": "userEvents(after: $cursor) { nodes { id } } b: userEvents(filter: "
@@ -41,7 +43,7 @@ QUERIES = {
     "personalData": "personalData(userId: $id)",
     "validationRules": "validationRules { input field }",
 }
-READ_AGAIN = "query { users { totalCount nodes { id } } userEvents { nodes { id } } }"
+READ_AGAIN = "query { users { totalCount followFrom nodes { id } } userEvents { nodes { id } } }"
 PAYLOAD = (
     "{ errors { code message } user { username history(first: 1) { nodes { id } } } "
     f"{READ_AGAIN} }}"

@@ -23,9 +23,11 @@ ROOTS = {"Query", "Mutation", "Subscription"}
 READS = {
     "Actor.user",
     "UserEvent.user",
+    "UserEvent.userEdge",
     "VersionConflictError.changedBy",
     "VersionConflictError.changes",
     "UserEventConnection.countAtMost",
+    "UserConnection.followFrom",
     "UserConnection.totalCount",
     "UserConnection.countAtMost",
     "UserConnection.statusCounts",
