@@ -4,7 +4,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
@@ -18,11 +18,12 @@ from graph.execution.schema import build_schema
 from graph.http import health
 from graph.http.batching import BatchExecutor
 from graph.http.body import BodyLimits
+from graph.http.cors import CrossOrigin
 from graph.http.endpoint import GraphQLEndpoint
 from graph.http.graphiql import add_graphiql, explanation, graphiql
 from graph.http.hints import OriginHints
 from graph.http.middleware import CommonMiddleware, http_error
-from graph.http.origins import CrossOrigin, Origins, SecurityHeaders
+from graph.http.origins import Origins, SecurityHeaders
 from graph.http.shortcut import GraphQLShortcut
 from graph.limits.throttle import RateLimiter
 from graph.settings import Mode, Settings, load
@@ -62,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     # Middleware that is added first is innermost. Middleware added by users surrounds all of ours.
     app.add_middleware(GraphQLShortcut, path=PATH, endpoint=endpoint, sockets=sockets)
     if settings.cors_origins or development:  # it explains rejected preflights to developers
-        app.add_middleware(CrossOrigin, **_cors(settings.cors_origins), explain=origins.explanation)
+        app.add_middleware(CrossOrigin, origins=settings.cors_origins, explain=origins.explanation)
     security = SecurityHeaders(https_only=not development)
     app.add_middleware(CommonMiddleware, origins=origins, security=security, shutdown=shutdown)
     return app
@@ -123,18 +124,6 @@ def _endpoints(
         operations=settings.max_operations_per_connection,
     )
     return endpoint, WebSocketEndpoint(guard, origins, rate_limiter, schema, live, limits, shutdown)
-
-
-def _cors(origins: list[str]) -> dict[str, Any]:
-    return {
-        "allow_origins": origins,
-        "allow_methods": ["GET", "POST"],
-        # Any header is allowed. Roster uses no cookies, so a header grants a page no extra rights,
-        # and tracing and client libraries add headers of their own.
-        "allow_headers": ["*"],
-        "expose_headers": ["ratelimit", "ratelimit-policy", "retry-after", "x-request-id"],
-        "max_age": 7200,
-    }
 
 
 def _origins(settings: Settings) -> Origins:

@@ -1,18 +1,11 @@
-"""Protection against pages of other sites: Host and Origin checks, CORS, security headers."""
+"""Protection against pages of other sites: Host and Origin checks, security headers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import Response
-from starlette.types import ASGIApp
-
 from graph.http.hints import OriginHints
-from graph.http.responses import plain_error_response
 from graph.protocol.errors import RequestError
 
 RawHeader = tuple[bytes, bytes]
@@ -109,31 +102,6 @@ class Origins:
         if self._hints is None:
             return None
         return self._hints.of_origin(headers["origin"], headers.get("host", ""))
-
-
-class CrossOrigin(CORSMiddleware):
-    """Starlette's CORS middleware. A rejected preflight has the form of all other errors."""
-
-    def __init__(
-        self, app: ASGIApp, /, explain: Callable[[Headers], str | None], **options: Any
-    ) -> None:
-        super().__init__(app, **options)
-        self._explain = explain
-
-    def preflight_response(self, request_headers: Headers) -> Response:
-        response = super().preflight_response(request_headers)
-        if response.status_code < HTTPStatus.BAD_REQUEST:
-            return response
-        kept = {n: v for n, v in response.headers.items() if not n.startswith("content-")}
-        message = (
-            "ROSTER_CORS_ORIGINS does not list this origin, or its pages may not send a request "
-            "with this method and these headers."
-        )
-        if not self.is_allowed_origin(request_headers["origin"]):
-            message = self._explain(request_headers) or message
-        refused = RequestError("CROSS_ORIGIN", message, response.status_code)
-        refused.headers = kept
-        return plain_error_response(refused)
 
 
 @lru_cache(maxsize=16)  # nearly all requests have the same Host
