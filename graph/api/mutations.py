@@ -168,7 +168,8 @@ class Mutation:
 
 
 async def _run(info: GraphInfo, given: _KeyedInput, command: Command) -> MutationResult:
-    key = await key_of_request(info.field_name, given, given.idempotency_key)
+    text = given.idempotency_key
+    key = None if text is None else await key_of_request(info.field_name, given, text)
     return await run_command(info, command, key)
 
 
