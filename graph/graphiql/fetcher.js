@@ -1,5 +1,6 @@
 import { createGraphiQLFetcher } from "@graphiql/toolkit";
 import { getIntrospectionQuery, Kind, parse } from "graphql";
+import { createClient } from "graphql-ws";
 
 // With `isOneOf`, the editor marks inputs of @oneOf types with none or several fields.
 const INTROSPECTION = getIntrospectionQuery({
@@ -9,6 +10,8 @@ const INTROSPECTION = getIntrospectionQuery({
   specifiedByUrl: true,
 });
 
+const FORBIDDEN = 4403; // the close code after a `connection_init` that is rejected
+
 /** The name of the editor's own introspection. A developer's operation has another one. */
 export const INTROSPECTION_NAME = "GraphiQLIntrospection";
 
@@ -16,11 +19,21 @@ export const INTROSPECTION_NAME = "GraphiQLIntrospection";
 export function createFetcher(address) {
   const socket = new URL(address);
   socket.protocol = socket.protocol.replace("http", "ws");
-  const send = createGraphiQLFetcher({ url: address.href, subscriptionUrl: socket.href });
-  return (params, options) =>
-    params.operationName === INTROSPECTION_NAME
+  return (params, options) => {
+    const send = createGraphiQLFetcher({
+      url: address.href,
+      wsClient: connect(socket.href, options?.headers),
+    });
+    return params.operationName === INTROSPECTION_NAME
       ? send({ query: INTROSPECTION }, options)
       : send(...current(params, options));
+  };
+}
+
+// Each run has its own socket, which it opens only if it is a subscription. A token that is rejected
+// stays rejected: graphql-ws would try again for half a minute before it shows the error.
+function connect(url, connectionParams) {
+  return createClient({ url, connectionParams, shouldRetry: ({ code }) => code !== FORBIDDEN });
 }
 
 // GraphiQL parses the text 100 ms after a change. If it is run earlier, the name and the document

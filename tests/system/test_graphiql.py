@@ -1,6 +1,8 @@
 """GraphiQL in Chromium, as a developer uses it."""
 
+import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -11,13 +13,23 @@ from playwright.async_api import Page, WebSocket, expect
 
 from tests.support.chromium import browsing
 from tests.support.process import serving_process
+from tests.support.signing import ISS, RSA, pem, token
+from users.policy import Scope
 
 pytestmark = pytest.mark.chromium
 AXE = Path(__file__).parents[2] / "graph" / "graphiql" / "node_modules" / "axe-core" / "axe.min.js"
+ISSUER = {
+    "ROSTER_AUTH_ISSUER": ISS,
+    "ROSTER_AUTH_AUDIENCE": "roster",
+    "ROSTER_AUTH_PUBLIC_KEY": pem(RSA),
+}
 CREATE = "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { id } } }"
+RENAME = "mutation ($input: UpsertUserInput!) { upsertUser(input: $input) { errors { message } } }"
 TAKEN = """mutation { createUser(input: {username: "mia", email: "new@example.com"}) {
   user { id } errors { code message path } } }"""
 LIVE = "subscription { userEvents { type user { username } } }"
+LIVE_SELF = "subscription { userEvents { user { username isViewer } } }"
+VIEWER = "{ viewer { username viewerCan } }"
 RUN = "Execute query (Ctrl-Enter)"
 
 
@@ -62,6 +74,13 @@ class GraphiQL:
             text.split(maxsplit=1)[0]
         )
 
+    async def sign_in(self, credentials: str) -> None:
+        await self.page.get_by_role("button", name="Headers", exact=True).click()
+        await self.paste(json.dumps({"Authorization": f"Bearer {credentials}"}), "Headers")
+        await expect(self.page.get_by_role("region", name="Headers", exact=True)).to_contain_text(
+            credentials[-10:]
+        )
+
     async def run(self) -> None:
         await self.page.keyboard.press("Control+Enter")
 
@@ -71,6 +90,11 @@ class GraphiQL:
 
     async def until(self, condition: str) -> None:
         while not await self.page.evaluate(condition):
+            await self.page.evaluate("new Promise(requestAnimationFrame)")
+
+    async def until_subscribed(self, times: int = 1) -> None:
+        await expect(self.page.get_by_role("button", name="Stop query")).to_be_visible()
+        while sum('"subscribe"' in frame for frame in self.sent) < times:
             await self.page.evaluate("new Promise(requestAnimationFrame)")
 
     async def answer(self, *parts: str) -> None:
@@ -83,23 +107,45 @@ class GraphiQL:
 async def create(url: str, *names: str) -> None:
     async with httpx.AsyncClient(base_url=url) as http:
         for name in names:
-            user = {"username": name, "email": f"{name}@example.com"}
+            user = {"username": name, "email": f"{name}@example.com", "externalId": f"hr-{name}"}
             body = {"query": CREATE, "variables": {"input": user}}
             answer = (await http.post("/graphql", json=body)).json()
             assert "errors" not in answer, answer
 
 
-@pytest.fixture
-async def graphiql(tmp_path: Path) -> AsyncIterator[GraphiQL]:
-    async with serving_process(tmp_path) as (_, url), browsing() as browser:
+async def rename(url: str, name: str) -> None:
+    variables = {"input": {"by": {"username": name}, "displayName": "New"}}
+    async with httpx.AsyncClient(base_url=url) as http:
+        body = {"query": RENAME, "variables": variables}
+        answer = (await http.post("/graphql", json=body)).json()
+    assert answer == {"data": {"upsertUser": {"errors": []}}}
+
+
+@asynccontextmanager
+async def opened(folder: Path, **settings: str) -> AsyncIterator[GraphiQL]:
+    async with serving_process(folder, **settings) as (_, url), browsing() as browser:
         await create(url, "mia", "ada")
         page = await browser.new_page(viewport={"width": 1280, "height": 800})
         await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-        opened = GraphiQL(page, url)
-        opened.watch()
-        yield opened
-        assert opened.problems == []
-        assert opened.hosts == {urlsplit(url).netloc}
+        graphiql = GraphiQL(page, url)
+        graphiql.watch()
+        yield graphiql
+        assert graphiql.problems == []
+        assert graphiql.hosts == {urlsplit(url).netloc}
+
+
+@pytest.fixture
+async def graphiql(tmp_path: Path) -> AsyncIterator[GraphiQL]:
+    async with opened(tmp_path) as graphiql:
+        yield graphiql
+
+
+@pytest.fixture
+async def with_issuer(tmp_path: Path) -> AsyncIterator[GraphiQL]:
+    """GraphiQL on a development server that accepts the tokens of an issuer."""
+    async with opened(tmp_path, **ISSUER) as graphiql:
+        await graphiql.open()
+        yield graphiql
 
 
 async def test_example_shows_a_page_of_users_and_the_page_is_accessible(graphiql: GraphiQL) -> None:
@@ -118,20 +164,65 @@ async def test_mutation_with_a_taken_username_shows_its_error(graphiql: GraphiQL
     await graphiql.answer('"user": null', '"code": "TAKEN"', '"username"')
 
 
-async def test_subscription_pasted_and_run_at_once_receives_events_with_the_token(
-    graphiql: GraphiQL,
-) -> None:
+async def test_subscription_pasted_and_run_at_once_receives_events(graphiql: GraphiQL) -> None:
     await graphiql.open()
-    await graphiql.page.get_by_role("button", name="Headers", exact=True).click()
-    await graphiql.paste('{"X-Request-Id": "from-headers"}', "Headers")
     await graphiql.paste(LIVE)
     await graphiql.run()
-    await expect(graphiql.page.get_by_role("button", name="Stop query")).to_be_visible()
-    while not any('"subscribe"' in frame for frame in graphiql.sent):
-        await graphiql.page.evaluate("new Promise(requestAnimationFrame)")
-    assert '"X-Request-Id":"from-headers"' in graphiql.sent[0]
+    await graphiql.until_subscribed()
     await create(graphiql.url, "zoe")
     await graphiql.answer('"type": "CREATED"', '"username": "zoe"')
+
+
+async def test_token_of_the_headers_editor_is_sent_with_queries(with_issuer: GraphiQL) -> None:
+    await with_issuer.paste(VIEWER)
+    await with_issuer.run()
+    await with_issuer.answer('"viewer": null')
+    await with_issuer.sign_in(token(sub="hr-mia"))
+    await with_issuer.run()
+    await with_issuer.answer('"username": "mia"', '"UPDATE"')
+    assert "DELETE" not in await with_issuer.text("response")
+    await with_issuer.sign_in(token(sub="hr-ada", scope=" ".join(Scope)))
+    await with_issuer.run()
+    await with_issuer.answer('"username": "ada"', '"DELETE"')
+
+
+async def test_token_of_the_headers_editor_is_sent_with_subscriptions(
+    with_issuer: GraphiQL,
+) -> None:
+    rights = f"{Scope.READ} {Scope.HISTORY}"
+    await with_issuer.paste(LIVE_SELF)
+    for number, name in enumerate(("mia", "ada"), start=1):  # a second run has its own token
+        await with_issuer.sign_in(sent := token(sub=f"hr-{name}", scope=rights))
+        await with_issuer.run()
+        await with_issuer.until_subscribed(number)
+        assert sent in next(f for f in reversed(with_issuer.sent) if '"connection_init"' in f)
+        await rename(with_issuer.url, name)
+        await with_issuer.answer(f'"username": "{name}"', '"isViewer": true')
+        await with_issuer.page.get_by_role("button", name="Stop query").click()
+
+
+async def test_token_without_the_rights_of_a_subscription_shows_the_error(
+    with_issuer: GraphiQL,
+) -> None:
+    await with_issuer.sign_in(token(sub="hr-mia", scope=Scope.READ))
+    await with_issuer.paste(LIVE)
+    await with_issuer.run()
+    await with_issuer.answer('"code": "FORBIDDEN"', "users:history")
+    with_issuer.problems.clear()  # GraphiQL reports it on the console, too
+
+
+async def test_token_that_is_not_accepted_shows_the_error(with_issuer: GraphiQL) -> None:
+    await with_issuer.sign_in("not a token")
+    await with_issuer.paste(VIEWER)
+    await with_issuer.run()
+    await with_issuer.answer('"code": "UNAUTHENTICATED"')
+    await with_issuer.paste(LIVE)
+    await with_issuer.run()
+    await with_issuer.answer("Socket closed with event 4403")
+    assert len([frame for frame in with_issuer.sent if '"connection_init"' in frame]) == 1
+    # Chromium and GraphiQL report them on the console, too.
+    assert len(with_issuer.problems) == 2
+    with_issuer.problems.clear()
 
 
 async def test_reload_keeps_the_query_and_forgets_the_headers(graphiql: GraphiQL) -> None:
