@@ -57,7 +57,7 @@ from graph.api.pagination import (
 )
 from graph.api.scalars import Json
 from graph.api.selected_fields import ROW_FIELDS, names_below, selects
-from graph.api.types.enums import UserEventOrder
+from graph.api.types.enums import Scope, UserEventOrder
 from graph.api.types.field_rule import FieldRule, field_rules
 from graph.api.types.node import Node
 from graph.api.types.user import User, UserConnection, Users, columns_of
@@ -114,6 +114,15 @@ class Query:
     )
     def viewer(self, info: GraphInfo) -> User | None:
         return cast("User | None", _viewer(info.context))
+
+    @strawberry.field(
+        metadata=ROOT_FIELD,
+        description="The scopes of the caller, for what to offer beside the actions of "
+        "`User.viewerCan`: a new user requires `WRITE`. A development server gives all of them to "
+        "requests without a token.",
+    )
+    def viewer_scopes(self, info: GraphInfo) -> list[Scope]:
+        return [scope for scope in Scope if scope in info.context.caller.scopes]
 
     @strawberry.field(
         metadata=ROOT_FIELD,

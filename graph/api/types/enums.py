@@ -13,6 +13,7 @@ from db.models import UserEventType, UserStatus
 from users.errors import ErrorCode
 from users.field_rules import Normalisation
 from users.lifecycle import UserAction
+from users.policy import Scope
 
 __all__ = [
     "ActorType",
@@ -20,6 +21,7 @@ __all__ = [
     "ErrorCode",
     "Normalisation",
     "OrderDirection",
+    "Scope",
     "UserAction",
     "UserEventOrder",
     "UserEventType",
@@ -196,4 +198,16 @@ _describe(
     "How a batch handles a rejected operation.",
     ATOMIC="All operations are executed, or none.",
     PARTIAL="Operations that are not rejected are executed.",
+)
+
+_describe(
+    Scope,
+    "A right that a token or an API key has. More scopes can be added.",
+    READ="`users:read`: read every user. Without it a user can read themselves only.",
+    WRITE="`users:write`: create, update, upsert, deactivate, reactivate, delete and restore "
+    "users.",
+    ERASE="`users:erase`: erase users, and set `eraseAfter`.",
+    HISTORY="`users:history`: read the history of users who may be read. `userEvents` needs it and "
+    "`users:read`.",
+    LINK="`users:link`: set or clear `externalId`.",
 )

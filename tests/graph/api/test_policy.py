@@ -61,6 +61,7 @@ USERS = """query ($key: BigInt!) {{ it: users(filter: {{ databaseId: [$key], sta
 # Every field with a resolver. `NAME: None` requires no scope: it depends only on the caller.
 RULES: dict[str, Read | Write | None] = {
     "Query.viewer": None,
+    "Query.viewerScopes": None,
     "Query.validationRules": None,
     # Null without the history, and only in an answer to a write: `test_version_conflicts.py`.
     "VersionConflictError.changedBy": None,

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from graph.protocol.errors import RequestError
-from tests.support.callers import DirectoryClient, id_of, linked, service
+from tests.support.callers import SCOPE_SETS, DirectoryClient, id_of, linked, service
 from tests.support.client import Client
 from tests.support.cursors import cursor_at
 from users.commands import Transition
@@ -259,6 +259,22 @@ async def test_is_viewer_and_viewer_can_match_the_callers_permissions(
         {"isViewer": False, "viewerCan": ["RESTORE", "ERASE"]},
         {"isViewer": True, "viewerCan": ["UPDATE", "DEACTIVATE", "DELETE"]},
     ]
+
+
+async def test_viewer_scopes_are_those_of_the_caller_in_the_order_of_the_enum(
+    directory: DirectoryClient,
+) -> None:
+    for scopes in SCOPE_SETS:
+        expected = {"data": {"viewerScopes": [scope.name for scope in Scope if scope in scopes]}}
+        for caller in (service(*scopes), linked(ME, *scopes)):
+            assert await directory.send(caller, "{ viewerScopes }") == expected
+
+
+async def test_viewer_scopes_of_a_request_without_a_token_are_all_in_development(
+    client: Client,
+) -> None:
+    answer = await client.ask("{ viewerScopes viewer { id } }")
+    assert answer == {"viewerScopes": [scope.name for scope in Scope], "viewer": None}
 
 
 async def test_viewer_can_in_a_list_adds_no_statement(

@@ -42,6 +42,7 @@ QUERIES = {
     "{type: [CREATED]}, orderBy: NEWEST_FIRST) { countAtMost nodes { user { username } } }",
     "personalData": "personalData(userId: $id)",
     "validationRules": "validationRules { input field }",
+    "viewerScopes": "viewerScopes",
 }
 READ_AGAIN = "query { users { totalCount followFrom nodes { id } } userEvents { nodes { id } } }"
 PAYLOAD = (
@@ -215,7 +216,11 @@ async def test_queries_run_every_statement_through_the_session(
     )
     assert "errors" not in answer, answer
     assert statements.past_the_session() == []
-    assert any(method for _, method in statements.ran) or field in {"viewer", "validationRules"}
+    assert any(method for _, method in statements.ran) or field in {
+        "viewer",
+        "viewerScopes",
+        "validationRules",
+    }
 
 
 async def test_mutations_run_every_statement_through_the_session(

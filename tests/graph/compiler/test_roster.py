@@ -34,9 +34,11 @@ CALLERS = [
     linked(2, Scope.READ, Scope.HISTORY),
     linked(3, *EVERY_SCOPE),
 ]
-# Values that depend on the time: datetimes, and cursors, which contain them.
+# Values that depend on the time or are random: datetimes, cursors, which contain them, and the ids
+# of requests.
 _TIMES = re.compile(
     r"\d{4}-\d\d-\d\dT[\d:.]+Z|(?<='cursor': ')[^']*|(?<=Cursor': ')[^']*|ey[\w-]{20,}"
+    r'|(?<="cursor":")[^"]*|(?<="requestId":")[^"]*'  # of events in `personalData`
 )
 
 
@@ -102,7 +104,8 @@ EVERYTHING = """{ users(first: 100, filter: { status: [ACTIVE, DEACTIVATED, DELE
 
 
 _CHANGED = "user { id version } userEdge { cursor node { status } } changed errors { code }"
-_READ_AGAIN = """query { __typename viewer { id } user(id: $a) { id version displayName }
+_READ_AGAIN = """query { __typename viewer { id } viewerScopes
+  user(id: $a) { id version displayName }
   node(id: $b) { id ... on User { status history { countAtMost nodes { type } } } }
   nodes(ids: [$a, $b, "x"]) { id } users(first: 3) { totalCount edges { node { version } } }
   __type(name: "Query") { name } }"""
