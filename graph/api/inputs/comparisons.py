@@ -114,6 +114,10 @@ class DateTimeFilter:
             yield compared(column, compare, moment)
 
     @property
+    def is_empty(self) -> bool:
+        return self.is_null is None and not any(True for _ in self.comparisons())
+
+    @property
     def needs_a_time(self) -> bool:
         """Whether rows without a time do not match."""
         return self.is_null is False or any(True for _ in self.comparisons())

@@ -129,7 +129,7 @@ class UserFilter:
     def of_deletion(self) -> list[DateTimeFilter]:
         """Return the conditions on values that only deleted users have."""
         moments = (self.deleted_at, self.erase_after, self.erased_at)
-        return [moment for moment in moments if moment is not None]
+        return [moment for moment in moments if moment is not None and not moment.is_empty]
 
 
 @dataclass(slots=True)
