@@ -28,7 +28,7 @@ _MAILBOXES: Final = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """An address of at most 254 characters. Deliverability is not checked."""
+    """An address of at most 254 bytes in UTF-8. Deliverability is not checked."""
 
     text: str
     key: str
@@ -107,6 +107,8 @@ def _fault(raw: str) -> str:
             f"The part after the @ must have at most {DOMAIN_MAX_LENGTH} characters, and "
             f"{DNS_LABEL_LENGTH_LIMIT} between two dots."
         )
+    if len(raw.encode(errors="surrogatepass")) > EMAIL_LENGTH:
+        return f"Must have at most {EMAIL_LENGTH} bytes in UTF-8."
     if last in _SPECIAL_USE:
         return f"Domains under .{last} are reserved and have no addresses (RFC 6761)."
     if "." not in domain.rstrip("."):

@@ -26,7 +26,7 @@ class Normalisation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TextRule:
-    """`min` and `max` are in code points of the text in NFC, or as given without normalisation."""
+    """`min` and `max` are in code points of the normalised text."""
 
     min: int
     max: int

@@ -84,7 +84,9 @@ def check_length(field: str, text: str, shortest: int, longest: int) -> None:
 
 
 def _line(field: str, raw: str, longest: int) -> str:
-    check_size(field, raw, 1, longest)
+    """Parse one line. Spaces around it are removed, and do not count."""
+    if len(raw) > longest * _DECOMPOSED_GROWTH:
+        check_length(field, raw, 1, longest)
     _check_readable(field, raw)
     text = unicodedata.normalize("NFC", raw).strip()
     check_length(field, text, 1, longest)

@@ -45,6 +45,23 @@ addresses = st.one_of(
 )
 
 
+LONG_DOMAIN = f"{'a' * 63}.{'b' * 58}."  # 123 characters
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        f"{'x' * 64}@{'a' * 63}.{'b' * 63}.{'c' * 61}",
+        f"{'ü' * 64}@{LONG_DOMAIN}de",
+    ],
+)
+def test_email_of_254_bytes_is_accepted_and_a_longer_one_is_not(raw: str) -> None:
+    assert len(raw.encode()) == 254
+    assert Email.parse(raw).text == raw
+    with pytest.raises(InvalidValue):
+        Email.parse(f"{raw}x")
+
+
 @pytest.mark.parametrize(
     ("raw", "text", "key"),
     [
@@ -105,6 +122,7 @@ def test_invalid_email_is_rejected_with_its_code(raw: str, code: ErrorCode) -> N
             f"ada@{'a' * 64}.com",
             "The part after the @ must have at most 253 characters, and 63 between two dots.",
         ),
+        (f"{'ü' * 64}@{LONG_DOMAIN}x.de", "Must have at most 254 bytes in UTF-8."),
         ("ada@example", "The part after the @ needs a dot, as in example.com."),
         ("ada@exa mple.com", "An e-mail address cannot contain spaces."),
         ("ada..l@example.com", "An e-mail address cannot contain two consecutive dots."),

@@ -20,6 +20,7 @@ FORMAT, SHORT, LONG = ErrorCode.INVALID_FORMAT, ErrorCode.TOO_SHORT, ErrorCode.T
         ("👩\u200d💻 Ada", "👩\u200d💻 Ada"),
         ("آدا\u200cلاولیس", "آدا\u200cلاولیس"),
         ("%_\\'\"", "%_\\'\""),
+        (" \u3000" + "e\u0301" * 200 + "\u00a0", "é" * 200),
     ],
 )
 def test_display_name_is_normalised(raw: str, expected: str) -> None:

@@ -72,6 +72,5 @@ class BulkUsersInput:
         default=None,
         description="A client-generated key of 1 to 255 characters, preferably random. A batch "
         "repeated with the same key and input within 24 hours returns the first "
-        "answer and changes nothing. A batch that changed nothing does not use up its "
-        "key.",
+        "answer and changes nothing. A rejected batch does not use up its key.",
     )

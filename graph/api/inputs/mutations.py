@@ -28,7 +28,8 @@ _USERNAME = (
     "is an e-mail address must be the user's own address."
 )
 _NEW_USERNAME = f"{_USERNAME} Cannot be null."
-_NEW_EMAIL = "A valid e-mail address of at most 254 characters. Cannot be null."
+_EMAIL = "A valid e-mail address of at most 254 bytes in UTF-8, 64 characters before the `@`."
+_NEW_EMAIL = f"{_EMAIL} Cannot be null."
 _NEW_DISPLAY_NAME = "One line of 1 to 200 characters. Null clears it."
 _LINK = (
     "Requires the scope `users:link`, and cannot be the `sub` of the caller's own token: it "
@@ -59,10 +60,7 @@ def key_of(text: str) -> int | None:
 @strawberry.input(description="The values of a new user.")
 class CreateUserInput:
     username: str = strawberry.field(description=_USERNAME)
-    email: str = strawberry.field(
-        description="A valid e-mail address of at most 254 characters. "
-        "It is not checked against DNS."
-    )
+    email: str = strawberry.field(description=f"{_EMAIL} It is not checked against DNS.")
     display_name: str | None = strawberry.field(
         default=None, description="One line of 1 to 200 characters, for people."
     )

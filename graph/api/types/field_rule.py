@@ -40,15 +40,16 @@ class FieldRule:
     required: bool = strawberry.field(description="Whether the field must be given.")
     nullable: bool = strawberry.field(description="Whether null is accepted.")
     min: int = strawberry.field(
-        description="The minimum number of Unicode code points, in NFC unless `normalisation` is "
-        "NONE."
+        description="The minimum number of Unicode code points, as stored: in NFC unless "
+        "`normalisation` is NONE, and without spaces around the text if it is TRIMMED_NFC."
     )
     max: int = strawberry.field(
-        description="The maximum number of Unicode code points, in NFC unless `normalisation` is "
-        "NONE."
+        description="The maximum number of Unicode code points, counted like `min`. E-mail "
+        "addresses have other limits, too: 64 before the `@`, and 254 bytes in UTF-8."
     )
     pattern: str | None = strawberry.field(
-        description="A regular expression (ECMA 262) that every accepted value matches."
+        description="A regular expression (ECMA 262, with the flag `u` or `v`) that every accepted "
+        "value matches."
     )
     normalisation: Normalisation = strawberry.field(description="How the text is normalised.")
 

@@ -38,10 +38,10 @@ class UserError:
 @strawberry.type(description="A value of the input that is not accepted.")
 class FieldError(UserError):
     min: int | None = strawberry.field(
-        description="The minimum number of characters, if there is one."
+        description="The minimum number of Unicode code points, if there is one."
     )
     max: int | None = strawberry.field(
-        description="The maximum number of characters, if there is one."
+        description="The maximum number of Unicode code points, if there is one."
     )
     pattern: str | None = strawberry.field(
         description="A regular expression (ECMA 262) that every valid value matches, for checks "
