@@ -8,17 +8,24 @@
 | `StrawberryGraphQLCoreExecutionContext` | whether a schema has another context class |
 | `_raw_info.operation_extensions` | the field that Strawberry adds to graphql-core's info |
 | `SchemaExtensionsRunner` | the return type of `Schema.create_extensions_runner` |
+| `federation.Schema._get_federation_query_type` | replaces the query type |
+| `federation.schema.FederationAny` | the scalar `_Any`, whose definition `federation.Schema` adds |
 | two validation rules | validation outside of Strawberry's own execution |
 
 `tests/graph/test_strawberry_adapter.py` fails if one of them changes.
 """
 
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import strawberry
 from graphql import GraphQLField, GraphQLNamedType, GraphQLResolveInfo, GraphQLSchema
 from strawberry import Info
 from strawberry.extensions.runner import SchemaExtensionsRunner
+from strawberry.federation import Schema as FederationSchema
+from strawberry.federation.schema import FederationAny
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
@@ -33,6 +40,9 @@ STRAWBERRY_EXECUTION_CONTEXT = StrawberryGraphQLCoreExecutionContext
 
 # The return type of `Schema.create_extensions_runner`.
 ExtensionsRunner: TypeAlias = SchemaExtensionsRunner
+
+# The scalar `_Any` of a federated schema.
+Representation: TypeAlias = FederationAny
 
 _DEFINITION = "strawberry-definition"
 
@@ -54,6 +64,28 @@ def type_declaration(type_: GraphQLNamedType) -> StrawberryObjectDefinition | No
     """Return the declaration of an object, an interface or an input object."""
     declared = type_.extensions.get(_DEFINITION)
     return declared if isinstance(declared, StrawberryObjectDefinition) else None
+
+
+def set_directives(element: GraphQLNamedType | GraphQLField, directives: Sequence[object]) -> None:
+    """Set the schema directives of an object type or a field in one schema, not in others."""
+    declared = element.extensions[_DEFINITION]
+    if isinstance(declared, StrawberryField):
+        declared = copy(declared)
+        declared.directives = list(directives)
+    else:
+        declared = replace(declared, directives=directives)
+    element.extensions[_DEFINITION] = declared
+
+
+class SubgraphSchema(FederationSchema):
+    """`strawberry.federation.Schema`, without another query type.
+
+    Strawberry adds `_entities` and `_service` to a subclass of the query type. A schema with fields
+    that return the query type cannot have both.
+    """
+
+    def _get_federation_query_type(self, query: Any, *_: Any) -> Any:
+        return query
 
 
 class CompiledInfo(Info[Any, Any]):

@@ -1,8 +1,10 @@
 """`Query.node` and `Query.nodes`: objects of any type by their global ids."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import cast
 
+from db.prepared import PreparedStatement
 from db.statements.events import EVENTS_BY_ID
 from db.statements.users import USERS_BY_ID
 from graph.api import global_ids
@@ -14,7 +16,7 @@ from graph.api.types.user import User
 from graph.api.types.user_event import UserEvent
 from users import policy
 
-_NodeKey = tuple[str, int]  # the name of a type, and an id in the database
+NodeKey = tuple[str, int]  # the name of a type, and an id in the database
 
 
 async def find_node(context: Context, text: str) -> Node | None:
@@ -30,14 +32,14 @@ async def find_nodes(context: Context, texts: Sequence[str]) -> list[Node | None
     return cast("list[Node | None]", found)
 
 
-def _decoded(text: str) -> _NodeKey | InputError:
+def _decoded(text: str) -> NodeKey | InputError:
     try:
         return _node_key(text)
     except InputError as error:
         return error
 
 
-def _node_key(text: str) -> _NodeKey:
+def _node_key(text: str) -> NodeKey:
     try:
         type_name, key = global_ids.decode(text)
     except global_ids.InvalidId as error:
@@ -48,23 +50,29 @@ def _node_key(text: str) -> _NodeKey:
 
 
 async def _load(
-    context: Context, keys: Sequence[_NodeKey | InputError]
+    context: Context, keys: Sequence[NodeKey | InputError]
 ) -> list[Node | Exception | None]:
-    """Return nodes, with one lookup per type.
+    found = await load_nodes(context, {key for key in keys if not isinstance(key, InputError)})
+    return [key if isinstance(key, InputError) else found.get(key) for key in keys]
 
-    An exception in the list is the error of its element: an invalid id does not affect the others.
+
+async def load_nodes(
+    context: Context, wanted: AbstractSet[NodeKey], lookup: PreparedStatement = USERS_BY_ID
+) -> dict[NodeKey, Node | Exception]:
+    """Return the nodes that the caller may read, with one lookup per type.
+
+    If a lookup fails, its error is the value of every key.
     """
-    wanted = {key for key in keys if not isinstance(key, InputError)}
     users = [key for name, key in wanted if name == "User" and policy.can_read(context.caller, key)]
     events = [key for name, key in wanted if name == "UserEvent"]
-    found: dict[_NodeKey, Node | Exception | None] = {}
+    found: dict[NodeKey, Node | Exception] = {}
     try:
-        rows = await context.session.load(USERS_BY_ID, users) if users else ()
+        rows = await context.session.load(lookup, users) if users else ()
         found |= {("User", row.id): User.of(row) for row in rows if row}
         found |= {("UserEvent", event.record.id): event for event in await _events(context, events)}
     except Exception as error:  # noqa: BLE001 - the elements share this error
         found |= dict.fromkeys(wanted, error)
-    return [key if isinstance(key, InputError) else found.get(key) for key in keys]
+    return found
 
 
 async def _events(context: Context, keys: Sequence[int]) -> list[UserEvent]:

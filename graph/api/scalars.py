@@ -51,7 +51,7 @@ def _moment(found: re.Match[str]) -> datetime:
     return (at + timedelta(seconds=leap)).astimezone(UTC)
 
 
-def _read_bigint(value: object) -> BigInt:
+def read_bigint(value: object) -> BigInt:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:  # noqa: PLR2004 - 2**63 has 19 digits
         value = int(value)
     if type(value) is int and 0 <= value <= _MAX_BIGINT:
@@ -80,7 +80,7 @@ SCALARS: dict[object, ScalarDefinition] = {
         description="An integer from 0 to 9223372036854775807, as a string of digits, because "
         "JSON numbers lose precision above 53 bits. Inputs may also be numbers.",
         serialize=str,
-        parse_value=_read_bigint,
+        parse_value=read_bigint,
     ),
 }
 

@@ -155,11 +155,18 @@ def schema(
             "normalised cache.",
         ),
     ] = False,
+    federation: Annotated[
+        bool,
+        typer.Option("--federation", help="Print the schema that ROSTER_FEDERATION=on serves."),
+    ] = False,
 ) -> None:
     """Print the GraphQL schema."""
-    from graph.execution.schema import Schema  # noqa: PLC0415 - only this command needs it
+    from graph.execution.schema import (  # noqa: PLC0415 - only this command needs it
+        FederatedSchema,
+        Schema,
+    )
 
-    printed = Schema()
+    printed = FederatedSchema() if federation else Schema()
     if possible_types:
         text = json.dumps(cache_types(core_schema(printed)), indent=2)
     else:

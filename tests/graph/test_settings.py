@@ -46,6 +46,7 @@ DEFAULTS = {
     "max_response_values": 300_000,
     "username_emails": "own",
     "introspection": True,
+    "federation": False,
     "persisted_documents": "off",
     "persisted_documents_file": None,
     "allowed_hosts": [],

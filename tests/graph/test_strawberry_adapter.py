@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import pytest
 import strawberry
 from graphql import GraphQLInputObjectType, GraphQLObjectType, GraphQLSchema
+from strawberry.exceptions import DuplicatedTypeName
+from strawberry.federation import Schema as FederationSchema
+from strawberry.federation.schema_directives import Shareable
 from strawberry.types import Info
 
 from graph import strawberry_adapter as adapter
@@ -68,6 +72,40 @@ async def test_raw_info_is_graphql_cores_plus_the_request_extensions() -> None:
 
 def test_default_execution_context_class_matches() -> None:
     assert SCHEMA.execution_context_class is adapter.STRAWBERRY_EXECUTION_CONTEXT
+
+
+def test_directives_are_set_in_one_schema_only() -> None:
+    one, other = strawberry.Schema(query=Query), strawberry.Schema(query=Query)
+    query = adapter.core_schema(one).type_map["Query"]
+    assert isinstance(query, GraphQLObjectType)
+    for element in (query, query.fields["hello"]):
+        adapter.set_directives(element, [Shareable()])
+    printed = one.as_str()
+    assert printed.count("@shareable") == 2
+    assert "type Query @shareable {" in printed
+    assert "@shareable" not in other.as_str()
+    declared = adapter.field_declaration(query.fields["hello"])
+    assert declared
+    assert declared.metadata == {"kept": 1}
+
+
+async def test_subgraph_keeps_the_query_type_to_which_fields_refer() -> None:
+    @strawberry.type
+    class Change:
+        query: Query = strawberry.field(default_factory=Query)
+
+    @strawberry.type
+    class Mutation:
+        @strawberry.mutation
+        def change(self) -> Change:
+            return Change()
+
+    schema = adapter.SubgraphSchema(query=Query, mutation=Mutation)
+    assert schema.query is Query
+    result = await schema.execute("mutation { change { query { plain } } }")
+    assert result.data == {"change": {"query": {"plain": "plain"}}}
+    with pytest.raises(DuplicatedTypeName):  # else the adapter is not needed any more
+        FederationSchema(query=Query, mutation=Mutation)
 
 
 async def test_validation_rules_match_those_of_strawberry() -> None:

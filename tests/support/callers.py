@@ -16,6 +16,7 @@ from feed.feed import Feed
 from feed.options import FeedOptions
 from graph.api import global_ids
 from graph.api.context import Context
+from graph.execution.schema import Schema
 from graph.protocol.errors import RequestError
 from graph.protocol.request import Request
 from graph.streaming.chunks import ResultBatch
@@ -43,6 +44,7 @@ class DirectoryClient:
     database: Database
     feed: Feed
     live: ResultStreams  # one for all callers, as in a server: it shares results
+    schema: Schema = SCHEMA
 
     def context(self, caller: Caller) -> Context:
         return Context(self.database.session(), self.feed, caller, "test")
@@ -51,7 +53,7 @@ class DirectoryClient:
         """Returns the data and, of each error, its code and path."""
         context = self.context(caller)
         try:
-            operation = await SCHEMA.prepare(Request(query, variables), context)
+            operation = await self.schema.prepare(Request(query, variables), context)
             answer: dict[str, Any] = json.loads(b"".join(await operation.run()))
         except RequestError as error:
             answer = {"data": None, "errors": error.errors}
@@ -61,7 +63,7 @@ class DirectoryClient:
     async def follow(
         self, caller: Caller, query: str, **variables: Any
     ) -> AsyncGenerator[ResultBatch, None]:
-        operation = await SCHEMA.prepare(Request(query, variables), self.context(caller))
+        operation = await self.schema.prepare(Request(query, variables), self.context(caller))
         async with aclosing(self.live.results(operation)) as results:
             async for batch in results:
                 yield batch
@@ -89,10 +91,12 @@ class DirectoryClient:
 
 
 @asynccontextmanager
-async def directory_client(database: Database, **options: Any) -> AsyncIterator[DirectoryClient]:
+async def directory_client(
+    database: Database, schema: Schema = SCHEMA, **options: Any
+) -> AsyncIterator[DirectoryClient]:
     feed = Feed(database, FeedOptions(**options))
     try:
-        yield DirectoryClient(database, feed, ResultStreams())
+        yield DirectoryClient(database, feed, ResultStreams(), schema)
     finally:
         await feed.close()
 

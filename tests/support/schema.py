@@ -6,12 +6,11 @@ from graph.execution.options import ExecutionOptions, OperationTimeouts
 from graph.execution.schema import Schema
 from graph.strawberry_adapter import core_schema
 
-SCHEMA = Schema(
-    ExecutionOptions(
-        limits=Limits(aliases=200),
-        timeouts=OperationTimeouts(60, 60),
-        serializers=WRITERS,
-        shares_arguments=True,
-    )
+OPTIONS = ExecutionOptions(
+    limits=Limits(aliases=200),
+    timeouts=OperationTimeouts(60, 60),
+    serializers=WRITERS,
+    shares_arguments=True,
 )
+SCHEMA = Schema(OPTIONS)
 CORE = core_schema(SCHEMA)

@@ -11,6 +11,7 @@ import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from db.filters import UserFilter
+from db.prepared import PreparedStatement
 from db.statements.users import (
     BRIEF,
     BRIEF_USERS_BY_ID,
@@ -159,8 +160,8 @@ class User(RecordView, Node):
         """
         if not policy.can_read(context.caller, user_id):
             return None
-        brief = fields is not None and _is_brief(fields)
-        loader = Loader(context.session, BRIEF_USERS_BY_ID if brief else USERS_BY_ID)
+        lookup = USERS_BY_ID if fields is None else lookup_of(fields)
+        loader = Loader(context.session, lookup)
         return Lookup(loader, user_id, cls.of_found)
 
 
@@ -178,8 +179,9 @@ def columns_of(fields: frozenset[str]) -> frozenset[str]:
 
 
 @lru_cache(maxsize=256)
-def _is_brief(fields: frozenset[str]) -> bool:
-    return bool(columns_of(fields) <= BRIEF)
+def lookup_of(fields: frozenset[str]) -> PreparedStatement:
+    """Return the lookup of users by id that reads the columns of these fields."""
+    return BRIEF_USERS_BY_ID if columns_of(fields) <= BRIEF else USERS_BY_ID
 
 
 @strawberry.type(description="A user in a list, with the cursor of this position.")
