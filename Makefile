@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PAGE := graph/graphiql
 
-.PHONY: run graphiql test test-fast test-clients install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
+.PHONY: run graphiql test test-fast test-clients stage install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
 .PHONY: bench bench-docs bench-scale bench-bulk bench-feed
 
 # The API is served while GraphiQL's page is being built.
@@ -23,11 +23,15 @@ test: install graphiql
 # The tests that start no server processes and no other programs: those of databases use SQLite.
 # They draw a fifth of the random examples.
 test-fast: install graphiql
-	$(BIN)/pytest -n auto --dist worksteal --hypothesis-profile fast -m "not system and not clients and not postgresql"
+	$(BIN)/pytest -n auto --dist worksteal --hypothesis-profile fast -m "not system and not clients and not stage and not postgresql"
 
 # GraphQL clients and tools of frontend teams, in the versions of tests/clients/package-lock.json.
 test-clients: install
 	$(BIN)/pytest -n auto -m clients
+
+# Faults of production: restarts behind proxies. Needs HAProxy and nginx (Debian: haproxy, nginx-light).
+stage: install
+	$(BIN)/pytest -m stage -o faulthandler_timeout=600 $(STAGE)
 
 install: .venv/installed
 

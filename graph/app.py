@@ -27,7 +27,7 @@ from graph.http.origins import Origins, SecurityHeaders
 from graph.http.shortcut import GraphQLShortcut
 from graph.limits.throttle import RateLimiter
 from graph.settings import Mode, Settings, load
-from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, before_shutdown, stop_with_parent
+from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, on_signals, stop_with_parent
 from graph.streaming.streams import ResultStreams
 from graph.websocket.endpoint import ConnectionLimits, WebSocketEndpoint
 
@@ -71,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(settings: Settings, shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
+    app.state.shutdown = shutdown
     app.state.database = database = settings.database()
     database.watch()
     app.state.authenticator = authenticator = Authenticator(
@@ -84,7 +85,7 @@ async def _lifespan(settings: Settings, shutdown: Shutdown, app: FastAPI) -> Asy
     try:
         with (
             shutdown.announced_to(feed.stop),
-            before_shutdown(shutdown.begin, shutdown.interrupt),
+            on_signals(shutdown, settings.drain_period),
         ):
             yield
     finally:
@@ -140,7 +141,7 @@ def from_environment() -> FastAPI:
     """Create the application of a server process from the settings in its environment."""
     loaded = load()
     logging.configure(loaded.log_format)
-    stop_with_parent(loaded.shutdown_timeout + 2 * SHUTDOWN_MARGIN)
+    stop_with_parent(loaded.drain_period + loaded.shutdown_timeout + 2 * SHUTDOWN_MARGIN)
     app = create_app(loaded)
     # With the default settings, garbage collection takes a sixth of the CPU time. Most of the
     # scanned objects are permanent: modules and the schema. `freeze` excludes these from

@@ -49,6 +49,7 @@ DEVELOPMENT_DEFAULTS: Final[dict[str, Any]] = {
     "max_connections_per_caller": 10_000,
     "rate_limit": None,
     "max_aliases": 200,
+    "drain_period": 0,
     "max_root_fields": 200,
     "introspection": True,
 }
@@ -115,8 +116,12 @@ class Settings(BaseSettings):
     """Seconds until an idle connection is closed. It must be longer than a proxy or balancer keeps
     idle connections.
     """
+    drain_period: Annotated[float, Field(ge=0, le=600)] = 5
+    """Seconds after SIGTERM in which new requests are still served, while `/health/ready` fails:
+    longer than a balancer needs to notice.
+    """
     shutdown_timeout: Annotated[float, Field(gt=0, le=600)] = 8
-    """Seconds in which requests in progress can complete when the server is stopped."""
+    """Seconds in which requests in progress can complete after the drain period."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=100_000_000)] = 1024 * 1024
     """Bytes of a request body."""
     body_timeout: Annotated[float, Field(gt=0, le=600)] = 10

@@ -1,4 +1,10 @@
-"""Graceful shutdown: requests in progress get a grace period. After it, they fail with an error."""
+"""Graceful shutdown, in three phases.
+
+1. The drain period begins with SIGTERM. Readiness fails, so that balancers choose other servers.
+   New requests are served, and each response closes its connection.
+2. In the grace period no connections are accepted, and requests in progress can complete.
+3. Requests that are still in progress fail with an error.
+"""
 
 import asyncio
 import multiprocessing
@@ -10,7 +16,7 @@ from asyncio import Task
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Final
 
 from graph.protocol.errors import RequestError
@@ -33,9 +39,10 @@ def shutting_down(message: str = SEND_AGAIN) -> RequestError:
 
 
 class Shutdown:
-    """Tracks the tasks in progress. The grace period of `seconds` begins with the signal."""
+    """Tracks the phase and the tasks in progress. `seconds` is the length of the grace period."""
 
     def __init__(self, seconds: float) -> None:
+        self.is_draining = False  # stays true in the later phases
         self.has_begun = False
         self.is_over = False
         self._seconds = seconds
@@ -43,7 +50,12 @@ class Shutdown:
         self.interrupted: Counter[Task[Any]] = Counter()
         self._listeners: set[Callable[[], None]] = set()
 
+    def drain(self) -> None:
+        self.is_draining = True
+
     def begin(self) -> None:
+        """Begin the grace period."""
+        self.is_draining = True
         if self.has_begun:
             return
         self.has_begun = True
@@ -82,7 +94,9 @@ class Shutdown:
         self.interrupt()
         if self.running:
             await asyncio.wait(self.running, timeout=_CLEANUP_SECONDS)
-        self.has_begun = self.is_over = False  # a lifespan can start again in the same process
+        self.is_draining = self.has_begun = self.is_over = (
+            False  # a lifespan can start again in the same process
+        )
 
     def interrupt(self) -> None:
         self.is_over = True
@@ -151,35 +165,42 @@ def stop_with_parent(seconds: float) -> None:
 
 
 @contextmanager
-def before_shutdown(stop: Callable[[], None], interrupt: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at the first SIGINT or SIGTERM, and `interrupt` at a later SIGINT.
+def on_signals(shutdown: Shutdown, drain_seconds: float) -> Iterator[None]:
+    """Go through the phases of the shutdown on signals.
 
-    The server's own handlers run as well.
+    SIGTERM begins the drain period. A second signal, or SIGINT, ends it. One more SIGINT ends the
+    grace period. The server's own handlers run at the end of the drain period, and for each later
+    signal.
     """
     # Signals, not the lifespan: the server ends the lifespan only after all responses have ended,
     # and a stream never ends by itself. At the second SIGINT the server no longer waits.
-    loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    loop = asyncio.get_running_loop()
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    served = {number: handler for number, handler in handlers.items() if callable(handler)}
 
-    is_stopping = False
+    def stop(number: int) -> None:
+        if not shutdown.has_begun:
+            shutdown.begin()
+            served[signal.Signals(number)](number, None)
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal is_stopping
-        forced = is_stopping and number == signal.SIGINT
-        is_stopping = True
-        loop.call_soon_threadsafe(interrupt if forced else stop)
-        handler = before[signal.Signals(number)]
-        if callable(handler):
-            handler(number, frame)
+    def handle(number: int) -> None:
+        if number == signal.SIGTERM and drain_seconds and not shutdown.is_draining:
+            shutdown.drain()
+            loop.call_later(drain_seconds, stop, number)
+        elif not shutdown.has_begun:
+            stop(number)
+        else:
+            if number == signal.SIGINT:
+                shutdown.interrupt()
+            served[signal.Signals(number)](number, None)
 
-    served = [number for number, handler in before.items() if callable(handler)]
     for number in served:
-        signal.signal(number, handle)
+        signal.signal(number, lambda number, _: loop.call_soon_threadsafe(handle, number))
     try:
         yield
     finally:
-        for number in served:
-            signal.signal(number, before[number])
+        for number, handler in served.items():
+            signal.signal(number, handler)

@@ -38,7 +38,7 @@ _POSTGRES = "ROSTER_TEST_POSTGRES_URL"
 _MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
 _MIN_FREE_BYTES = 4 * 2**30  # bytes
 _TESTS = Path(__file__).parent
-_MARKED = ("system", "clients")  # folders whose tests have a marker of the same name
+_MARKED = ("system", "clients", "stage")  # folders whose tests have a marker of the same name
 _running = pytest.StashKey[ExitStack]()
 
 

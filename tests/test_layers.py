@@ -272,14 +272,15 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__") and name not in DOCUMENTED
 
 
-def test_only_tests_of_systems_and_clients_start_processes() -> None:
+def test_only_tests_of_marked_folders_start_processes() -> None:
     """The helpers in tests/support start them. `wire` serves in this process."""
-    programs = {"tests.support.process", "tests.support.nginx", "subprocess", "multiprocessing"}
+    helpers = {f"tests.support.{name}" for name in ("process", "nginx", "haproxy")}
+    programs = helpers | {"subprocess", "multiprocessing"}
     harmless = {"MEASURED", "processor_seconds", "resident", "visiting"}
     found = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "tests").rglob("test_*.py")
-        if path.parent.name not in {"system", "clients"}
+        if path.parent.name not in {"system", "clients", "stage"}
         for module, names, _ in imports(tree(path))
         if module in programs and not (names and harmless.issuperset(names))
     }

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from db.engine import Database
 from db.errors import is_read_only, is_unreachable
+from graph.shutdown import Shutdown
 
-PATHS: Final = frozenset({"/health/live", "/health/ready"})
+PATHS: Final = frozenset({"/health/started", "/health/live", "/health/ready"})
 
 router: Final = APIRouter(prefix="/health")
 
@@ -17,6 +18,12 @@ def get_database(request: Request) -> Database:
     return database
 
 
+def get_shutdown(request: Request) -> Shutdown:
+    shutdown: Shutdown = request.app.state.shutdown
+    return shutdown
+
+
+@router.api_route("/started", methods=["GET", "HEAD"])
 @router.api_route("/live", methods=["GET", "HEAD"])
 async def live() -> dict[str, str]:
     return {"status": "ok"}
@@ -24,9 +31,17 @@ async def live() -> dict[str, str]:
 
 @router.api_route("/ready", methods=["GET", "HEAD"])
 async def ready(
-    response: Response, database: Annotated[Database, Depends(get_database)]
+    response: Response,
+    database: Annotated[Database, Depends(get_database)],
+    shutdown: Annotated[Shutdown, Depends(get_shutdown)],
 ) -> dict[str, Any]:
-    """Return 200 if the database is reachable and writable, otherwise 503."""
+    """Return 200 if the database is reachable and writable, otherwise 503.
+
+    Returns 503 from the beginning of a shutdown, too.
+    """
+    if shutdown.is_draining:
+        response.status_code = 503
+        return {"status": "stopping"}
     try:
         await database.ping()
     except Exception as error:

@@ -20,6 +20,7 @@ from graph.protocol.errors import RequestError
 from graph.shutdown import MAY_BE_DONE, Shutdown, shutting_down
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CLOSE: Final = (b"connection", b"close")
 _INTERNAL_ERROR: Final = 1011  # RFC 6455, section 7.4.1
 
 
@@ -29,6 +30,7 @@ class CommonMiddleware:
     - assigns a request id (from `X-Request-Id`, or a new one) and returns it as a header
     - responds 421 to a Host that is not allowed, except for health checks: probes use any address
     - adds the security headers to each response
+    - closes connections during the drain period, so that the next request reaches another server
     - responds 503 if the grace period of a shutdown ends before the response has started
     - responds to unhandled errors, unless the application has a handler for `Exception` or 500
 
@@ -63,6 +65,8 @@ class CommonMiddleware:
                 is_begun = True
                 until_begun.leave()
                 message["headers"] = self.security.added_to(message["headers"], request_id)
+                if self.shutdown.is_draining:
+                    message["headers"].append(_CLOSE)
             await send(message)
 
         try:

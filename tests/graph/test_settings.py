@@ -25,6 +25,7 @@ DEFAULTS = {
     "auth_recheck_interval": 30,
     "send_timeout": 10,
     "keep_alive_timeout": 75,
+    "drain_period": 0,
     "shutdown_timeout": 8,
     "max_body_bytes": 1024 * 1024,
     "body_timeout": 10,

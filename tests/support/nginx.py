@@ -44,7 +44,7 @@ class Nginx:
         return f"https://127.0.0.1:{self.port}"
 
 
-def _certify(folder: Path) -> None:
+def certify(folder: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "roster.example.com")])
     now = datetime.now(UTC)
@@ -85,29 +85,29 @@ def _configuration(folder: Path, upstream: int, plain: int, port: int, *changed:
     return _AROUND.format(folder=folder, temporary=temporary, sample=sample)
 
 
-def _program() -> str:
+def program(name: str) -> str:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
-    program = shutil.which("nginx", path=path)
-    if program is None:
-        pytest.fail("The tests of the proxy need nginx (Debian: apt-get install nginx-light).")
-    return program
+    found = shutil.which(name, path=path)
+    if found is None:
+        pytest.fail(f"This test needs {name} (Debian: apt-get install nginx-light haproxy).")
+    return found
 
 
 @asynccontextmanager
 async def nginx(folder: Path, upstream: int, *changed: str) -> AsyncIterator[Nginx]:
     """Run nginx in front of the port `upstream`, with parts of the sample `changed`."""
     plain, port = free_port(), free_port()
-    _certify(folder)
+    certify(folder)
     configuration = folder / "nginx.conf"
     configuration.write_text(_configuration(folder, upstream, plain, port, *changed))
     process = await asyncio.create_subprocess_exec(
-        _program(), "-p", str(folder), "-c", str(configuration), stdout=PIPE, stderr=STDOUT
+        program("nginx"), "-p", str(folder), "-c", str(configuration), stdout=PIPE, stderr=STDOUT
     )
     trusting = ssl.create_default_context(cafile=str(folder / "roster.crt"))
     trusting.check_hostname = False
     try:
         async with asyncio.timeout(20):
-            while not await _listens(port):
+            while not await listens(port):
                 assert process.returncode is None, await process.communicate()
                 await asyncio.sleep(0.01)
         yield Nginx(plain, port, trusting)
@@ -117,7 +117,7 @@ async def nginx(folder: Path, upstream: int, *changed: str) -> AsyncIterator[Ngi
         await process.communicate()
 
 
-async def _listens(port: int) -> bool:
+async def listens(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

@@ -70,9 +70,12 @@ def free_port() -> int:
 async def serving_process(
     cwd: Path | None = None, **settings: str
 ) -> AsyncIterator[tuple[Process, str]]:
-    """Serves on a free port; yields the process and the base URL once the server is ready."""
-    port = free_port()
-    process = await start("serve", cwd=cwd, ROSTER_PORT=str(port), **settings)
+    """Serves on ROSTER_PORT or a free port; yields the process and the base URL once it is ready.
+
+    Without a drain period, unless the settings contain one.
+    """
+    settings = {"ROSTER_DRAIN_PERIOD": "0", "ROSTER_PORT": str(free_port())} | settings
+    process = await start("serve", cwd=cwd, **settings)
     assert process.stdout
     try:
         seen = b""
@@ -80,7 +83,7 @@ async def serving_process(
             line = await asyncio.wait_for(process.stdout.readline(), 60)
             assert line, seen.decode()
             seen += line
-        yield process, f"http://127.0.0.1:{port}"
+        yield process, f"http://127.0.0.1:{settings['ROSTER_PORT']}"
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)  # it forwards the signal to its workers

@@ -22,6 +22,7 @@ EXCLUDED = {
     "test",
     "test-fast",
     "test-clients",
+    "stage",
     "check",
 }
 BENCH = "--only roster,floor,user --seconds 1 --rounds 1"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sqlite3
 from asyncio import StreamReader, StreamWriter
@@ -179,6 +180,58 @@ async def test_requests_in_progress_are_answered_before_the_server_stops(databas
         assert await count(database) == (3, 3)
 
 
+@pytest.mark.parametrize("number", ["1", "2"])
+async def test_draining_server_is_not_ready_and_serves_new_requests(
+    tmp_path: Path, number: str
+) -> None:
+    async with (
+        serving_process(
+            cwd=tmp_path, ROSTER_DRAIN_PERIOD="600", ROSTER_WORKERS=number, **PATIENT
+        ) as (process, url),
+        asyncio.timeout(60),
+    ):
+        workers = await until_workers_serve(url, process) or {process.pid}
+        async with socket(url) as before, http_client(url) as http:
+            ready = {"status": "ok", "database": "ok"}
+            assert (await http.get("/health/ready")).json() == ready
+            process.send_signal(signal.SIGTERM)
+            while (answer := await http.get("/health/ready")).status_code == 200:
+                assert answer.json() == ready
+            assert (answer.status_code, answer.json()) == (503, {"status": "stopping"})
+            assert answer.headers["connection"] == "close"
+            for path in ("/health/live", "/health/started"):
+                assert (await http.get(path)).json() == {"status": "ok"}
+            answer = await http.post("/graphql", json={"query": "{ __typename }"})
+            assert answer.json() == {"data": {"__typename": "Query"}}
+            async with socket(url) as during:
+                for connection in (before, during):
+                    await subscribe(connection, "1", "{ __typename }")
+                    data = {"data": {"__typename": "Query"}}
+                    message = {"id": "1", "type": "next", "payload": data}
+                    assert await receive_message(connection) == message
+                    assert await receive_message(connection) == {"id": "1", "type": "complete"}
+                ending = asyncio.create_task(until(lambda: not terminated(workers)))
+                assert await closed(before) == 1012
+                assert await closed(during) == 1012
+        await ending
+        log = await log_after_exit(process)
+    async with http_client(url) as http:
+        with pytest.raises(httpx.ConnectError):
+            await http.get("/health/live")
+    assert "Traceback" not in log
+
+
+async def test_ctrl_c_skips_the_drain_period(tmp_path: Path) -> None:
+    async with (
+        serving_process(cwd=tmp_path, ROSTER_DRAIN_PERIOD="600", **PATIENT) as (process, url),
+        asyncio.timeout(60),
+        socket(url) as idle,
+    ):
+        process.send_signal(signal.SIGINT)
+        assert await closed(idle) == 1012
+        await log_after_exit(process)
+
+
 async def test_requests_that_outlive_the_grace_period_get_an_error_with_a_code(
     database_url: str, dialect: str
 ) -> None:
@@ -271,6 +324,15 @@ def children(pid: int) -> set[int]:
             if int(parent) == pid and state != "Z":
                 found.add(int(stat.parent.name))
     return found
+
+
+def terminated(pids: set[int]) -> set[int]:
+    """Sends SIGTERM to the processes that still run, and returns them."""
+    running = {pid for pid in pids if is_running(pid)}
+    for pid in running:
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, signal.SIGTERM)
+    return running
 
 
 async def until(condition: Callable[[], bool]) -> None:
