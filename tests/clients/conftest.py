@@ -1,15 +1,18 @@
 """A folder with a copy of the clients' scripts for each test, and servers for them."""
 
+import asyncio
 import json
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from graph.cli.cache_types import cache_types
+from tests.support import admin_page
+from tests.support.admin_page import Site
 from tests.support.node import install_packages, run_program
 from tests.support.process import serving_process
 from tests.support.schema import CORE
@@ -71,3 +74,17 @@ def production(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "ROSTER_AUTH_AUDIENCE": "roster",
         "ROSTER_AUTH_PUBLIC_KEY": pem(RSA),
     }
+
+
+@pytest.fixture(scope="session")
+def built_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the example page, built from the present sources."""
+    folder = tmp_path_factory.mktemp("admin") / "dist"
+    asyncio.run(admin_page.build(folder))
+    return folder
+
+
+@pytest.fixture
+async def site(built_page: Path, tmp_path: Path) -> AsyncIterator[Site]:
+    async with admin_page.serving_page(built_page, tmp_path) as site:
+        yield site

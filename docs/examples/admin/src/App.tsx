@@ -1,34 +1,49 @@
-import { useQuery } from "@apollo/client/react"
+import { useQuery, useReactiveVar } from "@apollo/client/react"
 import { useEffect, useState } from "react"
-import { COUNTS, VIEWER, type Status, type User } from "./documents"
+import { isConnected } from "./client"
+import { SESSION, type Session, type Status, type User } from "./documents"
+import { Problem } from "./Problem"
 import { Role } from "./Role"
 import { UserForm } from "./UserForm"
+import { useUsers } from "./users"
 import { UserTable } from "./UserTable"
 
 const TABS: [string, Status][] = [["Active", "ACTIVE"], ["Deactivated", "DEACTIVATED"], ["Deleted", "DELETED"]]
 
 export function App() {
+  const { data: session, error, refetch } = useQuery(SESSION)
+  if (session) return <Directory session={session} />
+  return (
+    <>
+      <header><h1>Users</h1><Role session={null} /></header>
+      <main>{error ? <Problem error={error} onRetry={() => void refetch()} /> : <p className="note" role="status">Loading…</p>}</main>
+    </>
+  )
+}
+
+function Directory({ session }: { session: Session }) {
+  const { viewerScopes: scopes, users: { followFrom } } = session
   const [status, setStatus] = useState<Status>("ACTIVE")
   const [typed, setTyped] = useState("")
   const [edited, setEdited] = useState<User | "new" | null>(null)
+  const [notice, setNotice] = useState("")
   const search = useSettled(typed, 150)
-  const counts = useQuery(COUNTS, { variables: { search }, fetchPolicy: "cache-and-network" })
-  const known = (counts.data ?? counts.previousData)?.users.statusCounts
-  const { data } = useQuery(VIEWER)
+  const users = useUsers({ status, search }, followFrom)
 
   return (
     <>
       <header>
         <h1>Users</h1>
-        <Role viewer={data?.viewer ?? null} />
-        <button className="primary" onClick={() => setEdited("new")}>New user</button>
+        <LiveStatus followFrom={followFrom} error={users.liveError} />
+        <Role session={session} />
+        {scopes.includes("WRITE") && <button className="primary" onClick={() => setEdited("new")}>New user</button>}
       </header>
       <main>
         <div className="bar">
           <div role="tablist" aria-label="Status">
             {TABS.map(([title, of]) => (
               <button key={of} role="tab" id={of} aria-selected={of === status} aria-controls="list" onClick={() => setStatus(of)}>
-                {title} <span className="count">{known?.find((one) => one.status === of)?.count ?? "…"}</span>
+                {title} <span className="count">{users.counts?.find((one) => one.status === of)?.count.toLocaleString() ?? "…"}</span>
               </button>
             ))}
           </div>
@@ -41,13 +56,41 @@ export function App() {
             onChange={(event) => setTyped(event.target.value)}
           />
         </div>
+        {!scopes.includes("READ") && <p className="note">You see only yourself: this token has no scope users:read.</p>}
         <section id="list" role="tabpanel" aria-labelledby={status}>
-          <UserTable status={status} search={search} onEdit={setEdited} />
+          <UserTable users={users} search={search} onEdit={setEdited} onNotice={setNotice} />
         </section>
       </main>
-      {edited && <UserForm user={edited === "new" ? null : edited} onClose={() => setEdited(null)} />}
+      {edited && (
+        <UserForm
+          user={edited === "new" ? null : edited}
+          onClose={() => setEdited(null)}
+          onSaved={(user) => {
+            setEdited(null)
+            if (user) users.changed(user.id) // null if this role may not read them
+            setNotice(`${user?.username ?? "The user"} was saved.`)
+          }}
+        />
+      )}
+      <Notice text={notice} onEnd={() => setNotice("")} />
     </>
   )
+}
+
+function LiveStatus({ followFrom, error }: { followFrom: string | null; error: Error | undefined }) {
+  const connected = useReactiveVar(isConnected)
+  if (followFrom === null) return <span className="live" title="Needs the scopes users:read and users:history">Not live</span>
+  if (error) return <span className="live bad" role="status">Not live: {error.message}</span>
+  return <span className={connected ? "live good" : "live"} role="status">{connected ? "Live" : "Connecting…"}</span>
+}
+
+function Notice({ text, onEnd }: { text: string; onEnd: () => void }) {
+  useEffect(() => {
+    if (!text) return
+    const timer = setTimeout(onEnd, 5000)
+    return () => clearTimeout(timer)
+  }, [text])
+  return <p className="notice" role="status" hidden={!text}>{text}</p>
 }
 
 /** The value, once it has not changed for some milliseconds. */

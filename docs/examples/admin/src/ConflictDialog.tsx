@@ -1,34 +1,39 @@
 import { Dialog } from "./Dialog"
-import type { UserError } from "./documents"
+import type { Change, Conflict } from "./documents"
 import type { Values } from "./UserForm"
 
-type Props = {
-  conflict: UserError; mine: Values; onKeep: () => void; onTake: () => void; onClose: () => void
+const TITLES: Record<string, string> = {
+  USERNAME: "Username", EMAIL: "E-mail", DISPLAY_NAME: "Display name", STATUS: "Status", STATUS_REASON: "Reason",
+  EXTERNAL_ID: "External id", ERASE_AFTER: "Erase after",
 }
+const NAMES: Record<string, keyof Values> = { USERNAME: "username", EMAIL: "email", DISPLAY_NAME: "displayName" }
+type Props = { conflict: Conflict; mine: Partial<Values>; onKeep: () => void; onTake: () => void; onClose: () => void }
 
 /** Somebody else has changed the user since the form was opened: shows who, when and what. */
 export function ConflictDialog({ conflict, mine, onKeep, onTake, onClose }: Props) {
-  const { current, changedFields = [] } = conflict
-  const last = current?.history?.nodes[0]
-  const who = last?.actor.label ?? last?.actor.type.toLowerCase() ?? "Somebody"
+  const { current, changedBy, changedAt, changes } = conflict
+  const who = changedBy?.label ?? changedBy?.type.toLowerCase() ?? "Somebody"
   return (
-    <Dialog title={`${current?.username} was changed meanwhile`} onClose={onClose}>
+    <Dialog title={`${current.username} was changed meanwhile`} onClose={onClose}>
       <p>
-        <strong>{who}</strong> changed this user
-        {last && <> on <time dateTime={last.at}>{new Date(last.at).toLocaleString()}</time></>}. Nothing was saved yet.
+        <strong>{who}</strong> changed this user on <time dateTime={changedAt}>{new Date(changedAt).toLocaleString()}</time>.
+        Nothing of yours was saved yet.
       </p>
-      <table>
-        <thead><tr><th scope="col">Field</th><th scope="col">Now</th><th scope="col">In your form</th></tr></thead>
-        <tbody>
-          {changedFields.map((name) => (
-            <tr key={name}>
-              <th scope="row">{name}</th>
-              <td>{String(current?.[name as keyof Values] ?? "—")}</td>
-              <td>{mine[name as keyof Values] || "—"}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      {changes && (
+        <table>
+          <thead><tr><th scope="col">Field</th><th scope="col">Before</th><th scope="col">Now</th><th scope="col">Yours</th></tr></thead>
+          <tbody>
+            {changes.map((change) => (
+              <tr key={change.fieldName}>
+                <th scope="row">{TITLES[change.fieldName] ?? change.fieldName}</th>
+                <td>{text(change, "before")}</td>
+                <td>{text(change, "after")}</td>
+                <td>{own(NAMES[change.fieldName], mine)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
       <footer>
         <button onClick={onClose}>Back to the form</button>
         <button onClick={onTake}>Take theirs</button>
@@ -36,4 +41,12 @@ export function ConflictDialog({ conflict, mine, onKeep, onTake, onClose }: Prop
       </footer>
     </Dialog>
   )
+}
+
+function own(name: keyof Values | undefined, mine: Partial<Values>) {
+  return name && name in mine ? mine[name] || "(empty)" : "—"
+}
+
+function text(change: Change, side: "before" | "after") {
+  return change.redacted ? "(erased)" : (change[side] ?? "—")
 }

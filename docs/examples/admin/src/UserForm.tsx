@@ -1,121 +1,102 @@
-import { useMutation } from "@apollo/client/react"
-import { useId, useRef, useState, type FormEvent } from "react"
+import { useApolloClient } from "@apollo/client/react"
+import { useRef, useState, type FormEvent } from "react"
 import { ConflictDialog } from "./ConflictDialog"
 import { Dialog } from "./Dialog"
-import { CREATE, UPDATE, type User, type UserError } from "./documents"
+import { CREATE, UPDATE, type Conflict, type Input, type User, type UserError } from "./documents"
+import { Field } from "./Field"
+import { useWrite } from "./write"
 
 const FIELDS = [["username", "Username"], ["email", "E-mail"], ["displayName", "Display name"]] as const
 type Name = (typeof FIELDS)[number][0]
 export type Values = Record<Name, string>
+type Props = { user: User | null; onClose: () => void; onSaved: (user: User | null) => void }
 
 const valuesOf = (user: User | null): Values => ({
   username: user?.username ?? "", email: user?.email ?? "", displayName: user?.displayName ?? "",
 })
 
-export function UserForm({ user, onClose }: { user: User | null; onClose: () => void }) {
+export function UserForm({ user, onClose, onSaved }: Props) {
+  const client = useApolloClient()
+  const write = useWrite()
   const [seen, setSeen] = useState(user) // the version that the form shows
   const [values, setValues] = useState(valuesOf(user))
   const [touched, setTouched] = useState<Name[]>([])
   const [errors, setErrors] = useState<UserError[]>([])
-  const [failure, setFailure] = useState("")
-  const [idempotencyKey] = useState(() => crypto.randomUUID()) // a retry creates no second user
   const [saving, setSaving] = useState(false)
-  const [save] = useMutation(user ? UPDATE : CREATE)
   const latest = useRef(0) // the answer to an older request is ignored
-  const conflict = errors.find((error) => error.__typename === "VersionConflictError")
+  const conflict = errors.find((error): error is Conflict => error.__typename === "VersionConflictError")
+  const mutation = user ? UPDATE : CREATE
 
-  function input(version?: number) {
-    const texts = { ...values, displayName: values.displayName || null }
-    if (!seen) return texts
-    // Only what was changed: other fields keep the values of other writers.
-    const before = valuesOf(seen)
-    const changed = Object.fromEntries(Object.entries(texts).filter(([name, text]) => (text ?? "") !== before[name as Name]))
-    return { ...changed, id: seen.id, expectedVersion: version ?? seen.version }
+  // Only what was changed: other fields keep the values of other writers.
+  const before = valuesOf(seen)
+  const names = FIELDS.map(([name]) => name).filter((name) => !seen || values[name] !== before[name])
+  const mine: Partial<Values> = Object.fromEntries(names.map((name) => [name, values[name]]))
+
+  function input(version = seen?.version): Input {
+    const texts = { ...mine, ...("displayName" in mine && { displayName: mine.displayName || null }) }
+    return seen ? { ...texts, id: seen.id, expectedVersion: version } : texts
   }
 
-  async function send(extra: object, version?: number) {
-    const request = ++latest.current
-    try {
-      const { data } = await save({ variables: { input: { ...input(version), ...extra } } })
-      if (request !== latest.current) return null
-      setFailure("")
-      return data?.write?.errors ?? []
-    } catch (error) {
-      if (request === latest.current) setFailure((error as Error).message)
-      return null
-    }
+  function change(name: Name, text: string) {
+    setValues({ ...values, [name]: text })
+    setErrors(errors.filter(({ path }) => path[1] !== name)) // they are about another text
   }
 
   async function check(name: Name) {
     setTouched((known) => [...known, name])
-    const found = await send({ validateOnly: true })
-    if (found) setErrors(found.filter((error) => error.__typename !== "VersionConflictError"))
+    const request = ++latest.current
+    const variables = { input: { ...input(), validateOnly: true } }
+    const result = await client.mutate({ mutation, variables }).catch(() => null) // the form can be sent nevertheless
+    const found = result?.data?.write?.errors.filter((error) => error.__typename !== "VersionConflictError")
+    if (found && request === latest.current) setErrors(found)
   }
 
   async function submit(event: FormEvent | null, version?: number) {
     event?.preventDefault()
+    latest.current++
     setTouched(FIELDS.map(([name]) => name))
     setSaving(true)
-    const found = await send(user ? {} : { idempotencyKey }, version)
+    const { user: saved, errors: found } = await write(mutation, input(version))
     setSaving(false)
-    if (found?.length === 0) onClose()
-    else if (found) setErrors(found)
+    setErrors(found)
+    if (found.length === 0) onSaved(saved ?? null)
   }
 
-  const general = errors.filter(({ path }) => !FIELDS.some(([name]) => name === path[1]) && conflict === undefined)
+  const general = errors.filter((error) => error !== conflict && !FIELDS.some(([name]) => name === error.path[1]))
   return (
     <Dialog title={user ? `Edit ${user.username}` : "New user"} onClose={onClose}>
       <form noValidate onSubmit={(event) => void submit(event)}>
-        {FIELDS.map(([name, title]) => (
-          <Field
-            key={name}
-            title={title}
-            value={values[name]}
-            errors={touched.includes(name) ? errors.filter(({ path }) => path[1] === name) : []}
-            onChange={(text) => setValues({ ...values, [name]: text })}
-            onBlur={() => void check(name)}
-          />
-        ))}
-        {[...general.map((error) => error.message), failure].map((text) => text && <p role="alert" className="problem" key={text}>{text}</p>)}
+        <fieldset disabled={saving}>
+          {FIELDS.map(([name, title]) => (
+            <Field
+              key={name}
+              title={title}
+              value={values[name]}
+              errors={touched.includes(name) ? errors.filter(({ path }) => path[1] === name) : []}
+              onChange={(text) => change(name, text)}
+              onBlur={() => void check(name)}
+            />
+          ))}
+        </fieldset>
+        {general.map(({ message }) => <p role="alert" className="problem" key={message}>{message}</p>)}
         <footer>
           <button type="button" onClick={onClose}>Cancel</button>
           <button className="primary" disabled={saving}>{user ? "Save" : "Create"}</button>
         </footer>
       </form>
-      {conflict?.current && (
+      {conflict && (
         <ConflictDialog
           conflict={conflict}
-          mine={values}
-          onKeep={() => void submit(null, conflict.current!.version)}
+          mine={mine}
+          onKeep={() => void submit(null, conflict.actualVersion)}
           onTake={() => {
-            setSeen(conflict.current!)
-            setValues(valuesOf(conflict.current!))
+            setSeen(conflict.current)
+            setValues(valuesOf(conflict.current))
             setErrors([])
           }}
           onClose={() => setErrors([])}
         />
       )}
     </Dialog>
-  )
-}
-
-type FieldProps = {
-  title: string; value: string; errors: UserError[]; onChange: (text: string) => void; onBlur: () => void
-}
-function Field({ title, value, errors, onChange, onBlur }: FieldProps) {
-  const id = useId()
-  return (
-    <label>
-      {title}
-      <input
-        value={value}
-        autoComplete="off"
-        aria-invalid={errors.length > 0}
-        aria-describedby={id}
-        onChange={(event) => onChange(event.target.value)}
-        onBlur={onBlur}
-      />
-      <span id={id} className="error" aria-live="polite">{errors.map((error) => error.message).join(" ")}</span>
-    </label>
   )
 }

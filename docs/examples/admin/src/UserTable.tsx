@@ -1,82 +1,52 @@
-import { useQuery } from "@apollo/client/react"
-import { useEffect, useRef, useState } from "react"
-import { USERS, type Status, type User } from "./documents"
-import { useLiveList } from "./live"
+import { useEffect, useRef } from "react"
+import type { User } from "./documents"
+import { Problem } from "./Problem"
 import { UserActions } from "./UserActions"
+import type { useUsers } from "./users"
 
-type Props = { status: Status; search: string; onEdit: (user: User) => void }
+type Props = {
+  users: ReturnType<typeof useUsers>
+  search: string
+  onEdit: (user: User) => void
+  onNotice: (text: string) => void
+}
 
-export function UserTable({ status, search, onEdit }: Props) {
-  const variables = { status: [status], search }
-  // Apollo shows the result of the latest variables, whichever answer arrives first.
-  const { data, previousData, loading, error, fetchMore, refetch } = useQuery(USERS, {
-    variables,
-    fetchPolicy: "cache-and-network",
-    nextFetchPolicy: "cache-first",
-  })
-  const [problem, setProblem] = useState("")
-  useLiveList(variables)
-  const page = (data ?? previousData)?.users
-  const end = useWhenVisible(() => {
-    const { hasNextPage, endCursor } = data?.users.pageInfo ?? {}
-    if (hasNextPage) return fetchMore({ variables: { after: endCursor } })
-  })
+export function UserTable({ users, search, onEdit, onNotice }: Props) {
+  const { edges, loading, error, hasMore, loadMore } = users
+  const end = useRef<HTMLParagraphElement>(null)
+  useEffect(() => {
+    if (!hasMore) return
+    // A new observer is told at once whether the end is visible.
+    const observer = new IntersectionObserver(([entry]) => entry!.isIntersecting && loadMore(), { rootMargin: "300px" })
+    observer.observe(end.current!)
+    return () => observer.disconnect()
+  }, [hasMore, edges.length])
 
-  if (error && !page) {
-    return <p role="alert" className="problem">{error.message} <button onClick={() => refetch()}>Try again</button></p>
-  }
   return (
     <>
-      {problem && <p role="alert" className="problem">{problem} <button onClick={() => setProblem("")}>Close</button></p>}
-      <table aria-busy={loading} className={data ? "" : "stale"}>
+      <table aria-busy={loading} inert={users.isStale} className={users.isStale ? "stale" : ""}>
         <thead>
-          <tr><th scope="col">Name</th><th scope="col">Username</th><th scope="col">E-mail</th><th scope="col">Created</th><th scope="col">Actions</th></tr>
+          <tr><th scope="col">Name</th><th scope="col">E-mail</th><th scope="col">Created</th><th scope="col"><span className="hidden">Actions</span></th></tr>
         </thead>
         <tbody>
-          {page?.edges.map(({ node: user }) => (
+          {edges.map(({ node: user }) => (
             <tr key={user.id}>
-              <th scope="row">{user.displayName ?? <span className="none">No name</span>}</th>
-              <td>{user.username}</td>
+              <th scope="row">
+                <span className="name">{user.displayName ?? user.username}</span>
+                {user.displayName && <small>{user.username}</small>}
+              </th>
               <td>{user.email}</td>
-              <td><time dateTime={user.createdAt}>{new Date(user.createdAt).toLocaleDateString()}</time></td>
-              <td><UserActions user={user} onEdit={onEdit} onProblem={setProblem} /></td>
+              <td><time dateTime={user.createdAt} title={new Date(user.createdAt).toLocaleString()}>{date.format(new Date(user.createdAt))}</time></td>
+              <td><UserActions user={user} onEdit={onEdit} onDone={(text) => (users.changed(user.id), onNotice(text))} /></td>
             </tr>
           ))}
         </tbody>
       </table>
-      {page?.edges.length === 0 && !loading && <p className="none empty">{search ? `No user matches “${search}”.` : "There are no users here."}</p>}
-      <p ref={end} className="none empty" aria-live="polite">{page?.pageInfo.hasNextPage ? "Loading more…" : ""}</p>
+      {edges.length === 0 && !loading && !error && <p className="note empty">{search ? `No user matches “${search}”.` : "There are no users here."}</p>}
+      {error && <Problem error={error} onRetry={users.retry} />}
+      <p ref={end} className="note empty" role="status">{loading && edges.length > 0 ? "Loading…" : ""}</p>
     </>
   )
 }
 
-/** Calls a function whenever the element is visible, and again after it has finished. */
-function useWhenVisible(load: () => Promise<unknown> | undefined) {
-  const element = useRef<HTMLParagraphElement>(null)
-  const latest = useRef(load)
-  latest.current = load
-  useEffect(() => {
-    let visible = false
-    let busy = false
-    async function run() {
-      while (visible && !busy) {
-        busy = true
-        const loaded = latest.current()
-        await loaded?.catch(() => undefined)
-        await new Promise(requestAnimationFrame) // the new rows move the element
-        busy = false
-        if (!loaded) await new Promise((done) => setTimeout(done, 200))
-      }
-    }
-    const observer = new IntersectionObserver((entries) => {
-      visible = entries.at(-1)?.isIntersecting ?? false
-      void run()
-    }, { rootMargin: "300px" })
-    observer.observe(element.current!)
-    return () => {
-      visible = false
-      observer.disconnect()
-    }
-  }, [])
-  return element
-}
+const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" })

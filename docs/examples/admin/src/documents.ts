@@ -3,6 +3,7 @@ import { gql, type TypedDocumentNode } from "@apollo/client"
 
 export type Status = "ACTIVE" | "DEACTIVATED" | "DELETED"
 export type Action = "UPDATE" | "DEACTIVATE" | "REACTIVATE" | "DELETE" | "RESTORE" | "ERASE" | "VIEW_HISTORY"
+export type Scope = "READ" | "WRITE" | "ERASE" | "HISTORY" | "LINK"
 
 export type User = {
   id: string
@@ -11,70 +12,69 @@ export type User = {
   email: string
   displayName: string | null
   status: Status
+  erasedAt: string | null
   version: number
   createdAt: string
   viewerCan: Action[]
 }
-export type Change = { at: string; actor: { type: string; label: string | null } }
-export type UserError = {
-  __typename: string
-  code: string
-  message: string
-  path: string[]
-  changedFields?: string[]
-  current?: User & { history: { nodes: Change[] } | null }
+export type Change = { fieldName: string; before: string | null; after: string | null; redacted: boolean }
+export type UserError = { __typename: string; code: string; message: string; path: string[] }
+export type Conflict = UserError & {
+  actualVersion: number
+  current: User
+  changedAt: string
+  changedBy: { type: string; label: string | null } | null
+  changes: Change[] | null
 }
 export type Edge = { cursor: string; node: User }
 export type Page = {
   users: { edges: Edge[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } }
+  counts: { statusCounts: { status: Status; count: number }[] | null }
 }
-export type ListVariables = { status: Status[]; search: string }
+export type ListVariables = { status: Status; search: string }
 export type Payload = { user?: User | null; errors: UserError[] }
+export type Input = Record<string, unknown>
+export type Write = TypedDocumentNode<{ write: Payload | null }, { input: Input }>
+export type Session = { viewer: User | null; viewerScopes: Scope[]; users: { followFrom: string | null } }
 
 const ROW = gql`
   fragment Row on User {
-    id databaseId username email displayName status version createdAt viewerCan
+    id databaseId username email displayName status erasedAt version createdAt viewerCan
   }
 `
 
-export const USERS: TypedDocumentNode<Page, ListVariables & { after?: string | null }> = gql`
-  query Users($status: [UserStatus!], $search: String, $after: String) {
-    users(first: 50, after: $after, filter: { status: $status }, search: $search, orderBy: [{ field: CREATED_AT, direction: DESC }]) {
+// The page is read after this: changes that it does not have are events after `followFrom`.
+export const SESSION: TypedDocumentNode<Session> = gql`
+  query Session { viewer { ...Row } viewerScopes users(first: 0) { followFrom } }
+  ${ROW}
+`
+
+export const USERS: TypedDocumentNode<Page, ListVariables & { after?: string | null; isNext?: boolean }> = gql`
+  query Users($status: UserStatus!, $search: String, $after: String, $isNext: Boolean = false) {
+    users(first: 50, after: $after, filter: { status: [$status] }, search: $search, orderBy: [{ field: CREATED_AT, direction: DESC }]) {
       edges { cursor node { ...Row } }
       pageInfo { hasNextPage endCursor }
     }
+    counts: users(first: 0, search: $search) @skip(if: $isNext) { statusCounts { status count } }
   }
   ${ROW}
 `
 
-export const COUNTS: TypedDocumentNode<
-  { users: { statusCounts: { status: Status; count: number }[] | null } },
-  { search: string }
-> = gql`
-  query Counts($search: String) {
-    users(first: 0, search: $search) { statusCounts { status count } }
-  }
-`
-
-export const VIEWER: TypedDocumentNode<{ viewer: User | null }> = gql`
-  query Viewer { viewer { ...Row } }
-  ${ROW}
-`
-
-// Which of these users belong to the list now, and at which position?
+// Which of these users belong to the list now?
 export const MATCHES: TypedDocumentNode<Page, ListVariables & { ids: string[] }> = gql`
-  query Matches($ids: [ID!], $status: [UserStatus!], $search: String) {
-    users(first: 100, filter: { id: $ids, status: $status }, search: $search, orderBy: [{ field: CREATED_AT, direction: DESC }]) {
+  query Matches($ids: [ID!]!, $status: UserStatus!, $search: String) {
+    users(first: 100, filter: { id: $ids, status: [$status] }, search: $search, orderBy: [{ field: CREATED_AT, direction: DESC }]) {
       edges { cursor node { ...Row } }
       pageInfo { hasNextPage endCursor }
     }
+    counts: users(first: 0, search: $search) { statusCounts { status count } }
   }
   ${ROW}
 `
 
 // Selects the row of the user: the cache then shows the change in every list.
-export const EVENTS: TypedDocumentNode<{ userEvents: { userId: string; user: User | null } }> = gql`
-  subscription Events { userEvents { cursor userId user { ...Row } } }
+export const EVENTS: TypedDocumentNode<{ userEvents: { userId: string } }, { after: string | null }> = gql`
+  subscription Events($after: String) { userEvents(after: $after) { cursor userId user { ...Row } } }
   ${ROW}
 `
 
@@ -82,14 +82,11 @@ const ERRORS = gql`
   fragment Errors on UserError {
     __typename code message path
     ... on VersionConflictError {
-      changedFields
-      current { ...Row history(first: 1, orderBy: NEWEST_FIRST) { nodes { at actor { type label } } } }
+      actualVersion changedAt changedBy { type label } changes { fieldName before after redacted } current { ...Row }
     }
   }
   ${ROW}
 `
-
-type Write = TypedDocumentNode<{ write: Payload | null }, { input: Record<string, unknown> }>
 
 export const CREATE: Write = gql`
   mutation Create($input: CreateUserInput!) { write: createUser(input: $input) { user { ...Row } errors { ...Errors } } }
@@ -99,25 +96,22 @@ export const UPDATE: Write = gql`
   mutation Update($input: UpdateUserInput!) { write: updateUser(input: $input) { user { ...Row } errors { ...Errors } } }
   ${ERRORS}
 `
-
-export const TRANSITIONS: Partial<Record<Action, Write>> = {
-  DEACTIVATE: gql`
-    mutation Deactivate($input: UserTransitionInput!) { write: deactivateUser(input: $input) { user { ...Row } errors { ...Errors } } }
-    ${ERRORS}
-  `,
-  REACTIVATE: gql`
-    mutation Reactivate($input: UserTransitionInput!) { write: reactivateUser(input: $input) { user { ...Row } errors { ...Errors } } }
-    ${ERRORS}
-  `,
-  DELETE: gql`
-    mutation Delete($input: DeleteUserInput!) { write: deleteUser(input: $input) { user { ...Row } errors { ...Errors } } }
-    ${ERRORS}
-  `,
-  RESTORE: gql`
-    mutation Restore($input: UserTransitionInput!) { write: restoreUser(input: $input) { user { ...Row } errors { ...Errors } } }
-    ${ERRORS}
-  `,
-}
+export const DEACTIVATE: Write = gql`
+  mutation Deactivate($input: UserTransitionInput!) { write: deactivateUser(input: $input) { user { ...Row } errors { ...Errors } } }
+  ${ERRORS}
+`
+export const REACTIVATE: Write = gql`
+  mutation Reactivate($input: UserTransitionInput!) { write: reactivateUser(input: $input) { user { ...Row } errors { ...Errors } } }
+  ${ERRORS}
+`
+export const DELETE: Write = gql`
+  mutation Delete($input: DeleteUserInput!) { write: deleteUser(input: $input) { user { ...Row } errors { ...Errors } } }
+  ${ERRORS}
+`
+export const RESTORE: Write = gql`
+  mutation Restore($input: UserTransitionInput!) { write: restoreUser(input: $input) { user { ...Row } errors { ...Errors } } }
+  ${ERRORS}
+`
 export const ERASE: Write = gql`
   mutation Erase($input: EraseUserInput!) { write: eraseUser(input: $input) { errors { ...Errors } } }
   ${ERRORS}
