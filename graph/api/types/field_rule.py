@@ -8,6 +8,7 @@ import strawberry
 from strawberry.types import get_object_definition
 from strawberry.utils.str_converters import to_camel_case
 
+from graph.api.inputs.bulk import BulkUsersInput
 from graph.api.inputs.mutations import (
     CreateUserInput,
     DeleteUserInput,
@@ -27,6 +28,7 @@ _INPUTS: Final[tuple[type[Any], ...]] = (
     UserTransitionInput,
     DeleteUserInput,
     EraseUserInput,
+    BulkUsersInput,
 )
 
 

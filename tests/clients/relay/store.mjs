@@ -137,6 +137,9 @@ export async function caughtFieldErrorLeavesTheRestReadable(url) {
   const query = await load(newEnvironment(url), "UsersCatchQuery", { id: "x" })
   const { user, users } = query()
   assert.deepEqual(user, { ok: false, errors: [{ extensions: { code: "INVALID_ID" } }] })
+  const [{ id }] = await createUsers(url, "mia")
+  const found = await load(newEnvironment(url), "UsersCatchQuery", { id })
+  assert.deepEqual(found().user, { ok: true, value: { username: "mia" } })
   assert.deepEqual(users.nodes.map(({ username }) => username), ["ada"])
 }
 

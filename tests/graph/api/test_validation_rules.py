@@ -31,7 +31,7 @@ RULES = """{ validationRules {
 async def test_rules_name_each_text_of_each_input(client: Client) -> None:
     rules = await client.ask(RULES)
     found = {(rule["input"], rule["field"]): rule for rule in rules}
-    assert len(found) == len(rules) == 5 + 5 + 5 + 2 + 2 + 2
+    assert len(found) == len(rules) == 5 + 5 + 5 + 2 + 2 + 2 + 1
     assert found["CreateUserInput", "username"] == {
         "input": "CreateUserInput",
         "field": "username",
@@ -47,6 +47,7 @@ async def test_rules_name_each_text_of_each_input(client: Client) -> None:
     assert presence["UpdateUserInput", "displayName"] == (False, True)
     assert presence["EraseUserInput", "reason"] == (True, False)
     assert presence["DeleteUserInput", "idempotencyKey"] == (False, True)
+    assert presence["BulkUsersInput", "idempotencyKey"] == (False, True)
 
 
 @pytest.mark.parametrize("field", PARSERS)

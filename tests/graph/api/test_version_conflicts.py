@@ -21,6 +21,7 @@ BULK = (
     + SELECTED
     + " } } }"
 )
+ERASE = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
 KINDS = {
     "upsertUser": "UpsertUserInput",
     "reactivateUser": "UserTransitionInput",
@@ -83,9 +84,8 @@ async def test_conflict_with_a_later_version_has_no_changes(client: Client) -> N
 async def test_conflict_with_an_erased_user_has_redacted_changes(client: Client) -> None:
     user_id = await changed_user(client)
     await client.mutate("deleteUser", user_id)
-    erase = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
     given = {"id": user_id, "confirmUsername": "ada", "reason": "Asked"}
-    assert await client.ask(erase, input=given) == {"errors": []}
+    assert await client.ask(ERASE, input=given) == {"errors": []}
     found = await conflict(client, "updateUser", id=user_id, expectedVersion=3)
     gone: dict[str, Any] = {"before": None, "after": None, "redacted": True}
     names = ("USERNAME", "EMAIL", "DISPLAY_NAME", "EXTERNAL_ID")
@@ -236,10 +236,9 @@ async def test_conflict_keeps_the_author_who_was_erased_without_a_name(
 
     gone = {"id": id_of(2), "reason": "Asked"}
     delete = "mutation ($input: DeleteUserInput!) { deleteUser(input: $input) { errors { code } } }"
-    erase = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
     assert await directory.ask(admin, delete, input=gone) == {"errors": []}
     confirmed = gone | {"confirmUsername": "ada"}
-    assert await directory.ask(admin, erase, input=confirmed) == {"errors": []}
+    assert await directory.ask(admin, ERASE, input=confirmed) == {"errors": []}
     [error] = (await directory.ask(admin, query, input=given))["errors"]
     assert checked(error)["changedBy"] == author | {"label": None}
 
@@ -260,6 +259,31 @@ async def test_replayed_conflict_has_the_author_of_its_version(client: Client) -
     assert own["changes"] == [change("DISPLAY_NAME", None, "Bob")]
     await client.mutate("updateUser", user_id, displayName="E", username="eve")
     assert await client.ask(query, input=given) == first | {"replayed": True}
+
+
+async def test_replayed_conflict_has_no_data_of_a_user_who_was_erased(client: Client) -> None:
+    user_id = await changed_user(client)
+    bob = (await client.create("bob"))["id"]
+    operations = [
+        {"update": {"id": bob, "displayName": "Bob"}},
+        {"update": {"id": user_id, "displayName": "x", "expectedVersion": 1}},
+    ]
+    query = BULK.replace("results", "replayed results").replace(
+        "{ updatedAt", "{ username updatedAt"
+    )
+    given = {"operations": operations, "mode": "PARTIAL", "idempotencyKey": "k"}
+    first = await client.ask(query, input=given)
+    assert first["results"][1]["errors"][0]["changes"] == [change("DISPLAY_NAME", "Ada", "D")]
+    await client.mutate("deleteUser", user_id)
+    erase = {"id": user_id, "confirmUsername": "ada", "reason": "Asked"}
+    assert await client.ask(ERASE, input=erase) == {"errors": []}
+    again = await client.ask(query, input=given)
+    [error] = again["results"][1]["errors"]
+    assert (again["replayed"], error["current"]["username"]) == (True, "erased-1")
+    assert [c for c in error["changes"] if not c["redacted"]] == [
+        change("STATUS", "ACTIVE", "DELETED")
+    ]
+    assert {(c["before"], c["after"]) for c in error["changes"] if c["redacted"]} == {(None, None)}
 
 
 async def test_caller_without_the_history_gets_neither_author_nor_changes(
