@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from db.session import Session
-from tests.support.callers import DirectoryClient, id_of, linked, service
+from tests.support.callers import SCOPE_SETS, DirectoryClient, id_of, linked, service
 from tests.support.client import Client
 from users.commands import CommandsRejected
 from users.policy import Scope
@@ -300,3 +300,25 @@ async def test_caller_without_the_history_gets_neither_author_nor_changes(
         found = checked(error)
         assert (found["changes"] is not None, found["changedBy"] is not None) == (is_seen, is_seen)
         assert any("asked" in s for s in statements) is is_seen
+
+
+async def test_author_and_changes_are_shown_exactly_to_readers_of_the_history(
+    directory: DirectoryClient,
+) -> None:
+    query = (ONE % ("UpdateUserInput", "updateUser")).replace(
+        "{ updatedAt", "{ viewerCan updatedAt"
+    )
+    given = {"id": id_of(1), "expectedVersion": 0}
+    shown = []
+    for scopes in SCOPE_SETS:
+        for caller in (service(*scopes), linked(1, *scopes), linked(2, *scopes)):
+            [error] = (await directory.ask(caller, query, input=given))["errors"]
+            if error["__typename"] == "VersionConflictError":
+                reads = "VIEW_HISTORY" in error["current"]["viewerCan"]
+                assert (error["changedBy"] is not None, error["changes"] is not None) == (
+                    reads,
+                    reads,
+                )
+                shown.append(reads)
+    # Of 32 sets of scopes: the user's own 32, and 8 with reading and writing of each other caller.
+    assert (shown.count(True), shown.count(False)) == (16 + 4 + 4, 16 + 4 + 4)
