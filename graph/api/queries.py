@@ -188,7 +188,8 @@ class Query:
             str | None,
             strawberry.argument(
                 description="Words in any order, each a part of the username, the e-mail address "
-                "or the display name, regardless of case and Unicode form. At most "
+                "or the display name, regardless of case and Unicode form; a word with fewer than "
+                "three letters or digits must begin a word there. At most "
                 f"{MAX_WORDS} words and {MAX_SEARCH} characters. There are no wildcards, and a "
                 "blank text is ignored."
             ),
