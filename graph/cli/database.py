@@ -87,14 +87,14 @@ def prepare_existing(settings: Settings) -> None:
     # A cron job with a wrong working directory would create an empty database there, and report
     # success on every run.
     url = parse_url(settings.database_url)
-    if url.get_backend_name() == "sqlite" and not _has_data(Path(url.database or "")):
+    if url.get_backend_name() == "sqlite" and not has_data(Path(url.database or "")):
         raise CliError(
             f"there is no directory in {database_name(settings)}: ROSTER_DATABASE_URL names it"
         )
     run(settings, prepare)
 
 
-def _has_data(path: Path) -> bool:
+def has_data(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 

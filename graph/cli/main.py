@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from db import migrations
 from db.engine import Database
-from graph.cli import api_keys, external_ids, feed
+from graph.cli import api_keys, backups, external_ids, feed
 from graph.cli.cache_types import cache_types
 from graph.cli.database import (
     CliError,
@@ -175,6 +175,8 @@ def schema(
 
 
 app.command()(token)
+app.command()(backups.backup)
+app.command()(backups.restore)
 
 
 @app.command("settings")
