@@ -25,7 +25,8 @@ test: install graphiql
 test-fast: install graphiql
 	$(BIN)/pytest -n auto --dist worksteal --hypothesis-profile fast -m "not system and not clients and not stage and not postgresql"
 
-# GraphQL clients and tools of frontend teams, in the versions of tests/clients/package-lock.json.
+# GraphQL clients and tools of frontend teams, and gateways, in the versions of the package-lock.json of
+# tests/clients and of tests/federation.
 test-clients: install
 	$(BIN)/pytest -n auto -m clients
 
@@ -114,4 +115,4 @@ audit-deps:
 	    echo "the advisories cannot be had from here, and nothing was checked." >&2; exit 1; }
 
 clean:
-	rm -rf .venv .venv-audit $(PAGE)/dist $(PAGE)/.dist-* $(PAGE)/node_modules tests/audit/node_modules tests/clients/node_modules .ariadne-codegen benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-audit $(PAGE)/dist $(PAGE)/.dist-* $(PAGE)/node_modules tests/audit/node_modules tests/clients/node_modules tests/federation/node_modules .ariadne-codegen benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

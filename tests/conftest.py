@@ -38,7 +38,8 @@ _POSTGRES = "ROSTER_TEST_POSTGRES_URL"
 _MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
 _MIN_FREE_BYTES = 4 * 2**30  # bytes
 _TESTS = Path(__file__).parent
-_MARKED = ("system", "clients", "stage")  # folders whose tests have a marker of the same name
+# The markers of all tests in a folder.
+_MARKED = {"system": "system", "clients": "clients", "federation": "clients", "stage": "stage"}
 _running = pytest.StashKey[ExitStack]()
 
 
@@ -63,8 +64,8 @@ def _has_space(folder: str) -> bool:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for folder in item.path.relative_to(_TESTS).parts[:1]:
-            if folder in _MARKED:
-                item.add_marker(folder)
+            if marker := _MARKED.get(folder):
+                item.add_marker(marker)
         if "postgresql" in item.nodeid:
             item.add_marker(pytest.mark.postgresql)
     # The longest tests start first, so that the other workers do not wait for them at the end.

@@ -280,7 +280,7 @@ def test_only_tests_of_marked_folders_start_processes() -> None:
     found = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "tests").rglob("test_*.py")
-        if path.parent.name not in {"system", "clients", "stage"}
+        if path.parent.name not in {"system", "clients", "federation", "stage"}
         for module, names, _ in imports(tree(path))
         if module in programs and not (names and harmless.issuperset(names))
     }
