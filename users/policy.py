@@ -62,10 +62,11 @@ class Caller:
     subject: str | None = field(default=None, compare=False, repr=False)
 
 
-NOT_ALLOWED: Final = GeneralViolation(
-    code=ErrorCode.FORBIDDEN, message="You may not do this.", field=""
+NOT_ACTIVE: Final = GeneralViolation(
+    code=ErrorCode.FORBIDDEN, message="Your user is no longer active.", field=""
 )
-NOT_ACTIVE: Final = replace(NOT_ALLOWED, message="Your user is no longer active.")
+_WRITING: Final = replace(NOT_ACTIVE, message="Missing scope `users:write`.")
+_ERASING: Final = replace(NOT_ACTIVE, message="Missing scope `users:erase`.")
 _LINK: Final = FieldViolation(
     code=ErrorCode.FORBIDDEN,
     message="Missing scope `users:link`. It is required to set or clear an external id, which "
@@ -139,11 +140,11 @@ def _check_scopes(caller: Caller, command: Command) -> RuleViolation | None:
         case Update(user_id=user_id) if is_self(caller, user_id):
             return None
         case Erase(user_id=user_id):
-            return None if can_perform(caller, UserAction.ERASE, user_id) else NOT_ALLOWED
+            return None if can_perform(caller, UserAction.ERASE, user_id) else _ERASING
         case Transition(retention=retention) if writes and retention is not None:
             return None if Scope.ERASE in caller.scopes else _ERASURE
         case _:
-            return None if writes else NOT_ALLOWED
+            return None if writes else _WRITING
 
 
 def _check_link(caller: Caller, command: Command) -> RuleViolation | None:

@@ -55,3 +55,14 @@ async def test_dialog_keeps_the_focus_and_closes_with_escape(site: Site) -> None
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("dialog")).to_have_count(0)
     await expect(button).to_be_focused()
+
+
+async def test_arrow_keys_change_the_tab(site: Site) -> None:
+    page = await site.open()
+    tabs = page.get_by_role("tab")
+    await tabs.first.focus()
+    for key, number in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowRight", 0), ("ArrowLeft", 2)):
+        await page.keyboard.press(key)
+        await expect(tabs.nth(number)).to_be_focused()
+        await expect(tabs.nth(number)).to_have_attribute("aria-selected", "true")
+    await expect(page.get_by_text("There are no users here.")).to_be_visible()

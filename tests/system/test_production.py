@@ -271,7 +271,7 @@ async def test_subject_of_a_token_is_the_viewer_and_read_scope_cannot_write(
         others = {"nodes": [{"isViewer": False}] * 2}
         assert await server.ask(key, VIEWER) == {"viewer": None, "users": others}
         values = {"username": "eve", "email": "eve@example.com"}
-        expected_error = {"code": "FORBIDDEN", "message": "You may not do this."}
+        expected_error = {"code": "FORBIDDEN", "message": "Missing scope `users:write`."}
         for caller in (reader, key):
             payload = (await server.ask(caller, CREATE, input=values))["createUser"]
             assert payload["user"] is None

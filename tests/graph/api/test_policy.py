@@ -285,8 +285,8 @@ def mutation(name: str, rule: Write) -> str:
     return f"mutation ($input: {rule.kind}!) {{ it: {verb}(input: $input) {{ {errors} {each} }} }}"
 
 
-def forbidden_error(*path: str) -> list[dict[str, Any]]:
-    message = "You may not do this."
+def forbidden_error(*path: str, needs: Scopes = frozenset({WRITE})) -> list[dict[str, Any]]:
+    message = f"Missing scope `{min(needs)}`."
     return [
         {"__typename": "GenericError", "code": FORBIDDEN, "message": message, "path": list(path)}
     ]
@@ -311,7 +311,7 @@ async def test_mutation_is_forbidden_without_the_required_scopes(
                     assert answer["results"] == expected
                     assert [error["code"] for error in answer["errors"]] == ["BATCH_ABORTED"]
                 else:
-                    assert answer == {"errors": forbidden_error("input")}, caller
+                    assert answer == {"errors": forbidden_error("input", needs=rule.needs)}, caller
     assert await directory.all_rows() == before
     given = rule.input | ({"id": id_of(rule.user_id)} if rule.user_id else {})
     done = await directory.ask(service(*rule.needs), query, input=given)

@@ -38,7 +38,7 @@ NAMES = """query ($search: String, $after: String) { users(search: $search, afte
   totalCount countAtMost statusCounts { count } nodes { username } edges { cursor } } }"""
 
 
-def forbidden_error(*path: str, message: str = "You may not do this.") -> dict[str, Any]:
+def forbidden_error(*path: str, message: str = "Missing scope `users:write`.") -> dict[str, Any]:
     return {
         "__typename": "GenericError",
         "code": "FORBIDDEN",

@@ -4,11 +4,10 @@ import { isConnected } from "./client"
 import { SESSION, type Session, type Status, type User } from "./documents"
 import { Problem } from "./Problem"
 import { Role } from "./Role"
+import { Tabs } from "./Tabs"
 import { UserForm } from "./UserForm"
 import { useUsers } from "./users"
 import { UserTable } from "./UserTable"
-
-const TABS: [string, Status][] = [["Active", "ACTIVE"], ["Deactivated", "DEACTIVATED"], ["Deleted", "DELETED"]]
 
 export function App() {
   const { data: session, error, refetch } = useQuery(SESSION)
@@ -40,13 +39,7 @@ function Directory({ session }: { session: Session }) {
       </header>
       <main>
         <div className="bar">
-          <div role="tablist" aria-label="Status">
-            {TABS.map(([title, of]) => (
-              <button key={of} role="tab" id={of} aria-selected={of === status} aria-controls="list" onClick={() => setStatus(of)}>
-                {title} <span className="count">{users.counts?.find((one) => one.status === of)?.count.toLocaleString() ?? "…"}</span>
-              </button>
-            ))}
-          </div>
+          <Tabs status={status} counts={users.counts} onChange={setStatus} />
           <input
             type="search"
             aria-label="Search users"
