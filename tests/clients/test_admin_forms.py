@@ -114,6 +114,24 @@ async def test_conflict_without_the_right_to_read_the_history_names_nobody(site:
     }
 
 
+async def test_user_who_was_deleted_meanwhile_cannot_be_saved(site: Site) -> None:
+    page = await site.open()
+    await page.get_by_role("button", name="Edit user-129", exact=True).click()
+    await site.send('mutation { deleteUser(input: {id: "VXNlcjoxMzA"}) { changed } }')
+    await page.get_by_label("Display name").fill("Mine")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    dialog = page.get_by_role("dialog", name="user-129 was changed meanwhile")
+    await expect(dialog).to_be_visible()
+    assert await dialog.locator("tbody tr").all_inner_texts() == ["Status\tACTIVE\tDELETED\t—"]
+    assert await dialog.get_by_role("button").all_inner_texts() == [
+        "Back to the form",
+        "Take theirs",
+    ]
+    await dialog.get_by_role("button", name="Back to the form").click()
+    await expect(page.get_by_role("alert")).to_contain_text("A deleted user cannot be edited.")
+    await expect(page.get_by_label("Display name")).to_have_value("Mine")
+
+
 async def test_user_is_deleted_restored_and_erased(site: Site) -> None:
     page = await site.open()
     tabs = page.get_by_role("tab")
@@ -203,3 +221,22 @@ async def test_action_that_is_repeated_later_has_another_key(site: Site) -> None
         assert await site.user("user-129", "version") == {"version": 1 + 2 * number}
         await active.click()
     assert len({given["idempotencyKey"] for given in site.writes}) == 4
+
+
+async def test_action_that_is_clicked_twice_is_one_write(site: Site) -> None:
+    page = await site.open()
+    clicked = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await clicked.wait()
+        await route.continue_()
+
+    button = page.get_by_role("button", name="Deactivate user-129", exact=True)
+    await expect(button).to_be_visible()
+    await page.route("**/graphql", hold)
+    await button.dblclick()
+    clicked.set()
+    await expect(row(page, "user-129")).to_have_count(0)
+    assert len(site.writes) == 2
+    assert len({given["idempotencyKey"] for given in site.writes}) == 1
+    assert await site.user("user-129", "version") == {"version": 2}

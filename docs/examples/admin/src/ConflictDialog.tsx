@@ -37,7 +37,7 @@ export function ConflictDialog({ conflict, mine, onKeep, onTake, onClose }: Prop
       <footer>
         <button onClick={onClose}>Back to the form</button>
         <button onClick={onTake}>Take theirs</button>
-        <button className="primary" onClick={onKeep}>Save mine</button>
+        {current.viewerCan.includes("UPDATE") && <button className="primary" onClick={onKeep}>Save mine</button>}
       </footer>
     </Dialog>
   )

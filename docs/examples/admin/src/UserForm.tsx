@@ -94,7 +94,7 @@ export function UserForm({ user, onClose, onSaved }: Props) {
             setValues(valuesOf(conflict.current))
             setErrors([])
           }}
-          onClose={() => setErrors([])}
+          onClose={() => setErrors(errors.filter((error) => error !== conflict))}
         />
       )}
     </Dialog>
