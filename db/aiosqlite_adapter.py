@@ -27,6 +27,13 @@ class Connection(aiosqlite.Connection):
 
     _stopping: asyncio.Future[Any] | None = None
 
+    def __init__(
+        self, open_file: Callable[[], sqlite3.Connection], closing: set[asyncio.Future[Any]]
+    ) -> None:
+        super().__init__(open_file, _ROWS_A_FETCH)
+        self._closing = closing
+        self._thread.daemon = True  # SQLAlchemy's own connect does the same
+
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         done: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]  # aiosqlite is untyped here
         return done
@@ -34,6 +41,9 @@ class Connection(aiosqlite.Connection):
     def stop(self) -> asyncio.Future[Any] | None:
         if self._stopping is None:
             self._stopping = super().stop()
+            if self._stopping is not None:
+                self._closing.add(self._stopping)
+                self._stopping.add_done_callback(self._closing.discard)
         return self._stopping
 
     def give_up(self) -> None:
@@ -48,10 +58,23 @@ class Connection(aiosqlite.Connection):
                 asyncio.get_running_loop().call_later(_INTERRUPT_SECONDS, self.give_up)
 
 
-def connect(
-    open_file: Callable[..., sqlite3.Connection], *arguments: Any, **options: Any
-) -> Connection:
-    """Return the awaitable that SQLAlchemy expects; `open_file` replaces `sqlite3.connect`."""
-    connection = Connection(lambda: open_file(*arguments, **options), _ROWS_A_FETCH)
-    connection._thread.daemon = True  # noqa: SLF001 - SQLAlchemy's own connect does the same
-    return connection
+class Opener:
+    """Opens the connections of an engine; `open_file` replaces `sqlite3.connect`."""
+
+    def __init__(self, open_file: Callable[..., sqlite3.Connection]) -> None:
+        self._open_file = open_file
+        self._closing: set[asyncio.Future[Any]] = set()
+
+    def connect(self, *arguments: Any, **options: Any) -> Connection:
+        """Return the awaitable that SQLAlchemy expects."""
+        return Connection(lambda: self._open_file(*arguments, **options), self._closing)
+
+    async def wait_closed(self) -> None:
+        """Wait for the threads of connections that are being closed.
+
+        Nothing else awaits them if opening the file failed, or if its task was cancelled. A thread
+        that outlives the event loop cannot deliver its result, and prints a traceback.
+        """
+        loop = asyncio.get_running_loop()
+        if closing := [future for future in self._closing if future.get_loop() is loop]:
+            await asyncio.wait(closing)

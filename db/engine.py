@@ -1,7 +1,6 @@
 """The database: its engine, sessions, health check and notifications."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -125,15 +124,6 @@ class Database:
     def session(self) -> Session:
         return Session(self._backend)
 
-    def check_file(self) -> None:
-        """Raise sqlite3.Error if SQLite's file cannot be opened.
-
-        Call this before a short-lived event loop. aiosqlite's thread can outlive that loop, and
-        then prints a traceback of the failure.
-        """
-        if self.url.database and self.is_sqlite:
-            sqlite3.connect(self.url.database).close()
-
     async def ping(self) -> None:
         """Check that the database answers and accepts writes, within two seconds.
 
@@ -242,6 +232,8 @@ class Database:
         await self._beside.close()
         # The engine's own `dispose` would create a new pool, which nothing closes.
         await greenlet_spawn(self.engine.sync_engine.pool.dispose)
+        if self._file:
+            await self._file.opener.wait_closed()
 
     async def _connect(self) -> asyncpg.Connection:
         _, options = self.engine.dialect.create_connect_args(self.url)

@@ -10,7 +10,7 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolResetState
 
-from db.aiosqlite_adapter import connect
+from db.aiosqlite_adapter import Opener
 from db.outcome import Write
 from db.pool import FairPool, renew
 from db.reader import Reader
@@ -31,10 +31,11 @@ class File:
     """
 
     def __init__(self, path: str) -> None:
+        self.opener = Opener(self.open)
         self._path = path
         self._opened: tuple[int, int] | None = None
 
-    def connect(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
+    def open(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
         # Only the first call may create the file.
         if self._opened is not None and not os.path.exists(self._path):  # noqa: PTH110 - the fastest check
             error = sqlite3.OperationalError("the database's file is missing")
@@ -58,7 +59,7 @@ class File:
 def engine(url: URL, file: File, timing: Timing, **options: Any) -> AsyncEngine:
     made = create_async_engine(
         url,
-        connect_args={"isolation_level": None, "async_creator_fn": partial(connect, file.connect)},
+        connect_args={"isolation_level": None, "async_creator_fn": file.opener.connect},
         poolclass=FairPool,
         pool_reset_on_return=None,  # done by `_end`
         **options,

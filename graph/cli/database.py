@@ -112,7 +112,6 @@ def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
 
     database = settings.database(for_requests=False)
     try:
-        database.check_file()
         return asyncio.run(whole())
     except IdentityKeyError as error:
         raise CliError(str(error)) from None
