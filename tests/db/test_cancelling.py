@@ -49,7 +49,7 @@ async def test_statement_cancelled_twice_leaves_no_task(
         async with database.session() as session:
             await session.execute(text(ENDLESS[dialect]))
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await select_one(database)
         reading = asyncio.create_task(read())
         await started.wait()

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sqlite3
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from tests.conftest import administer, opened
 from tests.db.test_driver import add
 from tests.db.test_pool import pids
 from tests.support.client import count
+from tests.support.loop_time import pass_time
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"])
 on_sqlite = pytest.mark.parametrize("dialect", ["sqlite"])
@@ -71,23 +71,24 @@ async def test_repeated_rejections_discard_connections_at_a_limited_rate(
 
     None of these remains after another server accepts writes.
     """
-    timing = Timing(discard_interval=0.1)
+    clock = 0.0
+    timing = Timing(discard_interval=60.0, clock=lambda: clock)
     async with opened(database_url, pool_size=3, timing=timing) as database:
         fair_pool: Any = database.engine.sync_engine.pool
         discarded: list[float] = []
-        fair_pool.on_discard = lambda: discarded.append(asyncio.get_running_loop().time())
+        fair_pool.on_discard = lambda: discarded.append(clock)
         old: set[int] = set()
-        for _ in range(5):
+        for clock in (1000.0, 1001.0, 1002.0, 1059.0):  # noqa: B007 - the pool reads it
             old |= await become_read_only(database)
             with pytest.raises(DBAPIError):
                 await write(database)
-        assert len(discarded) < 5
-        before = len(discarded)
-        while len(discarded) == before:  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.01)
+        assert discarded == [1000.0]
+        clock = 1060.0
+        pass_time(60)
+        await asyncio.sleep(0)
         await use_all(database)
         assert not pids(database) & old
-        assert all(b - a > 0.09 for a, b in pairwise(discarded))
+        assert discarded == [1000.0, 1060.0]
 
 
 @on_postgres

@@ -185,7 +185,7 @@ async def test_cancelled_read_is_ended_on_the_server(
     monkeypatch.setattr(
         reader, "driver_fetch", lambda driver, *_: fetch(driver, ENDED[dialect], [])
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await select_one(database)
         reading = asyncio.create_task(reader.fetch(ONE))
         for _ in range(turns):

@@ -28,8 +28,8 @@ COUNT = text("SELECT count(*) FROM users")
 
 @pytest.fixture
 async def single(database_url: str) -> Any:
-    """A database with a pool of one connection and a pool timeout of two seconds."""
-    async with opened(database_url, pool_size=1, pool_timeout=2) as database:
+    """A database with a pool of one connection. A deadlock exceeds the timeout of its test."""
+    async with opened(database_url, pool_size=1, pool_timeout=3600) as database:
         yield database
 
 
@@ -208,7 +208,7 @@ async def test_child_tasks_belong_to_the_transaction_and_others_wait(single: Dat
         await add(session, number)
         order.append(number)
 
-    async with asyncio.timeout(20), single.session() as session:
+    async with asyncio.timeout(60), single.session() as session:
         entered, leave = asyncio.Event(), asyncio.Event()
 
         async def write() -> None:
@@ -231,7 +231,7 @@ async def test_child_tasks_belong_to_the_transaction_and_others_wait(single: Dat
 
 
 async def test_child_task_that_outlives_the_transaction_is_outside_it(single: Database) -> None:
-    async with asyncio.timeout(20), single.session() as session:
+    async with asyncio.timeout(60), single.session() as session:
         go = asyncio.Event()
 
         async def late() -> Any:
@@ -253,7 +253,7 @@ async def test_child_task_that_outlives_the_transaction_is_outside_it(single: Da
 
 async def test_child_statements_end_before_the_rollback(single: Database) -> None:
     """For example if `gather` raises for one statement and leaves the others running."""
-    async with asyncio.timeout(20), single.session() as session:
+    async with asyncio.timeout(60), single.session() as session:
 
         async def both() -> None:
             async with session.transaction():
@@ -273,7 +273,7 @@ async def test_child_statements_end_before_the_rollback(single: Database) -> Non
 
 @pytest.mark.parametrize("turns", [1, 2, 3, 5, 8])
 async def test_cancelled_waiters_do_not_block_the_session(single: Database, turns: int) -> None:
-    async with asyncio.timeout(20), single.session() as session:
+    async with asyncio.timeout(60), single.session() as session:
         async with session.transaction():
             pass
 
@@ -298,7 +298,7 @@ async def test_cancelled_waiters_do_not_block_the_session(single: Database, turn
 async def test_session_stays_usable_after_a_cancelled_transaction(
     single: Database, turns: int
 ) -> None:
-    async with asyncio.timeout(30), single.session() as session:
+    async with asyncio.timeout(60), single.session() as session:
 
         async def write() -> None:
             async with session.transaction():
@@ -322,7 +322,7 @@ async def test_session_stays_usable_after_a_cancelled_transaction(
 
 async def test_batch_loader_and_fields_read_concurrently_without_deadlock(single: Database) -> None:
     """Some fields await a shared batch while others run their own statements."""
-    async with asyncio.timeout(20), single.session() as session:
+    async with asyncio.timeout(60), single.session() as session:
         batch: asyncio.Task[Any] | None = None
 
         async def field(number: int) -> Any:

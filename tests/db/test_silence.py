@@ -66,11 +66,22 @@ Way = Callable[[Database], Awaitable[None]]
 
 async def fails(work: Awaitable[None]) -> None:
     """Asserts that the work ends by itself with an error that counts as unreachable."""
-    async with asyncio.timeout(30) as limit:
+    async with asyncio.timeout(60) as limit:
         with pytest.raises(Exception) as caught:  # noqa: PT011 - it depends on the operation
             await work
     assert not limit.expired()
     assert is_unreachable(caught.value)
+
+
+async def recovers(work: Callable[[], Awaitable[None]]) -> None:
+    """Repeats the work until it succeeds: on a busy machine it can exceed the short limits."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await work()
+            except Exception as error:
+                if not is_unreachable(error):
+                    raise
 
 
 async def fill(database: Database, connections: int = 5) -> None:
@@ -126,7 +137,7 @@ async def test_operation_fails_during_silence_and_succeeds_afterwards(
         for _ in range(2):
             await fails(way(database))
         proxy.restore()
-        await way(database)
+        await recovers(lambda: way(database))
 
 
 async def test_one_dead_connection_discards_the_others_without_a_ping(
@@ -134,12 +145,13 @@ async def test_one_dead_connection_discards_the_others_without_a_ping(
 ) -> None:
     """A router forgot all connections; new ones work. Only the first one costs a timeout."""
     executed, closed = note_executed(monkeypatch), count_closes(monkeypatch)
-    async with behind(database_url, pool_size=5) as (proxy, database):
+    timing = replace(SHORT, connect=30.0, ping=2.0)
+    async with behind(database_url, timing, pool_size=5) as (proxy, database):
         await fill(database)
         executed.clear()
         proxy.silence()
         proxy.restore()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await select_one(database)
             assert executed.count(PING) == 1
             await fill(database)
@@ -175,7 +187,7 @@ async def test_failed_connection_attempt_frees_its_slot_for_the_next_waiter(
 
     monkeypatch.setattr(asyncpg, "connect", refuse_some)
     async with opened(database_url, pool_size=1, pool_timeout=3600, timing=SHORT) as database:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             calls = [way(database) for _ in range(6)]
             results = await asyncio.gather(*calls, return_exceptions=True)
         assert [isinstance(error, OSError) for error in results] == [True] * 3 + [False] * 3
@@ -199,7 +211,7 @@ async def test_statement_timeout_discards_the_connection(
         await fails(stop_in_the_middle())
         assert "ROLLBACK;" not in executed
         proxy.restore()
-        await write(database)
+        await recovers(lambda: write(database))
 
 
 async def test_rollback_during_silence_ends_within_its_limit(database_url: str) -> None:
@@ -209,11 +221,11 @@ async def test_rollback_during_silence_ends_within_its_limit(database_url: str) 
             proxy.silence()
             raise ZeroDivisionError
 
-    async with behind(database_url) as (proxy, database), asyncio.timeout(30):
+    async with behind(database_url) as (proxy, database), asyncio.timeout(60):
         with pytest.raises((ZeroDivisionError, TimeoutError)):
             await give_up()
         proxy.restore()
-        await write(database)
+        await recovers(lambda: write(database))
 
 
 @pytest.mark.parametrize("way", [select_one, read, write])
@@ -221,7 +233,7 @@ async def test_cancellation_during_silence_does_not_wait(
     database_url: str, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cancelled while it waits for a ping or a new connection."""
-    async with behind(database_url) as (proxy, database), asyncio.timeout(30):
+    async with behind(database_url) as (proxy, database), asyncio.timeout(60):
         await way(database)
         closed = count_closes(monkeypatch)
         proxy.silence()
@@ -234,7 +246,7 @@ async def test_cancellation_during_silence_does_not_wait(
                 await leaving
         assert closed == []
         proxy.restore()
-        await way(database)
+        await recovers(lambda: way(database))
 
 
 @pytest.mark.parametrize("connections", [0, 1, 5])
@@ -247,7 +259,7 @@ async def test_close_during_silence_takes_one_timeout(
         await fill(database, connections)
         closed = count_closes(monkeypatch)
         proxy.silence()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await database.close()
         assert len(closed) == 1 + min(connections, 1)  # that for notifications, and one of the pool
 
@@ -262,7 +274,7 @@ async def test_close_during_silence_ends_running_statements(database_url: str) -
             async with asyncio.timeout(0.2):
                 await asyncio.shield(sleeping)
         proxy.silence()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await database.close()
         assert sleeping.done()
 
@@ -281,11 +293,7 @@ async def test_health_checks_during_silence_fail_in_time_with_one_connection(
 
 
 async def is_ready(database: Database) -> None:
-    """Repeats the check: an earlier one may still wait."""
-    async with asyncio.timeout(30):
-        while True:
-            with suppress(OSError):
-                return await database.ping()
+    await recovers(database.ping)  # an earlier check may still wait
 
 
 async def test_health_check_succeeds_while_the_pool_is_exhausted(database_url: str) -> None:
@@ -308,7 +316,7 @@ async def test_watchdog_aborts_operations_during_silence(database_url: str, way:
         proxy.silence()
         await fails(way(database))
         proxy.restore()
-        await way(database)
+        await recovers(lambda: way(database))
 
 
 async def test_watchdog_keeps_slow_statements_while_the_server_responds(
@@ -331,7 +339,7 @@ async def test_watchdog_keeps_slow_statements_while_the_server_responds(
         lock = text("SELECT pg_advisory_lock(hashtext(current_database()))")
         unlock = text("SELECT pg_advisory_unlock(hashtext(current_database()))")
         await connection.execute(lock)
-        async with asyncio.timeout(30), database.engine.connect() as other:
+        async with asyncio.timeout(60), database.engine.connect() as other:
             waiting = asyncio.ensure_future(other.execute(lock))
             for _ in range(4):
                 await connected.acquire()

@@ -128,7 +128,7 @@ async def test_idle_transaction_of_roster_is_ended_by_the_database(database_url:
     """For example of a frozen process: the others continue, and it gets an error later."""
     async with (
         opened(database_url) as database,
-        opened(database_url, idle_transaction_timeout=0.5) as frozen,
+        opened(database_url, idle_transaction_timeout=2) as frozen,
         running_feed(database) as feed,
     ):
         follower = Follower(feed)

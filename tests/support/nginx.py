@@ -106,7 +106,7 @@ async def nginx(folder: Path, upstream: int, *changed: str) -> AsyncIterator[Ngi
     trusting = ssl.create_default_context(cafile=str(folder / "roster.crt"))
     trusting.check_hostname = False
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await listens(port):
                 assert process.returncode is None, await process.communicate()
                 await asyncio.sleep(0.01)

@@ -87,4 +87,4 @@ async def serving_process(
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)  # it forwards the signal to its workers
-            await asyncio.wait_for(process.communicate(), 30)
+            await asyncio.wait_for(process.communicate(), 60)

@@ -84,7 +84,7 @@ class Wire:
 
     async def wait_for_answers(self) -> bytes:
         """Waits until all requests are answered; returns all written data."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.state.tasks:
                 await asyncio.wait(set(self.state.tasks))
         await asyncio.sleep(0)  # delivers `connection_lost`
@@ -92,7 +92,7 @@ class Wire:
 
     async def wait_until_written(self, text: bytes) -> None:
         """Wait until the server has written this."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while text not in self.transport.written:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.001)
 

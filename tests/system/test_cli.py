@@ -204,4 +204,4 @@ async def test_serve_options_take_precedence_over_settings(tmp_path: Path) -> No
             assert response.json() == {"data": {"__typename": "Query"}}
     finally:
         process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(process.communicate(), 30)
+        await asyncio.wait_for(process.communicate(), 60)

@@ -18,7 +18,6 @@ from sqlalchemy import make_url
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from graph.http.sse import KEEP_ALIVE_SECONDS
 from tests.support.client import CREATE
 from tests.support.cursors import cursor_at
 from tests.support.process import http_client, run, serving_process
@@ -99,7 +98,7 @@ class Server:
 
     async def until_rejected(self, authorization: str) -> None:
         """Repeats a request until it is rejected."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (answer := await self.send(authorization, "{ __typename }")).status_code == 200:
                 assert answer.json() == {"data": {"__typename": "Query"}}
         assert answer.status_code == 401
@@ -133,7 +132,7 @@ class Server:
 
     async def log(self) -> str:
         self.process.send_signal(signal.SIGTERM)
-        output, _ = await asyncio.wait_for(self.process.communicate(), 30)
+        output, _ = await asyncio.wait_for(self.process.communicate(), 60)
         return output.decode()
 
 
@@ -150,7 +149,7 @@ async def production(database_url: str, **settings: str) -> AsyncIterator[Server
 async def closed(connection: ClientConnection) -> tuple[int, str]:
     """Returns the close code and reason; the close must be the next message."""
     with pytest.raises(ConnectionClosed) as caught:
-        await asyncio.wait_for(connection.recv(), 20)
+        await asyncio.wait_for(connection.recv(), 60)
     assert caught.value.rcvd
     return caught.value.rcvd.code, caught.value.rcvd.reason
 
@@ -164,7 +163,7 @@ class StreamLines:
 
     async def until(self, part: str) -> None:
         """Waits for a line with this part."""
-        async with asyncio.timeout(KEEP_ALIVE_SECONDS - 2):
+        async with asyncio.timeout(60):
             async for line in self._lines:
                 self._read.append(line)
                 if part in line:
@@ -172,7 +171,7 @@ class StreamLines:
 
     async def all(self) -> list[str]:
         """Returns the lines from the beginning to the end of the stream."""
-        async with asyncio.timeout(KEEP_ALIVE_SECONDS - 2):
+        async with asyncio.timeout(60):
             lines = self._read + [line async for line in self._lines]
         return [line for line in lines if line and line != ":" and not line.startswith("id: ")]
 
@@ -216,7 +215,7 @@ async def test_request_without_a_token_is_rejected_before_its_body_arrives(tmp_p
             b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
             b"content-length: 100\r\n\r\n"  # and no body
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 401 ")
         writer.close()
@@ -302,7 +301,7 @@ async def test_expired_token_ends_its_streams_and_sockets(tmp_path: Path) -> Non
         f"sqlite:///{tmp_path}/roster.db", ROSTER_AUTH_RECHECK_INTERVAL="3600"
     ) as server:
         await server.add("bob")
-        short = bearer(exp=int(time.time()) + 3)
+        short = bearer(exp=int(time.time()) + 8)
         async with (
             server.stream(short) as response,
             server.socket({"authorization": short}) as live,

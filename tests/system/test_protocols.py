@@ -29,7 +29,7 @@ async def test_endless_headers_are_rejected(tmp_path: Path, start: bytes) -> Non
             await asyncio.wait({answer}, timeout=0.01)
             if answer.done():
                 break
-        assert await asyncio.wait_for(answer, 10) == b"HTTP/1.1 400 Ba"
+        assert await asyncio.wait_for(answer, 60) == b"HTTP/1.1 400 Ba"
         writer.transport.abort()
         assert await ask(url, "{ __typename }") == "Query"
 
@@ -43,7 +43,7 @@ async def test_message_of_too_many_empty_frames_is_rejected(tmp_path: Path) -> N
         assert await receive_message(live) == {"type": "pong"}
         live.transport.write(first + 2_000 * empty)
         with pytest.raises(ConnectionClosed) as caught:
-            await asyncio.wait_for(live.recv(), 10)
+            await asyncio.wait_for(live.recv(), 60)
         assert caught.value.rcvd
         assert caught.value.rcvd.code == 1009
         async with socket(url) as other:

@@ -43,7 +43,7 @@ async def send(proxy: Nginx, text: bytes) -> tuple[StreamReader, StreamWriter]:
 
 async def status(proxy: Nginx, text: bytes) -> int:
     reader, writer = await send(proxy, text)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         line = await reader.readline()
     writer.transport.abort()
     return int(line.split(b" ")[1])

@@ -187,7 +187,7 @@ class Ledger:
 
 async def log_of(process: Process) -> str:
     process.terminate()
-    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     return output.decode()
 
 

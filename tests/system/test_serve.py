@@ -37,7 +37,7 @@ async def test_server_starts_in_an_empty_folder_and_a_signal_stops_it_cleanly(
             "data": {"createUser": {"user": {"username": "ada"}, "errors": []}}
         }
         process.send_signal(stop)
-        rest, _ = await asyncio.wait_for(process.communicate(), 20)
+        rest, _ = await asyncio.wait_for(process.communicate(), 60)
     assert b"Traceback" not in rest
     assert process.returncode == (0 if stop is signal.SIGINT else -signal.SIGTERM)
     assert (tmp_path / "roster.db").exists()

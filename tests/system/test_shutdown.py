@@ -115,7 +115,7 @@ async def half_sent(url: str) -> tuple[StreamReader, StreamWriter]:
 
 async def closed(connection: ClientConnection) -> int:
     with pytest.raises(ConnectionClosed) as caught:
-        await asyncio.wait_for(connection.recv(), 20)
+        await asyncio.wait_for(connection.recv(), 60)
     assert caught.value.rcvd
     return caught.value.rcvd.code
 
@@ -125,7 +125,7 @@ async def remaining_lines(lines: AsyncIterator[str]) -> list[str]:
 
 
 async def log_after_exit(process: Process) -> str:
-    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     return output.decode()
 
 

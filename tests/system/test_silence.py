@@ -1,7 +1,7 @@
 """A server whose network to the database drops packets: its errors, and its shutdown.
 
-Without limits a request waited for 17 to 32 seconds, a health check for 37, and a server that was
-stopped for more than 100. The limits here leave room for a busy machine.
+The timeouts of operations and of the shutdown are ten minutes here: only the limits for a silent
+network end a request.
 """
 
 import asyncio
@@ -19,7 +19,10 @@ from tests.system.test_serve import COUNT, add
 
 pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 kinds = pytest.mark.parametrize("kind", ["silence", "pause"])
-SECONDS = 14.0  # a query may take 15, and as long again until it is aborted
+LONG = {
+    f"ROSTER_{name}_TIMEOUT": "600"
+    for name in ("QUERY", "MUTATION", "STATEMENT", "POOL", "SHUTDOWN")
+}
 LAST = {"query": "{ userEvents(last: 1) { pageInfo { endCursor } } }"}
 
 
@@ -43,7 +46,7 @@ async def test_clients_get_errors_during_silence_and_streams_resume_afterwards(
 ) -> None:
     async with (
         proxied(database_url) as (proxy, near),
-        serving_process(ROSTER_DATABASE_URL=near) as (process, url),
+        serving_process(None, ROSTER_DATABASE_URL=near, **LONG) as (process, url),
         serving_process(ROSTER_DATABASE_URL=database_url) as (_, other),
         http_client() as http,
     ):
@@ -68,7 +71,7 @@ async def test_clients_get_errors_during_silence_and_streams_resume_afterwards(
             first, second = await next_created_line(lines), await event(live)
             assert second["cursor"] in first
             getattr(proxy, kind)()
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(60):
                 requests = [*(ask(COUNT) for _ in range(40)), ask(add("eve"))]
                 assert await asyncio.gather(*requests) == [["DATABASE_UNAVAILABLE"]] * 41
                 assert await readiness() == 503
@@ -84,7 +87,7 @@ async def test_clients_get_errors_during_silence_and_streams_resume_afterwards(
             assert await ask(COUNT) == {"users": {"totalCount": 4}}
         getattr(proxy, kind)()
         in_flight = asyncio.create_task(ask(COUNT))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             process.send_signal(signal.SIGTERM)
             log, _ = await process.communicate()
         await asyncio.gather(in_flight, return_exceptions=True)
@@ -95,13 +98,13 @@ async def test_clients_get_errors_during_silence_and_streams_resume_afterwards(
 async def test_authentication_gets_errors_during_silence_and_recovers(
     database_url: str, kind: str
 ) -> None:
-    async with proxied(database_url) as (proxy, near), production(near) as server:
+    async with proxied(database_url) as (proxy, near), production(near, **LONG) as server:
         key = await server.key()
         for authorization in (bearer(), key):
             assert await server.ask(authorization, COUNT["query"]) == {"users": {"totalCount": 0}}
         getattr(proxy, kind)()
         for authorization in (bearer(jti="another"), f"{key}", bearer(jti="a third")):
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(60):
                 answer = await server.send(authorization, COUNT["query"])
             codes = [e["extensions"]["code"] for e in answer.json()["errors"]]
             assert codes == ["DATABASE_UNAVAILABLE"]

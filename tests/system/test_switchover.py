@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
 
 import asyncpg
 import pytest
@@ -111,18 +112,26 @@ async def switch_over(one: Server, two: Server, way: str) -> None:
             await has_caught_up(one, two)
         await asyncio.to_thread(two.promote)
         await writing.write_until_success()
-        assert (await client.http.get("/health/ready")).status_code == 200
+        await fill_pool(client)
+        await until_ready(client)
         for _ in range(20):
             assert await writing.write()
             assert await client.ask(COUNT) == {"totalCount": len(writing.created)}
         async with opened(two.url) as database:
             assert await count(database) == (len(writing.created), len(writing.created))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(ids) < len(writing.created):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
         assert ids == sorted(set(ids))
         if way == "stopped":
             one.start()  # `pair` stops it at the end
+
+
+async def until_ready(client: Client) -> None:
+    """Waits until the health check, which has a time limit of its own, succeeds."""
+    async with asyncio.timeout(60):
+        while (await client.http.get("/health/ready")).status_code != HTTPStatus.OK:
+            pass
 
 
 async def fill_pool(client: Client) -> None:

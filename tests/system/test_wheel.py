@@ -113,4 +113,4 @@ async def test_installed_wheel_migrates_and_serves_graphiql(roster: Path, tmp_pa
             assert answer.json() == {"data": {"users": {"totalCount": 0}}}
     finally:
         process.terminate()
-        await asyncio.wait_for(process.communicate(), 30)
+        await asyncio.wait_for(process.communicate(), 60)

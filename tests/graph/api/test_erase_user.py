@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import event, text, update
 
 from db.engine import Database
 from db.models import ActorKind, UserEvent
@@ -262,6 +262,12 @@ async def test_concurrent_erasures_erase_once(client: Client) -> None:
     assert await count(client.database) == (1, 5)
 
 
+def wait_an_hour_for_locks(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 3600000")
+    cursor.close()
+
+
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 async def test_erasure_does_not_wait_for_readers_and_a_repeat_empties_the_log(
     client: Client,
@@ -271,7 +277,10 @@ async def test_erasure_does_not_wait_for_readers_and_a_repeat_empties_the_log(
     reader = sqlite3.connect(str(client.database.url.database), isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM users")
-    async with asyncio.timeout(15):  # half of what SQLite waits for a lock
+    engine = client.database.engine.sync_engine
+    event.listen(engine, "connect", wait_an_hour_for_locks)
+    engine.pool.discard()  # type: ignore[attr-defined]
+    async with asyncio.timeout(60):
         assert (await erase(client, user_id))["errors"] == []
         await client.create("bob")
     held = await all_stored_text(client.database)

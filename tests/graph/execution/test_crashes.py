@@ -120,7 +120,7 @@ class Socket:
 
     async def next(self) -> Any:
         """Returns the next message, or the code and reason of a close."""
-        message = await asyncio.wait_for(self.outgoing.get(), 20)
+        message = await asyncio.wait_for(self.outgoing.get(), 60)
         if message["type"] == "websocket.send":
             return json.loads(message["text"])
         assert message["type"] == "websocket.close", message
@@ -149,7 +149,7 @@ async def connected(client: Client) -> AsyncIterator[Socket]:
         yield socket
     finally:
         await socket.incoming.put({"type": "websocket.disconnect", "code": 1001})
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)
 
 
 async def test_exception_in_a_websocket_closes_it_with_1011(
@@ -158,7 +158,7 @@ async def test_exception_in_a_websocket_closes_it_with_1011(
     monkeypatch.setattr(Guard, "authenticate", crash)
     with capture_logs() as logs:
         async with connected(client) as socket:
-            assert (await asyncio.wait_for(socket.outgoing.get(), 20))["type"] == "websocket.accept"
+            assert (await asyncio.wait_for(socket.outgoing.get(), 60))["type"] == "websocket.accept"
             await socket.say({"type": "connection_init"})
             assert await socket.next() == (1011, CRASHED)
     [entry] = logs
@@ -189,7 +189,7 @@ async def test_exception_in_an_operation_keeps_the_websocket_open(
 
     with capture_logs() as logs:
         async with connected(client) as socket:
-            assert (await asyncio.wait_for(socket.outgoing.get(), 20))["type"] == "websocket.accept"
+            assert (await asyncio.wait_for(socket.outgoing.get(), 60))["type"] == "websocket.accept"
             await socket.say({"type": "connection_init"})
             assert await socket.next() == {"type": "connection_ack"}
             with monkeypatch.context() as patched:

@@ -21,6 +21,7 @@ from tests.conftest import run_in
 from tests.db.test_errors import SQLSTATES
 from tests.support.client import CREATE, USER, Client, count, serving
 from tests.support.faults import IN_COMMITS, IN_WRITES, Faults, in_reads
+from tests.support.loop_time import pass_time, pass_time_until
 from tests.system.test_production import SETTINGS, bearer
 
 
@@ -536,7 +537,7 @@ async def test_timed_out_mutation_reports_the_outcome_of_each_write(
     database_url: str,
 ) -> None:
     """The first is done, the second waits for a lock, and the third is not started."""
-    settings = Settings(database_url=database_url, mutation_timeout=1.0)
+    settings = Settings(database_url=database_url, mutation_timeout=60)
     async with serving(settings) as client, waiting_update(client) as waiting_field:
         fields = f"{numbered(1)} held: {waiting_field} {numbered(3)}"
         answer = await client.http.post("/graphql", json={"query": f"mutation {{ {fields} }}"})
@@ -546,7 +547,7 @@ async def test_timed_out_mutation_reports_the_outcome_of_each_write(
             "held": None,
             "c3": None,
         }
-        took = "The operation took longer than 1 seconds and was ended."
+        took = "The operation took longer than 60 seconds and was ended."
         reported = [(e["message"], e["path"], e["extensions"]) for e in answer.json()["errors"]]
         assert reported == [
             (f"{took} {NOT_DONE}", [name], {"code": "TIMEOUT", "outcome": "NOT_DONE"})
@@ -555,7 +556,7 @@ async def test_timed_out_mutation_reports_the_outcome_of_each_write(
 
 
 async def test_timeout_of_the_only_write_gets_504(database_url: str) -> None:
-    settings = Settings(database_url=database_url, mutation_timeout=0.2)
+    settings = Settings(database_url=database_url, mutation_timeout=60)
     async with serving(settings) as client, waiting_update(client) as waiting_field:
         answer = await client.http.post(
             "/graphql", json={"query": f"mutation {{ held: {waiting_field} }}"}
@@ -570,11 +571,11 @@ async def test_timeout_of_the_only_write_gets_504(database_url: str) -> None:
 async def test_timeout_after_a_committed_write_is_outcome_done(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graph.execution.executor._LAST_SECONDS", 0.0)
-    settings = Settings(database_url=database_url, mutation_timeout=1.0)
+    settings = Settings(database_url=database_url, mutation_timeout=60)
     async with serving(settings) as client:
 
         async def never(*_: object, **__: object) -> Any:
+            pass_time(61)  # the time limit, and the second in which writes report their outcomes
             await asyncio.Event().wait()
 
         monkeypatch.setattr(Session, "fetch", never)
@@ -590,36 +591,54 @@ async def test_timeout_after_a_committed_write_is_outcome_done(
 
 @on_postgres
 async def test_timeout_during_commit_is_outcome_unknown(database_url: str) -> None:
-    async with faulty(database_url, IN_COMMITS, mutation_timeout=1.0) as (client, _):
+    async with faulty(database_url, IN_COMMITS, mutation_timeout=60) as (client, _):
         user = await client.create("ada")
         await run_in(
             database_url,
             """CREATE OR REPLACE FUNCTION fail() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
-               BEGIN PERFORM pg_sleep(60); RETURN true; END $$""",
+               BEGIN PERFORM pg_sleep(3600); RETURN true; END $$""",
         )
         for way, (query, variables) in writes(user).items():
+            deadline = asyncio.get_running_loop().time() + 60
             body = {"query": query, "variables": {"input": variables}}
-            answer = await client.http.post("/graphql", json=body)
+            posting = asyncio.create_task(client.http.post("/graphql", json=body))
+            await until_sleeping(database_url, statements=1)
+            pass_time_until(deadline)
+            answer = await posting
             assert answer.status_code == 504
             [error] = answer.json()["errors"]
             assert error["extensions"] == {"code": "TIMEOUT", "outcome": "UNKNOWN"}, way
             assert error["message"].endswith(UNKNOWN)
+            await until_sleeping(database_url, statements=0)
+
+
+async def until_sleeping(database_url: str, *, statements: int) -> None:
+    """Waits until this number of statements sleeps in the database."""
+    other = await asyncpg.connect(database_url)
+    sleeping = """SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'PgSleep'"""
+    async with asyncio.timeout(60):
+        while await other.fetchval(sleeping) != statements:
+            pass
+    await other.close()
 
 
 @asynccontextmanager
 async def waiting_update(client: Client) -> AsyncIterator[str]:
-    """Yields a mutation field whose transaction waits until this context exits."""
+    """Yields a mutation field whose transaction waits until a timeout of 60 seconds expires."""
     user = await client.create("held")
     transaction = Session.transaction
 
     @asynccontextmanager
     async def wait(session: Session, **options: Any) -> AsyncIterator[Any]:
         async with transaction(session, **options):
+            pass_time_until(deadline)
             await asyncio.Event().wait()
             yield session
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Session, "transaction", wait)
+        deadline = asyncio.get_running_loop().time() + 60
         yield (
             f'updateUser(input: {{id: "{user["id"]}", displayName: "X"}}) {{ user {{ username }} }}'
         )

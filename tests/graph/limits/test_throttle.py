@@ -8,6 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from db.engine import Database
 from db.session import Session
 from graph.api import global_ids
 from graph.documents.queue import FairQueue
@@ -15,6 +16,7 @@ from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import RequestError
 from graph.settings import Settings
 from tests.support.client import Client, count, serving
+from tests.support.loop_time import pass_time
 
 sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 ENDLESS = {
@@ -94,6 +96,18 @@ def make_reads_endless(
     return started
 
 
+async def until_running(database: Database, statement: str, *, times: int) -> None:
+    """Waits until PostgreSQL runs a statement this many times."""
+    running = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE query = :query AND state = 'active'"
+    )
+    found = -1
+    async with asyncio.timeout(60):
+        while found != times:
+            async with database.engine.connect() as connection:  # one transaction sees one moment
+                found = (await connection.execute(running, {"query": statement})).scalar_one()
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -106,23 +120,26 @@ def make_reads_endless(
 async def test_query_beyond_the_timeout_is_cancelled_and_frees_its_connection(
     database_url: str, dialect: str, query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(database_url=database_url, query_timeout=0.2, max_concurrent_operations=1)
-    async with asyncio.timeout(30), serving(settings) as client:
+    settings = Settings(database_url=database_url, query_timeout=60, max_concurrent_operations=1)
+    async with serving(settings) as client:
         await client.ask(USERS)
         with monkeypatch.context() as patch:
-            make_reads_endless(client, dialect, patch)
+            started = make_reads_endless(client, dialect, patch)
             for headers, status in (({}, 504), (EVENTS, 200)):
-                answer = await post(client, query, **headers)
+                started.clear()
+                posting = asyncio.create_task(post(client, query, **headers))
+                await started.wait()
+                if dialect == "postgresql":
+                    await until_running(client.database, ENDLESS[dialect], times=1)
+                pass_time(60)
+                answer = await posting
                 assert answer.status_code == status, answer.text
                 assert '"TIMEOUT"' in answer.text
                 assert '"data"' not in answer.text
         pool: Any = client.database.engine.sync_engine.pool
         assert pool.checkedout() == 0
         if dialect == "postgresql":
-            async with client.database.engine.connect() as connection:
-                running = "SELECT count(*) FROM pg_stat_activity WHERE query = :query"
-                found = await connection.execute(text(running), {"query": ENDLESS[dialect]})
-                assert found.scalar_one() == 0
+            await until_running(client.database, ENDLESS[dialect], times=0)
         assert await client.ask(USERS) == {"totalCount": 0}
 
 

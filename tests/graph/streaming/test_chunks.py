@@ -54,7 +54,7 @@ async def test_server_without_frames_sends_each_message_separately(database_url:
     }
 
     async def hear() -> Any:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             message = await heard.get()
         return json.loads(message["text"]) if message["type"] == "websocket.send" else message
 
