@@ -21,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Executable, Select, func, select
+from sqlalchemy import Executable, Select, func, select, true
 
 from benchmarks.databases import scratch, server
 from benchmarks.people import NEEDLES, populate
@@ -94,7 +94,7 @@ async def cases(database: Database, people: int) -> Sequence[Case]:
             {"keys": [await name(database, middle + 1)]},
         ),
     ]
-    everybody = await read_filter(None, None, KeyCache())
+    everybody = await read_filter(None, None, KeyCache(), true())
     for field, direction in product(UserOrderField, OrderDirection):
         order = read_order([UserOrder(field=field, direction=direction)])
         listing = users_listing(everybody, order.sorts)
@@ -147,7 +147,8 @@ async def searches() -> AsyncIterator[Case]:
     ):
         order = read_order([UserOrder(field=UserOrderField.USERNAME)] if by_name else None)
         searched = await read_search(search, KeyCache())
-        listing = users_listing(await read_filter(wanted, searched, KeyCache()), order.sorts)
+        conditions = await read_filter(wanted, searched, KeyCache(), true())
+        listing = users_listing(conditions, order.sorts)
         yield page_of(called, listing, Window(20), rows)
 
 

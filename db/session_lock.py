@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -41,8 +40,17 @@ class SessionLock:
         finally:
             self._share_less()
 
-    @asynccontextmanager
-    async def exclusive(self) -> AsyncIterator[None]:
+    def exclusive(self) -> "_Exclusive":
+        return _Exclusive(self)
+
+    async def cancel(self) -> None:
+        """Cancel all holders and waiters, except the calling task."""
+        left = [held for held in self._held if held is not asyncio.current_task()]
+        for held in left:
+            held.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def acquire(self) -> asyncio.Task[Any]:
         task = asyncio.current_task()
         assert task  # a coroutine always runs in a task here
         self._held.add(task)
@@ -51,19 +59,14 @@ class SessionLock:
                 await self._wait(self._to_be_exclusive, self._release)
             else:
                 self._exclusive = True
-            try:
-                yield
-            finally:
-                self._release()
-        finally:
+        except BaseException:
             self._held.discard(task)
+            raise
+        return task
 
-    async def cancel(self) -> None:
-        """Cancel all holders and waiters, except the calling task."""
-        left = [held for held in self._held if held is not asyncio.current_task()]
-        for held in left:
-            held.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+    def release(self, task: asyncio.Task[Any]) -> None:
+        self._held.discard(task)
+        self._release()
 
     async def _wait(self, queue: deque[asyncio.Future[None]], leave: Callable[[], None]) -> None:
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -95,6 +98,22 @@ class SessionLock:
             self._sharing += _wake(self._to_share.popleft())
         while self._to_be_exclusive and not (self._sharing or self._exclusive):
             self._exclusive = _wake(self._to_be_exclusive.popleft())
+
+
+class _Exclusive:
+    # A class: a generator-based context manager takes three times as long, on every read of a list
+    # and on every write.
+    __slots__ = ("_lock", "_task")
+    _task: asyncio.Task[Any]
+
+    def __init__(self, lock: SessionLock) -> None:
+        self._lock = lock
+
+    async def __aenter__(self) -> None:
+        self._task = await self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release(self._task)
 
 
 def _wake(waiter: asyncio.Future[None]) -> bool:

@@ -1,6 +1,5 @@
 """The queries."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, cast
 
@@ -209,7 +208,7 @@ class Query:
         keys = context.keys if policy.can_read_any(context.caller) else None
         readable = policy.readable_users(context.caller)
         searched = await read_search(search, keys)
-        wanted = replace(await read_filter(filter, searched, keys), readable=readable)
+        wanted = await read_filter(filter, searched, keys, readable)
         asked = window(first, after, last, before, order.position)
         found: Page[Any] = Page([], has_next=False, has_previous=False)
         selected = _fields(info)

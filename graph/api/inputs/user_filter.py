@@ -174,7 +174,7 @@ class _Reading:
 
 
 async def read_filter(
-    given: UserFilter | None, search: Search | None, keys: KeyCache | None
+    given: UserFilter | None, search: Search | None, keys: KeyCache | None, readable: Condition
 ) -> Filter:
     """Return the filter for the database. Raises InputError if it exceeds a limit.
 
@@ -182,11 +182,11 @@ async def read_filter(
     """
     wanted = None if search is None else search.matches()
     if given is None:
-        return Filter(search=wanted)
+        return Filter(search=wanted, readable=readable)
     reading = _Reading(keys)
     conditions = await reading.conditions(given)
     statuses = _statuses(given, names_status=reading.names_status)
-    return Filter(conditions, statuses, reading.names_status, wanted)
+    return Filter(conditions, statuses, reading.names_status, wanted, readable)
 
 
 def _statuses(given: UserFilter, *, names_status: bool) -> Sequence[UserStatus] | None:

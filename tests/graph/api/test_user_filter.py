@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, true
 
 from db.filters import NOT_DELETED, contains
 from db.models import User, UserStatus
@@ -430,14 +430,16 @@ async def test_every_order_and_search_uses_an_index(client: Client) -> None:
     for field, column in zip(UserOrderField, columns, strict=True):
         for direction in OrderDirection:
             order = read_order([UserOrder(field=field, direction=direction)])
-            found = await plan(listed((await read_filter(None, None, keys)).where(), order.sorts))
+            found = await plan(
+                listed((await read_filter(None, None, keys, true())).where(), order.sorts)
+            )
             assert f"ix_users_{column}_id" in found, found
             assert "Sort" not in found, found
 
     # The orders within one status, and an index scan that skips deleted users.
     for field, column in zip(UserOrderField, columns[:5], strict=False):
         sorts = read_order([UserOrder(field=field, direction=OrderDirection.DESC)]).sorts
-        tab = await read_filter(UserFilter(status=[UserStatus.DEACTIVATED]), None, keys)
+        tab = await read_filter(UserFilter(status=[UserStatus.DEACTIVATED]), None, keys, true())
         found = await plan(users_listing(tab, sorts).page(Window(limit=20)))
         assert f"ix_users_status_{column}_id" in found, found
         assert "Sort" not in found, found
@@ -445,20 +447,24 @@ async def test_every_order_and_search_uses_an_index(client: Client) -> None:
         [UserOrder(field=UserOrderField.STATUS, direction=OrderDirection.DESC)]
     ).sorts
     found = await plan(
-        users_listing((await read_filter(None, None, keys)), by_status).page(Window(limit=20))
+        users_listing((await read_filter(None, None, keys, true())), by_status).page(
+            Window(limit=20)
+        )
     )
     assert "Index Cond: ((status)::text < 'DELETED'::text)" in found, found
 
     search = await read_search("c4ca4238", keys)
     # `far_page` uses the search index even if the planner estimates an early match.
     by_name = read_order([UserOrder(field=UserOrderField.USERNAME)]).sorts
-    far = users_listing((await read_filter(None, search, keys)), by_name).far_page(Window(limit=20))
+    far = users_listing((await read_filter(None, search, keys, true())), by_name).far_page(
+        Window(limit=20)
+    )
     found = await plan(far)
     assert "ix_users_username_key_trgm" in found, found
     assert "ix_users_username_key_id" not in found, found
 
     by_id = [Sort(User.id)]
-    found = await plan(listed((await read_filter(None, search, keys)).where(), by_id))
+    found = await plan(listed((await read_filter(None, search, keys, true())).where(), by_id))
     for column in ("username_key", "email_key", "display_name_key"):
         assert f"ix_users_{column}_trgm" in found, found
     for key in (User.username_key, User.email_key):
