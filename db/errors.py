@@ -108,6 +108,8 @@ _CLOSED_TEXTS: Final = (
     "closed database",
 )
 
+# The server cannot be reached, has too many connections, or is starting or stopping.
+_NOT_CONNECTED: Final = ("08", "53300", "57P")
 _UNIQUE_VIOLATION: Final = "23505"
 _READ_ONLY: Final = "25006"
 _UNRESOLVED: Final = ("08007", "40003")  # the server does not know whether it committed
@@ -139,6 +141,14 @@ def verdict(error: BaseException | None) -> Verdict:
 def is_unreachable(error: BaseException | None) -> bool:
     """Return whether the cause is the database, not the request or a bug."""
     return verdict(error) is not _BUG
+
+
+def is_not_connected(error: BaseException) -> bool:
+    """Return whether the server refused or closed the connection, and may accept one later."""
+    return any(
+        isinstance(cause, OSError) or (_sqlstate(cause) or "").startswith(_NOT_CONNECTED)
+        for cause in _causes(error)
+    )
 
 
 def is_passing(error: BaseException | None) -> bool:

@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """Seconds after which a connection to PostgreSQL is replaced, so that no process stays
     connected to a server that was replaced by another.
     """
+    database_wait: Annotated[float, Field(ge=0, le=3600)] = 30
+    """Seconds in which `roster serve` waits for PostgreSQL to accept connections."""
     statement_timeout: Annotated[float, Field(gt=0, le=3600)] = 30
     """Seconds to wait for an answer from PostgreSQL."""
     idle_transaction_timeout: Annotated[float, Field(ge=0, le=86_400)] = 30

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from db import identity_key, migrations
 from db.engine import Database
-from db.errors import is_of_database, message_of
+from db.errors import is_not_connected, is_of_database, message_of
 from db.identity_key import IdentityKeyError
 from db.url import parse_url
 from graph import logging
@@ -69,6 +69,24 @@ async def prepare(database: Database) -> None:
             f"the database is at revision {found or 'none'}, not {wanted}: run `roster migrate`"
         )
     await identity_key.check(database)
+
+
+async def wait_and_prepare(settings: Settings, database: Database) -> None:
+    """Like `prepare`, but wait until PostgreSQL accepts connections: at most `database_wait`."""
+    clock = asyncio.get_running_loop().time
+    until, is_announced = clock() + settings.database_wait, False
+    while True:
+        try:
+            return await prepare(database)
+        except Exception as error:
+            if database.is_sqlite or not is_not_connected(error) or clock() >= until:
+                raise
+            if not is_announced:
+                errors.print(
+                    f"Waiting for {database_name(settings)}: {message_of(error)}", markup=False
+                )
+                is_announced = True
+        await asyncio.sleep(min(1.0, max(0.0, until - clock())))
 
 
 async def check_newer(database: Database, found: str | None) -> None:

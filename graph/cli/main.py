@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Final
 
@@ -24,6 +25,7 @@ from graph.cli.database import (
     prepare,
     prepare_existing,
     run,
+    wait_and_prepare,
 )
 from graph.cli.server import run_server
 from graph.cli.settings_table import settings_table
@@ -88,7 +90,7 @@ def serve(
         if given is not None:
             os.environ[name] = str(given)
     settings = begin()
-    run(settings, prepare)
+    run(settings, partial(wait_and_prepare, settings))
     run_server(settings)
     console.print("Stopped.")
 

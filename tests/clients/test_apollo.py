@@ -4,7 +4,7 @@ import pytest
 
 from tests.clients.conftest import Workspace, cases
 
-CACHE, LINKS = "apollo/cache.mjs", "apollo/links.mjs"
+CACHE, LINKS, RETRIES = (f"apollo/{name}.mjs" for name in ("cache", "links", "retries"))
 AUTHORS = "authorsWithTheSameIdAreNotMerged"
 MANIFEST = "persistedManifestReplacesTheTexts"
 
@@ -23,6 +23,11 @@ async def test_apollo_authors_with_the_same_id_are_not_merged(
 @pytest.mark.parametrize("case", cases(LINKS, without={MANIFEST}))
 async def test_apollo_link(workspace: Workspace, case: str) -> None:
     await workspace.run_case(LINKS, case)
+
+
+@pytest.mark.parametrize("case", cases(RETRIES))
+async def test_apollo_retry(workspace: Workspace, database_url: str, case: str) -> None:
+    await workspace.run_case(RETRIES, case, ROSTER_DATABASE_URL=database_url)
 
 
 async def test_apollo_manifest_is_accepted_and_other_documents_are_not(

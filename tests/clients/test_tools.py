@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -50,17 +49,45 @@ async def test_inspector_finds_no_deprecated_field_in_the_documents_of_the_tests
     assert "All documents are valid" in output
 
 
+async def test_inspector_finds_a_deprecated_field_in_a_document(workspace: Workspace) -> None:
+    document = workspace.folder / "deprecated.graphql"
+    document.write_text("{ userEvents { nodes { actor { kind } } } }")
+    validate = ("graphql-inspector", "validate", document.name, "schema.graphql", "--deprecated")
+    with pytest.raises(AssertionError, match=r"The field Actor\.kind is deprecated"):
+        await workspace.run(*validate)
+
+
+@pytest.mark.parametrize(
+    ("field", "rule", "message"),
+    [
+        ("hasNextPage: Boolean!", "relay-page-info", "must contain a field `hasNextPage`"),
+        ("edges: [UserEdge!]!", "relay-connection-types", "must contain a field `edges`"),
+        ("cursor: String!", "relay-edge-types", "must contain a field `cursor`"),
+    ],
+)
+async def test_eslint_finds_what_breaks_the_rules_for_relay(
+    workspace: Workspace, field: str, rule: str, message: str
+) -> None:
+    schema = workspace.folder / "schema.graphql"
+    text = schema.read_text()
+    assert f"  {field}\n" in text
+    schema.write_text(text.replace(f"  {field}\n", f"  other{field[field.index(':') :]}\n"))
+    found = await lint(workspace) - ACCEPTED
+    assert [name for name, text in found if name == rule and message in text] == [rule]
+
+
 async def test_eslint_accepts_the_schema_by_the_rules_for_relay(workspace: Workspace) -> None:
+    assert await lint(workspace) == ACCEPTED
+
+
+async def lint(workspace: Workspace) -> set[tuple[str, str]]:
+    """Returns the rules that find something, with their messages."""
     report = workspace.folder / "report.json"
     await workspace.run(
         *("eslint", "--config", "tools/eslint.config.mjs", "--no-inline-config"),
         *("--format", "json", "--output-file", report.name, "schema.graphql"),
         status=1,
     )
-    assert findings(report) == ACCEPTED
-
-
-def findings(report: Path) -> set[tuple[str, str]]:
     [checked] = json.loads(report.read_text())
     return {
         (message["ruleId"].removeprefix("@graphql-eslint/"), message["message"])

@@ -16,6 +16,7 @@ DEFAULTS = {
     "pool_timeout": 30,
     "pool_pre_ping": True,
     "pool_max_age": 1800,
+    "database_wait": 30,
     "statement_timeout": 30,
     "idle_transaction_timeout": 30,
     "set_database_idle_timeout": True,

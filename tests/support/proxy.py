@@ -35,8 +35,8 @@ class Proxy:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     async def stop(self) -> None:
-        assert self._server
-        self._server.close()
+        if self._server:
+            self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -102,11 +102,12 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxied(database_url: str) -> AsyncIterator[tuple[Proxy, str]]:
+async def proxied(database_url: str, *, started: bool = True) -> AsyncIterator[tuple[Proxy, str]]:
     """Start a proxy to a database's server; yields it and the URL that leads through it."""
     url = make_url(database_url)
     proxy = Proxy(url)
-    await proxy.start()
+    if started:
+        await proxy.start()
     query = {key: value for key, value in url.query.items() if key != "host"}
     near = url.set(host="127.0.0.1", port=proxy.port, query=query)
     try:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import URL, make_url
 
@@ -16,6 +17,7 @@ from graph.cli.server import uvicorn_config
 from graph.settings import Settings
 from tests.conftest import postgres
 from tests.support.process import MEASURED, free_port, http_client, run, serving_process, start
+from tests.support.proxy import proxied
 
 COUNT = {"query": "{ users { totalCount } }"}
 ADD = {
@@ -104,11 +106,43 @@ async def test_unusable_database_is_reported_in_one_line(command: str, tmp_path:
         (f"sqlite:///{no_database}", "file is not a database"),
         (postgres("nowhere"), 'database "nowhere" does not exist'),
     ):
-        code, output = await run(command, ROSTER_DATABASE_URL=url)
+        code, output = await run(command, ROSTER_DATABASE_URL=url, ROSTER_DATABASE_WAIT="0")
         assert code == 1
         assert output.count("\n") == 1, output
         assert line in output
         assert "s3cret" not in output
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_server_waits_for_its_database_and_says_so(database_url: str) -> None:
+    port = str(free_port())
+    async with asyncio.timeout(60), proxied(database_url, started=False) as (proxy, near):
+        process = await start(
+            "serve", ROSTER_PORT=port, ROSTER_DATABASE_URL=near, ROSTER_DATABASE_WAIT="600"
+        )
+        assert process.stdout
+        line = (await process.stdout.readline()).decode()
+        name = f"PostgreSQL {make_url(near).database} on 127.0.0.1:{proxy.port}"
+        assert line.startswith(f"Waiting for {name}: ")
+        async with http_client(f"http://127.0.0.1:{port}") as http:
+            with pytest.raises(httpx.ConnectError):
+                await http.get("/health/ready")
+            await proxy.start()
+            line = (await process.stdout.readline()).decode()
+            assert line == "Roster is running. Ctrl-C stops it.\n"
+            ready = {"status": "ok", "database": "ok"}
+            assert (await http.get("/health/ready")).json() == ready
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+
+
+async def test_server_that_may_not_wait_exits_without_its_database() -> None:
+    url = f"postgresql://127.0.0.1:{free_port()}/roster"
+    code, output = await run("serve", ROSTER_DATABASE_URL=url, ROSTER_DATABASE_WAIT="0.5")
+    waiting, line = output.splitlines()
+    assert waiting.startswith("Waiting for PostgreSQL roster on 127.0.0.1:")
+    assert line.startswith("roster: cannot use PostgreSQL roster on 127.0.0.1:")
+    assert code == 1
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
