@@ -109,6 +109,11 @@ _READ_AGAIN = """query { __typename viewer { id } viewerScopes
   node(id: $b) { id ... on User { status history { countAtMost nodes { type } } } }
   nodes(ids: [$a, $b, "x"]) { id } users(first: 3) { totalCount edges { node { version } } }
   __type(name: "Query") { name } }"""
+_CONFLICTS = """errors { __typename code path ... on VersionConflictError {
+    expectedVersion actualVersion changedFields changedAt changedBy { type label user { id } }
+    changes { fieldName before after redacted } again: changes { after }
+    current { version viewerCan history(last: 1) { nodes { type } } } }
+  ... on TransitionError { from current { status } } }"""
 # The drawn mutations are rarely accepted.
 WRITES = f"""mutation ($a: ID!, $b: ID!) {{
   createUser(input: {{ username: "zoe", email: "zoe@example.com" }}) {{
@@ -118,7 +123,12 @@ WRITES = f"""mutation ($a: ID!, $b: ID!) {{
     errors {{ code }} {_READ_AGAIN} }}
   updateUser(input: {{ id: $a, displayName: "Zoe" }}) {{ {_CHANGED} {_READ_AGAIN} }}
   deactivateUser(input: {{ id: $a }}) {{ {_CHANGED} }}
-  deleteUser(input: {{ id: $b }}) {{ deletedUserId {_CHANGED} {_READ_AGAIN} }} }}"""
+  deleteUser(input: {{ id: $b }}) {{ deletedUserId {_CHANGED} {_READ_AGAIN} }}
+  stale: updateUser(input: {{ id: $a, displayName: "A", expectedVersion: 1 }}) {{ {_CONFLICTS} }}
+  bulkUsers(input: {{ operations: [
+    {{ update: {{ id: $a, displayName: "B" }} }}, {{ update: {{ id: $b, expectedVersion: 1 }} }},
+    {{ update: {{ id: $a, expectedVersion: 3 }} }} ] }}) {{
+      failed results {{ {_CONFLICTS} }} }} }}"""
 
 
 def without_times(seen: Observation) -> tuple[str, str]:
@@ -148,6 +158,7 @@ async def test_mutations_of_roster_match_graphql_core(client: Client, twin: Clie
             expected = await observe(by_graphql_core, case(asks, caller, operation))
             found = await observe(by_compiled, case(twin_asks, caller, twin_operation))
             assert without_times(found) == without_times(expected), operation
+        assert "'changedBy': {'type': 'SERVICE'" in found.data  # the accepted operation is the last
         whole = Operation(EVERYTHING)
         expected = await observe(by_graphql_core, case(asks, everybody, whole))
         found = await observe(by_graphql_core, case(twin_asks, everybody, whole))
