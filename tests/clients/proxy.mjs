@@ -1,12 +1,15 @@
-// A proxy in front of a server whose answers can get lost, as on a bad network.
+// A proxy in front of a server whose requests and answers can get lost, as on a bad network.
 import { once } from "node:events"
 import { createServer } from "node:http"
 
+const nothing = async () => {}
+
 /**
- * Starts a proxy. `onAnswer(number)` is called when the server has answered the request of this number: the answer is
- * passed on, or lost with its connection if the result is "lost".
+ * Starts a proxy. `onRequest` is called before a request is sent to the server, and `onAnswer` when the server has
+ * answered. The client loses its connection if the result of `onRequest` is "lost" (the request is not sent) or "cut"
+ * (it is sent at the same time), or if that of `onAnswer` is "lost".
  */
-export async function startProxy(url, onAnswer) {
+export async function startProxy(url, { onRequest = nothing, onAnswer = nothing }) {
   const proxy = { requests: [] }
   const server = createServer(async (incoming, outgoing) => {
     const parts = []
@@ -14,11 +17,15 @@ export async function startProxy(url, onAnswer) {
     const body = Buffer.concat(parts)
     proxy.requests.push(JSON.parse(body))
     const { method, headers } = incoming
+    const sent = await onRequest()
+    if (sent) incoming.socket.destroy()
+    if (sent === "lost") return
     const answer = await fetch(url + incoming.url, {
       method, body, headers: { "content-type": headers["content-type"], accept: headers.accept },
     })
     const content = Buffer.from(await answer.arrayBuffer()) // the server has committed now
-    if ((await onAnswer(proxy.requests.length)) === "lost") return incoming.socket.destroy()
+    if (sent === "cut") return
+    if ((await onAnswer()) === "lost") return incoming.socket.destroy()
     outgoing.writeHead(answer.status, { "content-type": answer.headers.get("content-type") })
     outgoing.end(content)
   })

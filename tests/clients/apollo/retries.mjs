@@ -25,15 +25,16 @@ const MUTATIONS = Object.fromEntries(Object.entries({
 }).map(([verb, [kind, fields]]) =>
   [verb, parse(`mutation Write($input: ${kind}!) { ${verb}(input: $input) { ${fields} } }`)]))
 
-/** Returns a function that sends writes. The answer to the first attempt of each is lost. */
-async function lossyWriter(url, { afterLoss = async () => {} } = {}) {
+/** Returns a function that sends writes. The answer to the first attempt of each is lost, unless `hooks` says else. */
+async function lossyWriter(url, hooks = { onAnswer: async () => "lost" }) {
   let isFirst = true
-  const proxy = await startProxy(url, async () => {
-    const isLost = isFirst
+  const onlyFirst = (hook) => async () => {
+    const wasFirst = isFirst
     isFirst = false
-    if (isLost) await afterLoss()
-    return isLost ? "lost" : "passed on"
-  })
+    return wasFirst ? hook() : undefined
+  }
+  const ofFirst = Object.entries(hooks).map(([name, hook]) => [name, onlyFirst(hook)])
+  const proxy = await startProxy(url, Object.fromEntries(ofFirst))
   const link = ApolloLink.from([
     new RetryLink({ delay: { initial: 1, jitter: false }, attempts: { max: 3 } }),
     new HttpLink({ uri: `${proxy.url}/graphql` }),
@@ -127,13 +128,38 @@ export async function conflictWithAnotherWriterIsStillOne(url) {
 
 export async function writeOfAnotherBetweenTheAttemptsStays(url) {
   const [{ id }] = await createUsers(url, "ada")
-  const write = await lossyWriter(url, { afterLoss: () => send(url, THEIRS, { id }) })
+  const write = await lossyWriter(url, {
+    onAnswer: async () => {
+      await send(url, THEIRS, { id })
+      return "lost"
+    },
+  })
   const payload = await write("updateUser", withKey({ id, displayName: "Mine", expectedVersion: 1 }))
   // The answer is that of the first attempt: the write was done, and nothing was written again.
   assert.deepEqual([payload.replayed, payload.errors], [true, []])
   assert.deepEqual([payload.user.displayName, payload.user.version], ["Mine", 2])
   const { user } = await send(url, "query ($id: ID!) { user(id: $id) { displayName version } }", { id })
   assert.deepEqual(user, { displayName: "Theirs", version: 3 })
+}
+
+export async function requestThatDidNotArriveIsDoneByTheSecondAttempt(url) {
+  const [{ id }] = await createUsers(url, "ada")
+  const write = await lossyWriter(url, { onRequest: async () => "lost" })
+  const payload = await write("updateUser", withKey({ id, displayName: "Ada", expectedVersion: 1 }))
+  assert.deepEqual([payload.replayed, payload.changed, payload.errors], [false, true, []])
+  assert.equal(await countChanges(url), 2)
+}
+
+export async function attemptsAtTheSameTimeAreDoneOnce(url) {
+  const users = await createUsers(url, ..."abcdefgh".split("").map((letter) => letter.repeat(3)))
+  const write = await lossyWriter(url, { onRequest: async () => "cut" })
+  for (const { id } of users) {
+    const payload = await write("deleteUser", withKey({ id, expectedVersion: 1 }))
+    // Either attempt can be the first for the server.
+    assert.deepEqual([payload.deletedUserId, payload.changed, payload.errors], [id, true, []])
+    assert.deepEqual([payload.user.status, payload.user.version], ["DELETED", 2])
+  }
+  assert.equal(await countChanges(url), 2 * users.length)
 }
 
 export async function keyOfALostAnswerIsNotForAnotherInput(url) {
