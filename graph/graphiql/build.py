@@ -3,6 +3,7 @@
 `make graphiql` runs this file; hatchling uses its hook when it builds a wheel.
 """
 
+import fcntl
 import re
 import subprocess
 import sys
@@ -33,6 +34,13 @@ class BuildFailed(Exception):
 
 
 def build() -> None:
+    # `make run` builds while `make test` can be started: npm fails if it runs twice in a folder.
+    with (FOLDER / "package-lock.json").open() as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        _build()
+
+
+def _build() -> None:
     FAILURE.unlink(missing_ok=True)
     try:
         _run(npm, (*_INSTALL, *_RETRIES), "its packages cannot be installed from the npm registry")

@@ -7,8 +7,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pytest
@@ -141,6 +144,25 @@ def test_make_builds_only_after_a_change_of_the_source(copy: Path, tmp_path: Pat
     assert {"main.js", "package-lock.json", "build.py", "index.html", "style.css"} < set(sources)
     for name in sources:
         assert not is_up_to_date(f"--what-if={copy.name}/{name}"), name
+
+
+def test_two_builds_at_the_same_time_run_one_after_the_other(copy: Path) -> None:
+    build: Callable[[], None] = runpy.run_path(str(copy / "build.py"))["build"]
+    both, running, most = Barrier(2), 0, 0
+
+    def program(*_: object) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        with suppress(BrokenBarrierError):
+            both.wait(0.2)  # the other build can enter
+        running -= 1
+
+    build.__globals__["_run"] = program
+    with ThreadPoolExecutor() as threads:
+        for done in [threads.submit(build) for _ in range(2)]:
+            done.result()
+    assert most == 1
 
 
 def test_failed_rebuild_keeps_the_page(copy: Path) -> None:
