@@ -99,7 +99,8 @@ def make_reads_endless(
 async def until_running(database: Database, statement: str, *, times: int) -> None:
     """Waits until PostgreSQL runs a statement this many times."""
     running = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE query = :query AND state = 'active'"
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND query = :query AND state = 'active'"
     )
     found = -1
     async with asyncio.timeout(60):
