@@ -30,13 +30,14 @@ class WithToken extends RemoteGraphQLDataSource {
 }
 
 async function apollo(subgraphs) {
+  const supergraphSdl = compositions.apollo(subgraphs)
   const gateway = new ApolloGateway({
-    supergraphSdl: compositions.apollo(subgraphs),
+    supergraphSdl,
     buildService: ({ url }) => new WithToken({ url }),
   })
   const { url } = await startStandaloneServer(new ApolloServer({ gateway, includeStacktraceInErrorResponses: false }), {
-    listen: { host: "127.0.0.1", port: 0 },
     context: async ({ req }) => ({ authorization: req.headers.authorization }),
+    listen: { host: "127.0.0.1", port: 0 },
   })
   return url
 }
