@@ -15,7 +15,13 @@ from typing import Any, Final
 
 import jwt
 import orjson
-from jwt.exceptions import InvalidSignatureError
+from jwt.exceptions import (
+    ExpiredSignatureError,
+    ImmatureSignatureError,
+    InvalidAudienceError,
+    InvalidSignatureError,
+    MissingRequiredClaimError,
+)
 
 from graph.auth.issuers import Issuer, PublicKey
 from graph.auth.jwks import FETCH_TIMEOUT, JwksCache, KeysUnavailableError
@@ -35,6 +41,13 @@ _JOINERS: Final = "\u200c\u200d"  # of category Cf, but needed to write names in
 _REQUIRED: Final = ["iss", "aud", "exp", "sub"]
 # The scope claims of RFC 8693 section 4.2, of Microsoft and Okta, and of Auth0.
 _SCOPE_CLAIMS: Final = ("scope", "scp", "permissions")
+_REASONS: Final[Mapping[type[Exception], str]] = {
+    ExpiredSignatureError: "the token has expired",
+    ImmatureSignatureError: "the token is not valid yet: compare the clocks",
+    InvalidAudienceError: "`aud` does not contain the configured audience",
+    InvalidSignatureError: "the signature is not that of the issuer's key",
+    MissingRequiredClaimError: "`iss`, `aud`, `exp` or `sub` is missing",
+}
 
 
 class InvalidToken(Exception):
@@ -75,8 +88,8 @@ class TokenVerifier:
         except (InvalidToken, KeysUnavailableError):
             raise
         except Exception as error:  # noqa: BLE001 - untrusted input can raise any error
-            # Only the type: the message may quote the token.
-            raise InvalidToken(type(error).__name__) from None
+            # The message of the error may quote the token.
+            raise InvalidToken(_REASONS.get(type(error), type(error).__name__)) from None
 
     def is_plausible(self, token: str) -> bool:
         """Return whether a token names a known issuer and its audience, and has not expired.

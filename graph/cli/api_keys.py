@@ -34,7 +34,7 @@ app = typer.Typer(
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for, in 1 to 100 characters.")],
-    scope: Annotated[list[Scope], typer.Option(help="What it may do; name each.")],
+    scope: Annotated[list[Scope], typer.Option(help="A scope of the key. Repeat it for several.")],
     days: Annotated[
         int | None, typer.Option(min=1, max=36_500, help="Days until it expires; never by default.")
     ] = None,

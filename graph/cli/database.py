@@ -65,9 +65,8 @@ async def prepare(database: Database) -> None:
         await migrations.upgrade(database)
         return
     elif found != wanted:
-        raise CliError(
-            f"the database is at revision {found or 'none'}, not {wanted}: run `roster migrate`"
-        )
+        state = "not set up yet" if found is None else f"at revision {found}, not {wanted}"
+        raise CliError(f"the database is {state}: run `roster migrate`")
     await identity_key.check(database)
 
 

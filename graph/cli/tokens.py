@@ -27,7 +27,10 @@ def token(
     ],
     scope: Annotated[
         list[Scope] | None,
-        typer.Option(help="What the user may do; name each. None: only what all users may."),
+        typer.Option(
+            help="A scope of the token. Repeat the option for several. Without it, users may only "
+            "read and update themselves."
+        ),
     ] = None,
     minutes: Annotated[
         int, typer.Option(min=1, max=1440, help="How long the token is valid.")

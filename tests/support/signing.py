@@ -22,6 +22,14 @@ ED = ed25519.Ed25519PrivateKey.generate()
 PRIVATE: dict[str, Any] = {"RS256": RSA, "PS256": RSA, "ES256": EC, "EdDSA": ED}
 SECRET = "a secret that has as many bytes as it needs"  # noqa: S105 - of this test
 
+# Why tokens are rejected.
+EARLY = "the token is not valid yet: compare the clocks"
+EXPIRED = "the token has expired"
+FORGED = "the signature is not that of the issuer's key"
+INCOMPLETE = "`iss`, `aud`, `exp` or `sub` is missing"
+OTHER_AUDIENCE = "`aud` does not contain the configured audience"
+REASONS = {EARLY, EXPIRED, FORGED, INCOMPLETE, OTHER_AUDIENCE}
+
 
 def pem(private: Any) -> str:
     public = private.public_key()

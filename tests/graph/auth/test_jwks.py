@@ -15,6 +15,7 @@ from graph.auth.tokens import Claims, InvalidToken, TokenVerifier
 from tests.support.signing import (
     EC,
     ED,
+    FORGED,
     ISS,
     OTHER_RSA,
     RSA,
@@ -384,7 +385,7 @@ async def test_all_keys_with_one_key_id_are_tried(
     assert (await tokens.verify(token(OTHER_RSA, headers=OLD))).subject == "hr-1"
     assert (await tokens.verify(token(EC, "ES256", headers=OLD))).subject == "hr-1"
     unknown = rsa.generate_private_key(65537, 2048)
-    assert await rejection_reason(tokens, token(unknown, headers=OLD)) == "InvalidSignatureError"
+    assert await rejection_reason(tokens, token(unknown, headers=OLD)) == FORGED
 
 
 async def test_at_most_four_keys_with_one_key_id_are_tried(
@@ -399,7 +400,7 @@ async def test_at_most_four_keys_with_one_key_id_are_tried(
         return decode(text, key, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("jwt.decode", record)
-    assert await rejection_reason(tokens, token(headers=OLD)) == "InvalidSignatureError"
+    assert await rejection_reason(tokens, token(headers=OLD)) == FORGED
     assert len(tried) == 4
 
 

@@ -10,8 +10,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from graph.auth.tokens import Claims, InvalidToken, TokenVerifier
 from tests.support.signing import (
+    EARLY,
     EC,
+    EXPIRED,
+    FORGED,
+    INCOMPLETE,
     ISS,
+    OTHER_AUDIENCE,
     OTHER_RSA,
     PRIVATE,
     RSA,
@@ -51,21 +56,21 @@ async def test_valid_token_yields_subject_issuer_scopes_expiry_and_label(algorit
 async def test_token_signed_with_the_shared_secret_is_accepted() -> None:
     assert (await verify(token(SECRET, "HS256"), issuer(secret=SECRET))).subject == "hr-1"
     wrong = await rejection_reason(token(SECRET + "x", "HS256"), issuer(secret=SECRET))
-    assert wrong == "InvalidSignatureError"
+    assert wrong == FORGED
 
 
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"exp": None}, "MissingRequiredClaimError"),
-        ({"aud": None}, "MissingRequiredClaimError"),
-        ({"sub": None}, "MissingRequiredClaimError"),
-        ({"aud": "other"}, "InvalidAudienceError"),
-        ({"aud": ["other", "another"]}, "InvalidAudienceError"),
-        ({"aud": {"roster": 1}}, "InvalidAudienceError"),
-        ({"exp": time.time() - 60}, "ExpiredSignatureError"),
-        ({"nbf": time.time() + 86_400}, "ImmatureSignatureError"),
-        ({"iat": time.time() + 86_400}, "ImmatureSignatureError"),
+        ({"exp": None}, INCOMPLETE),
+        ({"aud": None}, INCOMPLETE),
+        ({"sub": None}, INCOMPLETE),
+        ({"aud": "other"}, OTHER_AUDIENCE),
+        ({"aud": ["other", "another"]}, OTHER_AUDIENCE),
+        ({"aud": {"roster": 1}}, OTHER_AUDIENCE),
+        ({"exp": time.time() - 60}, EXPIRED),
+        ({"nbf": time.time() + 86_400}, EARLY),
+        ({"iat": time.time() + 86_400}, EARLY),
         ({"iss": "https://else.example"}, "the issuer is unknown"),
         ({"sub": "x" * 256}, "the subject is no readable text of 1 to 255 characters"),
         ({"sub": ""}, "the subject is no readable text of 1 to 255 characters"),
@@ -101,10 +106,7 @@ async def test_times_within_the_leeway_are_accepted() -> None:
     for changed in (late, early):
         assert (await verify(token(**changed))).expires_at > datetime.now(UTC)
         if "exp" in changed:
-            assert (
-                await rejection_reason(token(**changed), issuer(leeway=0))
-                == "ExpiredSignatureError"
-            )
+            assert await rejection_reason(token(**changed), issuer(leeway=0)) == EXPIRED
 
 
 async def test_public_key_used_as_an_hmac_secret_is_rejected() -> None:
@@ -131,7 +133,7 @@ async def test_algorithm_must_be_allowed_and_fit_the_key() -> None:
 async def test_key_in_the_token_header_is_ignored() -> None:
     own = jwt.algorithms.RSAAlgorithm.to_jwk(OTHER_RSA.public_key(), as_dict=True)
     headers = {"jwk": own, "jku": "https://evil.example/keys", "x5u": "https://evil.example/x"}
-    assert await rejection_reason(token(OTHER_RSA, headers=headers)) == "InvalidSignatureError"
+    assert await rejection_reason(token(OTHER_RSA, headers=headers)) == FORGED
     assert (await verify(token(headers=headers))).subject == "hr-1"
 
 
@@ -174,9 +176,9 @@ async def test_malformed_or_too_long_token_is_rejected() -> None:
         f"{head}.{base64.urlsafe_b64encode(b'[' * 5000).decode()}.x",
         "\ud800",
     ):
-        assert " " not in await rejection_reason(
-            wrong
-        )  # the name of an error, and nothing of the token
+        reason = await rejection_reason(wrong)
+        # Otherwise the name of an error: nothing of the token.
+        assert reason == FORGED or reason.isidentifier()
 
 
 async def test_token_must_be_signed_with_a_key_of_its_own_issuer() -> None:
@@ -185,7 +187,7 @@ async def test_token_must_be_signed_with_a_key_of_its_own_issuer() -> None:
     assert (await verify(token(), *both)).issuer == ISS
     theirs = token(OTHER_RSA, iss="https://other.example")
     assert (await verify(theirs, *both)).issuer == "https://other.example"
-    assert await rejection_reason(token(OTHER_RSA), *both) == "InvalidSignatureError"
+    assert await rejection_reason(token(OTHER_RSA), *both) == FORGED
 
 
 SCOPE_CLAIMS = ["scope", "scp", "permissions"]
