@@ -2,24 +2,22 @@
 
 import asyncio
 import os
+import shlex
 import shutil
 import ssl
+import subprocess
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.support.process import free_port
 
-SAMPLE = Path(__file__).parents[2] / "docs" / "proxy" / "nginx.conf"
+_DOCS = Path(__file__).parents[2] / "docs"
+SAMPLE, OPERATIONS = _DOCS / "proxy" / "nginx.conf", _DOCS / "operations.md"
 _AROUND = """daemon off;
 master_process off;
 pid {folder}/pid;
@@ -45,26 +43,10 @@ class Nginx:
 
 
 def certify(folder: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "roster.example.com")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "roster.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    (folder / "roster.key").write_bytes(private)
+    """Runs the command of docs/operations.md."""
+    text = OPERATIONS.read_text().replace("\\\n", " ")
+    [command] = [line for line in text.splitlines() if line.startswith("openssl ")]
+    subprocess.run(shlex.split(command), cwd=folder, check=True, capture_output=True)  # noqa: S603 - our own page
 
 
 def _configuration(folder: Path, upstream: int, plain: int, port: int, *changed: str) -> str:

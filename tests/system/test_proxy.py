@@ -1,6 +1,8 @@
 """The nginx sample of docs/proxy in front of a server in production mode."""
 
 import asyncio
+import shlex
+import ssl
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +14,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.support.client import CREATE
-from tests.support.nginx import Nginx, nginx
+from tests.support.nginx import OPERATIONS, Nginx, nginx
 from tests.support.sockets import PROTOCOL, receive_message, send_message, subscribe
 from tests.system.test_production import COUNT, bearer, production
 
@@ -47,6 +49,30 @@ async def status(proxy: Nginx, text: bytes) -> int:
         line = await reader.readline()
     writer.transport.abort()
     return int(line.split(b" ")[1])
+
+
+async def test_documented_certificate_and_request_reach_the_server(
+    database_url: str, tmp_path: Path
+) -> None:
+    text = OPERATIONS.read_text().replace("\\\n", " ")
+    [command] = [line for line in text.splitlines() if line.startswith("curl --cacert")]
+    _, _, trusted, _, resolved, url, _, header, option, body = shlex.split(command)
+    assert (trusted, option) == ("roster.crt", "--json")
+    assert resolved == f"{httpx.URL(url).host}:443:127.0.0.1"
+    name, _, value = header.replace("Bearer $TOKEN", bearer()).partition(": ")
+    headers = {name: value, "content-type": "application/json", "host": httpx.URL(url).host}
+    async with (
+        production(database_url) as server,
+        nginx(tmp_path, httpx.URL(server.url).port or 0) as proxy,
+        httpx.AsyncClient(verify=ssl.create_default_context(cafile=tmp_path / trusted)) as http,
+    ):
+        answer = await http.post(
+            proxy.url + httpx.URL(url).path,
+            content=body,
+            headers=headers,
+            extensions={"sni_hostname": httpx.URL(url).host},  # which the certificate must have
+        )
+    assert answer.json() == {"data": {"users": {"totalCount": 0}}}
 
 
 @pytest.mark.parametrize("changed", [(), (PASSES_ALL, CONNECTS)], ids=["sample", "passes all"])
