@@ -123,12 +123,13 @@ async def screenshot(page: Page, name: str) -> None:
 
 
 @asynccontextmanager
-async def _preview(folder: Path, port: int, api: str) -> AsyncIterator[str]:
+async def preview(built: Path, port: int, api: str, project: Path = FOLDER) -> AsyncIterator[str]:
+    """Serves the built page of a project."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = await asyncio.create_subprocess_exec(
         *("/usr/bin/env", "node", _VITE, "preview", "--host", "127.0.0.1"),
-        *("--outDir", folder, "--port", str(port), "--strictPort"),
-        cwd=FOLDER,
+        *("--outDir", built, "--port", str(port), "--strictPort"),
+        cwd=project,
         env=os.environ | {"ROSTER_URL": api, "PATH": path},
         stdout=DEVNULL,
         stderr=DEVNULL,
@@ -153,7 +154,7 @@ async def _preview(folder: Path, port: int, api: str) -> AsyncIterator[str]:
 async def serving_page(built: Path, database: Path) -> AsyncIterator[Site]:
     async with (
         serving_process(database) as (_, url),
-        _preview(built, free_port(), url) as address,
+        preview(built, free_port(), url) as address,
         browsing() as browser,
         http_client(url) as api,
     ):

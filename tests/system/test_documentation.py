@@ -1,5 +1,7 @@
 """Executes each query, command and setting of the documentation."""
 
+import asyncio
+import itertools
 import json
 import re
 import shlex
@@ -13,9 +15,10 @@ from graphql import OperationDefinitionNode, build_schema, parse, validate
 
 from graph.auth.tokens import TokenVerifier
 from graph.cli.cache_types import cache_types
+from graph.cli.settings_table import settings_table
 from graph.settings import load
-from tests.support.client import Client
-from tests.support.process import run, serving_process
+from tests.support.client import CREATE, Client
+from tests.support.process import http_client, run, serving_process
 from tests.support.schema import CORE
 from tests.support.signing import RSA, pem, token
 from users.policy import Scope
@@ -25,8 +28,10 @@ README, CLIENTS, OPERATIONS, CONTRIBUTING = (
     ROOT / name
     for name in ("README.md", "docs/clients.md", "docs/operations.md", "CONTRIBUTING.md")
 )
+ROSTER = ".venv/bin/roster "
 # These need an account, a container engine, or a server elsewhere.
 ELSEWHERE = ("docker ", "git clone", "export ", "--publish", "make ", "pre-commit")
+BY_OTHERS = ("openssl ", "curl ")  # tests/support/nginx.py, tests/system/test_proxy.py
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -35,7 +40,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def documents() -> Iterator[Any]:
-    for page in (README, CLIENTS):
+    for page in (README, CLIENTS, OPERATIONS):
         for number, text in enumerate(blocks(page, "graphql"), 1):
             yield pytest.param(text, id=f"{page.stem}-{number}")
     [react] = blocks(CLIENTS, "tsx")
@@ -65,11 +70,11 @@ async def test_each_query_of_the_documentation_is_answered_without_an_error(
     assert all(field.get("errors", []) == [] for field in answer["data"].values())
 
 
-async def test_curl_request_of_the_documentation_is_answered() -> None:
-    line, _ = [command for command in commands(CLIENTS) if command.startswith("curl")]
+async def test_curl_request_of_the_documentation_is_answered(tmp_path: Path) -> None:
+    line, *_ = [command for command in commands(CLIENTS) if command.startswith("curl")]
     _, url, option, body = shlex.split(line)
     assert option == "--json"
-    async with serving_process() as (_, address), httpx.AsyncClient() as http:
+    async with serving_process(tmp_path) as (_, address), httpx.AsyncClient() as http:
         answer = await http.post(
             address + httpx.URL(url).path,
             content=body,
@@ -78,21 +83,44 @@ async def test_curl_request_of_the_documentation_is_answered() -> None:
     assert (answer.status_code, answer.json()) == (200, {"data": {"users": {"nodes": []}}})
 
 
+async def test_subscription_of_the_documentation_is_streamed(tmp_path: Path) -> None:
+    [line] = [c for c in commands(CLIENTS) if c.startswith("curl") and "--no-buffer" in c]
+    _, url, _, _, accept, option, body = shlex.split(line)
+    assert option == "--json"
+    headers = {"content-type": "application/json"} | dict([accept.split(": ")])
+    async with serving_process(tmp_path) as (_, address), http_client(address) as http:
+        path = httpx.URL(url).path
+
+        async def first_event() -> str:
+            async with http.stream("POST", path, content=body, headers=headers) as answer:
+                events = (text async for text in answer.aiter_lines() if text.startswith("data:"))
+                return await anext(events)
+
+        event = asyncio.create_task(first_event())
+        for number in itertools.count():  # a change before the subscription begins is no event
+            user = {"username": f"user-{number}", "email": f"{number}@example.com"}
+            await http.post(path, json={"query": CREATE, "variables": {"input": user}})
+            if event.done():
+                break
+    data = json.loads((await event).removeprefix("data:"))["data"]["userEvents"]
+    assert (set(data), data["type"]) == ({"cursor", "type"}, "CREATED")
+
+
 async def test_commands_of_the_clients_page_print_the_schema_and_possible_types() -> None:
-    [to_schema, to_types] = [c for c in commands(CLIENTS) if c.startswith("roster ")]
+    [to_schema, to_types] = [c for c in commands(CLIENTS) if c.startswith(ROSTER)]
     for command, expected in (
         (to_schema, (ROOT / "schema.graphql").read_text()),
         (to_types, json.dumps(cache_types(CORE), indent=2) + "\n"),
     ):
-        arguments, _, _ = command.removeprefix("roster ").partition(" > ")
+        arguments, _, _ = command.removeprefix(ROSTER).partition(" > ")
         assert await run(*shlex.split(arguments)) == (0, expected)
 
 
 async def test_each_roster_command_of_the_documentation_succeeds(tmp_path: Path) -> None:
     typed = [command for page in (README, OPERATIONS) for command in commands(page)]
-    ours = [command for command in typed if command.startswith(".venv/bin/roster ")]
+    ours = [command for command in typed if command.startswith(ROSTER)]
     others = [command for command in typed if command not in ours]
-    assert [c for c in others if not c.startswith((*ELSEWHERE, "ROSTER_"))] == []
+    assert [c for c in others if not c.startswith((*ELSEWHERE, *BY_OTHERS, "ROSTER_"))] == []
     await run("migrate", cwd=tmp_path)
     for command in ours:
         _, *arguments = shlex.split(command)
@@ -107,15 +135,15 @@ async def test_each_roster_command_of_the_documentation_succeeds(tmp_path: Path)
 
 
 async def test_role_of_the_clients_page_can_be_tried(tmp_path: Path) -> None:
-    [assigned] = [c for c in commands(CLIENTS) if c.startswith("TOKEN=$(roster ")]
-    _, line = [c for c in commands(CLIENTS) if c.startswith("curl")]
+    [assigned] = [c for c in commands(CLIENTS) if c.startswith(f"TOKEN=$({ROSTER}")]
+    [line] = [c for c in commands(CLIENTS) if c.startswith("curl") and "$TOKEN" in c]
     _, url, header, authorization, option, body = shlex.split(line)
     assert (header, option) == ("--header", "--json")
     create = 'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { replayed } }'
     async with serving_process(tmp_path) as (_, address), httpx.AsyncClient(timeout=60) as http:
         graphql = address + httpx.URL(url).path
         await http.post(graphql, json={"query": create})
-        arguments = assigned.removeprefix("TOKEN=$(roster ").removesuffix(")")
+        arguments = assigned.removeprefix(f"TOKEN=$({ROSTER}").removesuffix(")")
         code, output = await run(*shlex.split(arguments), cwd=tmp_path)
         token_text = output.splitlines()[-1]
         name, _, value = authorization.replace("$TOKEN", token_text).partition(": ")
@@ -128,7 +156,7 @@ async def test_role_of_the_clients_page_can_be_tried(tmp_path: Path) -> None:
 async def test_page_on_another_port_is_allowed_as_documented(tmp_path: Path) -> None:
     [line] = [c for c in commands(CLIENTS) if c.startswith("ROSTER_CORS_ORIGINS=")]
     setting, _, arguments = line.partition(" ")
-    assert arguments == "roster serve"
+    assert arguments == f"{ROSTER}serve"
     name, _, origin = setting.partition("=")
     [shown] = blocks(CLIENTS, "text")
     for settings, accepted in (({}, False), ({name: origin}, True)):
@@ -141,6 +169,15 @@ async def test_page_on_another_port_is_allowed_as_documented(tmp_path: Path) -> 
             )
         assert (answer.status_code == 200) is accepted
         assert accepted or answer.json()["errors"][0]["message"] == shown.strip()
+
+
+def test_each_setting_of_the_documentation_exists() -> None:
+    pages = [README, CONTRIBUTING, *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.conf")]
+    pages = [page for page in pages if "node_modules" not in page.parts and "adr" not in page.parts]
+    text = "".join(page.read_text() for page in pages)
+    named = set(re.findall(r"\bROSTER_[A-Z_]*[A-Z]\b(?!_)", text))
+    benches = {"ROSTER_TEST_POSTGRES_URL", "ROSTER_BENCH_POSTGRES_URL"}
+    assert named - benches - set(re.findall(r"ROSTER_[A-Z_]+", settings_table())) == set()
 
 
 def test_each_make_target_of_the_documentation_exists() -> None:
