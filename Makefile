@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PAGE := graph/graphiql
 
-.PHONY: run graphiql test test-fast test-clients stage install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
+.PHONY: run graphiql test test-fast test-clients test-follow stage install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
 .PHONY: bench bench-docs bench-scale bench-bulk bench-feed
 
 # The API is served while GraphiQL's page is being built.
@@ -33,6 +33,11 @@ test-clients: install
 # Faults of production: restarts behind proxies. Needs HAProxy and nginx (Debian: haproxy, nginx-light).
 stage: install
 	$(BIN)/pytest -m stage -o faulthandler_timeout=600 $(STAGE)
+
+# Each client of the example in docs/examples/live-list, with 200 lost connections instead of 20. Takes some
+# minutes, and prints what each received. FOLLOW_SEED=2 draws others.
+test-follow: install
+	FOLLOW_RECONNECTS=200 $(BIN)/pytest -n 2 -rP -q tests/clients/test_follow.py -k reconnects
 
 install: .venv/installed
 

@@ -4,9 +4,12 @@ import asyncio
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -21,6 +24,7 @@ from users.policy import Scope
 
 _FOLDER = Path(__file__).parent
 _SCHEMA = _FOLDER.parents[1] / "schema.graphql"
+_LIVE_LIST = _FOLDER.parents[1] / "docs" / "examples" / "live-list"
 _CASE = re.compile(r"^export async function (\w+)\(url\)", re.MULTILINE)
 
 
@@ -37,8 +41,8 @@ class Workspace:
 
     folder: Path
 
-    async def run(self, *command: str, status: int = 0) -> str:
-        return await run_program(*command, cwd=self.folder, status=status)
+    async def run(self, *command: str, status: int = 0, seconds: float = 120) -> str:
+        return await run_program(*command, cwd=self.folder, status=status, seconds=seconds)
 
     async def run_case(self, script: str, case: str, **settings: str) -> None:
         """Runs a function of a script against a server with an empty directory."""
@@ -57,10 +61,28 @@ def workspace(tmp_path: Path, node_modules: Path) -> Workspace:
         "node_modules", "packages", "*.py", "package-lock.json", "__pycache__"
     )
     shutil.copytree(_FOLDER, tmp_path, dirs_exist_ok=True, ignore=ignored)
+    shutil.copytree(_LIVE_LIST, tmp_path / _LIVE_LIST.name, ignore=ignored)
     (tmp_path / "node_modules").symlink_to(node_modules)
     shutil.copy(_SCHEMA, tmp_path)
     (tmp_path / "possible-types.json").write_text(json.dumps(cache_types(CORE)))
     return Workspace(tmp_path)
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def origin(workspace: Workspace) -> Iterator[str]:
+    """The origin of a web server for the page and the packages of the clients."""
+    handler = partial(_Handler, directory=str(workspace.folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://localhost:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 """Clients in Chromium, in a page of another origin than the server's."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from playwright.async_api import Page
@@ -19,23 +16,6 @@ from users.policy import Scope
 pytestmark = pytest.mark.chromium
 TOKEN = token(sub="1", scope=" ".join(Scope))
 FAILED = {"error": "[Network] Failed to fetch"}
-
-
-class _Handler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def origin(workspace: Workspace) -> Iterator[str]:
-    """The origin of a web server for the page and the packages of the clients."""
-    handler = partial(_Handler, directory=str(workspace.folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://localhost:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 @asynccontextmanager

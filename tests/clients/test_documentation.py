@@ -11,8 +11,8 @@ _FOLDER = Path(__file__).parent
 _PAGE = (_ROOT / "docs" / "clients.md").read_text()
 _ROW = re.compile(r"^\| `([^`]+)`( \(Python\))? \| (\S+) \| ", re.MULTILINE)
 _SUPPORT = {  # what the clients need to run
-    *("@gql.tada/internal", "@types/node", "eslint", "graphql", "react", "react-test-renderer"),
-    *("rxjs", "typescript"),
+    *("@gql.tada/internal", "@types/node", "eslint", "fake-indexeddb", "graphql", "react"),
+    *("react-test-renderer", "rxjs", "typescript"),
 }
 
 

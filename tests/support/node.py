@@ -43,7 +43,7 @@ def _environment(*folders: Path) -> dict[str, str]:
     return os.environ | {"PATH": os.pathsep.join(path), "NO_COLOR": "1"}
 
 
-async def run_program(*command: str, cwd: Path, status: int = 0) -> str:
+async def run_program(*command: str, cwd: Path, status: int = 0, seconds: float = 120) -> str:
     """Runs a program to its end and returns its output. Any other exit status fails the test.
 
     `node` and the programs of `node_modules/.bin` need no path.
@@ -57,7 +57,7 @@ async def run_program(*command: str, cwd: Path, status: int = 0) -> str:
         stderr=STDOUT,
     )
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), 120)
+        output, _ = await asyncio.wait_for(process.communicate(), seconds)
     except TimeoutError:
         process.kill()
         output, _ = await process.communicate()

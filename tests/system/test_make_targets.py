@@ -23,6 +23,7 @@ EXCLUDED = {
     "test-fast",
     "test-clients",
     "stage",
+    "test-follow",
     "check",
 }
 BENCH = "--only roster,floor,user --seconds 1 --rounds 1"

@@ -11,7 +11,7 @@ import { authorization } from "../directory.mjs"
 const schema = introspectionFromSchema(buildSchema(await readFile("schema.graphql", "utf8")))
 const { keys } = JSON.parse(await readFile("possible-types.json", "utf8"))
 
-export function newClient(url, { optimistic, updates } = {}) {
+export function newClient(url, { optimistic, updates, exchanges = [] } = {}) {
   const socket = createClient({ url: `${url.replace("http", "ws")}/graphql` })
   const exchange = cacheExchange({
     schema,
@@ -29,6 +29,7 @@ export function newClient(url, { optimistic, updates } = {}) {
     fetchOptions: { headers: authorization() },
     exchanges: [
       exchange,
+      ...exchanges,
       fetchExchange,
       subscriptionExchange({
         forwardSubscription: (operation) => ({
