@@ -171,7 +171,9 @@ class Settings(BaseSettings):
     introspection: bool = False
     """Whether introspection is enabled, and similar names are suggested."""
     federation: bool = False
-    """Whether the schema is a subgraph of Apollo Federation 2. See [Federation](federation.md)."""
+    """Whether the schema is a subgraph of Apollo Federation 2. `_service` does not depend on
+    `ROSTER_INTROSPECTION`. See [Federation](federation.md).
+    """
     persisted_documents: Annotated[PersistedMode, _LOWER] = PersistedMode.OFF
     """`on` accepts only documents of the manifest, by `documentId`. `log` logs other documents."""
     persisted_documents_file: Path | None = None

@@ -1,16 +1,20 @@
 """The subgraph that `ROSTER_FEDERATION=on` serves: its schema, `_service` and `_entities`."""
 
+import asyncio
 import gc
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from strawberry.extensions import SchemaExtension
 
+from db.session import Session
+from db.statements.users import USERS_BY_EXTERNAL_ID
 from graph.api import global_ids
 from graph.api.entities import MAX_REPRESENTATIONS
 from graph.api.errors import MAX_MESSAGE
@@ -446,6 +450,62 @@ async def test_persisted_documents_can_read_entities(database_url: str, tmp_path
         }
         rejected = await post(query=ENTITIES, variables=of)
         assert rejected["errors"][0]["extensions"]["code"] == "DOCUMENT_NOT_TRUSTED"
+
+
+ODD_TEXTS = [
+    *("hr-1", "HR-1", " hr-1", "hr-1\n", "\u00e9", "e\u0301", "\ufb01", "\0", "\ud800", "", "%"),
+    *("_", "x" * 5_000, "\U0001f600", "nobody"),
+]
+
+
+async def test_external_ids_match_as_in_user_by(subgraph: DirectoryClient) -> None:
+    await link(subgraph, MIA, "e\u0301")
+    await link(subgraph, ADA, "hr-1")
+    by = "query ($text: String!) { userBy(by: { externalId: $text }) { __typename username } }"
+    representations = [user(externalId=text) for text in ODD_TEXTS]
+    for caller in (ADMIN, service(), linked(MIA), linked(ADA)):
+        expected = [await subgraph.ask(caller, by, text=text) for text in ODD_TEXTS]
+        assert await subgraph.ask(caller, ENTITIES, of=representations) == expected
+
+
+async def test_entities_are_the_same_for_a_schema_with_extensions(
+    subgraph: DirectoryClient,
+) -> None:
+    class NotingExtension(SchemaExtension):
+        def on_operation(self) -> Iterator[None]:
+            yield
+
+    of = [user(id=id_of(MIA)), user(databaseId="2"), "x", user(externalId="no"), event_of(1)]
+    extended = FederatedSchema(OPTIONS, extensions=[NotingExtension])
+    operation = await extended.prepare(Request(ENTITIES, {"of": of}), subgraph.context(ADMIN))
+    assert not operation.is_compiled  # Strawberry executes it
+    assert json.loads(b"".join(await operation.run())) == await answer(subgraph, of)
+
+
+@sqlite
+async def test_failed_lookup_is_the_error_of_its_representations_only(
+    subgraph: DirectoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Session.load
+
+    def fail_for_external_ids(session: Session, lookup: Any, keys: Any) -> Any:
+        if lookup is USERS_BY_EXTERNAL_ID:
+            failed = asyncio.get_running_loop().create_future()
+            failed.set_exception(RuntimeError("the connection was cut"))
+            return failed
+        return load(session, lookup, keys)
+
+    monkeypatch.setattr(Session, "load", fail_for_external_ids)
+    of = [user(externalId="a"), user(id=id_of(MIA)), "bad", user(externalId="b")]
+    found = await subgraph.send(ADMIN, ENTITIES, of=of)
+    assert found == {
+        "data": {"_entities": [None, MIA_FOUND, None, None]},
+        "errors": [
+            ("INTERNAL_ERROR", ["_entities", 0]),
+            ("INVALID_ARGUMENT", ["_entities", 2]),
+            ("INTERNAL_ERROR", ["_entities", 3]),
+        ],
+    }
 
 
 FRAGMENTS = """
