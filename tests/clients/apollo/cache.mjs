@@ -1,6 +1,6 @@
 import { gql } from "@apollo/client"
 import assert from "node:assert/strict"
-import { AUTHORS, createUsers, writeByServiceAndUser } from "../directory.mjs"
+import { AUTHORS, createUsers, send, writeByServiceAndUser } from "../directory.mjs"
 import { newClient } from "./client.mjs"
 
 const USER = gql`query User($id: ID!) { user(id: $id) { id username displayName version } }`
@@ -231,6 +231,26 @@ export async function eventsInBothOrdersAreSeparateLists(url) {
   }
   assert.equal(found.OLDEST_FIRST.length, 4)
   assert.deepEqual(found.NEWEST_FIRST, found.OLDEST_FIRST.toReversed())
+}
+
+/** The cache has `followFrom` of the page that was fetched last. Only that of the first page misses nothing. */
+export async function followFromOfTheFirstPageIsKeptFromItsAnswer(url) {
+  const [, , { id }] = await createUsers(url, "ada", "bob", "cyd")
+  const client = newClient(url)
+  const query = gql`query Followed($after: String) { users(first: 2, after: $after) {
+    followFrom edges { cursor node { id username version } } pageInfo { hasNextPage endCursor }
+  } }`
+  const pages = client.watchQuery({ query })
+  const { users } = (await client.query({ query })).data
+  assert.deepEqual(names({ users }), ["cyd", "bob"])
+  await send(url, `mutation ($id: ID!) { updateUser(input: {id: $id, displayName: "Cyd"}) { changed } }`, { id })
+  const { data } = await pages.fetchMore({ variables: { after: users.pageInfo.endCursor } })
+  const joined = read(client, query)
+  assert.deepEqual(names(joined), ["cyd", "bob", "ada"])
+  assert.equal(joined.users.followFrom, data.users.followFrom)
+  const FOLLOWED = "query ($after: String) { userEvents(after: $after) { nodes { type userId } } }"
+  const { userEvents } = await send(url, FOLLOWED, { after: users.followFrom })
+  assert.deepEqual(userEvents.nodes, [{ type: "UPDATED", userId: id }])
 }
 
 export async function authorsWithTheSameIdAreNotMerged(url) {
