@@ -537,7 +537,7 @@ async def test_timed_out_mutation_reports_the_outcome_of_each_write(
     database_url: str,
 ) -> None:
     """The first is done, the second waits for a lock, and the third is not started."""
-    settings = Settings(database_url=database_url, mutation_timeout=60)
+    settings = Settings(database_url=database_url, mutation_timeout=60, statement_timeout=3600)
     async with serving(settings) as client, waiting_update(client) as waiting_field:
         fields = f"{numbered(1)} held: {waiting_field} {numbered(3)}"
         answer = await client.http.post("/graphql", json={"query": f"mutation {{ {fields} }}"})
@@ -556,7 +556,7 @@ async def test_timed_out_mutation_reports_the_outcome_of_each_write(
 
 
 async def test_timeout_of_the_only_write_gets_504(database_url: str) -> None:
-    settings = Settings(database_url=database_url, mutation_timeout=60)
+    settings = Settings(database_url=database_url, mutation_timeout=60, statement_timeout=3600)
     async with serving(settings) as client, waiting_update(client) as waiting_field:
         answer = await client.http.post(
             "/graphql", json={"query": f"mutation {{ held: {waiting_field} }}"}
@@ -571,7 +571,7 @@ async def test_timeout_of_the_only_write_gets_504(database_url: str) -> None:
 async def test_timeout_after_a_committed_write_is_outcome_done(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(database_url=database_url, mutation_timeout=60)
+    settings = Settings(database_url=database_url, mutation_timeout=60, statement_timeout=3600)
     async with serving(settings) as client:
 
         async def never(*_: object, **__: object) -> Any:
@@ -591,7 +591,10 @@ async def test_timeout_after_a_committed_write_is_outcome_done(
 
 @on_postgres
 async def test_timeout_during_commit_is_outcome_unknown(database_url: str) -> None:
-    async with faulty(database_url, IN_COMMITS, mutation_timeout=60) as (client, _):
+    async with faulty(database_url, IN_COMMITS, mutation_timeout=60, statement_timeout=3600) as (
+        client,
+        _,
+    ):
         user = await client.create("ada")
         await run_in(
             database_url,
