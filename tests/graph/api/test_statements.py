@@ -139,7 +139,12 @@ def mark_methods(monkeypatch: pytest.MonkeyPatch, statements: Statements) -> Non
 
     for name in ("execute", "scalar", "get", "fetch", "insert_user", "check_primary", "checkpoint"):
         monkeypatch.setattr(Session, name, marked(name))
-    load, transaction = Session.load, Session.transaction
+    mark_loads(monkeypatch, statements)
+    mark_transactions(monkeypatch, statements)
+
+
+def mark_loads(monkeypatch: pytest.MonkeyPatch, statements: Statements) -> None:
+    load = Session.load
 
     def run_load(*given: Any) -> Any:
         token = _method.set("load")
@@ -150,6 +155,12 @@ def mark_methods(monkeypatch: pytest.MonkeyPatch, statements: Statements) -> Non
         statements.open.append("load")
         loading.add_done_callback(lambda _: statements.open.remove("load"))
         return loading
+
+    monkeypatch.setattr(Session, "load", run_load)
+
+
+def mark_transactions(monkeypatch: pytest.MonkeyPatch, statements: Statements) -> None:
+    transaction = Session.transaction
 
     @asynccontextmanager
     async def run_transaction(*given: Any, **options: Any) -> AsyncIterator[Any]:
@@ -165,7 +176,6 @@ def mark_methods(monkeypatch: pytest.MonkeyPatch, statements: Statements) -> Non
         with marking("transaction", statements):
             await block.__aexit__(None, None, None)
 
-    monkeypatch.setattr(Session, "load", run_load)
     monkeypatch.setattr(Session, "transaction", run_transaction)
 
 
