@@ -48,13 +48,12 @@ class CrossOrigin:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
             return self._app(scope, receive, send)
-        origin = headers.read(scope).get("origin")
-        if origin is not None and scope["method"] == "OPTIONS":
+        if scope["method"] == "OPTIONS" and "origin" in headers.read(scope):
             return self._preflights(scope, receive, send)
         if not self._grants:
             return self._app(scope, receive, send)
         # A response to a request without an origin varies too: a cache must not send it to a page.
-        granted = self._grants.get(origin or "", [_VARIES])
+        granted = self._grants.get(headers.read(scope).get("origin", ""), [_VARIES])
 
         def send_granted(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
