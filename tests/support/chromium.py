@@ -5,10 +5,11 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MISSING = "Tests with the marker chromium were left out: apt-get install chromium."
+expect.set_options(timeout=20_000)  # milliseconds, for machines that are busy
 
 
 @asynccontextmanager
