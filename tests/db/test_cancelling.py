@@ -21,15 +21,9 @@ ENDLESS = {
 }
 
 
-@pytest.mark.parametrize("turns", range(8))
-async def test_statement_cancelled_twice_leaves_no_task(
-    database: Database, dialect: str, turns: int
-) -> None:
-    """A server cancels twice if the client disconnects after a timeout."""
-    loop_errors: list[dict[str, Any]] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: loop_errors.append(context))
-    started = asyncio.Event()
+def start_of_endless_statement(database: Database) -> asyncio.Event:
+    """Returns an event that is set when the endless statement has started."""
+    loop, started = asyncio.get_running_loop(), asyncio.Event()
 
     def notify_loop() -> int:
         loop.call_soon_threadsafe(started.set)
@@ -42,8 +36,21 @@ async def test_statement_cancelled_twice_leaves_no_task(
 
     @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
     def set_started(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        if not database.is_sqlite and statement == ENDLESS[dialect]:
+        if not database.is_sqlite and statement == ENDLESS["postgresql"]:
             started.set()
+
+    return started
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_statement_cancelled_twice_leaves_no_task(
+    database: Database, dialect: str, turns: int
+) -> None:
+    """A server cancels twice if the client disconnects after a timeout."""
+    loop_errors: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: loop_errors.append(context))
+    started = start_of_endless_statement(database)
 
     async def read() -> None:
         async with database.session() as session:

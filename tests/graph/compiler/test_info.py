@@ -57,8 +57,8 @@ async def test_resolvers_get_the_root_and_context_objects_themselves() -> None:
     assert (await assert_same(case)).data == "{'see': 'seen'}"
 
 
-async def test_type_resolvers_get_the_info_of_the_abstract_field() -> None:
-    seen: list[Any] = []
+def schema_of_faces(seen: list[Any]) -> GraphQLSchema:
+    """Returns a schema that records what the resolvers of an interface's type receive."""
 
     def record(info: Info, *more: object) -> None:
         seen.append(
@@ -86,14 +86,14 @@ async def test_type_resolvers_get_the_info_of_the_abstract_field() -> None:
     )
     a = GraphQLObjectType("A", {"x": path_field}, interfaces=[face], is_type_of=is_type_of)
     lists = GraphQLNonNull(GraphQLList(GraphQLNonNull(face)))
-    schema = GraphQLSchema(
-        GraphQLObjectType(
-            "Query", {"faces": GraphQLField(lists, resolve=lambda *_: ["v", later("w"), "z"])}
-        ),
-        types=[a],
-    )
+    faces = GraphQLField(lists, resolve=lambda *_: ["v", later("w"), "z"])
+    return GraphQLSchema(GraphQLObjectType("Query", {"faces": faces}), types=[a])
+
+
+async def test_type_resolvers_get_the_info_of_the_abstract_field() -> None:
+    seen: list[Any] = []
     text = "{ faces { x } faces { ... on A { y: x } } }"
-    found = await assert_same(Case(schema, text))
+    found = await assert_same(Case(schema_of_faces(seen), text))
     assert found.errors is None
     runs = [sorted(seen[n : n + 6]) for n in range(0, len(seen), 6)]
     assert len(runs) == 4

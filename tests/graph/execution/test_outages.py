@@ -457,35 +457,48 @@ async def connections(client: Client, how_many: int) -> list[Any]:
     return drivers
 
 
+async def assert_writes_fail(client: Client, user: dict[str, Any], *, readable: bool) -> None:
+    for way, (query, variables) in writes(user).items():
+        field = way.partition(" ")[0]
+        reported = single_error(await client.send(query, input=variables), {field: None})
+        assert reported == expected_error(field, Verdict.UNAVAILABLE, "NOT_DONE"), way
+    answer = await client.send(COUNT)
+    assert answer["data"] == {"users": {"totalCount": 1 if readable else None}}, answer
+
+
+async def assert_writes_succeed(client: Client, user: dict[str, Any]) -> None:
+    for query, variables in writes(user).values():
+        assert_done(await client.send(query, input=variables))
+
+
+async def readiness(client: Client) -> tuple[int, dict[str, Any]]:
+    answer = await client.http.get("/health/ready")
+    return answer.status_code, answer.json()
+
+
+READY = (200, {"status": "ok", "database": "ok"})
+UNREACHABLE = (503, {"status": "unavailable", "database": "unreachable"})
+
+
 @on_sqlite
-async def test_unwritable_sqlite_file_is_reported_as_database_unavailable(
-    database_url: str,
-) -> None:
-    """Full, locked by another process, read-only or deleted. Reads continue if possible."""
-    path = Path(make_url(database_url).database or "")
+async def test_locked_sqlite_file_is_unavailable_for_writes_only(database_url: str) -> None:
     async with serving(Settings(database_url=database_url, pool_size=2)) as client:
         user = await client.create("ada")
-
-        async def assert_writes_fail(*, readable: bool) -> None:
-            for way, (query, variables) in writes(user).items():
-                field = way.partition(" ")[0]
-                reported = single_error(await client.send(query, input=variables), {field: None})
-                assert reported == expected_error(field, Verdict.UNAVAILABLE, "NOT_DONE"), way
-            answer = await client.send(COUNT)
-            assert answer["data"] == {"users": {"totalCount": 1 if readable else None}}, answer
-
-        async def ready() -> tuple[int, dict[str, Any]]:
-            answer = await client.http.get("/health/ready")
-            return answer.status_code, answer.json()
-
-        other = sqlite3.connect(path, isolation_level=None)
+        other = sqlite3.connect(make_url(database_url).database or "", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         for one in await connections(client, 2):
             await one.execute("PRAGMA busy_timeout = 10")
-        await assert_writes_fail(readable=True)
-        assert await ready() == (200, {"status": "ok", "database": "ok"})  # the lock is temporary
+        await assert_writes_fail(client, user, readable=True)
+        assert await readiness(client) == READY  # the lock is temporary
         other.execute("ROLLBACK")
         other.close()
+        await assert_writes_succeed(client, user)
+
+
+@on_sqlite
+async def test_write_to_a_full_sqlite_file_is_unavailable(database_url: str) -> None:
+    async with serving(Settings(database_url=database_url, pool_size=2)) as client:
+        user = await client.create("ada")
         for one in await connections(client, 2):
             await one.execute("PRAGMA max_page_count = 1")  # SQLite uses the current number
         filler = batch(*(f"filler{n}" for n in range(200)))
@@ -493,19 +506,34 @@ async def test_unwritable_sqlite_file_is_reported_as_database_unavailable(
         assert reported == expected_error("bulkUsers", Verdict.UNAVAILABLE, "NOT_DONE")
         for one in await connections(client, 2):
             await one.execute("PRAGMA max_page_count = 1000000")
+        await assert_writes_succeed(client, user)
+
+
+@on_sqlite
+async def test_write_on_a_read_only_connection_is_retried_on_a_writable_one(
+    database_url: str,
+) -> None:
+    async with serving(Settings(database_url=database_url, pool_size=2)) as client:
+        user = await client.create("ada")
         for one in await connections(client, 2):
             await one.execute("PRAGMA query_only = ON")
-        # The write is retried on a writable connection.
         update = {"id": user["id"], "displayName": "Ada L."}
         assert_done(await client.send(UPDATE, input=update))
+        await assert_writes_succeed(client, user)
+
+
+@on_sqlite
+async def test_missing_sqlite_file_is_unavailable_until_it_is_back(database_url: str) -> None:
+    path = Path(make_url(database_url).database or "")
+    async with serving(Settings(database_url=database_url, pool_size=2)) as client:
+        user = await client.create("ada")
         moved = {file: file.rename(f"{file}.moved") for file in path.parent.glob(f"{path.name}*")}
-        await assert_writes_fail(readable=False)
-        assert await ready() == (503, {"status": "unavailable", "database": "unreachable"})
+        await assert_writes_fail(client, user, readable=False)
+        assert await readiness(client) == UNREACHABLE
         for before, now in moved.items():
             now.rename(before)
-        assert await ready() == (200, {"status": "ok", "database": "ok"})
-        for query, variables in writes(user).values():
-            assert_done(await client.send(query, input=variables))
+        assert await readiness(client) == READY
+        await assert_writes_succeed(client, user)
 
 
 async def test_erasure_succeeds_if_the_checkpoint_fails(
