@@ -197,7 +197,10 @@ async def test_cancelled_read_is_ended_on_the_server(
         assert [tuple(row) for row in await reader.fetch(ONE)] == [(1,)]
         if dialect == "postgresql":
             async with database.engine.connect() as connection:
-                running = text("SELECT count(*) FROM pg_stat_activity WHERE query = :query")
+                running = text(
+                    "SELECT count(*) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND query = :query"
+                )
                 found = await connection.execute(running, {"query": ENDED[dialect]})
                 assert found.scalar_one() == 0
     assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]

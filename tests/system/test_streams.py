@@ -239,16 +239,7 @@ async def test_no_event_is_lost_if_the_database_repeatedly_cuts_connections(
         followers = [
             asyncio.create_task(reconnecting([one, two], first, last, seed)) for seed in range(3)
         ]
-
-        async def write(lane: int) -> None:
-            async with httpx.AsyncClient(base_url=[one, two][lane % 2], timeout=60) as http:
-                for n in range(15):
-                    name = f"user{lane}x{n}"
-                    values = {"username": name, "email": f"{name}@example.com"}
-                    body = {"query": CREATE, "variables": {"input": values}}
-                    await http.post("/graphql", json=body)  # may fail: the committed events count
-
-        writers = [asyncio.create_task(write(lane)) for lane in range(4)]
+        writers = [asyncio.create_task(try_to_write([one, two][n % 2], n)) for n in range(4)]
         async with opened(database_url) as database:
             await cut_again_and_again(database, asyncio.gather(*writers))
             while not await created(one, "last"):
@@ -260,6 +251,16 @@ async def test_no_event_is_lost_if_the_database_repeatedly_cuts_connections(
             assert await heard_until(live, expected[-1]) == expected[1 + n % 2 :]
         for follower in followers:
             assert await follower == expected[1:]
+
+
+async def try_to_write(url: str, lane: int) -> None:
+    """Creates users. Requests may fail: the committed events count."""
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+        for n in range(15):
+            name = f"user{lane}x{n}"
+            values = {"username": name, "email": f"{name}@example.com"}
+            body = {"query": CREATE, "variables": {"input": values}}
+            await http.post("/graphql", json=body)
 
 
 async def heard_until(live: ClientConnection, last: int) -> list[int]:
