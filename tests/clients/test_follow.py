@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,19 @@ async def test_list_equals_the_table_after_reconnects(workspace: Workspace, case
     script = FOLLOW if case in cases(FOLLOW) else CLIENTS
     async with serving_process(workspace.folder) as (_, url):
         await run(workspace, script, case, url)
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_list_equals_the_table_after_reconnects_to_two_servers(
+    workspace: Workspace, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"ROSTER_DATABASE_URL": database_url}
+    async with (
+        serving_process(tmp_path, **settings) as (_, url),
+        serving_process(tmp_path, **settings) as (_, second),
+    ):
+        monkeypatch.setenv("FOLLOW_SECOND_URL", second)
+        await run(workspace, FOLLOW, "kitOverWebSocket", url)
 
 
 @pytest.mark.parametrize("case", cases(KIT, without={FORBIDDEN}))

@@ -324,3 +324,15 @@ async def test_events_and_edges_of_a_batch_take_one_lookup(directory: DirectoryC
     assert len(found["nodes"]) == FIRST
     assert len([statement for statement in ran if " users" in statement]) == 1
     await assert_same(case(directory, ADMIN, Operation(query)))
+
+
+async def test_replay_looks_up_the_users_of_many_events_together(
+    directory: DirectoryClient,
+) -> None:
+    for number in range(60):
+        await write(directory.database, creation(f"user{number}"))
+    start = await cursor_at(directory.database, FIRST)
+    with statements(directory.database) as ran:
+        found = await followed(directory, start, 60)
+    assert [each["user"]["username"] for each in found] == [f"user{n}" for n in range(60)]
+    assert len([statement for statement in ran if " users" in statement]) == 2
