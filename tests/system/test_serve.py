@@ -214,6 +214,18 @@ async def wired(database_url: str) -> AsyncIterator[tuple[Wire, str]]:
     await wire.cut()
 
 
+AWAY = "The database is unavailable right now."
+FAILURES: tuple[tuple[Any, Any, str, str | None], ...] = (
+    (COUNT, {"users": {"totalCount": None}}, f"{AWAY} Try again in a moment.", None),
+    (
+        add("ada"),
+        {"createUser": None},
+        f"{AWAY} This write was not done. Try again in a moment.",
+        "NOT_DONE",
+    ),
+)
+
+
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 async def test_unreachable_database_is_reported_and_reconnected(
     database_url: str,
@@ -232,17 +244,7 @@ async def test_unreachable_database_is_reported_and_reconnected(
 
         assert await ask(COUNT) == {"data": {"users": {"totalCount": 0}}}
         await wire.cut()
-        away = "The database is unavailable right now."
-        failures: tuple[tuple[Any, Any, str, str | None], ...] = (
-            (COUNT, {"users": {"totalCount": None}}, f"{away} Try again in a moment.", None),
-            (
-                add("ada"),
-                {"createUser": None},
-                f"{away} This write was not done. Try again in a moment.",
-                "NOT_DONE",
-            ),
-        )
-        for body, data, message, outcome in failures:
+        for body, data, message, outcome in FAILURES:
             answer = await ask(body)
             assert answer["data"] == data
             [error] = answer["errors"]
