@@ -129,6 +129,8 @@ def _matches(column: _Column, word: str) -> Condition:
 
 def _begins_a_word(column: _Column, word: str) -> Condition:
     begins = of_a_value(column, _BeginsAWord(column, literal(word, _Beginning())))
+    # LIKE takes a fraction of the time, and excludes most rows of a scan.
+    begins = and_(_without_index(contains(column, word)), begins)
     return begins if _letters(word) else _without_index(begins)
 
 
