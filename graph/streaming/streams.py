@@ -104,11 +104,12 @@ class ResultStreams:
     async def _make(self, operation: Operation, events: Sequence[Event]) -> list[ResultBatch]:
         texts: list[bytes] = []
         for start in range(0, len(events), _SLICE):
+            if start:
+                await asyncio.sleep(0)
             # Together, so that their lookups share statements: a replay has hundreds of events.
             roots = map(UserEvent.of, events[start : start + _SLICE])
             results = await asyncio.gather(*map(operation.execute, roots))
             texts += map(operation.formatted, results)
-            await asyncio.sleep(0)
         cursors = [encode_cursor(event) for event in events]
         ids = [event.id for event in events]
         return list(portions(texts, ids, cursors, self._batch_bytes))
