@@ -28,38 +28,44 @@ async def fill(url: str) -> None:
             await former_ids.record(session, [(1, "hr-1", AT), (2, "hr-1", AT)])
 
 
-async def test_external_id_commands_show_release_and_list(database_url: str) -> None:
+async def external_id(database_url: str, *arguments: str) -> tuple[int, str]:
+    """Runs `roster external-id`; returns its exit code and output."""
+    return await run("external-id", *arguments, ROSTER_DATABASE_URL=database_url)
+
+
+async def test_external_id_show_names_the_holder_and_former_holders(database_url: str) -> None:
     await fill(database_url)
-
-    async def command(*arguments: str) -> tuple[int, str]:
-        return await run("external-id", *arguments, ROSTER_DATABASE_URL=database_url)
-
-    assert await command("show", "hr-2") == (0, "User 1 has it: ACTIVE.\n")
+    assert await external_id(database_url, "show", "hr-2") == (0, "User 1 has it: ACTIVE.\n")
     shown = """\
 User 2 has it: DELETED.
 record  user  given up           released  by  reason
 1       1     2026-01-31 12:00Z  -         -   -
 2       2     2026-01-31 12:00Z  -         -   -
 """
-    assert await command("show", "hr-1") == (0, shown)
+    assert await external_id(database_url, "show", "hr-1") == (0, shown)
     unknown = "No user has it, and none is known to have had it.\n"
-    assert await command("show", "HR-1") == (0, unknown)
+    assert await external_id(database_url, "show", "HR-1") == (0, unknown)
 
+
+async def test_released_external_id_is_listed_and_a_token_with_it_is_a_service(
+    database_url: str,
+) -> None:
+    await fill(database_url)
     released = """\
 Released record 1: user 1 gave the external id up on 2026-01-31 12:00Z.
 Released record 2: user 2 gave the external id up on 2026-01-31 12:00Z.
 A token with it is a service's from now on, if its issuer may have services.
 User 2 is deleted and has it again if they are restored.
 """
-    assert await command("release", "hr-1", *REASON) == (0, released)
-    code, output = await command("list")
+    assert await external_id(database_url, "release", "hr-1", *REASON) == (0, released)
+    code, output = await external_id(database_url, "list")
     name = pwd.getpwuid(os.getuid()).pw_name
     assert code == 0
     lines = output.splitlines()
     assert [line.split()[:2] for line in lines] == [["record", "user"], ["2", "2"], ["1", "1"]]
     assert all(line.endswith(f"Z  {name}  It is the [b]HR sync's.") for line in lines[1:])
     assert "hr-" not in output
-    output = (await command("list", "--limit", "1"))[1]
+    output = (await external_id(database_url, "list", "--limit", "1"))[1]
     assert output.splitlines()[2:] == ["There are more: --limit shows more than 1."]
 
     async with opened(database_url) as database:
