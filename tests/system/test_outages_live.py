@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from typing import NamedTuple
 
 import asyncpg
 import pytest
 from sqlalchemy import make_url
+from websockets.asyncio.client import ClientConnection
 
 from db.errors import Verdict
 from graph.settings import Settings
@@ -17,10 +19,52 @@ from tests.support.client import serving
 from tests.support.faults import Faults, in_reads
 from tests.support.process import run, serving_process
 from tests.support.sockets import receive_message, socket, stream, subscribe
-from tests.system.test_production import bearer, closed, production
+from tests.system.test_production import Server, bearer, closed, production
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 UNAVAILABLE = f"{AWAY} {AGAIN}"
+
+
+class ExpectedError(NamedTuple):
+    """How an error of the database is reported to clients."""
+
+    close_code: int
+    status: int
+    code: str
+    message: str
+
+
+def expected_error(sqlstate: str) -> ExpectedError:
+    if SQLSTATES[sqlstate] is Verdict.BUG:
+        return ExpectedError(1011, 500, "INTERNAL_ERROR", CRASHED)
+    return ExpectedError(1013, 503, "DATABASE_UNAVAILABLE", UNAVAILABLE)
+
+
+async def assert_new_client_gets(
+    expected: ExpectedError, server: Server, authorization: str
+) -> None:
+    """Connects over each transport with a token that the server has not seen."""
+    async with server.socket({"authorization": authorization}) as rejected:
+        assert await closed(rejected) == (expected.close_code, expected.message)
+    answer = await server.send(authorization, COUNT)
+    [error] = answer.json()["errors"]
+    assert answer.status_code == expected.status
+    assert (error["message"], error["extensions"]["code"]) == (expected.message, expected.code)
+    async with server.stream(authorization) as streamed:
+        assert streamed.status_code == expected.status
+        assert streamed.headers["content-type"] == "application/json; charset=utf-8"
+
+
+async def assert_operation_gets(code: str, live: ClientConnection, id_: str) -> None:
+    """Runs an operation on an open socket: its error ends the operation, not the connection."""
+    await subscribe(live, id_, COUNT)
+    received = await receive_message(live)
+    if received["type"] == "next":
+        errors = received["payload"]["errors"]
+        assert (await receive_message(live))["type"] == "complete"
+    else:
+        errors = received["payload"]
+    assert [e["extensions"]["code"] for e in errors] == [code]
 
 
 @on_postgres
@@ -40,30 +84,10 @@ async def test_outage_keeps_open_sockets_and_is_reported_to_new_clients(
         for n, sqlstate in enumerate(
             ("53100", "57014", "55P03", "58030", "25P02", "40001", "P0001")
         ):
-            bug = SQLSTATES[sqlstate] is Verdict.BUG
-            code, message = (
-                ("INTERNAL_ERROR", CRASHED) if bug else ("DATABASE_UNAVAILABLE", UNAVAILABLE)
-            )
+            expected = expected_error(sqlstate)
             await faults.choose(sqlstate)
-            other = bearer(jti=str(n))
-            async with server.socket({"authorization": other}) as rejected:
-                assert await closed(rejected) == (1011 if bug else 1013, message)
-            answer = await server.send(other, COUNT)
-            [error] = answer.json()["errors"]
-            assert answer.status_code == (500 if bug else 503)
-            assert (error["message"], error["extensions"]["code"]) == (message, code)
-            async with server.stream(other) as streamed:
-                assert streamed.status_code == (500 if bug else 503)
-                assert streamed.headers["content-type"] == "application/json; charset=utf-8"
-            # An open socket gets an error for the operation and stays open.
-            await subscribe(live, f"q{n}", COUNT)
-            received = await receive_message(live)
-            if received["type"] == "next":
-                errors = received["payload"]["errors"]
-                assert (await receive_message(live))["type"] == "complete"
-            else:
-                errors = received["payload"]
-            assert [e["extensions"]["code"] for e in errors] == [code]
+            await assert_new_client_gets(expected, server, bearer(jti=str(n)))
+            await assert_operation_gets(expected.code, live, f"q{n}")
         await faults.choose("")
         await subscribe(live, "last", COUNT)
         assert (await receive_message(live))["payload"] == {"data": {"users": {"totalCount": 1}}}
