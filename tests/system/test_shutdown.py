@@ -100,6 +100,40 @@ class Requests:
         await send_message(self.live, {"type": "ping"})
         assert await receive_message(self.live) == {"type": "pong"}
 
+    async def body_response(self, body: bytes = b"") -> tuple[bytes, Any]:
+        """Sends the missing body, if any; returns the status line and the response's body."""
+        reader, writer = self.body
+        writer.write(body)
+        response = await read_response(reader)
+        writer.close()
+        return response
+
+    async def assert_writes_succeed(self) -> None:
+        response = await self.post
+        assert (response.status_code, response.json()) == (200, create_response("post"))
+        data = json.dumps(create_response("stream"), separators=(",", ":"))
+        assert await remaining_lines(self.events) == [
+            "event: next", f"data: {data}", "event: complete", "data:"
+        ]  # fmt: skip
+        await assert_socket_write_succeeds(self.live)
+
+    async def interrupted_writes(self) -> list[dict[str, Any]]:
+        """Returns the answers to the writes, each reported as an error by its transport."""
+        response = await self.post
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        begun, data, *end = await remaining_lines(self.events)
+        assert [begun, *end] == ["event: next", "event: complete", "data:"]
+        message = await receive_message(self.live)
+        assert (message["id"], message["type"]) == ("write", "error")
+        streamed = json.loads(data.removeprefix("data: "))
+        return [response.json(), streamed, {"errors": message["payload"]}]
+
+
+async def assert_socket_write_succeeds(live: ClientConnection) -> None:
+    payload = create_response("socket")
+    assert await receive_message(live) == {"id": "write", "type": "next", "payload": payload}
+    assert await receive_message(live) == {"id": "write", "type": "complete"}
+
 
 async def half_sent(url: str) -> tuple[StreamReader, StreamWriter]:
     """Sends a request without its body, until the server waits for the body."""
@@ -129,6 +163,13 @@ async def log_after_exit(process: Process) -> str:
     return output.decode()
 
 
+async def assert_stops_without_errors(process: Process) -> None:
+    log = await log_after_exit(process)
+    assert process.returncode == -signal.SIGTERM
+    assert "Traceback" not in log
+    assert "error" not in log.lower()
+
+
 async def read_response(reader: StreamReader) -> tuple[bytes, Any]:
     text = await reader.read()
     head, _, body = text.partition(b"\r\n\r\n")
@@ -151,31 +192,13 @@ async def test_requests_in_progress_are_answered_before_the_server_stops(databas
             assert await receive_message(requests.live) == late
             assert await remaining_lines(requests.feed) == ["retry: 1000"]
             assert not requests.post.done()
-        response = await requests.post
-        assert (response.status_code, response.json()) == (200, create_response("post"))
-        data = json.dumps(create_response("stream"), separators=(",", ":"))
-        assert await remaining_lines(requests.events) == [
-            "event: next", f"data: {data}", "event: complete", "data:"
-        ]  # fmt: skip
-        payload = create_response("socket")
-        assert await receive_message(requests.live) == {
-            "id": "write",
-            "type": "next",
-            "payload": payload,
-        }
-        assert await receive_message(requests.live) == {"id": "write", "type": "complete"}
+        await requests.assert_writes_succeed()
         assert await closed(requests.live) == 1012
-        reader, writer = requests.body
-        writer.write(b'{"query":"{__typename}"}')
-        assert await read_response(reader) == (
+        assert await requests.body_response(b'{"query":"{__typename}"}') == (
             b"HTTP/1.1 200 OK",
             {"data": {"__typename": "Query"}},
         )
-        writer.close()
-        log = await log_after_exit(process)
-    assert process.returncode == -signal.SIGTERM
-    assert "Traceback" not in log
-    assert "error" not in log.lower()
+        await assert_stops_without_errors(process)
     async with opened(database_url) as database:
         assert await count(database) == (3, 3)
 
@@ -252,29 +275,16 @@ async def test_requests_that_outlive_the_grace_period_get_an_error_with_a_code(
         assert await remaining_lines(requests.feed) == ["retry: 1000"]
         # On PostgreSQL each write runs a statement that may commit by itself; on SQLite one does,
         # and the others wait behind it.
-        response = await requests.post
-        answers = [response.json()]
-        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-        begun, data, *end = await remaining_lines(requests.events)
-        assert [begun, *end] == ["event: next", "event: complete", "data:"]
-        answers.append(json.loads(data.removeprefix("data: ")))
-        message = await receive_message(requests.live)
-        assert (message["id"], message["type"]) == ("write", "error")
-        answers.append({"errors": message["payload"]})
+        answers = await requests.interrupted_writes()
         waits = "NOT_DONE" if dialect == "sqlite" else "UNKNOWN"
         expected = sorted(["UNKNOWN", waits, waits])
         outcomes = [each["errors"][0]["extensions"]["outcome"] for each in answers]
         assert sorted(outcomes) == expected
         assert answers == [interrupted_response(outcome) for outcome in outcomes]
         assert await closed(requests.live) == 1012
-        reader, writer = requests.body
         unavailable = b"HTTP/1.1 503 Service Unavailable"
-        assert await read_response(reader) == (unavailable, error_response(SEND_AGAIN))
-        writer.close()
-        log = await log_after_exit(process)
-    assert process.returncode == -signal.SIGTERM
-    assert "Traceback" not in log
-    assert "error" not in log.lower()
+        assert await requests.body_response() == (unavailable, error_response(SEND_AGAIN))
+        await assert_stops_without_errors(process)
 
 
 async def test_requests_of_a_batch_after_an_interrupted_one_are_not_executed(
@@ -390,9 +400,7 @@ async def test_workers_answer_requests_in_progress_after_their_parent_was_killed
             assert await receive_message(live) == {"type": "pong"}
             process.kill()
             await until(lambda: not is_running(process.pid))
-        payload = create_response("socket")
-        assert await receive_message(live) == {"id": "write", "type": "next", "payload": payload}
-        assert await receive_message(live) == {"id": "write", "type": "complete"}
+        await assert_socket_write_succeeds(live)
         assert await closed(live) == 1012
         await until(lambda: not any(is_running(worker) for worker in workers))
         await process.wait()
