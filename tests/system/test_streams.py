@@ -5,6 +5,7 @@ import json
 import random
 import signal
 import socket as socket_module
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -101,18 +102,34 @@ async def test_event_stream_delivers_the_same_feed(database_url: str) -> None:
             assert rejected[2:] == ["event: complete", "data:"]
 
 
+EVENT_SOURCE = {"accept": "text/event-stream"}
+USER_IDS = "subscription { userEvents { userId } }"
+EMPTY_CURSOR = 'subscription { userEvents(after: "") { userId } }'
+
+
+async def next_user_ids(lines: AsyncIterator[str], count: int) -> list[str]:
+    """Returns the ids of the users of the next events of a stream."""
+    found: list[str] = []
+    async for line in lines:
+        if line.startswith("data: "):
+            data = json.loads(line.removeprefix("data: "))
+            found.append(data["data"]["userEvents"]["userId"])
+        if len(found) == count:
+            break
+    return found
+
+
 async def test_event_source_resumes_on_another_server_after_its_last_event(
     database_url: str,
 ) -> None:
     """Like EventSource (HTML, 9.2), it sends the id of the last event that it received."""
     settings = {"ROSTER_DATABASE_URL": database_url}
-    params = {"query": "subscription { userEvents { userId } }"}
-    headers = {"accept": "text/event-stream"}
+    params = {"query": USER_IDS}
     async with serving_process(None, **settings) as (_, two), http_client(two) as http:
         async with (
             serving_process(None, **settings) as (process, one),
             http_client(one) as first,
-            first.stream("GET", "/graphql", params=params, headers=headers) as response,
+            first.stream("GET", "/graphql", params=params, headers=EVENT_SOURCE) as response,
         ):
             lines = response.aiter_lines()
             assert await anext(lines) == ":"  # the subscription is active
@@ -127,22 +144,21 @@ async def test_event_source_resumes_on_another_server_after_its_last_event(
         name, _, last = received[3].partition(": ")
         assert (name, last) == ("id", (await ask(two, CURSOR_LIST))["nodes"][0]["cursor"])
         ids += [await create(two, "bob"), await create(two, "cleo")]
-        again = headers | {"last-event-id": last}
-        query = 'subscription { userEvents(after: "") { userId } }'  # the header takes precedence
-        for query_params in (params, {"query": query}):
+        again = EVENT_SOURCE | {"last-event-id": last}
+        for query in (USER_IDS, EMPTY_CURSOR):  # the header takes precedence over the argument
             async with http.stream(
-                "GET", "/graphql", params=query_params, headers=again
+                "GET", "/graphql", params={"query": query}, headers=again
             ) as response:
-                found: list[str] = []
-                async for line in response.aiter_lines():
-                    if line.startswith("data: "):
-                        data = json.loads(line.removeprefix("data: "))
-                        found.append(data["data"]["userEvents"]["userId"])
-                    if len(found) == 2:
-                        break
-            assert found == ids[1:]
-        for wrong in (headers | {"last-event-id": "nonsense"}, headers):
-            rejected = await http.get("/graphql", params={"query": query}, headers=wrong)
+                assert await next_user_ids(response.aiter_lines(), 2) == ids[1:]
+
+
+async def test_event_source_with_an_invalid_position_is_rejected(database_url: str) -> None:
+    async with (
+        serving_process(None, ROSTER_DATABASE_URL=database_url) as (_, url),
+        http_client(url) as http,
+    ):
+        for headers in (EVENT_SOURCE | {"last-event-id": "nonsense"}, EVENT_SOURCE):
+            rejected = await http.get("/graphql", params={"query": EMPTY_CURSOR}, headers=headers)
             [data] = [line for line in rejected.text.splitlines() if line.startswith("data: {")]
             [error] = json.loads(data.removeprefix("data: "))["errors"]
             assert error["extensions"] == {"code": "INVALID_CURSOR"}
