@@ -14,6 +14,8 @@ DEVICES = "{ devices { nodes { name owner { username databaseId } } pageInfo { h
 NAMES = ["Laptop", "Phone", "Tablet", "Lost", "Broken", "New"]
 ADA = {"username": "ada", "databaseId": "1"}
 BOB = {"username": "bob", "databaseId": "2"}
+ADA_WITH_DEVICES = {"username": "ada", "devices": [{"name": "Laptop"}, {"name": "Tablet"}]}
+CREATED = {"type": "CREATED"}
 
 
 def devices(*owners: Any) -> dict[str, Any]:
@@ -32,63 +34,68 @@ def codes(answer: Any) -> list[tuple[str, Any]]:
     return sorted(((code, json.loads(path)) for code, path in cut if code), key=repr)
 
 
-async def test_queries_across_subgraphs_follow_each_key(graph: Graph) -> None:
-    of_roster = """{ users(first: 2, orderBy: [{ field: CREATED_AT }]) {
+async def send_as_admin(graph: Graph, gateway: str, query: str) -> Any:
+    """Returns the answer; the other subgraphs must receive the caller's credentials only."""
+    await graph.tokens_of_others()  # without those of earlier requests
+    answer = await graph.send(gateway, query)
+    assert set(await graph.tokens_of_others()) == {f"Bearer {ADMIN}"}
+    return answer
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
+async def test_users_of_roster_are_joined_with_other_subgraphs(graph: Graph, gateway: str) -> None:
+    query = """{ users(first: 2, orderBy: [{ field: CREATED_AT }]) {
       nodes { username devices { name reason { type } } badge { color }
         employee { department } } } }"""
-    of_others = """{ badges { color holder { username devices { name } } }
+    ada = {
+        "username": "ada",
+        "devices": [{"name": "Laptop", "reason": CREATED}, {"name": "Tablet", "reason": None}],
+        "badge": {"color": "red"},
+        "employee": {"department": "IT"},
+    }
+    bob = {
+        "username": "bob",
+        "devices": [{"name": "Phone", "reason": CREATED}],
+        "badge": {"color": "blue"},
+        "employee": None,  # Bob has no external id
+    }
+    assert await send_as_admin(graph, gateway, query) == {"data": {"users": {"nodes": [ada, bob]}}}
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
+async def test_objects_of_other_subgraphs_are_joined_with_users(graph: Graph, gateway: str) -> None:
+    query = """{ badges { color holder { username devices { name } } }
       employees { department account { id badge { color } } } }"""
-    nodes = """{ node(id: "VXNlcjox") { __typename id ... on User { username devices { name } } }
+    bob = {"username": "bob", "devices": [{"name": "Phone"}]}
+    account = {"id": "VXNlcjox", "badge": {"color": "red"}}
+    assert (await send_as_admin(graph, gateway, query))["data"] == {
+        "badges": [
+            {"color": "red", "holder": ADA_WITH_DEVICES},
+            {"color": "blue", "holder": bob},
+        ],
+        "employees": [
+            {"department": "IT", "account": account},
+            {"department": "Sales", "account": None},
+        ],
+    }
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
+async def test_node_fields_find_the_nodes_of_each_subgraph(graph: Graph, gateway: str) -> None:
+    query = """{ node(id: "VXNlcjox") { __typename id ... on User { username devices { name } } }
       nodes(ids: ["device-1", "VXNlckV2ZW50OjE", "VXNlcjoy"]) { __typename
         ... on Device { name } ... on UserEvent { type user { username } }
         ... on User { email } } }"""
-    created = {"type": "CREATED"}
-    for gateway in GATEWAYS:
-        assert await graph.send(gateway, of_roster) == {
-            "data": {
-                "users": {
-                    "nodes": [
-                        {
-                            "username": "ada",
-                            "devices": [
-                                {"name": "Laptop", "reason": created},
-                                {"name": "Tablet", "reason": None},
-                            ],
-                            "badge": {"color": "red"},
-                            "employee": {"department": "IT"},
-                        },
-                        {
-                            "username": "bob",
-                            "devices": [{"name": "Phone", "reason": created}],
-                            "badge": {"color": "blue"},
-                            "employee": None,  # Bob has no external id
-                        },
-                    ]
-                }
-            }
-        }
-        ada = {"username": "ada", "devices": [{"name": "Laptop"}, {"name": "Tablet"}]}
-        assert (await graph.send(gateway, of_others))["data"] == {
-            "badges": [
-                {"color": "red", "holder": ada},
-                {"color": "blue", "holder": {"username": "bob", "devices": [{"name": "Phone"}]}},
-            ],
-            "employees": [
-                {"department": "IT", "account": {"id": "VXNlcjox", "badge": {"color": "red"}}},
-                {"department": "Sales", "account": None},
+    assert await send_as_admin(graph, gateway, query) == {
+        "data": {
+            "node": {"__typename": "User", "id": "VXNlcjox", **ADA_WITH_DEVICES},
+            "nodes": [
+                {"__typename": "Device", "name": "Laptop"},
+                {"__typename": "UserEvent", **CREATED, "user": {"username": "ada"}},
+                {"__typename": "User", "email": "bob@example.com"},
             ],
         }
-        assert await graph.send(gateway, nodes) == {
-            "data": {
-                "node": {"__typename": "User", "id": "VXNlcjox", **ada},
-                "nodes": [
-                    {"__typename": "Device", "name": "Laptop"},
-                    {"__typename": "UserEvent", **created, "user": {"username": "ada"}},
-                    {"__typename": "User", "email": "bob@example.com"},
-                ],
-            }
-        }
-    assert set(await graph.tokens_of_others()) == {f"Bearer {ADMIN}"}
+    }
 
 
 async def test_errors_of_a_subgraph_keep_their_code_and_path(graph: Graph) -> None:
