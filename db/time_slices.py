@@ -11,7 +11,7 @@ A step that cannot be divided runs to its end, but no other step follows it imme
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import ContextVar
 from heapq import heappop, heappush
 from itertools import count
@@ -37,8 +37,11 @@ current_operation: ContextVar[Operation | None] = ContextVar("current_operation"
 
 
 class TimeSlices:
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.loop = loop
+        self._clock = clock
         self._ends_at: float | None = None  # end of the running slice
         self._free_iterations = 0  # iterations left before the next slice
         # A heap ordered by place. Each further computation of a caller waits one place later than
@@ -52,7 +55,7 @@ class TimeSlices:
         """Whether a computation has to pause now. The first call begins a slice."""
         if self._free_iterations:
             return True
-        now = time.perf_counter()
+        now = self._clock()
         if self._ends_at is None:
             self._ends_at = now + SLICE_SECONDS
             self.loop.call_soon(self._iterate)
@@ -85,7 +88,7 @@ class TimeSlices:
         """Run once in each iteration of the loop, from the start of a slice until nothing waits."""
         if self._free_iterations:
             self._free_iterations -= 1
-        elif self._ends_at is not None and time.perf_counter() >= self._ends_at:
+        elif self._ends_at is not None and self._clock() >= self._ends_at:
             self._free_iterations = FREE_ITERATIONS
             self._ends_at = None
         if not self._free_iterations:
@@ -95,7 +98,7 @@ class TimeSlices:
                 self._places.clear()
                 return
             if self._ends_at is None:
-                self._ends_at = time.perf_counter() + SLICE_SECONDS
+                self._ends_at = self._clock() + SLICE_SECONDS
             for turn in turns:
                 turn.set_result(None)
         self.loop.call_soon(self._iterate)
