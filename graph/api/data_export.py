@@ -32,7 +32,7 @@ _PAGE: Final = 200  # events per statement; a user can have any number of them
 _TOLD_OF_ACTIONS: Final = ("id", "type", "at", "userId")
 
 
-async def document(context: Context, user: Row[Any]) -> Json:
+async def document(context: Context, user: Row[Any], page_size: int = _PAGE) -> Json:
     """Return a user, the user's history, and the user's actions on others without their changes.
 
     Each event is serialised separately. An event above the watermark has no cursor yet: a client
@@ -46,23 +46,24 @@ async def document(context: Context, user: Row[Any]) -> Json:
 
     external_ids: set[str] = set()
     history: list[bytes] = []
-    async for events in _pages(context.session, partial(history_after, user.id)):
+    async for events in _pages(context.session, partial(history_after, user.id), page_size):
         external_ids |= external_ids_of(user, [event.changes for event in events])
         history += await _written(events, happened)
     subjects = await unreleased(context.session, user.id, external_ids) if external_ids else set()
     actions: list[bytes] = []
-    async for events in _pages(context.session, partial(actions_after, user.id, subjects)):
+    acted = partial(actions_after, user.id, subjects)
+    async for events in _pages(context.session, acted, page_size):
         actions += await _written(events, _action)
     return Json({"user": _plain(User.of(user)), "history": history, "actions": actions})
 
 
 async def _pages(
-    session: Session, after: Callable[[int, int], Select[Any]]
+    session: Session, after: Callable[[int, int], Select[Any]], size: int
 ) -> AsyncIterator[Sequence[Row[Any]]]:
-    rows: Sequence[Row[Any]] = (await session.execute(after(0, _PAGE))).all()
+    rows: Sequence[Row[Any]] = (await session.execute(after(0, size))).all()
     while rows:
         yield rows
-        rows = (await session.execute(after(rows[-1].id, _PAGE))).all()
+        rows = (await session.execute(after(rows[-1].id, size))).all()
 
 
 async def _written(events: Sequence[Row[Any]], tell: Callable[[UserEvent], Any]) -> list[bytes]:

@@ -39,10 +39,12 @@ class GraphQLResponse(Response):
             self.raw_headers.append((name.encode(), value.encode()))
 
 
-def result_response(parts: Sequence[bytes], media: str, headers: Mapping[str, str]) -> Response:
+def result_response(
+    parts: Sequence[bytes], media: str, headers: Mapping[str, str], max_whole: int = _MAX_WHOLE
+) -> Response:
     # A large response is sent in parts, so that other tasks can run in between.
     length = sum(map(len, parts))
-    if length <= _MAX_WHOLE:
+    if length <= max_whole:
         body = b"".join(parts) if len(parts) > 1 else parts[0]
         return GraphQLResponse(body, HTTPStatus.OK, media, headers)
     own = {"content-length": str(length), "content-type": _utf_8(media)}

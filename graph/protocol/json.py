@@ -80,13 +80,13 @@ def dumps(value: object) -> bytes:
         return json.dumps(value, default=_plain).encode()
 
 
-async def dumps_in_parts(value: object) -> list[bytes]:
-    """Write JSON in parts of about 64 KiB. A larger `bytes` value is not split."""
+async def dumps_in_parts(value: object, part_size: int = _PART) -> list[bytes]:
+    """Write JSON in parts of about `part_size` bytes. A larger `bytes` value is not split."""
     parts: list[bytes] = []
     part = bytearray()
     for number, piece in enumerate(_pieces(value), 1):
         part += piece
-        if len(part) >= _PART:
+        if len(part) >= part_size:
             parts.append(bytes(part))
             part.clear()
             await pause_if_due()

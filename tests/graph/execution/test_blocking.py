@@ -11,13 +11,17 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+import httpx
 import pytest
 import strawberry
 from graphql import ExecutionResult, located_error
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from db import time_slices
+from db.models import UserEvent
 from db.statements.events import fields_changed_since
+from db.statements.users import USERS_BY_ID
 from graph.api import data_export
 from graph.api.context import Context
 from graph.api.errors import InputError
@@ -27,8 +31,9 @@ from graph.api.inputs.mutations import CreateUserInput, UpdateUserInput
 from graph.api.types.enums import BulkMode
 from graph.auth.guard import DEVELOPER
 from graph.execution.errors import formatted
-from graph.http import responses
-from graph.protocol import json as protocol_json
+from graph.http.negotiation import JSON
+from graph.http.responses import result_response
+from graph.protocol.json import dumps, dumps_in_parts
 from tests.support.callers import DirectoryClient, linked, service
 from tests.support.client import Client
 from users.email_address import Email
@@ -213,30 +218,43 @@ async def test_changed_fields_of_many_versions_are_one_row_per_field(
     assert not [s for s in statements if "user_events.changes" in s and "GROUP BY" not in s]
 
 
-async def test_replay_and_erasure_of_a_long_history_pause(
-    client: Client, pauses: Counter[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(time_slices, "_ROWS", 1)
-    user = await client.create("ada")
-    for n in range(20):
-        await client.mutate("updateUser", user["id"], displayName=f"Ada {n}")
-    change = {"operations": [{"update": {"id": user["id"], "username": "eva"}}]}
-    first = await client.ask(BULK, input=change | {"idempotencyKey": "k"})
-    await client.mutate("updateUser", user["id"], username="ida")
+ERASE = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
+
+
+async def pauses_of_replay_and_erasure(
+    client: Client, pauses: Counter[str], name: str, *, updates: int
+) -> tuple[int, int]:
+    """Replays a change of a user with so many earlier updates, and then erases the user."""
+    user = await client.create(name)
+    for start in range(0, updates, 100):
+        numbers = range(start, min(start + 100, updates))
+        earlier = [{"update": {"id": user["id"], "displayName": f"Ada {n}"}} for n in numbers]
+        assert (await client.ask(BULK, input={"operations": earlier}))["succeeded"] == len(earlier)
+    change = {"operations": [{"update": {"id": user["id"], "username": f"{name}-2"}}]}
+    first = await client.ask(BULK, input=change | {"idempotencyKey": name})
+    await client.mutate("updateUser", user["id"], username=f"{name}-3")
     before = pauses.total()
-    again = await client.ask(BULK, input=change | {"idempotencyKey": "k"})
+    again = await client.ask(BULK, input=change | {"idempotencyKey": name})
+    of_replay = pauses.total() - before
     assert again == first | {"replayed": True}
-    assert again["results"][0]["user"] == {"username": "eva", "version": 22}
-    assert pauses.total() - before >= 21
+    assert again["results"][0]["user"] == {"username": f"{name}-2", "version": updates + 2}
     await client.mutate("deleteUser", user["id"])
     before = pauses.total()
-    erase = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { errors { code } } }"
-    given = {"id": user["id"], "confirmUsername": "ida", "reason": "asked for"}
-    assert await client.ask(erase, input=given) == {"errors": []}
-    assert pauses.total() - before >= 23
-    events = await client.events(user["id"])
-    changes = [change for event in events for change in event["changes"]]
-    assert {change["after"] for change in changes} <= {None, "ACTIVE", "DELETED"}
+    given = {"id": user["id"], "confirmUsername": f"{name}-3", "reason": "asked for"}
+    assert await client.ask(ERASE, input=given) == {"errors": []}
+    return of_replay, pauses.total() - before
+
+
+async def test_replay_and_erasure_pause_at_every_hundred_events_of_a_history(
+    client: Client, pauses: Counter[str]
+) -> None:
+    short = await pauses_of_replay_and_erasure(client, pauses, "ada", updates=0)
+    long = await pauses_of_replay_and_erasure(client, pauses, "eva", updates=400)
+    assert [more - few for more, few in zip(long, short, strict=True)] == [4, 4]
+    async with client.database.session() as session:
+        events = (await session.scalars(select(UserEvent.changes))).all()
+    assert len(events) == 5 + 405
+    assert {change["after"] for event in events for change in event} <= {None, "ACTIVE", "DELETED"}
 
 
 HISTORIES = """query ($users: Int, $events: Int) { users(first: $users) { nodes {
@@ -245,25 +263,54 @@ HISTORIES = """query ($users: Int, $events: Int) { users(first: $users) { nodes 
     changes { field before after redacted } user { username } } } } } }"""
 
 
-async def test_large_response_is_written_with_pauses_and_unchanged(
-    client: Client, pauses: Counter[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def histories(client: Client) -> httpx.Response:
+    """The small response to `HISTORIES`, for 20 users with two events each."""
     for n in range(20):
         user = await client.create(f"user{n}", displayName="Ä 😀 \"'\\")
         await client.mutate("deactivateUser", user["id"])
     await client.ask(HISTORIES, users=20, events=2)
-    before = pauses.total()
-    small = await client.http.post("/graphql", json=body(HISTORIES, users=20, events=2))
-    assert pauses.total() == before
-    for part in (64 * 1024, 100):
-        monkeypatch.setattr(protocol_json, "_PART", part)
-        monkeypatch.setattr(responses, "_MAX_WHOLE", 1_000)
-        large = await client.http.post("/graphql", json=body(HISTORIES, users=100, events=5))
-        assert large.content == small.content
-        assert large.headers["content-length"] == str(len(large.content))
-        assert large.headers["content-type"] == "application/json; charset=utf-8"
-        assert large.headers["x-request-id"]
-    assert pauses.total() - before >= 40
+    return await client.http.post("/graphql", json=body(HISTORIES, users=20, events=2))
+
+
+async def test_small_response_is_written_without_pauses(
+    client: Client, histories: httpx.Response, pauses: Counter[str]
+) -> None:
+    assert len(histories.json()["data"]["users"]["nodes"]) == 20
+    again = await client.http.post("/graphql", json=body(HISTORIES, users=20, events=2))
+    assert again.content == histories.content
+    assert pauses.total() == 0
+
+
+async def test_large_response_is_written_with_pauses_and_unchanged(
+    client: Client, histories: httpx.Response, pauses: Counter[str]
+) -> None:
+    large = await client.http.post("/graphql", json=body(HISTORIES, users=100, events=5))
+    assert large.content == histories.content
+    assert large.headers["content-length"] == str(len(large.content))
+    assert large.headers["content-type"] == "application/json; charset=utf-8"
+    assert large.headers["x-request-id"]
+    assert pauses.total() >= 40
+
+
+@pytest.mark.parametrize("part_size", [64 * 1024, 100])
+async def test_response_in_parts_is_sent_with_a_pause_before_each_and_unchanged(
+    histories: httpx.Response, pauses: Counter[str], part_size: int
+) -> None:
+    parts = await dumps_in_parts(histories.json(), part_size)
+    assert max(map(len, parts)) < part_size + 100
+    written = pauses.total()
+    response = result_response(parts, JSON, {"x-request-id": "test"}, max_whole=1_000)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(response), base_url="http://test"
+    ) as http:
+        sent = await http.get("/")
+    assert sent.content == histories.content
+    assert sent.headers["content-length"] == str(len(sent.content))
+    assert sent.headers["content-type"] == "application/json; charset=utf-8"
+    assert sent.headers["x-request-id"] == "test"
+    assert written >= len(parts) - 1
+    assert pauses.total() - written == len(parts)
 
 
 def body(query: str, **variables: Any) -> dict[str, Any]:
@@ -318,15 +365,19 @@ async def test_nodes_are_looked_up_in_one_statement_per_type(
 
 
 async def test_personal_data_is_read_in_pages_with_pauses(
-    client: Client, pauses: Counter[str], monkeypatch: pytest.MonkeyPatch
+    client: Client, pauses: Counter[str], statements: list[str]
 ) -> None:
-    query = "query ($id: ID!) { personalData(userId: $id) }"
     user = await client.create("ada")
     for n in range(10):
         await client.mutate("updateUser", user["id"], displayName=f"Ada {n}")
-    whole = await client.ask(query, id=user["id"])
-    monkeypatch.setattr(data_export, "_PAGE", 3)
+    whole = await client.ask("query ($id: ID!) { personalData(userId: $id) }", id=user["id"])
+    session = client.database.session()
+    [row] = await session.fetch(USERS_BY_ID, keys=[1])
+    context = Context(session, client.app.state.feed, DEVELOPER, "test")
     before = pauses.total()
-    assert await client.ask(query, id=user["id"]) == whole
+    statements.clear()
+    in_pages = await data_export.document(context, row, page_size=3)
+    assert json.loads(dumps(in_pages)) == whole
     assert [event["versionAfter"] for event in whole["history"]] == list(range(1, 12))
     assert pauses.total() - before >= 11
+    assert len([text for text in statements if "LIMIT" in text]) >= 5
