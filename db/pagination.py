@@ -78,7 +78,7 @@ class Listing:
 
     The rows that match `within` are dense in every order, and an index supports them. The density
     of the rows that match `where` is unknown, also to the planner. A page of a list with a `where`
-    is therefore read in two steps, which bounds the time of both. `near_page` scans at most `REACH`
+    is therefore read in two steps, which bounds the time of both. `near_page` scans at most `reach`
     rows in order. If those are not enough, `far_page` selects all matching rows and sorts them.
 
     `less_than` is true for every row that matches `within`. It keeps a descending scan from
@@ -91,6 +91,7 @@ class Listing:
     within: ColumnElement[bool]
     where: ColumnElement[bool] | None = None
     less_than: ColumnElement[bool] | None = None
+    reach: int = REACH
 
     def page(self, window: Window) -> Select[Any]:
         # One row more shows whether the list continues.
@@ -103,7 +104,7 @@ class Listing:
         return PreparedStatement(rows.limit(bindparam("rows", type_=Integer())))
 
     def near_page(self, window: Window) -> Select[Any] | None:
-        """Select the part of the page within `REACH` rows; no rows if the list ends before that.
+        """Select the part of the page within `reach` rows; no rows if the list ends before that.
 
         Returns None if there is no `where`, or no index for the order.
         """
@@ -112,7 +113,7 @@ class Listing:
             return None
         columns = [sort.value for sort in order]
         walk = select(*columns).where(self.within, *self._bounds(window))
-        end = walk.order_by(*map(term, order)).offset(REACH).limit(1).correlate(None)
+        end = walk.order_by(*map(term, order)).offset(self.reach).limit(1).correlate(None)
         row, bound = _row(columns), end.scalar_subquery()
         near = row > bound if order[0].descending else row < bound
         return self._read(window, self._rows().where(near))

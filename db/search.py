@@ -31,7 +31,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from db.column_types import LAST_TEXT, nulls_last
 from db.filters import Condition, contains, of_a_value
 from db.models import User
-from db.pagination import Listing, Sort, Window
+from db.pagination import REACH, Listing, Sort, Window
 
 EXACT, PREFIX, WORD, SUBSTRING = RANKS = range(4)
 _SEARCHED: Final = (User.username_key, User.email_key, User.display_name_key)
@@ -178,7 +178,7 @@ def _without_index(condition: Condition) -> Condition:
 class RankedListing:
     """The users that match a search, best first and then by id. A position is a rank and an id.
 
-    `dense` tells how to read a page. If the first `pagination.REACH` users contain more matches
+    `dense` tells how to read a page. If the first `reach` users contain more matches
     than a page, the matches of one rank after another are read, each in the order of the id, until
     the page is full: most matches are never sorted. Otherwise all matches are ranked and sorted.
     """
@@ -187,12 +187,12 @@ class RankedListing:
     search: Search
     within: Condition
     conditions: Sequence[Condition]
+    reach: int = REACH
 
     def dense(self, window: Window) -> Select[Any] | None:
         where = and_(self.search.matches(), *self.conditions)
-        return Listing([User.__table__.c.id], _BY_ID, self.within, where).near_page(
-            Window(window.limit)
-        )
+        listing = Listing([User.__table__.c.id], _BY_ID, self.within, where, reach=self.reach)
+        return listing.near_page(Window(window.limit))
 
     def sorted_page(self, window: Window) -> Select[Any]:
         columns = {c.key: c for c in (*self.columns, User.__table__.c.id)}
@@ -218,7 +218,7 @@ class RankedListing:
             columns = [*self.columns, literal(rank, Integer).label("rank")]
             where = and_(self.search.has_rank(rank), *self.conditions)
             yield (
-                Listing(columns, _BY_ID, self.within, where),
+                Listing(columns, _BY_ID, self.within, where, reach=self.reach),
                 replace(
                     window,
                     after=(after,) if rank == first and after else None,

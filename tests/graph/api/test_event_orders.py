@@ -1,6 +1,8 @@
 """The orders and counts of `userEvents` and `User.history`."""
 
 from contextlib import aclosing
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -8,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from db import pagination
+from db.filters import EventFilter
+from db.pagination import REACH
+from db.statements.events import events_listing
+from graph.api.inputs.comparisons import DateTimeFilter
+from graph.api.inputs.user_events import UserEventFilter
+from graph.api.pagination import read_page
+from graph.api.types.enums import UserEventType
 from graph.settings import Settings
 from tests.graph.api.test_erase_user import ERASE
 from tests.graph.api.test_laws import on_one_directory, populate, run_against
@@ -18,6 +26,7 @@ from tests.support.client import Client, serving
 from tests.support.cursors import cursor_at, id_at
 from tests.support.examples import examples
 from tests.support.feed import Writer, creation, overlapping, write
+from tests.support.pages import collect_ids
 
 LIST = """query ($first: Int, $after: String, $last: Int, $before: String,
                  $filter: UserEventFilter, $orderBy: UserEventOrder) {
@@ -77,8 +86,7 @@ async def collect(
 
 
 @pytest.fixture
-def populated_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(pagination, "REACH", 8)  # so that pages are within and beyond the reach
+def populated_url(database_url: str) -> str:
     run_against(database_url, lambda client: populate(client, people=20))
     return database_url
 
@@ -110,6 +118,38 @@ def test_both_orders_page_through_the_same_events_in_both_directions(
                 ]
 
     run_against(populated_url, check)
+
+
+@settings(on_one_directory, max_examples=examples(15))
+@given(filter=filters, size=st.integers(1, 30), reach=st.sampled_from([1, 8, 20, REACH]))
+def test_pages_within_and_beyond_the_reach_have_the_same_events_in_both_directions(
+    populated_url: str, filter: dict[str, Any], size: int, reach: int
+) -> None:
+    async def check(client: Client) -> None:
+        expected = ids(await client.ask(LIST, filter=filter, first=100))
+        listing = replace(events_listing(event_filter(filter)), reach=reach)
+        async with client.database.session() as session:
+            for forwards in (True, False):
+                assert expected == await collect_ids(
+                    lambda window: read_page(session, listing, window),
+                    lambda row: (row.id,),
+                    size,
+                    forwards=forwards,
+                )
+
+    run_against(populated_url, check)
+
+
+def event_filter(given: dict[str, Any]) -> EventFilter:
+    moment: dict[str, Any] = {
+        name: datetime.fromisoformat(text) for name, text in given.get("at", {}).items()
+    }
+    users, types = given.get("userId"), given.get("type")
+    return UserEventFilter(
+        user_id=users,
+        type=None if types is None else [UserEventType(name) for name in types],
+        at=DateTimeFilter(**moment) if moment else None,
+    ).read()
 
 
 windows = st.fixed_dictionaries(

@@ -1,20 +1,27 @@
 """Properties of every list and every sequence of mutations, tested with generated cases."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db import pagination
+from db.pagination import REACH
+from db.session import Session
+from db.statements.users import users_listing
+from graph.api.inputs.user_lookup import UserOrder, read_order
+from graph.api.pagination import read_page
+from graph.api.types.enums import OrderDirection, UserOrderField
 from graph.settings import Settings
 from tests.graph.api.test_bulk_users import UPSERT, bulk, create
 from tests.graph.api.test_erase_user import ERASE
+from tests.support.callers import id_of
 from tests.support.client import CREATE, USER, Client, serving
 from tests.support.examples import examples
+from tests.support.pages import collect_ids, conditions
 
 ClientTest = Callable[[Client], Coroutine[Any, Any, None]]
 
@@ -125,8 +132,7 @@ def flatten(visited: list[list[str]]) -> list[str]:
 
 
 @pytest.fixture
-def populated_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(pagination, "REACH", 20)  # so that pages are within and beyond the reach
+def populated_url(database_url: str) -> str:
     run_against(database_url, populate)
     return database_url
 
@@ -168,6 +174,80 @@ def test_paging_visits_unchanged_users_once_during_writes(
                 await client.mutate(data.draw(verbs), user_id)
 
         visited = flatten(await pages(client, arguments, size, between=write))
+        assert [user_id for user_id in visited if user_id not in changing] == expected
+
+    run_against(populated_url, check)
+
+
+async def read_ids(
+    session: Session,
+    arguments: dict[str, Any],
+    size: int,
+    *,
+    forwards: bool = True,
+    reach: int,
+    between: Callable[[], Awaitable[None]] | None = None,
+) -> list[str]:
+    """Reads all pages of a list that scans `reach` rows in order before it sorts."""
+    order = read_order(
+        [
+            UserOrder(
+                field=UserOrderField[step["field"]], direction=OrderDirection[step["direction"]]
+            )
+            for step in arguments["orderBy"]
+        ]
+    )
+    wanted, _ = await conditions(arguments["filter"], arguments["search"])
+    listing = replace(users_listing(wanted, order.sorts), reach=reach)
+    found = await collect_ids(
+        lambda window: read_page(session, listing, window),
+        lambda row: order.position(order.cursor(row)),
+        size,
+        forwards=forwards,
+        between=between,
+    )
+    return [id_of(user_id) for user_id in found]
+
+
+reaches = st.sampled_from([1, 5, 20, REACH])
+
+
+@on_one_directory
+@given(arguments=lists, size=st.integers(1, 25), reach=reaches)
+def test_pages_within_and_beyond_the_reach_cover_the_whole_list_in_both_directions(
+    populated_url: str, arguments: dict[str, Any], size: int, reach: int
+) -> None:
+    async def check(client: Client) -> None:
+        whole = await client.ask(PAGE, **arguments, first=100)
+        expected = [node["id"] for node in whole["nodes"]]
+        async with client.database.session() as session:
+            for forwards in (True, False):
+                assert expected == await read_ids(
+                    session, arguments, size, forwards=forwards, reach=reach
+                )
+
+    run_against(populated_url, check)
+
+
+@on_one_directory
+@given(arguments=lists, size=st.integers(1, 25), reach=reaches, data=st.data())
+def test_paging_within_and_beyond_the_reach_visits_unchanged_users_once_during_writes(
+    populated_url: str, arguments: dict[str, Any], size: int, reach: int, data: st.DataObject
+) -> None:
+    async def check(client: Client) -> None:
+        everybody = await client.ask(PAGE, first=100, filter={"status": STATUSES})
+        ids = [node["id"] for node in everybody["nodes"]]
+        changing = data.draw(st.sets(st.sampled_from(ids), max_size=10), label="restless")
+        whole = await client.ask(PAGE, **arguments, first=100)
+        expected = [node["id"] for node in whole["nodes"] if node["id"] not in changing]
+
+        async def write() -> None:
+            verbs = st.sampled_from(["deactivateUser", "deleteUser", "restoreUser", "updateUser"])
+            for user_id in sorted(changing):
+                await client.mutate(data.draw(verbs), user_id)
+
+        async with client.database.session() as session:
+            visited = await read_ids(session, arguments, size, reach=reach, between=write)
         assert [user_id for user_id in visited if user_id not in changing] == expected
 
     run_against(populated_url, check)

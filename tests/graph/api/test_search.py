@@ -3,13 +3,19 @@
 import itertools
 import operator
 import unicodedata
+from functools import partial
 from typing import Any
 
 import pytest
 
-from db import pagination
+from db.pagination import Window
+from db.search import RankedListing
+from db.statements.users import USER_COLUMNS
 from graph.api import cursors
+from graph.api.ordering import BY_RANK
+from graph.api.pagination import Page, read_ranked_page
 from tests.support.client import Client
+from tests.support.pages import collect_ids, conditions
 from users.text import fold
 
 PAGE = """query ($search: String, $first: Int, $after: String, $last: Int, $before: String,
@@ -127,14 +133,11 @@ def expected(search: str) -> list[str]:
     return [str(number) for _, number in sorted(ranked)]
 
 
-@pytest.fixture(params=[pagination.REACH, 7, 2])
-async def people(
-    client: Client, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Client:
+@pytest.fixture
+async def people(client: Client) -> Client:
     for number, (username, name) in enumerate(PEOPLE, start=1):
         named = {} if name is None else {"displayName": name}
         await client.create(username, email=f"u{number}@example.com", **named)
-    monkeypatch.setattr(pagination, "REACH", request.param)
     return client
 
 
@@ -191,6 +194,70 @@ async def test_search_combines_with_a_filter(people: Client) -> None:
     assert ids(await people.ask(PAGE, search="ann", filter=wanted)) == ["2"]
     wanted = {"status": ["DELETED"]}
     assert ids(await people.ask(PAGE, search="ann", filter=wanted)) == []
+
+
+class Reader:
+    """Reads pages of a search directly. `reach` users are scanned in order before a sort."""
+
+    def __init__(self, client: Client, reach: int) -> None:
+        self._client = client
+        self._reach = reach
+
+    async def page(
+        self, search: str, window: Window, filter: dict[str, Any] | None = None
+    ) -> Page[Any]:
+        wanted, searched = await conditions(filter, search)
+        assert searched is not None
+        listing = RankedListing(
+            USER_COLUMNS, searched, wanted.within(), wanted.conditions, self._reach
+        )
+        async with self._client.database.session() as session:
+            return await read_ranked_page(session, listing, window)
+
+    async def ids(self, search: str, filter: dict[str, Any] | None = None) -> list[str]:
+        return row_ids(await self.page(search, Window(100), filter))
+
+
+def row_ids(page: Page[Any]) -> list[str]:
+    return [str(row.id) for row in page.rows]
+
+
+def position(row: Any) -> tuple[Any, ...]:
+    return BY_RANK.position(BY_RANK.cursor(row))
+
+
+@pytest.fixture(params=[7, 2])
+def reader(people: Client, request: pytest.FixtureRequest) -> Reader:
+    return Reader(people, request.param)
+
+
+async def test_search_is_ranked_and_paged_within_and_beyond_the_reach(reader: Reader) -> None:
+    for search, size in itertools.product(SEARCHES, (1, 3, 20)):
+        for forwards in (True, False):
+            found = await collect_ids(
+                partial(reader.page, search), position, size, forwards=forwards
+            )
+            assert list(map(str, found)) == expected(search), search
+
+
+async def test_pages_within_and_beyond_the_reach_are_stable_under_writes(
+    people: Client, reader: Reader
+) -> None:
+    first = await reader.page("ann", Window(3))
+    assert row_ids(first) == ["5", "8", "3"]
+    await people.create("ann2")
+    gone = await people.ask('{ userBy(by: {username: "zann"}) { id } }')
+    await people.mutate("deleteUser", gone["id"])
+    rest = await reader.page("ann", Window(20, after=position(first.rows[-1])))
+    assert row_ids(rest) == ["12", str(len(PEOPLE) + 1), "2", "4", "1"]
+    start = position(rest.rows[0])
+    back = await reader.page("ann", Window(9, before=start, from_end=True))
+    assert row_ids(back) == ["5", "3"]
+
+
+async def test_search_within_and_beyond_the_reach_combines_with_a_filter(reader: Reader) -> None:
+    assert await reader.ids("ann", {"displayName": {"isNull": True}}) == ["2"]
+    assert await reader.ids("ann", {"status": ["DELETED"]}) == []
 
 
 @pytest.mark.parametrize("search", [" ".join("abcdefghi"), "a " * 9])
