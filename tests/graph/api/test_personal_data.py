@@ -30,7 +30,7 @@ async def test_personal_data_contains_the_user_and_their_history(client: Client)
     assert document["user"] == actual
     history = await client.ask(
         """query ($id: ID!) { user(id: $id) { history { nodes { id cursor type userId at reason
-        requestId versionAfter actor { type kind actorId id label }
+        requestId versionAfter statusBefore statusAfter actor { type kind actorId id label }
         changes { fieldName field before after redacted } } } } }""",
         id=user["id"],
     )
