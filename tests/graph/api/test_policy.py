@@ -117,6 +117,9 @@ RULES: dict[str, Read | Write | None] = {
         denied=FORBIDDEN,
     ),
     "UserEvent.user": Read("subscription { userEvents { it: user { id } } }", given=HAS),
+    "UserEvent.userEdge": Read(
+        "subscription { userEvents { it: userEdge { node { id } } } }", given={"node": HAS}
+    ),
     "Actor.user": Read(
         "subscription { userEvents { it: actor { user { id } } } }",
         given={"user": HAS},
@@ -179,7 +182,7 @@ def test_rules_cover_every_field_with_a_resolver() -> None:
 
 async def read(directory: DirectoryClient, name: str, query: str, caller: Caller, key: int) -> Any:
     """Returns the value of a field, or the error code if it fails."""
-    if name in {"UserEvent.user", "Actor.user"}:
+    if name in {"UserEvent.user", "UserEvent.userEdge", "Actor.user"}:
         return await user_of_event(directory, query, caller, key)
     if name.startswith("Subscription"):
         results = directory.follow(caller, query, after=await cursor_at(directory.database, 1))
