@@ -1,5 +1,6 @@
 """Clients in Chromium, in a page of another origin than the server's."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.support.signing import token
 from users.policy import Scope
 
 pytestmark = pytest.mark.chromium
-TOKEN = token(sub="1", scope=" ".join(Scope))
+TOKEN = token(sub="1", scope=" ".join(Scope), exp=int(time.time()) + 86_400)
 FAILED = {"error": "[Network] Failed to fetch"}
 
 
