@@ -154,7 +154,7 @@ async def test_role_of_the_clients_page_can_be_tried(tmp_path: Path) -> None:
 
 
 async def test_page_on_another_port_is_allowed_as_documented(tmp_path: Path) -> None:
-    [line] = [c for c in commands(CLIENTS) if c.startswith("ROSTER_CORS_ORIGINS=")]
+    [line] = {c for c in commands(CLIENTS) if c.startswith("ROSTER_CORS_ORIGINS=")}
     setting, _, arguments = line.partition(" ")
     assert arguments == f"{ROSTER}serve"
     name, _, origin = setting.partition("=")
