@@ -186,12 +186,15 @@ class JwksCache:
 async def _download(url: str) -> bytes:
     """Return the body. Raises _KeySetError for any status but 200: redirects are not followed."""
     # Only the URL in the settings is trusted, not the target of a redirect.
-    tls = await asyncio.to_thread(ssl.create_default_context)  # reads the system's certificates
+    is_https = url.startswith("https:")
+    if is_https:
+        tls = await asyncio.to_thread(ssl.create_default_context)  # reads the system's certificates
+    else:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used, and trusts no certificate
     asked = {"accept": "application/json", "accept-encoding": "identity"}
     # An http URL is on this machine, so no proxy is used for it.
-    trust_env = not url.startswith("http:")
     async with (
-        httpx.AsyncClient(verify=tls, trust_env=trust_env, timeout=FETCH_TIMEOUT) as client,
+        httpx.AsyncClient(verify=tls, trust_env=is_https, timeout=FETCH_TIMEOUT) as client,
         client.stream("GET", url, headers=asked) as response,
     ):
         if response.status_code != HTTPStatus.OK:
