@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,15 +72,24 @@ class KeyServer:
     request_count: int = 0
     answer: bytes | None = None  # the whole response, if it is not the key set
     hold: asyncio.Event = field(default_factory=asyncio.Event)
+    connections: list[asyncio.Task[Any] | None] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append(asyncio.current_task())
         await reader.readuntil(b"\r\n\r\n")
         self.request_count += 1
         await self.hold.wait()
         body = json.dumps({"keys": self.keys}).encode()
         length = b"content-length: %d\r\n\r\n" % len(body)
         writer.write(self.answer or b"HTTP/1.1 200 OK\r\nconnection: close\r\n" + length + body)
-        writer.close()
+        await close(writer)
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    """Closes a connection and waits: one that is closed after its loop is reported as an error."""
+    writer.close()
+    with suppress(OSError):  # the client has closed it
+        await writer.wait_closed()
 
 
 @asynccontextmanager
@@ -94,4 +103,5 @@ async def key_server(*keys: dict[str, Any]) -> AsyncIterator[KeyServer]:
     finally:
         served.hold.set()
         server.close()
+        await asyncio.gather(*filter(None, served.connections), return_exceptions=True)
         await server.wait_closed()

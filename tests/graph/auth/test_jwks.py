@@ -20,6 +20,7 @@ from tests.support.signing import (
     OTHER_RSA,
     RSA,
     KeyServer,
+    close,
     issuer,
     jwk,
     key_server,
@@ -287,8 +288,10 @@ async def test_endless_response_is_aborted_and_the_next_fetch_succeeds(
 ) -> None:
     """Also in the headers, which the timeout of a single read does not bound."""
     endless, ended = True, asyncio.Event()
+    connections: list[asyncio.Task[Any] | None] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(asyncio.current_task())
         with suppress(asyncio.IncompleteReadError):  # on a busy machine, the fetch can end before
             await reader.readuntil(b"\r\n\r\n")
         if not endless:
@@ -302,7 +305,7 @@ async def test_endless_response_is_aborted_and_the_next_fetch_succeeds(
                     await writer.drain()
                     await asyncio.sleep(0.01 if paused else 0)
             ended.set()
-        writer.close()
+        await close(writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, asyncio.timeout(60):
@@ -314,6 +317,7 @@ async def test_endless_response_is_aborted_and_the_next_fetch_succeeds(
                 await tokens.verify(token(headers=OLD))
         endless = False
         assert (await verify_when_fetched(tokens, clock)).subject == "hr-1"
+        await asyncio.gather(*filter(None, connections), return_exceptions=True)
 
 
 @pytest.mark.parametrize("cached", [False, True])
