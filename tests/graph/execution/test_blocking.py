@@ -301,10 +301,8 @@ async def test_response_in_parts_is_sent_with_a_pause_before_each_and_unchanged(
     assert max(map(len, parts)) < part_size + 100
     written = pauses.total()
     response = result_response(parts, JSON, {"x-request-id": "test"}, max_whole=1_000)
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(response), base_url="http://test"
-    ) as http:
-        sent = await http.get("/")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(response)) as http:
+        sent = await http.get("http://test/")
     assert sent.content == histories.content
     assert sent.headers["content-length"] == str(len(sent.content))
     assert sent.headers["content-type"] == "application/json; charset=utf-8"
