@@ -61,7 +61,7 @@ def restore(
     # without the new epoch, and nothing is lost if the backup cannot be used.
     with TemporaryDirectory(prefix=".restore-", dir=target.parent) as folder, _reported(file):
         ready = Path(folder) / target.name
-        sqlite_backup.write(file, ready)
+        sqlite_backup.copy(file, ready)
         url = URL.create("sqlite", database=str(ready)).render_as_string()
         run(settings.model_copy(update={"database_url": url}), _begin_epoch)
         sqlite_backup.copy(ready, target)
