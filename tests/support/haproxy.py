@@ -1,13 +1,10 @@
 """A real HAProxy with the sample of docs/proxy, in a folder and on a port of its own."""
 
-import asyncio
-import ssl
-from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support.nginx import Nginx, certify, listens, program
+from tests.support.nginx import Nginx, certify, proxy_process, trust
 from tests.support.process import free_port
 
 SAMPLE = Path(__file__).parents[2] / "docs" / "proxy" / "haproxy.cfg"
@@ -28,18 +25,5 @@ async def haproxy(folder: Path, *upstreams: int) -> AsyncIterator[Nginx]:
         text = text.replace(old, new)
     configuration = folder / "haproxy.cfg"
     configuration.write_text(text)
-    process = await asyncio.create_subprocess_exec(
-        program("haproxy"), "-db", "-f", configuration, stdout=PIPE, stderr=STDOUT
-    )
-    trusting = ssl.create_default_context(cafile=str(folder / "roster.crt"))
-    trusting.check_hostname = False
-    try:
-        async with asyncio.timeout(20):
-            while not await listens(port):
-                assert process.returncode is None, await process.communicate()
-                await asyncio.sleep(0.01)
-        yield Nginx(0, port, trusting)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.communicate()
+    async with proxy_process(port, "haproxy", "-db", "-f", str(configuration)):
+        yield Nginx(0, port, trust(folder))

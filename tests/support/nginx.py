@@ -67,7 +67,7 @@ def _configuration(folder: Path, upstream: int, plain: int, port: int, *changed:
     return _AROUND.format(folder=folder, temporary=temporary, sample=sample)
 
 
-def program(name: str) -> str:
+def _program(name: str) -> str:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
     found = shutil.which(name, path=path)
     if found is None:
@@ -82,24 +82,36 @@ async def nginx(folder: Path, upstream: int, *changed: str) -> AsyncIterator[Ngi
     certify(folder)
     configuration = folder / "nginx.conf"
     configuration.write_text(_configuration(folder, upstream, plain, port, *changed))
-    process = await asyncio.create_subprocess_exec(
-        program("nginx"), "-p", str(folder), "-c", str(configuration), stdout=PIPE, stderr=STDOUT
-    )
+    async with proxy_process(port, "nginx", "-p", str(folder), "-c", str(configuration)):
+        yield Nginx(plain, port, trust(folder))
+
+
+def trust(folder: Path) -> ssl.SSLContext:
+    """Returns a context that trusts the certificate of `certify`, for any host name."""
     trusting = ssl.create_default_context(cafile=str(folder / "roster.crt"))
     trusting.check_hostname = False
+    return trusting
+
+
+@asynccontextmanager
+async def proxy_process(port: int, name: str, *arguments: str) -> AsyncIterator[None]:
+    """Run a proxy, from when it listens on the port."""
+    process = await asyncio.create_subprocess_exec(
+        _program(name), *arguments, stdout=PIPE, stderr=STDOUT
+    )
     try:
         async with asyncio.timeout(60):
-            while not await listens(port):
+            while not await _listens(port):
                 assert process.returncode is None, await process.communicate()
                 await asyncio.sleep(0.01)
-        yield Nginx(plain, port, trusting)
+        yield
     finally:
         if process.returncode is None:
             process.terminate()
         await process.communicate()
 
 
-async def listens(port: int) -> bool:
+async def _listens(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
