@@ -2,11 +2,19 @@
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.support.admin_page import Site, accessibility_problems, row, screenshot, variables
+from tests.support.admin_page import (
+    HeldAnswers,
+    Site,
+    accessibility_problems,
+    row,
+    screenshot,
+    variables,
+)
 
 pytestmark = pytest.mark.chromium
 LOST = 15_000  # milliseconds, in which all attempts of a write have failed
@@ -39,27 +47,19 @@ async def test_form_shows_errors_at_their_fields(site: Site) -> None:
 
 async def test_late_answer_of_an_older_check_does_not_replace_the_newer_one(site: Site) -> None:
     page = await site.open()
-    asked, release = asyncio.Event(), asyncio.Event()
 
-    async def hold(route: Route) -> None:
-        given = variables(route.request).get("input", {})
-        if given.get("validateOnly") and given["username"] == "user-001":
-            answer = await route.fetch()
-            asked.set()
-            await release.wait()
-            await route.fulfill(response=answer)
-        else:
-            await route.continue_()
+    def is_check(given: dict[str, Any]) -> bool:
+        values = given.get("input", {})
+        return bool(values.get("validateOnly") and values["username"] == "user-001")
 
-    await page.route("**/graphql", hold)
+    held = HeldAnswers(page, is_check)
+    await held.begin()
     await start_new_user(page, "user-001")
-    await asked.wait()
+    await held.ready.wait()
     await page.get_by_label("Username").fill("grace")
     async with page.expect_response("**/graphql"):
         await page.get_by_label("Display name").focus()
-    release.set()
-    await page.unroute_all(behavior="wait")
-    await page.evaluate("new Promise(requestAnimationFrame)")
+    await held.release()
     await expect(page.get_by_label("Username")).to_have_accessible_description("")
 
 

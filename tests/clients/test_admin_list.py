@@ -1,11 +1,9 @@
 """The list of the example page: search, tabs, scrolling, and answers that arrive late."""
 
-import asyncio
-
 import pytest
-from playwright.async_api import Route, expect
+from playwright.async_api import expect
 
-from tests.support.admin_page import PEOPLE, Site, row, variables
+from tests.support.admin_page import PEOPLE, HeldAnswers, Site, row
 
 pytestmark = pytest.mark.chromium
 
@@ -30,27 +28,15 @@ async def test_list_is_searched_counted_and_scrolled_without_duplicates(site: Si
 async def test_late_answer_of_an_older_search_does_not_replace_the_newer_one(site: Site) -> None:
     page = await site.open()
     await expect(row(page, "user-129")).to_be_visible()
-    asked, release = asyncio.Event(), asyncio.Event()
-
-    async def hold(route: Route) -> None:
-        if variables(route.request).get("search") == "user-01":
-            answer = await route.fetch()
-            asked.set()
-            await release.wait()
-            await route.fulfill(response=answer)
-        else:
-            await route.continue_()
-
-    await page.route("**/graphql", hold)
+    held = HeldAnswers(page, lambda given: given.get("search") == "user-01")
+    await held.begin()
     search = page.get_by_label("Search users")
     await search.fill("user-01")
-    await asked.wait()
+    await held.ready.wait()
     await search.fill("user-007")
     rows = page.locator("#list tbody tr")
     await expect(rows).to_have_count(1)
-    release.set()
-    await page.unroute_all(behavior="wait")
-    await page.evaluate("new Promise(requestAnimationFrame)")
+    await held.release()
     assert await rows.locator("td:nth-child(2)").all_inner_texts() == ["user-007@example.com"]
     await expect(page.get_by_role("tab").first).to_have_text("Active 1")
     await search.fill("user-01")

@@ -5,14 +5,14 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.async_api import Browser, Page, Request, expect
+from playwright.async_api import Browser, Page, Request, Route, expect
 
 from tests.support.chromium import browsing
 from tests.support.node import install_packages, run_program
@@ -96,6 +96,34 @@ def variables(request: Request) -> dict[str, Any]:
     """Returns the variables of a GraphQL request."""
     given: dict[str, Any] = (request.post_data_json or {}).get("variables", {})
     return given
+
+
+class HeldAnswers:
+    """Answers that reach the page late: after `release`. `ready` is set when one has arrived."""
+
+    def __init__(self, page: Page, is_held: Callable[[dict[str, Any]], bool]) -> None:
+        self.ready, self._released = asyncio.Event(), asyncio.Event()
+        self._page = page
+        self._is_held = is_held
+
+    async def begin(self) -> None:
+        """Hold the answers to requests whose variables `is_held` selects."""
+        await self._page.route("**/graphql", self._hold)
+
+    async def release(self) -> None:
+        """Deliver the answers, and wait until the page has rendered them."""
+        self._released.set()
+        await self._page.unroute_all(behavior="wait")
+        await self._page.evaluate("new Promise(requestAnimationFrame)")
+
+    async def _hold(self, route: Route) -> None:
+        if self._is_held(variables(route.request)):
+            answer = await route.fetch()
+            self.ready.set()
+            await self._released.wait()
+            await route.fulfill(response=answer)
+        else:
+            await route.continue_()
 
 
 def row(page: Page, name: str) -> Any:
