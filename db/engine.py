@@ -12,6 +12,7 @@ import orjson
 from sqlalchemy import ARRAY, Boolean, Select, String, func, literal_column, select, text
 
 from db import notifications, postgres, sqlite
+from db.health import FileProbe, HealthCheck, Probe, ServerProbe
 from db.notifications import SideConnection
 from db.pool import FairPool
 from db.prepared import PreparedStatement
@@ -118,7 +119,7 @@ class Database:
         # A connection for NOTIFY that neither waits for a request's connection nor occupies one.
         self._beside = SideConnection(self._connect, pool_max_age, timing)
         self._listeners: set[asyncio.Event] = set()
-        self._ping: asyncio.Task[None] | None = None
+        self._health = HealthCheck(self._probe(pool_max_age), timing)
         self._watch: asyncio.Task[None] | None = None
 
     def session(self) -> Session:
@@ -127,34 +128,10 @@ class Database:
     async def ping(self) -> None:
         """Check that the database answers and accepts writes, within two seconds.
 
-        Raises an error that `is_unreachable` recognises. Concurrent callers share one check, so a
-        lock or a dead network occupies only one connection.
+        Raises an error that `is_unreachable` recognises. Concurrent callers share one check.
         """
-        if self._ping is None or self._ping.done():
-            self._ping = asyncio.create_task(self._check())
-            self._ping.add_done_callback(lambda ping: ping.cancelled() or ping.exception())
-        ping = self._ping
-        # The check is not cancelled: the cleanup could take another two seconds.
-        await asyncio.wait({ping}, timeout=self._timing.health_check)
-        if not ping.done():
-            raise TimeoutError("the database does not answer")
-        ping.result()
-
-    async def _check(self) -> None:
-        if not self.is_sqlite and self._pool.is_exhausted:
-            # Requests use all connections. Their duration says nothing about the database's health.
-            await self._beside.run(postgres.check_writable)
-            return
         self._reopen_moved_file()
-        check = sqlite.check_writable if self.is_sqlite else postgres.check_writable
-        async with self.engine.connect() as connection:
-            lent = await connection.get_raw_connection()
-            try:
-                await check(lent.driver_connection)
-            except BaseException as error:
-                if not isinstance(error, Exception) or self._pool.sort_out(error):
-                    await connection.invalidate(error)
-                raise
+        await self._health.run()
 
     async def check_primary(self) -> None:
         if self.is_sqlite:
@@ -226,14 +203,20 @@ class Database:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
         await self.reader.close()
-        if self._ping:
-            self._ping.cancel()
-            await asyncio.wait({self._ping}, timeout=self._timing.health_check)
+        await self._health.close()
         await self._beside.close()
         # The engine's own `dispose` would create a new pool, which nothing closes.
         await greenlet_spawn(self.engine.sync_engine.pool.dispose)
         if self._file:
-            await self._file.opener.wait_closed()
+            await self._file.wait_closed()
+
+    def _probe(self, max_age: float) -> Probe:
+        def read_only(error: Exception) -> None:
+            self._pool.sort_out(error)
+
+        if self._file:
+            return FileProbe(self._file, read_only, self._timing)
+        return ServerProbe(self._connect, read_only, max_age, self._timing)
 
     async def _connect(self) -> asyncpg.Connection:
         _, options = self.engine.dialect.create_connect_args(self.url)
@@ -247,8 +230,9 @@ class Database:
         return cast("FairPool", self.engine.sync_engine.pool)
 
     def _discard_others(self) -> None:
-        # The NOTIFY and LISTEN connections may lead to a server that is no longer the primary.
+        # Other connections may lead to a server that is no longer the primary, too.
         self._beside.discard()
+        self._health.discard()
         for lost in self._listeners:
             lost.set()
 

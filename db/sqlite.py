@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolResetState
 
+from db.aiosqlite_adapter import Connection as Opened
 from db.aiosqlite_adapter import Opener
 from db.outcome import Write
 from db.pool import FairPool, renew
@@ -22,6 +23,7 @@ from db.timing import Timing
 # cancellation during that call leaks the connection.
 AUTOCOMMIT: Final[Mapping[str, Any]] = {}
 _CHECKPOINT_MS = 200
+_PRIMARY_CODE: Final = 0xFF
 
 
 class File:
@@ -32,17 +34,30 @@ class File:
 
     def __init__(self, path: str) -> None:
         self.opener = Opener(self.open)
-        self._path = path
+        self._prober = Opener(self._open)
+        self.path = path
         self._opened: tuple[int, int] | None = None
 
     def open(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = self._open(*arguments, **options)
+        self._opened = self._identity()
+        return connection
+
+    def probe(self) -> Opened:
+        """Open the file for a health check, without an effect on `is_moved`."""
+        return self._prober.connect(self.path, isolation_level=None)
+
+    async def wait_closed(self) -> None:
+        await self.opener.wait_closed()
+        await self._prober.wait_closed()
+
+    def _open(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
         # Only the first call may create the file.
-        if self._opened is not None and not os.path.exists(self._path):  # noqa: PTH110 - the fastest check
+        if self._opened is not None and not os.path.exists(self.path):  # noqa: PTH110 - the fastest check
             error = sqlite3.OperationalError("the database's file is missing")
             error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
             raise error
         connection: sqlite3.Connection = sqlite3.connect(*arguments, **options)
-        self._opened = self._identity()
         return connection
 
     def is_moved(self) -> bool:
@@ -50,7 +65,7 @@ class File:
 
     def _identity(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._path)  # noqa: PTH116 - takes a quarter of the time, before each write
+            found = os.stat(self.path)  # noqa: PTH116 - takes a quarter of the time, before each write
         except OSError:
             return None
         return found.st_dev, found.st_ino
@@ -121,13 +136,12 @@ async def checkpoint(engine: AsyncEngine) -> bool:
                 await connection.exec_driver_sql(f"PRAGMA busy_timeout = {usual}")
 
 
-async def check_writable(driver: Any) -> None:
-    """Raise sqlite3.Error if the file accepts no writes. A lock of another writer is no error."""
-    await driver.run(_check_writable)
+def check_writable(connection: sqlite3.Connection, seconds: float) -> None:
+    """Raise sqlite3.Error if the file accepts no writes. Nothing is written.
 
-
-def _check_writable(connection: sqlite3.Connection) -> None:
-    [usual] = connection.execute("PRAGMA busy_timeout").fetchone()
+    A lock of another writer is no error. `seconds` limits the wait for a program that uses the file
+    exclusively.
+    """
     connection.execute("PRAGMA busy_timeout = 0")
     try:
         connection.execute("BEGIN IMMEDIATE")  # a read-only file treats this as BEGIN
@@ -136,11 +150,10 @@ def _check_writable(connection: sqlite3.Connection) -> None:
         finally:
             connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+        if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
             raise
+        connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # works during another's write
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {usual}")
 
 
 def _set_up(timing: Timing, connection: Any, _: object) -> None:

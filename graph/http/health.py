@@ -13,12 +13,13 @@ PATHS: Final = frozenset({"/health/started", "/health/live", "/health/ready"})
 router: Final = APIRouter(prefix="/health")
 
 
-def get_database(request: Request) -> Database:
+# Asynchronous, because FastAPI calls other dependencies in a thread, and threads can be in use.
+async def get_database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
-def get_shutdown(request: Request) -> Shutdown:
+async def get_shutdown(request: Request) -> Shutdown:
     shutdown: Shutdown = request.app.state.shutdown
     return shutdown
 

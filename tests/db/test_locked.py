@@ -1,13 +1,11 @@
 """A SQLite file that another program has locked exclusively, or writes to."""
 
-import asyncio
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 
 import pytest
 from sqlalchemy import make_url
-from sqlalchemy.exc import DBAPIError
 
 from db.engine import Database
 from db.errors import is_unreachable
@@ -27,28 +25,6 @@ def other(database_url: str) -> Iterator[sqlite3.Connection]:
 def lock_exclusively(other: sqlite3.Connection) -> None:
     other.execute("PRAGMA locking_mode = EXCLUSIVE")
     other.execute("BEGIN EXCLUSIVE")
-
-
-async def until_ready(database: Database) -> None:
-    """Repeats the check: an earlier one may still wait for the locked file."""
-    async with asyncio.timeout(60):
-        while True:
-            with suppress(OSError, DBAPIError):
-                return await database.ping()
-
-
-async def test_health_check_times_out_on_a_locked_file(
-    database_url: str, other: sqlite3.Connection
-) -> None:
-    """Repeated checks use only one connection."""
-    lock_exclusively(other)
-    async with opened(database_url, pool_size=2, timing=Timing(health_check=0.2)) as database:
-        for _ in range(5):
-            with pytest.raises(TimeoutError):
-                await database.ping()
-        assert database.engine.sync_engine.pool.checkedout() == 1  # type: ignore[attr-defined]
-        other.close()
-        await until_ready(database)
 
 
 async def test_locked_file_counts_as_unreachable_database(

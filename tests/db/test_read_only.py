@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from db.engine import Database
 from db.errors import is_read_only, is_unreachable
 from db.timing import Timing
-from tests.conftest import administer, opened
+from tests.conftest import opened
 from tests.db.test_driver import add
 from tests.db.test_pool import pids
 from tests.support.client import count
@@ -89,29 +89,6 @@ async def test_repeated_rejections_discard_connections_at_a_limited_rate(
         await use_all(database)
         assert not pids(database) & old
         assert discarded == [1000.0, 1060.0]
-
-
-@on_postgres
-async def test_readiness_fails_on_a_read_only_server(
-    database_url: str,
-) -> None:
-    async with opened(database_url, pool_size=3) as database:
-        old = await become_read_only(database)
-        with pytest.raises(ConnectionError) as caught:
-            await database.ping()
-        assert is_read_only(caught.value)
-        await database.ping()
-        await use_all(database)
-        assert not pids(database) & old
-        name = make_url(database_url).database
-        await asyncio.to_thread(
-            administer, f"ALTER DATABASE {name} SET default_transaction_read_only = on"
-        )
-        fair_pool: Any = database.engine.sync_engine.pool
-        fair_pool.discard()  # the setting applies only to new connections
-        for _ in range(3):
-            with pytest.raises(ConnectionError):
-                await database.ping()
 
 
 @on_postgres
