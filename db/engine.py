@@ -15,6 +15,7 @@ from db import notifications, postgres, sqlite
 from db.health import FileProbe, HealthCheck, Probe, ServerProbe
 from db.notifications import SideConnection
 from db.pool import FairPool
+from db.poolers import Pooler
 from db.prepared import PreparedStatement
 from db.reader import Reader
 from db.session import Backend, Session
@@ -67,12 +68,17 @@ class Database:
 
     The pool detects closed connections in any case. With `pool_pre_ping` it also sends a query on
     an idle connection before its next use. `identity_secret` is for `db.identity_key`.
+
+    `pooler` is the kind of pooler that `url` leads to. Then `direct_url` leads past it, for what
+    needs a session of its own.
     """
 
     def __init__(
         self,
         url: str,
         *,
+        direct_url: str | None = None,
+        pooler: Pooler = Pooler.NONE,
         pool_size: int = 10,
         pool_timeout: float = 30,
         pool_pre_ping: bool = True,
@@ -84,8 +90,10 @@ class Database:
     ) -> None:
         self._timing = timing
         self.url = parse_url(url)
+        self.direct_url = parse_url(direct_url) if direct_url else self.url
+        self.pooler = pooler
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._connector = postgres.Connector(idle_transaction_timeout, timing)
+        connector = postgres.Connector(idle_transaction_timeout, timing, pooler)
         pool: dict[str, Any] = {"pool_size": pool_size, "pool_timeout": pool_timeout}
         self._max_age = pool_max_age
         self._file = sqlite.File(self.url.database or "") if self.is_sqlite else None
@@ -94,7 +102,7 @@ class Database:
         else:
             self.engine = postgres.engine(
                 self.url,
-                self._connector,
+                connector,
                 timing,
                 statement_timeout=statement_timeout,
                 pool_pre_ping=pool_pre_ping,
@@ -116,6 +124,11 @@ class Database:
             checkpoint=own.checkpoint,
             info={"identity_secret": identity_secret},
         )
+        self._connect = postgres.connecting(self.url, connector)
+        self._connect_directly = self._connect
+        if direct_url:
+            direct = postgres.Connector(idle_transaction_timeout, timing)
+            self._connect_directly = postgres.connecting(self.direct_url, direct)
         # A connection for NOTIFY that neither waits for a request's connection nor occupies one.
         self._beside = SideConnection(self._connect, pool_max_age, timing)
         self._listeners: set[asyncio.Event] = set()
@@ -183,7 +196,7 @@ class Database:
             yield asyncio.Event()
             return
         async with notifications.listening(
-            self._connect, heard, self._max_age, self._timing
+            self._connect_directly, heard, self._max_age, self._timing
         ) as lost:
             self._listeners.add(lost)
             try:
@@ -218,12 +231,16 @@ class Database:
             return FileProbe(self._file, read_only, self._timing)
         return ServerProbe(self._connect, read_only, max_age, self._timing)
 
-    async def _connect(self) -> asyncpg.Connection:
-        _, options = self.engine.dialect.create_connect_args(self.url)
-        return await self._connector.connect(**options)
-
     async def _knock(self) -> None:
-        await notifications.close(await self._connect(), self._timing)
+        # A pooler answers although the server is silent, and the server although the pooler is.
+        ways = {self._connect, self._connect_directly}
+        doors = await asyncio.gather(*(way() for way in ways), return_exceptions=True)
+        for door in doors:
+            if isinstance(door, asyncpg.Connection):
+                await notifications.close(door, self._timing)
+        failures = [door for door in doors if isinstance(door, Exception)]
+        for failure in sorted(failures, key=lambda failure: not isinstance(failure, TimeoutError)):
+            raise failure
 
     @property
     def _pool(self) -> FairPool:

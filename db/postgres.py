@@ -3,7 +3,7 @@
 import asyncio
 import random
 import socket
-from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from typing import Any, Final
@@ -16,6 +16,7 @@ from db.errors import ReadOnlyError
 from db.libpq import ConnectOptions, connect_options
 from db.outcome import Write
 from db.pool import PostgresPool, renew, watch
+from db.poolers import Pooler, dialect_options, driver_options
 from db.reader import Reader
 from db.statements.users import ADD_USER_WITH_EVENT
 from db.timing import DEFAULT, Timing
@@ -57,6 +58,7 @@ def engine(
         connect_args={
             "async_creator_fn": connector,
             "command_timeout": statement_timeout,
+            **dialect_options(connector.pooler),
         },
         poolclass=PostgresPool,
         **options,
@@ -150,7 +152,9 @@ class Connector:
         self,
         idle_transaction_timeout: float = IDLE_TRANSACTION_SECONDS,
         timing: Timing = DEFAULT,
+        pooler: Pooler = Pooler.NONE,
     ) -> None:
+        self.pooler = pooler
         self._timing = timing
         self._setup = session_settings(idle_transaction_timeout)
         self._silent: dict[Any, float] = {}  # until when a host is skipped, on the monotonic clock
@@ -166,6 +170,7 @@ class Connector:
         begun = self._timing.clock()
         failure: Exception | None = None
         wanted = connect_options(options, self._timing.connect)
+        wanted.arguments.update(driver_options(self.pooler))
         for attempt in sorted(_attempts(wanted), key=self._is_silent):
             try:
                 return await self._connect_to(attempt, begun, wanted, *arguments)
@@ -196,19 +201,34 @@ class Connector:
                 connection.rollback_timeout = self._timing.rollback
                 if wanted.tcp:
                     keep_alive(connection.socket, wanted.tcp)
-                try:
-                    await connection.execute(self._setup)
-                except BaseException:
-                    connection.terminate()
-                    raise
+                await self._set_up(connection)
         except TimeoutError:
             self._silent[host] = self._timing.clock() + self._timing.skip_silent_host
             raise TimeoutError("the database server does not answer") from None
         self._silent.pop(host, None)
         return connection
 
+    async def _set_up(self, connection: Connection) -> None:
+        # In transaction mode, SET would change a server connection that other clients use, too.
+        if self.pooler is not Pooler.NONE:
+            return
+        try:
+            await connection.execute(self._setup)
+        except BaseException:
+            connection.terminate()
+            raise
+
     def _is_silent(self, attempt: Mapping[str, Any]) -> bool:
         return self._silent.get((attempt["host"], attempt["port"]), 0.0) > self._timing.clock()
+
+
+def connecting(url: URL, connector: Connector) -> Callable[[], Awaitable[Connection]]:
+    _, options = url.get_dialect()().create_connect_args(url)
+
+    async def connect() -> Connection:
+        return await connector.connect(**options)
+
+    return connect
 
 
 class _Connecting:

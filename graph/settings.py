@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from db.engine import Database
+from db.poolers import Pooler
 from db.url import check_url, parse_url
 from graph.auth.issuers import Issuer, is_loopback
 from graph.documents.limits import Limits
@@ -73,6 +74,15 @@ class Settings(BaseSettings):
         str, Field(validation_alias=AliasChoices("ROSTER_DATABASE_URL", "DATABASE_URL"))
     ] = "sqlite:///./roster.db"
     """The database. `DATABASE_URL` is read too. See [Database URLs](#database-urls)."""
+    database_direct_url: str | None = None
+    """The same PostgreSQL database without a pooler, for what needs a session: `LISTEN` and
+    `roster migrate`. See [Poolers](#poolers).
+    """
+    database_pooler: Annotated[Pooler, _LOWER] = Pooler.NONE
+    """The kind of pooler that `ROSTER_DATABASE_URL` leads to: `none`, which includes session mode;
+    `transaction`; or `transaction-named`, if a pooler in transaction mode supports named
+    statements. See [Poolers](#poolers).
+    """
     host: str = "127.0.0.1"
     """The address to listen on. In development it must be a local one."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
@@ -230,10 +240,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, Variables(settings_cls)
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_direct_url")
     @classmethod
-    def _database_can_be_used(cls, url: str) -> str:
-        check_url(parse_url(url))
+    def _database_can_be_used(cls, url: str | None) -> str | None:
+        if url is not None:
+            check_url(parse_url(url))
         return url
 
     @field_validator("identity_secret")
@@ -316,6 +327,20 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _pooler_can_be_used(self) -> Self:
+        direct = self.database_direct_url
+        if direct and not (_is_postgresql(direct) and _is_postgresql(self.database_url)):
+            raise InvalidSettings(
+                "ROSTER_DATABASE_DIRECT_URL: is for PostgreSQL, like ROSTER_DATABASE_URL"
+            )
+        if self.database_pooler is not Pooler.NONE and not direct:
+            raise InvalidSettings(
+                "ROSTER_DATABASE_POOLER: needs ROSTER_DATABASE_DIRECT_URL, a URL of the same "
+                "database without the pooler"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _issuers_are_told_apart(self) -> Self:
         names = [issuer.issuer for issuer in self.auth_issuers]
         if len(set(names)) < len(names):
@@ -364,15 +389,27 @@ class Settings(BaseSettings):
             raise InvalidSettings("\n".join(issuer_lines(error, list(given)))) from None
 
     def database(self, *, for_requests: bool = True) -> Database:
-        return Database(
+        return self._database(
             self.database_url,
+            direct_url=self.database_direct_url,
+            pooler=self.database_pooler,
+            statement_timeout=self.statement_timeout if for_requests else None,
+        )
+
+    def direct_database(self) -> Database:
+        """Return the database without a pooler and timeouts, for commands that need a session."""
+        return self._database(self.database_direct_url or self.database_url)
+
+    def _database(self, url: str, **options: Any) -> Database:
+        return Database(
+            url,
             pool_size=self.pool_size,
             pool_timeout=self.pool_timeout,
             pool_pre_ping=self.pool_pre_ping,
             pool_max_age=self.pool_max_age,
-            statement_timeout=self.statement_timeout if for_requests else None,
             idle_transaction_timeout=self.idle_transaction_timeout,
             identity_secret=_bytes(self.identity_secret) if self.identity_secret else None,
+            **options,
         )
 
 
@@ -383,6 +420,10 @@ def load() -> Settings:
     except ValidationError as error:
         lines = (line_of(e, Settings.model_fields) for e in error.errors())
         raise InvalidSettings("\n".join(lines)) from None
+
+
+def _is_postgresql(url: str) -> bool:
+    return parse_url(url).get_backend_name() == "postgresql"
 
 
 def _bytes(secret: SecretStr) -> bytes:

@@ -65,7 +65,7 @@ def _set_foreign_keys(connection: Connection, value: str) -> None:
 
 
 async def migrate_by_url() -> None:
-    names = ("ROSTER_DATABASE_URL", "DATABASE_URL")
+    names = ("ROSTER_DATABASE_DIRECT_URL", "ROSTER_DATABASE_URL", "DATABASE_URL")
     name = next((name for name in names if os.environ.get(name, "").strip()), None)
     if name is None:
         raise CommandError("ROSTER_DATABASE_URL has to name the database")

@@ -13,11 +13,13 @@ from typing import TypeVar
 import structlog
 from alembic.util import CommandError
 from rich.console import Console
+from sqlalchemy import URL
 
-from db import identity_key, migrations
+from db import identity_key, migrations, pooling
 from db.engine import Database
 from db.errors import is_not_connected, is_of_database, message_of
 from db.identity_key import IdentityKeyError
+from db.pooling import PoolerError
 from db.url import parse_url
 from graph import logging
 from graph.environment import log_notices
@@ -58,6 +60,7 @@ async def prepare(database: Database) -> None:
 
     Raises CliError if this version cannot use the database.
     """
+    await pooling.check(database)
     found, wanted = await migrations.current(database), migrations.newest()
     if not migrations.is_known(found):
         await check_newer(database, found)
@@ -115,10 +118,12 @@ def has_data(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
+def run(
+    settings: Settings, job: Callable[[Database], Awaitable[T]], *, directly: bool = False
+) -> T:
     """Run one job on the database. Converts errors of the database to CliError.
 
-    No statement timeout applies, since a migration can take long.
+    No statement timeout applies, since a migration can take long. `directly` avoids a pooler.
     """
 
     async def whole() -> T:
@@ -127,21 +132,24 @@ def run(settings: Settings, job: Callable[[Database], Awaitable[T]]) -> T:
         finally:
             await database.close()
 
-    database = settings.database(for_requests=False)
+    database = settings.direct_database() if directly else settings.database(for_requests=False)
     try:
         return asyncio.run(whole())
-    except IdentityKeyError as error:
+    except (IdentityKeyError, PoolerError) as error:
         raise CliError(str(error)) from None
     except Exception as error:
         if not (is_of_database(error) or isinstance(error, CommandError)):
             raise
         detail = message_of(error)
-        raise CliError(f"cannot use {database_name(settings)}: {detail}") from None
+        raise CliError(f"cannot use {name_of(database.url)}: {detail}") from None
 
 
 def database_name(settings: Settings) -> str:
+    return name_of(parse_url(settings.database_url))
+
+
+def name_of(url: URL) -> str:
     # For messages: it must contain no credentials.
-    url = parse_url(settings.database_url)
     if url.get_backend_name() == "sqlite":
         return f"SQLite {Path(url.database or '').absolute()}"
     host = url.host or str(url.query.get("host", "localhost")).replace(",", ", ")

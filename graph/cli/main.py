@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 from rich.progress import Progress
 
-from db import migrations
+from db import migrations, pooling
 from db.engine import Database
 from graph.cli import api_keys, backups, external_ids, feed
 from graph.cli.cache_types import cache_types
@@ -99,7 +99,8 @@ def serve(
 def migrate() -> None:
     """Migrate the database to the newest revision."""
     settings = begin()
-    revision = run(settings, _migrate)
+    run(settings, pooling.check)
+    revision = run(settings, _migrate, directly=True)
     _limit_idle_transactions(settings)
     console.print(f"{database_name(settings)} is at revision {revision}.")
 
@@ -199,7 +200,7 @@ def _limit_idle_transactions(settings: Settings) -> None:
     if not (settings.set_database_idle_timeout and seconds):
         return
     try:
-        if run(settings, limit):
+        if run(settings, limit, directly=True):
             console.print(f"Transactions idle for {seconds:g} seconds are ended in this database.")
     except migrations.MayNotAlter as statement:
         errors.print(

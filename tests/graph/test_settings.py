@@ -1,14 +1,17 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from graph.environment import InvalidSettings
 from graph.settings import Settings, load
 
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "mode": "development",
     "database_url": "sqlite:///./roster.db",
+    "database_direct_url": None,
+    "database_pooler": "none",
     "host": "127.0.0.1",
     "port": 8000,
     "workers": 1,
@@ -113,6 +116,22 @@ def test_environment_takes_precedence_over_the_file(
         ("POOL_SIZE", "0", "ROSTER_POOL_SIZE: Input should be greater than or equal to 1"),
         ("DATABASE_URL", "mysql://u:s3cret@h/d", "ROSTER_DATABASE_URL: mysql is not a database"),
         ("DATABASE_URL", "s3cret", "ROSTER_DATABASE_URL: the database URL cannot be read"),
+        (
+            "DATABASE_DIRECT_URL",
+            "mysql://u:s3cret@h/d",
+            "ROSTER_DATABASE_DIRECT_URL: mysql is not a database",
+        ),
+        (
+            "DATABASE_DIRECT_URL",
+            "postgresql://u:s3cret@h/d",
+            "ROSTER_DATABASE_DIRECT_URL: is for PostgreSQL, like ROSTER_DATABASE_URL",
+        ),
+        (
+            "DATABASE_POOLER",
+            "transaction",
+            "ROSTER_DATABASE_POOLER: needs ROSTER_DATABASE_DIRECT_URL",
+        ),
+        ("DATABASE_POOLER", "pgbouncer", "ROSTER_DATABASE_POOLER: Input should be 'none'"),
         ("MODE", "test", "ROSTER_MODE: Input should be 'development' or 'production'"),
         ("MODE", "production", "ROSTER_MODE: production requires authentication"),
         ("AUTH_API_KEYS", "s3cret", "ROSTER_AUTH_API_KEYS: Input should be a valid boolean"),
@@ -193,6 +212,7 @@ def test_invalid_setting_is_reported_in_one_line_without_its_value(
         ("rate_limit", "1000000/month", "1000000/month"),
         ("auth_public_key", "", None),
         ("database_url", " sqlite:///./other.db\n", "sqlite:///./other.db"),
+        ("database_pooler", "None", "none"),
     ],
 )
 def test_values_are_parsed_leniently(
