@@ -15,6 +15,7 @@ from db import migrations, pooling
 from db.engine import Database
 from graph.cli import api_keys, backups, external_ids, feed
 from graph.cli.cache_types import cache_types
+from graph.cli.check import check
 from graph.cli.database import (
     CliError,
     begin,
@@ -177,6 +178,7 @@ def schema(
     print(text)  # noqa: T201 - the output is written to a file
 
 
+app.command()(check)
 app.command()(token)
 app.command()(backups.backup)
 app.command()(backups.restore)

@@ -1,0 +1,1 @@
+"""The checks of `roster check`: whether a database offers what Roster needs."""
