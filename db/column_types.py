@@ -1,7 +1,8 @@
 """Column types that behave the same on SQLite and on PostgreSQL."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -22,7 +23,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.operators import OperatorType, comma_op
 
 # SQLite makes only an INTEGER primary key an alias of the rowid, and so auto-incrementing.
 Id = BigInteger().with_variant(Integer(), "sqlite")
@@ -97,6 +100,29 @@ def _last_text_on_postgresql(*_: Any, **__: Any) -> str:
 @compiles(_LastText, "sqlite")
 def _last_text_on_sqlite(*_: Any, **__: Any) -> str:
     return f"char({ord(LAST_TEXT)})"
+
+
+class Lines(FunctionElement[str]):
+    """Columns of texts without line breaks as one text, with one line for each."""
+
+    type = code_point_text()
+    inherit_cache = True
+
+    def self_group(self, against: OperatorType | None = None) -> Any:
+        return self if against is comma_op else Grouping(self)
+
+
+@compiles(Lines)
+def _lines(element: Lines, compiler: Any, **options: Any) -> str:
+    first, *others = (_as_line(column, compiler, options) for column in element.clauses)
+    # PostgreSQL prints the expression of an index like this, and Alembic compares it.
+    parts = [part for line in others for part in ("'\n'", line)]
+    return reduce("({}) || {}".format, parts[1:], f"{first} || {parts[0]}")
+
+
+def _as_line(column: ColumnElement[Any], compiler: Any, options: Mapping[str, Any]) -> str:
+    text: str = compiler.process(column, **options)
+    return f"coalesce({text}, '')" if getattr(column, "nullable", False) else text
 
 
 class _Elements(FunctionElement[Any]):

@@ -3,16 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, and_, false, literal, true
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.expression import True_
 
-from db.models import User, UserEvent, UserEventType, UserStatus
+from db.column_types import LAST_TEXT, nulls_last
+from db.models import USER_KEYS, User, UserEvent, UserEventType, UserStatus
 
 Condition = ColumnElement[bool]
 Comparison = Callable[[Any, Any], Any]  # a Python operator; on a column it builds a condition
+
+SEARCHED: Final = (User.username_key, User.email_key, User.display_name_key)
+_TRIGRAM: Final = 3
 
 # A literal, not a parameter: otherwise the planner cannot use the partial indexes.
 DELETED = literal(UserStatus.DELETED, User.status.type, literal_execute=True)
@@ -41,15 +45,50 @@ def compared(column: InstrumentedAttribute[Any], compare: Comparison, value: Any
 
 
 def contains(column: InstrumentedAttribute[Any], part: str) -> Condition:
-    return of_a_value(column, column.like(f"%{_literally(part)}%", escape="/"))
+    return _like(column, containing(part), part)
 
 
 def starts_with(column: InstrumentedAttribute[Any], part: str) -> Condition:
-    return of_a_value(column, column.like(f"{_literally(part)}%", escape="/"))
+    # A range, because an index supports LIKE only if the pattern is known to the planner.
+    value = indexed_value(column)
+    return of_a_value(column, and_(value >= part, value < part + LAST_TEXT))
 
 
 def ends_with(column: InstrumentedAttribute[Any], part: str) -> Condition:
-    return of_a_value(column, column.like(f"%{_literally(part)}", escape="/"))
+    return _like(column, f"%{_literally(part)}", part)
+
+
+def _like(column: InstrumentedAttribute[Any], pattern: str, part: str) -> Condition:
+    found = of_a_value(column, column.like(pattern, escape="/"))
+    if has_trigram(part) and any(column is searched for searched in SEARCHED):
+        return and_(found, any_key_contains(part))  # for the index
+    return found
+
+
+def indexed_value(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    return nulls_last(column) if column is User.display_name_key else column.expression
+
+
+def any_key_contains(part: str) -> Condition:
+    """Return whether the username, the e-mail address or the display name contains a text.
+
+    A trigram index supports this for a text with a trigram. The text must be without line breaks.
+    """
+    return USER_KEYS.like(containing(part), escape="/")
+
+
+def containing(part: str) -> str:
+    """Return a pattern for LIKE with the escape character `/`."""
+    return f"%{_literally(part)}%"
+
+
+def has_trigram(text: str) -> bool:
+    return count_letters(text) >= _TRIGRAM
+
+
+def count_letters(text: str) -> int:
+    """Return the number of letters and digits."""
+    return sum(map(str.isalnum, text))
 
 
 def of_a_value(column: InstrumentedAttribute[Any], condition: Condition) -> Condition:

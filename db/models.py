@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import Any, NotRequired, Self, TypedDict
+from typing import Any, Final, NotRequired, Self, TypedDict
 
 from sqlalchemy import (
     CheckConstraint,
+    ColumnElement,
     ForeignKey,
     Index,
     MetaData,
@@ -18,7 +19,8 @@ from sqlalchemy import (
 from sqlalchemy import Enum as EnumColumn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from db.column_types import Id, Json, UtcDateTime, code_point_text, nulls_last
+from db.column_types import Id, Json, Lines, UtcDateTime, code_point_text, nulls_last
+from db.unspaced import has_unspaced, spaced_column
 
 USERNAME_LENGTH = 64
 EMAIL_LENGTH = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets
@@ -89,13 +91,16 @@ def _named(enum: type[Enum], constraint: str) -> EnumColumn:
     )
 
 
-def _searchable(column: str) -> Index:
+def _searchable(
+    name: str, value: ColumnElement[Any], where: ColumnElement[bool] | None = None
+) -> Index:
     # For substring search. SQLite has no such index.
     return Index(
-        f"ix_users_{column}_trgm",
-        column,
+        f"ix_users_{name}_trgm",
+        value.label(name),
         postgresql_using="gin",
-        postgresql_ops={column: "gin_trgm_ops"},
+        postgresql_ops={name: "gin_trgm_ops"},
+        postgresql_where=where,
     ).ddl_if(dialect="postgresql")
 
 
@@ -154,12 +159,16 @@ class User(Model):
         Index(None, "status", "email_key", "id"),
         Index(None, "status_changed_at"),
         Index(None, "external_id_key"),
-        *(
-            _searchable(column)
-            for column in ("username_key", "email_key", "display_name_key", "external_id_key")
-        ),
     )
 
+
+# One text for the trigram index, which finds all words of a search in one scan.
+USER_KEYS: Final = Lines(User.username_key, User.email_key, User.display_name_key)
+SEARCH_INDEXES = (
+    _searchable("unspaced_keys", spaced_column(USER_KEYS), where=has_unspaced(USER_KEYS)),
+    _searchable("keys", USER_KEYS),
+    _searchable("external_id_key", User.external_id_key.expression),
+)
 
 _display_name = nulls_last(User.display_name_key)
 DISPLAY_NAME_INDEXES = (

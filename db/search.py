@@ -1,52 +1,39 @@
 """The search for users: the conditions of each rank, and pages in the order of the rank."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import (
-    Boolean,
     Column,
     ColumnElement,
-    Dialect,
     Integer,
     Select,
-    String,
-    TypeDecorator,
     and_,
     case,
-    false,
     literal,
     not_,
-    or_,
     select,
-    true,
     tuple_,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import InstrumentedAttribute
-from sqlalchemy.sql.functions import FunctionElement
 
-from db.column_types import LAST_TEXT, nulls_last
-from db.filters import Condition, contains, of_a_value
+from db.filters import (
+    Condition,
+    count_letters,
+)
 from db.models import User
 from db.pagination import REACH, Listing, Sort, Window
+from db.search_terms import (
+    any_form,
+    begins_a_key,
+    begins_a_word,
+    is_a_key,
+    is_found_inside,
+    matches,
+)
 
 EXACT, PREFIX, WORD, SUBSTRING = RANKS = range(4)
-_SEARCHED: Final = (User.username_key, User.email_key, User.display_name_key)
-_TRIGRAM: Final = 3
-_BEFORE_WORDS: Final = " ._@+'(-"
-# Symbols such as emoji, and scripts without spaces between words: Thai to Lao, Burmese, Khmer,
-# Chinese, Japanese and Korean.
-_UNSPACED: Final = re.compile(
-    "[\u2190-\u2bff\U0001f000-\U0001faff"
-    "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u2e80-\ua4cf\ua960-\ua97f"
-    "\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-_CLASS: Final = f"[{_BEFORE_WORDS}]"
 _BY_ID: Final = (Sort(User.id),)
-_Column = InstrumentedAttribute[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +55,9 @@ class Search:
     @property
     def ranks(self) -> Sequence[int]:
         """The ranks that a match can have."""
-        if any(_is_found_inside(form) for forms in self.words for form in forms):
+        if any(is_found_inside(form) for forms in self.words for form in forms):
             return RANKS
-        return (EXACT, PREFIX, WORD) if any(map(_letters, self.whole)) else (EXACT, PREFIX)
+        return (EXACT, PREFIX, WORD) if any(map(count_letters, self.whole)) else (EXACT, PREFIX)
 
     def matches(self) -> Condition:
         return self._reaches(self.ranks[-1])
@@ -85,93 +72,11 @@ class Search:
 
     def _reaches(self, rank: int) -> Condition:
         if rank == EXACT:
-            return _any(_is, self.whole)
+            return any_form(is_a_key, self.whole)
         if rank == PREFIX:
-            return _any(_begins, self.whole)
-        test = _begins_a_word if rank == WORD else _matches
-        return and_(*(_any(test, word) for word in self.words))
-
-
-def _letters(text: str) -> int:
-    """Return the number of letters and digits."""
-    return sum(map(str.isalnum, text))
-
-
-def _is_found_inside(word: str) -> bool:
-    return _letters(word) >= _TRIGRAM or _UNSPACED.search(word) is not None
-
-
-def _any(test: Callable[[_Column, str], Condition], forms: Sequence[str]) -> Condition:
-    return or_(*(test(column, form) for column in _SEARCHED for form in forms))
-
-
-def _value(column: _Column) -> Any:
-    # The display name is indexed as this expression.
-    return nulls_last(column) if column is User.display_name_key else column
-
-
-def _is(column: _Column, text: str) -> Condition:
-    return of_a_value(column, _value(column) == text)
-
-
-def _begins(column: _Column, text: str) -> Condition:
-    # A range, because an index supports LIKE only if the pattern is known to the planner.
-    value = _value(column)
-    return of_a_value(column, and_(value >= text, value < text + LAST_TEXT))
-
-
-def _matches(column: _Column, word: str) -> Condition:
-    if not _is_found_inside(word):
-        return _begins_a_word(column, word)
-    found = contains(column, word)
-    return found if _letters(word) >= _TRIGRAM else _without_index(found)
-
-
-def _begins_a_word(column: _Column, word: str) -> Condition:
-    begins = of_a_value(column, _BeginsAWord(column, literal(word, _Beginning())))
-    # LIKE takes a fraction of the time, and excludes most rows of a scan.
-    begins = and_(_without_index(contains(column, word)), begins)
-    return begins if _letters(word) else _without_index(begins)
-
-
-class _BeginsAWord(FunctionElement[bool]):
-    """True if a text of a column begins a word: a regular expression, or GLOB on SQLite.
-
-    PostgreSQL looks up the expression's trigrams, which include the beginnings of words, in one
-    scan of the index. SQLite has no regular expressions.
-    """
-
-    type = Boolean()
-    inherit_cache = True
-
-
-class _Beginning(TypeDecorator[str]):
-    """A text as the pattern of `_BeginsAWord`."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str:
-        if dialect.name == "sqlite":
-            return f"*{_CLASS}" + re.sub(r"([*?\[])", r"[\1]", value or "") + "*"
-        return f"(?:^|{_CLASS})" + re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", value or "")
-
-
-@compiles(_BeginsAWord, "postgresql")
-def _matches_expression(element: _BeginsAWord, compiler: Any, **options: Any) -> str:
-    column, pattern = (compiler.process(part, **options) for part in element.clauses)
-    return f"{column} ~ {pattern}"
-
-
-@compiles(_BeginsAWord, "sqlite")
-def _matches_glob(element: _BeginsAWord, compiler: Any, **options: Any) -> str:
-    column, pattern = (compiler.process(part, **options) for part in element.clauses)
-    return f"(' ' || {column}) GLOB {pattern}"
-
-
-def _without_index(condition: Condition) -> Condition:
-    # PostgreSQL would read the whole trigram index for a text without a trigram.
-    return case((condition, true()), else_=false())
+            return any_form(begins_a_key, self.whole)
+        test = begins_a_word if rank == WORD else matches
+        return and_(*(any_form(test, word) for word in self.words))
 
 
 @dataclass(frozen=True, slots=True)

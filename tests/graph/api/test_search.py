@@ -42,6 +42,9 @@ PEOPLE: list[tuple[str, str | None]] = [
     ("straße.emile", None),
     ("x-victoria", "Chartier, V."),
     ("taro1", "山田太郎"),
+    ("taro2", "Taro 山 田"),
+    ("somchai", "สมชาย ใจดี"),
+    ("한글.kim", "a山b/c%_"),
     ("zoë", "Zoë 👩‍💻 x👩"),
     ("kim1", "김철수 (Chulsoo)"),
     ("r-and-d", "R & D [x]*?^$|{2}\\"),
@@ -85,6 +88,7 @@ SEARCHES = [
     ),
     *("a b c d e f g h", "m a s", "x *", "* [x", "d [", "2}\\", "a--", "é", "ß", "ße", "ss"),
     *("👩", "👩 x", "💻", "% 👩"),
+    *("山田", "田 山", "ชา", "ใจดี ส", "한글", "山b", "a山", "b/", "山b/c%", "글.k", "o山"),
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text, true
 
-from db.filters import NOT_DELETED, contains
+from db.filters import NOT_DELETED, contains, ends_with, starts_with
 from db.models import User, UserStatus
 from db.pagination import Listing, Sort, Window
 from db.statements.users import USER_COLUMNS, users_listing
@@ -478,15 +478,30 @@ async def test_every_search_uses_an_index(client: Client) -> None:
         Window(limit=20)
     )
     found = await plan(client, far)
-    assert "ix_users_username_key_trgm" in found, found
+    assert "ix_users_keys_trgm" in found, found
     assert "ix_users_username_key_id" not in found, found
 
     by_id = [Sort(User.id)]
     found = await plan(
         client, listed((await read_filter(None, search, keys, true())).where(), by_id)
     )
-    for column in ("username_key", "email_key", "display_name_key"):
-        assert f"ix_users_{column}_trgm" in found, found
-    for key in (User.username_key, User.email_key):
-        found = await plan(client, listed(contains(key, "c4ca4238") & NOT_DELETED, by_id))
-        assert f"ix_users_{key.key}_trgm" in found, found
+    assert found.count("Bitmap Index Scan on ix_users_keys_trgm") == 1, found
+    for condition, index in (
+        (contains(User.username_key, "c4ca4238"), "ix_users_keys_trgm"),
+        (ends_with(User.email_key, "c4ca4238"), "ix_users_keys_trgm"),
+        (starts_with(User.display_name_key, "c4ca4238"), "ix_users_display_name_key_id"),
+        (starts_with(User.external_id_key, "c4ca4238"), "ix_users_external_id_key"),
+    ):
+        found = await plan(client, listed(condition & NOT_DELETED, by_id))
+        assert index in found, found
+
+
+@on_postgres
+@pytest.mark.parametrize("word", ["王芳", "王"])
+async def test_search_for_few_chinese_characters_uses_an_index(client: Client, word: str) -> None:
+    await fill(client)
+    search = await read_search(word, KeyCache())
+    assert search
+    conditions = await read_filter(None, search, KeyCache(), true())
+    found = await plan(client, listed(conditions.where(), [Sort(User.id)]))
+    assert "Bitmap Index Scan on ix_users_unspaced_keys_trgm" in found, found
