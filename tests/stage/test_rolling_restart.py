@@ -26,9 +26,9 @@ DRAIN: dict[str, Any] = {"ROSTER_DRAIN_PERIOD": "4", "ROSTER_RATE_LIMIT": "off"}
 
 @asynccontextmanager
 async def behind_nginx(folder: Path, *ports: int) -> AsyncIterator[Nginx]:
-    servers = " ".join(f"server 127.0.0.1:{port};" for port in ports)
+    second = "# server 10.0.0.8:8000 fail_timeout"
     changed = (
-        f"server 127.0.0.1:{ports[0]};=>{servers}",
+        f"{second}=>server 127.0.0.1:{ports[1]} fail_timeout",
         "rate=50r/s=>rate=5000r/s",
     )
     async with nginx(folder, ports[0], *changed) as proxy:

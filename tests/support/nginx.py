@@ -6,11 +6,13 @@ import shlex
 import shutil
 import ssl
 import subprocess
-from asyncio.subprocess import PIPE, STDOUT
+import tempfile
+from asyncio.subprocess import STDOUT
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -21,7 +23,7 @@ SAMPLE, OPERATIONS = _DOCS / "proxy" / "nginx.conf", _DOCS / "operations.md"
 _AROUND = """daemon off;
 master_process off;
 pid {folder}/pid;
-error_log stderr;
+error_log {folder}/error.log;
 events {{ worker_connections 200; }}
 http {{
 {temporary}
@@ -55,7 +57,7 @@ def _configuration(folder: Path, upstream: int, plain: int, port: int, *changed:
     for replaced in (
         f"listen 80;=>listen 127.0.0.1:{plain};",
         f"listen 443 ssl;=>listen 127.0.0.1:{port} ssl;",
-        f"server 127.0.0.1:8000;=>server 127.0.0.1:{upstream};",
+        f"server 127.0.0.1:8000 =>server 127.0.0.1:{upstream} ",
         f"/etc/nginx/=>{folder}/",
         f"/var/log/nginx/=>{folder}/",
         *changed,
@@ -96,19 +98,26 @@ def trust(folder: Path) -> ssl.SSLContext:
 @asynccontextmanager
 async def proxy_process(port: int, name: str, *arguments: str) -> AsyncIterator[None]:
     """Run a proxy, from when it listens on the port."""
-    process = await asyncio.create_subprocess_exec(
-        _program(name), *arguments, stdout=PIPE, stderr=STDOUT
-    )
-    try:
-        async with asyncio.timeout(60):
-            while not await _listens(port):
-                assert process.returncode is None, await process.communicate()
-                await asyncio.sleep(0.01)
-        yield
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.communicate()
+    # Not a pipe: a proxy that logs each request to a stopped server would fill it and wait.
+    with tempfile.TemporaryFile() as output:
+        process = await asyncio.create_subprocess_exec(
+            _program(name), *arguments, stdout=output, stderr=STDOUT
+        )
+        try:
+            async with asyncio.timeout(60):
+                while not await _listens(port):
+                    assert process.returncode is None, _read(output)
+                    await asyncio.sleep(0.01)
+            yield
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
+
+
+def _read(output: BinaryIO) -> bytes:
+    output.seek(0)
+    return output.read()
 
 
 async def _listens(port: int) -> bool:
