@@ -30,8 +30,10 @@ test-fast: install graphiql
 test-clients: install
 	$(BIN)/pytest -n auto -m clients
 
-# Faults of production: restarts behind proxies. Needs HAProxy and nginx (Debian: haproxy, nginx-light).
+# Faults of production, with PostgreSQL clusters, poolers and proxies that it installs: Debian packages, and
+# PyPI packages in .venv-stage. STAGE="-k failover" runs a part. Prints the figures at its end.
 stage: install
+	@PYTHON=$(PYTHON) tests/stage/install.sh
 	$(BIN)/pytest -m stage -o faulthandler_timeout=600 $(STAGE)
 
 # Each client of the example in docs/examples/live-list, with 200 lost connections instead of 20. Takes some
@@ -108,6 +110,9 @@ lock: install
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile tests/stage/requirements.in --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --quiet --output-file tests/stage/requirements.lock
 
 # Reports known vulnerabilities in the pinned packages. pip-audit is installed into its own environment
 # and is not pinned: it depends on two dozen packages that nothing else needs.
@@ -120,4 +125,4 @@ audit-deps:
 	    echo "the advisories cannot be had from here, and nothing was checked." >&2; exit 1; }
 
 clean:
-	rm -rf .venv .venv-audit $(PAGE)/dist $(PAGE)/.dist-* $(PAGE)/node_modules tests/audit/node_modules tests/clients/node_modules tests/federation/node_modules .ariadne-codegen benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-audit .venv-stage $(PAGE)/dist $(PAGE)/.dist-* $(PAGE)/node_modules tests/audit/node_modules tests/clients/node_modules tests/federation/node_modules .ariadne-codegen benchmarks/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
