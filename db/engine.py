@@ -10,18 +10,24 @@ from typing import Any, Final, TypeVar, cast
 import asyncpg
 import orjson
 from sqlalchemy import ARRAY, Boolean, Select, String, func, literal_column, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import notifications, postgres, sqlite
+from db.errors import StandbyError
 from db.health import FileProbe, HealthCheck, Probe, ServerProbe
 from db.notifications import SideConnection
 from db.pool import FairPool
 from db.poolers import Pooler
 from db.prepared import PreparedStatement
 from db.reader import Reader
+from db.replication.opening import open_replica
+from db.replication.router import ReadConsistency, Replicas
+from db.replication.servers import Primary
+from db.replication.session import RoutedSession
 from db.session import Backend, Session
 from db.sqlalchemy_adapter import greenlet_spawn
 from db.timing import DEFAULT, Timing
-from db.url import parse_url
+from db.url import parse_replica_urls, parse_url
 from db.watchdog import Watchdog
 
 T = TypeVar("T")
@@ -52,10 +58,6 @@ _OPTIONS: Mapping[str, Any] = {
 }
 
 
-class StandbyError(ConnectionError):
-    """The server is a standby that may lag behind the primary; only the primary can answer."""
-
-
 class Database:
     """One database, SQLite or PostgreSQL: its engine and its sessions.
 
@@ -65,12 +67,16 @@ class Database:
       statement_timeout         wait for PostgreSQL's answer to a statement
       pool_max_age              age at which a connection to PostgreSQL is replaced
       idle_transaction_timeout  idle time after which PostgreSQL ends a transaction
+      read_max_lag              how far a replica may be behind the primary
 
     The pool detects closed connections in any case. With `pool_pre_ping` it also sends a query on
     an idle connection before its next use. `identity_secret` is for `db.identity_key`.
 
     `pooler` is the kind of pooler that `url` leads to. Then `direct_url` leads past it, for what
     needs a session of its own.
+
+    `read_url` names the replicas. Each has an engine with the same pool settings. Only sessions of
+    `operation_session` read on them, once `watch` measures them.
     """
 
     def __init__(
@@ -86,6 +92,9 @@ class Database:
         statement_timeout: float | None = None,
         idle_transaction_timeout: float = postgres.IDLE_TRANSACTION_SECONDS,
         identity_secret: bytes | None = None,
+        read_url: str | None = None,
+        read_consistency: ReadConsistency = ReadConsistency.CALLER,
+        read_max_lag: float = 10,
         timing: Timing = DEFAULT,
     ) -> None:
         self._timing = timing
@@ -94,22 +103,31 @@ class Database:
         self.pooler = pooler
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         connector = postgres.Connector(idle_transaction_timeout, timing, pooler)
+        self._connect = postgres.connecting(self.url, connector)
+        self._connect_directly = self._connect
+        if direct_url:
+            direct = postgres.Connector(idle_transaction_timeout, timing)
+            self._connect_directly = postgres.connecting(self.direct_url, direct)
         pool: dict[str, Any] = {"pool_size": pool_size, "pool_timeout": pool_timeout}
         self._max_age = pool_max_age
         self._file = sqlite.File(self.url.database or "") if self.is_sqlite else None
+        options = {
+            **_OPTIONS,
+            **pool,
+            "timing": timing,
+            "statement_timeout": statement_timeout,
+            "pool_pre_ping": pool_pre_ping,
+            "pool_max_age": pool_max_age,
+        }
+        replica_urls = parse_replica_urls(read_url) if read_url else []
+        primary: Primary | None = None
         if self._file:
             self.engine = sqlite.engine(self.url, self._file, timing, **_OPTIONS, **pool)
         else:
-            self.engine = postgres.engine(
-                self.url,
-                connector,
-                timing,
-                statement_timeout=statement_timeout,
-                pool_pre_ping=pool_pre_ping,
-                pool_max_age=pool_max_age,
-                **_OPTIONS,
-                **pool,
-            )
+            if replica_urls:
+                primary = Primary(self._connect_directly, self._discard, timing, read_max_lag)
+            checked = postgres.Connector(idle_transaction_timeout, timing, pooler, primary)
+            self.engine = postgres.engine(self.url, checked, **options)
         self._pool.on_discard = self._discard_others
         own = sqlite if self.is_sqlite else postgres
         self.reader = Reader(self.engine, own.fetch, own.AUTOCOMMIT)
@@ -124,11 +142,13 @@ class Database:
             checkpoint=own.checkpoint,
             info={"identity_secret": identity_secret},
         )
-        self._connect = postgres.connecting(self.url, connector)
-        self._connect_directly = self._connect
-        if direct_url:
-            direct = postgres.Connector(idle_transaction_timeout, timing)
-            self._connect_directly = postgres.connecting(self.direct_url, direct)
+        self.replicas: Replicas | None = None
+        if primary:
+            connect = partial(postgres.Connector, idle_transaction_timeout)
+            opened = [
+                open_replica(url, self._backend, primary, connect, options) for url in replica_urls
+            ]
+            self.replicas = Replicas(primary, opened, read_consistency, timing)
         # A connection for NOTIFY that neither waits for a request's connection nor occupies one.
         self._beside = SideConnection(self._connect, pool_max_age, timing)
         self._listeners: set[asyncio.Event] = set()
@@ -136,7 +156,20 @@ class Database:
         self._watch: asyncio.Task[None] | None = None
 
     def session(self) -> Session:
+        """Return a session on the primary."""
         return Session(self._backend)
+
+    def operation_session(self) -> Session:
+        """Return a session that may read on a replica, if there are replicas."""
+        if self.replicas is None:
+            return Session(self._backend)
+        return RoutedSession(self._backend, self.replicas)
+
+    @property
+    def engines(self) -> Sequence[AsyncEngine]:
+        """The engines of the primary and the replicas, for listeners."""
+        replicas = self.replicas.replicas if self.replicas else ()
+        return [self.engine, *(replica.backend.engine for replica in replicas)]
 
     async def ping(self) -> None:
         """Check that the database answers and accepts writes, within two seconds.
@@ -209,12 +242,16 @@ class Database:
         if not self.is_sqlite:
             dog = Watchdog(lambda: self._pool, self._knock, self._timing)
             self._watch = asyncio.create_task(dog.run())
+        if self.replicas:
+            self.replicas.watch()
 
     async def close(self) -> None:
         # A connection in use is closed when it is released.
         if self._watch:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
+        if self.replicas:
+            await self.replicas.close()
         await self.reader.close()
         await self._health.close()
         await self._beside.close()
@@ -246,10 +283,15 @@ class Database:
     def _pool(self) -> FairPool:
         return cast("FairPool", self.engine.sync_engine.pool)
 
+    def _discard(self) -> None:
+        self._pool.discard()
+
     def _discard_others(self) -> None:
         # Other connections may lead to a server that is no longer the primary, too.
         self._beside.discard()
         self._health.discard()
+        if self.replicas:
+            self.replicas.primary.monitor.reconnect()
         for lost in self._listeners:
             lost.set()
 

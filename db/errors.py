@@ -29,6 +29,10 @@ class ReadOnlyError(ConnectionError):
     """The server answers but accepts no writes."""
 
 
+class StandbyError(ConnectionError):
+    """The server is a standby that may lag behind the primary; only the primary can answer."""
+
+
 class Verdict(StrEnum):
     UNAVAILABLE = "unavailable"
     RETRY = "retry"

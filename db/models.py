@@ -251,6 +251,22 @@ class FeedEpoch(Model):
     reason: Mapped[str | None] = mapped_column(code_point_text(REASON_LENGTH))
 
 
+class PrimaryTerm(Model):
+    """A period with the same primary, in which positions in its log can be compared.
+
+    The newest row is the current term. `lineage` identifies the cluster, its timeline and the
+    database. `name` is random: a replica that has the row follows this primary, and no other one
+    with the same timeline. Only used with replicas (`db/replication`).
+    """
+
+    __tablename__ = "primary_terms"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(code_point_text(16))
+    lineage: Mapped[str] = mapped_column(code_point_text(64))
+    began_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class IdempotencyKey(Model):
     """The stored result of a request: a repeated request returns it and is not executed again.
 

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import asyncpg
 from sqlalchemy import URL
@@ -46,8 +46,8 @@ _SERVER_TCP: Final[Mapping[str, int]] = {
 def engine(
     url: URL,
     connector: "Connector",
-    timing: Timing,
     *,
+    timing: Timing,
     statement_timeout: float | None = None,
     pool_pre_ping: bool = False,
     pool_max_age: float = inf,
@@ -141,6 +141,14 @@ def session_settings(idle_transaction_timeout: float) -> str:
     return "; ".join(f"SET {name} = {value}" for name, value in settings.items())
 
 
+class ConnectionCheck(Protocol):
+    """Decides which connections are made. Both methods raise an OSError to refuse one."""
+
+    def check_usable(self) -> None: ...
+
+    async def check_connection(self, driver: asyncpg.Connection, /) -> None: ...
+
+
 class Connector:
     """Connects to the first of several hosts that answers and has the target_session_attrs.
 
@@ -153,9 +161,11 @@ class Connector:
         idle_transaction_timeout: float = IDLE_TRANSACTION_SECONDS,
         timing: Timing = DEFAULT,
         pooler: Pooler = Pooler.NONE,
+        check: ConnectionCheck | None = None,
     ) -> None:
         self.pooler = pooler
         self._timing = timing
+        self._check = check
         self._setup = session_settings(idle_transaction_timeout)
         self._silent: dict[Any, float] = {}  # until when a host is skipped, on the monotonic clock
 
@@ -167,6 +177,8 @@ class Connector:
 
         Raises OSError (including TimeoutError) or the server's error.
         """
+        if self._check:
+            self._check.check_usable()
         begun = self._timing.clock()
         failure: Exception | None = None
         wanted = connect_options(options, self._timing.connect)
@@ -210,10 +222,11 @@ class Connector:
 
     async def _set_up(self, connection: Connection) -> None:
         # In transaction mode, SET would change a server connection that other clients use, too.
-        if self.pooler is not Pooler.NONE:
-            return
         try:
-            await connection.execute(self._setup)
+            if self.pooler is Pooler.NONE:
+                await connection.execute(self._setup)
+            if self._check:
+                await self._check.check_connection(connection)
         except BaseException:
             connection.terminate()
             raise

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
@@ -169,6 +169,19 @@ class Session(AsyncSession):
         wanted = list(dict.fromkeys(keys))
         rows = {row.key: row for row in await self.fetch(lookup, keys=wanted)}
         return [rows.get(key) for key in keys]
+
+    def read_primary(self) -> None:
+        """Read on the primary from now on. A session that never reads on replicas does so anyway.
+
+        Call it before reads that belong to the change feed or to its watermark.
+        """
+
+    def following(self, caller: str) -> AbstractContextManager[None]:  # noqa: ARG002 - for replicas
+        """Within this context, the caller's reads on replicas show what the feed has delivered."""
+        return nullcontext()
+
+    def note_delivery(self) -> None:
+        """Record that results of the feed were read on the primary and are delivered now."""
 
     async def check_primary(self) -> None:
         """Raise StandbyError on a standby, which may lag behind what was read from the primary."""

@@ -29,6 +29,12 @@ class Timing:
     # A tick that took this much longer means that this process was stopped. It says nothing about
     # the server.
     watchdog_lag: float = 1.0
+    # Between two measurements of a replica's position, and the least after a request for one.
+    replica_interval: float = 0.1
+    replica_pause: float = 0.01
+    # A replica that answers later is not used, because requests would wait for it.
+    replica_answer: float = 0.5
+    replica_retry: float = 0.25  # after a failed connection
     # Longer than any of Roster's writes: another process may hold SQLite's only write lock.
     sqlite_busy: float = 30.0
     # Opening the file needs no write lock. Another process blocks readers only for a moment, unless

@@ -12,6 +12,8 @@ _SCHEMES: Final = (
     "a database URL begins with postgresql:// or sqlite:/// (postgres://, postgresql+asyncpg:// "
     "and sqlite+aiosqlite:/// are accepted too)"
 )
+_OF_PRIMARIES: Final = frozenset({"read-write", "primary"})
+_CHOOSING: Final = ("target_session_attrs", "load_balance_hosts")  # from several hosts
 _NO_FILE: Final = (
     "the SQLite URL names no file: it looks like sqlite:///./roster.db; a database in memory is "
     "not supported"
@@ -20,6 +22,10 @@ _NO_FILE: Final = (
 
 def parse_url(text: str) -> URL:
     """Parse a database URL. Raises ValueError; its message contains no values of the URL."""
+    return _to_primary(_parse(text))
+
+
+def _parse(text: str) -> URL:
     scheme, separator, rest = text.strip().partition("://")
     backend, _, driver = scheme.lower().partition("+")
     match backend, driver:
@@ -28,11 +34,46 @@ def parse_url(text: str) -> URL:
         case "sqlite", "" | "aiosqlite":
             return _sqlite_url(rest)
         case "postgresql" | "postgres", "" | "asyncpg":
-            return _to_primary(libpq.parse(rest))
+            return libpq.parse(rest)
         case "sqlite" | "postgresql" | "postgres", _:
             raise ValueError(f"the database URL names a driver that is not supported: {_SCHEMES}")
     name = backend if re.fullmatch("[a-z][a-z0-9]{1,15}", backend) else "this"
     raise ValueError(f"{name} is not a database that Roster runs on: {_SCHEMES}")
+
+
+def parse_replica_urls(text: str) -> list[URL]:
+    """Parse the URLs of replicas, separated by spaces. Each host of a URL is a replica.
+
+    Raises ValueError; its message contains no values of the URLs.
+    """
+    found: list[URL] = []
+    for part in text.split():
+        url = _parse(part)
+        if url.get_backend_name() == "sqlite":
+            raise ValueError("SQLite has no replicas: the URL must begin with postgresql://")
+        if url.query.get("target_session_attrs") in _OF_PRIMARIES:
+            raise ValueError(
+                "in the database URL target_session_attrs asks for the primary, not for a replica"
+            )
+        found += _each_host(url.difference_update_query(_CHOOSING))
+    if not found:
+        raise ValueError(f"there is no URL: {_SCHEMES}")
+    if len(set(found)) < len(found):
+        raise ValueError("the database URLs name the same host twice")
+    return found
+
+
+def _each_host(url: URL) -> list[URL]:
+    hosts, ports = (str(url.query.get(name, "")).split(",") for name in ("host", "port"))
+    if len(hosts) == 1:
+        return [url]
+    alone = url.difference_update_query(["host", "port"])
+    return [
+        alone.update_query_dict({"host": host, "port": port})
+        if host.startswith("/")
+        else alone.set(host=host, port=int(port))
+        for host, port in zip(hosts, ports, strict=True)
+    ]
 
 
 def check_url(url: URL) -> None:
@@ -44,7 +85,8 @@ def check_url(url: URL) -> None:
 
 
 def _to_primary(url: URL) -> URL:
-    # Several hosts are a primary and its standbys. Only the primary accepts writes.
+    # Several hosts are a primary and its standbys. Only the primary accepts writes. A file has no
+    # host.
     several = "," in str(url.query.get("host", ""))
     if several and "target_session_attrs" not in url.query:
         return url.update_query_dict({"target_session_attrs": "read-write"})

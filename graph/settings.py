@@ -27,7 +27,8 @@ from pydantic_settings import (
 
 from db.engine import Database
 from db.poolers import Pooler
-from db.url import check_url, parse_url
+from db.replication.router import ReadConsistency
+from db.url import check_url, parse_replica_urls, parse_url
 from graph.auth.issuers import Issuer, is_loopback
 from graph.documents.limits import Limits
 from graph.documents.persisted import PersistedMode, read_manifest
@@ -83,6 +84,17 @@ class Settings(BaseSettings):
     `transaction`; or `transaction-named`, if a pooler in transaction mode supports named
     statements. See [Poolers](#poolers).
     """
+    read_database_url: str | None = None
+    """PostgreSQL's replicas, for queries: URLs separated by spaces, of which each host is a
+    replica. See [Replicas](#replicas).
+    """
+    read_consistency: Annotated[ReadConsistency, _LOWER] = ReadConsistency.CALLER
+    """What reads on replicas show to clients that send no `Roster-Position`. `caller`: at least
+    what the caller has written and read by the same process. `token`: anything within
+    `ROSTER_READ_MAX_LAG`.
+    """
+    read_max_lag: Annotated[float, Field(gt=0, le=3600)] = 10
+    """Seconds that a replica may be behind the primary."""
     host: str = "127.0.0.1"
     """The address to listen on. In development it must be a local one."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
@@ -247,6 +259,13 @@ class Settings(BaseSettings):
             check_url(parse_url(url))
         return url
 
+    @field_validator("read_database_url")
+    @classmethod
+    def _replicas_can_be_used(cls, urls: str | None) -> str | None:
+        for url in () if urls is None else parse_replica_urls(urls):
+            check_url(url)
+        return urls
+
     @field_validator("identity_secret")
     @classmethod
     def _is_long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -312,6 +331,11 @@ class Settings(BaseSettings):
         if persisted and self.persisted_documents_file is None:
             name = set_variable("persisted_documents")
             raise InvalidSettings(f"{name}: needs ROSTER_PERSISTED_DOCUMENTS_FILE")
+        if self.read_database_url and parse_url(self.database_url).get_backend_name() == "sqlite":
+            raise InvalidSettings(
+                "ROSTER_READ_DATABASE_URL: SQLite has no replicas: remove it, or name a PostgreSQL "
+                "database in ROSTER_DATABASE_URL"
+            )
         if self.mode is Mode.DEVELOPMENT and not is_loopback(self.host):
             raise InvalidSettings(
                 "ROSTER_HOST: development mode does not authenticate, so this must be an address "
@@ -394,6 +418,9 @@ class Settings(BaseSettings):
             direct_url=self.database_direct_url,
             pooler=self.database_pooler,
             statement_timeout=self.statement_timeout if for_requests else None,
+            read_url=self.read_database_url if for_requests else None,
+            read_consistency=self.read_consistency,
+            read_max_lag=self.read_max_lag,
         )
 
     def direct_database(self) -> Database:

@@ -60,6 +60,8 @@ class Context:
         self.is_still_let_in = still or _always
         self.username_emails = username_emails
         self.last_event_id: str | None = None  # the cursor with which an EventSource reconnects
+        self.asked_position: str | None = None  # the position that a query must show
+        self.position: str | None = None  # what the response shows, if the client is told
         self.limit = TimeLimit()
         self.writes: dict[str, Write] = {}  # of a mutation, by response name
 

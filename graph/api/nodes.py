@@ -76,8 +76,11 @@ async def load_nodes(
 
 
 async def _events(context: Context, keys: Sequence[int]) -> list[UserEvent]:
+    if not keys:
+        return []
     # Events above the watermark are not found: they have no cursor yet.
-    found = await context.session.load(EVENTS_BY_ID, keys) if keys else ()
+    context.session.read_primary()
+    found = await context.session.load(EVENTS_BY_ID, keys)
     rows = [row for row in found if row and policy.can_read_history(context.caller, row.user_id)]
     settled = await settled_until(context.feed) if rows else 0
     return [UserEvent.of(row) for row in rows if row.id <= settled]

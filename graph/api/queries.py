@@ -249,6 +249,7 @@ class Query:
         wanted = filter.read() if filter else EventFilter()
         context = info.context
         asked = EventWindow.of(window(first, after, last, before, decode_cursor), order_by)
+        context.session.read_primary()
         settled = await context.feed.watermark()
         found: Page[Any] = Page([], has_next=False, has_previous=False)
         if _fields(info) & ROW_FIELDS:
@@ -282,6 +283,7 @@ class Query:
         key = read_user_id(user_id)
         if not policy.can_read_history(info.context.caller, key):
             raise ForbiddenError("You may not read this user's history.")
+        info.context.session.read_primary()
         users = Loader(info.context.session, USERS_BY_ID)
         row = await users.find(key)
         while row is not None:
@@ -302,6 +304,8 @@ async def _follow_from(info: GraphInfo, selected: frozenset[str]) -> str | None:
         return None
     if not selects(raw_info(info), "followFrom"):
         return None
+    # Also the page: a replica may be behind this position.
+    info.context.session.read_primary()
     return encode_anchor(await info.context.feed.end())
 
 

@@ -55,8 +55,12 @@ class EventSubscription:
                     yield UserEvent.of(event)
 
     async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
-        feed, user_id = self._context.feed, self._context.caller.user_id
-        with feed.watch_deactivation(user_id) as self._is_switched_off:
+        context = self._context
+        feed, user_id = context.feed, context.caller.user_id
+        with (
+            feed.watch_deactivation(user_id) as self._is_switched_off,
+            context.session.following(context.throttled_as),
+        ):
             self._status = await self._first_status()
             async with feed.subscribe(self._after, self._wanted) as place:
                 self.place = place

@@ -117,7 +117,7 @@ class Guard:
         request_id = scope["state"]["request_id"]
         still = partial(self._is_accepted, state.authenticator, token, caller)
         return Context(
-            state.database.session(),
+            state.database.operation_session(),
             state.feed,
             caller,
             request_id,

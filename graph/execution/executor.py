@@ -24,6 +24,7 @@ from graphql import (
 from strawberry.types import ExecutionResult as StrawberryResult
 from strawberry.types.graphql import OperationType as StrawberryOperationType
 
+from db.replication.session import RoutedSession
 from db.time_slices import current_operation, time_slices
 from graph.api.context import Context, TimeLimit
 from graph.api.errors import MAX_ERRORS
@@ -42,6 +43,7 @@ from graph.execution.errors import (
 )
 from graph.execution.operation import Operation, StrawberryExecution
 from graph.execution.options import ExecutionOptions
+from graph.execution.positions import add_position, route_reads
 from graph.execution.strawberry_types import StrawberryResolvers
 from graph.protocol.json import dumps
 from graph.protocol.request import Request
@@ -184,6 +186,9 @@ class OperationExecutor:
         result = await self.execute(operation, operation.root)
         if isinstance(context, Context):
             raise_if_timed_out(result, context)
+            if isinstance(context.session, RoutedSession):
+                is_query = operation.type is OperationType.QUERY
+                await add_position(result, context, context.session, is_query=is_query)
         if operation.prepared.is_large:
             return await formatted_in_parts(result, context)
         return [formatted(result, context)]
@@ -196,6 +201,8 @@ class OperationExecutor:
         reads = operation.type is OperationType.QUERY
         seconds = self._timeouts.query if reads else self._timeouts.mutation
         context = operation.context if isinstance(operation.context, Context) else None
+        session = context.session if context else None
+        routed = session if isinstance(session, RoutedSession) else None
         deadline = asyncio.get_running_loop().time() + seconds
         if not reads:
             if context:
@@ -207,6 +214,8 @@ class OperationExecutor:
             self._rate_limiter.begin_operation()
             try:
                 async with asyncio.timeout_at(None if deadline == inf else deadline):
+                    if routed and context and reads:
+                        route_reads(operation.request, context, routed)
                     return await work(operation)
             except BaseException:
                 if context:
@@ -214,6 +223,8 @@ class OperationExecutor:
                 raise
             finally:
                 self._rate_limiter.end_operation()
+                if routed and context:
+                    routed.finish(context.throttled_as)
         except asyncio.CancelledError:
             if self._shutdown.has_interrupted():
                 raise interrupted(context, reads=reads) from None

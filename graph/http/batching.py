@@ -84,11 +84,15 @@ class BatchExecutor:
     async def _execute(self, scope: Scope, known: Context, given: object) -> Sequence[bytes]:
         request = Request.of(given)
         context = await self.guard.reauthenticate(scope, known)
+        context.asked_position = known.asked_position
         operation = await self.schema.prepare(request, context)
         if operation.type is OperationType.SUBSCRIPTION:
             message = "A subscription cannot be in a batch."
             raise InvalidRequest(message, "SUBSCRIPTION_NOT_STREAMED")
-        return await operation.run()
+        parts = await operation.run()
+        if context.position is not None:  # for the next request of the batch
+            known.position = known.asked_position = context.position
+        return parts
 
 
 def _too_large() -> RequestError:

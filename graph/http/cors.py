@@ -27,7 +27,7 @@ _PREFLIGHTS: Final = {
 _ALLOWED: Final = b"access-control-allow-origin"
 _EXPOSED: Final = (
     b"access-control-expose-headers",
-    b"ratelimit, ratelimit-policy, retry-after, x-request-id",
+    b"ratelimit, ratelimit-policy, retry-after, roster-position, x-request-id",
 )
 _GRANTS: Final = frozenset({_ALLOWED, _EXPOSED[0]})
 _VARIES: Final = (b"vary", b"Origin")

@@ -7,6 +7,7 @@ graphql-http test it.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from graphql import OperationType
 from starlette.exceptions import HTTPException
@@ -30,6 +31,8 @@ from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.request import Request
 from graph.shutdown import Shutdown
 from graph.streaming.streams import ResultStreams
+
+POSITION_HEADER: Final = "roster-position"  # of requests and responses
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class GraphQLEndpoint:
 
     async def _respond(self, http: HTTPRequest, given: Mapping[str, str], media: str) -> Response:
         context = await self.guard.authenticate(http.scope, given.get("authorization"))
+        context.asked_position = given.get(POSITION_HEADER)
         if media == EVENTS:
             context.last_event_id = given.get("last-event-id") or None
         quota = self.rate_limiter.acquire(context.throttled_as)
@@ -104,7 +108,10 @@ class GraphQLEndpoint:
         if operation.type is OperationType.SUBSCRIPTION:
             message = f"A subscription needs WebSocket, or Accept: {EVENTS}."
             raise InvalidRequest(message, "SUBSCRIPTION_NOT_STREAMED")
-        return result_response(await operation.run(), media, quota)
+        parts = await operation.run()
+        if context.position is not None:
+            quota = {**quota, POSITION_HEADER: context.position}
+        return result_response(parts, media, quota)
 
     async def _batch(
         self,
@@ -117,6 +124,8 @@ class GraphQLEndpoint:
         if media == EVENTS:
             raise InvalidRequest(f"A batch is answered as {JSON}, not as a stream.")
         parts, left = await self.batches.answer(http.scope, context, batch, quota)
+        if context.position is not None:
+            left = {**left, POSITION_HEADER: context.position}
         return result_response(parts, JSON, left)
 
 

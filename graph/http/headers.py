@@ -18,6 +18,7 @@ _READ: Final = {
         "host",
         "last-event-id",
         "origin",
+        "roster-position",
         "sec-fetch-site",
         "x-apollo-operation-name",
         "x-request-id",

@@ -1,16 +1,19 @@
 """A GraphQL request, as parsed by all transports."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from graph.protocol.errors import InvalidRequest
+
+POSITION: Final = "rosterPosition"  # in the `extensions` of requests and responses
 
 
 @dataclass(slots=True)  # not frozen: that doubles the time to create one
 class Request:
     """One operation, requested by its text or by the id of a document.
 
-    `persisted_hash` is the SHA-256 in Apollo's `extensions.persistedQuery`.
+    `persisted_hash` is the SHA-256 in Apollo's `extensions.persistedQuery`. `position` is what a
+    query must show: a position of an earlier response, or an empty string.
     """
 
     query: str | None
@@ -18,6 +21,7 @@ class Request:
     operation_name: str | None = None
     document_id: str | None = None
     persisted_hash: str | None = None
+    position: str | None = None
 
     @classmethod
     def of(cls, given: object) -> "Request":
@@ -26,13 +30,15 @@ class Request:
         if not isinstance(given, dict):
             raise InvalidRequest("A request must be a JSON object.")
         query, document_id = _text(given, "query"), _text(given, "documentId")
-        persisted_hash = _persisted_hash(_object(given, "extensions"))
+        extensions = _object(given, "extensions")
+        persisted_hash = _persisted_hash(extensions)
         if query is None and document_id is None and persisted_hash is None:
             raise InvalidRequest("A request must have a `query` or a `documentId`, as a string.")
         variables = _object(given, "variables")
         # Clients send an empty name for anonymous operations.
         operation_name = _text(given, "operationName") or None
-        return cls(query, variables, operation_name, document_id, persisted_hash)
+        position = _text(extensions, POSITION) if extensions else None
+        return cls(query, variables, operation_name, document_id, persisted_hash, position)
 
 
 def _text(given: dict[str, Any], name: str) -> str | None:

@@ -58,6 +58,7 @@ class ResultStreams:
             return
         if not operation.is_compiled:
             async for result in operation.stream():
+                operation.context.session.note_delivery()
                 yield ResultBatch([operation.formatted(result)])
             return
         following = await _subscribe(operation)
@@ -110,6 +111,7 @@ class ResultStreams:
             roots = map(UserEvent.of, events[start : start + _SLICE])
             results = await asyncio.gather(*map(operation.execute, roots))
             texts += map(operation.formatted, results)
+        operation.context.session.note_delivery()
         cursors = [encode_cursor(event) for event in events]
         ids = [event.id for event in events]
         return list(portions(texts, ids, cursors, self._batch_bytes))

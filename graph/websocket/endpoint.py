@@ -22,7 +22,7 @@ from graph.limits.client_network import client_network
 from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import dumps, read_json
-from graph.protocol.request import Request
+from graph.protocol.request import POSITION, Request
 from graph.shutdown import Shutdown, shutting_down
 from graph.streaming.chunks import ResultBatch
 from graph.streaming.streams import ResultStreams
@@ -207,6 +207,7 @@ class _Connection:
         except RequestError as refused:
             raise ConnectionClosedError(code_of(refused), refused.message) from None
         self.counted.enter_context(self.sockets.rate_limiter.connection_slot(context.throttled_as))
+        context.asked_position = _position(payload)
         self.context = context
         if context.token is not None:
             self.watch = asyncio.create_task(self._watch(context))
@@ -277,6 +278,7 @@ class _Connection:
         Such a subscription gets no `complete` message: the client resumes it after a reconnect.
         """
         context = await self.sockets.guard.reauthenticate(self.websocket.scope, known)
+        context.asked_position = known.asked_position
         self.sockets.rate_limiter.acquire(context.throttled_as)
         operation = await self.sockets.schema.prepare(request, context)
         write = partial(self._write, id_, asyncio.current_task(), before)
@@ -304,6 +306,11 @@ class _Connection:
             self.close(closed.code, closed.reason)
         except ClientGoneError:
             pass
+
+
+def _position(payload: dict[str, Any] | None) -> str | None:
+    position = (payload or {}).get(POSITION)
+    return position if isinstance(position, str) else None
 
 
 def _message(text: str | None) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import structlog
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from db.engine import Database, StandbyError
+from db.engine import Database
+from db.errors import StandbyError
 from db.statements.events import EVENTS_BY_ID
 from feed import epochs
 from feed.anchors import Anchor, InvalidAnchor

@@ -10,6 +10,7 @@ TABLES = {
     "users",
     "user_events",
     "feed_epochs",
+    "primary_terms",
     "idempotency_keys",
     "api_keys",
     "identity_keys",

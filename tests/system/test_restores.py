@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import make_url
 
 from db import migrations
-from db.engine import StandbyError
+from db.errors import StandbyError
 from tests.conftest import opened
 from tests.graph.api.test_event_cursors import MESSAGE
 from tests.support.cursors import cursor_at, id_at

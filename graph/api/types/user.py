@@ -142,6 +142,7 @@ class User(RecordView, Node):
         if not policy.can_read_history(info.context.caller, self.record.id):
             raise ForbiddenError("You may not read this user's history.")
         context, user_id = info.context, self.record.id
+        context.session.read_primary()
         asked = EventWindow.of(window(first, after, last, before, decode_cursor), order_by)
         rows: Sequence[Any] = ()
         if names_below(raw_info(info)) & ROW_FIELDS:

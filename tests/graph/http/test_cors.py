@@ -18,7 +18,7 @@ APP = "https://app.example"
 OTHER = "https://other.example"
 REQUEST = {"query": "{ __typename }"}
 RESULT = {"data": {"__typename": "Query"}}
-EXPOSED = "ratelimit, ratelimit-policy, retry-after, x-request-id"
+EXPOSED = "ratelimit, ratelimit-policy, retry-after, roster-position, x-request-id"
 
 
 def code(response: httpx.Response) -> str:
