@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import reduce
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import (
     JSON,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     String,
     TableValuedAlias,
     TypeDecorator,
+    Uuid,
     bindparam,
     func,
     literal,
@@ -123,6 +125,23 @@ def _lines(element: Lines, compiler: Any, **options: Any) -> str:
 def _as_line(column: ColumnElement[Any], compiler: Any, options: Mapping[str, Any]) -> str:
     text: str = compiler.process(column, **options)
     return f"coalesce({text}, '')" if getattr(column, "nullable", False) else text
+
+
+class RandomUuid(FunctionElement[UUID]):
+    """A random UUID, made by the database."""
+
+    type = Uuid()
+    inherit_cache = True
+
+
+@compiles(RandomUuid, "postgresql")
+def _uuid_on_postgresql(*_: Any, **__: Any) -> str:
+    return "gen_random_uuid()"
+
+
+@compiles(RandomUuid, "sqlite")
+def _uuid_on_sqlite(*_: Any, **__: Any) -> str:
+    return "lower(hex(randomblob(16)))"  # as SQLAlchemy stores a UUID
 
 
 class _Elements(FunctionElement[Any]):

@@ -13,6 +13,7 @@ from sqlalchemy import ARRAY, Boolean, Select, String, func, literal_column, sel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import notifications, postgres, sqlite
+from db.erasure_ledger.entries import ErasureLedger
 from db.errors import StandbyError
 from db.health import FileProbe, HealthCheck, Probe, ServerProbe
 from db.notifications import SideConnection
@@ -70,7 +71,8 @@ class Database:
       read_max_lag              how far a replica may be behind the primary
 
     The pool detects closed connections in any case. With `pool_pre_ping` it also sends a query on
-    an idle connection before its next use. `identity_secret` is for `db.identity_key`.
+    an idle connection before its next use. `identity_secret` is for `db.identity_key`, and
+    `erasure_ledger` records erasures outside of this database.
 
     `pooler` is the kind of pooler that `url` leads to. Then `direct_url` leads past it, for what
     needs a session of its own.
@@ -92,12 +94,14 @@ class Database:
         statement_timeout: float | None = None,
         idle_transaction_timeout: float = postgres.IDLE_TRANSACTION_SECONDS,
         identity_secret: bytes | None = None,
+        erasure_ledger: ErasureLedger | None = None,
         read_url: str | None = None,
         read_consistency: ReadConsistency = ReadConsistency.CALLER,
         read_max_lag: float = 10,
         timing: Timing = DEFAULT,
     ) -> None:
         self._timing = timing
+        self.erasure_ledger = erasure_ledger
         self.url = parse_url(url)
         self.direct_url = parse_url(direct_url) if direct_url else self.url
         self.pooler = pooler
@@ -140,7 +144,7 @@ class Database:
             check_primary=self.check_primary,
             insert_user=own.insert_user,
             checkpoint=own.checkpoint,
-            info={"identity_secret": identity_secret},
+            info={"identity_secret": identity_secret, "erasure_ledger": erasure_ledger},
         )
         self.replicas: Replicas | None = None
         if primary:
@@ -259,6 +263,8 @@ class Database:
         await greenlet_spawn(self.engine.sync_engine.pool.dispose)
         if self._file:
             await self._file.wait_closed()
+        if self.erasure_ledger:
+            await self.erasure_ledger.close()
 
     def _probe(self, max_age: float) -> Probe:
         def read_only(error: Exception) -> None:

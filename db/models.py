@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Any, Final, NotRequired, Self, TypedDict
+from uuid import UUID
 
 from sqlalchemy import (
     CheckConstraint,
@@ -14,12 +15,21 @@ from sqlalchemy import (
     Row,
     String,
     UniqueConstraint,
+    Uuid,
     and_,
 )
 from sqlalchemy import Enum as EnumColumn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from db.column_types import Id, Json, Lines, UtcDateTime, code_point_text, nulls_last
+from db.column_types import (
+    Id,
+    Json,
+    Lines,
+    RandomUuid,
+    UtcDateTime,
+    code_point_text,
+    nulls_last,
+)
 from db.unspaced import has_unspaced, spaced_column
 
 USERNAME_LENGTH = 64
@@ -126,6 +136,9 @@ class User(Model):
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     erase_after: Mapped[datetime | None] = mapped_column(UtcDateTime)
     erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Tells the row from another that gets the same id after a restore. None for users from before
+    # this column.
+    random_id: Mapped[UUID | None] = mapped_column(Uuid(), insert_default=RandomUuid())
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar, cast
 
 from sqlalchemy import ClauseElement, Result, SelectBase, UpdateBase, text
 from sqlalchemy.exc import InvalidRequestError
@@ -52,6 +52,16 @@ class Backend:
     insert_user: Callable[[Reader, Mapping[str, Any], Write], Awaitable[list[Any]]]
     checkpoint: Callable[[AsyncEngine], Awaitable[bool]]
     info: Mapping[str, Any]
+
+
+class Participant(Protocol):
+    """Takes part in the end of a transaction, for a record that is not in the database."""
+
+    async def prepare(self) -> None:
+        """Run before COMMIT. An error rolls the transaction back."""
+
+    async def end(self, outcome: Outcome) -> None:
+        """Run after the transaction, without its locks, whether or not `prepare` was run."""
 
 
 def _shared(method: F) -> F:
@@ -113,6 +123,8 @@ class Session(AsyncSession):
     tasks wait until it ends. `load` raises an error inside the block, because it would read outside
     the transaction.
     """
+
+    _participants: tuple[Participant, ...] = ()  # of the current transaction
 
     # Without super().__init__(): AsyncSession's own attributes are created at their first use.
     # Creating them takes 5 µs, and `load` and `fetch` do not need them.
@@ -201,30 +213,44 @@ class Session(AsyncSession):
         """
         if self._is_in_block():
             raise InvalidRequestError("a transaction cannot begin inside another")
-        async with self._lock.exclusive(), self._backend.writer or nullcontext():
-            self._backend.reopen_moved_file()
-            outer = _block_of_task.get()
-            try:
-                self.bind = self._backend.engine
-                async with super().begin():
-                    await self._begin(queued=queued)
-                    self._block = object()
-                    _block_of_task.set(self._block)
-                    try:
-                        yield self
-                    except BaseException:
+        write = write or Write()
+        participants: tuple[Participant, ...] = ()
+        try:
+            async with self._lock.exclusive(), self._backend.writer or nullcontext():
+                self._backend.reopen_moved_file()
+                outer = _block_of_task.get()
+                try:
+                    self.bind = self._backend.engine
+                    async with super().begin():
+                        await self._begin(queued=queued)
+                        self._block = object()
+                        _block_of_task.set(self._block)
+                        try:
+                            yield self
+                        except BaseException:
+                            await self._end_block()
+                            raise
                         await self._end_block()
-                        raise
-                    await self._end_block()
-                    await super().flush()  # so that only COMMIT is left
-                    with (write or Write()).committing():
-                        await super().commit()
-            finally:
-                _block_of_task.set(outer)
-                if self.in_transaction():  # the end of the transaction was cancelled
-                    await _complete(super().close())
-                self.expunge_all()
-                self.bind = self._backend.autocommit
+                        await super().flush()  # so that only COMMIT is left
+                        for participant in self._participants:
+                            await participant.prepare()
+                        with write.committing():
+                            await super().commit()
+                finally:
+                    participants, self._participants = self._participants, ()
+                    _block_of_task.set(outer)
+                    if self.in_transaction():  # the end of the transaction was cancelled
+                        await _complete(super().close())
+                    self.expunge_all()
+                    self.bind = self._backend.autocommit
+        finally:
+            for participant in participants:
+                await _complete(participant.end(write.outcome))
+
+    def enlist(self, participant: Participant) -> None:
+        """Add a participant to the current transaction."""
+        self._require_block("enlist")
+        self._participants = (*self._participants, participant)
 
     async def _begin(self, *, queued: bool) -> None:
         await super().connection(execution_options={"roster_writes": True})

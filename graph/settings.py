@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from db.engine import Database
+from db.erasure_ledger.opening import check_ledger, open_ledger
 from db.poolers import Pooler
 from db.replication.router import ReadConsistency
 from db.url import check_url, parse_replica_urls, parse_url
@@ -237,6 +238,11 @@ class Settings(BaseSettings):
     """Whether API keys are accepted. Without an issuer, production mode starts only if this is set
     to `true` explicitly.
     """
+    erasure_ledger: str | None = None
+    """Where erasures are recorded outside of the database, so that a restore cannot undo them: a
+    file, or the URL of another PostgreSQL database. See [The ledger of
+    erasures](#the-ledger-of-erasures).
+    """
     identity_secret: SecretStr | None = None
     """A secret of at least 32 bytes for the digests of former external ids. See [External ids of
     former users](#external-ids-of-former-users).
@@ -265,6 +271,13 @@ class Settings(BaseSettings):
         for url in () if urls is None else parse_replica_urls(urls):
             check_url(url)
         return urls
+
+    @field_validator("erasure_ledger")
+    @classmethod
+    def _ledger_can_be_used(cls, given: str | None) -> str | None:
+        if given is not None:
+            check_ledger(given)
+        return given
 
     @field_validator("identity_secret")
     @classmethod
@@ -365,6 +378,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _ledger_is_elsewhere(self) -> Self:
+        ledger = self.erasure_ledger or ""
+        if "://" in ledger and _place(ledger) == _place(self.database_url):
+            raise InvalidSettings(
+                "ROSTER_ERASURE_LEDGER: must be another database than the directory's, or a "
+                "restore takes the ledger back"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _issuers_are_told_apart(self) -> Self:
         names = [issuer.issuer for issuer in self.auth_issuers]
         if len(set(names)) < len(names):
@@ -436,6 +459,7 @@ class Settings(BaseSettings):
             pool_max_age=self.pool_max_age,
             idle_transaction_timeout=self.idle_transaction_timeout,
             identity_secret=_bytes(self.identity_secret) if self.identity_secret else None,
+            erasure_ledger=open_ledger(self.erasure_ledger) if self.erasure_ledger else None,
             **options,
         )
 
@@ -451,6 +475,11 @@ def load() -> Settings:
 
 def _is_postgresql(url: str) -> bool:
     return parse_url(url).get_backend_name() == "postgresql"
+
+
+def _place(url: str) -> tuple[object, ...]:
+    parsed = parse_url(url)
+    return parsed.host, parsed.query.get("host"), parsed.port, parsed.database
 
 
 def _bytes(secret: SecretStr) -> bytes:

@@ -175,6 +175,18 @@ def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -
         yield url
 
 
+@pytest.fixture(params=["file-ledger", "postgresql-ledger"])
+def erasure_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A value of ROSTER_ERASURE_LEDGER: a new file, or an empty PostgreSQL database."""
+    if request.param == "file-ledger":
+        yield str(tmp_path / "erasures.ledger")
+        return
+    name = f"ledger_{uuid4().hex}"
+    administer(f"CREATE DATABASE {name}")
+    yield postgres(name)
+    administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @asynccontextmanager
 async def opened(url: str, **pool: Any) -> AsyncIterator[Database]:
     database = Database(url, **pool)

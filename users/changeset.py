@@ -60,7 +60,8 @@ class ChangeSet:
     """The rows and events to write. Users that are not inserted yet have negative ids.
 
     `subject` is the `sub` of the caller's token. The caller cannot restore a user who has it as
-    their external id.
+    their external id. `erasures` are for the ledger: the users of `erased`, and those who were
+    erased before.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ChangeSet:
         self.events: list[Event] = []
         self.drafts: list[User] = []
         self.erased: list[int] = []
+        self.erasures: dict[int, User] = {}
         self.former: list[GivenUpId] = []
         self._recorder = recorder
         self._subject = subject
@@ -232,6 +234,7 @@ class ChangeSet:
             violations.append(wrong)
         if user is None or violations:
             raise _ViolationsError(violations)
+        self.erasures[user.id] = user
         if user.erased_at:
             return CommandResult(user)
         at = next_version_time(user, at)

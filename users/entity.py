@@ -18,7 +18,7 @@ KEY_COLUMNS: Final[Mapping[UniqueField, str]] = {
 }
 COLUMNS: Final = tuple(column.key for column in User.__table__.columns)
 BLANK: Final = dict.fromkeys(COLUMNS)
-_WRITTEN: Final = tuple(column for column in COLUMNS if column != "id")
+_WRITTEN: Final = tuple(column for column in COLUMNS if column not in {"id", "random_id"})
 _TICK: Final = timedelta(microseconds=1)  # resolution of the databases
 
 

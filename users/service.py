@@ -11,6 +11,7 @@ from datetime import datetime
 from db.outcome import Write
 from db.session import Session
 from db.time_slices import pause_if_due
+from users import erasures
 from users.changeset import ChangeSet
 from users.clock import now
 from users.commands import (
@@ -20,6 +21,7 @@ from users.commands import (
     CommandResults,
     CommandsRejected,
     Create,
+    Erase,
     IdempotencyKey,
     UniquenessRace,
 )
@@ -113,7 +115,7 @@ class UserService:
         if key and not violations and _needs_claim(batch, hopeless=atomic and any(denied)):
             claim = Claim.of(self.session, self.caller.actor, key)
             if (earlier := await claim.take(self.clock())) is not None:
-                return await self._replay(earlier, denied)
+                return await self._replay(commands, earlier, denied)
         change_set, computed = await self._compute(batch, cache, check_taken=check_taken)
         results = _merge_results(denied, computed)
         rejected = [bool(result.violations) for result in results]
@@ -126,7 +128,10 @@ class UserService:
         return CommandResults([redact_result(self.caller, result) for result in results])
 
     async def _replay(
-        self, earlier: Sequence[CommandResult], denied: Sequence[RuleViolation | None]
+        self,
+        commands: Sequence[Command],
+        earlier: Sequence[CommandResult],
+        denied: Sequence[RuleViolation | None],
     ) -> CommandResults:
         """Return the stored results, except for commands that are no longer authorized."""
         snapshot = await load_snapshot(self.session, [], self.caller.user_id)
@@ -134,6 +139,10 @@ class UserService:
             raise CommandsRejected([_rejection(NOT_ACTIVE)] * len(earlier))
         replayed = zip(earlier, denied, strict=True)
         results = [before if no is None else _rejection(no) for before, no in replayed]
+        done = zip(commands, results, strict=True)
+        users = [result.user for command, result in done if isinstance(command, Erase)]
+        # The first answer may have been that the ledger failed.
+        erasures.record(self.session, [user for user in users if user and user.erased_at])
         return CommandResults(
             [redact_result(self.caller, result) for result in results], replayed=True
         )

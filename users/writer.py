@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.errors import is_unique_violation
 from db.models import ActorKind
+from db.session import Session
 from db.statements.events import (
     ADD_EVENTS,
     REATTRIBUTE_EVENTS,
@@ -18,14 +18,14 @@ from db.statements.events import (
 )
 from db.statements.users import ADD_USERS, FREE_KEYS, UPDATE_USERS
 from db.time_slices import partitions, pause_if_due
-from users import former_ids
+from users import erasures, former_ids
 from users.changeset import ChangeSet
 from users.commands import UniquenessRace
 from users.entity import row_of
 from users.recorder import redacted
 
 
-async def write(session: AsyncSession, change_set: ChangeSet) -> None:
+async def write(session: Session, change_set: ChangeSet) -> None:
     """Write in the transaction of the session. Raises UniquenessRace."""
     await pause_if_due()
     try:
@@ -47,9 +47,10 @@ async def write(session: AsyncSession, change_set: ChangeSet) -> None:
     if change_set.events:
         await pause_if_due()
         await session.execute(ADD_EVENTS, change_set.events)
+    erasures.record(session, change_set.erasures.values())
 
 
-async def _insert(session: AsyncSession, change_set: ChangeSet) -> None:
+async def _insert(session: Session, change_set: ChangeSet) -> None:
     """Insert the new users, and replace their temporary ids in the change set."""
     if not change_set.created:
         return
@@ -68,7 +69,7 @@ async def _insert(session: AsyncSession, change_set: ChangeSet) -> None:
     ]
 
 
-async def _redact(session: AsyncSession, change_set: ChangeSet) -> None:
+async def _redact(session: Session, change_set: ChangeSet) -> None:
     ids = set(change_set.erased)
     at = change_set.users[change_set.erased[0]].updated_at
     users = [

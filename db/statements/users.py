@@ -30,13 +30,17 @@ from db.filters import (
 from db.models import (
     User,
     UserEvent,
+    UserEventType,
 )
 from db.pagination import KEPT, Listing, Sort
 from db.prepared import PreparedStatement
 from db.statements.events import EVENT_VALUES, EVENTS_TABLE
 
 _USERS = cast("Table", User.__table__)
-USER_COLUMNS = tuple(c for c in _USERS.c if not c.key.endswith("_key"))
+# `random_id` identifies the row in the ledger of erasures, and nothing else reads it.
+USER_COLUMNS = tuple(
+    c for c in _USERS.c if not c.key.endswith("_key") and c is not _USERS.c.random_id
+)
 
 
 def user_by(
@@ -131,8 +135,11 @@ def key_holders(keys: Mapping[str, Sequence[str]]) -> Select[int, str, str, str 
     return select(*columns).where(held, NOT_DELETED)
 
 
+# The database assigns `id` and `random_id`, which never change.
 _EVERY_COLUMN: Mapping[str, Any] = {
-    c.key: bindparam(c.key, type_=c.type) for c in _USERS.c if not c.primary_key
+    c.key: bindparam(c.key, type_=c.type)
+    for c in _USERS.c
+    if c is not _USERS.c.id and c is not _USERS.c.random_id
 }
 # Each of these runs once, with a list of parameters.
 ADD_USERS = (
@@ -163,3 +170,19 @@ def due_users(now: datetime, limit: int) -> Select[int]:
     """Select and lock deleted users that are due for erasure; skip those that are locked."""
     due = select(User.id).where(User.erase_after <= now).order_by(User.erase_after, User.id)
     return due.limit(limit).with_for_update(skip_locked=True)
+
+
+_IDENTITY: Sequence[Any] = (User.id, User.created_at, User.random_id)
+
+
+def identities_of(user_ids: Collection[int]) -> Select[Any]:
+    """Select what identifies rows in the ledger of erasures, and whether they are erased."""
+    columns = (*_IDENTITY, User.erased_at)
+    return select(*columns).where(User.id.in_(user_ids))
+
+
+def erased_users() -> Select[Any]:
+    # By their events, which have an index by type.
+    erased = select(UserEvent.user_id).where(UserEvent.type == UserEventType.ERASED)
+    found = select(*_IDENTITY).where(User.id.in_(erased), User.erased_at.is_not(None))
+    return found.order_by(User.id)

@@ -5,6 +5,7 @@ GraphQLError
 │   └── UnknownCursorError    the cursor of an event that does not exist (any more)
 ├── ForbiddenError            the caller may not read the field
 ├── SessionEnded              the caller's rights have ended during a subscription
+├── ErasureLedgerError        the ledger of erasures cannot be written
 ├── WriteTimeoutError         a write exceeded the time limit of the request
 └── WriteInterruptedError     the server stopped before a write was complete
 Exception
@@ -107,6 +108,16 @@ class WriteTimeoutError(GraphQLError):
     def __init__(self, seconds: float, outcome: Outcome) -> None:
         message = f"{took_too_long(seconds)} {OUTCOMES[outcome]}"
         super().__init__(message, extensions={"code": "TIMEOUT", "outcome": outcome})
+
+
+class ErasureLedgerError(GraphQLError):
+    def __init__(self, outcome: Outcome) -> None:
+        again = (
+            TRY_AGAIN if outcome is Outcome.NOT_DONE else "Send it again, so that it is recorded."
+        )
+        message = f"The ledger of erasures is unavailable right now. {OUTCOMES[outcome]} {again}"
+        extensions = {"code": "ERASURE_LEDGER_UNAVAILABLE", "outcome": outcome}
+        super().__init__(message, extensions=extensions)
 
 
 class WriteInterruptedError(GraphQLError):

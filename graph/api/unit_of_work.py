@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
 from graphql import GraphQLError
 
+from db.erasure_ledger.entries import LedgerError
 from db.outcome import Write
 from graph.api.context import GraphInfo, TimeLimit
-from graph.api.errors import WriteError, WriteTimeoutError
+from graph.api.errors import ErasureLedgerError, WriteError, WriteTimeoutError
 from graph.api.ordering import DEFAULT_ORDER
 from graph.api.types.user import User, UserEdge
 from graph.api.types.user_error import UserError, user_errors
@@ -28,6 +30,9 @@ from users.validation import parse_commands
 
 if TYPE_CHECKING:
     from users.validation import ParseCache
+
+
+log = structlog.get_logger("roster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ async def execute(
     """Execute commands in one transaction, which is retried after a conflict.
 
     Raises CommandsRejected if nothing was done, WriteTimeoutError if the request's time is over,
-    and WriteError otherwise.
+    ErasureLedgerError if an erasure could not be recorded, and WriteError otherwise.
     """
     context = info.context
     write = context.writes[str(info.path.key)] = Write()
@@ -119,6 +124,10 @@ async def _in_time(
             return await begin()
     except (CommandsRejected, GraphQLError):
         raise
+    except LedgerError as error:
+        outcome = str(write.outcome)
+        log.error("erasure ledger unavailable", cause=str(error), outcome=outcome)  # noqa: TRY400 - no bug
+        raise ErasureLedgerError(write.outcome) from None
     except Exception as error:
         if timer.expired():
             raise WriteTimeoutError(limit.seconds, write.outcome) from None

@@ -21,13 +21,16 @@ from graph.cli.database import (
     begin,
     console,
     database_name,
+    errors,
     has_data,
     prepare,
     prepare_existing,
     run,
 )
+from graph.cli.erasures import replay_ledger, report
 from graph.settings import Settings
 from users.clock import now
+from users.erase_replay import complete_ledger
 
 
 def backup(
@@ -48,8 +51,8 @@ def restore(
 ) -> None:
     """Replace the SQLite database by a backup, while servers use it.
 
-    The backup is migrated, and a new epoch of the feed begins: clients that follow it start again
-    from a list.
+    The backup is migrated. Users in the ledger of erasures are erased again, and a new epoch of the
+    feed begins: clients that follow it start again from a list.
     """
     settings = begin()
     target = _path(settings)
@@ -57,15 +60,21 @@ def restore(
         raise CliError(f"there is no backup in {file}")
     if not yes:
         typer.confirm(f"Replace {database_name(settings)} by {file}?", abort=True)
+    if settings.erasure_ledger and has_data(target):
+        _complete_ledger(settings)
     # The database is replaced in one step, by a copy that is ready for use: no server sees it
-    # without the new epoch, and nothing is lost if the backup cannot be used.
+    # without the new epoch and the erasures, and nothing is lost if the backup cannot be used.
     with TemporaryDirectory(prefix=".restore-", dir=target.parent) as folder, _reported(file):
         ready = Path(folder) / target.name
         sqlite_backup.copy(file, ready)
         url = URL.create("sqlite", database=str(ready)).render_as_string()
-        run(settings.model_copy(update={"database_url": url}), _begin_epoch)
+        of_copy = settings.model_copy(update={"database_url": url})
+        run(of_copy, _begin_epoch)
+        found = replay_ledger(of_copy) if settings.erasure_ledger else None
         sqlite_backup.copy(ready, target)
     console.print(f"Replaced {database_name(settings)} by {file}.", markup=False)
+    if found is not None:  # and users who were erased while the copy was prepared
+        report(settings, found.with_next(replay_ledger(settings)))
 
 
 async def _begin_epoch(database: Database) -> None:
@@ -74,6 +83,20 @@ async def _begin_epoch(database: Database) -> None:
     await prepare(database)
     async with database.session() as session, session.transaction():
         await epochs.renew(session, now=now(), reason="restored a backup")
+
+
+def _complete_ledger(settings: Settings) -> None:
+    """Record what only the present database knows: erasures from before there was a ledger."""
+
+    async def complete(database: Database) -> None:
+        assert database.erasure_ledger
+        if await migrations.current(database) == migrations.newest():
+            await complete_ledger(database, database.erasure_ledger)
+
+    try:
+        run(settings, complete)
+    except CliError as error:
+        errors.print(f"roster: erasures of the present database are unknown: {error}", markup=False)
 
 
 def _path(settings: Settings) -> Path:

@@ -17,6 +17,7 @@ from sqlalchemy import URL
 
 from db import identity_key, migrations, pooling
 from db.engine import Database
+from db.erasure_ledger.entries import LedgerError
 from db.errors import is_not_connected, is_of_database, message_of
 from db.identity_key import IdentityKeyError
 from db.pooling import PoolerError
@@ -135,7 +136,7 @@ def run(
     database = settings.direct_database() if directly else settings.database(for_requests=False)
     try:
         return asyncio.run(whole())
-    except (IdentityKeyError, PoolerError) as error:
+    except (IdentityKeyError, LedgerError, PoolerError) as error:
         raise CliError(str(error)) from None
     except Exception as error:
         if not (is_of_database(error) or isinstance(error, CommandError)):

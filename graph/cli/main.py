@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from db import migrations, pooling
 from db.engine import Database
-from graph.cli import api_keys, backups, external_ids, feed
+from graph.cli import api_keys, backups, erasures, external_ids, feed
 from graph.cli.cache_types import cache_types
 from graph.cli.check import check
 from graph.cli.database import (
@@ -92,6 +92,7 @@ def serve(
             os.environ[name] = str(given)
     settings = begin()
     run(settings, partial(wait_and_prepare, settings))
+    run(settings, erasures.check_at_start)
     run_server(settings)
     console.print("Stopped.")
 
@@ -182,6 +183,8 @@ app.command()(check)
 app.command()(token)
 app.command()(backups.backup)
 app.command()(backups.restore)
+app.command()(erasures.erase_replay)
+app.command()(erasures.after_restore)
 
 
 @app.command("settings")

@@ -70,6 +70,7 @@ DEFAULTS: dict[str, Any] = {
     "auth_services": None,
     "auth_issuers": (),
     "auth_api_keys": True,
+    "erasure_ledger": None,
     "identity_secret": None,
 }
 
@@ -140,6 +141,18 @@ def test_environment_takes_precedence_over_the_file(
         ("AUTH_API_KEYS", "s3cret", "ROSTER_AUTH_API_KEYS: Input should be a valid boolean"),
         ("AUTH_SERVICES", "s3cret", "ROSTER_AUTH_SERVICES: Input should be a valid boolean"),
         ("IDENTITY_SECRET", "s3cret", "ROSTER_IDENTITY_SECRET: the secret needs at least 32 bytes"),
+        (
+            "ERASURE_LEDGER",
+            "/no/s3cret",
+            "ROSTER_ERASURE_LEDGER: the folder of the ledger does not",
+        ),
+        ("ERASURE_LEDGER", "/tmp", "ROSTER_ERASURE_LEDGER: the ledger must be a file"),  # noqa: S108 - rejected
+        (
+            "ERASURE_LEDGER",
+            "sqlite:///s3cret",
+            "ROSTER_ERASURE_LEDGER: the URL of a ledger must be",
+        ),
+        ("ERASURE_LEDGER", "mysql://s3cret@h/d", "ROSTER_ERASURE_LEDGER: mysql is not a database"),
         ("AUTH_ISSUERS", "s3cret", "ROSTER_AUTH_ISSUERS: must be a JSON list of objects"),
         ("AUTH_ISSUERS", '{"a": "s3cret"}', "ROSTER_AUTH_ISSUERS: must be a JSON list of objects"),
         ("AUTH_ISSUERS", "null", "ROSTER_AUTH_ISSUERS: must be a JSON list of objects"),
@@ -190,6 +203,19 @@ def test_invalid_setting_is_reported_in_one_line_without_its_value(
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+def test_ledger_of_erasures_must_be_another_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROSTER_DATABASE_URL", "postgresql://roster:a@db.internal/roster")
+    monkeypatch.setenv("ROSTER_ERASURE_LEDGER", "postgres://ledger:s3cret@db.internal/roster")
+    with pytest.raises(InvalidSettings, match=r"^ROSTER_ERASURE_LEDGER: must be another database"):
+        load()
+    for other in ("postgresql://db.internal/ledger", "postgresql://other.internal/roster"):
+        monkeypatch.setenv("ROSTER_ERASURE_LEDGER", other)
+        assert load().erasure_ledger == other
 
 
 @pytest.mark.parametrize(
@@ -368,7 +394,10 @@ def test_identity_secret_is_read_from_the_file(
     if secret is not None:
         (tmp_path / ".env").write_text(f"ROSTER_IDENTITY_SECRET={secret}\n")
     settings = load()
-    assert settings.database().session().info == {"identity_secret": expected}
+    assert settings.database().session().info == {
+        "identity_secret": expected,
+        "erasure_ledger": None,
+    }
     assert "s3cret" not in repr(settings)
 
 

@@ -127,6 +127,18 @@ class Server:
         options = " ".join(f"-c {name}={value!r}" for name, value in settings.items())
         self("pg_ctl", "start", "-w", "-l", f"{self.home}/log", "-o", f"-k {self.home} {options}")
 
+    @property
+    def user(self) -> int | None:
+        """The user that the server runs as, if it is another one."""
+        return self._run.user
+
+    def folder(self, name: str) -> Path:
+        """Makes a folder of the server's user in its own one."""
+        return self._run.folder(str(self.home.relative_to(self._run.home) / name))
+
+    def program(self, name: str, *arguments: str) -> None:
+        self._run(name, *arguments)
+
     def stop(self, mode: str = "fast") -> None:
         self("pg_ctl", "stop", "-w", "-m", mode)
 

@@ -1,0 +1,34 @@
+"""Opens the ledger that ROSTER_ERASURE_LEDGER names: a file, or a database of PostgreSQL."""
+
+from pathlib import Path
+from typing import Final
+
+from db.engine import Database
+from db.erasure_ledger.entries import ErasureLedger
+from db.erasure_ledger.file import FileLedger
+from db.erasure_ledger.table import TableLedger
+from db.url import check_url, parse_url
+
+_SECONDS: Final = 5.0  # a transaction holds its locks while it waits for the ledger
+
+
+def check_ledger(given: str) -> None:
+    """Raise ValueError if the text is neither a file in an existing folder nor a database URL."""
+    if "://" in given:
+        url = parse_url(given)
+        if url.get_backend_name() != "postgresql":
+            raise ValueError("the URL of a ledger must be one of PostgreSQL; or name a file")
+        check_url(url)
+    elif not Path(given).parent.is_dir():
+        raise ValueError("the folder of the ledger does not exist")
+    elif Path(given).is_dir():
+        raise ValueError("the ledger must be a file, and this is a folder")
+
+
+def open_ledger(given: str) -> ErasureLedger:
+    if "://" not in given:
+        return FileLedger(Path(given).absolute(), _SECONDS)
+    url = parse_url(given)
+    database = Database(given, pool_size=2, pool_timeout=_SECONDS, statement_timeout=_SECONDS)
+    host = url.host or str(url.query.get("host", "localhost")).replace(",", ", ")
+    return TableLedger(database, f"the ledger in PostgreSQL {url.database} on {host}", _SECONDS)
