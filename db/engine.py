@@ -221,7 +221,11 @@ class Database:
         PostgreSQL lets only one transaction that notifies commit at a time.
         """
         if not self.is_sqlite:
-            await self._beside.run(partial(notifications.notify, sender=sender))
+            await self.run_beside(partial(notifications.notify, sender=sender))
+
+    async def run_beside(self, ask: notifications.Ask) -> None:
+        """Run an idempotent statement on a connection to PostgreSQL outside the pool."""
+        await self._beside.run(ask)
 
     @asynccontextmanager
     async def listening(self, heard: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:

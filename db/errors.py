@@ -115,6 +115,7 @@ _CLOSED_TEXTS: Final = (
 # The server cannot be reached, has too many connections, or is starting or stopping.
 _NOT_CONNECTED: Final = ("08", "53300", "57P")
 _UNIQUE_VIOLATION: Final = "23505"
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 _READ_ONLY: Final = "25006"
 _UNRESOLVED: Final = ("08007", "40003")  # the server does not know whether it committed
 # After these errors the same statement fails again on the same connection.
@@ -158,6 +159,11 @@ def is_not_connected(error: BaseException) -> bool:
 def is_passing(error: BaseException | None) -> bool:
     """Return whether nothing was done and a retry of the same transaction may succeed."""
     return verdict(error) is _RETRY
+
+
+def is_lock_timeout(error: BaseException | None) -> bool:
+    """Return whether a lock was not granted within PostgreSQL's `lock_timeout`."""
+    return any(_sqlstate(cause) == _LOCK_NOT_AVAILABLE for cause in _causes(error))
 
 
 def is_read_only(error: BaseException | None) -> bool:

@@ -1,19 +1,22 @@
 """Runs Alembic from Python: upgrades a database, and reads its revision."""
 
+from functools import partial
 from importlib.resources import files
-from typing import Final
+from typing import Final, TextIO
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from db import identity_key
 from db.engine import Database
+from db.migration_session import Announce, Attempts, Patience, migrating
 from db.models import SchemaCompatibility
 
+DEFAULT_PATIENCE: Final = Patience()
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
 _IDLE_LIMIT: Final = text(
     "SELECT option FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS option "
@@ -38,21 +41,56 @@ def config() -> Config:
     return alembic
 
 
-async def upgrade(database: Database) -> str:
+async def upgrade(
+    database: Database, patience: Patience = DEFAULT_PATIENCE, announce: Announce = lambda _: None
+) -> str:
     """Migrate to the newest revision and return it. Concurrent calls are safe.
 
-    Raises IdentityKeyError if the secret of the digests has changed.
+    Raises MigrationBlocked, and IdentityKeyError if the secret of the digests has changed.
     """
-    alembic = config()
-
-    def run(connection: Connection) -> None:
-        alembic.attributes["connection"] = connection
-        command.upgrade(alembic, "head")
-
-    async with database.engine.connect() as connection:
-        await connection.run_sync(run)
+    if database.is_sqlite:
+        async with database.engine.connect() as connection:
+            await connection.run_sync(_upgrade, "head")
+    else:
+        async with migrating(database, patience, announce) as connection:
+            await _upgrade_in_steps(Attempts(database, connection, patience, announce), announce)
     await identity_key.apply_secret(database)
     return newest()
+
+
+async def _upgrade_in_steps(attempts: Attempts, announce: Announce) -> None:
+    found = await attempts.connection.run_sync(_current)
+    if found is None:
+        await attempts.run(partial(_upgrade, revision="head", patience=attempts.patience))
+        return
+    for script in pending(found):
+        await attempts.run(partial(_upgrade, revision=script.revision, patience=attempts.patience))
+        announce(f"Applied {script.revision}: {script.doc}")
+
+
+def _upgrade(connection: Connection, revision: str, patience: Patience = DEFAULT_PATIENCE) -> None:
+    alembic = config()
+    alembic.attributes.update(connection=connection, patience=patience)
+    command.upgrade(alembic, revision)
+
+
+def print_sql(found: str | None, output: TextIO) -> None:
+    """Write the SQL that migrates a PostgreSQL database from a revision to the newest one."""
+    alembic = config()
+    alembic.output_buffer = output
+    command.upgrade(alembic, f"{found or 'base'}:head", sql=True)
+
+
+def pending(found: str | None) -> list[Script]:
+    """Return the revisions after a known one, the oldest first."""
+    directory = ScriptDirectory.from_config(config())
+    return [*directory.iterate_revisions("head", found or "base")][::-1]
+
+
+def oldest_code(script: Script) -> str | None:
+    """Return the oldest revision whose code runs after this one, if this one declares it."""
+    oldest: str | None = getattr(script.module, "min_compatible_revision", None)
+    return oldest
 
 
 async def limit_idle_transactions(database: Database, seconds: float) -> bool:
@@ -100,6 +138,8 @@ async def min_compatible(database: Database) -> str | None:
 
 async def current(database: Database) -> str | None:
     async with database.engine.connect() as connection:
-        return await connection.run_sync(
-            lambda sync: MigrationContext.configure(sync).get_current_revision()
-        )
+        return await connection.run_sync(_current)
+
+
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

@@ -2,21 +2,24 @@
 
 import asyncio
 import os
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from alembic import context
+from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.util import CommandError
-from sqlalchemy import Connection, Index, text
+from sqlalchemy import Connection, Index
 from sqlalchemy.schema import SchemaItem
 
 from db.engine import Database
+from db.migration_session import MIGRATION_LOCK, Patience, migrating
 from db.models import Model
-
-# An arbitrary number that nothing else in the database uses. It serialises migrations.
-_MIGRATION_LOCK = 5_077_837
+from migrations import scripts
+from migrations.compatibility import record_compatibility
 
 
 def migrate(connection: Connection) -> None:
-    """Run the requested migrations in one transaction, after any other running migration."""
+    """Run the requested migrations: on SQLite in one transaction, on PostgreSQL in one for each."""
     on_sqlite = connection.dialect.name == "sqlite"
     if on_sqlite:
         # Alembic changes a table by copying and dropping it. References to it must not cascade.
@@ -28,28 +31,41 @@ def migrate(connection: Connection) -> None:
         include_object=lambda thing, *_: _is_for(connection.dialect.name, thing),
         render_as_batch=on_sqlite,
         transactional_ddl=True,
+        # Locks are released after each migration, and a failed one is tried again alone.
+        transaction_per_migration=not on_sqlite,
+        on_version_apply=_applied,
     )
     with context.begin_transaction():
-        if not on_sqlite:
-            # A migration may compute for a long time between two statements.
-            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         context.run_migrations()
     if on_sqlite:
         _set_foreign_keys(connection.execution_options(roster_writes=False), "ON")
 
 
 def print_script() -> None:
-    """Print the statements for PostgreSQL, in one transaction with the same lock as `migrate`."""
+    """Print the statements for PostgreSQL, in one transaction for each migration."""
     context.configure(
         dialect_name="postgresql",
         target_metadata=Model.metadata,
         literal_binds=True,
         transactional_ddl=True,
+        transaction_per_migration=True,
+        on_version_apply=_applied,
     )
+    context.static_output(scripts.head(MIGRATION_LOCK, Patience().lock_timeout))
     with context.begin_transaction():
-        context.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
         context.run_migrations()
+    context.static_output(scripts.tail(MIGRATION_LOCK))
+
+
+def _applied(
+    ctx: MigrationContext,
+    step: MigrationInfo,
+    heads: Collection[Any],
+    run_args: Mapping[str, Any],  # noqa: ARG001 - Alembic passes it by name
+) -> None:
+    record_compatibility(ctx, step)
+    if ctx.as_sql:
+        ctx.impl.static_output(scripts.guard(step, heads))
 
 
 def _is_for(dialect: str, thing: SchemaItem) -> bool:
@@ -73,9 +89,15 @@ async def migrate_by_url() -> None:
         database = Database(os.environ[name])
     except ValueError as error:
         raise CommandError(f"{name}: {error}") from None
-    async with database.engine.connect() as connection:
-        await connection.run_sync(migrate)
-    await database.close()
+    try:
+        if database.is_sqlite:
+            async with database.engine.connect() as connection:
+                await connection.run_sync(migrate)
+        else:
+            async with migrating(database, Patience(), context.config.print_stdout) as connection:
+                await connection.run_sync(migrate)
+    finally:
+        await database.close()
 
 
 if context.is_offline_mode():

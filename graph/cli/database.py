@@ -107,12 +107,17 @@ def prepare_existing(settings: Settings) -> None:
     """Like `prepare`, but raise CliError instead of creating an SQLite database."""
     # A cron job with a wrong working directory would create an empty database there, and report
     # success on every run.
-    url = parse_url(settings.database_url)
-    if url.get_backend_name() == "sqlite" and not has_data(Path(url.database or "")):
+    if not has_file(settings):
         raise CliError(
             f"there is no directory in {database_name(settings)}: ROSTER_DATABASE_URL names it"
         )
     run(settings, prepare)
+
+
+def has_file(settings: Settings) -> bool:
+    """Return whether an SQLite database exists. Connecting would create it."""
+    url = parse_url(settings.database_url)
+    return url.get_backend_name() != "sqlite" or has_data(Path(url.database or ""))
 
 
 def has_data(path: Path) -> bool:

@@ -11,7 +11,6 @@ from typing import Annotated, Final
 import typer
 from rich.progress import Progress
 
-from db import migrations, pooling
 from db.engine import Database
 from graph.cli import api_keys, backups, erasures, external_ids, feed
 from graph.cli.cache_types import cache_types
@@ -19,7 +18,6 @@ from graph.cli.check import check
 from graph.cli.database import (
     CliError,
     begin,
-    check_newer,
     console,
     database_name,
     errors,
@@ -28,11 +26,11 @@ from graph.cli.database import (
     run,
     wait_and_prepare,
 )
+from graph.cli.migrate import migrate
 from graph.cli.server import run_server
 from graph.cli.settings_table import settings_table
 from graph.cli.tokens import token
 from graph.environment import InvalidSettings
-from graph.settings import Settings
 from graph.strawberry_adapter import core_schema
 from users.retention import erase_due as erase_due_users
 
@@ -97,22 +95,7 @@ def serve(
     console.print("Stopped.")
 
 
-@app.command()
-def migrate() -> None:
-    """Migrate the database to the newest revision."""
-    settings = begin()
-    run(settings, pooling.check)
-    revision = run(settings, _migrate, directly=True)
-    _limit_idle_transactions(settings)
-    console.print(f"{database_name(settings)} is at revision {revision}.")
-
-
-async def _migrate(database: Database) -> str:
-    found = await migrations.current(database)
-    if migrations.is_known(found):
-        return await migrations.upgrade(database)
-    await check_newer(database, found)
-    return f"{found}, of a newer version that this one is compatible with"
+app.command()(migrate)
 
 
 @app.command()
@@ -191,28 +174,6 @@ app.command()(erasures.after_restore)
 def print_settings() -> None:
     """Print a table of all settings, with defaults and ranges, as Markdown."""
     print(settings_table())  # noqa: T201 - the output is written to a file
-
-
-def _limit_idle_transactions(settings: Settings) -> None:
-    # ROSTER_SET_DATABASE_IDLE_TIMEOUT: the limit applies to connections of other programs too.
-    seconds = settings.idle_transaction_timeout
-
-    async def limit(database: Database) -> bool:
-        return not database.is_sqlite and await migrations.limit_idle_transactions(
-            database, seconds
-        )
-
-    if not (settings.set_database_idle_timeout and seconds):
-        return
-    try:
-        if run(settings, limit, directly=True):
-            console.print(f"Transactions idle for {seconds:g} seconds are ended in this database.")
-    except migrations.MayNotAlter as statement:
-        errors.print(
-            f"roster: idle transactions of other programs have no limit: {statement} takes the "
-            "database's owner",
-            markup=False,
-        )
 
 
 async def _erase_due(database: Database) -> int:

@@ -7,6 +7,8 @@ revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
+# Older code knows neither this table nor former external ids.
+min_compatible_revision = "0009"
 
 
 def upgrade() -> None:
@@ -17,8 +19,7 @@ def upgrade() -> None:
         sa.CheckConstraint("id = 1", name=op.f("ck_schema_compatibility_one_row")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_schema_compatibility")),
     )
-    # Older code knows neither this table nor former external ids.
-    op.bulk_insert(table, [{"id": 1, "min_compatible_revision": "0009"}])
+    op.bulk_insert(table, [{"id": 1, "min_compatible_revision": min_compatible_revision}])
 
 
 def downgrade() -> None:

