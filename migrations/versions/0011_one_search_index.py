@@ -1,8 +1,8 @@
 """One trigram index for the searched keys, and one for scripts without spaces between words."""
 
 import sqlalchemy as sa
-from alembic import op
 
+from migrations.operations import create_index, drop_index
 from migrations.scripts import dialect
 
 revision = "0011"
@@ -23,33 +23,33 @@ COLUMNS = ("username_key", "email_key", "display_name_key")
 def upgrade() -> None:
     if dialect() != "postgresql":
         return
-    op.create_index(
-        op.f("ix_users_keys_trgm"),
+    create_index(
+        "ix_users_keys_trgm",
         "users",
         [sa.text(f"{KEYS} gin_trgm_ops")],
         postgresql_using="gin",
     )
-    op.create_index(
-        op.f("ix_users_unspaced_keys_trgm"),
+    create_index(
+        "ix_users_unspaced_keys_trgm",
         "users",
         [sa.text(f"{SPACED} gin_trgm_ops")],
         postgresql_using="gin",
         postgresql_where=sa.text(f"({KEYS} ~ '{UNSPACED}') IS true"),
     )
     for column in COLUMNS:
-        op.drop_index(op.f(f"ix_users_{column}_trgm"), "users")
+        drop_index(f"ix_users_{column}_trgm", "users")
 
 
 def downgrade() -> None:
     if dialect() != "postgresql":
         return
     for column in COLUMNS:
-        op.create_index(
-            op.f(f"ix_users_{column}_trgm"),
+        create_index(
+            f"ix_users_{column}_trgm",
             "users",
             [column],
             postgresql_using="gin",
             postgresql_ops={column: "gin_trgm_ops"},
         )
-    op.drop_index(op.f("ix_users_unspaced_keys_trgm"), "users")
-    op.drop_index(op.f("ix_users_keys_trgm"), "users")
+    drop_index("ix_users_unspaced_keys_trgm", "users")
+    drop_index("ix_users_keys_trgm", "users")
