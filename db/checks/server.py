@@ -89,11 +89,12 @@ async def session_reset(server: Server) -> str:
         return "each connection is a new session"
     driver = await plain(server.url)()
     try:
-        [[statements, channels, locks]] = await ask(driver, _LEFT)
+        rows = [*await server.query(_LEFT), *await ask(driver, _LEFT)]
     finally:
         await close(driver, DEFAULT)
+    statements, channels, locks = (sum(column) for column in zip(*rows, strict=True))
     if server.pooling is Pooling.SESSION and statements:
-        raise Failure(f"a new connection has {statements} statements of an earlier client", _RESET)
+        raise Failure("a new connection has prepared statements of an earlier client", _RESET)
     if channels or locks:
         raise Caution("a new connection has locks or channels of another client", _RESET)
     return "a new connection has nothing of an earlier client"
