@@ -72,7 +72,8 @@ class Database:
 
     The pool detects closed connections in any case. With `pool_pre_ping` it also sends a query on
     an idle connection before its next use. `identity_secret` is for `db.identity_key`, and
-    `erasure_ledger` records erasures outside of this database.
+    `erasure_ledger` records erasures outside of this database. Without `sqlite_checkpoints`,
+    another program does them.
 
     `pooler` is the kind of pooler that `url` leads to. Then `direct_url` leads past it, for what
     needs a session of its own.
@@ -94,6 +95,7 @@ class Database:
         statement_timeout: float | None = None,
         idle_transaction_timeout: float = postgres.IDLE_TRANSACTION_SECONDS,
         identity_secret: bytes | None = None,
+        sqlite_checkpoints: bool = True,
         erasure_ledger: ErasureLedger | None = None,
         read_url: str | None = None,
         read_consistency: ReadConsistency = ReadConsistency.CALLER,
@@ -126,7 +128,9 @@ class Database:
         replica_urls = parse_replica_urls(read_url) if read_url else []
         primary: Primary | None = None
         if self._file:
-            self.engine = sqlite.engine(self.url, self._file, timing, **_OPTIONS, **pool)
+            self.engine = sqlite.engine(
+                self.url, self._file, timing, checkpoints=sqlite_checkpoints, **_OPTIONS, **pool
+            )
         else:
             if replica_urls:
                 primary = Primary(self._connect_directly, self._discard, timing, read_max_lag)
@@ -143,7 +147,7 @@ class Database:
             reopen_moved_file=self._reopen_moved_file,
             check_primary=self.check_primary,
             insert_user=own.insert_user,
-            checkpoint=own.checkpoint,
+            checkpoint=own.checkpoint if sqlite_checkpoints else sqlite.leave_checkpoint,
             info={"identity_secret": identity_secret, "erasure_ledger": erasure_ledger},
         )
         self.replicas: Replicas | None = None

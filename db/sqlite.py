@@ -71,7 +71,9 @@ class File:
         return found.st_dev, found.st_ino
 
 
-def engine(url: URL, file: File, timing: Timing, **options: Any) -> AsyncEngine:
+def engine(
+    url: URL, file: File, timing: Timing, *, checkpoints: bool, **options: Any
+) -> AsyncEngine:
     made = create_async_engine(
         url,
         connect_args={"isolation_level": None, "async_creator_fn": file.opener.connect},
@@ -80,7 +82,8 @@ def engine(url: URL, file: File, timing: Timing, **options: Any) -> AsyncEngine:
         **options,
     )
     renew(made.sync_engine, timing)
-    event.listen(made.sync_engine, "connect", partial(_set_up, timing))
+    pragmas = () if checkpoints else ("wal_autocheckpoint = 0",)
+    event.listen(made.sync_engine, "connect", partial(_set_up, timing, pragmas))
     event.listen(made.sync_engine, "begin", _begin)
     event.listen(made.sync_engine, "reset", _end)
     event.listen(made.sync_engine, "invalidate", _interrupt)
@@ -123,6 +126,11 @@ async def insert_user(reader: Reader, values: Mapping[str, Any], write: Write) -
     return await reader.run(user.text, ask)
 
 
+async def leave_checkpoint(_: AsyncEngine) -> bool:
+    # Litestream must see each page of the log, and blocks checkpoints of others.
+    return True
+
+
 async def checkpoint(engine: AsyncEngine) -> bool:
     # The timeout is short: writers wait while the checkpoint waits for readers.
     async with engine.connect() as connection:
@@ -156,7 +164,7 @@ def check_writable(connection: sqlite3.Connection, seconds: float) -> None:
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # works during another's write
 
 
-def _set_up(timing: Timing, connection: Any, _: object) -> None:
+def _set_up(timing: Timing, pragmas: Sequence[str], connection: Any, _: object) -> None:
     cursor = connection.cursor()
     for pragma in (
         f"busy_timeout = {round(timing.sqlite_open * 1000)}",
@@ -165,6 +173,7 @@ def _set_up(timing: Timing, connection: Any, _: object) -> None:
         "foreign_keys = ON",
         "secure_delete = ON",  # erased data is overwritten and does not remain in free pages
         f"busy_timeout = {round(timing.sqlite_busy * 1000)}",
+        *pragmas,
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -238,6 +238,10 @@ class Settings(BaseSettings):
     """Whether API keys are accepted. Without an issuer, production mode starts only if this is set
     to `true` explicitly.
     """
+    sqlite_checkpoints: bool = True
+    """Whether Roster copies SQLite's log into the database file. `false` leaves that to
+    Litestream.
+    """
     erasure_ledger: str | None = None
     """Where erasures are recorded outside of the database, so that a restore cannot undo them: a
     file, or the URL of another PostgreSQL database. See [The ledger of
@@ -459,6 +463,7 @@ class Settings(BaseSettings):
             pool_max_age=self.pool_max_age,
             idle_transaction_timeout=self.idle_transaction_timeout,
             identity_secret=_bytes(self.identity_secret) if self.identity_secret else None,
+            sqlite_checkpoints=self.sqlite_checkpoints,
             erasure_ledger=open_ledger(self.erasure_ledger) if self.erasure_ledger else None,
             **options,
         )

@@ -70,6 +70,7 @@ DEFAULTS: dict[str, Any] = {
     "auth_services": None,
     "auth_issuers": (),
     "auth_api_keys": True,
+    "sqlite_checkpoints": True,
     "erasure_ledger": None,
     "identity_secret": None,
 }
