@@ -65,6 +65,9 @@ class ErasureLedger(Protocol):
 
     async def read(self) -> "Erasures": ...
 
+    async def check_writable(self) -> None:
+        """Check that entries can be appended, without appending one."""
+
     async def close(self) -> None: ...
 
 

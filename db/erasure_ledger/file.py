@@ -5,6 +5,7 @@ cut off the last line. It was not acknowledged, and the next entry begins on a l
 """
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -49,6 +50,9 @@ class FileLedger:
     async def read(self) -> Erasures:
         return await self._in_thread(lambda: _read(self._path))
 
+    async def check_writable(self) -> None:
+        await self._in_thread(lambda: _check_writable(self._path, self._timeout))
+
     async def close(self) -> None:
         pass
 
@@ -75,6 +79,18 @@ def _append(path: Path, data: bytes, timeout: float) -> None:
             _sync_folder(path.parent)
     finally:
         os.close(file)  # releases the lock
+
+
+def _check_writable(path: Path, timeout: float) -> None:
+    if not path.exists():
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "")
+        return
+    file = _open_locked(path, timeout)
+    try:
+        _checked_size(file, path)
+    finally:
+        os.close(file)
 
 
 def _open_locked(path: Path, timeout: float) -> int:

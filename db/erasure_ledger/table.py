@@ -48,6 +48,11 @@ _DURABLE: Final = text(
     "SELECT set_config('synchronous_commit', 'on', true) "
     "WHERE current_setting('synchronous_commit') = 'off'"
 )
+_IS_WRITABLE: Final = text(
+    "SELECT NOT pg_is_in_recovery() AND CASE WHEN to_regclass('roster_erasures') IS NULL "
+    "THEN has_schema_privilege(current_schema(), 'CREATE') "
+    "ELSE has_table_privilege('roster_erasures', 'INSERT') END"
+)
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)")
 _CREATION: Final = int.from_bytes(b"erasures")  # two processes may create the table
 
@@ -71,6 +76,14 @@ class TableLedger:
 
     async def read(self) -> Erasures:
         return await self._reported(self._read())
+
+    async def check_writable(self) -> None:
+        async def ask() -> bool:
+            async with self._database.session() as session:
+                return bool(await session.scalar(_IS_WRITABLE))
+
+        if not await self._in_time(ask()):
+            raise LedgerError(f"{self._name} accepts no entries from this role")
 
     async def close(self) -> None:
         await self._database.close()

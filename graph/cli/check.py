@@ -4,19 +4,22 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from db.checks.check import Check, Finding, Status, run_checks
+from db.checks.check import Caution, Check, Failure, Finding, Status, run_checks
 from db.checks.inspected import Expected, File, Inspected, Server
 from db.checks.lists import FILE_CHECKS, SERVER_CHECKS
+from db.erasure_ledger.entries import LedgerError
 from db.url import parse_url
 from graph.cli.database import console, database_name
 from graph.environment import InvalidSettings
 from graph.settings import Mode, Settings, load
+from users.erase_replay import compare
 
 _STYLES: Final = {
     Status.OK: "green",
@@ -74,9 +77,41 @@ async def _inspect(settings: Settings) -> list[Finding]:
         await server.close()
 
 
-def _other_checks(_: Settings) -> tuple[Check[Inspected], ...]:
+def _other_checks(settings: Settings) -> tuple[Check[Inspected], ...]:
     """Return checks of what else the settings name. `db.checks.lists` has those of a database."""
-    return ()
+    if settings.erasure_ledger is None:
+        return ()
+    return (Check("erasure-ledger", partial(_erasure_ledger, settings), ("revision",)),)
+
+
+async def _erasure_ledger(settings: Settings, _: Inspected) -> str:
+    database = settings.database()
+    ledger = database.erasure_ledger
+    assert ledger
+    try:
+        found = await compare(database, ledger)
+        await ledger.check_writable()
+    except LedgerError as error:
+        raise Failure(str(error), "users cannot be erased until the ledger can be used") from None
+    finally:
+        await database.close()
+    if found.not_erased:
+        raise Caution(
+            f"{len(found.not_erased)} users who were erased are in the database, as after a "
+            "restore",
+            "`roster erase-replay` erases them again",
+        )
+    if found.incomplete:
+        raise Caution(
+            f"{len(found.incomplete)} erasures were interrupted, and may not have been done",
+            "`roster erase-replay` names them",
+        )
+    if found.missing:
+        raise Caution(
+            f"{len(found.missing)} erased users are not in the ledger",
+            "`roster erase-replay`, or a start of `roster serve`, adds them",
+        )
+    return f"{found.erased} users, all of them erased"
 
 
 def _document(settings: Settings | None, found: Sequence[Finding]) -> dict[str, Any]:

@@ -71,6 +71,9 @@ class FailingLedger:
             erasures.add(each)
         return erasures
 
+    async def check_writable(self) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 

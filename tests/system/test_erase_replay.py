@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import opened
+from tests.support.cursors import cursor_at
+from tests.support.feed import committed_ids
 from tests.support.process import run, serving_process
 from tests.system.test_restores import (
     SETTINGS,
     Cluster,
-    Ledger,
     assert_rejected,
     cluster,
     post,
@@ -94,7 +95,7 @@ class Directory:
             "ROSTER_DATABASE_URL": database_url,
             "ROSTER_ERASURE_LEDGER": ledger,
         }
-        self.cursors = Ledger(database_url)
+        self.cursors: list[str] = []
         self.before: dict[int, list[Any]] = {}
         self.erased_ids: set[int] = set()
 
@@ -118,14 +119,16 @@ class Directory:
             late = {f"late{n}" for n in range(10)}
             await delete(url, late)
             await erase(url, late)
-            await self.cursors.keep()
+            async with opened(self.database_url) as database:
+                last = (await committed_ids(database))[-1]
+                self.cursors = [await cursor_at(database, id_) for id_ in (1, 1000, last)]
 
     async def check(self) -> None:
         """Asserts the state after the restore, and that new users are safe from another replay."""
         await self.check_users()
         async with self.serving() as url:
-            for id_ in (1, 1000, self.cursors.before[-1]):
-                await assert_rejected(url, self.cursors.cursors[id_])
+            for cursor in self.cursors:
+                await assert_rejected(url, cursor)
             await create(url, "new", 20)  # with the ids of users who were erased
             new = await ids_by_name(url)
         code, output = await run("erase-replay", **self.settings)
@@ -189,6 +192,7 @@ async def after_restore(directory: Directory) -> None:
     )
 
 
+@pytest.mark.parametrize("erasure_ledger", ["postgresql-ledger"], indirect=True)
 async def test_restored_postgresql_dump_has_no_erased_user(
     cluster: Cluster, erasure_ledger: str
 ) -> None:
@@ -204,6 +208,7 @@ async def test_restored_postgresql_dump_has_no_erased_user(
     await directory.check()
 
 
+@pytest.mark.parametrize("erasure_ledger", ["file-ledger"], indirect=True)
 async def test_recovered_base_backup_has_no_erased_user(
     cluster: Cluster, erasure_ledger: str
 ) -> None:
