@@ -36,6 +36,9 @@ class Replicas:
         timing: Timing,
     ) -> None:
         self.primary = primary
+        # A caller who has read on the primary wants its next position. The replicas are measured
+        # after that, so that the caller soon reads on them again.
+        primary.on_measured = self._wake
         self.replicas = replicas
         self._memory = (
             CallerMemory(primary, timing.clock) if consistency is ReadConsistency.CALLER else None
@@ -83,6 +86,8 @@ class Replicas:
         return self._preferred(caller, able) if len(able) > 1 else able[0]
 
     def note(self, caller: str, reads: dict[Server, int]) -> None:
+        if self.primary in reads:
+            self.primary.monitor.wake()
         if self._memory is not None and reads:
             self._memory.note(caller, reads)
 

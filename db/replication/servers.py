@@ -92,6 +92,7 @@ class Primary(Server):
         self, connect: Connect, discard: Callable[[], None], timing: Timing, max_lag: float
     ) -> None:
         super().__init__()
+        self.on_measured: Callable[[], None] = _nothing
         self._discard = discard
         self.term: str | None = None
         self.timeline = 0
@@ -139,6 +140,7 @@ class Primary(Server):
             self._samples.popleft()
         self.oldest_at, self.oldest = self._samples[0]
         self.last_bound = Position(term, row["lsn"])
+        self.on_measured()
 
     def _on_failed(self, error: Exception) -> None:
         if not self._is_failing:
@@ -233,6 +235,8 @@ class Replica(Server):
             return "its role lacks the privileges of pg_read_all_stats"
         if row["name"] is None or _term(row) != self._primary.term:
             return "it does not follow the primary"
+        if row["timeline"] not in {None, self._primary.timeline}:
+            return "it is on another timeline than the primary"
         position = self.position
         if position and position.term == _term(row) and row["replayed"] < position.lsn:
             return "it is behind what was read from it"
@@ -256,6 +260,10 @@ class Replica(Server):
         if self.reason is not None:
             log.info("a replica is used", replica=self.name)
         self.reason = None
+
+
+def _nothing() -> None:
+    pass
 
 
 def _term(row: Any) -> str:
