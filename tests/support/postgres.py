@@ -130,7 +130,12 @@ class Server:
 
     def start(self, settings: Mapping[str, str] = _SETTINGS) -> None:
         options = " ".join(f"-c {name}={value!r}" for name, value in settings.items())
-        self("pg_ctl", "start", "-w", "-l", f"{self.home}/log", "-o", f"-k {self.home} {options}")
+        try:
+            self(
+                "pg_ctl", "start", "-w", "-l", f"{self.home}/log", "-o", f"-k {self.home} {options}"
+            )
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}: {(self.home / 'log').read_text()[-2000:]}") from None
 
     @property
     def user(self) -> int | None:

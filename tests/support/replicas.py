@@ -148,7 +148,8 @@ def kill(server: Server) -> None:
     while any(_is_alive(pid) for pid in ended):  # a new server waits for none of them
         time.sleep(0.005)
     # In a container whose first process adopts no children, the number of the dead one stays used.
-    (server.data / "postmaster.pid").unlink()
+    for lock in (server.data / "postmaster.pid", server.home / ".s.PGSQL.5432.lock"):
+        lock.unlink()
 
 
 def _signal(server: Server, number: signal.Signals) -> None:

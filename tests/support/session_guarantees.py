@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
+from tests.support.plain_http import PlainClient
 from tests.system.test_production import bearer
 
 HEADER = "roster-position"
@@ -24,6 +23,8 @@ CREATE = """mutation ($name: String!) { createUser(input: {username: $name,
   email: "a@example.com"}) { user { id version } errors { code message } } }"""
 UPDATE = """mutation ($id: ID!, $name: String!) { updateUser(input: {id: $id, displayName: $name}) {
   user { id version } errors { code message } } }"""
+MIX = [*["write"] * 3, *["read"] * 5, *["list"] * 2]
+_THINKS = 0.05  # seconds at most, in which replicas catch up with the last operation
 _FIRST_KEPT = 10  # violations that the report describes
 
 
@@ -57,7 +58,7 @@ class Caller:
     def __init__(
         self,
         name: str,
-        servers: Sequence[httpx.AsyncClient],
+        servers: Sequence[PlainClient],
         report: Report,
         seed: str,
         *,
@@ -75,10 +76,11 @@ class Caller:
 
     async def run(self, ids: Sequence[str], operations: int) -> None:
         for number in range(operations):
-            kind = self._random.choices(["write", "read", "list"], [3, 5, 2])[0]
+            await asyncio.sleep(self._random.uniform(0, _THINKS))
+            kind = self._random.choice(MIX)
             id_ = self._random.choice(ids)
             if kind == "write":
-                name = f"{self._name} {number}"
+                name = f"{self._name} {number} {self._random.random()}"
                 await self._send(kind, UPDATE, id=id_, name=name)
             elif kind == "read":
                 await self._send(kind, READ, id=id_)
@@ -87,16 +89,15 @@ class Caller:
 
     async def _send(self, kind: str, query: str, **variables: object) -> None:
         server = self._random.randrange(len(self._servers))
-        answer = await self._servers[server].post(
-            "/graphql", json={"query": query, "variables": variables}, headers=self._headers
+        headers, body = await self._servers[server].post(
+            "/graphql", {"query": query, "variables": variables}, self._headers
         )
         self._report.operations[kind] += 1
-        body = answer.json()
         if "errors" in body:
             self._report.errors[f"{kind}: {body['errors'][0]['extensions']['code']}"] += 1
             return
         if self._sends_position:
-            self._headers[HEADER] = answer.headers[HEADER]
+            self._headers[HEADER] = headers[HEADER]
         for user in _users(body["data"]):
             self._check(kind, server, user["id"], user["version"])
 
@@ -119,17 +120,17 @@ def _users(data: dict[str, Any]) -> list[dict[str, Any]]:
     raise AssertionError(data)
 
 
-async def add_users(server: httpx.AsyncClient, count: int) -> list[str]:
+async def add_users(server: PlainClient, count: int) -> list[str]:
     ids = []
     for number in range(count):
         values = {"name": f"user{number}"}
         query = CREATE.replace('"a@', f'"a{number}@')
-        answer = await server.post(
+        _, body = await server.post(
             "/graphql",
-            json={"query": query, "variables": values},
-            headers={"authorization": bearer(sub="admin")},
+            {"query": query, "variables": values},
+            {"authorization": bearer(sub="admin")},
         )
-        ids.append(answer.json()["data"]["createUser"]["user"]["id"])
+        ids.append(body["data"]["createUser"]["user"]["id"])
     return ids
 
 
