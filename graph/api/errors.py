@@ -38,6 +38,8 @@ MAX_MESSAGE: Final = 300  # characters of each error
 UNREADABLE: Final = "The document cannot be read: a value is too long, or nested too deep."
 _NOT_NONE: Final = " not to be None."
 
+UNAVAILABLE: Final = "DATABASE_UNAVAILABLE"
+RETRY: Final[Mapping[str, str]] = {"retry-after": "2"}
 UNREACHABLE: Final = "The database is unavailable right now."
 CRASHED: Final = "Internal server error."
 TRY_AGAIN: Final = "Try again in a moment."
@@ -163,7 +165,7 @@ def server_error(error: Exception, request_id: str | None = None) -> RequestErro
     if is_unreachable(error):
         log_outage(error, facts)
         message = f"{UNREACHABLE} {TRY_AGAIN}"
-        return RequestError("DATABASE_UNAVAILABLE", message, 503, {"retry-after": "5"})
+        return RequestError(UNAVAILABLE, message, 503, RETRY)
     log.error("request crashed", exc_info=error, **facts)
     return ServerError("INTERNAL_ERROR", CRASHED, 500, error_id)
 

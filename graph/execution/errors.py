@@ -2,7 +2,7 @@
 
 RequestError (graph.protocol.errors)
 ├── OperationRejected      not executed: the document or the variables are invalid
-└── OperationEndedError    ended by the time limit or the shutdown, with an error for each write
+└── OperationEndedError    no field was answered: time limit, shutdown or database
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,9 @@ from graph.api.errors import (
     CRASHED,
     MAX_ERRORS,
     OUTCOMES,
+    RETRY,
     TRY_AGAIN,
+    UNAVAILABLE,
     UNREACHABLE,
     UNREADABLE,
     WriteError,
@@ -65,7 +67,7 @@ class OperationRejected(RequestError):
 
 
 class OperationEndedError(RequestError):
-    """The operation was ended. Its response consists of errors only."""
+    """No field of the operation was answered. The response consists of errors only."""
 
     def __init__(
         self,
@@ -105,13 +107,28 @@ def _outcomes(context: Context, make: Callable[[Outcome], GraphQLError]) -> list
     return masked(errors or [make(Outcome.NOT_DONE)], context)
 
 
-def raise_if_timed_out(result: ExecutionResult, context: Context) -> None:
-    """Raise OperationEndedError if every write timed out and there are no other errors."""
-    if not (context.writes and result.errors):
+def raise_if_nothing_answered(result: ExecutionResult, context: Context) -> None:
+    """Raise OperationEndedError if all fields failed for the same reason, which has a status.
+
+    The reason is the database, or the time limit of writes.
+    """
+    if not result.errors:
         return
+    if all(map(_is_outage, result.errors)) and _is_empty(result.data):
+        raise OperationEndedError(masked(result.errors, context), UNAVAILABLE, 503, RETRY)
     codes = {(error.extensions or {}).get("code") for error in result.errors}
-    if codes == {"TIMEOUT"} and all(value is None for value in (result.data or {}).values()):
+    values = (result.data or {}).values()
+    if context.writes and codes == {"TIMEOUT"} and all(value is None for value in values):
         raise OperationEndedError(masked(result.errors, context), "TIMEOUT", 504)
+
+
+def _is_empty(data: Any) -> bool:
+    return data is None or (isinstance(data, dict) and all(map(_is_empty, data.values())))
+
+
+def _is_outage(error: GraphQLError) -> bool:
+    cause: BaseException | None = error.original_error
+    return is_unreachable(cause.__cause__ if isinstance(cause, WriteError) else cause)
 
 
 def formatted(result: ExecutionResult | StrawberryResult, context: Any) -> bytes:
@@ -186,7 +203,7 @@ def _mask_fault(error: GraphQLError, request_id: str | None) -> GraphQLError:
         log_outage(cause, facts)
         told = [UNREACHABLE, *([OUTCOMES[outcome]] if outcome else ())]
         told += [TRY_AGAIN] if outcome in {None, Outcome.NOT_DONE} else []
-        return _with(error, " ".join(told), "DATABASE_UNAVAILABLE", error_id, outcome)
+        return _with(error, " ".join(told), UNAVAILABLE, error_id, outcome)
     log.error("operation crashed", exc_info=cause or error, **facts)
     return _with(error, CRASHED, "INTERNAL_ERROR", error_id, outcome)
 

@@ -38,7 +38,7 @@ from graph.execution.errors import (
     formatted,
     formatted_in_parts,
     interrupted,
-    raise_if_timed_out,
+    raise_if_nothing_answered,
     timed_out,
 )
 from graph.execution.operation import Operation, StrawberryExecution
@@ -185,7 +185,7 @@ class OperationExecutor:
         context = operation.context
         result = await self.execute(operation, operation.root)
         if isinstance(context, Context):
-            raise_if_timed_out(result, context)
+            raise_if_nothing_answered(result, context)
             if isinstance(context.session, RoutedSession):
                 is_query = operation.type is OperationType.QUERY
                 await add_position(result, context, context.session, is_query=is_query)
