@@ -10,7 +10,13 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Final
 
-from asyncpg import InterfaceError, InternalClientError, InvalidCachedStatementError, PostgresError
+from asyncpg import (
+    InterfaceError,
+    InternalClientError,
+    InvalidCachedStatementError,
+    PostgresError,
+    TargetServerAttributeNotMatched,
+)
 from asyncpg.exceptions import OutdatedSchemaCacheError
 from sqlalchemy.exc import (
     DBAPIError,
@@ -149,9 +155,13 @@ def is_unreachable(error: BaseException | None) -> bool:
 
 
 def is_not_connected(error: BaseException) -> bool:
-    """Return whether the server refused or closed the connection, and may accept one later."""
+    """Return whether the server refused or closed the connection, and may accept one later.
+
+    So does a cluster without a primary, if the URL demands one.
+    """
     return any(
-        isinstance(cause, OSError) or (_sqlstate(cause) or "").startswith(_NOT_CONNECTED)
+        isinstance(cause, OSError | TargetServerAttributeNotMatched)
+        or (_sqlstate(cause) or "").startswith(_NOT_CONNECTED)
         for cause in _causes(error)
     )
 

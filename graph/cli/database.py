@@ -6,6 +6,7 @@ Exception
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -74,22 +75,31 @@ async def prepare(database: Database) -> None:
     await identity_key.check(database)
 
 
-async def wait_and_prepare(settings: Settings, database: Database) -> None:
-    """Like `prepare`, but wait until PostgreSQL accepts connections: at most `database_wait`."""
+async def wait_and_prepare(
+    settings: Settings,
+    meanwhile: Callable[[], AbstractAsyncContextManager[None]],
+    database: Database,
+) -> None:
+    """Like `prepare`, but wait until PostgreSQL accepts connections: at most `database_wait`.
+
+    `meanwhile` is active during the wait.
+    """
     clock = asyncio.get_running_loop().time
-    until, is_announced = clock() + settings.database_wait, False
-    while True:
-        try:
-            return await prepare(database)
-        except Exception as error:
-            if database.is_sqlite or not is_not_connected(error) or clock() >= until:
-                raise
-            if not is_announced:
-                errors.print(
-                    f"Waiting for {database_name(settings)}: {message_of(error)}", markup=False
-                )
-                is_announced = True
-        await asyncio.sleep(min(1.0, max(0.0, until - clock())))
+    until = clock() + settings.database_wait
+    async with AsyncExitStack() as waiting:
+        is_waiting = False
+        while True:
+            try:
+                return await prepare(database)
+            except Exception as error:
+                if database.is_sqlite or not is_not_connected(error) or clock() >= until:
+                    raise
+                if not is_waiting:
+                    await waiting.enter_async_context(meanwhile())
+                    message = f"Waiting for {database_name(settings)}: {message_of(error)}"
+                    errors.print(message, markup=False)
+                    is_waiting = True
+            await asyncio.sleep(min(1.0, max(0.0, until - clock())))
 
 
 async def check_newer(database: Database, found: str | None) -> None:

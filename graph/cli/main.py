@@ -27,9 +27,10 @@ from graph.cli.database import (
     wait_and_prepare,
 )
 from graph.cli.migrate import migrate
-from graph.cli.server import run_server
+from graph.cli.server import listen, run_server, uvicorn_config
 from graph.cli.settings_table import settings_table
 from graph.cli.tokens import token
+from graph.cli.waiting import answering, waiting_app
 from graph.environment import InvalidSettings
 from graph.strawberry_adapter import core_schema
 from users.retention import erase_due as erase_due_users
@@ -89,9 +90,11 @@ def serve(
         if given is not None:
             os.environ[name] = str(given)
     settings = begin()
-    run(settings, partial(wait_and_prepare, settings))
-    run(settings, erasures.check_at_start)
-    run_server(settings)
+    with listen(settings) as listening:
+        config = uvicorn_config(settings, waiting_app)
+        run(settings, partial(wait_and_prepare, settings, partial(answering, config, listening)))
+        run(settings, erasures.check_at_start)
+        run_server(settings, listening)
     console.print("Stopped.")
 
 

@@ -3,10 +3,12 @@
 import errno
 import os
 import socket
+from collections.abc import Callable
 from math import ceil
 from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
 
 from graph.cli.database import CliError, console, database_name
 from graph.settings import Mode, Settings
@@ -20,9 +22,8 @@ _OTHER_HOST: Final = "ROSTER_HOST chooses another address"
 _MODE_NOTES = {Mode.DEVELOPMENT: " (no sign-in, this machine only)", Mode.PRODUCTION: ""}
 
 
-def run_server(settings: Settings) -> None:
-    """Serve until a signal stops the server. Raises CliError if it cannot listen."""
-    listening = _listen(settings)
+def run_server(settings: Settings, listening: socket.socket) -> None:
+    """Serve until a signal stops the server."""
     config = uvicorn_config(settings)
     try:
         if settings.workers == 1:
@@ -32,13 +33,13 @@ def run_server(settings: Settings) -> None:
             Supervisor(config, sockets=[listening]).run()
     except KeyboardInterrupt:
         pass  # uvicorn raises the SIGINT again that stopped it
-    finally:
-        listening.close()
 
 
-def uvicorn_config(settings: Settings) -> uvicorn.Config:
+def uvicorn_config(
+    settings: Settings, factory: str | Callable[[], FastAPI] = "graph.app:from_environment"
+) -> uvicorn.Config:
     return uvicorn.Config(
-        "graph.app:from_environment",
+        factory,
         factory=True,
         workers=settings.workers,
         log_config=None,  # `graph.logging` configures it
@@ -58,8 +59,11 @@ def uvicorn_config(settings: Settings) -> uvicorn.Config:
     )
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """Listen on one address: preferably IPv4 if a name has several. `::` accepts IPv4 too."""
+def listen(settings: Settings) -> socket.socket:
+    """Listen on one address: preferably IPv4 if a name has several. `::` accepts IPv4 too.
+
+    Raises CliError if that is not possible.
+    """
     host = settings.host
     try:
         found = socket.getaddrinfo(
