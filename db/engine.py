@@ -17,7 +17,7 @@ from db.erasure_ledger.entries import ErasureLedger
 from db.errors import StandbyError
 from db.health import FileProbe, HealthCheck, Probe, ServerProbe
 from db.notifications import SideConnection
-from db.pool import FairPool
+from db.pool import FairPool, PostgresPool
 from db.poolers import Pooler
 from db.prepared import PreparedStatement
 from db.reader import Reader
@@ -108,8 +108,8 @@ class Database:
         self.direct_url = parse_url(direct_url) if direct_url else self.url
         self.pooler = pooler
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        connector = postgres.Connector(idle_transaction_timeout, timing, pooler)
-        self._connect = postgres.connecting(self.url, connector)
+        self._connector = postgres.Connector(idle_transaction_timeout, timing, pooler)
+        self._connect = postgres.connecting(self.url, self._connector)
         self._connect_directly = self._connect
         if direct_url:
             direct = postgres.Connector(idle_transaction_timeout, timing)
@@ -136,6 +136,7 @@ class Database:
                 primary = Primary(self._connect_directly, self._discard, timing, read_max_lag)
             checked = postgres.Connector(idle_transaction_timeout, timing, pooler, primary)
             self.engine = postgres.engine(self.url, checked, **options)
+        _, self._options = self.engine.dialect.create_connect_args(self.url)
         self._pool.on_discard = self._discard_others
         own = sqlite if self.is_sqlite else postgres
         self.reader = Reader(self.engine, own.fetch, own.AUTOCOMMIT)
@@ -283,15 +284,19 @@ class Database:
         return ServerProbe(self._connect, read_only, max_age, self._timing)
 
     async def _knock(self) -> None:
-        # A pooler answers although the server is silent, and the server although the pooler is.
-        ways = {self._connect, self._connect_directly}
-        doors = await asyncio.gather(*(way() for way in ways), return_exceptions=True)
-        for door in doors:
-            if isinstance(door, asyncpg.Connection):
-                await notifications.close(door, self._timing)
-        failures = [door for door in doors if isinstance(door, Exception)]
+        # At the hosts that connections lead to: a new primary answers although a frozen one does
+        # not. A pooler answers although the server is silent, and the server although the pooler is.
+        hosts = cast("PostgresPool", self._pool).hosts()
+        doors = [self._connector.knock(hosts, **self._options) if hosts else self._visit()]
+        if self._connect_directly is not self._connect:
+            doors.append(self._visit())
+        found = await asyncio.gather(*doors, return_exceptions=True)
+        failures = [door for door in found if isinstance(door, Exception)]
         for failure in sorted(failures, key=lambda failure: not isinstance(failure, TimeoutError)):
             raise failure
+
+    async def _visit(self) -> None:
+        await notifications.close(await self._connect_directly(), self._timing)
 
     @property
     def _pool(self) -> FairPool:

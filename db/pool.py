@@ -373,6 +373,10 @@ class PostgresPool(FairPool):
         for driver in list(self._drivers):
             driver.terminate()
 
+    def hosts(self) -> set[Any]:
+        """Return the hosts that open connections lead to."""
+        return {driver.host for driver in self._drivers if not driver.is_closed()}
+
     def is_closed(self, driver: Any) -> bool:
         return bool(driver.is_closed())
 

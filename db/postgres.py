@@ -3,7 +3,15 @@
 import asyncio
 import random
 import socket
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from math import inf
 from typing import Any, Final, Protocol
@@ -107,6 +115,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
         super().__init__(protocol, transport, *arguments)
         self.socket: socket.socket | None = transport.get_extra_info("socket")
         self.rollback_timeout: float | None = None
+        self.host: Any = None  # the one of several hosts that it leads to
         keep_alive(self.socket)
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's signature
@@ -153,7 +162,8 @@ class Connector:
     """Connects to the first of several hosts that answers and has the target_session_attrs.
 
     asyncpg has one timeout for all hosts, which a silent first host uses up. Here each host has its
-    own timeout, and hosts that were silent recently come last.
+    own timeout, and hosts that were silent recently come last: a primary that is frozen, or that
+    the network hides, would otherwise delay each connection to its successor.
     """
 
     def __init__(
@@ -167,7 +177,7 @@ class Connector:
         self._timing = timing
         self._check = check
         self._setup = session_settings(idle_transaction_timeout)
-        self._silent: dict[Any, float] = {}  # until when a host is skipped, on the monotonic clock
+        self._silent: dict[Any, float] = {}  # when a host was silent, on the monotonic clock
 
     def __call__(self, *arguments: Any, **options: Any) -> "_Connecting":
         return _Connecting(self, arguments, options)
@@ -181,9 +191,8 @@ class Connector:
             self._check.check_usable()
         begun = self._timing.clock()
         failure: Exception | None = None
-        wanted = connect_options(options, self._timing.connect)
-        wanted.arguments.update(driver_options(self.pooler))
-        for attempt in sorted(_attempts(wanted), key=self._is_silent):
+        wanted = self._parsed(options)
+        for attempt in sorted(_attempts(wanted), key=self._comes_last):
             try:
                 return await self._connect_to(attempt, begun, wanted, *arguments)
             except (
@@ -196,11 +205,37 @@ class Connector:
         assert failure
         raise failure
 
+    async def knock(self, hosts: Collection[Any], **options: Any) -> None:
+        """Connect to each of these hosts, whatever its role.
+
+        Raises TimeoutError if one does not answer; an error is an answer.
+        """
+        wanted = self._parsed(options)
+        attempts = {_host(attempt): attempt for attempt in _attempts(wanted)}
+        begun = self._timing.clock()
+        knocks = [
+            self._connect_to({**attempt, "target_session_attrs": "any"}, begun, wanted)
+            for host, attempt in attempts.items()
+            if host in hosts
+        ]
+        answers = await asyncio.gather(*knocks, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, Connection):
+                answer.terminate()
+        for answer in answers:
+            if isinstance(answer, TimeoutError):
+                raise answer
+
+    def _parsed(self, options: Mapping[str, Any]) -> ConnectOptions:
+        wanted = connect_options(options, self._timing.connect)
+        wanted.arguments.update(driver_options(self.pooler))
+        return wanted
+
     async def _connect_to(
         self, attempt: dict[str, Any], begun: float, wanted: ConnectOptions, *arguments: Any
     ) -> Connection:
-        host = (attempt["host"], attempt["port"])
-        if self._silent.get(host, 0.0) > begun:
+        host = _host(attempt)
+        if begun < self._silent.get(host, -inf) + self._timing.skip_silent_host:
             raise TimeoutError("the database server did not answer a moment ago")
         try:
             async with asyncio.timeout(wanted.timeout):
@@ -211,11 +246,12 @@ class Connector:
                     **wanted.arguments | attempt,
                 )
                 connection.rollback_timeout = self._timing.rollback
+                connection.host = host
                 if wanted.tcp:
                     keep_alive(connection.socket, wanted.tcp)
                 await self._set_up(connection)
         except TimeoutError:
-            self._silent[host] = self._timing.clock() + self._timing.skip_silent_host
+            self._silent[host] = self._timing.clock()
             raise TimeoutError("the database server does not answer") from None
         self._silent.pop(host, None)
         return connection
@@ -231,8 +267,13 @@ class Connector:
             connection.terminate()
             raise
 
-    def _is_silent(self, attempt: Mapping[str, Any]) -> bool:
-        return self._silent.get((attempt["host"], attempt["port"]), 0.0) > self._timing.clock()
+    def _comes_last(self, attempt: Mapping[str, Any]) -> bool:
+        silent_at = self._silent.get(_host(attempt), -inf)
+        return self._timing.clock() < silent_at + self._timing.avoid_silent_host
+
+
+def _host(attempt: Mapping[str, Any]) -> Any:
+    return attempt["host"], attempt["port"]
 
 
 def connecting(url: URL, connector: Connector) -> Callable[[], Awaitable[Connection]]:

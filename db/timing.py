@@ -14,6 +14,8 @@ class Timing:
     # After a host did not answer, attempts that began before this time is over skip it. Otherwise
     # queued attempts would time out one after the other, and a request would wait for all of them.
     skip_silent_host: float = 0.5
+    # For this time, the other hosts of the URL are tried before it.
+    avoid_silent_host: float = 30.0
     rollback: float = 2.0  # ROLLBACK is cheap however much it undoes
     # A connection used more recently is not tested: if the server had closed it, that would be
     # known.

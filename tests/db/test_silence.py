@@ -322,19 +322,18 @@ async def test_watchdog_aborts_operations_during_silence(database_url: str, way:
 async def test_watchdog_keeps_slow_statements_while_the_server_responds(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connected = asyncio.Semaphore(0)
-    connect = Connector.connect
+    answered = asyncio.Semaphore(0)
+    knock = Connector.knock
 
-    async def note(self: Connector, **options: Any) -> Any:
-        made = await connect(self, **options)
-        connected.release()
-        return made
+    async def note(self: Connector, *hosts: Any, **options: Any) -> None:
+        await knock(self, *hosts, **options)
+        answered.release()
 
     async with (
         opened(database_url, timing=QUICK_WATCHDOG) as database,
         database.engine.connect() as connection,
     ):
-        monkeypatch.setattr(Connector, "connect", note)
+        monkeypatch.setattr(Connector, "knock", note)
         database.watch()
         lock = text("SELECT pg_advisory_lock(hashtext(current_database()))")
         unlock = text("SELECT pg_advisory_unlock(hashtext(current_database()))")
@@ -342,7 +341,7 @@ async def test_watchdog_keeps_slow_statements_while_the_server_responds(
         async with asyncio.timeout(60), database.engine.connect() as other:
             waiting = asyncio.ensure_future(other.execute(lock))
             for _ in range(4):
-                await connected.acquire()
+                await answered.acquire()
             assert not waiting.done()
             await connection.execute(unlock)
             await waiting

@@ -7,12 +7,15 @@ everybody and adds a system user. Here a copy runs as `nobody` instead, and noth
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+
+from tests.support.background import children, send
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -151,6 +154,11 @@ class Server:
 
     def stop(self, mode: str = "fast") -> None:
         self("pg_ctl", "stop", "-w", "-m", mode)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all processes of the server, the first one included."""
+        pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        send(number, pid, *children(pid))
 
     def promote(self) -> None:
         self("pg_ctl", "promote", "-w")
