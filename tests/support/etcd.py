@@ -1,0 +1,40 @@
+"""A real etcd with one member."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.support.background import begin, end, program
+from tests.support.process import free_port
+
+
+@asynccontextmanager
+async def etcd(folder: Path) -> AsyncIterator[int]:
+    """Run etcd with its data in a folder; yields the port of its clients."""
+    port = free_port()
+    clients, peers = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{free_port()}"
+    process = await begin(
+        folder / "etcd.log",
+        *(program("etcd"), "--name=one", f"--data-dir={folder / 'etcd'}", f"--initial-cluster=one={peers}"),
+        *(f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}"),
+        *(f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}"),
+    )
+    try:
+        async with asyncio.timeout(60):
+            while not await listens(port):
+                assert process.returncode is None, (folder / "etcd.log").read_text()
+                await asyncio.sleep(0.05)
+        yield port
+    finally:
+        await end(process)
+
+
+async def listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
