@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from math import inf
 from typing import Any, Final, TypeVar, cast
 
-import asyncpg
 import orjson
 from sqlalchemy import ARRAY, Boolean, Select, String, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -27,6 +26,7 @@ from db.replication.servers import Primary
 from db.replication.session import RoutedSession
 from db.session import Backend, Session
 from db.sqlalchemy_adapter import greenlet_spawn
+from db.timelines import Timelines
 from db.timing import DEFAULT, Timing
 from db.url import parse_replica_urls, parse_url
 from db.watchdog import Watchdog
@@ -108,11 +108,14 @@ class Database:
         self.direct_url = parse_url(direct_url) if direct_url else self.url
         self.pooler = pooler
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._connector = postgres.Connector(idle_transaction_timeout, timing, pooler)
+        self._timelines = Timelines()
+        self._timelines.on_promotion = self._leave_former_primary
+        connector = partial(postgres.Connector, idle_transaction_timeout, timing)
+        self._connector = connector(pooler, timelines=self._timelines)
         self._connect = postgres.connecting(self.url, self._connector)
         self._connect_directly = self._connect
         if direct_url:
-            direct = postgres.Connector(idle_transaction_timeout, timing)
+            direct = connector(timelines=self._timelines)
             self._connect_directly = postgres.connecting(self.direct_url, direct)
         pool: dict[str, Any] = {"pool_size": pool_size, "pool_timeout": pool_timeout}
         self._max_age = pool_max_age
@@ -132,9 +135,10 @@ class Database:
                 self.url, self._file, timing, checkpoints=sqlite_checkpoints, **_OPTIONS, **pool
             )
         else:
+            checked = self._connector
             if replica_urls:
                 primary = Primary(self._connect_directly, self._discard, timing, read_max_lag)
-            checked = postgres.Connector(idle_transaction_timeout, timing, pooler, primary)
+                checked = connector(pooler, primary, self._timelines)
             self.engine = postgres.engine(self.url, checked, **options)
         _, self._options = self.engine.dialect.create_connect_args(self.url)
         self._pool.on_discard = self._discard_others
@@ -162,7 +166,12 @@ class Database:
         self._beside = SideConnection(self._connect, pool_max_age, timing)
         self._listeners: set[asyncio.Event] = set()
         self._health = HealthCheck(self._probe(pool_max_age), timing)
-        self._watch: asyncio.Task[None] | None = None
+        self._watch: asyncio.Future[Any] | None = None
+
+    @property
+    def promotions(self) -> int:
+        """How many promotions of another server this process has noticed."""
+        return self._timelines.promotions
 
     def session(self) -> Session:
         """Return a session on the primary."""
@@ -254,7 +263,7 @@ class Database:
         # The watchdog ends waiting statements if PostgreSQL stops answering.
         if not self.is_sqlite:
             dog = Watchdog(lambda: self._pool, self._knock, self._timing)
-            self._watch = asyncio.create_task(dog.run())
+            self._watch = asyncio.gather(dog.run(), self._look_around())
         if self.replicas:
             self.replicas.watch()
 
@@ -285,7 +294,8 @@ class Database:
 
     async def _knock(self) -> None:
         # At the hosts that connections lead to: a new primary answers although a frozen one does
-        # not. A pooler answers although the server is silent, and the server although the pooler is.
+        # not. A pooler answers although the server is silent, and the server although the pooler
+        # is.
         hosts = cast("PostgresPool", self._pool).hosts()
         doors = [self._connector.knock(hosts, **self._options) if hosts else self._visit()]
         if self._connect_directly is not self._connect:
@@ -297,6 +307,24 @@ class Database:
 
     async def _visit(self) -> None:
         await notifications.close(await self._connect_directly(), self._timing)
+
+    async def _look_around(self) -> None:
+        # A former primary that still takes writes reports no error.
+        while True:
+            await asyncio.sleep(self._timing.look_around)
+            with suppress(Exception):  # requests report it
+                await self._look()
+
+    async def _look(self) -> None:
+        if self._connect_directly is self._connect:
+            known = cast("PostgresPool", self._pool).hosts()
+            await self._connector.look_around(known, **self._options)
+        else:
+            await self._visit()
+
+    def _leave_former_primary(self) -> None:
+        if isinstance(self._pool, PostgresPool):
+            self._pool.leave(self._timelines.is_of_former)
 
     @property
     def _pool(self) -> FairPool:

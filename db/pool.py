@@ -373,6 +373,15 @@ class PostgresPool(FairPool):
         for driver in list(self._drivers):
             driver.terminate()
 
+    def leave(self, is_former: Callable[[Any], bool]) -> None:
+        """Replace all connections, and terminate those of a former primary.
+
+        What it answers to the statements that wait for it is void.
+        """
+        self.discard()
+        for driver in filter(is_former, list(self._drivers)):
+            driver.terminate()
+
     def hosts(self) -> set[Any]:
         """Return the hosts that open connections lead to."""
         return {driver.host for driver in self._drivers if not driver.is_closed()}

@@ -27,6 +27,7 @@ from db.pool import PostgresPool, renew, watch
 from db.poolers import Pooler, dialect_options, driver_options
 from db.reader import Reader
 from db.statements.users import ADD_USER_WITH_EVENT
+from db.timelines import Timeline, Timelines
 from db.timing import DEFAULT, Timing
 
 AUTOCOMMIT: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
@@ -116,6 +117,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
         self.socket: socket.socket | None = transport.get_extra_info("socket")
         self.rollback_timeout: float | None = None
         self.host: Any = None  # the one of several hosts that it leads to
+        self.timeline: Timeline | None = None
         keep_alive(self.socket)
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's signature
@@ -172,8 +174,10 @@ class Connector:
         timing: Timing = DEFAULT,
         pooler: Pooler = Pooler.NONE,
         check: ConnectionCheck | None = None,
+        timelines: Timelines | None = None,
     ) -> None:
         self.pooler = pooler
+        self._timelines = timelines
         self._timing = timing
         self._check = check
         self._setup = session_settings(idle_transaction_timeout)
@@ -210,21 +214,30 @@ class Connector:
 
         Raises TimeoutError if one does not answer; an error is an answer.
         """
-        wanted = self._parsed(options)
-        attempts = {_host(attempt): attempt for attempt in _attempts(wanted)}
+        for answer in await self._visit(lambda host: host in hosts, options):
+            if isinstance(answer, TimeoutError):
+                raise answer
+
+    async def look_around(self, known: Collection[Any], **options: Any) -> None:
+        """Connect to the hosts that are not known, or to a single one, to see a promotion."""
+        await self._visit(lambda host: host not in known, options)
+
+    async def _visit(
+        self, wanted: Callable[[Any], bool], options: Mapping[str, Any]
+    ) -> Sequence[BaseException | Connection]:
+        parsed = self._parsed(options)
+        attempts = {_host(attempt): attempt for attempt in _attempts(parsed)}
         begun = self._timing.clock()
-        knocks = [
-            self._connect_to({**attempt, "target_session_attrs": "any"}, begun, wanted)
+        visits = [
+            self._connect_to({**attempt, "target_session_attrs": "any"}, begun, parsed)
             for host, attempt in attempts.items()
-            if host in hosts
+            if wanted(host) or len(attempts) == 1
         ]
-        answers = await asyncio.gather(*knocks, return_exceptions=True)
+        answers = await asyncio.gather(*visits, return_exceptions=True)
         for answer in answers:
             if isinstance(answer, Connection):
                 answer.terminate()
-        for answer in answers:
-            if isinstance(answer, TimeoutError):
-                raise answer
+        return answers
 
     def _parsed(self, options: Mapping[str, Any]) -> ConnectOptions:
         wanted = connect_options(options, self._timing.connect)
@@ -261,6 +274,8 @@ class Connector:
         try:
             if self.pooler is Pooler.NONE:
                 await connection.execute(self._setup)
+                if self._timelines:
+                    connection.timeline = await self._timelines.check(connection)
             if self._check:
                 await self._check.check_connection(connection)
         except BaseException:

@@ -16,6 +16,8 @@ class Timing:
     skip_silent_host: float = 0.5
     # For this time, the other hosts of the URL are tried before it.
     avoid_silent_host: float = 30.0
+    # Between two looks for a server that was promoted while the former primary still answers.
+    look_around: float = 4.0
     rollback: float = 2.0  # ROLLBACK is cheap however much it undoes
     # A connection used more recently is not tested: if the server had closed it, that would be
     # known.

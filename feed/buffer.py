@@ -38,6 +38,9 @@ class EventBuffer:
             self.watermark = watermark
             self._wake_all()
 
+    def recent(self) -> Sequence[Event]:
+        return self._events
+
     def reset(self, position: int) -> None:
         self.clear()
         self.start = position

@@ -70,6 +70,7 @@ class Feed:
             self._buffer.reset,
             self._buffer.clear,
             self._buffer.invalidate,
+            recent=self._buffer.recent,
             options=options,
         )
         self._poll_lock = asyncio.Lock()

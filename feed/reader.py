@@ -59,6 +59,19 @@ class EventReader:
         load = self._reader.lookup(EVENTS_BY_ID).load
         await verify([anchor], load, self.epoch, self._database.check_primary)
 
+    async def missing(self, events: Sequence[Event]) -> Sequence[int]:
+        """Return the ids of events that do not exist any more, or are different ones."""
+        if not events:
+            return ()
+        if await self._missing(events):
+            await self._database.check_primary()
+        return await self._missing(events)
+
+    async def _missing(self, events: Sequence[Event]) -> Sequence[int]:
+        found = await self._reader.lookup(EVENTS_BY_ID).load([event.id for event in events])
+        pairs = zip(events, found, strict=True)
+        return [event.id for event, now in pairs if not Anchor.of(event).matches(now)]
+
     async def epoch(self) -> str:
         [row] = await self._fetch(CURRENT_EPOCH)
         epoch: str = row.epoch

@@ -22,6 +22,7 @@ from feed.anchors import Anchor, InvalidAnchor
 from feed.delay_log import DelayLog
 from feed.options import DEFAULT, FeedOptions
 from feed.reader import Event, EventReader
+from feed.survivors import SurvivorCheck
 
 log = structlog.get_logger("roster")
 
@@ -43,7 +44,7 @@ class WatermarkTracker:
     `on_events` receives events and the new watermark. `on_skip` receives the new watermark if the
     events below it were not read. `on_erasure` is called as soon as an erasure is visible, settled
     or not, before `on_events`. `on_loss` is called if the event at the position no longer exists,
-    before `on_skip`.
+    before `on_skip`. `recent` returns the events that were passed on last.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class WatermarkTracker:
         on_erasure: Callable[[], None],
         on_loss: Callable[[], None],
         *,
+        recent: Callable[[], Sequence[Event]] = tuple,
         options: FeedOptions = DEFAULT,
     ) -> None:
         self.position: int | None = None  # None until the first read
@@ -61,6 +63,7 @@ class WatermarkTracker:
         self._lost_at: Anchor | None = None  # the lost position, until a new one is found
         self._database = database
         self._events = EventReader(database, options)
+        self._survivors = SurvivorCheck(database, self._events, recent)
         self._delays = DelayLog(database, options=options)
         self._gap: _Gap | None = None
         self._on_events = on_events
@@ -88,6 +91,7 @@ class WatermarkTracker:
         try:
             return await self._advance(followed=followed)
         except InvalidAnchor:
+            await self._survivors.run()
             self._reset()
         return await self._advance(followed=followed)
 
@@ -95,7 +99,7 @@ class WatermarkTracker:
         if self.position is None:
             await self._start()
         assert self.position is not None
-        while rows := await self._events.after(self.anchor):
+        while rows := await self._after_position():
             self._report_erasures(rows)
             settled = len(rows) if self._database.is_sqlite else _count_gapless(self.position, rows)
             if settled:
@@ -110,6 +114,12 @@ class WatermarkTracker:
                 await self._skip_unread()
         self._delays.unblocked()
         return self.position
+
+    async def _after_position(self) -> Sequence[Event]:
+        rows = await self._events.after(self.anchor)
+        if await self._survivors.run():
+            raise InvalidAnchor
+        return rows
 
     async def _start(self) -> None:
         last, writers = await self._events.newest()

@@ -4,7 +4,8 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from functools import partial
+from contextlib import ExitStack
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Annotated, Final
 
@@ -90,11 +91,18 @@ def serve(
         if given is not None:
             os.environ[name] = str(given)
     settings = begin()
-    with listen(settings) as listening:
+    with ExitStack() as sockets:
+        # An unusable database is reported before a port that is in use.
+        listening = cache(lambda: sockets.enter_context(listen(settings)))
+        config = uvicorn_config(settings, waiting_app)
+        run(settings, partial(wait_and_prepare, settings, partial(answering, config, listening)))
+    with ExitStack() as sockets:
+        # An unusable database is reported before a port that is in use.
+        listening = cache(lambda: sockets.enter_context(listen(settings)))
         config = uvicorn_config(settings, waiting_app)
         run(settings, partial(wait_and_prepare, settings, partial(answering, config, listening)))
         run(settings, erasures.check_at_start)
-        run_server(settings, listening)
+        run_server(settings, listening())
     console.print("Stopped.")
 
 

@@ -6,7 +6,7 @@ to try again.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
@@ -62,14 +62,16 @@ async def _close(websocket: WebSocket) -> None:
 
 
 @asynccontextmanager
-async def answering(config: uvicorn.Config, listening: socket.socket) -> AsyncIterator[None]:
+async def answering(
+    config: uvicorn.Config, listening: Callable[[], socket.socket]
+) -> AsyncIterator[None]:
     """Answer on a listening socket, which stays open afterwards.
 
     A signal ends the process, as it does without a server.
     """
     server = uvicorn.Server(config)
     # uvicorn closes its sockets. Connections that nobody has accepted wait for the next server.
-    serving = asyncio.create_task(server.serve(sockets=[listening.dup()]))
+    serving = asyncio.create_task(server.serve(sockets=[listening().dup()]))
     try:
         yield
     finally:

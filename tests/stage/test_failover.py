@@ -6,11 +6,11 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -79,6 +79,9 @@ TOPOLOGIES: Final = {"hosts": hosts, "haproxy": haproxy}
 FAULTS: Final = (killed, frozen, switched_over, cut_off, cut_off_from_its_peers)
 
 
+Fault = Callable[[Cluster, Node], Coroutine[None, None, None]]
+
+
 @dataclass
 class Trial:
     """What was measured of one fault in all its rounds."""
@@ -90,7 +93,7 @@ class Trial:
     first: list[float] = field(default_factory=list)
     all: list[float] = field(default_factory=list)
 
-    async def round(self, cluster: Cluster, fault: Callable[[Cluster, Node], Awaitable[None]]) -> None:
+    async def round(self, cluster: Cluster, fault: Fault) -> None:
         await self.writers.until(50)
         primary = await cluster.primary()
         injecting = asyncio.create_task(fault(cluster, primary))
@@ -111,13 +114,11 @@ async def listens(node: Node, servers: int) -> bool:
 
 
 @asynccontextmanager
-async def trial(cluster: Cluster, url: str) -> AsyncIterator[Trial]:
+async def trial(url: str) -> AsyncIterator[Trial]:
     assert (await run("migrate", ROSTER_DATABASE_URL=url))[0] == 0
     async with AsyncExitStack() as stack:
-        settings = {"ROSTER_DATABASE_URL": url, "ROSTER_POOL_SIZE": "5"}
-        urls = [
-            (await stack.enter_async_context(serving_process(**settings)))[1] for _ in range(2)
-        ]
+        settings: dict[str, Any] = {"ROSTER_DATABASE_URL": url, "ROSTER_POOL_SIZE": "5"}
+        urls = [(await stack.enter_async_context(serving_process(**settings)))[1] for _ in range(2)]
         after = (await ask(urls[0], FOLLOW_FROM))["followFrom"]
         followers = await stack.enter_async_context(following(urls, after))
         yield Trial(urls, Writers(urls), followers, after)
@@ -126,10 +127,10 @@ async def trial(cluster: Cluster, url: str) -> AsyncIterator[Trial]:
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 async def test_writes_resume_and_nothing_is_lost_after_a_failover(
-    fault: Callable[[Cluster, Node], Awaitable[None]], topology: str, tmp_path: Path
+    fault: Fault, topology: str, tmp_path: Path
 ) -> None:
     async with patroni() as cluster, TOPOLOGIES[topology](cluster, tmp_path) as url:
-        async with trial(cluster, url) as tried:
+        async with trial(url) as tried:
             for _ in range(ROUNDS):
                 await tried.round(cluster, fault)
             await tried.writers.stop()

@@ -65,3 +65,11 @@ def send(number: signal.Signals, *pids: int) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process has not ended. Its parent may not have noticed the end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -16,7 +16,12 @@ async def etcd(folder: Path) -> AsyncIterator[int]:
     clients, peers = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{free_port()}"
     process = await begin(
         folder / "etcd.log",
-        *(program("etcd"), "--name=one", f"--data-dir={folder / 'etcd'}", f"--initial-cluster=one={peers}"),
+        *(
+            program("etcd"),
+            "--name=one",
+            f"--data-dir={folder / 'etcd'}",
+            f"--initial-cluster=one={peers}",
+        ),
         *(f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}"),
         *(f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}"),
     )

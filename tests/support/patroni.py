@@ -8,11 +8,10 @@ import asyncio
 import json
 import os
 import signal
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import httpx
@@ -24,6 +23,9 @@ from tests.support.etcd import etcd
 from tests.support.postgres import Programs, programs
 from tests.support.process import free_port
 from tests.support.proxy import Proxy
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
 
 _ENVIRONMENT: Final = Path(__file__).parents[2] / ".venv-stage"
 _PYTHON: Final = _ENVIRONMENT / "bin" / "python"
@@ -145,8 +147,9 @@ class Node:
                 "pgpass": str(self.folder / "pgpass"),
                 "authentication": {"superuser": superuser, "replication": superuser},
                 "parameters": {"unix_socket_directories": str(self.folder)},
-                "pg_hba": ["local all all trust", "host all all 127.0.0.1/32 trust"]
-                + ["host replication all 127.0.0.1/32 trust"],
+                "pg_hba": [
+                    f"host {name} all 127.0.0.1/32 trust" for name in ("all", "replication")
+                ],
                 "remove_data_directory_on_rewind_failure": True,
                 "remove_data_directory_on_diverged_timelines": True,
             },
@@ -225,7 +228,7 @@ async def wait_for(
 ) -> None:
     try:
         async with asyncio.timeout(seconds):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.1)
     except TimeoutError:
         logs = "\n".join(f"{n.name}:\n{n.log.read_text()[-3000:]}" for n in cluster.nodes)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.support.background import children, send
+from tests.support.background import children, is_running, send
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -155,10 +155,21 @@ class Server:
     def stop(self, mode: str = "fast") -> None:
         self("pg_ctl", "stop", "-w", "-m", mode)
 
+    def end(self) -> None:
+        """Stop the server if it runs."""
+        if (pid := self._pid()) and is_running(pid):
+            self.signal(signal.SIGCONT)
+            self.stop("immediate")
+
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to all processes of the server, the first one included."""
-        pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        """Send a signal to all processes of the server."""
+        pid = self._pid()
+        assert pid
         send(number, pid, *children(pid))
+
+    def _pid(self) -> int | None:
+        file = self.data / "postmaster.pid"
+        return int(file.read_text().split()[0]) if file.exists() else None
 
     def promote(self) -> None:
         self("pg_ctl", "promote", "-w")

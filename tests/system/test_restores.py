@@ -24,7 +24,7 @@ from db.errors import StandbyError
 from tests.conftest import opened
 from tests.graph.api.test_event_cursors import MESSAGE
 from tests.support.cursors import cursor_at, id_at
-from tests.support.feed import committed_ids
+from tests.support.feed import Writer, committed_ids
 from tests.support.history import lose_events
 from tests.support.postgres import Programs, Server, programs
 from tests.support.process import http_client, run, serving_process
@@ -409,6 +409,38 @@ async def test_failover_that_lost_commits_ends_followers(cluster: Cluster) -> No
             assert [await follower.end() for follower in followers] == [REJECTED] * 4
         assert len(await ledger.ids()) == 35
         await ledger.check(urls, 20)
+
+
+async def test_failover_that_lost_an_event_below_a_survivor_begins_a_new_epoch(
+    cluster: Cluster,
+) -> None:
+    """Event 21 was committed after event 22, and only 22 reached the standby."""
+    primary, ledger = await cluster.begin(), cluster.ledger
+    standby = cluster.standby_of(primary)
+    async with two_servers(cluster.url) as (urls, _), opened(cluster.url) as database:
+        await create(urls[0], "user", 20)
+        late = Writer(database, "late")
+        await late.begin(1)
+        await create(urls[0], "survivor", 1)
+        await wait_for_replay(standby, primary)
+        await stop_receiving(standby)
+        await late.end(commit=True)
+        await ledger.keep()
+        async with following(urls, ledger.cursors[20]) as followers:
+            for follower in followers:
+                assert await follower.until(22) == [21, 22]
+            primary.stop("immediate")
+            standby.promote()
+            cluster.point_to(standby)
+            await create(urls[0], "new", 1)
+            assert [await follower.end() for follower in followers] == [REJECTED] * 4
+        for url in urls:
+            for id_ in (20, 22):
+                await assert_rejected(url, ledger.cursors[id_])
+        epochs = "SELECT string_agg(coalesce(reason, 'first'), ', ' ORDER BY id) FROM feed_epochs"
+        assert await query(standby, epochs) == (
+            "first, a failover lost events below others that survived"
+        )
 
 
 async def test_point_in_time_recovery_ends_followers(cluster: Cluster) -> None:

@@ -1,7 +1,6 @@
 """Database failures: errors say whether to retry, and whether a write was done."""
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
