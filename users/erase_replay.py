@@ -104,23 +104,25 @@ async def settle(ledger: ErasureLedger, begun: Collection[Entry], state: State) 
 async def replay(
     database: Database, ledger: ErasureLedger, clock: Callable[[], datetime] = now
 ) -> Comparison:
-    """Erase all users again that the ledger has as erased. Returns the state before.
+    """Erase all users again that the ledger has as erased. Returns what was found.
 
     Each batch is one transaction, so that an interrupted replay can be repeated. `database` has no
-    ledger of its own: these erasures are recorded already. `incomplete` are what is left after
-    erasures in progress have ended.
+    ledger of its own: these erasures are recorded already. Erasures that began before a restore of
+    a database in use may be completed in the ledger after it, so the replay waits for them.
     """
-    found = await complete_ledger(database, ledger)
-    for rows in _pages(found.not_erased, _BATCH // 2):
-        await _erase_again(database, rows, clock)
-    if found.not_erased:
-        await database.notify()
-        async with database.session() as session:
-            await forget(session)
-    while any(entry.at > clock() - _SETTLED for entry in found.incomplete):
+    total = None
+    while True:
+        found = await complete_ledger(database, ledger)
+        for rows in _pages(found.not_erased, _BATCH // 2):
+            await _erase_again(database, rows, clock)
+        if found.not_erased:
+            await database.notify()
+            async with database.session() as session:
+                await forget(session)
+        total = found if total is None else total.with_next(found)
+        if all(entry.at <= clock() - _SETTLED for entry in total.incomplete):
+            return total
         await asyncio.sleep(_POLL_SECONDS)
-        found.incomplete = (await compare(database, ledger)).incomplete
-    return found
 
 
 async def _erase_again(

@@ -97,7 +97,7 @@ def _open_locked(path: Path, timeout: float) -> int:
     """Open the file and lock it. A file that was replaced in the meantime is opened again."""
     until = time.monotonic() + timeout
     while True:
-        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             _lock(file, path, until)
             found, opened = path.stat(), os.fstat(file)

@@ -1,5 +1,7 @@
 """Erasures survive the restore of a backup: 1,000 users, of whom 50 are erased after the backup."""
 
+import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -226,3 +228,36 @@ async def test_recovered_base_backup_has_no_erased_user(
     cluster.point_to(recovered)
     await after_restore(directory)
     await directory.check()
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("erasure_ledger", ["file-ledger"], indirect=True)
+async def test_users_who_are_erased_during_a_restore_are_erased_in_the_result(
+    database_url: str, erasure_ledger: str, tmp_path: Path
+) -> None:
+    directory, backup = Directory(database_url, erasure_ledger), tmp_path / "backup.db"
+    names = [f"user{n}" for n in range(100)]
+    async with directory.serving() as url:
+        await create(url, "user", 100)
+        await delete(url, set(names))
+        await run("backup", str(backup), **directory.settings)
+        ids = await ids_by_name(url)
+        acknowledged: list[str] = []
+
+        async def erase_all() -> None:
+            for name in itertools.cycle(names):  # also those whose erasure the restore undoes
+                done = await post(url, ERASE, id=ids[name], name=name)
+                payload = done["data"]["eraseUser"]
+                if payload and not payload["errors"]:
+                    acknowledged.append(name)
+
+        erasing = asyncio.create_task(erase_all())
+        for _ in range(3):
+            before = len(acknowledged)
+            code, output = await run("restore", str(backup), "--yes", **directory.settings)
+            assert code == 0, output
+            assert len(acknowledged) > before
+            kept = set(acknowledged)
+            assert kept & set(await ids_by_name(url)) == set()
+        erasing.cancel()
+        await asyncio.gather(erasing, return_exceptions=True)

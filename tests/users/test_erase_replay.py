@@ -209,13 +209,16 @@ class CompletingLedger(FailingLedger):
         return await super().read()
 
 
-async def test_erasure_in_progress_is_not_reported(client: Client) -> None:
+async def test_erasure_that_is_completed_in_the_ledger_during_the_replay_is_replayed(
+    client: Client,
+) -> None:
     await client.create("mia")
     rows = await identities(client.database, 1)
     ledger = CompletingLedger(entries(BEGUN, rows, datetime.now(UTC)))
     found = await replay(client.database, ledger)
-    assert found.incomplete == []
+    assert (found.incomplete, found.not_erased) == ([], rows)
     assert ledger.reads == 3
+    assert await erased_ids(client.database) == [1]
 
 
 async def test_comparison_changes_nothing(client: Client) -> None:
@@ -251,3 +254,30 @@ async def test_random_ids_differ_and_are_assigned_by_the_database(
     random_ids = {row.random_id for row in found}
     assert None not in random_ids
     assert len(random_ids) == 4 if names else 3
+
+
+async def remains(client: Client) -> list[Any]:
+    """Returns what is left of the first user, apart from times, versions and random values."""
+    users = "SELECT username, username_key, email, email_key, display_name, display_name_key, "
+    users += "external_id, external_id_key, status, status_reason, erase_after FROM users"
+    events = "SELECT type, changes FROM user_events WHERE user_id = 1 ORDER BY id"
+    former = "SELECT user_id, released_at, length(digest) FROM former_external_ids ORDER BY id"
+    keys = "SELECT answer FROM idempotency_keys"
+    async with client.database.engine.connect() as connection:
+        return [
+            [tuple(row) for row in await connection.execute(text(statement))]
+            for statement in (users, events, former, keys)
+        ]
+
+
+async def test_replay_removes_what_an_erasure_removes(client: Client, twin: Client) -> None:
+    for one in (client, twin):
+        user_id = await create_deleted_ada(one)
+        await one.mutate("restoreUser", user_id)
+        await one.mutate("updateUser", user_id, externalId="hr-1816")
+    await replay(client.database, await ledger_of(client.database, 1))
+    await twin.mutate("deleteUser", user_id)
+    await erase(twin, user_id)
+    replayed, erased = await remains(client), await remains(twin)
+    assert len(replayed[2]) == 2  # both external ids
+    assert replayed == erased
