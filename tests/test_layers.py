@@ -39,7 +39,7 @@ LAYERS: Final = (
     {"api"},
     {"limits", "compiler"},
     {"environment", "shutdown", "logging", "strawberry_adapter", "uvicorn_adapter"},
-    {"protocol"},
+    {"protocol", "exchange"},
 )
 # Types that refer to each other as GraphQL requires, by `strawberry.lazy`.
 ALLOWED_CYCLE: Final = frozenset({"graph.api.types.user", "graph.api.types.user_event"})

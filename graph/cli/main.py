@@ -13,7 +13,7 @@ import typer
 from rich.progress import Progress
 
 from db.engine import Database
-from graph.cli import api_keys, backups, erasures, external_ids, feed
+from graph.cli import api_keys, backups, erasures, exchange, external_ids, feed
 from graph.cli.cache_types import cache_types
 from graph.cli.check import check
 from graph.cli.database import (
@@ -179,6 +179,8 @@ app.command()(backups.backup)
 app.command()(backups.restore)
 app.command()(erasures.erase_replay)
 app.command()(erasures.after_restore)
+app.command("import")(exchange.import_)
+app.command()(exchange.export)
 
 
 @app.command("settings")

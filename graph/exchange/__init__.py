@@ -1,0 +1,1 @@
+"""Users in files: NDJSON and CSV."""

@@ -1,0 +1,37 @@
+"""Exports users in pages, in the order of their ids, with constant memory."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from sqlalchemy import select
+
+from db.engine import Database
+from db.filters import UserFilter
+from db.models import User
+from db.statements.users import user_columns
+from graph.exchange.rows import ExportedUser
+
+PAGE: Final = 1_000  # users in one statement
+
+_COLUMNS: Final = user_columns(frozenset(ExportedUser.model_fields))
+
+
+async def export_users(
+    database: Database, filter: UserFilter | None = None
+) -> AsyncIterator[Sequence[ExportedUser]]:
+    """Yield pages of the users that match, by default those that are not deleted.
+
+    Each page is read when it is requested: a user who is changed meanwhile is exported once, in
+    the old or the new state.
+    """
+    where = (filter or UserFilter()).where()
+    page = select(*_COLUMNS).where(where).order_by(User.id).limit(PAGE)
+    last = 0
+    while True:
+        async with database.session() as session:
+            rows = (await session.execute(page.where(User.id > last))).all()
+        if rows:
+            yield [ExportedUser.model_validate(row) for row in rows]
+            last = rows[-1].id
+        if len(rows) < PAGE:
+            return

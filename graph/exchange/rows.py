@@ -1,0 +1,81 @@
+"""Rows of exported and imported files, with the names of the GraphQL schema."""
+
+from datetime import datetime
+from typing import Any, Final, Literal, cast
+
+from pydantic import AliasGenerator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from db.models import UserStatus
+from users.commands import UserFields
+
+Status = Literal[UserStatus.ACTIVE, UserStatus.DEACTIVATED]
+
+
+class ExportedUser(BaseModel):
+    """A user as exported. `id` is `User.databaseId`."""
+
+    model_config = ConfigDict(
+        from_attributes=True, alias_generator=AliasGenerator(serialization_alias=to_camel)
+    )
+
+    id: int
+    external_id: str | None
+    username: str
+    email: str
+    display_name: str | None
+    status: UserStatus
+    status_reason: str | None
+    status_changed_at: datetime
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+EXPORTED: Final = tuple(to_camel(name) for name in ExportedUser.model_fields)
+
+
+class ImportedUser(BaseModel):
+    """A user to import. The external id is the key; a field that is not given is unchanged."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", hide_input_in_errors=True)
+
+    external_id: str
+    username: str | None = None
+    email: str | None = None
+    display_name: str | None = None
+    status: Status | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_roster_decides(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if name not in _DECIDED_BY_ROSTER}
+
+    @property
+    def fields(self) -> UserFields:
+        given = self.model_fields_set & _WRITTEN
+        return cast("UserFields", {name: getattr(self, name) for name in given})
+
+
+_WRITTEN: Final = frozenset({"username", "email", "display_name"})
+IMPORTED: Final = frozenset(to_camel(name) for name in ImportedUser.model_fields)
+# Exported columns that an import ignores.
+_DECIDED_BY_ROSTER: Final = frozenset(EXPORTED) - IMPORTED
+
+
+def problems_of(error: ValidationError) -> list[tuple[str, str]]:
+    """Return the fields and messages of an error, without values."""
+    return [
+        (".".join(map(str, problem["loc"])), _MESSAGES.get(problem["type"], problem["msg"]))
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+_MESSAGES: Final = {
+    "missing": "This field is required.",
+    "extra_forbidden": f"Unknown field. Supported fields: {', '.join(sorted(IMPORTED))}.",
+    "string_type": "Must be a text.",
+    "literal_error": "Must be ACTIVE or DEACTIVATED.",
+}

@@ -1,0 +1,105 @@
+"""Imports into a directory: creations, updates, statuses, rejections and dry runs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from db.engine import Database
+from graph.exchange.exporting import PAGE, export_users
+from graph.exchange.importing import Imported, import_users
+from graph.exchange.reading import Rejection, Row
+from graph.exchange.rows import ExportedUser, ImportedUser
+from tests.support.client import Client, count
+
+
+def rows(*given: dict[str, Any], first: int = 1) -> list[Row]:
+    return [Row(n, ImportedUser.model_validate(user)) for n, user in enumerate(given, start=first)]
+
+
+def user(number: int, **fields: Any) -> dict[str, Any]:
+    name = f"user{number}"
+    return {"externalId": f"X{number}", "username": name, "email": f"{name}@example.com", **fields}
+
+
+async def imported(database: Database, given: Sequence[Row], **options: Any) -> list[Imported]:
+    return [batch async for batch in import_users(database, given, **options)]
+
+
+async def exported(database: Database) -> list[ExportedUser]:
+    return [user async for page in export_users(database) for user in page]
+
+
+async def test_import_creates_updates_and_leaves_users_by_their_external_id(
+    client: Client,
+) -> None:
+    database = client.database
+    given = [user(1, displayName="One"), user(2, status="DEACTIVATED"), user(3)]
+    assert await imported(database, rows(*given)) == [Imported(3, created=3)]
+    changed = [user(1, displayName=None), user(2, status="ACTIVE"), {"externalId": "X3"}, user(4)]
+    assert await imported(database, rows(*changed)) == [
+        Imported(4, created=1, updated=2, unchanged=1)
+    ]
+    assert [
+        (u.external_id, u.username, u.display_name, u.status, u.version)
+        for u in await exported(database)
+    ] == [
+        ("X1", "user1", None, "ACTIVE", 2),
+        ("X2", "user2", None, "ACTIVE", 3),
+        ("X3", "user3", None, "ACTIVE", 1),
+        ("X4", "user4", None, "ACTIVE", 1),
+    ]
+    assert await count(database) == (4, 7)
+    query = "{ userEvents(first: 1) { nodes { type actor { kind label } } } }"
+    [event] = (await client.ask(query))["nodes"]
+    assert event["actor"]["label"] == "roster import"
+
+
+async def test_row_that_violates_a_rule_is_rejected_and_the_others_are_imported(
+    client: Client,
+) -> None:
+    await client.create("taken")
+    given = rows(user(1), user(2, username="TAKEN"), {"externalId": "X9"}, user(3), first=5)
+    [batch] = await imported(client.database, given)
+    assert (batch.line, batch.created) == (8, 2)
+    assert [(r.line, r.field) for r in batch.rejections] == [
+        (6, "username"),
+        (7, "username"),
+        (7, "email"),
+    ]
+    assert {u.username for u in await exported(client.database)} == {"taken", "user1", "user3"}
+
+
+async def test_batch_with_only_rejected_rows_changes_nothing(client: Client) -> None:
+    await client.create("taken")
+    before = await count(client.database)
+    assert await imported(client.database, rows({"externalId": "X1"})) == [
+        Imported(
+            1,
+            rejections=[
+                Rejection(1, "username", "This field is required."),
+                Rejection(1, "email", "This field is required."),
+            ],
+        )
+    ]
+    assert await count(client.database) == before
+
+
+async def test_dry_run_reports_the_same_and_changes_nothing(client: Client) -> None:
+    await client.create("user2")
+    given = rows(user(1, status="DEACTIVATED"), user(2), user(3))
+    before = await count(client.database)
+    tried = await imported(client.database, given, dry_run=True)
+    assert await count(client.database) == before
+    assert await imported(client.database, given) == tried
+    assert [(batch.created, len(batch.rejections)) for batch in tried] == [(2, 2)]
+
+
+@pytest.mark.parametrize("number", [PAGE - 1, PAGE, PAGE + 1])
+async def test_export_pages_contain_each_user_once_in_the_order_of_ids(
+    client: Client, number: int
+) -> None:
+    await imported(client.database, rows(*map(user, range(number))))
+    await client.mutate("deleteUser", (await client.create("gone"))["id"])
+    found = await exported(client.database)
+    assert [u.external_id for u in found] == [f"X{n}" for n in range(number)]

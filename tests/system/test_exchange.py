@@ -1,0 +1,147 @@
+"""`roster import` and `roster export` as processes, also killed at any row."""
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.conftest import opened
+from tests.support.client import count
+from tests.support.process import run, start
+
+ROWS = 6_000
+KILLS = int(os.environ.get("IMPORT_KILLS", "3"))
+KEPT = ("externalId", "username", "email", "displayName", "status")
+
+
+def row(number: int) -> dict[str, object]:
+    name = f"user{number}"
+    return {
+        "externalId": f"X{number}",
+        "username": name,
+        "email": f"{name}@example.com",
+        "displayName": f"User {number}" if number % 3 else None,
+        "status": "DEACTIVATED" if number % 5 == 0 else "ACTIVE",
+    }
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in rows))
+
+
+async def migrate(url: str) -> None:
+    assert (await run("migrate", ROSTER_DATABASE_URL=url))[0] == 0
+
+
+async def kill_after(line: int, file: Path, url: str) -> None:
+    """Start an import and kill it as soon as it has recorded this line, if it gets there first."""
+    state = file.with_name(f"{file.name}.progress")
+    process = await start("import", str(file), ROSTER_DATABASE_URL=url)
+    try:
+        async with asyncio.timeout(60):
+            while process.returncode is None:
+                if state.exists() and orjson.loads(state.read_bytes())["line"] >= line:
+                    break
+                await asyncio.sleep(0.001)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def exported(url: str, folder: Path) -> list[dict[str, object]]:
+    file = folder / "exported.ndjson"
+    code, _ = await run("export", str(file), ROSTER_DATABASE_URL=url)
+    assert code == 0
+    users = [orjson.loads(line) for line in file.read_bytes().splitlines()]
+    file.unlink()
+    return users
+
+
+async def test_import_that_is_killed_at_random_lines_continues_without_loss(
+    database_url: str, tmp_path: Path
+) -> None:
+    await migrate(database_url)
+    file, rows = tmp_path / "users.ndjson", [row(n) for n in range(ROWS)]
+    write(file, rows)
+    chance = random.Random(KILLS)  # noqa: S311 - not used for secrets
+    for line in sorted(chance.randrange(ROWS) for _ in range(KILLS)):
+        await kill_after(line, file, database_url)
+    code, output = await run("import", str(file), ROSTER_DATABASE_URL=database_url)
+    assert code == 0, output
+    users = await exported(database_url, tmp_path)
+    assert [{name: user[name] for name in KEPT} for user in users] == rows
+    assert all(user["version"] == (2 if user["status"] == "DEACTIVATED" else 1) for user in users)
+    async with opened(database_url) as database:
+        assert await count(database) == (ROWS, ROWS + ROWS // 5)
+    assert not file.with_name("users.ndjson.progress").exists()
+
+
+async def test_exported_csv_is_imported_into_another_database_and_exported_alike(
+    database_url: str, tmp_path: Path
+) -> None:
+    await migrate(database_url)
+    first, second = tmp_path / "first.ndjson", tmp_path / "second.csv"
+    names = ['"quoted", x', "a;b|c", "=1+1", " Ünïcode 王 "]
+    write(first, [row(n) | {"displayName": name} for n, name in enumerate(names, start=1)])
+    assert (await run("import", str(first), ROSTER_DATABASE_URL=database_url))[0] == 0
+    assert (await run("export", str(second), ROSTER_DATABASE_URL=database_url))[0] == 0
+    assert second.stat().st_mode & 0o777 == 0o600
+    other = f"sqlite:///{tmp_path}/other.db"
+    await migrate(other)
+    code, output = await run("import", str(second), ROSTER_DATABASE_URL=other)
+    assert (code, output.splitlines()[-1].rpartition(": ")[2]) == (
+        0,
+        "4 created, 0 updated, 0 unchanged, 0 rejected.",
+    )
+    given, taken = [await exported(url, tmp_path) for url in (database_url, other)]
+    assert [{n: u[n] for n in KEPT} for u in given] == [{n: u[n] for n in KEPT} for u in taken]
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_file_with_an_invalid_row_imports_nothing_and_writes_a_report(
+    database_url: str, tmp_path: Path
+) -> None:
+    await migrate(database_url)
+    file, report = tmp_path / "users.ndjson", tmp_path / "report.ndjson"
+    write(file, [row(1), row(2) | {"email": "secret"}])
+    code, output = await run(
+        "import", str(file), "--report", str(report), ROSTER_DATABASE_URL=database_url
+    )
+    [rejection] = [orjson.loads(line) for line in report.read_bytes().splitlines()]
+    assert (rejection["line"], rejection["field"], set(rejection)) == (
+        2,
+        "email",
+        {"line", "field", "message"},
+    )
+    refused = "roster: 1 of 2 rows cannot be imported: nothing was imported"
+    assert (code, output) == (1, f"line 2: email: {rejection['message']}\n{refused}\n")
+    assert "secret" not in output + report.read_text()
+    assert await exported(database_url, tmp_path) == []
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("import", "{folder}/none.csv"), "{folder}/none.csv: No such file or directory"),
+        (
+            ("import", "{folder}/a.txt"),
+            "{folder}/a.txt: the name must end with .csv, .ndjson or .jsonl",
+        ),
+        (("export", "{folder}/a.txt"), "{folder}/a.txt exists already: choose a new name"),
+    ],
+)
+async def test_file_that_cannot_be_used_is_named_in_one_line(
+    database_url: str, tmp_path: Path, arguments: tuple[str, str], message: str
+) -> None:
+    await migrate(database_url)
+    (tmp_path / "a.txt").touch()
+    command, file = (part.format(folder=tmp_path) for part in arguments)
+    assert await run(command, file, ROSTER_DATABASE_URL=database_url) == (
+        1,
+        f"roster: {message.format(folder=tmp_path)}\n",
+    )
