@@ -1,7 +1,7 @@
 """An application that reads on replicas, and requests with positions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -35,9 +35,13 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def has_replayed_all(client: Client) -> None:
     """Wait until the replicas have what the primary has now."""
+    await has_replayed(client, replicas(client))
+
+
+async def has_replayed(client: Client, wanted: Sequence[Replica]) -> None:
     assert client.database.replicas
     position = (await client.database.replicas.primary.monitor.measure())["lsn"]
-    await until(lambda: all(r.position and r.position.lsn >= position for r in replicas(client)))
+    await until(lambda: all(r.position and r.position.lsn >= position for r in wanted))
 
 
 @asynccontextmanager
