@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from tests.support.pgbouncer import PgBouncer
+from tests.support.pgbouncer import PgBouncer, version
 from tests.support.process import serving_process
 
 # PgBouncer waits 15 seconds after a failed connection to PostgreSQL, unless it is told otherwise.
@@ -17,7 +17,18 @@ QUICK = {"server_login_retry": "1"}
 SESSION: dict[str, Any] = {"pool_mode": "session", "default_pool_size": "40", **QUICK}
 # Fewer connections to PostgreSQL than the two servers have to PgBouncer.
 TRANSACTION: dict[str, Any] = {"pool_mode": "transaction", "default_pool_size": "6", **QUICK}
-modes = pytest.mark.parametrize("mode", [SESSION, TRANSACTION], ids=["session", "transaction"])
+NAMED: dict[str, Any] = {**TRANSACTION, "max_prepared_statements": "100"}
+supports_names = pytest.mark.skipif(
+    version() < (1, 21), reason="PGBOUNCER names no PgBouncer that supports named statements"
+)
+modes = pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(SESSION, id="session"),
+        pytest.param(TRANSACTION, id="transaction"),
+        pytest.param(NAMED, id="named", marks=supports_names),
+    ],
+)
 
 KEYED = """mutation ($input: CreateUserInput!) { createUser(input: $input) {
   user { id version } replayed errors { code } } }"""
@@ -25,6 +36,8 @@ KEYED = """mutation ($input: CreateUserInput!) { createUser(input: $input) {
 
 def settings_of(bouncer: PgBouncer, database_url: str, mode: dict[str, Any]) -> dict[str, Any]:
     pooler = "transaction" if mode["pool_mode"] == "transaction" else "none"
+    if "max_prepared_statements" in mode:
+        pooler = "transaction-named"
     return {
         "ROSTER_DATABASE_URL": bouncer.url,
         "ROSTER_DATABASE_DIRECT_URL": make_url(database_url).render_as_string(hide_password=False),

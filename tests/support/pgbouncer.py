@@ -1,18 +1,20 @@
-"""A real PgBouncer (Debian: pgbouncer) in front of a PostgreSQL server with a Unix socket.
+"""A real PgBouncer (Debian: pgbouncer) in front of a PostgreSQL server.
 
 The variable PGBOUNCER names another program, to test a newer version.
 """
 
 import os
 import pwd
+import re
 import shutil
+import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from tests.support.nginx import proxy_process
 from tests.support.process import free_port
@@ -20,33 +22,32 @@ from tests.support.process import free_port
 PROGRAM = os.environ.get("PGBOUNCER", "pgbouncer")
 
 
+def version() -> tuple[int, ...]:
+    """Return PgBouncer's version, or nothing if it is not installed."""
+    program = shutil.which(PROGRAM, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        return ()
+    printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)  # noqa: S603 - our own argument
+    return tuple(map(int, re.findall(r"\d+", printed.stdout.splitlines()[0])))
+
+
 @dataclass(frozen=True)
 class PgBouncer:
     port: int
     url: str  # of the same database, through PgBouncer
 
-    async def command(self, text: str) -> list[asyncpg.Record]:
-        """Run a command of its console, such as RECONNECT or SHOW SERVERS."""
+    async def command(self, text: str) -> None:
+        """Run a command of its console, such as RECONNECT."""
         console = await asyncpg.connect(
-            host="127.0.0.1",
-            port=self.port,
-            user="postgres",
-            database="pgbouncer",
-            statement_cache_size=0,
+            host="127.0.0.1", port=self.port, user="postgres", database="pgbouncer"
         )
         try:
-            return await _simple_query(console, text)
+            await console.execute(text)
         finally:
             await console.close()
 
 
-async def _simple_query(console: asyncpg.Connection, text: str) -> list[asyncpg.Record]:
-    # The console only knows simple queries, and asyncpg returns no rows of those.
-    await console.execute(text)
-    return []
-
-
-def configuration(folder: Path, port: int, socket_folder: str, settings: dict[str, str]) -> Path:
+def configuration(folder: Path, port: int, target: URL, settings: dict[str, str]) -> Path:
     users = folder / "userlist.txt"
     users.write_text('"postgres" ""\n')
     lines = {
@@ -65,7 +66,8 @@ def configuration(folder: Path, port: int, socket_folder: str, settings: dict[st
             os.chown(path, pwd.getpwnam("nobody").pw_uid, -1)
     text = "\n".join(f"{name} = {value}" for name, value in lines.items())
     file = folder / "pgbouncer.ini"
-    file.write_text(f"[databases]\n* = host={socket_folder}\n[pgbouncer]\n{text}\n")
+    server = f"host={target.host or target.query['host']} port={target.port or 5432}"
+    file.write_text(f"[databases]\n* = {server}\n[pgbouncer]\n{text}\n")
     return file
 
 
@@ -79,7 +81,13 @@ async def pgbouncer(
     home = folder / f"pgbouncer-{port}"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
-    file = configuration(home, port, str(target.query["host"]), settings)
+    file = configuration(home, port, target, settings)
     near = target.set(host="127.0.0.1", port=port, query={})
     async with proxy_process(port, PROGRAM, "-q", str(file)):
-        yield PgBouncer(port, near.render_as_string(hide_password=False))
+        bouncer = PgBouncer(port, near.render_as_string(hide_password=False))
+        try:
+            yield bouncer
+        finally:
+            # Since 1.23, SIGTERM waits for the clients.
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await bouncer.command("SHUTDOWN")
