@@ -139,6 +139,7 @@ class Database:
             if replica_urls:
                 primary = Primary(self._connect_directly, self._discard, timing, read_max_lag)
                 checked = connector(pooler, primary, self._timelines)
+            self._skip = checked.skip
             self.engine = postgres.engine(self.url, checked, **options)
         _, self._options = self.engine.dialect.create_connect_args(self.url)
         self._pool.on_discard = self._discard_others
@@ -302,6 +303,9 @@ class Database:
             doors.append(self._visit())
         found = await asyncio.gather(*doors, return_exceptions=True)
         failures = [door for door in found if isinstance(door, Exception)]
+        if any(isinstance(failure, TimeoutError) for failure in failures):
+            # A read that is tried again fails, although a pooler would accept its connection.
+            self._skip(hosts)
         for failure in sorted(failures, key=lambda failure: not isinstance(failure, TimeoutError)):
             raise failure
 

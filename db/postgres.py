@@ -218,6 +218,10 @@ class Connector:
             if isinstance(answer, TimeoutError):
                 raise answer
 
+    def skip(self, hosts: Collection[Any]) -> None:
+        """Refuse connections to these hosts for a moment, as after one that did not answer."""
+        self._silent.update(dict.fromkeys(hosts, self._timing.clock()))
+
     async def look_around(self, known: Collection[Any], **options: Any) -> None:
         """Connect to the hosts that are not known, or to a single one, to see a promotion."""
         await self._visit(lambda host: host not in known, options)
