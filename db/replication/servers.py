@@ -164,6 +164,7 @@ class Replica(Server):
         self.position: Position | None = None
         self.reason: str | None = "it was not measured yet"  # why it is not used
         self._primary = primary
+        self._longest_wait = timing.replica_answer
         self._verified: str | None = None  # the identity for which the position was measured
         self.monitor = Monitor(
             connect,
@@ -202,6 +203,8 @@ class Replica(Server):
         if reason := self._flaw(row):
             self.monitor.wake()
             raise ReplicaUnusableError(reason)
+        # A read that waits longer for a migration that is being replayed is sent to the primary.
+        await driver.execute(f"SET lock_timeout = {round(self._longest_wait * 1000)}")
 
     def _on_measured(self, row: Any) -> None:
         if row["server"] != self.identity:

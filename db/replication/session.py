@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from db.errors import is_unreachable
 from db.prepared import PreparedStatement
 from db.replication.position import Position, latest
 from db.replication.router import Replicas
@@ -33,6 +32,7 @@ class RoutedSession(Session):
         self._primary_epoch = replicas.primary.epoch
         self._caller = ""
         self._wanted: Position | None = None
+        self._asked: set[Replica] = set()
         self._failed: set[Replica] = set()
         self._read_from: dict[Server, int] = {}  # with their epochs at the first read
         self._ended: dict[Server, int] | None = None
@@ -90,7 +90,7 @@ class RoutedSession(Session):
 
     async def close(self) -> None:
         await super().close()
-        for replica in (*self._failed, *([self._replica] if self._replica else [])):
+        for replica in self._asked:
             await replica.backend.reader.end_unwanted()
 
     async def _run_in_autocommit(self, method: Any, *arguments: Any, **options: Any) -> Any:
@@ -110,9 +110,8 @@ class RoutedSession(Session):
             epoch = replica.epoch
             try:
                 found = await run(replica.backend)
-            except Exception as error:
-                if not is_unreachable(error):
-                    raise
+            except Exception:  # noqa: BLE001 - the primary raises it too, unless it is the replica's
+                # For example, a column of the last migration is missing.
                 self._leave(replica)
             else:
                 self._read_from.setdefault(replica, epoch)
@@ -126,6 +125,7 @@ class RoutedSession(Session):
         if self._is_routing and self._replica is None:
             self._replica = self._replicas.choose(self._caller, self._wanted, self._failed)
             self._is_routing = self._replica is not None
+            self._asked |= {self._replica} if self._replica else set()
         return self._replica
 
     def _leave(self, replica: Replica) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.exc import ProgrammingError
 
 from db.replication.router import ReadConsistency
 from graph.settings import Settings
@@ -15,12 +17,15 @@ from tests.support.replicas import (
     SETTINGS,
     Cluster,
     cluster,
+    connected,
     kill,
     pause_replay,
     query,
     resume_replay,
 )
 
+LOCKED = """SELECT count(*) FROM pg_locks WHERE relation = 'users'::regclass AND granted
+  AND mode = 'AccessExclusiveLock'"""
 USER = "query ($id: ID!) { user(id: $id) { username } }"
 
 
@@ -126,3 +131,34 @@ async def test_standby_that_crashed_is_used_again_when_it_has_caught_up(cascade:
         for _ in range(10):
             shown = await post(client, USER, position, id=id_)
             assert shown[0] == {"user": {"username": "ada"}}
+
+
+async def test_read_that_waits_for_a_replayed_lock_goes_to_the_primary(cascade: Cluster) -> None:
+    async with served(cascade, read_consistency=ReadConsistency.TOKEN) as client:
+        id_, _ = await create(client, "ada")
+        await has_replayed_all(client)
+        async with connected(cascade.primary) as migrating:
+            await migrating.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+            for standby in cascade.standbys:
+                async with asyncio.timeout(30):
+                    while not await query(standby, LOCKED):  # noqa: ASYNC110 - as above
+                        await asyncio.sleep(0.01)
+                await pause_replay(standby)
+        assert (await post(client, USER, id=id_))[0] == {"user": {"username": "ada"}}
+        assert [replica.reason for replica in replicas(client)] == [None, None]
+
+
+async def test_error_of_a_replica_alone_is_not_shown(cascade: Cluster) -> None:
+    async with served(cascade, read_consistency=ReadConsistency.TOKEN) as client:
+        id_, position = await create(client, "ada")
+        await has_replayed_all(client)
+        asked = []
+
+        async def fail(*_: object) -> list[Any]:
+            asked.append(_)
+            raise ProgrammingError("SELECT", None, Exception("column users.new does not exist"))
+
+        for replica in replicas(client):
+            replica.backend.reader.fetch = fail  # type: ignore[method-assign, assignment]
+        assert (await post(client, USER, position, id=id_))[0] == {"user": {"username": "ada"}}
+        assert len(asked) == 2
