@@ -67,7 +67,11 @@ class Proxy:
         await self._flowing.wait()
         if lost.is_set():
             await self._swallow(near[0])
-        far = await self._connect()
+        try:
+            far = await self._connect()
+        except OSError:
+            near[1].transport.abort()
+            return
         self._writers.add(far[1])
         self._run(self._pump(near[0], far[1], lost))
         self._run(self._pump(far[0], near[1], lost))

@@ -419,16 +419,19 @@ async def test_failover_that_lost_an_event_below_a_survivor_begins_a_new_epoch(
     standby = cluster.standby_of(primary)
     async with two_servers(cluster.url) as (urls, _), opened(cluster.url) as database:
         await create(urls[0], "user", 20)
-        late = Writer(database, "late")
-        await late.begin(1)
-        await create(urls[0], "survivor", 1)
-        await wait_for_replay(standby, primary)
-        await stop_receiving(standby)
-        await late.end(commit=True)
         await ledger.keep()
-        async with following(urls, ledger.cursors[20]) as followers:
+        async with following(urls, ledger.cursors[19]) as followers:
             for follower in followers:
-                assert await follower.until(22) == [21, 22]
+                assert await follower.until(20) == [20]
+            late = Writer(database, "late")
+            await late.begin(1)
+            await create(urls[0], "survivor", 1)
+            await wait_for_replay(standby, primary)
+            await stop_receiving(standby)
+            await late.end(commit=True)
+            for follower in followers:
+                assert await follower.until(22) == [20, 21, 22]
+            await ledger.keep()
             primary.stop("immediate")
             standby.promote()
             cluster.point_to(standby)
