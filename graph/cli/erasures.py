@@ -142,14 +142,21 @@ def _print_incomplete(begun: Collection[Entry]) -> None:
 
 
 async def check_at_start(database: Database) -> None:
-    """Log what is wrong with the ledger. Adds erasures to it that were interrupted and done."""
-    if database.erasure_ledger is None:
-        return
+    """Like `check_ledger`, but only log that the ledger cannot be used."""
     try:
-        found = await complete_ledger(database, database.erasure_ledger)
+        await check_ledger(database)
     except LedgerError as error:
         log.error("no user can be erased: the ledger cannot be used", cause=str(error))  # noqa: TRY400 - it has no details
+
+
+async def check_ledger(database: Database) -> None:
+    """Log what the ledger says about the database. Raises LedgerError.
+
+    Adds erasures to the ledger that were interrupted and done.
+    """
+    if database.erasure_ledger is None:
         return
+    found = await complete_ledger(database, database.erasure_ledger)
     if found.not_erased:
         log.error(
             "users who were erased are in the database: a restore has brought them back. "

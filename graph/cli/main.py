@@ -190,6 +190,7 @@ def print_settings() -> None:
 
 
 async def _erase_due(database: Database) -> int:
+    await erasures.check_ledger(database)
     return sum([erased async for erased in erase_due_users(database)])
 
 

@@ -105,7 +105,7 @@ async def test_process_killed_before_the_commit_erases_nobody(
 
 
 @each_ledger
-@pytest.mark.parametrize("command", ["erase-replay", "serve"])
+@pytest.mark.parametrize("command", ["erase-replay", "erase-due", "serve"])
 async def test_erasure_of_a_process_killed_after_the_commit_is_recorded_later(
     client: Client, settings: dict[str, Any], command: str
 ) -> None:
@@ -119,10 +119,7 @@ async def test_erasure_of_a_process_killed_after_the_commit_is_recorded_later(
             pass
     else:
         code, output = await run(command, **settings)
-        assert (code, output.splitlines()[-1]) == (
-            0,
-            "Added 1 erasures of this database to the ledger.",
-        )
+        assert (code, "Added 1 erasures" in output) == (0, command == "erase-replay")
     assert await stored_entries(ledger) == [("begun", 1), ("erased", 1)]
 
 

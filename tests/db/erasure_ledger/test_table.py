@@ -58,6 +58,20 @@ async def test_role_that_may_only_append_can_use_the_table(erasure_ledger: str) 
     await run_in(erasure_ledger, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
+@in_database
+async def test_cut_connection_is_replaced(erasure_ledger: str) -> None:
+    ledger = open_ledger(erasure_ledger)
+    await ledger.append([entry(ERASED, 1)])
+    await run_in(
+        erasure_ledger,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    await ledger.append([entry(ERASED, 2)])
+    assert [r.user_id for r in (await ledger.read()).erased] == [1, 2]
+    await ledger.close()
+
+
 async def test_unreachable_server_is_reported_without_credentials() -> None:
     ledger = open_ledger("postgresql://roster:secret@127.0.0.1:1/ledger")
     for use in (ledger.append([entry(ERASED, 1)]), ledger.read()):

@@ -1,17 +1,19 @@
 """Erasures are in the ledger before they are acknowledged, and are not done without it."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from db.erasure_ledger.entries import ErasureLedger, RowIdentity, State
+from db.erasure_ledger.entries import Entry, ErasureLedger, RowIdentity, State
 from db.models import User
 from graph.settings import Settings
 from tests.graph.api.test_erase_user import ERASE, READ, create_deleted_ada, erase
 from tests.support.client import Client, count, serving
+from tests.support.feed import wait_until
 from tests.support.ledgers import FailingLedger, read_ledger, stored_entries
 from users.retention import erase_due
 
@@ -185,3 +187,35 @@ _FAIL_AT_COMMIT = {
     "postgresql": "CREATE CONSTRAINT TRIGGER failing AFTER UPDATE ON users "
     "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail()",
 }
+
+
+class SlowLedger(FailingLedger):
+    """A ledger whose first append takes until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appending, self.released = asyncio.Event(), asyncio.Event()
+
+    async def append(self, entries: Collection[Entry]) -> None:
+        self.appending.set()
+        await self.released.wait()
+        await super().append(entries)
+
+
+async def test_erasure_that_is_ended_while_the_ledger_is_written_is_dismissed(
+    database_url: str,
+) -> None:
+    async with serving(Settings(database_url=database_url, mutation_timeout=1)) as client:
+        user_id = await create_deleted_ada(client)
+        ledger = SlowLedger()
+        use_ledger(client, ledger)
+        erasing = asyncio.create_task(failed(client, user_id))
+        await ledger.appending.wait()
+        locked = client.database.engine.sync_engine.pool.checkedout()  # type: ignore[attr-defined]
+        assert locked == 1
+        await wait_until(lambda: client.database.engine.sync_engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
+        ledger.released.set()
+        answer = await erasing
+        assert answer["errors"][0]["extensions"] == {"code": "TIMEOUT", "outcome": "NOT_DONE"}
+        assert ledger.states() == [(BEGUN, 1), (DISMISSED, 1)]
+        assert (await client.ask(READ, id=user_id))["erasedAt"] is None
