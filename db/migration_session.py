@@ -31,7 +31,7 @@ MIGRATION_LOCK: Final = 5_077_837
 _TRY_LOCK: Final = text(f"SELECT pg_try_advisory_lock({MIGRATION_LOCK})")
 _UNLOCK: Final = text(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})")
 _HOLDER: Final = text(
-    "SELECT pid, application_name, state, "  # noqa: S608 - a constant
+    "SELECT pid, application_name, state, backend_type, "  # noqa: S608 - a constant
     "EXTRACT(epoch FROM clock_timestamp() - xact_start)::float AS seconds "
     "FROM pg_locks LEFT JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND granted "
     f"AND classid = 0 AND objid = {MIGRATION_LOCK} AND objsubid = 1 AND pg_locks.database = "
@@ -209,7 +209,10 @@ def _describe(session: Mapping[str, Any]) -> str:
     """Describe a session without its statements, which can contain personal data."""
     if not session["pid"]:
         return "a prepared transaction (see pg_prepared_xacts)"
-    known: Sequence[str] = [session[key] for key in ("application_name", "state") if session[key]]
+    names = ("application_name", "state", "backend_type")
+    known: Sequence[str] = [
+        session[name] for name in names if session[name] not in {None, "", "client backend"}
+    ]
     if session["seconds"] is not None:
         known = [*known, f"open for {session['seconds']:.0f} s"]
     return f"process {session['pid']}" + (f" ({', '.join(known)})" if known else "")

@@ -31,6 +31,10 @@ _SET_IDLE_LIMIT: Final = text(
 )
 
 
+class NewerDatabase(Exception):
+    """A newer version has migrated the database in the meantime."""
+
+
 class MayNotAlter(Exception):
     """The role may not alter the database. The message is the statement for a role that may."""
 
@@ -46,7 +50,8 @@ async def upgrade(
 ) -> str:
     """Migrate to the newest revision and return it. Concurrent calls are safe.
 
-    Raises MigrationBlocked, and IdentityKeyError if the secret of the digests has changed.
+    Raises MigrationBlocked, NewerDatabase, and IdentityKeyError if the secret of the digests has
+    changed.
     """
     if database.is_sqlite:
         async with database.engine.connect() as connection:
@@ -63,6 +68,8 @@ async def _upgrade_in_steps(attempts: Attempts, announce: Announce) -> None:
     if found is None:
         await attempts.run(partial(_upgrade, revision="head", patience=attempts.patience))
         return
+    if not is_known(found):
+        raise NewerDatabase
     for script in pending(found):
         await attempts.run(partial(_upgrade, revision=script.revision, patience=attempts.patience))
         announce(f"Applied {script.revision}: {script.doc}")

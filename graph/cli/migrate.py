@@ -22,6 +22,7 @@ from graph.cli.database import (
 )
 from graph.settings import Settings
 
+_COMPATIBLE: Final = "of a newer version that this one is compatible with"
 _PENDING: Final = 3  # an error is 1, and a wrong option is 2
 
 
@@ -86,8 +87,7 @@ def migrate(
 async def _migrate(servers_stopped: bool, patience: Patience, database: Database) -> str:  # noqa: FBT001 - bound by `partial`
     found = await migrations.current(database)
     if not migrations.is_known(found):
-        await check_newer(database, found)
-        return f"{found}, of a newer version that this one is compatible with"
+        return await _newer(database)
     if found is not None and not servers_stopped and (breaking := _breaking(found)):
         raise CliError(
             f"servers of the running version cannot use the database after migration {breaking}: "
@@ -97,12 +97,20 @@ async def _migrate(servers_stopped: bool, patience: Patience, database: Database
         return await migrations.upgrade(
             database, patience, lambda text: errors.print(text, markup=False)
         )
+    except migrations.NewerDatabase:
+        return await _newer(database)
     except MigrationBlocked as blocked:
         reached = await migrations.current(database) or "none"
         raise CliError(
             f"{blocked}. The database is at revision {reached} and in order: end what is in the "
             "way, or choose a longer --wait, and run `roster migrate` again"
         ) from None
+
+
+async def _newer(database: Database) -> str:
+    found = await migrations.current(database)
+    await check_newer(database, found)
+    return f"{found}, {_COMPATIBLE}"
 
 
 def _breaking(found: str) -> str | None:
@@ -117,8 +125,7 @@ def _check(settings: Settings) -> None:
     name = database_name(settings)
     found, known = run(settings, _found, directly=True) if has_file(settings) else (None, True)
     if not known:
-        newer = "of a newer version that this one is compatible with"
-        console.print(f"{name} is at revision {found}, {newer}.", markup=False)
+        console.print(f"{name} is at revision {found}, {_COMPATIBLE}.", markup=False)
         return
     scripts = migrations.pending(found)
     if not scripts:

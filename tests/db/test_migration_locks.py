@@ -103,6 +103,19 @@ async def test_migration_waits_for_another_one_and_gives_up(old: Database) -> No
     assert await asyncio.wait_for(migration, 60) == migrations.newest()
 
 
+async def test_migration_that_waited_for_a_newer_version_changes_nothing(
+    database: Database,
+) -> None:
+    said: list[str] = []
+    async with transaction(database, f"SELECT pg_advisory_lock({MIGRATION_LOCK})") as newer:
+        migration = asyncio.create_task(migrations.upgrade(database, EAGER, said.append))
+        await heard(said, "Waiting for another migration")
+        await newer.execute("UPDATE alembic_version SET version_num = '9999'; COMMIT")
+    with pytest.raises(migrations.NewerDatabase):
+        await migration
+    assert await migrations.current(database) == "9999"
+
+
 @pytest.fixture
 async def indexless(database: Database) -> Database:
     """A database before the migration of concurrent indexes, with a user."""
