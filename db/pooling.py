@@ -109,8 +109,11 @@ async def _opened(connect: Connect, timing: Timing) -> AsyncIterator[asyncpg.Con
 
 
 async def _pid(driver: asyncpg.Connection, timing: Timing) -> int:
-    async with asyncio.timeout(timing.answer):
-        pid: int = await driver.fetchval(_PID)
+    try:
+        async with asyncio.timeout(timing.answer):
+            pid: int = await driver.fetchval(_PID)
+    except TimeoutError:
+        raise TimeoutError("a connection was accepted, and its statement not answered") from None
     return pid
 
 

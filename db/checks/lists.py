@@ -23,7 +23,12 @@ SERVER_CHECKS: Final[tuple[Check[Server], ...]] = (
     ),
     Check("version", server_settings.version, _CONNECTED),
     Check("primary", server.primary, _CONNECTED),
-    Check("pooler", server.pooler, ("connection", "direct-connection")),
+    Check(
+        "pooler",
+        server.pooler,
+        ("connection", "direct-connection"),
+        fix="in PgBouncer raise default_pool_size: in session mode it limits Roster's connections",
+    ),
     Check("session-reset", server.session_reset, ("connection", "pooler")),
     Check("prepared-statements", server.prepared_statements, ("connection", "pooler")),
     Check("listen", server.listen, _DIRECT),

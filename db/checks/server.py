@@ -20,6 +20,8 @@ from db.timing import DEFAULT
 
 _HEARD_SECONDS: Final = 2.0
 _ROUNDS: Final = 5
+_STATEMENT: Final = "SELECT $1::int"
+_STATEMENTS: Final = "in PgBouncer set pool_mode = transaction, or session"
 _KEYS: Final = 2**62
 _TOO_FAR: Final = 30.0  # seconds; the default of ROSTER_AUTH_LEEWAY
 _FAR: Final = 2.0
@@ -154,24 +156,34 @@ async def _in_time(driver: asyncpg.Connection, work: Coroutine[Any, Any, None]) 
 
 
 async def prepared_statements(server: Server) -> str:
-    if server.pooler is Pooler.TRANSACTION:
-        await server.query("SELECT $1::int", 1)
-        return "statements without a name are used"
+    """Run statements as requests do, while a transaction keeps a connection from them.
+
+    A pooler in transaction mode then uses another one.
+    """
     connect = connecting(server.url, Connector(pooler=server.pooler))
     one, other = await connect(), await connect()
+    transaction = other.transaction()
+    named = server.pooler is not Pooler.TRANSACTION
     try:
+        await ask(one, _STATEMENT, 0)
+        await transaction.start()
         for number in range(_ROUNDS):
-            for driver in (one, other):
-                await ask(driver, "SELECT $1::int", number)
+            for driver in (other, one):
+                await ask(driver, _STATEMENT, number)
+    except TimeoutError:
+        raise Failure(
+            "a statement waited for a connection: another client kept one for its transaction",
+            "in PgBouncer raise default_pool_size",
+        ) from None
     except asyncpg.PostgresError as error:
         raise Failure(
-            f"named statements do not work: {message_of(error)}",
-            NOT_SET.fix if server.pooler is Pooler.NONE else _OLD_POOLER,
+            f"statements do not work: {message_of(error)}",
+            NOT_SET.fix if server.pooler is Pooler.NONE else _OLD_POOLER if named else _STATEMENTS,
         ) from None
     finally:
-        await close(one, DEFAULT)
-        await close(other, DEFAULT)
-    return "named statements work"
+        for driver in (other, one):
+            await close(driver, DEFAULT)
+    return "named statements work" if named else "statements without a name work"
 
 
 async def clock(server: Server) -> str:

@@ -13,7 +13,7 @@ from tests.stage.pooler_modes import KEYED, SESSION, TRANSACTION, modes, setting
 from tests.support.client import CREATE, count
 from tests.support.cursors import cursor_at, id_at
 from tests.support.feed import committed_ids
-from tests.support.pgbouncer import pgbouncer
+from tests.support.pgbouncer import pgbouncer, version
 from tests.support.process import http_client, run
 from tests.support.sockets import event, socket, subscribe
 
@@ -179,3 +179,31 @@ async def test_session_mode_without_a_reset_is_reported(database_url: str, tmp_p
         code, found = await check({"ROSTER_DATABASE_URL": bouncer.url})
         assert (code, found["session-reset"]["status"]) == (1, "failed")
         assert "server_reset_query = DISCARD ALL" in found["session-reset"]["fix"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "pooler", "fix"),
+    [
+        (TRANSACTION | {"max_prepared_statements": "0"}, "transaction-named", "or max_prepared"),
+        (TRANSACTION | {"pool_mode": "statement"}, "transaction", "pool_mode = transaction"),
+    ],
+)
+async def test_pooler_that_cannot_run_the_statements_is_reported(
+    database_url: str, tmp_path: Path, mode: dict[str, Any], pooler: str, fix: str
+) -> None:
+    if version() < (1, 21):
+        mode = {name: mode[name] for name in mode if name != "max_prepared_statements"}
+    async with pgbouncer(tmp_path, database_url, **mode) as bouncer:
+        settings = settings_of(bouncer, database_url, mode) | {"ROSTER_DATABASE_POOLER": pooler}
+        code, found = await check(settings)
+    assert (code, found["prepared-statements"]["status"]) == (1, "failed")
+    assert fix in found["prepared-statements"]["fix"]
+
+
+async def test_pooler_without_enough_connections_is_reported(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with pgbouncer(tmp_path, database_url, default_pool_size="1") as bouncer:
+        code, found = await check({"ROSTER_DATABASE_URL": bouncer.url})
+    assert (code, found["pooler"]["status"]) == (1, "failed")
+    assert "default_pool_size" in found["pooler"]["fix"]
