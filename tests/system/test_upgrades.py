@@ -12,16 +12,9 @@ from tests.conftest import opened
 from tests.support.load import Load
 from tests.support.process import http_client, run, serving_process
 from tests.support.releases import additive, breaking, imported_from
-from users.seed import populate
+from tests.system.test_migrations import fill
 
-CLIENTS, USERS = 6, 3_000
-
-
-async def fill(url: str, users: int = USERS) -> None:
-    """Concurrent indexes are built only on tables with rows."""
-    async with opened(url) as database:
-        async for _ in populate(database, users):
-            pass
+CLIENTS = 6
 
 
 async def revision_of(url: str) -> str | None:
