@@ -39,7 +39,7 @@ async def test_failed_recheck_does_not_end_a_connection(error: Exception) -> Non
     guard = Guard(RateLimiter(None, 1, 1), allow_anonymous=False, recheck_seconds=0.001)
     state = SimpleNamespace(
         authenticator=SimpleNamespace(authenticate=identify, is_known=lambda _: True),
-        database=SimpleNamespace(session=lambda: None),
+        database=SimpleNamespace(operation_session=lambda: None),
         feed=None,
         username_emails=None,
     )
