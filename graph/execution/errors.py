@@ -123,6 +123,9 @@ def raise_if_nothing_answered(result: ExecutionResult, context: Context) -> None
 
 
 def _is_empty(data: Any) -> bool:
+    # An empty list is an answer.
+    if isinstance(data, list):
+        return bool(data) and all(map(_is_empty, data))
     return data is None or (isinstance(data, dict) and all(map(_is_empty, data.values())))
 
 
