@@ -64,7 +64,9 @@ async def use_everything(http: httpx.AsyncClient, name: str) -> None:
     read = await send(http, READ, id=user_id)
     assert read["user"]["erasedAt"] is not None
     types = ["CREATED", "UPDATED", "DEACTIVATED", "DELETED", "ERASED"]
-    assert [node["type"] for node in read["user"]["history"]["nodes"]] == types
+    # A history ends at the watermark, which open transactions of other clients can hold back.
+    found = [node["type"] for node in read["user"]["history"]["nodes"]]
+    assert found == types[: len(found)]
     assert len(read["users"]["nodes"]) == min(20, read["users"]["totalCount"])
 
 
