@@ -66,13 +66,20 @@ async def upgrade(
 async def _upgrade_in_steps(attempts: Attempts, announce: Announce) -> None:
     found = await attempts.connection.run_sync(_current)
     if found is None:
-        await attempts.run(partial(_upgrade, revision="head", patience=attempts.patience))
+        await attempts.run(_set_up)
         return
     if not is_known(found):
         raise NewerDatabase
     for script in pending(found):
         await attempts.run(partial(_upgrade, revision=script.revision, patience=attempts.patience))
         announce(f"Applied {script.revision}: {script.doc}")
+
+
+def _set_up(connection: Connection) -> None:
+    """Migrate a new database in one transaction: others see no revision in between."""
+    alembic = config()
+    alembic.attributes.update(connection=connection, is_new=True)
+    command.upgrade(alembic, "head")
 
 
 def _upgrade(connection: Connection, revision: str, patience: Patience = DEFAULT_PATIENCE) -> None:

@@ -19,7 +19,10 @@ from migrations.compatibility import record_compatibility
 
 
 def migrate(connection: Connection) -> None:
-    """Run the requested migrations: on SQLite in one transaction, on PostgreSQL in one for each."""
+    """Run the requested migrations.
+
+    They are one transaction on SQLite and in a new database, otherwise one for each.
+    """
     on_sqlite = connection.dialect.name == "sqlite"
     if on_sqlite:
         # Alembic changes a table by copying and dropping it. References to it must not cascade.
@@ -32,7 +35,7 @@ def migrate(connection: Connection) -> None:
         render_as_batch=on_sqlite,
         transactional_ddl=True,
         # Locks are released after each migration, and a failed one is tried again alone.
-        transaction_per_migration=not on_sqlite,
+        transaction_per_migration=not (on_sqlite or context.config.attributes.get("is_new")),
         on_version_apply=_applied,
     )
     with context.begin_transaction():

@@ -21,7 +21,7 @@ def create_index(name: str, table: str, columns: Sequence[Any], **options: Any) 
     An interrupted attempt leaves an invalid index, which is built again. A valid one is kept: it
     is complete, or an administrator has built it before the upgrade.
     """
-    if dialect() == "sqlite" or not (is_script() or _has_rows(table)):
+    if not _is_used(table):
         op.create_index(op.f(name), table, columns, if_not_exists=True, **options)
         return
     with outside_transaction():
@@ -33,7 +33,7 @@ def create_index(name: str, table: str, columns: Sequence[Any], **options: Any) 
 
 
 def drop_index(name: str, table: str) -> None:
-    if dialect() == "sqlite":
+    if not _is_used(table):
         op.drop_index(op.f(name), table, if_exists=True)
         return
     with outside_transaction():
@@ -55,7 +55,11 @@ def replace_check(name: str, table: str, condition: str) -> None:
             batch.create_check_constraint(op.f(name), sa.text(condition))
         return
     op.drop_constraint(op.f(name), table, type_="check", if_exists=True)
-    op.create_check_constraint(op.f(name), table, sa.text(condition), postgresql_not_valid=True)
+    op.create_check_constraint(
+        op.f(name), table, sa.text(condition), postgresql_not_valid=_is_used(table)
+    )
+    if not _is_used(table):
+        return
     with outside_transaction():
         op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
 
@@ -77,7 +81,13 @@ def _drop_index(name: str, table: str) -> None:
     op.drop_index(op.f(name), table, if_exists=True, postgresql_concurrently=True)
 
 
-def _has_rows(table: str) -> bool:
+def _is_used(table: str) -> bool:
+    """Return whether a statement on the table can block requests for long.
+
+    A new database is set up in one transaction, since its tables are empty.
+    """
+    if dialect() == "sqlite" or is_script():
+        return is_script()
     row = op.get_bind().scalar(sa.select(sa.literal(1)).select_from(sa.table(table)).limit(1))
     return row is not None
 

@@ -116,6 +116,18 @@ async def test_migration_that_waited_for_a_newer_version_changes_nothing(
     assert await migrations.current(database) == "9999"
 
 
+async def test_new_database_is_set_up_in_one_transaction(empty_url: str) -> None:
+    """Another migration must not see a revision in between, as of a database that is in use."""
+    created = text(
+        "SELECT count(DISTINCT xmin::text), count(*) > 20 FROM pg_class "
+        "WHERE relnamespace = 'public'::regnamespace"
+    )
+    async with opened(empty_url) as database:
+        await migrations.upgrade(database)
+        async with database.engine.connect() as connection:
+            assert (await connection.execute(created)).one() == (1, True)
+
+
 @pytest.fixture
 async def indexless(database: Database) -> Database:
     """A database before the migration of concurrent indexes, with a user."""
