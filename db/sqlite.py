@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
+from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -57,7 +58,9 @@ class File:
             error = sqlite3.OperationalError("the database's file is missing")
             error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
             raise error
-        connection: sqlite3.Connection = sqlite3.connect(*arguments, **options)
+        connection: sqlite3.Connection = sqlite3.connect(
+            *arguments, **options, factory=_ClosingConnection
+        )
         return connection
 
     def is_moved(self) -> bool:
@@ -69,6 +72,29 @@ class File:
         except OSError:
             return None
         return found.st_dev, found.st_ino
+
+
+class _ClosingConnection(sqlite3.Connection):
+    """A connection that is closed although its cursors are still referenced.
+
+    SQLite keeps a connection and its locks until each statement has ended. A cancelled task can
+    leave a cursor behind whose statement has not returned all of its rows.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._cursors = WeakSet[sqlite3.Cursor]()
+
+    def cursor(self, *arguments: Any, **options: Any) -> Any:
+        made = super().cursor(*arguments, **options)
+        self._cursors.add(made)
+        return made
+
+    def close(self) -> None:
+        cursors, self._cursors = list(self._cursors), WeakSet()  # it can be closed twice
+        for cursor in cursors:
+            cursor.close()
+        super().close()
 
 
 def engine(
