@@ -179,7 +179,10 @@ async def test_request_that_was_not_committed_is_executed_again(client: Client) 
             raise ConnectionResetError
 
     lost = await client.send(KEYED, input=ADA)
-    assert lost["data"] == {"createUser": None}
+    [error] = lost["errors"]
+    assert set(lost) == {"errors"}
+    assert error["extensions"]["code"] == "DATABASE_UNAVAILABLE"
+    assert error["extensions"]["outcome"] == "NOT_DONE"
     assert await count(client.database) == (0, 0)
     fails = False
     done = await client.ask(KEYED, input=ADA)
