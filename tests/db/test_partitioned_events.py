@@ -1,4 +1,4 @@
-"""The statements on events stay right and fast if `user_events` is partitioned by user (ADR 34)."""
+"""The statements on events stay right and fast if `user_events` is partitioned by user (ADR 35)."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""`user_events` in hash partitions by user, as ADR 34 plans it."""
+"""`user_events` in hash partitions by user, as ADR 35 plans it."""
 
 from tests.conftest import run_in
 
