@@ -97,7 +97,7 @@ class ServerProbe:
 
 
 class FileProbe:
-    """Tries a SQLite file, opened anew each time: another file may have replaced it.
+    """Tries a SQLite file, which is opened for each check: another file may have replaced it.
 
     `on_read_only` is called if the file accepts no writes: the open connections may never do.
     """
