@@ -115,12 +115,31 @@ async def listens(node: Node, servers: int) -> bool:
     return bool(count >= servers)
 
 
+async def serve(stack: AsyncExitStack, settings: dict[str, Any]) -> str:
+    """Start a server, whose log is read: it would wait if the pipe were full."""
+    process, url = await stack.enter_async_context(serving_process(**settings))
+
+    async def drain() -> None:
+        assert process.stdout
+        while await process.stdout.read(65_536):
+            pass
+
+    reading = asyncio.create_task(drain())
+
+    async def stop() -> None:
+        reading.cancel()
+        await asyncio.wait([reading])
+
+    stack.push_async_callback(stop)
+    return url
+
+
 @asynccontextmanager
 async def trial(url: str) -> AsyncIterator[Trial]:
     assert (await run("migrate", ROSTER_DATABASE_URL=url))[0] == 0
     async with AsyncExitStack() as stack:
         settings: dict[str, Any] = {"ROSTER_DATABASE_URL": url, "ROSTER_POOL_SIZE": "5"}
-        urls = [(await stack.enter_async_context(serving_process(**settings)))[1] for _ in range(2)]
+        urls = [await serve(stack, settings) for _ in range(2)]
         after = (await ask(urls[0], FOLLOW_FROM))["followFrom"]
         followers = await stack.enter_async_context(following(urls, after))
         yield Trial(urls, Writers(urls), followers, after)

@@ -130,7 +130,8 @@ class Node:
             "scope": "roster",
             "name": self.name,
             "restapi": {"listen": own, "connect_address": f"127.0.0.1:{self.api.port}"},
-            "etcd3": {"host": f"127.0.0.1:{self.etcd.port}"},
+            # Without `use_proxies`, Patroni asks etcd for its addresses, and goes around the relay.
+            "etcd3": {"hosts": [f"127.0.0.1:{self.etcd.port}"], "use_proxies": True},
             "bootstrap": {
                 "dcs": {
                     **_DCS,
@@ -171,11 +172,12 @@ class Cluster:
 
     async def primary(self, *, besides: Node | None = None) -> Node:
         """Wait until a server is the primary, and return it."""
-        while True:
-            for node in self.nodes:
-                if node is not besides and await node.is_primary():
-                    return node
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(120):
+            while True:
+                for node in self.nodes:
+                    if node is not besides and await node.is_primary():
+                        return node
+                await asyncio.sleep(0.02)
 
     async def switch_over(self, old: Node) -> None:
         async with httpx.AsyncClient(timeout=60) as http:
