@@ -19,7 +19,8 @@ from tests.system.test_switchover import Writing, has_caught_up, pair
 def promoted() -> Iterator[tuple[Server, Server]]:
     """A former primary and its successor, which are both up."""
     with pair() as (one, two):
-        asyncio.run(run_in(one.url, "CREATE ROLE reader LOGIN"))
+        # Only what was flushed is waited for.
+        asyncio.run(run_in(one.url, "SET synchronous_commit = local", "CREATE ROLE reader LOGIN"))
         asyncio.run(has_caught_up(one, two))
         two.promote()
         yield one, two
