@@ -317,7 +317,8 @@ async def test_missing_standby_is_reported_in_one_line(
     url = password_server.fill(
         "postgresql://{role}@{encoded}:{port}/{role}?target_session_attrs=standby"
     )
-    code, output = await run("serve", cwd=tmp_path, ROSTER_DATABASE_URL=url)
+    settings = {"ROSTER_DATABASE_URL": url, "ROSTER_DATABASE_WAIT": "0"}
+    code, output = await run("serve", cwd=tmp_path, **settings)
     assert (code, output.count("\n")) == (1, 1), output
     assert output.startswith(
         f"roster: cannot use PostgreSQL {password_server.name} on {password_server.folder}:"
