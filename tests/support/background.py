@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-_STAGE = "`make stage` installs it"
-
 
 def program(name: str) -> str:
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if found is None:
-        pytest.fail(f"This test needs {name}: {_STAGE}.")
+        pytest.fail(
+            f"This test needs {name}: `make stage` installs it (Debian: apt-get install "
+            "nginx-light haproxy)."
+        )
     return found
 
 
@@ -39,6 +40,27 @@ async def begin(
             cwd="/",
             env=None if environment is None else {**os.environ, **environment},
         )
+
+
+async def wait_until_listening(process: Process, port: int, log: Path) -> None:
+    async with asyncio.timeout(60):
+        while not await _listens(port):
+            assert process.returncode is None, _text(log)
+            await asyncio.sleep(0.01)
+
+
+def _text(log: Path) -> str:
+    return log.read_text()
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
 
 
 async def end(process: Process, seconds: float = 10) -> None:

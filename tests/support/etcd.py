@@ -1,11 +1,10 @@
 """A real etcd with one member."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support.background import begin, end, program
+from tests.support.background import begin, end, program, wait_until_listening
 from tests.support.process import free_port
 
 
@@ -26,20 +25,7 @@ async def etcd(folder: Path) -> AsyncIterator[int]:
         *(f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}"),
     )
     try:
-        async with asyncio.timeout(60):
-            while not await listens(port):
-                assert process.returncode is None, (folder / "etcd.log").read_text()
-                await asyncio.sleep(0.05)
+        await wait_until_listening(process, port, folder / "etcd.log")
         yield port
     finally:
         await end(process)
-
-
-async def listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True

@@ -1,21 +1,15 @@
 """A real nginx with the sample of docs/proxy, in a folder and on ports of its own."""
 
-import asyncio
-import os
 import shlex
-import shutil
 import ssl
 import subprocess
 import tempfile
-from asyncio.subprocess import STDOUT
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-import pytest
-
+from tests.support.background import begin, end, program, wait_until_listening
 from tests.support.process import free_port
 
 _DOCS = Path(__file__).parents[2] / "docs"
@@ -69,14 +63,6 @@ def _configuration(folder: Path, upstream: int, plain: int, port: int, *changed:
     return _AROUND.format(folder=folder, temporary=temporary, sample=sample)
 
 
-def _program(name: str) -> str:
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
-    found = shutil.which(name, path=path)
-    if found is None:
-        pytest.fail(f"This test needs {name} (Debian: apt-get install nginx-light haproxy).")
-    return found
-
-
 @asynccontextmanager
 async def nginx(folder: Path, upstream: int, *changed: str) -> AsyncIterator[Nginx]:
     """Run nginx in front of the port `upstream`, with parts of the sample `changed`."""
@@ -98,33 +84,11 @@ def trust(folder: Path) -> ssl.SSLContext:
 @asynccontextmanager
 async def proxy_process(port: int, name: str, *arguments: str) -> AsyncIterator[None]:
     """Run a proxy, from when it listens on the port."""
-    # Not a pipe: a proxy that logs each request to a stopped server would fill it and wait.
-    with tempfile.TemporaryFile() as output:
-        process = await asyncio.create_subprocess_exec(
-            _program(name), *arguments, stdout=output, stderr=STDOUT
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        process = await begin(log, program(name), *arguments)
         try:
-            async with asyncio.timeout(60):
-                while not await _listens(port):
-                    assert process.returncode is None, _read(output)
-                    await asyncio.sleep(0.01)
+            await wait_until_listening(process, port, log)
             yield
         finally:
-            if process.returncode is None:
-                process.terminate()
-            await process.wait()
-
-
-def _read(output: BinaryIO) -> bytes:
-    output.seek(0)
-    return output.read()
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
+            await end(process)
