@@ -1,10 +1,9 @@
 """Compares the database with the ledger of erasures, and erases again what a restore has undone."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Final, TypeVar
 
 from db.engine import Database
@@ -13,6 +12,7 @@ from db.models import ActorKind, UserStatus
 from db.outcome import Write
 from db.session import Session
 from db.statements.users import erased_users, identities_of, users_to_write
+from users.batches import batched
 from users.clock import now
 from users.commands import Erase, Transition
 from users.erasures import entries
@@ -66,7 +66,7 @@ async def compare(database: Database, ledger: ErasureLedger) -> Comparison:
     erasures = await ledger.read()
     found = Comparison(unreadable=erasures.unreadable)
     async with database.session() as session:
-        for rows in _pages(erasures.erased):
+        for rows in batched(erasures.erased, _PAGE):
             is_erased = await _is_erased(session, rows)
             for row in rows:
                 if row not in is_erased:
@@ -75,7 +75,7 @@ async def compare(database: Database, ledger: ErasureLedger) -> Comparison:
                     found.erased += 1
                 else:
                     found.not_erased.append(row)
-        for begun in _pages(erasures.incomplete()):
+        for begun in batched(erasures.incomplete(), _PAGE):
             is_erased = await _is_erased(session, [entry.row for entry in begun])
             found.incomplete += [entry for entry in begun if is_erased.get(entry.row) is False]
         known = erasures.erased
@@ -90,7 +90,7 @@ async def complete_ledger(database: Database, ledger: ErasureLedger) -> Comparis
     These are incomplete erasures that were done, and those from before there was a ledger.
     """
     found = await compare(database, ledger)
-    for rows in _pages(found.missing):
+    for rows in batched(found.missing, _PAGE):
         await ledger.append(entries(State.ERASED, rows, now()))
     return found
 
@@ -113,7 +113,7 @@ async def replay(
     total = None
     while True:
         found = await complete_ledger(database, ledger)
-        for rows in _pages(found.not_erased, _BATCH // 2):
+        for rows in batched(found.not_erased, _BATCH // 2):
             await _erase_again(database, rows, clock)
         if found.not_erased:
             await database.notify()
@@ -151,9 +151,3 @@ async def _is_erased(session: Session, rows: Collection[RowIdentity]) -> dict[Ro
     """Return whether each row is erased, without those that the database does not have."""
     found = await session.execute(identities_of({row.user_id for row in rows}))
     return {RowIdentity.of(user): user.erased_at is not None for user in found}
-
-
-def _pages(values: Iterable[T], size: int = _PAGE) -> Iterator[Sequence[T]]:
-    remaining = iter(values)
-    while page := list(islice(remaining, size)):
-        yield page

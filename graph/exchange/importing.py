@@ -1,8 +1,7 @@
 """Imports users in batches. Each batch is one transaction."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from pydantic.alias_generators import to_camel
 
@@ -10,6 +9,7 @@ from db.engine import Database
 from db.models import ActorKind, UserStatus
 from db.outcome import Write
 from graph.exchange.reading import Rejection, Row
+from users.batches import batched
 from users.commands import (
     MAX_COMMANDS,
     Command,
@@ -65,16 +65,10 @@ async def import_users(
     A row that violates a rule is rejected, and the others are imported. With `dry_run` each batch
     is rolled back, so that conflicts between two batches are not found.
     """
-    for batch in _batches(rows):
+    for batch in batched(rows, MAX_COMMANDS):
         yield await _import(database, batch, username_emails, dry_run=dry_run)
         if not dry_run:
             await database.notify()
-
-
-def _batches(rows: Iterable[Row]) -> Iterator[Sequence[Row]]:
-    remaining = iter(rows)
-    while batch := list(islice(remaining, MAX_COMMANDS)):
-        yield batch
 
 
 async def _import(
