@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import select
 
 from db.engine import Database
-from db.filters import UserFilter
+from db.filters import NOT_DELETED
 from db.models import User
 from db.statements.users import user_columns
 from graph.exchange.rows import ExportedUser
@@ -16,16 +16,13 @@ PAGE: Final = 1_000  # users in one statement
 _COLUMNS: Final = user_columns(frozenset(ExportedUser.model_fields))
 
 
-async def export_users(
-    database: Database, filter: UserFilter | None = None
-) -> AsyncIterator[Sequence[ExportedUser]]:
-    """Yield pages of the users that match, by default those that are not deleted.
+async def export_users(database: Database) -> AsyncIterator[Sequence[ExportedUser]]:
+    """Yield pages of the users that are not deleted.
 
     Each page is read when it is requested: a user who is changed meanwhile is exported once, in
     the old or the new state.
     """
-    where = (filter or UserFilter()).where()
-    page = select(*_COLUMNS).where(where).order_by(User.id).limit(PAGE)
+    page = select(*_COLUMNS).where(NOT_DELETED).order_by(User.id).limit(PAGE)
     last = 0
     while True:
         async with database.session() as session:
