@@ -76,6 +76,11 @@ def _each_host(url: URL) -> list[URL]:
     ]
 
 
+def host_of(url: URL) -> str:
+    """Return the hosts or the folder of the socket, for messages."""
+    return url.host or str(url.query.get("host", "localhost")).replace(",", ", ")
+
+
 def check_url(url: URL) -> None:
     """Raise ValueError if a file that the URL names cannot be used."""
     if url.get_backend_name() != "sqlite":

@@ -7,7 +7,7 @@ from db.engine import Database
 from db.erasure_ledger.entries import ErasureLedger
 from db.erasure_ledger.file import FileLedger
 from db.erasure_ledger.table import TableLedger
-from db.url import check_url, parse_url
+from db.url import check_url, host_of, parse_url
 
 _SECONDS: Final = 5.0  # a transaction holds its locks while it waits for the ledger
 
@@ -30,5 +30,5 @@ def open_ledger(given: str) -> ErasureLedger:
         return FileLedger(Path(given).absolute(), _SECONDS)
     url = parse_url(given)
     database = Database(given, pool_size=2, pool_timeout=_SECONDS, statement_timeout=_SECONDS)
-    host = url.host or str(url.query.get("host", "localhost")).replace(",", ", ")
-    return TableLedger(database, f"the ledger in PostgreSQL {url.database} on {host}", _SECONDS)
+    name = f"the ledger in PostgreSQL {url.database} on {host_of(url)}"
+    return TableLedger(database, name, _SECONDS)

@@ -22,7 +22,7 @@ from db.erasure_ledger.entries import LedgerError
 from db.errors import is_not_connected, is_of_database, message_of
 from db.identity_key import IdentityKeyError
 from db.pooling import PoolerError
-from db.url import parse_url
+from db.url import host_of, parse_url
 from graph import logging
 from graph.environment import log_notices
 from graph.settings import Mode, Settings, load
@@ -168,6 +168,5 @@ def name_of(url: URL) -> str:
     # For messages: it must contain no credentials.
     if url.get_backend_name() == "sqlite":
         return f"SQLite {Path(url.database or '').absolute()}"
-    host = url.host or str(url.query.get("host", "localhost")).replace(",", ", ")
     name = url.database or url.username or "by default"
-    return f"PostgreSQL {name} on {host}{f':{url.port}' if url.port else ''}"
+    return f"PostgreSQL {name} on {host_of(url)}{f':{url.port}' if url.port else ''}"
