@@ -113,6 +113,15 @@ async def run_in(url: str, *statements: str) -> None:
         await connection.close()
 
 
+@contextmanager
+def temporary_role(options: str = "") -> Iterator[str]:
+    """Creates a role that owns nothing; yields its name."""
+    name = f"role_{uuid4().hex}"
+    administer(f"CREATE ROLE {name} LOGIN {options}")
+    yield name
+    administer(f"DROP ROLE {name}")
+
+
 def migrated(url: str) -> None:
     async def run() -> None:
         async with opened(url) as database:

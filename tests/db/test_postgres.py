@@ -6,7 +6,6 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -16,7 +15,7 @@ from db import migrations, postgres
 from db.errors import is_unreachable
 from db.postgres import Connector
 from db.timing import Timing
-from tests.conftest import administer, opened, select_one
+from tests.conftest import opened, select_one, temporary_role
 from tests.support.proxy import proxied
 
 on_postgres = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -189,11 +188,8 @@ async def test_silent_host_is_not_tried_again_while_it_is_skipped(
 
 @pytest.fixture
 def reader() -> Iterator[str]:
-    """A role that owns nothing."""
-    name = f"reader_{uuid4().hex}"
-    administer(f"CREATE ROLE {name} LOGIN IN ROLE pg_read_all_data")
-    yield name
-    administer(f"DROP ROLE {name}")
+    with temporary_role("IN ROLE pg_read_all_data") as name:
+        yield name
 
 
 @on_postgres

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import make_url
 
 from db import migrations
-from tests.conftest import administer
+from tests.conftest import administer, temporary_role
 from tests.conftest import postgres as url_of
 from tests.support.process import run
 
@@ -56,11 +56,8 @@ async def test_migrate_limits_idle_transactions_of_the_database(odd_url: str) ->
 
 @pytest.fixture
 def reader() -> Iterator[str]:
-    """A role that owns nothing."""
-    name = f"reader_{uuid4().hex}"
-    administer(f"CREATE ROLE {name} LOGIN IN ROLE pg_read_all_data")
-    yield name
-    administer(f"DROP ROLE {name}")
+    with temporary_role("IN ROLE pg_read_all_data") as name:
+        yield name
 
 
 async def test_migrate_continues_with_a_notice_if_the_role_cannot_set_the_limit(

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -14,7 +13,7 @@ from sqlalchemy import make_url
 from db.checks import server
 from db.checks.check import Finding, Status
 from db.pooling import Pooling
-from tests.conftest import administer, run_in
+from tests.conftest import administer, run_in, temporary_role
 from tests.db.checks.inspection import inspect, with_status
 
 pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -34,11 +33,8 @@ async def altered(url: str, *settings: str) -> AsyncIterator[dict[str, Finding]]
 
 @pytest.fixture
 def role() -> Iterator[str]:
-    """A role that owns nothing and has no privileges."""
-    name = f"role_{uuid4().hex}"
-    administer(f"CREATE ROLE {name} LOGIN")
-    yield name
-    administer(f"DROP ROLE {name}")
+    with temporary_role() as name:
+        yield name
 
 
 def as_role(url: str, role: str) -> str:
