@@ -39,13 +39,15 @@ async def test_queries_continue_and_replicas_are_those_of_the_new_primary(made: 
         source = f"host={promoted.home} user=postgres"
         await run_in(other.url, f"ALTER SYSTEM SET primary_conninfo = '{source}'")
         await run_in(other.url, "SELECT pg_reload_conf()")
-        eve, after = await create_soon(client, "eve")
-        assert after > before
-        assert after.split("-")[:2] != before.split("-")[:2]
-        for position in (before, after, f"{before},{after}"):
+        eve, soon = await create_soon(client, "eve")  # "primary" while the servers are not measured
+        await until(lambda: reasons(client)[PROMOTED:] == ["it is not a standby", None])
+        _, after = await create(client, "fay")
+        for position in (soon, after):
+            assert position > before
+            assert position.split("-")[:2] != before.split("-")[:2]
+        for position in (before, soon, after, f"{before},{after}"):
             shown = [(await post(client, USER, position, id=id_))[0] for id_ in (ada, eve)]
             assert shown == [{"user": {"username": name}} for name in ("ada", "eve")]
-        await until(lambda: reasons(client)[PROMOTED:] == ["it is not a standby", None])
         assert client.database.replicas
         router, wanted = client.database.replicas, parse_position(after)
         await until(lambda: router.choose("", wanted) is replicas(client)[OTHER])
