@@ -46,6 +46,9 @@ async def migrated(url: str) -> None:
 async def has_caught_up(one: Server, two: Server) -> None:
     """Wait until the standby has all that the primary has written."""
     primary, standby = await asyncpg.connect(one.url), await asyncpg.connect(two.url)
+    # Servers of tests acknowledge a commit before it is written. This one waits for all before it.
+    await primary.execute("SET synchronous_commit = on")
+    await primary.execute("SELECT pg_logical_emit_message(true, 'roster', '')")
     until = await primary.fetchval("SELECT pg_current_wal_flush_lsn()")
     while not await standby.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", until):  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.01)
