@@ -64,7 +64,7 @@ async def test_cut_connection_is_replaced(erasure_ledger: str) -> None:
     await ledger.append([entry(ERASED, 1)])
     await run_in(
         erasure_ledger,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
     await ledger.append([entry(ERASED, 2)])
