@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -30,7 +31,7 @@ PERSONAL = ("mia", "Mia Meier", "left us")
 
 
 def disclosed(text: str) -> list[str]:
-    return [value for value in PERSONAL if value in text]
+    return [value for value in PERSONAL if re.search(rf"\b{value}\b", text)]
 
 
 async def received(

@@ -1,6 +1,7 @@
 """What the feed sends about erased users."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ PERSONAL = ("mia", "Mia Meier", "left us")
 
 
 def disclosed(text: str) -> list[str]:
-    return [value for value in PERSONAL if value in text]
+    return [value for value in PERSONAL if re.search(rf"\b{value}\b", text)]
 
 
 @pytest.mark.parametrize("transport", ["WebSocket", "SSE"])

@@ -1,6 +1,7 @@
 """Erasures are in the ledger before they are acknowledged, and are not done without it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tests.support.ledgers import FailingLedger, read_ledger, stored_entries
 from users.retention import erase_due
 
 BEGUN, ERASED, DISMISSED = State.BEGUN, State.ERASED, State.DISMISSED
-PERSONAL = ("ada", "byron", "ockham", "countess", "hr-1815", "illness", "request")
+PERSONAL = {"ada", "byron", "ockham", "countess", "hr-1815", "illness", "request"}
 UNAVAILABLE = "The ledger of erasures is unavailable right now."
 PAST = "2000-01-01T00:00:00Z"
 
@@ -49,8 +50,9 @@ async def identity(client: Client, user_id: int) -> RowIdentity:
         return RowIdentity.of(await session.get_one(User, user_id))
 
 
-def content(file: str) -> str:
-    return Path(file).read_text().lower()
+def words(file: str) -> set[str]:
+    """Returns whole words: a random id may contain a name."""
+    return set(re.split(r"[^\w-]+", Path(file).read_text().lower()))
 
 
 async def test_erasure_is_recorded_without_personal_data(
@@ -65,8 +67,7 @@ async def test_erasure_is_recorded_without_personal_data(
     assert (list(found.erased), list(found.incomplete())) == ([row], [])
     assert await identity(recorded, 1) == row  # an erasure does not change it
     if "://" not in erasure_ledger:
-        written = content(erasure_ledger)
-        assert [word for word in PERSONAL if word in written] == []
+        assert words(erasure_ledger) & PERSONAL == set()
 
 
 async def test_scheduled_erasures_are_recorded(recorded: Client, erasure_ledger: str) -> None:
