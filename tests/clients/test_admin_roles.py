@@ -1,7 +1,9 @@
 """The example page with tokens of `roster token`: it offers what the role may do."""
 
+import asyncio
+
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.support.admin_page import Site, accessibility_problems, row, screenshot
 
@@ -31,6 +33,25 @@ async def test_role_is_chosen_and_removed_in_the_page(site: Site) -> None:
     async with page.expect_navigation():
         await page.get_by_role("button", name="Remove the token").click()
     await expect(page.get_by_role("button", name="Developer")).to_be_visible()
+
+
+async def test_token_that_is_typed_while_the_page_loads_is_kept(site: Site) -> None:
+    page = await site.open()
+    loads = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await loads.wait()
+        await route.continue_()
+
+    await page.route("**/graphql", hold)
+    await page.reload()
+    await page.get_by_role("button", name="Developer").click()
+    await page.get_by_label("Token").fill("a token")
+    await expect(page.get_by_role("tab")).to_have_count(0)
+    loads.set()
+    await expect(page.get_by_role("tab").first).to_have_text("Active 130")
+    await expect(page.get_by_role("heading", name="Role: Developer")).to_be_visible()
+    await expect(page.get_by_label("Token")).to_have_value("a token")
 
 
 async def test_reader_is_offered_no_writes_but_their_own(site: Site) -> None:

@@ -3,7 +3,7 @@ import { useEffect, useState } from "react"
 import { isConnected } from "./client"
 import { SESSION, type Session, type Status, type User } from "./documents"
 import { Problem } from "./Problem"
-import { Role } from "./Role"
+import { RoleButton, RoleForm } from "./Role"
 import { Tabs } from "./Tabs"
 import { UserForm } from "./UserForm"
 import { useUsers } from "./users"
@@ -11,11 +11,15 @@ import { UserTable } from "./UserTable"
 
 export function App() {
   const { data: session, error, refetch } = useQuery(SESSION)
-  if (session) return <Directory session={session} />
   return (
     <>
-      <header><h1>Users</h1><Role session={null} /></header>
-      <main>{error ? <Problem error={error} onRetry={() => void refetch()} /> : <p className="note" role="status">Loading…</p>}</main>
+      {session ? <Directory session={session} /> : (
+        <>
+          <header><h1>Users</h1><RoleButton session={null} /></header>
+          <main>{error ? <Problem error={error} onRetry={() => void refetch()} /> : <p className="note" role="status">Loading…</p>}</main>
+        </>
+      )}
+      <RoleForm session={session ?? null} />
     </>
   )
 }
@@ -34,7 +38,7 @@ function Directory({ session }: { session: Session }) {
       <header>
         <h1>Users</h1>
         <LiveStatus followFrom={followFrom} error={users.liveError} />
-        <Role session={session} />
+        <RoleButton session={session} />
         {scopes.includes("WRITE") && <button className="primary" onClick={() => setEdited("new")}>New user</button>}
       </header>
       <main>
