@@ -140,7 +140,7 @@ _PRIMARY: Final = 0xFF
 
 def verdict(error: BaseException | None) -> Verdict:
     """Classify an error of any layer: the driver, SQLAlchemy or the operating system."""
-    for cause in _causes(error):
+    for cause in causes(error):
         found = _of_driver(cause)
         if found is not _BUG:
             return found
@@ -162,7 +162,7 @@ def is_not_connected(error: BaseException) -> bool:
     return any(
         isinstance(cause, OSError | TargetServerAttributeNotMatched)
         or (_sqlstate(cause) or "").startswith(_NOT_CONNECTED)
-        for cause in _causes(error)
+        for cause in causes(error)
     )
 
 
@@ -173,7 +173,7 @@ def is_passing(error: BaseException | None) -> bool:
 
 def is_lock_timeout(error: BaseException | None) -> bool:
     """Return whether a lock was not granted within PostgreSQL's `lock_timeout`."""
-    return any(_sqlstate(cause) == _LOCK_NOT_AVAILABLE for cause in _causes(error))
+    return any(_sqlstate(cause) == _LOCK_NOT_AVAILABLE for cause in causes(error))
 
 
 def is_read_only(error: BaseException | None) -> bool:
@@ -185,7 +185,7 @@ def is_read_only(error: BaseException | None) -> bool:
         isinstance(cause, ReadOnlyError)
         or _sqlstate(cause) == _READ_ONLY
         or _primary_code(cause) == sqlite3.SQLITE_READONLY
-        for cause in _causes(error)
+        for cause in causes(error)
     )
 
 
@@ -196,7 +196,7 @@ def spoils_connection(error: BaseException | None) -> bool:
         or _primary_code(cause) in _SQLITE_UNFIT
         or isinstance(cause, InvalidCachedStatementError | InternalClientError)
         or (isinstance(cause, InterfaceError) and _says_closed(cause))
-        for cause in _causes(error)
+        for cause in causes(error)
     )
 
 
@@ -209,7 +209,7 @@ def is_of_database(error: BaseException) -> bool:
 
 def message_of(error: BaseException) -> str:
     # Without the details, which can contain rows.
-    *_, innermost = _causes(error)
+    *_, innermost = causes(error)
     is_of_driver = isinstance(innermost, PostgresError | InterfaceError)
     told = str(innermost.args[0] if is_of_driver and innermost.args else innermost)
     return " ".join(told.split()) or type(innermost).__name__
@@ -219,7 +219,7 @@ def is_unique_violation(error: IntegrityError) -> bool:
     return any(
         _sqlstate(cause) == _UNIQUE_VIOLATION
         or getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_UNIQUE
-        for cause in _causes(error)
+        for cause in causes(error)
     )
 
 
@@ -229,7 +229,7 @@ def is_known_undone(error: BaseException) -> bool:
     True if the server reported it, or if COMMIT was never sent. False if the connection was lost,
     or if SQLite failed to write: the transaction may be in its log and be recovered from there.
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, InterfaceError):
             return True
         if isinstance(cause, PostgresError):
@@ -239,7 +239,7 @@ def is_known_undone(error: BaseException) -> bool:
     return False
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield the error and the errors it wraps: SQLAlchemy's, the dialect's and the driver's."""
     if error is None:
         return

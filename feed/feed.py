@@ -24,6 +24,7 @@ from uuid import uuid4
 import structlog
 
 from db.engine import Database
+from db.error_summary import summarize
 from db.errors import is_unreachable
 from db.filters import EventFilter
 from db.models import UserEventType
@@ -300,6 +301,6 @@ class Feed:
 
 def _log_outage(error: Exception) -> None:
     if is_unreachable(error):
-        log.warning("the feed waits for the database", cause=repr(error)[:200])
+        log.warning("the feed waits for the database", cause=summarize(error))
     else:
         log.error("feed iteration failed", exc_info=error)

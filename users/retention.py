@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from db.engine import Database
+from db.error_summary import summarize
 from db.models import ActorKind
 from db.outcome import Write
 from db.session import Session
@@ -57,7 +58,7 @@ async def forget(session: Session) -> None:
     try:
         is_forgotten = await session.checkpoint()
     except Exception as error:  # noqa: BLE001 - the users are already erased
-        log.warning("what was erased may still be in SQLite's log", cause=repr(error))
+        log.warning("what was erased may still be in SQLite's log", cause=summarize(error))
         return
     if not is_forgotten:
         log.warning(

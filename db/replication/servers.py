@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, cast
 import asyncpg
 import structlog
 
+from db.error_summary import summarize
 from db.errors import StandbyError
 from db.pool import FairPool
 from db.replication.monitor import Monitor
@@ -144,7 +145,7 @@ class Primary(Server):
 
     def _on_failed(self, error: Exception) -> None:
         if not self._is_failing:
-            log.warning("the primary's position is unknown", cause=repr(error)[:200])
+            log.warning("the primary's position is unknown", cause=summarize(error))
         self._is_failing = True
 
 

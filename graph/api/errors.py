@@ -27,6 +27,7 @@ from graphql import (
 )
 from strawberry.exceptions import StrawberryInputCoercionError
 
+from db.error_summary import summarize
 from db.errors import is_unreachable
 from db.outcome import Outcome
 from graph.protocol.errors import RequestError
@@ -175,5 +176,4 @@ def truncate(message: str) -> str:
 
 
 def log_outage(cause: BaseException | None, facts: Mapping[str, Any]) -> None:
-    detail = getattr(cause, "orig", None) or cause
-    log.error("database unreachable", cause=repr(detail), **facts)
+    log.error("database unreachable", cause=summarize(cause), **facts)

@@ -200,7 +200,7 @@ def _mask_fault(error: GraphQLError, request_id: str | None) -> GraphQLError:
     if isinstance(cause, WriteError):
         outcome, cause = cause.outcome, cause.__cause__
     error_id = uuid4().hex
-    facts = {"error_id": error_id, "request_id": request_id, "path": error.path}
+    facts = {"error_id": error_id, "request_id": request_id, "field": _field(error)}
     facts |= {"outcome": str(outcome)} if outcome else {}
     if is_unreachable(cause):
         log_outage(cause, facts)
@@ -209,6 +209,12 @@ def _mask_fault(error: GraphQLError, request_id: str | None) -> GraphQLError:
         return _with(error, " ".join(told), UNAVAILABLE, error_id, outcome)
     log.error("operation crashed", exc_info=cause or error, **facts)
     return _with(error, CRASHED, "INTERNAL_ERROR", error_id, outcome)
+
+
+def _field(error: GraphQLError) -> str | None:
+    # Its path has the aliases of the request, which can be any text.
+    node = next(iter(error.nodes or ()), None)
+    return node.name.value if isinstance(node, FieldNode) else None
 
 
 def _with(

@@ -14,6 +14,7 @@ limited to MAX_HEAD bytes.
 from asyncio import BaseTransport
 from typing import Final
 
+import structlog
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -24,6 +25,8 @@ from graph.uvicorn_adapter.request_head import (
     without_upgrade,
 )
 from graph.uvicorn_adapter.websocket import WebSocketProtocol
+
+log = structlog.get_logger("roster")
 
 # Bytes, in addition to the first read, whose size is limited too. A token has at most 8 KiB.
 MAX_HEAD: Final = 64 * 1024
@@ -146,7 +149,7 @@ class HTTPProtocol(HttpToolsProtocol):
     def _refuse(self, message: str) -> None:
         """Respond 400 and close the connection, after the responses to earlier requests."""
         self._malformed = message
-        self.logger.warning("refused a malformed request: %s", message)
+        log.warning("refused a malformed request", reason=message)
         if self._in_body and self.pipeline:
             self.pipeline.popleft()  # the request with this body, which has not started
         elif self._in_body:

@@ -5,7 +5,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 _FRAME = re.compile(r'  File ".*/(.+?/.+?)", line (\d+), in (\S+)')
-_SIGNS = ["Task was destroyed", "was never retrieved", "was never awaited", "Exception in callback"]
+_SIGNS = [
+    "Task was destroyed",
+    "was never retrieved",
+    "a warning of Python",
+    "Exception in callback",
+]
 
 
 def faults(text: str) -> list[str]:

@@ -3,48 +3,93 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
+PERSONAL = "ada@example.com"
 _SCRIPT = """
-import logging, warnings
+import asyncio, gc, logging, threading, warnings
 import structlog
 from graph.logging import configure
 configure("{form}")
-logging.getLogger("uvicorn.error").warning("Invalid HTTP %s received.", "request")
+ours = structlog.get_logger("roster")
+logging.getLogger("uvicorn.error").warning("Invalid HTTP %s received.", "{value}")
 logging.getLogger("uvicorn.error").info("not important")
 try:
-    1 / 0
-except ZeroDivisionError:
-    logging.getLogger("asyncio").exception("failed")
-warnings.warn("old")
-structlog.get_logger("roster").info("ours", size=1)
+    try:
+        int("{value}")
+    except ValueError as error:
+        raise KeyError("{value}") from error
+except KeyError:
+    logging.getLogger("asyncio").exception("failed\\nfuture: {value}", extra={"reason": "{value}"})
+    ours.exception("ours failed", size=1, email="{value}", reason=ValueError("{value}"))
+logging.getLogger("unknown").error("for {value}")
+warnings.warn("{value}")
+
+def crash(*given):
+    raise RuntimeError("{value}")
+
+class Crash:
+    __del__ = crash
+
+async def main():
+    asyncio.get_running_loop().call_soon(crash, "{value}")
+    await asyncio.sleep(0)
+
+asyncio.run(main())
+thread = threading.Thread(target=crash)
+thread.start()
+thread.join()
+Crash()
+gc.collect()
+raise ExceptionGroup("{value}", [LookupError("{value}")])
 """
+EVENTS = [
+    ("warning", "Invalid HTTP %s received."),
+    ("error", "failed"),
+    ("error", "ours failed"),
+    ("error", "a library has logged a message"),
+    ("warning", "a warning of Python"),
+    ("error", "Exception in callback"),
+    *[("error", "an exception was not handled")] * 3,
+]
 
 
-def lines(form: str) -> list[str]:
-    """Returns the lines that a process logs in this format."""
-    command = [sys.executable, "-c", _SCRIPT.replace("{form}", form)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - ours
-    assert done.stdout == ""
-    return done.stderr.splitlines()
+def lines(form: str) -> str:
+    """Returns what a process logs in this format. It ends with an exception."""
+    script = _SCRIPT.replace("{form}", form).replace("{value}", PERSONAL)
+    done = subprocess.run(  # noqa: S603 - ours
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert PERSONAL not in done.stderr
+    return done.stderr
 
 
-def test_every_json_line_is_valid_including_those_of_libraries() -> None:
-    records = [json.loads(line) for line in lines("json")]
-    assert [(line["level"], line["event"].partition("\n")[0]) for line in records] == [
-        ("warning", "Invalid HTTP request received."),
-        ("error", "failed"),
-        ("warning", "<string>:12: UserWarning: old"),
-        ("info", "ours"),
-    ]
+def types(record: dict[str, Any]) -> list[str]:
+    return [stack["exc_type"] for stack in record["exception"]]
+
+
+def test_every_json_line_is_valid_and_has_only_known_keys() -> None:
+    records = [json.loads(line) for line in lines("json").splitlines()]
+    assert [(line["level"], line["event"]) for line in records] == EVENTS
     assert all("timestamp" in line for line in records)
-    [failure] = records[1]["exception"]
-    assert failure["exc_type"] == "ZeroDivisionError"
-    assert "locals" not in failure["frames"][0]
-    assert records[3]["size"] == 1
+    assert [types(records[n]) for n in (1, 2)] == [["KeyError", "ValueError"]] * 2
+    [frame] = records[1]["exception"][0]["frames"]
+    assert set(frame) == {"filename", "lineno", "name"}
+    assert set(records[2]) == {"level", "timestamp", "event", "size", "reason", "exception"}
+    assert (records[2]["size"], records[2]["reason"]) == (1, "ValueError")
+    assert (records[3]["logger"], records[3]["place"]) == ("unknown", "<string>:17, in <module>")
+    assert (records[4]["category"], records[4]["place"]) == ("UserWarning", "<string>:18")
+    assert [types(record) for record in records[5:8]] == [["RuntimeError"]] * 3
+    [group] = records[8]["exception"]
+    assert [[stack["exc_type"] for stack in one] for one in group["exceptions"]] == [
+        ["LookupError"]
+    ]
 
 
 def test_text_lines_have_one_format_including_those_of_libraries() -> None:
-    records = lines("text")
-    assert "[warning  ] Invalid HTTP request received." in records[0]
-    assert "[error    ] failed" in records[1]
-    assert "[info     ] ours" in records[-1]
+    text = lines("text")
+    for level, event in EVENTS:
+        assert f"[{level:9}] {event}" in text
+    assert text.count("Traceback (most recent call last):\n") == 9
+    assert 'File "<string>", line 13, in <module>\nKeyError\n' in text

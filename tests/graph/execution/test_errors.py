@@ -135,10 +135,10 @@ async def test_exception_in_a_resolver_returns_only_the_id_in_the_log(client: Cl
         assert internal not in response.text
     [entry] = logs
     assert isinstance(entry["exc_info"], ZeroDivisionError)
-    assert (entry["error_id"], entry["request_id"], entry["path"]) == (
+    assert (entry["error_id"], entry["request_id"], entry["field"]) == (
         error["extensions"]["id"],
         "req-1",
-        ["user"],
+        "user",
     )
     assert await client.ask("{ users { totalCount } }") == {"totalCount": 1}
 
