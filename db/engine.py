@@ -16,6 +16,7 @@ from db.erasure_ledger.entries import ErasureLedger
 from db.errors import StandbyError
 from db.health import FileProbe, HealthCheck, Probe, ServerProbe
 from db.notifications import SideConnection
+from db.observation import PRIMARY, Observe, Server
 from db.pool import FairPool, PostgresPool
 from db.poolers import Pooler
 from db.prepared import PreparedStatement
@@ -189,6 +190,13 @@ class Database:
         """The engines of the primary and the replicas, for listeners."""
         replicas = self.replicas.replicas if self.replicas else ()
         return [self.engine, *(replica.backend.engine for replica in replicas)]
+
+    def observe(self, observe: Observe) -> None:
+        """Observe the statements and pools of the primary and each replica from now on."""
+        self.reader.observe(observe(Server.of(PRIMARY, self.url)))
+        for replica in self.replicas.replicas if self.replicas else ():
+            url = replica.backend.engine.url
+            replica.backend.reader.observe(observe(Server.of(replica.name, url)))
 
     async def ping(self) -> None:
         """Check that the database answers and accepts writes, within two seconds.

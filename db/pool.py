@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection
 
 from db.errors import is_read_only, spoils_connection
+from db.observation import DatabaseObserver, both
 from db.sqlalchemy_adapter import (
     AsyncAdaptedQueue,
     Empty,
@@ -43,6 +44,7 @@ class _Queue(AsyncAdaptedQueue[Any]):
         self._items: list[Any] = []
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._borrowing: set[asyncio.Future[Any]] = set()  # those of `acquire`
+        self.observer: DatabaseObserver | None = None
 
     def empty(self) -> bool:
         return not self._items
@@ -82,6 +84,18 @@ class _Queue(AsyncAdaptedQueue[Any]):
         With `lent`, the waiter also accepts an acquired connection that was not checked in. `lent`
         takes it back if the waiter is cancelled.
         """
+        end = self.observer.begin_wait() if self.observer else None
+        try:
+            given = await self._wait(seconds, lent)
+        except BaseException as error:
+            if end:
+                end(PoolTimeoutError() if isinstance(error, Empty) else error)
+            raise
+        if end:
+            end(None)
+        return given
+
+    async def _wait(self, seconds: float | None, lent: Callable[[Any], None] | None) -> Any:
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         self._waiting.append(turn)
@@ -177,7 +191,13 @@ class FairPool(AsyncAdaptedQueuePool):
         assert isinstance(made, FairPool)  # the same class as this one
         made.max_age, made.on_discard = self.max_age, self.on_discard
         made.timing = self.timing
+        if observer := self._pool.observer:
+            made.observe(observer)
         return made
+
+    def observe(self, observer: DatabaseObserver) -> None:
+        """Report waits for a connection."""
+        self._pool.observer = both(self._pool.observer, observer)
 
     async def acquire(self) -> PoolProxiedConnection:
         """Check out a connection like `connect`, but without a greenlet if none is needed.

@@ -10,6 +10,7 @@ own, statements take SQLAlchemy's normal path.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from sqlalchemy import PoolProxiedConnection, event
@@ -19,6 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from db.batched_lookup import KeyLookup
 from db.errors import is_passing, spoils_connection
+from db.observation import DatabaseObserver, StatementListeners, both
 from db.prepared import Compiled, PreparedStatement
 from db.sqlalchemy_adapter import Listeners, greenlet_spawn, translate_error
 from db.time_slices import pause_if_due
@@ -53,6 +55,13 @@ class Reader:
         self._lookups: dict[PreparedStatement, KeyLookup] = {}
         event.listen(self._engine, "checkout", self._pass_over_closed)
         self.listeners = Listeners(self._engine)
+        self.observer: DatabaseObserver | None = None
+
+    def observe(self, observer: DatabaseObserver) -> None:
+        """Report all statements of the engine, and waits for its connections."""
+        cast("FairPool", self._engine.pool).observe(observer)
+        self.listeners.add_own(partial(StatementListeners(observer).listen, self._engine))
+        self.observer = both(self.observer, observer)
 
     async def fetch(
         self,
@@ -73,7 +82,12 @@ class Reader:
         except Exception as error:
             if not can_be_read_again(error):
                 raise
+            self.note_retry(error)
         return await self._fetch(statement, values, seconds)
+
+    def note_retry(self, error: Exception) -> None:
+        if self.observer:
+            self.observer.note_retry(error)
 
     def lookup(self, statement: PreparedStatement) -> KeyLookup:
         lookup = self._lookups.get(statement)
@@ -99,13 +113,18 @@ class Reader:
         """
         pool = cast("FairPool", self._engine.pool)  # a new pool, if the engine was disposed of
         connection = await pool.acquire()
+        end = self.observer.begin_statement(text) if self.observer else None
         try:
             rows = await ask(connection.driver_connection)
         except BaseException as error:
+            if end:
+                end(error)
             raised = await self._release_after(error, pool, connection, text)
             if raised is error:
                 raise
             raise raised from error
+        if end:
+            end(None)
         pool.release(connection)
         return rows
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session as SyncSession
 from sqlalchemy.sql import visitors
 
+from db.observation import COMMIT, observing
 from db.outcome import Outcome, Write
 from db.prepared import PreparedStatement
 from db.reader import Reader, can_be_read_again
@@ -234,7 +235,8 @@ class Session(AsyncSession):
                         await super().flush()  # so that only COMMIT is left
                         for participant in self._participants:
                             await participant.prepare()
-                        with write.committing():
+                        observer = self._backend.reader.observer
+                        with write.committing(), observing(observer, COMMIT):
                             await super().commit()
                 finally:
                     participants, self._participants = self._participants, ()
@@ -358,6 +360,7 @@ class Session(AsyncSession):
                 is_read = isinstance(statement, SelectBase | type)
                 if not (is_read and can_be_read_again(error)):
                     raise
+                self._backend.reader.note_retry(error)
             return await self._run_in_autocommit(method, statement, *arguments, **options)
 
     async def _run_in_autocommit(self, method: Any, *arguments: Any, **options: Any) -> Any:

@@ -3,7 +3,8 @@
 `tests/db/test_sqlalchemy_adapter.py` fails if a release changes one of them.
 """
 
-from operator import attrgetter, is_
+from collections.abc import Callable
+from operator import add, attrgetter, is_, sub
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Engine, PoolProxiedConnection
@@ -72,6 +73,13 @@ class Listeners:
             return True
         self._watch(found)  # those of a new pool, or of a listener that was removed again
         return False
+
+    def add_own(self, register: Callable[[], None]) -> None:
+        """Register further listeners of Roster. Those of others are still detected."""
+        before = list(map(len, self._find()))
+        register()
+        added = map(sub, map(len, self._find()), before)
+        self._own = list(map(add, self._own, added))
 
     def _watch(self, collections: tuple[Any, ...]) -> None:
         self._collections = collections

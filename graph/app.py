@@ -1,7 +1,7 @@
 """The application: its lifespan, its routes and its middleware."""
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -26,6 +26,7 @@ from graph.http.middleware import CommonMiddleware, http_error
 from graph.http.origins import Origins, SecurityHeaders
 from graph.http.shortcut import GraphQLShortcut
 from graph.limits.throttle import RateLimiter
+from graph.observation import Observer, Operations
 from graph.settings import Mode, Settings, load
 from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, on_signals, stop_with_parent
 from graph.streaming.streams import ResultStreams
@@ -35,7 +36,7 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 PATH: Final = "/graphql"
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, observers: Sequence[Observer] = ()) -> FastAPI:
     """Create an ordinary FastAPI application. Routes, middleware and handlers are added as usual.
 
     A host application that mounts it must enter `app.router.lifespan_context(app)` in its lifespan.
@@ -43,10 +44,11 @@ def create_app(settings: Settings) -> FastAPI:
     development = settings.mode is Mode.DEVELOPMENT
     shutdown = Shutdown(settings.shutdown_timeout)
     origins = _origins(settings)
-    endpoint, sockets = _endpoints(settings, origins, shutdown)
+    operations = Operations([observer.operations for observer in observers])
+    endpoint, sockets = _endpoints(settings, origins, shutdown, operations)
     app = FastAPI(
         title="Roster",
-        lifespan=partial(_lifespan, settings, shutdown),
+        lifespan=partial(_lifespan, settings, shutdown, observers),
         openapi_url=None,
         redirect_slashes=False,  # the redirect would contain the Host header of the request
         # FastAPI's spans contain the query string, and with it the variables of a GET operation.
@@ -65,14 +67,25 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.cors_origins or development:  # it explains rejected preflights to developers
         app.add_middleware(CrossOrigin, origins=settings.cors_origins, explain=origins.explanation)
     security = SecurityHeaders(https_only=not development)
-    app.add_middleware(CommonMiddleware, origins=origins, security=security, shutdown=shutdown)
+    requests = [observer.requests for observer in observers if observer.requests]
+    app.add_middleware(
+        CommonMiddleware,
+        origins=origins,
+        security=security,
+        shutdown=shutdown,
+        observers=requests,
+    )
     return app
 
 
 @asynccontextmanager
-async def _lifespan(settings: Settings, shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(
+    settings: Settings, shutdown: Shutdown, observers: Sequence[Observer], app: FastAPI
+) -> AsyncIterator[None]:
     app.state.shutdown = shutdown
     app.state.database = database = settings.database()
+    for observer in observers:
+        database.observe(observer.database)
     database.watch()
     app.state.authenticator = authenticator = Authenticator(
         database,
@@ -96,7 +109,7 @@ async def _lifespan(settings: Settings, shutdown: Shutdown, app: FastAPI) -> Asy
 
 
 def _endpoints(
-    settings: Settings, origins: Origins, shutdown: Shutdown
+    settings: Settings, origins: Origins, shutdown: Shutdown, operations: Operations
 ) -> tuple[GraphQLEndpoint, WebSocketEndpoint]:
     rate_limiter = RateLimiter(
         settings.rate_limit, settings.max_concurrent_operations, settings.max_connections_per_caller
@@ -113,18 +126,22 @@ def _endpoints(
         rate_limiter,
         schema,
         live,
-        BatchExecutor(settings.max_batch_size, guard, rate_limiter, schema),
+        BatchExecutor(settings.max_batch_size, guard, rate_limiter, schema, operations),
         BodyLimits(settings.max_body_bytes, settings.body_timeout),
         shutdown,
         page=graphiql if development else explanation,
         needs_token=not development,
+        operations=operations,
     )
     limits = ConnectionLimits(
         init_seconds=settings.ws_init_timeout,
         send_seconds=settings.send_timeout,
         operations=settings.max_operations_per_connection,
     )
-    return endpoint, WebSocketEndpoint(guard, origins, rate_limiter, schema, live, limits, shutdown)
+    sockets = WebSocketEndpoint(
+        guard, origins, rate_limiter, schema, live, limits, shutdown, operations
+    )
+    return endpoint, sockets
 
 
 def _origins(settings: Settings) -> Origins:

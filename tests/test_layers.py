@@ -38,7 +38,10 @@ LAYERS: Final = (
     {"documents", "auth"},
     {"api"},
     {"limits", "compiler"},
-    {"environment", "shutdown", "logging", "strawberry_adapter", "uvicorn_adapter"},
+    {
+        *("environment", "shutdown", "logging", "observation"),
+        *("strawberry_adapter", "uvicorn_adapter"),
+    },
     {"protocol", "exchange"},
 )
 # Types that refer to each other as GraphQL requires, by `strawberry.lazy`.

@@ -18,6 +18,7 @@ from users.policy import Caller
 
 if TYPE_CHECKING:
     from db.outcome import Write
+    from graph.observation import ObservedOperation
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -63,6 +64,7 @@ class Context:
         self.asked_position: str | None = None  # the position that a query must show
         self.position: str | None = None  # what the response shows, if the client is told
         self.limit = TimeLimit()
+        self.observed: ObservedOperation | None = None  # None without observers
         self.writes: dict[str, Write] = {}  # of a mutation, by response name
 
     @property

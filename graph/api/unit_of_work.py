@@ -10,7 +10,7 @@ from graphql import GraphQLError
 
 from db.erasure_ledger.entries import LedgerError
 from db.outcome import Write
-from graph.api.context import GraphInfo, TimeLimit
+from graph.api.context import Context, GraphInfo, TimeLimit
 from graph.api.errors import ErasureLedgerError, WriteError, WriteTimeoutError
 from graph.api.ordering import DEFAULT_ORDER
 from graph.api.types.user import User, UserEdge
@@ -23,6 +23,7 @@ from users.commands import (
     CommandsRejected,
     IdempotencyKey,
 )
+from users.errors import RuleViolation
 from users.policy import authorize
 from users.retry import must_queue, retry_transaction
 from users.service import UserService
@@ -92,6 +93,8 @@ async def execute(
     )
 
     async def attempt(number: int) -> CommandResults:
+        if number > 1 and context.observed:
+            context.observed.retries += 1
         first = number == 1 and len(commands) == 1
         if first and key is None and (answer := await users.insert(commands[0], write)):
             return answer
@@ -109,7 +112,27 @@ async def execute(
         context.feed.wake()
         return answer
 
-    return await _in_time(context.limit, begin, write)
+    try:
+        answer = await _in_time(context.limit, begin, write)
+    except CommandsRejected as rejection:
+        _report(context, rejection.results, rejection.violations)
+        raise
+    _report(context, answer.results, replayed=answer.replayed)
+    return answer
+
+
+def _report(
+    context: Context,
+    results: Sequence[CommandResult],
+    violations: Sequence[RuleViolation] = (),
+    *,
+    replayed: bool = False,
+) -> None:
+    observed = context.observed
+    if observed:
+        observed.replays += replayed
+        observed.add_errors(violation.code for violation in violations)
+        observed.add_errors(each.code for result in results for each in result.violations)
 
 
 async def _in_time(

@@ -40,7 +40,12 @@ class PersistedDocuments:
         self._mode = mode
         self._texts = {_digest(text): text for text in texts.values()}
         self._known = frozenset(self._texts)
+        self._documents = frozenset(texts.values())
         self._texts |= {_plain(id_): text for id_, text in texts.items()}
+
+    def has(self, text: str) -> bool:
+        """Return whether the document is in the manifest."""
+        return text in self._documents
 
     def text(self, request: Request) -> str:
         """Return the text of a request's document. Raises RequestError if it is not accepted."""

@@ -169,6 +169,8 @@ def masked(errors: Sequence[GraphQLError], context: Any) -> list[dict[str, Any]]
         mask_error(error, request_id)
     if more := len(ours[MAX_ERRORS:]):
         log.error("operation has more errors", count=more, request_id=request_id)
+    if observed := getattr(context, "observed", None):
+        observed.add_errors(error["extensions"]["code"] for error in visible)
     return [{**error, "message": truncate(error["message"])} for error in visible]
 
 

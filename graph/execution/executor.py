@@ -120,7 +120,15 @@ class OperationExecutor:
         else:
             async with self._queue.turn(getattr(context, "throttled_as", "")):
                 prepared = self._prepared(text, request, context)
-        return Operation(self, request, text, prepared, context, root, extensions, allowed)
+        operation = Operation(self, request, text, prepared, context, root, extensions, allowed)
+        if observed := getattr(context, "observed", None):
+            observed.identify(
+                operation.type.value,
+                operation.name,
+                text,
+                is_persisted=self._persisted.has(text),
+            )
+        return operation
 
     def _prepared(self, text: str, request: Request, context: Any) -> PreparedDocument:
         try:

@@ -54,6 +54,11 @@ class Operation:
         return self.prepared.operation.operation
 
     @property
+    def name(self) -> str | None:
+        name = self.prepared.operation.name
+        return name.value if name else None
+
+    @property
     def is_compiled(self) -> bool:
         """Whether it is compiled. Otherwise Strawberry executes it."""
         return not (

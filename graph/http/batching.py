@@ -19,6 +19,7 @@ from graph.api.errors import server_error
 from graph.auth.guard import Guard
 from graph.execution.schema import Schema
 from graph.limits.throttle import RateLimiter
+from graph.observation import ObservedOperation, Operations, Transport
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import dumps
 from graph.protocol.request import Request
@@ -35,6 +36,7 @@ class BatchExecutor:
     guard: Guard
     rate_limiter: RateLimiter
     schema: Schema
+    operations: Operations
 
     def of(self, given: object) -> Sequence[object] | None:
         """Return the requests of a batch; None if the body is no batch or batches are disabled.
@@ -61,29 +63,44 @@ class BatchExecutor:
 
         `quota` contains the rate limit headers of the first request, which is already counted.
         """
-        parts = [b"[", *await self._answer(scope, context, batch[0])]
+        observed = context.observed
+        if observed:
+            observed.transport = Transport.BATCH
+        parts = [b"[", *await self._answer(scope, context, batch[0], observed)]
         for given in batch[1:]:
             parts.append(b",")
+            observed = self.operations.begin(Transport.BATCH)
             try:
                 if sum(map(len, parts)) > MAX_BATCH_ANSWER:
                     raise _too_large()
                 quota = self.rate_limiter.acquire(context.throttled_as)
             except RequestError as refused:
                 quota = refused.headers or quota
+                self.operations.reject(observed, refused)
                 parts.append(_rejection(refused))
             else:
-                parts += await self._answer(scope, context, given)
+                parts += await self._answer(scope, context, given, observed)
         return [*parts, b"]"], quota
 
-    async def _answer(self, scope: Scope, known: Context, given: object) -> Sequence[bytes]:
+    async def _answer(
+        self, scope: Scope, known: Context, given: object, observed: ObservedOperation | None
+    ) -> Sequence[bytes]:
         try:
-            return await self._execute(scope, known, given)
+            parts = await self._execute(scope, known, given, observed)
         except Exception as error:  # noqa: BLE001 - the other requests of the batch go on
-            return [_rejection(server_error(error, known.request_id))]
+            refused = server_error(error, known.request_id)
+            self.operations.reject(observed, refused)
+            return [_rejection(refused)]
+        if observed:
+            observed.end()
+        return parts
 
-    async def _execute(self, scope: Scope, known: Context, given: object) -> Sequence[bytes]:
+    async def _execute(
+        self, scope: Scope, known: Context, given: object, observed: ObservedOperation | None
+    ) -> Sequence[bytes]:
         request = Request.of(given)
         context = await self.guard.reauthenticate(scope, known)
+        context.observed = observed
         context.asked_position = known.asked_position
         operation = await self.schema.prepare(request, context)
         if operation.type is OperationType.SUBSCRIPTION:

@@ -4,6 +4,7 @@ Specification: https://graphql.github.io/graphql-over-http/draft/. The audits of
 graphql-http test it.
 """
 
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from graph.http.origins import Origins
 from graph.http.responses import error_response, from_http_exception, result_response
 from graph.http.sse import events
 from graph.limits.throttle import RateLimiter
+from graph.observation import ObservedOperation, Operations, Transport
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.request import Request
 from graph.shutdown import Shutdown
@@ -52,24 +54,40 @@ class GraphQLEndpoint:
     shutdown: Shutdown
     page: Callable[[Scope], Response]
     needs_token: bool
+    operations: Operations
 
     async def respond(self, request: HTTPRequest) -> Response:
         given = headers.read(request.scope)
         media = JSON
+        observed = None
         try:
             page = request.method == "GET" and not (self.needs_token and "authorization" in given)
             media = _negotiated(given.get("accept") or "*/*", page=page)
             if media == HTML:
                 return self.page(request.scope)
+            observed = self.operations.begin(Transport.SSE if media == EVENTS else Transport.HTTP)
             self.origins.check_origin(given)
-            return await self._respond(request, given, media)
+            return await self._respond(request, given, media, observed)
         except HTTPException as error:  # from a middleware's `receive`
-            return error_response(from_http_exception(error), media)
+            refused = from_http_exception(error)
         except Exception as error:  # noqa: BLE001 - each error becomes a GraphQL response
-            return error_response(server_error(error, request.scope["state"]["request_id"]), media)
+            refused = server_error(error, request.scope["state"]["request_id"])
+        except CancelledError:
+            if observed:
+                observed.end()
+            raise
+        self.operations.reject(observed or self.operations.begin(Transport.HTTP), refused)
+        return error_response(refused, media)
 
-    async def _respond(self, http: HTTPRequest, given: Mapping[str, str], media: str) -> Response:
+    async def _respond(
+        self,
+        http: HTTPRequest,
+        given: Mapping[str, str],
+        media: str,
+        observed: ObservedOperation | None,
+    ) -> Response:
         context = await self.guard.authenticate(http.scope, given.get("authorization"))
+        context.observed = observed
         context.asked_position = given.get(POSITION_HEADER)
         if media == EVENTS:
             context.last_event_id = given.get("last-event-id") or None
@@ -109,6 +127,8 @@ class GraphQLEndpoint:
             message = f"A subscription needs WebSocket, or Accept: {EVENTS}."
             raise InvalidRequest(message, "SUBSCRIPTION_NOT_STREAMED")
         parts = await operation.run()
+        if context.observed:
+            context.observed.end()
         if context.position is not None:
             quota = {**quota, POSITION_HEADER: context.position}
         return result_response(parts, media, quota)

@@ -3,7 +3,7 @@
 import os
 import re
 from asyncio import CancelledError
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
@@ -16,6 +16,7 @@ from graph.api.errors import server_error
 from graph.http import headers, health
 from graph.http.origins import Origins, SecurityHeaders
 from graph.http.responses import from_http_exception, plain_error_response
+from graph.observation import RequestObserver
 from graph.protocol.errors import RequestError
 from graph.shutdown import MAY_BE_DONE, Shutdown, shutting_down
 
@@ -38,12 +39,18 @@ class CommonMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, origins: Origins, security: SecurityHeaders, shutdown: Shutdown
+        self,
+        app: ASGIApp,
+        origins: Origins,
+        security: SecurityHeaders,
+        shutdown: Shutdown,
+        observers: Sequence[RequestObserver] = (),
     ) -> None:
         self.app = app
         self.origins = origins
         self.security = security
         self.shutdown = shutdown
+        self.observers = observers
 
     # Not a coroutine function: each one around a request is resumed whenever the request is.
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -57,12 +64,13 @@ class CommonMiddleware:
         given = headers.read(scope)
         request_id = _set_request_id(scope, given)
         until_begun = self.shutdown.interruptible()
-        is_begun = False
+        status: int | None = None  # of the response, if it has begun
+        ends = [observer.begin(scope) for observer in self.observers] if self.observers else ()
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal is_begun
+            nonlocal status
             if message["type"] == "http.response.start":
-                is_begun = True
+                status = message["status"]
                 until_begun.leave()
                 message["headers"] = self.security.added_to(message["headers"], request_id)
                 if self.shutdown.is_draining:
@@ -75,17 +83,20 @@ class CommonMiddleware:
                     self.origins.check_host(given)
                 await self.app(scope, receive, send_with_headers)
         except CancelledError:  # the server does not wait for the end of the grace period
-            if not is_begun:
+            if status is None:
                 response = plain_error_response(shutting_down(MAY_BE_DONE))
                 await response(scope, receive, send_with_headers)
             raise
         except Exception as error:
             # If the response has started, the server closes the connection, so that the client
             # notices that the response is incomplete.
-            if is_begun or _is_for_the_application(scope, error):
+            if status is not None or _is_for_the_application(scope, error):
                 raise
             response = plain_error_response(server_error(error, request_id))
             await response(scope, receive, send_with_headers)
+        finally:
+            for end in ends:
+                end(status)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _set_request_id(scope, headers.read(scope))

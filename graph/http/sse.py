@@ -41,13 +41,20 @@ async def events(
     """
     if operation.type is not OperationType.SUBSCRIPTION:
         counted = nullcontext()
+    observed = operation.context.observed
     try:
         with counted:
             async with aclosing(_events(live, operation, ended, shutdown)) as stream:
                 async for event in stream:
                     yield event
     except Exception as error:  # noqa: BLE001 - each error ends the stream with an event
-        yield refusal(server_error(error, operation.context.request_id))
+        refused = server_error(error, operation.context.request_id)
+        if observed:
+            observed.reject(refused)
+        yield refusal(refused)
+    finally:
+        if observed:
+            observed.end()
 
 
 async def _events(

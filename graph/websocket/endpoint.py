@@ -20,6 +20,7 @@ from graph.execution.schema import Schema
 from graph.http.origins import Origins
 from graph.limits.client_network import client_network
 from graph.limits.throttle import RateLimiter
+from graph.observation import ObservedOperation, Operations, Transport
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import dumps, read_json
 from graph.protocol.request import POSITION, Request
@@ -62,6 +63,7 @@ class WebSocketEndpoint:
         live: ResultStreams,
         limits: ConnectionLimits,
         shutdown: Shutdown,
+        operations: Operations,
     ) -> None:
         self.guard = guard
         self.rate_limiter = rate_limiter
@@ -69,13 +71,15 @@ class WebSocketEndpoint:
         self.live = live
         self.limits = limits
         self.shutdown = shutdown
+        self.operations = operations
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
         try:
             self._origins.check(websocket.headers)
-        except RequestError:
+        except RequestError as refused:
+            self.reject(refused)
             await websocket.close()  # before the handshake, so the response is HTTP 403
             return
         if PROTOCOL not in websocket.scope["subprotocols"]:
@@ -86,6 +90,10 @@ class WebSocketEndpoint:
         with ExitStack() as counted:
             sender = Sender(websocket, send, self.limits.send_seconds)
             await _Connection(self, websocket, sender, counted).serve()
+
+    def reject(self, error: RequestError) -> None:
+        """Report a request that was rejected before it was executed."""
+        self.operations.reject(self.operations.begin(Transport.WEBSOCKET), error)
 
 
 class _Connection:
@@ -161,6 +169,7 @@ class _Connection:
             return  # the client disconnected during a response
         except Exception as error:  # noqa: BLE001 - each socket is closed with a code
             refused = server_error(error)  # includes RequestErrors, such as too many connections
+            self.sockets.reject(refused)
             self.close(code_of(refused), refused.message)
 
     async def _next(self) -> bool:
@@ -205,6 +214,7 @@ class _Connection:
             with self._checking(token):
                 context = await self.sockets.guard.authenticate(self.websocket.scope, token)
         except RequestError as refused:
+            self.sockets.reject(refused)
             raise ConnectionClosedError(code_of(refused), refused.message) from None
         self.counted.enter_context(self.sockets.rate_limiter.connection_slot(context.throttled_as))
         context.asked_position = _position(payload)
@@ -237,25 +247,29 @@ class _Connection:
             request = Request.of(payload)
         except InvalidRequest as error:
             raise ConnectionClosedError(CloseCode.BAD_REQUEST, error.message) from None
-        if self.sockets.shutdown.has_begun:
-            errors = shutting_down().errors
-            await self.sender.send(dumps({"id": id_, "type": "error", "payload": errors}))
-            return
-        if len(self.operations) >= self.limits.operations:
-            message = f"A socket can have {self.limits.operations} concurrent operations."
-            told = RequestError("TOO_MANY_OPERATIONS", message).errors
-            await self.sender.send(dumps({"id": id_, "type": "error", "payload": told}))
+        if refused := self._rejection():
+            self.sockets.reject(refused)
+            await self.sender.send(dumps({"id": id_, "type": "error", "payload": refused.errors}))
             return
         self.operations[id_] = asyncio.create_task(self._run(id_, request, self.context))
+
+    def _rejection(self) -> RequestError | None:
+        if self.sockets.shutdown.has_begun:
+            return shutting_down()
+        if len(self.operations) >= self.limits.operations:
+            message = f"A socket can have {self.limits.operations} concurrent operations."
+            return RequestError("TOO_MANY_OPERATIONS", message)
+        return None
 
     async def _run(self, id_: str, request: Request, known: Context) -> None:
         # An operation that fails ends with an error message. The socket stays open.
         quoted = dumps(id_)
         before = b'{"id":%b,"type":"next","payload":' % quoted
         last = b'{"id":%b,"type":"complete"}' % quoted
+        observed = self.sockets.operations.begin(Transport.WEBSOCKET)
         try:
             with self.sockets.shutdown.interruptible():
-                if not await self._execute(id_, request, known, before):
+                if not await self._execute(id_, request, known, before, observed):
                     last = b""
         except ConnectionClosedError as closed:
             self.close(closed.code, closed.reason)
@@ -263,8 +277,13 @@ class _Connection:
         except ClientGoneError:
             return
         except Exception as error:  # noqa: BLE001 - each operation ends with a message
-            errors = server_error(error, known.request_id).errors
-            last = dumps({"id": id_, "type": "error", "payload": errors})
+            refused = server_error(error, known.request_id)
+            if observed:
+                observed.reject(refused)
+            last = dumps({"id": id_, "type": "error", "payload": refused.errors})
+        finally:
+            if observed:
+                observed.end()
         # The id is released before the last message is sent: the client can reuse it immediately.
         if self.operations.get(id_) is asyncio.current_task():
             del self.operations[id_]
@@ -272,13 +291,21 @@ class _Connection:
                 await self._try_to_send(last)
             self._close_when_done()
 
-    async def _execute(self, id_: str, request: Request, known: Context, before: bytes) -> bool:
+    async def _execute(
+        self,
+        id_: str,
+        request: Request,
+        known: Context,
+        before: bytes,
+        observed: ObservedOperation | None,
+    ) -> bool:
         """Send all results. Return False if a shutdown interrupted a subscription.
 
         Such a subscription gets no `complete` message: the client resumes it after a reconnect.
         """
         context = await self.sockets.guard.reauthenticate(self.websocket.scope, known)
         context.asked_position = known.asked_position
+        context.observed = observed
         self.sockets.rate_limiter.acquire(context.throttled_as)
         operation = await self.sockets.schema.prepare(request, context)
         write = partial(self._write, id_, asyncio.current_task(), before)

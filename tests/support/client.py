@@ -1,7 +1,7 @@
 """A client that sends operations to the application as HTTP requests, in this process."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from db.engine import Database
 from db.models import User, UserEvent
 from graph.app import create_app
+from graph.observation import Observer
 from graph.settings import Settings
 
 # The fields that a test can predict: none depends on time or chance.
@@ -74,8 +75,8 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Client]:
-    app = create_app(settings)
+async def serving(settings: Settings, observers: Sequence[Observer] = ()) -> AsyncIterator[Client]:
+    app = create_app(settings, observers)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(

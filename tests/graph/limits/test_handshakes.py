@@ -13,6 +13,7 @@ import pytest
 from graph.auth.guard import Guard
 from graph.http.origins import Origins
 from graph.limits.throttle import RateLimiter
+from graph.observation import Operations
 from graph.protocol.errors import RequestError
 from graph.shutdown import Shutdown
 from graph.websocket.endpoint import PROTOCOL, ConnectionLimits, WebSocketEndpoint
@@ -81,6 +82,7 @@ class Handshakes:
             none,
             ConnectionLimits(60, 60, 1),
             Shutdown(60),
+            Operations(),
         )
 
     async def connect(self) -> "Handshake":

@@ -1,0 +1,152 @@
+"""What observers of a database see: its statements, waits for a connection, and repeated reads.
+
+Metrics and traces are observers (`Database.observe`). Without one, nothing here is called.
+
+Statements of the fast paths are reported by `Reader.run`, and those of SQLAlchemy's normal path by
+listeners of the engine. The listeners count as Roster's own, so the fast paths stay in use.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Protocol
+
+from sqlalchemy import URL, Engine, event
+from sqlalchemy.engine import ExceptionContext
+
+COMMIT: Final = "COMMIT"
+PRIMARY: Final = "primary"
+_WRITE: Final = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE)\b")
+_WORD: Final = re.compile(r"[A-Za-z]+")
+_TEXTS: Final = 1024
+
+End = Callable[[BaseException | None], None]
+"""Reports an end, with the error if it failed or was cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The database that an observer is for. Each replica is one.
+
+    `pool` is `primary`, or the host and port of a replica.
+    """
+
+    pool: str
+    system: str
+    """`postgresql` or `sqlite`."""
+    namespace: str
+    host: str | None = None
+    port: int | None = None
+
+    @classmethod
+    def of(cls, pool: str, url: URL) -> "Server":
+        system = url.get_backend_name()
+        if system == "sqlite":
+            return cls(pool, system, url.database or "")
+        return cls(pool, system, url.database or "", url.host, url.port)
+
+
+class DatabaseObserver(Protocol):
+    """Observes one database. Its methods must not raise, and are called in the event loop."""
+
+    def begin_statement(self, text: str, /) -> End:
+        """Note that a statement is sent on a connection. Its values are not known here."""
+
+    def begin_wait(self, /) -> End:
+        """Note that a caller waits for a connection, because all are in use.
+
+        The error is SQLAlchemy's TimeoutError, or CancelledError.
+        """
+
+    def note_retry(self, error: Exception, /) -> None:
+        """Note that a read failed and is repeated."""
+
+
+Observe = Callable[[Server], DatabaseObserver]
+
+
+class DatabaseObservers:
+    """Passes everything on to several observers."""
+
+    def __init__(self, observers: Sequence[DatabaseObserver]) -> None:
+        self.observers = observers
+
+    def begin_statement(self, text: str) -> End:
+        return _all([observer.begin_statement(text) for observer in self.observers])
+
+    def begin_wait(self) -> End:
+        return _all([observer.begin_wait() for observer in self.observers])
+
+    def note_retry(self, error: Exception) -> None:
+        for observer in self.observers:
+            observer.note_retry(error)
+
+
+def _all(ends: Sequence[End]) -> End:
+    def end(error: BaseException | None) -> None:
+        for each in reversed(ends):
+            each(error)
+
+    return end
+
+
+def both(known: DatabaseObserver | None, added: DatabaseObserver) -> DatabaseObserver:
+    return added if known is None else DatabaseObservers([known, added])
+
+
+@contextmanager
+def observing(observer: DatabaseObserver | None, text: str) -> Iterator[None]:
+    """Report the block as a statement."""
+    end = observer.begin_statement(text) if observer else None
+    try:
+        yield
+    except BaseException as error:
+        if end:
+            end(error)
+        raise
+    if end:
+        end(None)
+
+
+@lru_cache(maxsize=_TEXTS)
+def operation_of(text: str) -> str:
+    """Return the kind of a statement: `SELECT`, `INSERT`, `BEGIN`, `COMMIT` etc.
+
+    Of a common table expression that writes, it is the first write.
+    """
+    word = _WORD.search(text)
+    kind = word.group().upper() if word else ""
+    if kind != "WITH":
+        return kind
+    write = _WRITE.search(text)
+    return write.group() if write else "SELECT"
+
+
+class StatementListeners:
+    """Reports the statements of an engine's cursors, which SQLAlchemy executes."""
+
+    def __init__(self, observer: DatabaseObserver) -> None:
+        self.observer = observer
+        self._ends: dict[Any, End] = {}  # by execution context, which has one cursor at a time
+
+    def listen(self, engine: Engine) -> None:
+        event.listen(engine, "before_cursor_execute", self._begin)
+        event.listen(engine, "after_cursor_execute", self._end)
+        event.listen(engine, "handle_error", self._fail)
+
+    def _begin(
+        self, _: object, __: object, statement: str, ___: object, context: Any, ____: object
+    ) -> None:
+        self._ends[context] = self.observer.begin_statement(statement)
+
+    def _end(
+        self, _: object, __: object, ___: object, ____: object, context: Any, _____: object
+    ) -> None:
+        if end := self._ends.pop(context, None):
+            end(None)
+
+    def _fail(self, context: ExceptionContext) -> None:
+        if end := self._ends.pop(context.execution_context, None):
+            end(context.sqlalchemy_exception or context.original_exception)

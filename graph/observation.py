@@ -1,0 +1,147 @@
+"""What observers of the server see: HTTP requests, GraphQL operations and databases.
+
+Metrics and traces are observers, given to `create_app`. Without one, nothing here is called.
+
+An operation is begun by its transport, before the caller is authenticated. `Schema.prepare`
+identifies it if its document is valid. It ends when its response is complete, or, for a stream,
+when the stream ends. What happens in between is added to it through the context of the resolvers.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Protocol
+
+from starlette.types import Scope
+
+from db.observation import DatabaseObserver, Server
+from graph.protocol.errors import RequestError
+
+
+class Transport(StrEnum):
+    HTTP = "http"
+    BATCH = "batch"
+    """A request of a batch."""
+    SSE = "sse"
+    WEBSOCKET = "websocket"
+
+
+@dataclass(slots=True, eq=False)
+class ObservedOperation:
+    """One GraphQL operation, or a request that was rejected before its operation was known."""
+
+    transport: Transport
+    begun: float = field(default_factory=time.perf_counter)
+    type: str | None = None
+    """`query`, `mutation` or `subscription`. None if the request was rejected before that."""
+    name: str | None = None
+    """The operation's name. Clients choose it, unless the document is persisted."""
+    text: str | None = None
+    is_persisted: bool = False
+    errors: Counter[str] = field(default_factory=Counter)
+    """The number of errors by code: in `errors` of the response, and those of mutations, whether or
+    not the client has selected them.
+    """
+    rejection: str | None = None
+    """The code of the error that answered the request as a whole: it was rejected, or ended."""
+    retries: int = 0
+    """How often a transaction was repeated."""
+    replays: int = 0
+    """How many mutations were answered from their idempotency key."""
+    notes: dict[Any, Any] = field(default_factory=dict)
+    """What observers keep until the end, by keys of their own."""
+    _observers: Sequence["OperationObserver"] = ()
+    _has_ended: bool = False
+
+    @property
+    def document_hash(self) -> str | None:
+        """The SHA-256 of the document, as in a manifest of persisted documents."""
+        if self.text is None:
+            return None
+        return sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def identify(self, type: str, name: str | None, text: str, *, is_persisted: bool) -> None:
+        self.type, self.name, self.text = type, name, text
+        self.is_persisted = is_persisted
+        for observer in self._observers:
+            observer.identified(self)
+
+    def add_errors(self, codes: Iterable[str]) -> None:
+        self.errors.update(codes)
+
+    def reject(self, error: RequestError) -> None:
+        """Add the error that answers the request as a whole, or ends its stream."""
+        self.rejection = error.code
+        if error.code not in self.errors:  # errors of the document are already counted
+            self.add_errors(each["extensions"]["code"] for each in error.errors)
+
+    def end(self) -> None:
+        """End the operation. A second call has no effect."""
+        if not self._has_ended:
+            self._has_ended = True
+            for observer in reversed(self._observers):
+                observer.ended(self)
+
+    def __del__(self) -> None:
+        self.end()  # the client has left before its stream began, or the request was cancelled
+
+
+class OperationObserver(Protocol):
+    """Its methods must not raise. They are called in the task of the operation.
+
+    `ended` can be called in another task, if the client leaves a stream.
+    """
+
+    def started(self, operation: ObservedOperation, /) -> None: ...
+
+    def identified(self, operation: ObservedOperation, /) -> None: ...
+
+    def ended(self, operation: ObservedOperation, /) -> None: ...
+
+
+class RequestEnd(Protocol):
+    def __call__(self, status: int | None, /) -> None:
+        """Note that the response is complete. Without a status, there was none."""
+
+
+class RequestObserver(Protocol):
+    """Observes HTTP requests of all paths. Its methods must not raise."""
+
+    def begin(self, scope: Scope, /) -> RequestEnd: ...
+
+
+class Observer(Protocol):
+    """One consumer, such as metrics or traces."""
+
+    @property
+    def operations(self) -> OperationObserver: ...
+
+    @property
+    def requests(self) -> RequestObserver | None: ...
+
+    def database(self, server: Server, /) -> DatabaseObserver: ...
+
+
+class Operations:
+    """Begins operations for all observers."""
+
+    def __init__(self, observers: Sequence[OperationObserver] = ()) -> None:
+        self._observers = observers
+
+    def begin(self, transport: Transport) -> ObservedOperation | None:
+        """Return the operation, or None without observers."""
+        if not self._observers:
+            return None
+        operation = ObservedOperation(transport, _observers=self._observers)
+        for observer in self._observers:
+            observer.started(operation)
+        return operation
+
+    def reject(self, operation: ObservedOperation | None, error: RequestError) -> None:
+        """End an operation by the error that answers its request."""
+        if operation:
+            operation.reject(error)
+            operation.end()
