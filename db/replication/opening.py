@@ -50,11 +50,11 @@ def open_replica(
         _, options = engine.dialect.create_connect_args(url)
         return await connector.connect(**options)
 
-    check.replica = Replica(_name(url), reading, primary, connect, timing)
+    check.replica = Replica(server_name(url), reading, primary, connect, timing)
     return check.replica
 
 
-def _name(url: URL) -> str:
+def server_name(url: URL) -> str:
     host = url.host or url.query.get("host", "")
     port = url.port or url.query.get("port", "")
     return f"{host}:{port}" if port else str(host)

@@ -14,8 +14,9 @@ import typer
 from db.checks.check import Caution, Check, Failure, Finding, Status, run_checks
 from db.checks.inspected import Expected, File, Inspected, Server
 from db.checks.lists import FILE_CHECKS, SERVER_CHECKS
+from db.checks.replicas import replicas
 from db.erasure_ledger.entries import LedgerError
-from db.url import parse_url
+from db.url import parse_replica_urls, parse_url
 from graph.cli.database import console, database_name
 from graph.environment import InvalidSettings
 from graph.settings import Mode, Settings, load
@@ -71,10 +72,18 @@ async def _inspect(settings: Settings) -> list[Finding]:
         return found + await run_checks((*FILE_CHECKS, *others), file)
     direct = settings.database_direct_url
     server = Server(url, parse_url(direct) if direct else url, settings.database_pooler, expected)
+    checks: list[Check[Server]] = [*SERVER_CHECKS, *_replica_checks(settings), *others]
     try:
-        return found + await run_checks((*SERVER_CHECKS, *others), server)
+        return found + await run_checks(checks, server)
     finally:
         await server.close()
+
+
+def _replica_checks(settings: Settings) -> tuple[Check[Server], ...]:
+    if settings.read_database_url is None:
+        return ()
+    urls = parse_replica_urls(settings.read_database_url)
+    return (Check("replicas", partial(replicas, urls), ("primary",)),)
 
 
 def _other_checks(settings: Settings) -> tuple[Check[Inspected], ...]:

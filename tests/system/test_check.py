@@ -14,10 +14,14 @@ async def check(cwd: Path | None = None, **settings: str) -> tuple[int, dict[str
     return code, document
 
 
-async def test_check_succeeds_while_a_server_runs(database_url: str) -> None:
+async def test_check_succeeds_while_a_server_runs(database_url: str, dialect: str) -> None:
+    settings = {"ROSTER_DATABASE_URL": database_url}
+    if dialect == "postgresql":
+        settings["ROSTER_READ_DATABASE_URL"] = database_url
     async with serving_process(ROSTER_DATABASE_URL=database_url):
-        code, document = await check(ROSTER_DATABASE_URL=database_url)
+        code, document = await check(None, **settings)
     assert code == 0, document
+    assert ("replicas" in {found["name"] for found in document["checks"]}) is (len(settings) == 2)
     assert set(document) == {"status", "version", "database", "checks"}
     assert document["version"] == version("roster")
     assert {frozenset(found) for found in document["checks"]} == {
