@@ -25,6 +25,7 @@ from graph.http.hints import OriginHints
 from graph.http.middleware import CommonMiddleware, http_error
 from graph.http.origins import Origins, SecurityHeaders
 from graph.http.shortcut import GraphQLShortcut
+from graph.limits.storage import load_digest, open_shared_limits
 from graph.limits.throttle import RateLimiter
 from graph.observation import Observer, Operations
 from graph.settings import Mode, Settings, load
@@ -45,10 +46,11 @@ def create_app(settings: Settings, observers: Sequence[Observer] = ()) -> FastAP
     shutdown = Shutdown(settings.shutdown_timeout)
     origins = _origins(settings)
     operations = Operations([observer.operations for observer in observers])
-    endpoint, sockets = _endpoints(settings, origins, shutdown, operations)
+    rate_limiter = _rate_limiter(settings)
+    endpoint, sockets = _endpoints(settings, origins, shutdown, operations, rate_limiter)
     app = FastAPI(
         title="Roster",
-        lifespan=partial(_lifespan, settings, shutdown, observers),
+        lifespan=partial(_lifespan, settings, shutdown, observers, rate_limiter),
         openapi_url=None,
         redirect_slashes=False,  # the redirect would contain the Host header of the request
         # FastAPI's spans contain the query string, and with it the variables of a GET operation.
@@ -80,9 +82,14 @@ def create_app(settings: Settings, observers: Sequence[Observer] = ()) -> FastAP
 
 @asynccontextmanager
 async def _lifespan(
-    settings: Settings, shutdown: Shutdown, observers: Sequence[Observer], app: FastAPI
+    settings: Settings,
+    shutdown: Shutdown,
+    observers: Sequence[Observer],
+    rate_limiter: RateLimiter,
+    app: FastAPI,
 ) -> AsyncIterator[None]:
     app.state.shutdown = shutdown
+    app.state.rate_limiter = rate_limiter
     app.state.database = database = settings.database()
     for observer in observers:
         database.observe(observer.database)
@@ -95,6 +102,8 @@ async def _lifespan(
     )
     app.state.feed = feed = Feed(database)
     app.state.username_emails = settings.username_emails
+    if rate_limiter.shared:
+        await rate_limiter.shared.start(partial(load_digest, database))
     try:
         with (
             shutdown.announced_to(feed.stop),
@@ -103,17 +112,30 @@ async def _lifespan(
             yield
     finally:
         await shutdown.finish()
+        if rate_limiter.shared:
+            await rate_limiter.shared.close()
         await feed.close()
         await authenticator.close()
         await database.close()
 
 
-def _endpoints(
-    settings: Settings, origins: Origins, shutdown: Shutdown, operations: Operations
-) -> tuple[GraphQLEndpoint, WebSocketEndpoint]:
-    rate_limiter = RateLimiter(
-        settings.rate_limit, settings.max_concurrent_operations, settings.max_connections_per_caller
+def _rate_limiter(settings: Settings) -> RateLimiter:
+    url = settings.rate_limit_storage
+    return RateLimiter(
+        settings.rate_limit,
+        settings.max_concurrent_operations,
+        settings.max_connections_per_caller,
+        open_shared_limits(url.get_secret_value()) if url and settings.rate_limit else None,
     )
+
+
+def _endpoints(
+    settings: Settings,
+    origins: Origins,
+    shutdown: Shutdown,
+    operations: Operations,
+    rate_limiter: RateLimiter,
+) -> tuple[GraphQLEndpoint, WebSocketEndpoint]:
     development = settings.mode is Mode.DEVELOPMENT
     guard = Guard(
         rate_limiter, allow_anonymous=development, recheck_seconds=settings.auth_recheck_interval

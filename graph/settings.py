@@ -34,6 +34,7 @@ from graph.auth.issuers import Issuer, is_loopback
 from graph.documents.limits import Limits
 from graph.documents.persisted import PersistedMode, read_manifest
 from graph.environment import InvalidSettings, Variables, names_of, set_variable, validation_alias
+from graph.limits.storage_url import parse_storage_url
 from graph.protocol.origins import parse_host, parse_list, parse_origin
 from graph.setting_errors import issuer_lines, line_of
 from graph.setting_values import check_rate, clean, parse_address, parse_issuers
@@ -162,6 +163,11 @@ class Settings(BaseSettings):
     rate_limit: str | None = "6000/minute"
     """A rate per second, minute, hour, day, month or year, or `off`. It limits requests of one
     caller, and invalid tokens of one network (an IPv4 address or an IPv6 /64), in each process.
+    """
+    rate_limit_storage: SecretStr | None = None
+    """The URL of a Redis or Valkey server in which all processes and servers count together, such
+    as `rediss://user:password@redis.internal:6379/0`. See [Shared rate
+    limits](#shared-rate-limits).
     """
     max_characters: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.characters
     """Characters of a document."""
@@ -310,6 +316,13 @@ class Settings(BaseSettings):
             return None
         check_rate(given)
         return given
+
+    @field_validator("rate_limit_storage")
+    @classmethod
+    def _storage_can_be_used(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parse_storage_url(url.get_secret_value())
+        return url
 
     @field_validator("persisted_documents_file")
     @classmethod

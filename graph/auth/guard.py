@@ -66,22 +66,22 @@ class Guard:
             self.rate_limiter.check_auth_attempts(network) or self.is_known(scope, token)
         )
         if limited:
-            self._check_attempt(scope, token, network)
+            await self._check_attempt(scope, token, network)
         try:
             return await self._context(scope, token, quiet=limited)
         except RequestError as refused:
             if refused.status != UNAUTHORIZED:
                 raise
-            self.rate_limiter.record_auth_failure(network)
+            await self.rate_limiter.record_auth_failure(network)
             raise _too_many(60) if limited else refused from None
 
     def is_known(self, scope: Scope, token: str | None) -> bool:
         return token is not None and scope["app"].state.authenticator.is_known(token)
 
-    def _check_attempt(self, scope: Scope, token: str, network: str) -> None:
+    async def _check_attempt(self, scope: Scope, token: str, network: str) -> None:
         """Raise RequestError (429) if unknown credentials are not checked now."""
         if not scope["app"].state.authenticator.may_be_valid(token):
-            self.rate_limiter.record_auth_failure(network)
+            await self.rate_limiter.record_auth_failure(network)
             raise _too_many(60)
         if not self.rate_limiter.acquire_extra_check(network):
             raise _too_many(1)

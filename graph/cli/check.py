@@ -19,6 +19,7 @@ from db.erasure_ledger.entries import LedgerError
 from db.url import parse_replica_urls, parse_url
 from graph.cli.database import console, database_name
 from graph.environment import InvalidSettings
+from graph.limits.storage import StorageUnusableError, check_storage
 from graph.settings import Mode, Settings, load
 from users.erase_replay import compare
 
@@ -88,9 +89,23 @@ def _replica_checks(settings: Settings) -> tuple[Check[Server], ...]:
 
 def _other_checks(settings: Settings) -> tuple[Check[Inspected], ...]:
     """Return checks of what else the settings name. `db.checks.lists` has those of a database."""
-    if settings.erasure_ledger is None:
-        return ()
-    return (Check("erasure-ledger", partial(_erasure_ledger, settings), ("revision",)),)
+    checks: list[Check[Inspected]] = []
+    if settings.erasure_ledger is not None:
+        run = partial(_erasure_ledger, settings)
+        checks.append(Check("erasure-ledger", run, ("revision",)))
+    if settings.rate_limit_storage is not None:
+        url = settings.rate_limit_storage.get_secret_value()
+        checks.append(Check("rate-limit-storage", partial(_rate_limit_storage, url)))
+    return tuple(checks)
+
+
+async def _rate_limit_storage(url: str, _: Inspected) -> str:
+    try:
+        return f"requests are counted by {await check_storage(url)}"
+    except StorageUnusableError as error:
+        raise Failure(
+            str(error), "correct it or the URL: until then each process counts alone"
+        ) from None
 
 
 async def _erasure_ledger(settings: Settings, _: Inspected) -> str:

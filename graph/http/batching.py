@@ -73,7 +73,7 @@ class BatchExecutor:
             try:
                 if sum(map(len, parts)) > MAX_BATCH_ANSWER:
                     raise _too_large()
-                quota = self.rate_limiter.acquire(context.throttled_as)
+                quota = await self.rate_limiter.acquire(context.throttled_as)
             except RequestError as refused:
                 quota = refused.headers or quota
                 self.operations.reject(observed, refused)

@@ -91,7 +91,7 @@ class GraphQLEndpoint:
         context.asked_position = given.get(POSITION_HEADER)
         if media == EVENTS:
             context.last_event_id = given.get("last-event-id") or None
-        quota = self.rate_limiter.acquire(context.throttled_as)
+        quota = await self.rate_limiter.acquire(context.throttled_as)
         try:
             if http.method == "GET":
                 request = read_get(http.scope)

@@ -306,7 +306,7 @@ class _Connection:
         context = await self.sockets.guard.reauthenticate(self.websocket.scope, known)
         context.asked_position = known.asked_position
         context.observed = observed
-        self.sockets.rate_limiter.acquire(context.throttled_as)
+        await self.sockets.rate_limiter.acquire(context.throttled_as)
         operation = await self.sockets.schema.prepare(request, context)
         write = partial(self._write, id_, asyncio.current_task(), before)
         coming = self.live.results(operation, write if self.sender.writes_frames else None)

@@ -41,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "mutation_timeout": 60,
     "max_concurrent_operations": 500,
     "rate_limit": None,
+    "rate_limit_storage": None,
     "max_characters": 20_000,
     "max_tokens": 1_000,
     "max_depth": 12,

@@ -32,8 +32,9 @@ ROSTER = ".venv/bin/roster "
 # These need an account, a container engine, or a server elsewhere.
 ELSEWHERE = ("docker ", "git clone", "export ", "--publish", "make ", "pre-commit")
 # tests/support/nginx.py, tests/system/test_proxy.py; tests/system/test_recovery_instructions.py;
-# tests/system/test_migration_scripts.py, tests/stage/test_litestream.py
-BY_OTHERS = ("openssl ", "curl ", "pg_", "cp ", "touch ", "psql ", "litestream ")
+# tests/system/test_migration_scripts.py, tests/stage/test_litestream.py;
+# tests/system/test_shared_limits.py
+BY_OTHERS = ("openssl ", "curl ", "pg_", "cp ", "touch ", "psql ", "litestream ", "redis-cli ")
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -64,10 +64,10 @@ async def test_responses_have_rate_limit_headers_and_excess_requests_get_429(
 
 async def test_callers_have_separate_rate_limits() -> None:
     rate_limiter = RateLimiter("1/hour", 1, 1)
-    rate_limiter.acquire("ada")
-    rate_limiter.acquire("bob")
+    await rate_limiter.acquire("ada")
+    await rate_limiter.acquire("bob")
     with pytest.raises(RequestError):
-        rate_limiter.acquire("ada")
+        await rate_limiter.acquire("ada")
 
 
 async def start_query(client: Client) -> asyncio.Task[httpx.Response]:

@@ -1,0 +1,92 @@
+"""Counters of several keys in Redis by one command: the sliding window counter of `limits`.
+
+`limits` needs two commands to count a request and to learn what is left, and one connection for
+each concurrent request. This module runs its two scripts as one, for several keys. It is the only
+one that uses undocumented parts of `limits`: the scripts and the client behind a storage.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from limits import RateLimitItem
+from limits.aio.storage.redis.bridge import RedisBridge
+from limits.storage import storage_from_string
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from graph.limits.shared import Hit
+from graph.limits.sliding_window import Quota
+from graph.limits.storage_url import StorageAddress
+
+if TYPE_CHECKING:
+    from limits.aio.storage.redis import RedisStorage
+
+ERRORS: Final = (RedisError, OSError)
+PREFIX: Final = "roster"
+_CONNECT_SECONDS: Final = 1.0
+_MILLISECONDS: Final = 1000
+_SCRIPT: Final = f"""
+local function acquire(KEYS, ARGV)
+{RedisBridge.SCRIPT_ACQUIRE_SLIDING_WINDOW.decode()}
+end
+local function look(KEYS, ARGV)
+{RedisBridge.SCRIPT_SLIDING_WINDOW.decode()}
+end
+local counts = {{}}
+for n = 1, #KEYS, 2 do
+  local keys = {{KEYS[n], KEYS[n + 1]}}
+  local admitted = acquire(keys, {{ARGV[n], ARGV[n + 1], 1}})
+  counts[n] = admitted
+  counts[n + 1] = look(keys, {{ARGV[n + 1]}})
+end
+return counts
+"""
+
+
+class RedisWindows:
+    """The counters, by one connection."""
+
+    def __init__(self, address: StorageAddress) -> None:
+        # A second attempt at once, because an idle connection may have been closed.
+        options: dict[str, Any] = {
+            "implementation": "redispy",
+            "key_prefix": PREFIX,
+            "retry": Retry(NoBackoff(), 1),
+            "socket_connect_timeout": _CONNECT_SECONDS,
+        }
+        storage = storage_from_string(address.uri, **options, **address.options)
+        self._bridge = cast("RedisStorage", storage).bridge
+        self._client: Any = self._bridge.get_connection()  # type: ignore[attr-defined] # of its subclass for redis-py
+        self._script: Callable[..., Any] = self._client.register_script(_SCRIPT)
+
+    async def hit(self, hits: Sequence[Hit]) -> list[Quota]:
+        """Count hits in one round trip."""
+        keys: list[str] = []
+        arguments: list[int] = []
+        for rate, kind, key in hits:
+            # As in `RedisStorage`: the braces keep both keys on one server.
+            current = f"{{{rate.key_for(kind, key)}}}"
+            keys += self._bridge.prefixed_key(f"{current}/-1"), self._bridge.prefixed_key(current)
+            arguments += rate.amount, rate.get_expiry()
+        found = await self._script(keys=keys, args=arguments)
+        return [_quota(hit.rate, *found[2 * n : 2 * n + 2]) for n, hit in enumerate(hits)]
+
+    async def disconnect(self) -> None:
+        await self._client.connection_pool.disconnect()
+
+
+def _quota(rate: RateLimitItem, admitted: object, counts: Sequence[Any]) -> Quota:
+    """Compute what `SlidingWindowCounterRateLimiter.get_window_stats` of `limits` does.
+
+    The current window's key expires one window after its end.
+    """
+    window = rate.get_expiry()
+    before, count = int(counts[0] or 0), int(counts[2] or 0)
+    before_left, left = (max(0, each) / _MILLISECONDS for each in (counts[1], counts[3]))
+    used = math.floor(before * before_left / window + count)
+    reset = max(0, left - window)
+    if before:
+        reset = min(reset, before_left % (window / before))
+    return Quota(bool(admitted), max(0, rate.amount - used), reset)

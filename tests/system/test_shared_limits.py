@@ -1,0 +1,118 @@
+"""Rate limits that processes share by a real Redis."""
+
+import re
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from graph.limits.storage import StorageUnusableError, check_storage
+from graph.settings import Settings
+from tests.support.client import Client, serving
+from tests.support.process import http_client, serving_process
+from tests.support.redis import RedisServer, redis_server
+
+ROOT = Path(__file__).parents[2]
+USERS = {"query": "{ users { totalCount } }"}
+WRONG = {"authorization": "Bearer roster_wrong"}
+sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[RedisServer]:
+    async with redis_server() as server:
+        yield server
+
+
+@asynccontextmanager
+async def two_servers(url: str, storage: str, **settings: Any) -> AsyncIterator[list[Client]]:
+    given = Settings(
+        database_url=url, rate_limit="6/hour", rate_limit_storage=SecretStr(storage), **settings
+    )
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(serving(given)) for _ in range(2)]
+
+
+async def ask(http: httpx.AsyncClient, **headers: str) -> tuple[int, str | None]:
+    """Returns the status, and how many requests are left."""
+    response = await http.post("/graphql", json=USERS, headers=headers)
+    left = re.fullmatch(r'"caller";r=(\d+);t=\d+', response.headers.get("ratelimit", ""))
+    return response.status_code, left and left[1]
+
+
+@sqlite
+async def test_servers_share_the_rate_of_a_caller(database_url: str, redis: RedisServer) -> None:
+    async with two_servers(database_url, redis.url) as clients:
+        answers = [await ask(clients[n % 2].http) for n in range(8)]
+    assert answers == [(200, str(n)) for n in (5, 4, 3, 2, 1, 0)] + [(429, "0")] * 2
+
+
+@sqlite
+async def test_servers_share_the_rate_of_invalid_tokens(
+    database_url: str, redis: RedisServer
+) -> None:
+    async with two_servers(database_url, redis.url) as clients:
+        one, two = (client.http for client in clients)
+        assert [await ask(one, **WRONG) for _ in range(7)] == [(401, None)] * 6 + [(429, None)]
+        # The second server learns it from the answer to its first failure.
+        assert [await ask(two, **WRONG) for _ in range(3)] == [(401, None)] + [(429, None)] * 2
+
+
+@sqlite
+async def test_keys_expire_and_contain_no_personal_data(
+    database_url: str, redis: RedisServer
+) -> None:
+    async with two_servers(database_url, redis.url) as [client, _]:
+        await ask(client.http)
+        await ask(client.http, **WRONG)
+        keys = await redis.keys()
+        expiries = [await redis.client.ttl(key) for key in keys]
+    digest = "[0-9a-f]{32}"
+    patterns = [
+        rf"roster:\{{LIMITER/caller/{digest}/6/1/hour\}}",
+        rf"roster:\{{LIMITER/invalid token/{digest}/6/1/hour\}}",
+        r"roster:\{LIMITER/probe//1000000000/1/second\}",
+    ]
+    assert len(keys) == len(patterns)
+    assert all(re.fullmatch(p, key) for p, key in zip(patterns, keys, strict=True)), keys
+    assert all(0 < seconds <= 7200 for seconds in expiries)
+
+
+def documented_acl(user: str) -> list[str]:
+    """Returns the command of docs/operations.md, for another user."""
+    text = (ROOT / "docs/operations.md").read_text().replace("\\\n", " ")
+    [command] = [line for line in text.splitlines() if line.startswith("redis-cli ")]
+    return [user if word == "roster" else word for word in shlex.split(command)[1:]]
+
+
+async def test_documented_privileges_suffice(redis: RedisServer) -> None:
+    await redis.command(*documented_acl("least"))
+    url = f"redis+unix://least:password@{redis.socket}?db=1"
+    await redis.client.script_flush()  # so that the script has to be loaded
+    assert await check_storage(url) == redis.socket
+    await redis.command("ACL", "SETUSER", "least", "-incrby")
+    with pytest.raises(StorageUnusableError, match="can't run this command"):
+        await check_storage(url)
+
+
+@sqlite
+async def test_worker_processes_share_the_rate(
+    database_url: str, redis: RedisServer, tmp_path: Path
+) -> None:
+    settings = {
+        "ROSTER_DATABASE_URL": database_url,
+        "ROSTER_RATE_LIMIT": "20/hour",
+        "ROSTER_RATE_LIMIT_STORAGE": redis.url,
+        "ROSTER_WORKERS": "2",
+    }
+    async with serving_process(tmp_path, **settings) as (_, url):
+        statuses = []
+        for _ in range(30):
+            async with http_client(url) as http:  # a new connection, to any of the workers
+                statuses.append((await ask(http))[0])
+    assert statuses == [200] * 20 + [429] * 10
