@@ -14,6 +14,7 @@ from feed.feed import Feed
 from graph import logging
 from graph.auth.authenticator import Authenticator
 from graph.auth.guard import Guard
+from graph.execution.field_arguments import FieldArguments
 from graph.execution.schema import build_schema
 from graph.http import health
 from graph.http.batching import BatchExecutor
@@ -25,6 +26,8 @@ from graph.http.hints import OriginHints
 from graph.http.middleware import CommonMiddleware, http_error
 from graph.http.origins import Origins, SecurityHeaders
 from graph.http.shortcut import GraphQLShortcut
+from graph.http.user_export import PARAMETERS, UserExport
+from graph.http.user_export import PATH as EXPORT_PATH
 from graph.limits.storage import load_digest, open_shared_limits
 from graph.limits.throttle import RateLimiter
 from graph.observation import Observer, Operations
@@ -47,7 +50,7 @@ def create_app(settings: Settings, observers: Sequence[Observer] = ()) -> FastAP
     origins = _origins(settings)
     operations = Operations([observer.operations for observer in observers])
     rate_limiter = _rate_limiter(settings)
-    endpoint, sockets = _endpoints(settings, origins, shutdown, operations, rate_limiter)
+    endpoint, sockets, export = _endpoints(settings, origins, shutdown, operations, rate_limiter)
     app = FastAPI(
         title="Roster",
         lifespan=partial(_lifespan, settings, shutdown, observers, rate_limiter),
@@ -59,6 +62,7 @@ def create_app(settings: Settings, observers: Sequence[Observer] = ()) -> FastAP
     router = APIRouter()
     router.add_api_route(PATH, endpoint.respond, methods=["GET", "POST"])
     router.routes.append(WebSocketRoute(PATH, sockets))
+    router.add_api_route(EXPORT_PATH, export.respond, methods=["GET", "HEAD"])
     router.include_router(health.router)
     app.include_router(router)
     if development:
@@ -135,7 +139,7 @@ def _endpoints(
     shutdown: Shutdown,
     operations: Operations,
     rate_limiter: RateLimiter,
-) -> tuple[GraphQLEndpoint, WebSocketEndpoint]:
+) -> tuple[GraphQLEndpoint, WebSocketEndpoint, UserExport]:
     development = settings.mode is Mode.DEVELOPMENT
     guard = Guard(
         rate_limiter, allow_anonymous=development, recheck_seconds=settings.auth_recheck_interval
@@ -163,7 +167,8 @@ def _endpoints(
     sockets = WebSocketEndpoint(
         guard, origins, rate_limiter, schema, live, limits, shutdown, operations
     )
-    return endpoint, sockets
+    arguments = FieldArguments(schema, "users", PARAMETERS, suggestions=settings.introspection)
+    return endpoint, sockets, UserExport(guard, origins, rate_limiter, arguments, shutdown)
 
 
 def _origins(settings: Settings) -> Origins:

@@ -35,14 +35,14 @@ LAYERS: Final = (
     {"streaming"},
     {"execution"},
     {"settings", "setting_errors", "setting_values"},
-    {"documents", "auth"},
+    {"documents", "auth", "exchange"},
     {"api"},
     {"limits", "compiler"},
     {
         *("environment", "shutdown", "logging", "observation"),
         *("strawberry_adapter", "uvicorn_adapter"),
     },
-    {"protocol", "exchange"},
+    {"protocol"},
 )
 # Types that refer to each other as GraphQL requires, by `strawberry.lazy`.
 ALLOWED_CYCLE: Final = frozenset({"graph.api.types.user", "graph.api.types.user_event"})

@@ -30,7 +30,8 @@ from graph.cli.database import (
 from graph.exchange.exporting import export_users
 from graph.exchange.importing import import_users
 from graph.exchange.reading import Rejection, Row, UnreadableFile, Validated, read, validate
-from graph.exchange.rows import EXPORTED, ExportedUser
+from graph.exchange.rows import EXPORTED, ExportedUser, as_ndjson
+from graph.protocol.json import format_datetime
 
 _SHOWN: Final = 20  # rejections
 
@@ -130,7 +131,7 @@ def export(
     settings = begin()
     prepare_existing(settings)
     is_csv = format is Format.CSV if format else file.suffix.lower() == ".csv"
-    encode = _as_csv if is_csv else _as_ndjson
+    encode = _as_csv if is_csv else as_ndjson
 
     with _reported(file), _output(file) as output:
         if is_csv:
@@ -138,10 +139,11 @@ def export(
 
         async def job(database: Database) -> int:
             count = 0
-            async for users in export_users(database):
-                with _reported(file):  # otherwise it would be an error of the database
-                    output.write(encode(users))
-                count += len(users)
+            async with database.session() as session:
+                async for users in export_users(session):
+                    with _reported(file):  # otherwise it would be an error of the database
+                        output.write(encode(users))
+                    count += len(users)
             return count
 
         exported = run(settings, job)
@@ -204,19 +206,12 @@ def _write_whole(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
-def _as_ndjson(users: Sequence[ExportedUser]) -> bytes:
-    return b"".join(
-        orjson.dumps(user.model_dump(by_alias=True), option=orjson.OPT_APPEND_NEWLINE)
-        for user in users
-    )
-
-
 def _as_csv(users: Sequence[ExportedUser]) -> bytes:
     return _csv_lines([map(_as_cell, user.model_dump().values()) for user in users])
 
 
 def _as_cell(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value
+    return format_datetime(value) if isinstance(value, datetime) else value
 
 
 def _csv_lines(rows: Sequence[Iterable[object]]) -> bytes:

@@ -1,25 +1,37 @@
 """Rows of exported and imported files, with the names of the GraphQL schema."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import AliasGenerator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    AliasGenerator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from db.models import UserStatus
+from graph.api.global_ids import encode_user
+from graph.protocol.json import dumps
 from users.commands import UserFields
 
 Status = Literal[UserStatus.ACTIVE, UserStatus.DEACTIVATED]
 
 
 class ExportedUser(BaseModel):
-    """A user as exported. `id` is `User.databaseId`."""
+    """A user as exported, from a row with the columns of `User`."""
 
     model_config = ConfigDict(
         from_attributes=True, alias_generator=AliasGenerator(serialization_alias=to_camel)
     )
 
-    id: int
+    id: Annotated[str, BeforeValidator(encode_user)]
+    database_id: Annotated[str, BeforeValidator(str), Field(validation_alias="id")]
     external_id: str | None
     username: str
     email: str
@@ -30,6 +42,13 @@ class ExportedUser(BaseModel):
     version: int
     created_at: datetime
     updated_at: datetime
+    deleted_at: datetime | None
+    erase_after: datetime | None
+    erased_at: datetime | None
+
+
+def as_ndjson(users: Sequence[ExportedUser]) -> bytes:
+    return b"".join(dumps(user.model_dump(by_alias=True)) + b"\n" for user in users)
 
 
 EXPORTED: Final = tuple(to_camel(name) for name in ExportedUser.model_fields)

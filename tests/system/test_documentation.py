@@ -139,7 +139,8 @@ async def test_each_roster_command_of_the_documentation_succeeds(tmp_path: Path)
 
 async def test_role_of_the_clients_page_can_be_tried(tmp_path: Path) -> None:
     [assigned] = [c for c in commands(CLIENTS) if c.startswith(f"TOKEN=$({ROSTER}")]
-    [line] = [c for c in commands(CLIENTS) if c.startswith("curl") and "$TOKEN" in c]
+    asking = [c for c in commands(CLIENTS) if c.startswith("curl") and "$TOKEN" in c]
+    [line] = [c for c in asking if "/graphql" in c]
     _, url, header, authorization, option, body = shlex.split(line)
     assert (header, option) == ("--header", "--json")
     create = 'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { replayed } }'

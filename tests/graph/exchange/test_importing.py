@@ -27,7 +27,8 @@ async def imported(database: Database, given: Sequence[Row], **options: Any) -> 
 
 
 async def exported(database: Database) -> list[ExportedUser]:
-    return [user async for page in export_users(database) for user in page]
+    async with database.session() as session:
+        return [user async for portion in export_users(session) for user in portion]
 
 
 async def test_import_creates_updates_and_leaves_users_by_their_external_id(
