@@ -28,6 +28,7 @@ from graph.http.origins import Origins, SecurityHeaders
 from graph.http.shortcut import GraphQLShortcut
 from graph.http.user_export import PARAMETERS, UserExport
 from graph.http.user_export import PATH as EXPORT_PATH
+from graph.limits.shared import Timing
 from graph.limits.storage import load_digest, open_shared_limits
 from graph.limits.throttle import RateLimiter
 from graph.observation import Observer, Operations
@@ -124,12 +125,15 @@ async def _lifespan(
 
 
 def _rate_limiter(settings: Settings) -> RateLimiter:
-    url = settings.rate_limit_storage
+    url, shared = settings.rate_limit_storage, None
+    if url and settings.rate_limit:
+        timing = Timing(answer=settings.rate_limit_storage_timeout)
+        shared = open_shared_limits(url.get_secret_value(), timing)
     return RateLimiter(
         settings.rate_limit,
         settings.max_concurrent_operations,
         settings.max_connections_per_caller,
-        open_shared_limits(url.get_secret_value()) if url and settings.rate_limit else None,
+        shared,
     )
 
 

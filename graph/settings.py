@@ -169,6 +169,8 @@ class Settings(BaseSettings):
     as `rediss://user:password@redis.internal:6379/0`. See [Shared rate
     limits](#shared-rate-limits).
     """
+    rate_limit_storage_timeout: Annotated[float, Field(gt=0, le=10)] = 0.1
+    """Seconds in which it must answer. Then each process counts its requests until it does."""
     max_characters: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.characters
     """Characters of a document."""
     max_tokens: Annotated[int, Field(ge=1, le=100_000)] = _LIMITS.tokens

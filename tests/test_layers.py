@@ -54,6 +54,7 @@ ADAPTERS: Final = (
     "db/aiosqlite_adapter.py",
     "db/sqlalchemy_adapter.py",
     "graph/compiler/graphql_core_adapter.py",
+    "graph/limits/limits_adapter.py",
     "graph/strawberry_adapter.py",
     "graph/uvicorn_adapter/",
 )
@@ -63,6 +64,7 @@ UNDOCUMENTED: Final = {
     "graphql.execution.": ("graph/compiler/graphql_core_adapter.py",),
     "sqlalchemy.pool.base": ("db/sqlalchemy_adapter.py",),
     "sqlalchemy.util": ("db/sqlalchemy_adapter.py",),
+    "limits.aio.storage.redis.bridge": ("graph/limits/limits_adapter.py",),
     "strawberry.extensions.runner": ("graph/strawberry_adapter.py",),
     "strawberry.schema.schema": ("graph/strawberry_adapter.py",),
     "uvicorn.protocols": ("graph/uvicorn_adapter/",),

@@ -46,9 +46,9 @@ class Windows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """In seconds. `answer` limits a command, `connect` all of an attempt in the background."""
+    """In seconds. `answer` limits a command, `connect` another one for a new connection."""
 
-    answer: float = 0.05
+    answer: float
     connect: float = 1.0
     retry: float = 1.0
 
@@ -60,7 +60,7 @@ class SharedLimits:
     often it failed while it was, and how many hits were counted by this process alone.
     """
 
-    def __init__(self, windows: Windows, timing: Timing = Timing()) -> None:
+    def __init__(self, windows: Windows, timing: Timing) -> None:
         self.is_available = False
         self.failures = 0
         self.local_hits = 0
@@ -73,7 +73,7 @@ class SharedLimits:
         self._restoring: asyncio.Task[None] | None = None
 
     async def start(self, load_digest: LoadDigest) -> None:
-        """Connect, or begin to try. Returns within `Timing.connect`."""
+        """Connect, or begin to try."""
         self._load_digest = load_digest
         try:
             await self._connect()
@@ -81,12 +81,12 @@ class SharedLimits:
             self._fall_back(error)
 
     async def close(self) -> None:
+        self.is_available = False
         tasks = [task for task in (self._sending, self._restoring) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.is_available = False
-        self._answer_locally(self._take())
+        self._give_up()
         await self._disconnect()
 
     async def hit(self, rate: RateLimitItem, kind: str, key: str) -> Quota | None:
@@ -137,9 +137,12 @@ class SharedLimits:
         self.is_available = False
         self.failures += 1
         log.warning("rate limits are counted by each process", cause=summarize(error))
+        self._give_up()
+        self._restoring = asyncio.create_task(self._restore())
+
+    def _give_up(self) -> None:
         while batch := self._take():
             self._answer_locally(batch)
-        self._restoring = asyncio.create_task(self._restore())
 
     def _answer_locally(self, batch: list[Waiting]) -> None:
         for _, answer in batch:
@@ -156,11 +159,11 @@ class SharedLimits:
 
     async def _connect(self) -> None:
         """Use the storage if it takes a hit, in the time that a request would wait for it."""
-        async with asyncio.timeout(self._timing.connect):
-            if self._digest is None:
+        if self._digest is None:
+            async with asyncio.timeout(self._timing.connect):
                 self._digest = await self._load_digest()
-            await self._ask([PROBE], self._timing.connect)
-            await self._ask([PROBE], self._timing.answer)
+        await self._ask([PROBE], self._timing.connect + self._timing.answer)
+        await self._ask([PROBE], self._timing.answer)
         self.is_available = True
         log.info("rate limits are shared")
 

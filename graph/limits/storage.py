@@ -5,18 +5,18 @@ from contextlib import suppress
 
 from db import identity_key
 from db.engine import Database
-from graph.limits.shared import PROBE, Digest, SharedLimits
+from graph.limits.shared import PROBE, Digest, SharedLimits, Timing
 from graph.limits.storage_url import parse_storage_url
 
 _DIGITS = 32  # 128 bits, so that no two callers share a digest
 _CHECK_SECONDS = 3.0
 
 
-def open_shared_limits(url: str) -> SharedLimits:
+def open_shared_limits(url: str, timing: Timing) -> SharedLimits:
     # redis-py takes 0.1 seconds and 4 MB, which a server without a storage does not need.
     from graph.limits.limits_adapter import RedisWindows  # noqa: PLC0415
 
-    return SharedLimits(RedisWindows(parse_storage_url(url)))
+    return SharedLimits(RedisWindows(parse_storage_url(url)), timing)
 
 
 async def load_digest(database: Database) -> Digest:

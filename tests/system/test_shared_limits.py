@@ -1,5 +1,6 @@
 """Rate limits that processes share by a real Redis."""
 
+import json
 import re
 import shlex
 from collections.abc import AsyncIterator
@@ -14,8 +15,9 @@ from pydantic import SecretStr
 from graph.limits.storage import StorageUnusableError, check_storage
 from graph.settings import Settings
 from tests.support.client import Client, serving
-from tests.support.process import http_client, serving_process
+from tests.support.process import free_port, http_client, run, serving_process
 from tests.support.redis import RedisServer, redis_server
+from tests.support.tls import Authority
 
 ROOT = Path(__file__).parents[2]
 USERS = {"query": "{ users { totalCount } }"}
@@ -30,9 +32,12 @@ async def redis() -> AsyncIterator[RedisServer]:
 
 
 @asynccontextmanager
-async def two_servers(url: str, storage: str, **settings: Any) -> AsyncIterator[list[Client]]:
+async def two_servers(url: str, storage: str) -> AsyncIterator[list[Client]]:
     given = Settings(
-        database_url=url, rate_limit="6/hour", rate_limit_storage=SecretStr(storage), **settings
+        database_url=url,
+        rate_limit="6/hour",
+        rate_limit_storage=SecretStr(storage),
+        rate_limit_storage_timeout=10,
     )
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(serving(given)) for _ in range(2)]
@@ -108,6 +113,7 @@ async def test_worker_processes_share_the_rate(
         "ROSTER_DATABASE_URL": database_url,
         "ROSTER_RATE_LIMIT": "20/hour",
         "ROSTER_RATE_LIMIT_STORAGE": redis.url,
+        "ROSTER_RATE_LIMIT_STORAGE_TIMEOUT": "10",
         "ROSTER_WORKERS": "2",
     }
     async with serving_process(tmp_path, **settings) as (_, url):
@@ -116,3 +122,42 @@ async def test_worker_processes_share_the_rate(
             async with http_client(url) as http:  # a new connection, to any of the workers
                 statuses.append((await ask(http))[0])
     assert statuses == [200] * 20 + [429] * 10
+
+
+async def rate_limit_check(url: str, tmp_path: Path) -> dict[str, Any]:
+    _, output = await run("check", "--json", cwd=tmp_path, ROSTER_RATE_LIMIT_STORAGE=url)
+    assert "s3cret" not in output
+    [found] = [c for c in json.loads(output)["checks"] if c["name"] == "rate-limit-storage"]
+    return dict(found)
+
+
+async def test_check_tells_whether_the_storage_can_be_used(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    assert await rate_limit_check(redis.url, tmp_path) == {
+        "name": "rate-limit-storage",
+        "status": "ok",
+        "detail": f"requests are counted by {redis.socket}",
+        "fix": None,
+    }
+    assert await rate_limit_check(f"redis+unix://u:s3cret@{redis.socket}", tmp_path) == {
+        "name": "rate-limit-storage",
+        "status": "failed",
+        "detail": f"{redis.socket}: invalid username-password pair or user is disabled.",
+        "fix": "correct it or the URL: until then each process counts alone",
+    }
+
+
+async def test_tls_verifies_the_certificate_and_its_name(tmp_path: Path) -> None:
+    authority, other = Authority(tmp_path), Authority(tmp_path, "other")
+    certificate, key, _ = authority.issue("server", "localhost")
+    port = free_port()
+    files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    options = ("--tls-port", str(port), *files, "--tls-auth-clients", "no", "--bind", "127.0.0.1")
+    async with redis_server(*options):
+        trusted, unknown = (f"?ssl_ca_certs={ca.root}" for ca in (authority, other))
+        url = f"rediss://localhost:{port}/0"
+        assert await check_storage(url + trusted) == f"localhost:{port}"
+        for wrong in (url, url + unknown, url.replace("localhost", "127.0.0.1") + trusted):
+            with pytest.raises(StorageUnusableError, match="CERTIFICATE_VERIFY_FAILED"):
+                await check_storage(wrong)
