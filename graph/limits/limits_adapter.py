@@ -74,7 +74,9 @@ class RedisWindows:
         return [_quota(hit.rate, *found[2 * n : 2 * n + 2]) for n, hit in enumerate(hits)]
 
     async def disconnect(self) -> None:
-        await self._client.connection_pool.disconnect()
+        sentinel: Any = getattr(self._bridge, "sentinel", None)  # with a URL of sentinels
+        for client in (self._client, *(sentinel.sentinels if sentinel else ())):
+            await client.connection_pool.disconnect()
 
 
 def _quota(rate: RateLimitItem, admitted: object, counts: Sequence[Any]) -> Quota:

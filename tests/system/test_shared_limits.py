@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from graph.limits.storage import StorageUnusableError, check_storage
 from graph.settings import Settings
+from tests.support.background import begin, end, wait_until_listening
 from tests.support.client import Client, serving
 from tests.support.process import free_port, http_client, run, serving_process
 from tests.support.redis import RedisServer, redis_server
@@ -66,6 +67,17 @@ async def test_servers_share_the_rate_of_invalid_tokens(
         assert [await ask(one, **WRONG) for _ in range(7)] == [(401, None)] * 6 + [(429, None)]
         # The second server learns it from the answer to its first failure.
         assert [await ask(two, **WRONG) for _ in range(3)] == [(401, None)] + [(429, None)] * 2
+
+
+@sqlite
+async def test_servers_without_their_storage_start_and_count_alone(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with two_servers(database_url, f"redis+unix://{tmp_path}/nothing") as clients:
+        for client in clients:
+            statuses = [(await ask(client.http))[0] for _ in range(7)]
+            assert statuses == [200] * 6 + [429]
+            assert client.app.state.rate_limiter.shared.local_hits == 7
 
 
 @sqlite
@@ -161,3 +173,23 @@ async def test_tls_verifies_the_certificate_and_its_name(tmp_path: Path) -> None
         for wrong in (url, url + unknown, url.replace("localhost", "127.0.0.1") + trusted):
             with pytest.raises(StorageUnusableError, match="CERTIFICATE_VERIFY_FAILED"):
                 await check_storage(wrong)
+
+
+async def test_sentinel_names_the_primary(tmp_path: Path) -> None:
+    ports = [str(free_port()) for _ in range(2)]
+    configuration = tmp_path / "sentinel.conf"
+    configuration.write_text(
+        f"port {ports[1]}\nbind 127.0.0.1\nrequirepass s3cret\n"
+        f"sentinel monitor main 127.0.0.1 {ports[0]} 1\nsentinel auth-pass main s3cret\n"
+    )
+    log = tmp_path / "log"
+    async with redis_server("--port", ports[0], "--bind", "127.0.0.1") as redis:
+        await redis.command("CONFIG", "SET", "requirepass", "s3cret")
+        sentinel = await begin(log, "redis-server", str(configuration), "--sentinel")
+        try:
+            await wait_until_listening(sentinel, int(ports[1]), log)
+            url = f"redis+sentinel://:s3cret@127.0.0.1:{ports[1]}/main"
+            assert await check_storage(url) == f"main of the sentinels 127.0.0.1:{ports[1]}"
+            assert await redis.keys() == ["roster:{LIMITER/probe//1000000000/1/second}"]
+        finally:
+            await end(sentinel)
