@@ -143,7 +143,7 @@ class Database:
             self._skip = checked.skip
             self.engine = postgres.engine(self.url, checked, **options)
         _, self._options = self.engine.dialect.create_connect_args(self.url)
-        self._pool.on_discard = self._discard_others
+        self.pool.on_discard = self._discard_others
         own = sqlite if self.is_sqlite else postgres
         self.reader = Reader(self.engine, own.fetch, own.AUTOCOMMIT)
         self._backend = Backend(
@@ -271,7 +271,7 @@ class Database:
     def watch(self) -> None:
         # The watchdog ends waiting statements if PostgreSQL stops answering.
         if not self.is_sqlite:
-            dog = Watchdog(lambda: self._pool, self._knock, self._timing)
+            dog = Watchdog(lambda: self.pool, self._knock, self._timing)
             self._watch = asyncio.gather(dog.run(), self._look_around())
         if self.replicas:
             self.replicas.watch()
@@ -295,7 +295,7 @@ class Database:
 
     def _probe(self, max_age: float) -> Probe:
         def read_only(error: Exception) -> None:
-            self._pool.sort_out(error)
+            self.pool.sort_out(error)
 
         if self._file:
             return FileProbe(self._file, read_only, self._timing)
@@ -305,7 +305,7 @@ class Database:
         # At the hosts that connections lead to: a new primary answers although a frozen one does
         # not. A pooler answers although the server is silent, and the server although the pooler
         # is.
-        hosts = cast("PostgresPool", self._pool).hosts()
+        hosts = cast("PostgresPool", self.pool).hosts()
         doors = [self._connector.knock(hosts, **self._options) if hosts else self._visit()]
         if self._connect_directly is not self._connect:
             doors.append(self._visit())
@@ -329,21 +329,22 @@ class Database:
 
     async def _look(self) -> None:
         if self._connect_directly is self._connect:
-            known = cast("PostgresPool", self._pool).hosts()
+            known = cast("PostgresPool", self.pool).hosts()
             await self._connector.look_around(known, **self._options)
         else:
             await self._visit()
 
     def _leave_former_primary(self) -> None:
-        if isinstance(self._pool, PostgresPool):
-            self._pool.leave(self._timelines.is_of_former)
+        if isinstance(self.pool, PostgresPool):
+            self.pool.leave(self._timelines.is_of_former)
 
     @property
-    def _pool(self) -> FairPool:
+    def pool(self) -> FairPool:
+        """The pool of the primary."""
         return cast("FairPool", self.engine.sync_engine.pool)
 
     def _discard(self) -> None:
-        self._pool.discard()
+        self.pool.discard()
 
     def _discard_others(self) -> None:
         # Other connections may lead to a server that is no longer the primary, too.
@@ -357,4 +358,4 @@ class Database:
     def _reopen_moved_file(self) -> None:
         # Writes to a file that was moved are lost.
         if self._file and self._file.is_moved():
-            self._pool.discard()
+            self.pool.discard()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 from weakref import WeakSet
 
 from sqlalchemy import AsyncAdaptedQueuePool, Engine, PoolProxiedConnection, event
@@ -133,6 +133,14 @@ class _Queue(AsyncAdaptedQueue[Any]):
             self._waiting.popleft()
         return bool(self._waiting)
 
+    def waiting(self) -> int:
+        """Return the number of callers that wait."""
+        return sum(not turn.done() for turn in self._waiting)
+
+    def open_items(self) -> int:
+        """Return the number of entries that have a connection."""
+        return sum(item.dbapi_connection is not None for item in self._items)
+
     def put_on_top(self, item: Any) -> None:
         """Put back an item that the caller takes again before it awaits anything."""
         self._items.append(item)
@@ -157,6 +165,15 @@ def _origin_of(connection: ManagesConnection) -> _Origin | None:
     except NotImplementedError:  # SQLAlchemy's wrapper of an engine's first connection
         return None
     return origin
+
+
+class PoolUsage(NamedTuple):
+    """Numbers of connections, and of callers that wait for one."""
+
+    used: int
+    idle: int
+    most: int
+    waiting: int
 
 
 class FairPool(AsyncAdaptedQueuePool):
@@ -300,6 +317,10 @@ class FairPool(AsyncAdaptedQueuePool):
             or origin.generation != self._generation
             or now - origin.made > self.max_age
         )
+
+    def usage(self) -> PoolUsage:
+        idle = self._pool.open_items() + len(self._kept)
+        return PoolUsage(self.checkedout(), idle, self.size(), self._pool.waiting())
 
     @property
     def is_exhausted(self) -> bool:

@@ -7,6 +7,7 @@ watermark are delivered (`feed/watermark.py`).
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import (
     AsyncGenerator,
@@ -77,6 +78,7 @@ class Feed:
         self._poll_lock = asyncio.Lock()
         self._polls_requested = self._polls_done = 0
         self._subscribers = 0
+        self._complete_at = 0.0  # when the last read that left no event out began
         self._watched: Counter[int] = Counter()
         self._deactivated: set[int] = set()
         self._wake_up = asyncio.Event()
@@ -92,6 +94,29 @@ class Feed:
     @property
     def is_stopping(self) -> bool:
         return self._buffer.is_closed
+
+    @property
+    def followers(self) -> int:
+        """The number of subscribers."""
+        return self._subscribers
+
+    @property
+    def lag(self) -> float:
+        """Seconds: all events that were committed longer ago have been delivered.
+
+        0 without subscribers.
+        """
+        return time.monotonic() - self._complete_at if self._subscribers else 0.0
+
+    @property
+    def held_back_seconds(self) -> float:
+        """How long open transactions have held back events, in seconds; 0 if none do."""
+        return self._tracker.blocked_seconds
+
+    @property
+    def holders(self) -> frozenset[str]:
+        """The names of these transactions, for `Database.describe_event_writers`."""
+        return self._tracker.holders
 
     @contextmanager
     def watch_deactivation(self, user_id: int | None) -> Iterator[Callable[[], bool]]:
@@ -142,8 +167,11 @@ class Feed:
             if self._polls_done < ticket or self._tracker.position is None:
                 await asyncio.sleep(0)  # lets other fields of the same operation join
                 newest = self._polls_requested
+                begun = time.monotonic()
                 await self._tracker.advance(followed=self._subscribers > 0)
                 self._polls_done = newest
+                if not self._tracker.is_blocked:
+                    self._complete_at = begun
             assert self._tracker.position is not None
             return self._tracker.position
 
@@ -227,6 +255,7 @@ class Feed:
     def _background_tasks(self) -> Iterator[None]:
         self._subscribers += 1
         if not self._tasks:
+            self._complete_at = time.monotonic()
             self._tasks = [
                 asyncio.create_task(self._poll_loop()),
                 asyncio.create_task(self._listen_loop()),

@@ -79,6 +79,11 @@ class WatermarkTracker:
         return position is not None and self._gap is not None and self._gap.until.id > position
 
     @property
+    def holders(self) -> frozenset[str]:
+        """The names of the transactions that block the watermark."""
+        return self._gap.writers if self._gap and self.is_blocked else frozenset()
+
+    @property
     def blocked_seconds(self) -> float:
         """Return how long the current gap has blocked the watermark; 0 without a gap."""
         return time.monotonic() - self._gap.since if self._gap and self.is_blocked else 0.0

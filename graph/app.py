@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -31,6 +31,8 @@ from graph.http.user_export import PATH as EXPORT_PATH
 from graph.limits.shared import Timing
 from graph.limits.storage import load_digest, open_shared_limits
 from graph.limits.throttle import RateLimiter
+from graph.metrics.exposition import PROCESS
+from graph.metrics.observer import Metrics
 from graph.observation import Observer, Operations
 from graph.settings import Mode, Settings, load
 from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, on_signals, stop_with_parent
@@ -114,7 +116,10 @@ async def _lifespan(
             shutdown.announced_to(feed.stop),
             on_signals(shutdown, settings.drain_period),
         ):
-            yield
+            async with AsyncExitStack() as watching:
+                for observer in observers:
+                    await watching.enter_async_context(observer.watch(database, feed, rate_limiter))
+                yield
     finally:
         await shutdown.finish()
         if rate_limiter.shared:
@@ -190,7 +195,8 @@ def from_environment() -> FastAPI:
     loaded = load()
     logging.configure(loaded.log_format)
     stop_with_parent(loaded.drain_period + loaded.shutdown_timeout + 2 * SHUTDOWN_MARGIN)
-    app = create_app(loaded)
+    observers = [] if loaded.management_port is None else [Metrics(PROCESS, PATH)]
+    app = create_app(loaded, observers)
     # With the default settings, garbage collection takes a sixth of the CPU time. Most of the
     # scanned objects are permanent: modules and the schema. `freeze` excludes these from
     # collection, and the higher threshold runs it less often for the rest, such as idle sockets.

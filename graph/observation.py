@@ -10,6 +10,7 @@ when the stream ends. What happens in between is added to it through the context
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -17,7 +18,9 @@ from typing import Any, Protocol
 
 from starlette.types import Scope
 
+from db.engine import Database
 from db.observation import DatabaseObserver, Server
+from feed.feed import Feed
 from graph.protocol.errors import RequestError
 
 
@@ -113,6 +116,18 @@ class RequestObserver(Protocol):
     def begin(self, scope: Scope, /) -> RequestEnd: ...
 
 
+class Load(Protocol):
+    """The current load of the process."""
+
+    @property
+    def running(self) -> int:
+        """The number of queries and mutations that run."""
+
+    @property
+    def open_connections(self) -> int:
+        """The number of open WebSockets and streams."""
+
+
 class Observer(Protocol):
     """One consumer, such as metrics or traces."""
 
@@ -123,6 +138,11 @@ class Observer(Protocol):
     def requests(self) -> RequestObserver | None: ...
 
     def database(self, server: Server, /) -> DatabaseObserver: ...
+
+    def watch(
+        self, database: Database, feed: Feed, load: Load, /
+    ) -> AbstractAsyncContextManager[None]:
+        """Return a context that is active while the application runs."""
 
 
 class Operations:

@@ -103,6 +103,10 @@ class Settings(BaseSettings):
     """The port to listen on."""
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     """The number of server processes."""
+    management_port: Annotated[int | None, Field(ge=1, le=65535)] = None
+    """The port of `/metrics`. If not set, nothing is measured. See [Metrics](#metrics)."""
+    management_host: str = "127.0.0.1"
+    """The address of `ROSTER_MANAGEMENT_PORT`. Nothing authenticates its callers."""
     pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
     """Database connections of each process."""
     pool_timeout: Annotated[float, Field(gt=0, le=600)] = 30
@@ -298,7 +302,7 @@ class Settings(BaseSettings):
             raise ValueError(f"the secret needs at least {_SECRET_BYTES} bytes")
         return secret
 
-    @field_validator("host")
+    @field_validator("host", "management_host")
     @classmethod
     def _host_is_an_address(cls, host: str) -> str:
         return parse_address(host)

@@ -35,7 +35,7 @@ LAYERS: Final = (
     {"streaming"},
     {"execution"},
     {"settings", "setting_errors", "setting_values"},
-    {"documents", "auth", "exchange"},
+    {"documents", "auth", "exchange", "metrics"},
     {"api"},
     {"limits", "compiler"},
     {

@@ -28,11 +28,12 @@ from graph.cli.database import (
     wait_and_prepare,
 )
 from graph.cli.migrate import migrate
-from graph.cli.server import listen, run_server, uvicorn_config
+from graph.cli.server import listen, publishing, run_server, uvicorn_config
 from graph.cli.settings_table import settings_table
 from graph.cli.tokens import token
 from graph.cli.waiting import answering, waiting_app
 from graph.environment import InvalidSettings
+from graph.metrics.exposition import ServerState
 from graph.strawberry_adapter import core_schema
 from users.retention import erase_due as erase_due_users
 
@@ -91,18 +92,16 @@ def serve(
         if given is not None:
             os.environ[name] = str(given)
     settings = begin()
-    with ExitStack() as sockets:
+    state = ServerState()
+    with ExitStack() as stack:
+        stack.enter_context(publishing(settings, state))
         # An unusable database is reported before a port that is in use.
-        listening = cache(lambda: sockets.enter_context(listen(settings)))
-        config = uvicorn_config(settings, waiting_app)
-        run(settings, partial(wait_and_prepare, settings, partial(answering, config, listening)))
-    with ExitStack() as sockets:
-        # An unusable database is reported before a port that is in use.
-        listening = cache(lambda: sockets.enter_context(listen(settings)))
+        listening = cache(lambda: stack.enter_context(listen(settings)))
         config = uvicorn_config(settings, waiting_app)
         run(settings, partial(wait_and_prepare, settings, partial(answering, config, listening)))
         run(settings, erasures.check_at_start)
-        run_server(settings, listening())
+        state.is_waiting = False
+        run_server(settings, listening(), state)
     console.print("Stopped.")
 
 

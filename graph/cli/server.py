@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from math import ceil
 from typing import Final
 
@@ -11,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from graph.cli.database import CliError, console, database_name
+from graph.metrics.exposition import PATH, ServerState, published
 from graph.settings import Mode, Settings
 from graph.shutdown import SHUTDOWN_MARGIN
 from graph.uvicorn_adapter.http import HTTPProtocol
@@ -18,11 +20,10 @@ from graph.uvicorn_adapter.server import Server, Supervisor
 from graph.uvicorn_adapter.websocket import WebSocketProtocol
 
 _PORT_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
-_OTHER_HOST: Final = "ROSTER_HOST chooses another address"
 _MODE_NOTES = {Mode.DEVELOPMENT: " (no sign-in, this machine only)", Mode.PRODUCTION: ""}
 
 
-def run_server(settings: Settings, listening: socket.socket) -> None:
+def run_server(settings: Settings, listening: socket.socket, state: ServerState) -> None:
     """Serve until a signal stops the server."""
     config = uvicorn_config(settings)
     try:
@@ -30,7 +31,8 @@ def run_server(settings: Settings, listening: socket.socket) -> None:
             Server(config, lambda: _greet(settings)).run(sockets=[listening])
         else:
             _greet(settings)
-            Supervisor(config, sockets=[listening]).run()
+            state.workers = supervisor = Supervisor(config, sockets=[listening])
+            supervisor.run()
     except KeyboardInterrupt:
         pass  # uvicorn raises the SIGINT again that stopped it
 
@@ -60,37 +62,50 @@ def uvicorn_config(
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Listen on one address: preferably IPv4 if a name has several. `::` accepts IPv4 too.
+    """Listen for clients. Raises CliError if that is not possible."""
+    return _listen(settings.host, settings.port, "ROSTER")
 
-    Raises CliError if that is not possible.
-    """
-    host = settings.host
+
+def publishing(settings: Settings, state: ServerState) -> AbstractContextManager[None]:
+    """Publish metrics, if there is a management port. Raises CliError if it cannot be used."""
+    if settings.management_port is None:
+        return nullcontext()
+    listening = _listen(settings.management_host, settings.management_port, "ROSTER_MANAGEMENT")
+    return published(listening, state, has_workers=settings.workers > 1)
+
+
+def _listen(host: str, port: int, prefix: str) -> socket.socket:
+    """Listen on one address: preferably IPv4 if a name has several. `::` accepts IPv4 too."""
     try:
-        found = socket.getaddrinfo(
-            host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError):
         raise CliError(
-            f"ROSTER_HOST: {settings.host} is neither an address nor a name of this machine"
+            f"{prefix}_HOST: {host} is neither an address nor a name of this machine"
         ) from None
     family, *_, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
     both = host == "::" and socket.has_dualstack_ipv6()
     try:
         return socket.create_server(address[:2], family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
-        hint = "ROSTER_PORT chooses another port" if error.errno in _PORT_ERRORS else _OTHER_HOST
+        what = "PORT chooses another port"
+        if error.errno not in _PORT_ERRORS:
+            what = "HOST chooses another address"
+        reason = os.strerror(error.errno or 0)
         raise CliError(
-            f"cannot listen on {_netloc(settings)}: {os.strerror(error.errno or 0)}. {hint}"
+            f"cannot listen on {_netloc(host, port)}: {reason}. {prefix}_{what}"
         ) from None
 
 
-def _netloc(settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{host}:{settings.port}"
+def _netloc(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _greet(settings: Settings) -> None:
     console.print("Roster is running. Ctrl-C stops it.")
-    console.print(f"  address   http://{_netloc(settings)}/graphql", markup=False)
+    address = _netloc(settings.host, settings.port)
+    console.print(f"  address   http://{address}/graphql", markup=False)
     console.print(f"  database  {database_name(settings)}")
     console.print(f"  mode      {settings.mode}{_MODE_NOTES[settings.mode]}")
+    if settings.management_port is not None:
+        address = _netloc(settings.management_host, settings.management_port)
+        console.print(f"  metrics   http://{address}{PATH}", markup=False)

@@ -50,6 +50,16 @@ class RateLimiter:
         self._open: Counter[str] = Counter()
         self._waiting: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
 
+    @property
+    def running(self) -> int:
+        """The number of operations that run."""
+        return self._running
+
+    @property
+    def open_connections(self) -> int:
+        """The number of open WebSockets and streams, including those whose caller is checked."""
+        return self._open.total()
+
     def check_auth_attempts(self, network: str) -> bool:
         """Return whether a network may send further invalid tokens, as far as is known here.
 

@@ -4,7 +4,7 @@
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -24,7 +24,24 @@ class Server(uvicorn.Server):
 
 
 class Supervisor(Multiprocess):
-    """Closes its listening sockets with its workers, so that no client waits for a worker."""
+    """Closes its listening sockets with its workers, so that no client waits for a worker.
+
+    `restarts` is the number of workers that were replaced.
+    """
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self.restarts = 0
+
+    @property
+    def pids(self) -> Collection[int]:
+        """The ids of the current workers, for any thread."""
+        return [process.pid for process in list(self.processes) if process.pid is not None]
+
+    def keep_subprocess_alive(self) -> None:
+        before = set(self.pids)
+        super().keep_subprocess_alive()
+        self.restarts += len(set(self.pids) - before)
 
     def terminate_all(self) -> None:
         for listening in self.sockets:

@@ -18,6 +18,8 @@ DEFAULTS: dict[str, Any] = {
     "host": "127.0.0.1",
     "port": 8000,
     "workers": 1,
+    "management_host": "127.0.0.1",
+    "management_port": None,
     "pool_size": 10,
     "pool_timeout": 30,
     "pool_pre_ping": True,

@@ -1,6 +1,7 @@
 """An observer that records what it is told."""
 
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,9 @@ class Recorder:
     def database(self, server: Server) -> DatabaseObserver:
         self.databases[server.pool] = RecordedDatabase(server)
         return self.databases[server.pool]
+
+    def watch(self, *_: object) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     def take(self) -> Iterator[dict[str, Any]]:
         """Yields what is known of each operation that has ended, and forgets it."""

@@ -1,0 +1,147 @@
+"""The metrics of a server process.
+
+The names follow OpenTelemetry, in Prometheus' spelling: its draft for GraphQL servers, and its
+conventions for HTTP servers and database clients. Names that begin with `roster_` are Roster's own.
+
+With several workers, prometheus-client adds up counters and histograms of all workers, also of
+those that have ended. Gauges describe living workers: their sum, or the worst one.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+
+# Seconds. OpenTelemetry advises these for HTTP and for databases.
+_REQUEST_BUCKETS: Final = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
+)
+_STATEMENT_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+_Mode = Literal["livesum", "livemax"]
+_POOL: Final = "db_client_connection_pool_name"
+
+disable_created_metrics()  # a time for each series, which nothing uses
+
+
+class Instruments:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._add_requests()
+        self._add_operations()
+        self._add_databases()
+        self._add_feed()
+
+    def _add_requests(self) -> None:
+        self.http_duration = self._histogram(
+            "http_server_request_duration_seconds",
+            "Duration of HTTP requests, and of streams until their end.",
+            ["http_request_method", "url_scheme", "http_route", "http_response_status_code"],
+        )
+        self.http_active = self._gauge(
+            "http_server_active_requests",
+            "HTTP requests in progress, including open streams.",
+            ["http_request_method", "url_scheme"],
+        )
+
+    def _add_operations(self) -> None:
+        self.operation_duration = self._histogram(
+            "graphql_server_request_duration_seconds",
+            "Duration of GraphQL operations. That of a subscription is the time it was open. "
+            "The name is empty unless the document is persisted. error_type is the code of the "
+            "first error, also if the HTTP status is 200.",
+            ["graphql_operation_type", "graphql_operation_name", "error_type"],
+        )
+        self.operations_active = self._gauge(
+            "graphql_server_request_active",
+            "GraphQL operations in progress, including open subscriptions.",
+            ["graphql_operation_type"],
+        )
+        self.errors = self._counter(
+            "roster_graphql_errors", "Errors in responses, and in `errors` of mutations.", ["code"]
+        )
+        self.rejections = self._counter(
+            "roster_rejections",
+            "Requests that were answered with an error as a whole.",
+            ["code", "transport"],
+        )
+        self.throttled = self._counter(
+            "roster_throttled", "Requests that exceeded a limit of rate or number.", ["limit"]
+        )
+        self.retries = self._counter(
+            "roster_retries",
+            "Repetitions: of transactions that lost a race, and of reads on another connection.",
+            ["kind"],
+        )
+        self.replays = self._counter(
+            "roster_idempotent_replays", "Mutations answered from their idempotency key."
+        )
+        self.running = self._gauge("roster_operations_running", "Queries and mutations that run.")
+        self.connections = self._gauge(
+            "roster_connections_open", "Open WebSockets and streams of authenticated callers."
+        )
+
+    def _add_databases(self) -> None:
+        self.statement_duration = self._histogram(
+            "db_client_operation_duration_seconds",
+            "Duration of statements, without the wait for a connection.",
+            ["db_system_name", "db_operation_name", _POOL, "error_type"],
+            _STATEMENT_BUCKETS,
+        )
+        self.connection_wait = self._histogram(
+            "db_client_connection_wait_time_seconds",
+            "Duration of waits for a connection, of callers that had to wait.",
+            [_POOL],
+        )
+        self.connection_timeouts = self._counter(
+            "db_client_connection_timeouts", "Waits for a connection that took too long.", [_POOL]
+        )
+        self.connections_pending = self._gauge(
+            "db_client_connection_pending_requests", "Callers that wait for a connection.", [_POOL]
+        )
+        self.connection_count = self._gauge(
+            "db_client_connection_count",
+            "Connections of the pool.",
+            [_POOL, "db_client_connection_state"],
+        )
+        self.connection_max = self._gauge(
+            "db_client_connection_max", "Connections that the pool may have.", [_POOL]
+        )
+
+    def _add_feed(self) -> None:
+        self.followers = self._gauge("roster_feed_followers", "Subscriptions to events.")
+        self.lag = self._gauge(
+            "roster_feed_lag_seconds",
+            "Events that were committed longer ago than this have been delivered. 0 without "
+            "followers.",
+            mode="livemax",
+        )
+        self.held_back = self._gauge(
+            "roster_feed_held_back_seconds",
+            "How long open transactions have held back the feed, by the program that opened them "
+            "and the state of its connection.",
+            ["application", "state"],
+            mode="livemax",
+        )
+
+    def _histogram(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str],
+        buckets: Sequence[float] = _REQUEST_BUCKETS,
+    ) -> Histogram:
+        return Histogram(name, text, labels, registry=self._registry, buckets=buckets)
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+    def _gauge(
+        self, name: str, text: str, labels: Sequence[str] = (), mode: _Mode = "livesum"
+    ) -> Gauge:
+        return Gauge(name, text, labels, registry=self._registry, multiprocess_mode=mode)

@@ -1,0 +1,61 @@
+"""Metrics of GraphQL operations."""
+
+import time
+from collections import Counter
+from typing import Any, Final
+
+from graph.metrics.instruments import Instruments
+from graph.metrics.labels import Bounded
+from graph.observation import ObservedOperation
+
+_MOST_CODES: Final = 100
+_MOST_NAMES: Final = 2_000  # a manifest can have more operations
+_LIMITS: Final = {
+    "RATE_LIMITED": "rate",
+    "OVERLOADED": "concurrency",
+    "TOO_MANY_CONNECTIONS": "connections",
+    "TOO_MANY_OPERATIONS": "operations_per_connection",
+}
+
+
+class OperationMetrics:
+    def __init__(self, instruments: Instruments) -> None:
+        self._instruments = instruments
+        self._codes = Bounded(_MOST_CODES)
+        self._names = Bounded(_MOST_NAMES)
+        self._children: dict[tuple[str, str, str], Any] = {}
+        self.active: Counter[str] = Counter()
+
+    def started(self, operation: ObservedOperation) -> None:
+        pass
+
+    def identified(self, operation: ObservedOperation) -> None:
+        self.active[operation.type or ""] += 1
+
+    def ended(self, operation: ObservedOperation) -> None:
+        kind, error = operation.type or "", ""
+        if kind:
+            self.active[kind] -= 1
+        if operation.errors:
+            error = self._codes.of(operation.rejection or next(iter(operation.errors)))
+        name = self._names.of(operation.name or "") if operation.is_persisted else ""
+        key = (kind, name, error)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self._instruments.operation_duration.labels(*key)
+        child.observe(time.perf_counter() - operation.begun)
+        if operation.errors or operation.retries or operation.replays:
+            self._count(operation)
+
+    def _count(self, operation: ObservedOperation) -> None:
+        found = self._instruments
+        for code, number in operation.errors.items():
+            found.errors.labels(self._codes.of(code)).inc(number)
+        if rejection := operation.rejection:
+            found.rejections.labels(self._codes.of(rejection), operation.transport).inc()
+            if limit := _LIMITS.get(rejection):
+                found.throttled.labels(limit).inc()
+        if operation.retries:
+            found.retries.labels("transaction").inc(operation.retries)
+        if operation.replays:
+            found.replays.inc(operation.replays)
