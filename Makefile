@@ -107,7 +107,7 @@ bench-feed: install
 # Updates all pins, for every Python version and platform, with hashes and without index URLs.
 lock: install
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra otel --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --quiet --output-file requirements.lock
 	$(BIN)/uv pip compile tests/stage/requirements.in --universal --python-version 3.11 --upgrade \

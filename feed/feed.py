@@ -14,11 +14,13 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Coroutine,
     Hashable,
     Iterator,
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import Context
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
@@ -143,7 +145,7 @@ class Feed:
             return
         self._must_notify = True
         if self._notify_task is None or self._notify_task.done():
-            self._notify_task = asyncio.create_task(self._notify_loop())
+            self._notify_task = _create_background_task(self._notify_loop())
 
     def stop(self) -> None:
         self._buffer.close()
@@ -257,8 +259,8 @@ class Feed:
         if not self._tasks:
             self._complete_at = time.monotonic()
             self._tasks = [
-                asyncio.create_task(self._poll_loop()),
-                asyncio.create_task(self._listen_loop()),
+                _create_background_task(self._poll_loop()),
+                _create_background_task(self._listen_loop()),
             ]
         try:
             yield
@@ -326,6 +328,11 @@ class Feed:
                 self._must_notify = is_unreachable(error)  # repeat when it is reachable again
                 pause = self._retry_seconds
             await asyncio.sleep(pause)
+
+
+def _create_background_task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    # It outlives the request that starts it, and is no part of its trace.
+    return asyncio.create_task(work, context=Context())
 
 
 def _log_outage(error: Exception) -> None:

@@ -37,13 +37,16 @@ from graph.observation import Observer, Operations
 from graph.settings import Mode, Settings, load
 from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, on_signals, stop_with_parent
 from graph.streaming.streams import ResultStreams
+from graph.tracing.traces import NO_TELEMETRY, Traces, open_traces
 from graph.websocket.endpoint import ConnectionLimits, WebSocketEndpoint
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 PATH: Final = "/graphql"
 
 
-def create_app(settings: Settings, observers: Sequence[Observer] = ()) -> FastAPI:
+def create_app(
+    settings: Settings, observers: Sequence[Observer] = (), traces: Traces | None = None
+) -> FastAPI:
     """Create an ordinary FastAPI application. Routes, middleware and handlers are added as usual.
 
     A host application that mounts it must enter `app.router.lifespan_context(app)` in its lifespan.
@@ -51,16 +54,16 @@ def create_app(settings: Settings, observers: Sequence[Observer] = ()) -> FastAP
     development = settings.mode is Mode.DEVELOPMENT
     shutdown = Shutdown(settings.shutdown_timeout)
     origins = _origins(settings)
+    observers = [*observers, traces] if traces else observers
     operations = Operations([observer.operations for observer in observers])
     rate_limiter = _rate_limiter(settings)
     endpoint, sockets, export = _endpoints(settings, origins, shutdown, operations, rate_limiter)
     app = FastAPI(
         title="Roster",
-        lifespan=partial(_lifespan, settings, shutdown, observers, rate_limiter),
+        lifespan=partial(_lifespan, settings, shutdown, observers, rate_limiter, traces),
         openapi_url=None,
         redirect_slashes=False,  # the redirect would contain the Host header of the request
-        # FastAPI's spans contain the query string, and with it the variables of a GET operation.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        telemetry=traces.telemetry if traces else NO_TELEMETRY,
     )
     router = APIRouter()
     router.add_api_route(PATH, endpoint.respond, methods=["GET", "POST"])
@@ -72,7 +75,9 @@ def create_app(settings: Settings, observers: Sequence[Observer] = ()) -> FastAP
         add_graphiql(app, PATH)
     app.add_exception_handler(HTTPException, http_error)
     # Middleware that is added first is innermost. Middleware added by users surrounds all of ours.
-    app.add_middleware(GraphQLShortcut, path=PATH, endpoint=endpoint, sockets=sockets)
+    app.add_middleware(
+        GraphQLShortcut, path=PATH, endpoint=endpoint, sockets=sockets, is_traced=traces is not None
+    )
     if settings.cors_origins or development:  # it explains rejected preflights to developers
         app.add_middleware(CrossOrigin, origins=settings.cors_origins, explain=origins.explanation)
     security = SecurityHeaders(https_only=not development)
@@ -93,6 +98,7 @@ async def _lifespan(
     shutdown: Shutdown,
     observers: Sequence[Observer],
     rate_limiter: RateLimiter,
+    traces: Traces | None,
     app: FastAPI,
 ) -> AsyncIterator[None]:
     app.state.shutdown = shutdown
@@ -127,6 +133,8 @@ async def _lifespan(
         await feed.close()
         await authenticator.close()
         await database.close()
+        if traces:
+            await traces.close()
 
 
 def _rate_limiter(settings: Settings) -> RateLimiter:
@@ -196,7 +204,8 @@ def from_environment() -> FastAPI:
     logging.configure(loaded.log_format)
     stop_with_parent(loaded.drain_period + loaded.shutdown_timeout + 2 * SHUTDOWN_MARGIN)
     observers = [] if loaded.management_port is None else [Metrics(PROCESS, PATH)]
-    app = create_app(loaded, observers)
+    traces = open_traces(**loaded.tracing(), untraced=health.PATHS)
+    app = create_app(loaded, observers, traces)
     # With the default settings, garbage collection takes a sixth of the CPU time. Most of the
     # scanned objects are permanent: modules and the schema. `freeze` excludes these from
     # collection, and the higher threshold runs it less often for the rest, such as idle sockets.

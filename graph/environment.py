@@ -173,6 +173,13 @@ def read_file(path: Path) -> Mapping[str, str]:
     return dict(parse_file(path, content))
 
 
+def set_from_file(prefix: str) -> None:
+    """Set environment variables of others that are in `.env`, as for a library that reads them."""
+    for name, value in read_file(_FILE).items():
+        if name.startswith(prefix):
+            os.environ.setdefault(name, value)
+
+
 def parse_file(path: Path, content: bytes) -> Iterator[tuple[str, str]]:
     for binding in parse_stream(io.StringIO(_decode(path, content))):
         key = binding.key or ""

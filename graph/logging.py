@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Final, TextIO
 
 import structlog
+from opentelemetry import trace
 from structlog.typing import EventDict, Processor
 
 from db.error_summary import summarize
@@ -54,6 +55,7 @@ def configure(log_format: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_trace,
     ]
     structlog.configure(
         processors=[*shared, *last],
@@ -82,6 +84,14 @@ def _configure_others(shared: Sequence[Processor], last: Sequence[Processor]) ->
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     warnings.showwarning = _log_warning
+
+
+def _add_trace(_: Any, __: str, event: EventDict) -> EventDict:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
+        event["span_id"] = trace.format_span_id(context.span_id)
+    return event
 
 
 def _only_known(_: Any, __: str, event: EventDict) -> EventDict:

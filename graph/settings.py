@@ -223,6 +223,12 @@ class Settings(BaseSettings):
     """
     log_format: Annotated[Literal["text", "json"], _LOWER] = "text"
     """`text` for people, `json` for machines."""
+    traces: bool = False
+    """Whether traces are exported to an OpenTelemetry collector. See [Traces](#traces)."""
+    traces_per_second: Annotated[float, Field(ge=1, le=100_000)] = 10
+    """New traces of each process in a second. Requests with a `traceparent` are traced if it says
+    so, and do not count. `OTEL_TRACES_SAMPLER` replaces this limit.
+    """
     auth_issuer: str | None = None
     """The `iss` of the tokens."""
     auth_audience: str | None = None
@@ -440,6 +446,9 @@ class Settings(BaseSettings):
             values=self.max_values,
             answer=self.max_response_values,
         )
+
+    def tracing(self) -> dict[str, Any]:
+        return {"enabled": self.traces, "per_second": self.traces_per_second}
 
     def issuers(self) -> tuple[Issuer, ...]:
         """Return the issuers of AUTH_ISSUERS and the one that is configured by AUTH_ISSUER etc.

@@ -37,7 +37,7 @@ LAYERS: Final = (
     {"settings", "setting_errors", "setting_values"},
     {"documents", "auth", "exchange", "metrics"},
     {"api"},
-    {"limits", "compiler"},
+    {"limits", "compiler", "tracing"},
     {
         *("environment", "shutdown", "logging", "observation"),
         *("strawberry_adapter", "uvicorn_adapter"),

@@ -6,7 +6,7 @@ import re
 import runpy
 import sys
 import tomllib
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import files, packages_distributions, requires
 from pathlib import Path
 from urllib.request import Request
 
@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
+EXTRAS = (None, "otel", "dev")
 OWN = {"graph", "users", "feed", "db", "migrations"}
 _PIN = re.compile(r"[a-z0-9-]+==[^\s;]+( ; [^\\]+)?( --hash=sha256:[0-9a-f]{64})+")
 
@@ -34,7 +35,7 @@ def test_every_dependency_is_pinned_within_its_bounds() -> None:
     pinned = dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", text, re.MULTILINE))
     outside = [
         str(requirement)
-        for requirement in (*_declared(), *_declared("dev"))
+        for requirement in [n for extra in EXTRAS for n in _declared(extra)]
         if pinned.get(requirement.name, "none") not in requirement.specifier
     ]
     assert outside == []
@@ -57,7 +58,7 @@ def test_strawberry_is_requested_with_its_integration_for_fastapi() -> None:
 
 
 def test_imports_match_declared_dependencies() -> None:
-    declared = {requirement.name for requirement in _declared()}
+    declared = {requirement.name for requirement in (*_declared(), *_declared("otel"))}
     imported = set(_imported_distributions(OWN))
     assert imported - declared == set()
     # uvicorn loads uvloop.
@@ -65,7 +66,7 @@ def test_imports_match_declared_dependencies() -> None:
 
 
 def test_tests_and_benchmarks_import_only_what_is_declared() -> None:
-    declared = {requirement.name for requirement in (*_declared(), *_declared("dev"))}
+    declared = {requirement.name for extra in EXTRAS for requirement in _declared(extra)}
     assert _imported_distributions({"tests", "benchmarks"}) - declared == set()
 
 
@@ -80,7 +81,7 @@ def _imported_distributions(folders: set[str]) -> set[str]:
     distributions = packages_distributions()
     known = OWN | {"tests", "benchmarks"} | sys.stdlib_module_names
     imported = {
-        name.partition(".")[0]
+        name
         for folder in folders
         for path in (ROOT / folder).rglob("*.py")
         if "node_modules" not in path.parts
@@ -89,15 +90,28 @@ def _imported_distributions(folders: set[str]) -> set[str]:
         for name in _names(node)
     }
     return {
-        canonicalize_name(distributions.get(name, [name])[0])
-        for name in imported - known - {"_typeshed"}  # a part of the standard library's stubs
+        canonicalize_name(_owner(name, distributions.get(name.partition(".")[0], [name])))
+        for name in imported
+        if name.partition(".")[0] not in known | {"_typeshed"}  # of the standard library's stubs
     }
+
+
+def _owner(module: str, candidates: list[str]) -> str:
+    """Return the distribution with a module. Several share the namespace `opentelemetry`."""
+    if len(set(candidates)) == 1:
+        return candidates[0]
+    path = module.replace(".", "/")
+    modules = {f"{path}.py", f"{path}/__init__.py"}
+    found = [name for name in candidates if modules & {str(file) for file in files(name) or ()}]
+    return found[0] if found else candidates[0]
 
 
 def _names(node: ast.AST) -> list[str]:
     match node:
         case ast.Import(names=names):
             return [alias.name for alias in names]
+        case ast.ImportFrom(module="opentelemetry", names=names):  # a namespace
+            return [f"opentelemetry.{alias.name}" for alias in names]
         case ast.ImportFrom(module=str(module), level=0):
             return [module]
     return []
@@ -117,15 +131,15 @@ def test_every_pin_of_npm_has_a_hash_and_no_address() -> None:
 def test_image_has_the_dependencies_of_the_service_and_no_others() -> None:
     script = runpy.run_path(str(ROOT / "docs/container/pins.py"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = script["needed"](project["dependencies"])
+    extras = project["optional-dependencies"]
+    names = script["needed"]([*project["dependencies"], *extras["otel"]])
     lock = (ROOT / "requirements.lock").read_text()
     chosen = list(script["pins"](lock, names))
     assert {pin.partition("==")[0] for pin in chosen} == names
     assert all(f"\n{pin}\n" in f"\n{lock}" for pin in chosen)
-    dev_dependencies = {
-        re.split(r"[^a-z0-9-]", name)[0] for name in project["optional-dependencies"]["dev"]
-    }
-    assert names & dev_dependencies == {"h11", "packaging"}  # uvicorn and limits need them, too
+    dev_dependencies = {re.split(r"[^a-z0-9-]", name)[0] for name in extras["dev"]}
+    # uvicorn, limits and the exporter of traces need them, too.
+    assert names & dev_dependencies == {"h11", "packaging", "opentelemetry-proto"}
     # It can run: no package of the image requires one that is missing there.
     missing = {
         name: script["needed"](requires(name) or ()) - names

@@ -42,4 +42,5 @@ def pins(lock: str, names: set[str]) -> Iterator[str]:
 if __name__ == "__main__":
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     lock = Path("requirements.lock").read_text()
-    sys.stdout.write("\n".join(pins(lock, needed(project["dependencies"]))) + "\n")
+    service = [*project["dependencies"], *project["optional-dependencies"]["otel"]]
+    sys.stdout.write("\n".join(pins(lock, needed(service))) + "\n")

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 from jwt import PyJWK
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic import BaseModel, ConfigDict, Field
 
 from graph.auth.issuers import Issuer, PublicKey, fitting
@@ -40,6 +41,9 @@ _KEY_TYPES: Final = ("RSA", "EC", "OKP")
 _MAX_CANDIDATES: Final = 4
 # Parameters of public keys (RFC 7518 section 6, RFC 8037 section 2).
 _PARAMETERS: Final = {"kty", "crv", "n", "e", "x", "y"}
+
+
+_TRACE: Final = TraceContextTextMapPropagator()
 
 
 class KeysUnavailableError(Exception):
@@ -192,6 +196,7 @@ async def _download(url: str) -> bytes:
     else:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used, and trusts no certificate
     asked = {"accept": "application/json", "accept-encoding": "identity"}
+    _TRACE.inject(asked)
     # An http URL is on this machine, so no proxy is used for it.
     async with (
         httpx.AsyncClient(verify=tls, trust_env=is_https, timeout=FETCH_TIMEOUT) as client,

@@ -35,6 +35,7 @@ from graph.cli.waiting import answering, waiting_app
 from graph.environment import InvalidSettings
 from graph.metrics.exposition import ServerState
 from graph.strawberry_adapter import core_schema
+from graph.tracing.traces import check as check_traces
 from users.retention import erase_due as erase_due_users
 
 _INTERRUPTED: Final = 130  # 128 + SIGINT, the convention of shells
@@ -92,6 +93,7 @@ def serve(
         if given is not None:
             os.environ[name] = str(given)
     settings = begin()
+    check_traces(**settings.tracing())
     state = ServerState()
     with ExitStack() as stack:
         stack.enter_context(publishing(settings, state))

@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph.http.endpoint import GraphQLEndpoint
+from graph.tracing.traces import set_route
 
 
 class GraphQLShortcut:
@@ -14,18 +15,28 @@ class GraphQLShortcut:
     # endpoints are also ordinary routes of the application.
 
     def __init__(
-        self, app: ASGIApp, *, path: str, endpoint: GraphQLEndpoint, sockets: ASGIApp
+        self,
+        app: ASGIApp,
+        *,
+        path: str,
+        endpoint: GraphQLEndpoint,
+        sockets: ASGIApp,
+        is_traced: bool = False,
     ) -> None:
         self.app = app
         self.path = path
         self.endpoint = endpoint
         self.sockets = sockets
+        self.is_traced = is_traced
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "lifespan" or scope["path"] != scope.get("root_path", "") + self.path:
             await self.app(scope, receive, send)
-        elif kind == "websocket":
+            return
+        if self.is_traced:
+            set_route(scope, self.path)
+        if kind == "websocket":
             await self.sockets(scope, receive, send)
         elif scope["method"] in {"GET", "POST"}:
             response = await self.endpoint.respond(Request(scope, receive))

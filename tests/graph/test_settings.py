@@ -64,6 +64,8 @@ DEFAULTS: dict[str, Any] = {
     "allowed_hosts": [],
     "cors_origins": [],
     "log_format": "text",
+    "traces": False,
+    "traces_per_second": 10.0,
     "auth_issuer": None,
     "auth_audience": None,
     "auth_jwks_url": None,

@@ -15,6 +15,7 @@ from db.models import User, UserEvent
 from graph.app import create_app
 from graph.observation import Observer
 from graph.settings import Settings
+from graph.tracing.traces import Traces
 
 # The fields that a test can predict: none depends on time or chance.
 USER = "id username email displayName isActive status statusReason externalId version deletedAt"
@@ -75,8 +76,10 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, observers: Sequence[Observer] = ()) -> AsyncIterator[Client]:
-    app = create_app(settings, observers)
+async def serving(
+    settings: Settings, observers: Sequence[Observer] = (), traces: Traces | None = None
+) -> AsyncIterator[Client]:
+    app = create_app(settings, observers, traces)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(

@@ -1,0 +1,1 @@
+"""Traces: FastAPI's span of each request, with spans of GraphQL operations and of statements."""
