@@ -116,8 +116,25 @@ class RequestObserver(Protocol):
     def begin(self, scope: Scope, /) -> RequestEnd: ...
 
 
+class LimitStorage(Protocol):
+    """The storage of shared rate limits."""
+
+    @property
+    def is_available(self) -> bool: ...
+
+    @property
+    def failures(self) -> int: ...
+
+    @property
+    def local_hits(self) -> int:
+        """How many requests were counted by this process alone, because it failed."""
+
+
 class Load(Protocol):
     """The current load of the process."""
+
+    @property
+    def shared(self) -> LimitStorage | None: ...
 
     @property
     def running(self) -> int:

@@ -23,7 +23,18 @@ _REQUEST_BUCKETS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
 )
 _STATEMENT_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
-_Mode = Literal["livesum", "livemax"]
+_Mode = Literal["livesum", "livemax", "livemin"]
+LIMITS: Final = {
+    "RATE_LIMITED": "rate",
+    "OVERLOADED": "concurrency",
+    "TOO_MANY_CONNECTIONS": "connections",
+    "TOO_MANY_OPERATIONS": "operations_per_connection",
+}
+# Codes of errors that operators are alerted to.
+_ALERTED: Final = (
+    *("INTERNAL_ERROR", "DATABASE_UNAVAILABLE", "TIMEOUT", "UNAUTHENTICATED"),
+    *("AUTHENTICATION_UNAVAILABLE", "ERASURE_LEDGER_UNAVAILABLE"),
+)
 _POOL: Final = "db_client_connection_pool_name"
 
 disable_created_metrics()  # a time for each series, which nothing uses
@@ -36,6 +47,8 @@ class Instruments:
         self._add_operations()
         self._add_databases()
         self._add_feed()
+        self._add_limit_storage()
+        self._begin_at_zero()
 
     def _add_requests(self) -> None:
         self.http_duration = self._histogram(
@@ -85,6 +98,30 @@ class Instruments:
         self.connections = self._gauge(
             "roster_connections_open", "Open WebSockets and streams of authenticated callers."
         )
+
+    def _add_limit_storage(self) -> None:
+        self.storage_available = self._gauge(
+            "roster_rate_limit_storage_available",
+            "Whether processes share rate limits. Only with ROSTER_RATE_LIMIT_STORAGE.",
+            ["storage"],
+            mode="livemin",
+        )
+        self.storage_failures = self._counter(
+            "roster_rate_limit_storage_failures", "How often the storage of rate limits failed."
+        )
+        self.unshared = self._counter(
+            "roster_rate_limit_unshared",
+            "Requests that were counted by one process alone, because the storage failed.",
+        )
+
+    def _begin_at_zero(self) -> None:
+        # Prometheus sees no increase in the first value of a series.
+        for code in _ALERTED:
+            self.errors.labels(code)
+        for limit in LIMITS.values():
+            self.throttled.labels(limit)
+        for kind in ("transaction", "read"):
+            self.retries.labels(kind)
 
     def _add_databases(self) -> None:
         self.statement_duration = self._histogram(

@@ -4,18 +4,12 @@ import time
 from collections import Counter
 from typing import Any, Final
 
-from graph.metrics.instruments import Instruments
+from graph.metrics.instruments import LIMITS, Instruments
 from graph.metrics.labels import Bounded
 from graph.observation import ObservedOperation
 
 _MOST_CODES: Final = 100
 _MOST_NAMES: Final = 2_000  # a manifest can have more operations
-_LIMITS: Final = {
-    "RATE_LIMITED": "rate",
-    "OVERLOADED": "concurrency",
-    "TOO_MANY_CONNECTIONS": "connections",
-    "TOO_MANY_OPERATIONS": "operations_per_connection",
-}
 
 
 class OperationMetrics:
@@ -53,7 +47,7 @@ class OperationMetrics:
             found.errors.labels(self._codes.of(code)).inc(number)
         if rejection := operation.rejection:
             found.rejections.labels(self._codes.of(rejection), operation.transport).inc()
-            if limit := _LIMITS.get(rejection):
+            if limit := LIMITS.get(rejection):
                 found.throttled.labels(limit).inc()
         if operation.retries:
             found.retries.labels("transaction").inc(operation.retries)

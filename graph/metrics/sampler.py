@@ -43,6 +43,7 @@ class Sampler:
         self._feed = feed
         self._load = load
         self._holders = _Holders(instruments, database, feed)
+        self._failures = self._unshared = 0  # those that were counted
 
     async def run(self) -> None:
         while True:
@@ -70,6 +71,12 @@ class Sampler:
             found.connection_count.labels(name, "idle").set(usage.idle)
             found.connection_max.labels(name).set(usage.most)
             found.connections_pending.labels(name).set(usage.waiting)
+
+        if storage := self._load.shared:
+            found.storage_available.labels("redis").set(storage.is_available)
+            found.storage_failures.inc(storage.failures - self._failures)
+            found.unshared.inc(storage.local_hits - self._unshared)
+            self._failures, self._unshared = storage.failures, storage.local_hits
 
     def _pools(self) -> Iterable[tuple[str, FairPool]]:
         yield PRIMARY, self._database.pool
