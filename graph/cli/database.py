@@ -49,6 +49,10 @@ def format_time(moment: datetime | None) -> str:
 class CliError(Exception):
     """A command fails. The message is one line: the problem and how to fix it."""
 
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
 
 def begin() -> Settings:
     settings = load()
@@ -115,13 +119,18 @@ async def check_newer(database: Database, found: str | None) -> None:
 
 def prepare_existing(settings: Settings) -> None:
     """Like `prepare`, but raise CliError instead of creating an SQLite database."""
+    require_file(settings)
+    run(settings, prepare)
+
+
+def require_file(settings: Settings) -> None:
+    """Raise CliError if there is no SQLite database."""
     # A cron job with a wrong working directory would create an empty database there, and report
     # success on every run.
     if not has_file(settings):
         raise CliError(
             f"there is no directory in {database_name(settings)}: ROSTER_DATABASE_URL names it"
         )
-    run(settings, prepare)
 
 
 def has_file(settings: Settings) -> bool:

@@ -27,6 +27,7 @@ from graph.cli.database import (
     run,
     wait_and_prepare,
 )
+from graph.cli.events import events
 from graph.cli.migrate import migrate
 from graph.cli.server import listen, publishing, run_server, uvicorn_config
 from graph.cli.settings_table import settings_table
@@ -56,7 +57,7 @@ def main() -> None:
         app()
     except (CliError, InvalidSettings) as error:
         errors.print(f"roster: {error}", style="red", markup=False)
-        sys.exit(1)
+        sys.exit(getattr(error, "code", 1))
 
 
 def _print_version(*, asked: bool) -> None:
@@ -182,6 +183,7 @@ app.command()(erasures.erase_replay)
 app.command()(erasures.after_restore)
 app.command("import")(exchange.import_)
 app.command()(exchange.export)
+app.command()(events)
 
 
 @app.command("settings")

@@ -10,6 +10,7 @@ from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -23,14 +24,25 @@ async def start(*arguments: str, cwd: Path | None = None, **settings: str) -> Pr
     The coverage of a server is measured only if its settings include MEASURED: other tests run most
     of the code in this process, and measuring doubles the start time.
     """
+    return await start_writing(PIPE, STDOUT, *arguments, cwd=cwd, **settings)
+
+
+async def start_writing(
+    stdout: int | IO[bytes],
+    stderr: int,
+    *arguments: str,
+    cwd: Path | None = None,
+    **settings: str,
+) -> Process:
+    """Like `start`, with other files for the output."""
     left_out = ("ROSTER_", "COVERAGE_") if "serve" in arguments else ("ROSTER_",)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     return await asyncio.create_subprocess_exec(
         _ROSTER,
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=PIPE,
-        stderr=STDOUT,
+        stdout=stdout,
+        stderr=stderr,
         cwd=cwd,
         env=environment | settings,
     )

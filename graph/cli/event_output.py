@@ -1,0 +1,105 @@
+"""The output of `roster events`: lines on standard output, and the file of the last cursor.
+
+Exception
+├── Stopped        a signal ended the command while it waited for its reader
+└── ReaderGone     the reader of the output has closed it
+"""
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from feed.reader import Event
+from graph.cli.database import CliError
+
+
+class Stopped(Exception):
+    pass
+
+
+class ReaderGone(Exception):
+    pass
+
+
+class CursorFile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> str | None:
+        """Return the stored cursor; None if there is none yet."""
+        try:
+            return self.path.read_text("ascii", errors="replace").strip() or None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _cannot("read", self.path, error) from None
+
+    def write(self, cursor: str) -> None:
+        """Replace the file. After a crash or a power loss, it has the old or the new cursor."""
+        part = self.path.with_name(f"{self.path.name}.part")
+        try:
+            with part.open("w") as file:
+                file.write(f"{cursor}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path)
+            _sync_folder(self.path.parent)
+        except OSError as error:
+            raise _cannot("write", self.path, error) from None
+
+
+class EventOutput:
+    """Writes events, and then the cursor of the last one: after a crash, events can repeat."""
+
+    def __init__(self, encode: Callable[[Event], bytes], cursors: CursorFile | None) -> None:
+        self.is_writing = False
+        self._encode = encode
+        self._cursors = cursors
+        self._descriptor = sys.stdout.fileno()
+        self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        if self._is_file:
+            self._end_torn_line()
+
+    def write(self, events: Sequence[Event], cursor: str) -> None:
+        """Raise ReaderGone, or Stopped if a signal arrives during the write."""
+        self.is_writing = True
+        try:
+            for event in events:
+                self._write(self._encode(event))
+            if self._is_file and self._cursors:
+                os.fsync(self._descriptor)
+        except BrokenPipeError:
+            raise ReaderGone from None
+        except OSError as error:
+            raise CliError(f"cannot write events: {os.strerror(error.errno or 0)}") from None
+        finally:
+            self.is_writing = False
+        if self._cursors:
+            self._cursors.write(cursor)
+
+    def _write(self, line: bytes) -> None:
+        left = memoryview(line)
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+
+    def _end_torn_line(self) -> None:
+        # A process that was killed can have left the beginning of a line, which is written again.
+        size = os.fstat(self._descriptor).st_size
+        with suppress(OSError), open(f"/dev/fd/{self._descriptor}", "rb") as file:  # noqa: PTH123 - of a descriptor
+            if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
+                os.write(self._descriptor, b"\n")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cannot(verb: str, path: Path, error: OSError) -> CliError:
+    return CliError(f"cannot {verb} {path}: {os.strerror(error.errno or 0)}")

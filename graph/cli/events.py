@@ -1,0 +1,158 @@
+"""The command `roster events`: the change feed as lines, for log shippers and SIEMs."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from graphql import GraphQLError
+
+from db.engine import Database
+from feed.anchors import Anchor, InvalidAnchor
+from feed.feed import Feed
+from feed.reader import ALL_EVENTS, Event
+from feed.replay import until_now, watermark
+from graph.api.types.user_event import decode_cursor, encode_anchor, encode_cursor
+from graph.cli.database import CliError, begin, prepare, require_file, run, wait_and_prepare
+from graph.cli.event_output import CursorFile, EventOutput, ReaderGone, Stopped
+from graph.exchange.events import EventFormat, encoder, json_schema
+from graph.settings import Settings
+
+INVALID_CURSOR: Final = 3  # exit code
+_NOW: Final = "now"
+
+
+def events(
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait for new events, until a signal ends it.")
+    ] = False,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin after the event with this cursor, or `now`. By default at the first event. "
+            "Ignored once the cursor file exists."
+        ),
+    ] = None,
+    cursor_file: Annotated[
+        Path | None,
+        typer.Option(help="Where to store the last cursor, and where to continue from."),
+    ] = None,
+    format: Annotated[EventFormat, typer.Option(help="The format of a line.")] = EventFormat.NDJSON,
+    personal_data: Annotated[
+        bool,
+        typer.Option(
+            "--personal-data",
+            help="Include old and new values of fields, reasons, and names of authors.",
+        ),
+    ] = False,
+    source: Annotated[
+        str, typer.Option(help="The `source` of CloudEvents: a URI of this directory.")
+    ] = "/roster",
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of a line instead.")
+    ] = False,
+) -> None:
+    """Write changes of users as lines of JSON, in order and without a gap.
+
+    The cursor is stored after its event was written. After a crash, the last events are written
+    again, with the same ids.
+    """
+    if schema:
+        print(json.dumps(json_schema(format), indent=2))  # noqa: T201 - the output is written to a file
+        return
+    if not source.strip() or any(c.isspace() for c in source):
+        raise CliError("`--source` must be a URI reference without spaces")
+    settings = begin()
+    require_file(settings)
+    cursors = CursorFile(cursor_file) if cursor_file else None
+    start = _start(cursors, after)
+    encode = encoder(format, personal_data=personal_data, source=source)
+    output = EventOutput(encode, cursors)
+
+    async def job(database: Database) -> None:
+        with _ended_by_signals(output), suppress(ReaderGone, Stopped, asyncio.CancelledError):
+            await _prepare(settings, database, follow=follow)
+            position = await watermark(database) if start == _NOW else start
+            if start == _NOW and cursors and isinstance(position, Anchor):
+                cursors.write(encode_anchor(position))
+            assert not isinstance(position, str)
+            async with aclosing(_events(database, position, follow=follow)) as batches:
+                async for batch in batches:
+                    output.write(batch, encode_cursor(batch[-1]))
+
+    try:
+        run(settings, job)
+    except InvalidAnchor:
+        reason = "its event does not exist in this database, or not any longer"
+        raise _invalid(cursors if cursors and cursors.read() else None, reason) from None
+
+
+def _start(cursors: CursorFile | None, after: str | None) -> Anchor | int | str:
+    """Return the position to begin after: an event, 0 for the first one, or `now`."""
+    stored = cursors.read() if cursors else None
+    text = stored or after
+    if text is None:
+        return 0
+    if text == _NOW and stored is None:
+        return _NOW
+    try:
+        return decode_cursor(text)
+    except GraphQLError:
+        raise _invalid(cursors if stored else None, "it is not a cursor of an event") from None
+
+
+def _invalid(cursors: CursorFile | None, reason: str) -> CliError:
+    name = f"the cursor in {cursors.path}" if cursors else "the cursor of `--after`"
+    remedy = "Remove the file" if cursors else "Omit it"
+    message = f"{name} cannot be used: {reason}. {remedy} to begin again at the first event"
+    return CliError(message, INVALID_CURSOR)
+
+
+async def _prepare(settings: Settings, database: Database, *, follow: bool) -> None:
+    if follow:
+        await wait_and_prepare(settings, nullcontext, database)
+    else:
+        await prepare(database)
+
+
+async def _events(
+    database: Database, after: Anchor | int, *, follow: bool
+) -> AsyncGenerator[Sequence[Event], None]:
+    if not follow:
+        async with aclosing(until_now(database, after)) as batches:
+            async for batch in batches:
+                yield batch
+        return
+    feed = Feed(database)
+    try:
+        async with aclosing(feed.follow(after, ALL_EVENTS)) as batches:
+            async for batch in batches:
+                yield batch
+    finally:
+        await feed.close()
+
+
+@contextmanager
+def _ended_by_signals(output: EventOutput) -> Iterator[None]:
+    """Cancel the current task on SIGTERM and SIGINT."""
+    # Not handlers of the event loop: it does not run while the reader of the output keeps the
+    # process waiting.
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task
+
+    def stop(*_: object) -> None:
+        if output.is_writing:
+            raise Stopped
+        loop.call_soon_threadsafe(task.cancel)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
