@@ -11,6 +11,7 @@ need haproxy haproxy
 need nginx nginx-light
 need openssl openssl
 need pgbouncer pgbouncer
+need prometheus prometheus
 if [ ${#missing[@]} -gt 0 ]; then
   as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)
