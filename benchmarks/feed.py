@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection
 
 from benchmarks.databases import scratch, server
 from benchmarks.followers import following
-from benchmarks.sizes import share
+from benchmarks.sizes import share, share_seconds
 from tests.support.client import CREATE
 from tests.support.process import processor_seconds, resident, run, serving_process
 from tests.support.sockets import event, socket, subscribe
@@ -117,7 +117,7 @@ async def idle(pid: int, url: str) -> float:
         for _ in range(IDLE):
             live = await stack.enter_async_context(socket(url))
             await subscribe(live, query=LEAN)
-        await asyncio.sleep(3)  # until the subscriptions are active
+        await asyncio.sleep(share_seconds(3))  # until the subscriptions are active
         return (resident(pid) - before) / IDLE / 1024
 
 
