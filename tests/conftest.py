@@ -40,6 +40,9 @@ _MIN_FREE_BYTES = 4 * 2**30  # bytes
 _TESTS = Path(__file__).parent
 # The markers of all tests in a folder.
 _MARKED = {"system": "system", "clients": "clients", "federation": "clients", "stage": "stage"}
+# Coverage doubles the CPU time of a test. Most code is measured on SQLite only: that which depends
+# on the database is tested in these folders.
+_COVERED_ON_BOTH = {"db", "feed"}
 _running = pytest.StashKey[ExitStack]()
 
 
@@ -63,11 +66,13 @@ def _has_space(folder: str) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        for folder in item.path.relative_to(_TESTS).parts[:1]:
-            if marker := _MARKED.get(folder):
-                item.add_marker(marker)
+        folder = item.path.relative_to(_TESTS).parts[0]
+        if marker := _MARKED.get(folder):
+            item.add_marker(marker)
         if "postgresql" in item.nodeid:
             item.add_marker(pytest.mark.postgresql)
+            if folder not in _COVERED_ON_BOTH:
+                item.add_marker(pytest.mark.no_cover)
     # The longest tests start first, so that the other workers do not wait for them at the end.
     items.sort(key=lambda item: item.path.name != "test_make_targets.py")
     without = [item for item in items if CHROMIUM is None and item.get_closest_marker("chromium")]

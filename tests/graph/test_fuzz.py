@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.fuzz.run import run
 from tests.support.examples import examples
+
+# Random or exhaustive cases: others cover the code, and coverage doubles their time.
+pytestmark = pytest.mark.no_cover
 
 
 async def test_fuzzed_requests_cause_no_unexpected_response(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from random import Random
 
+import pytest
 from graphql import parse, validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,9 @@ from tests.graph.compiler.differential import Case, assert_same
 from tests.graph.compiler.rewriting import scattered
 from tests.graph.compiler.zoo import zoo
 from tests.support.examples import examples
+
+# Random or exhaustive cases: others cover the code, and coverage doubles their time.
+pytestmark = pytest.mark.no_cover
 
 # A subset, so that generated operations have several fields and mostly non-null results.
 _KEPT = """name size tags colour absent methodLater broken told toldLater record

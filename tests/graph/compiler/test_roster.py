@@ -5,6 +5,7 @@ import re
 from functools import cache
 from random import Random
 
+import pytest
 from graphql import parse, validate
 from hypothesis_graphql import Mode, mutations, queries
 
@@ -26,6 +27,9 @@ from tests.support.client import USER, Client, count
 from tests.support.examples import examples
 from tests.support.schema import CORE, SCHEMA
 from users.policy import EVERY_SCOPE, Caller, Scope
+
+# Random or exhaustive cases: others cover the code, and coverage doubles their time.
+pytestmark = pytest.mark.no_cover
 
 RESOLVERS = StrawberryResolvers(SCHEMA)
 CALLERS = [

@@ -24,6 +24,9 @@ from tests.graph.compiler.leaves import ANYTHING, COLOUR, METAL, ODD, OLD, Metal
 from tests.graph.compiler.resolver_values import Fault
 from tests.graph.compiler.zoo import FIELDS, SCHEMA
 
+# Random or exhaustive cases: others cover the code, and coverage doubles their time.
+pytestmark = pytest.mark.no_cover
+
 
 def selected(name: str) -> str:
     type_ = get_named_type(FIELDS[name].type)
