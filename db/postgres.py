@@ -214,9 +214,9 @@ class Connector:
 
         Raises TimeoutError if one does not answer; an error is an answer.
         """
-        for answer in await self._visit(lambda host: host in hosts, options):
-            if isinstance(answer, TimeoutError):
-                raise answer
+        for failure in await self._visit(lambda host: host in hosts, options):
+            if isinstance(failure, TimeoutError):
+                raise failure
 
     def skip(self, hosts: Collection[Any]) -> None:
         """Refuse connections to these hosts for a moment, as after one that did not answer."""
@@ -228,20 +228,22 @@ class Connector:
 
     async def _visit(
         self, wanted: Callable[[Any], bool], options: Mapping[str, Any]
-    ) -> Sequence[BaseException | Connection]:
+    ) -> Sequence[BaseException | None]:
+        """Connect to hosts at the same time. Returns the error of each."""
         parsed = self._parsed(options)
         attempts = {_host(attempt): attempt for attempt in _attempts(parsed)}
         begun = self._timing.clock()
+
+        async def visit(attempt: dict[str, Any]) -> None:
+            # Here and not by the caller, who may be cancelled while it waits for other hosts.
+            (await self._connect_to(attempt, begun, parsed)).terminate()
+
         visits = [
-            self._connect_to({**attempt, "target_session_attrs": "any"}, begun, parsed)
+            visit({**attempt, "target_session_attrs": "any"})
             for host, attempt in attempts.items()
             if wanted(host) or len(attempts) == 1
         ]
-        answers = await asyncio.gather(*visits, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, Connection):
-                answer.terminate()
-        return answers
+        return await asyncio.gather(*visits, return_exceptions=True)
 
     def _parsed(self, options: Mapping[str, Any]) -> ConnectOptions:
         wanted = connect_options(options, self._timing.connect)

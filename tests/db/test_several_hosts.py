@@ -10,6 +10,7 @@ from db.timing import Timing
 from tests.conftest import opened
 from tests.db.test_postgres import Silence, serving
 from tests.db.test_silence import QUICK_WATCHDOG, Way, recovers, ways
+from tests.support.feed import wait_until
 from tests.support.proxy import proxied
 
 pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -64,3 +65,19 @@ async def test_refused_connection_is_an_answer_of_its_host(database_url: str) ->
     async with opened(url_of(database_url, refusing)) as database:
         _, options = database.engine.dialect.create_connect_args(database.url)
         await database._connector.knock({("127.0.0.1", refusing)}, **options)  # noqa: SLF001 - called by the watchdog
+
+
+async def test_visit_of_a_host_ends_although_another_host_is_silent(database_url: str) -> None:
+    """Otherwise its connection would be lost if the visitor is cancelled while it waits."""
+    async with (
+        serving(Silence()) as port,
+        proxied(database_url) as (proxy, _),
+        opened(url_of(database_url, port, proxy.port), timing=Timing(connect=3600.0)) as database,
+    ):
+        _, options = database.engine.dialect.create_connect_args(database.url)
+        looking = asyncio.create_task(database._connector.look_around(set(), **options))  # noqa: SLF001 - called by a background task
+        await wait_until(lambda: proxy.accepted == 1 and not proxy.is_carrying)
+        assert not looking.done()
+        looking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await looking

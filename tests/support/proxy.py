@@ -31,6 +31,11 @@ class Proxy:
         self.port = free_port()
         self.accepted = 0
 
+    @property
+    def is_carrying(self) -> bool:
+        """Whether a connection is open."""
+        return bool(self._tasks)
+
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
