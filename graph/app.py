@@ -9,6 +9,7 @@ from typing import Final
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp
 
 from feed.feed import Feed
 from graph import logging
@@ -198,7 +199,7 @@ def _origins(settings: Settings) -> Origins:
     return Origins(hosts or None, origins, OriginHints(settings) if development else None)
 
 
-def from_environment() -> FastAPI:
+def from_environment() -> ASGIApp:
     """Create the application of a server process from the settings in its environment."""
     loaded = load()
     logging.configure(loaded.log_format)
@@ -212,4 +213,4 @@ def from_environment() -> FastAPI:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
-    return app
+    return traces.around(app) if traces else app

@@ -43,6 +43,7 @@ def uvicorn_config(
     return uvicorn.Config(
         factory,
         factory=True,
+        interface="asgi3",
         workers=settings.workers,
         log_config=None,  # `graph.logging` configures it
         log_level="warning",

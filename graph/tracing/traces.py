@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from uuid import uuid4
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import propagate, trace
 from opentelemetry.trace import TracerProvider
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.observation import DatabaseObserver, Server
 from graph.environment import InvalidSettings, set_from_file
@@ -33,6 +33,8 @@ NO_TELEMETRY: Final[TelemetryConfig] = {
     "logs": False,
     "auto_configure": False,
 }
+FASTAPI_MARK: Final = "fastapi.telemetry"
+_TRACED: Final = "roster.traced"
 _METHODS: Final = frozenset({"GET", "POST", "WS"})
 _PACKAGES: Final = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _PROTOCOL: Final = "http/protobuf"
@@ -71,7 +73,25 @@ class Traces:
     def watch(self, *_: object) -> AbstractAsyncContextManager[None]:
         return nullcontext()  # everything is traced where it happens
 
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """Return the application of a server, which takes less time for untraced requests."""
+        # `exclude` is called after FastAPI has inspected its middleware, and inside a coroutine of
+        # its own. That takes 4 % of the CPU time of a lookup. FastAPI skips a request entirely if
+        # it is marked as that of an application which is mounted in another.
+
+        def skip_untraced(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            if scope["type"] != "lifespan":
+                if self._is_excluded(scope):
+                    scope[FASTAPI_MARK] = None
+                else:
+                    scope[_TRACED] = True
+            return app(scope, receive, send)
+
+        return skip_untraced
+
     def _is_excluded(self, scope: Scope) -> bool:
+        if _TRACED in scope:
+            return False
         path: str = scope["path"]
         if path.removeprefix(scope.get("root_path", "")) in self._untraced:
             return True

@@ -6,18 +6,21 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from fastapi.telemetry._asgi import NativeTelemetry
 from fastapi.testclient import TestClient
 from opentelemetry.trace import StatusCode
 from structlog.testing import capture_logs
 
 from graph.app import create_app
 from graph.settings import Settings
-from graph.tracing.sampling import Sampler
+from graph.tracing.sampling import Rate, Sampler
 from tests.support.client import CREATE, Client, serving
 from tests.support.faults import IN_WRITES, Faults, in_reads
 from tests.support.spans import NOT_SAMPLED, PARENT, SAMPLED, TRACE, Recording, attributes, tree
 
+LOCAL = "http://127.0.0.1:8000"
 COUNT = "{ users { totalCount } }"
 ONE = ["POST /graphql", "  query", "    SELECT users"]
 
@@ -138,6 +141,30 @@ async def test_health_checks_and_requests_that_are_not_sampled_have_no_spans(
         assert recording.take() == []
         await post(client, {"query": COUNT}, **SAMPLED)
         assert recording.tree() == ONE
+
+
+async def test_server_skips_the_telemetry_of_fastapi_for_untraced_requests(
+    database_url: str, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces = recording.traces(Sampler(rate=Rate(1, lambda: 0)))
+    app = create_app(
+        Settings(database_url=database_url),
+        traces=traces,
+    )
+    transport = httpx.ASGITransport(app=traces.around(app))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url=LOCAL) as http,
+    ):
+        assert (await http.post("/graphql", json={"query": COUNT})).status_code == 200
+        assert recording.tree() == ONE  # sampled once, not once more by FastAPI
+        monkeypatch.setattr(NativeTelemetry, "__call__", None)
+        for headers in ({}, NOT_SAMPLED):
+            answer = await http.post("/graphql", json={"query": COUNT}, headers=headers)
+            assert answer.json() == {"data": {"users": {"totalCount": 0}}}
+        assert recording.take() == []
+        with pytest.raises(TypeError):
+            await http.post("/graphql", json={"query": COUNT}, headers=SAMPLED)
 
 
 async def test_operation_name_is_that_of_a_persisted_document_only(
