@@ -4,7 +4,7 @@ BIN := .venv/bin
 PAGE := graph/graphiql
 
 .PHONY: run graphiql test test-fast test-clients test-follow stage install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
-.PHONY: bench bench-docs bench-scale bench-bulk bench-feed
+.PHONY: bench bench-docs bench-scale bench-bulk bench-feed bench-telemetry
 
 # The API is served while GraphiQL's page is being built.
 run: install
@@ -105,6 +105,11 @@ bench-bulk: install
 # Measures subscriptions: latency, memory, and the write rate while subscribers are connected.
 bench-feed: install
 	$(BIN)/python -m benchmarks.feed
+
+# Compares servers with and without metrics, traces and JSON logs. BENCH="--only user --rounds 9" runs
+# a part.
+bench-telemetry: install
+	$(BIN)/python -m benchmarks.telemetry $(BENCH)
 
 # Updates all pins, for every Python version and platform, with hashes and without index URLs.
 lock: install

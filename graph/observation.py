@@ -9,11 +9,12 @@ when the stream ends. What happens in between is added to it through the context
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from starlette.types import Scope
@@ -32,19 +33,17 @@ class Transport(StrEnum):
     WEBSOCKET = "websocket"
 
 
-@dataclass(slots=True, eq=False)
 class ObservedOperation:
     """One GraphQL operation, or a request that was rejected before its operation was known."""
 
-    transport: Transport
-    begun: float = field(default_factory=time.perf_counter)
+    # Defaults of the class: most operations change few of them, and one is created per request.
     type: str | None = None
     """`query`, `mutation` or `subscription`. None if the request was rejected before that."""
     name: str | None = None
     """The operation's name. Clients choose it, unless the document is persisted."""
     text: str | None = None
     is_persisted: bool = False
-    errors: Counter[str] = field(default_factory=Counter)
+    errors: Mapping[str, int] = MappingProxyType({})
     """The number of errors by code: in `errors` of the response, and those of mutations, whether or
     not the client has selected them.
     """
@@ -54,10 +53,17 @@ class ObservedOperation:
     """How often a transaction was repeated."""
     replays: int = 0
     """How many mutations were answered from their idempotency key."""
-    notes: dict[Any, Any] = field(default_factory=dict)
-    """What observers keep until the end, by keys of their own."""
-    _observers: Sequence["OperationObserver"] = ()
-    _has_ended: bool = False
+    _has_ended = False
+
+    def __init__(self, transport: Transport, observers: Sequence["OperationObserver"]) -> None:
+        self.transport = transport
+        self.begun = time.perf_counter()
+        self._observers = observers
+
+    @cached_property
+    def notes(self) -> dict[Any, Any]:
+        """What observers keep until the end, by keys of their own."""
+        return {}
 
     @property
     def document_hash(self) -> str | None:
@@ -73,7 +79,7 @@ class ObservedOperation:
             observer.identified(self)
 
     def add_errors(self, codes: Iterable[str]) -> None:
-        self.errors.update(codes)
+        self.errors = Counter(self.errors) + Counter(codes)
 
     def reject(self, error: RequestError) -> None:
         """Add the error that answers the request as a whole, or ends its stream."""
@@ -88,8 +94,10 @@ class ObservedOperation:
             for observer in reversed(self._observers):
                 observer.ended(self)
 
+
+class _ObservedStream(ObservedOperation):
     def __del__(self) -> None:
-        self.end()  # the client has left before its stream began, or the request was cancelled
+        self.end()  # the client has left before its stream began
 
 
 class OperationObserver(Protocol):
@@ -172,7 +180,8 @@ class Operations:
         """Return the operation, or None without observers."""
         if not self._observers:
             return None
-        operation = ObservedOperation(transport, _observers=self._observers)
+        made = _ObservedStream if transport is Transport.SSE else ObservedOperation
+        operation = made(transport, self._observers)
         for observer in self._observers:
             observer.started(operation)
         return operation

@@ -91,8 +91,9 @@ class BatchExecutor:
             refused = server_error(error, known.request_id)
             self.operations.reject(observed, refused)
             return [_rejection(refused)]
-        if observed:
-            observed.end()
+        finally:
+            if observed:
+                observed.end()
         return parts
 
     async def _execute(

@@ -2,11 +2,14 @@
 
 import time
 from collections import Counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from graph.metrics.instruments import LIMITS, Instruments
 from graph.metrics.labels import Bounded
 from graph.observation import ObservedOperation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MOST_CODES: Final = 100
 _MOST_NAMES: Final = 2_000  # a manifest can have more operations
@@ -17,7 +20,7 @@ class OperationMetrics:
         self._instruments = instruments
         self._codes = Bounded(_MOST_CODES)
         self._names = Bounded(_MOST_NAMES)
-        self._children: dict[tuple[str, str, str], Any] = {}
+        self._observe: dict[tuple[str, str, str], Callable[[float], None]] = {}
         self.active: Counter[str] = Counter()
 
     def started(self, operation: ObservedOperation) -> None:
@@ -34,10 +37,11 @@ class OperationMetrics:
             error = self._codes.of(operation.rejection or next(iter(operation.errors)))
         name = self._names.of(operation.name or "") if operation.is_persisted else ""
         key = (kind, name, error)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self._instruments.operation_duration.labels(*key)
-        child.observe(time.perf_counter() - operation.begun)
+        observe = self._observe.get(key)
+        if observe is None:
+            child = self._instruments.operation_duration.labels(*key)
+            observe = self._observe[key] = child.observe
+        observe(time.perf_counter() - operation.begun)
         if operation.errors or operation.retries or operation.replays:
             self._count(operation)
 

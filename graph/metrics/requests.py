@@ -1,8 +1,8 @@
 """Metrics of HTTP requests."""
 
 import time
-from collections import Counter
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from starlette.types import Scope
 
@@ -13,33 +13,61 @@ from graph.observation import RequestEnd
 _NO_STATUS: Final = ""
 
 
+class _Kind:
+    """Requests with one method and scheme. `observe` has a function for each route and status."""
+
+    __slots__ = ("active", "labels", "observe")
+
+    def __init__(self, *labels: str) -> None:
+        self.labels = labels
+        self.active = 0
+        self.observe: dict[tuple[str, int | None], Callable[[float], None]] = {}
+
+
 class RequestMetrics:
     """`route` is the path of the GraphQL endpoint, whose requests need no router."""
 
     def __init__(self, instruments: Instruments, route: str) -> None:
         self._duration = instruments.http_duration
         self._route = route
-        self._children: dict[tuple[str, ...], Any] = {}
-        self.active: Counter[tuple[str, str]] = Counter()
+        self._kinds: dict[tuple[str, str], _Kind] = {}
+
+    @property
+    def active(self) -> Mapping[tuple[str, ...], int]:
+        """The number of requests in progress, by method and scheme."""
+        return {kind.labels: kind.active for kind in self._kinds.values()}
 
     def begin(self, scope: Scope) -> RequestEnd:
         begun = time.perf_counter()
-        kind = method_of(scope), scheme_of(scope)
-        self.active[kind] += 1
+        kind = self._kinds.get((scope["method"], scope["scheme"]))
+        if kind is None:
+            kind = self._kind_of(scope)
+        kind.active += 1
 
         def end(status: int | None) -> None:
-            self.active[kind] -= 1
-            key = (*kind, self._route_of(scope), _NO_STATUS if status is None else str(status))
-            child = self._children.get(key)
-            if child is None:
-                child = self._children[key] = self._duration.labels(*key)
-            child.observe(time.perf_counter() - begun)
+            kind.active -= 1
+            key = (self._route_of(scope), status)
+            observe = kind.observe.get(key)
+            if observe is None:
+                observe = kind.observe[key] = self._child(kind, *key)
+            observe(time.perf_counter() - begun)
 
         return end
+
+    def _kind_of(self, scope: Scope) -> _Kind:
+        labels = method_of(scope), scheme_of(scope)
+        return self._kinds.setdefault(labels, _Kind(*labels))
+
+    def _child(self, kind: _Kind, route: str, status: int | None) -> Callable[[float], None]:
+        named = _NO_STATUS if status is None else str(status)
+        child: Callable[[float], None] = self._duration.labels(*kind.labels, route, named).observe
+        return child
 
     def _route_of(self, scope: Scope) -> str:
         """Return the path of the route, or nothing if there is none."""
         if (route := scope.get("route")) is not None:
             return str(getattr(route, "path", ""))
-        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-        return path if path == self._route else ""
+        path: str = scope["path"]
+        if path == self._route or path == scope.get("root_path", "") + self._route:
+            return self._route
+        return ""

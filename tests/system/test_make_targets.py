@@ -93,6 +93,14 @@ def test_benchmark_compares_two_trees() -> None:
     assert output.count("Roster, development, before") >= 2
 
 
+@needs_wrk
+def test_telemetry_benchmark_compares_servers() -> None:
+    bench = "BENCH=--only user --seconds 1 --rounds 1"
+    output = make("bench-telemetry", bench, BENCH_SHARE="0.01")
+    for server in ("without", "files", "traces", "everything"):
+        assert f"│ {server} " in output
+
+
 def test_scale_benchmark_measures_each_read() -> None:
     output = make("bench-scale", BENCH_SHARE="0.001")
     assert "userEvents, first page" in output
