@@ -16,10 +16,9 @@ from feed.anchors import Anchor, InvalidAnchor
 from feed.feed import Feed
 from feed.reader import ALL_EVENTS, Event
 from feed.replay import until_now, watermark
-from graph.api.types.user_event import decode_cursor, encode_anchor, encode_cursor
 from graph.cli.database import CliError, begin, prepare, require_file, run, wait_and_prepare
 from graph.cli.event_output import CursorFile, EventOutput, ReaderGone, Stopped
-from graph.exchange.events import EventFormat, encoder, json_schema
+from graph.exchange.event_format import EventFormat
 from graph.settings import Settings
 
 INVALID_CURSOR: Final = 3  # exit code
@@ -62,6 +61,10 @@ def events(
     The cursor is stored after its event was written. After a crash, the last events are written
     again, with the same ids.
     """
+    # The types of the schema take a third of the start of every other command.
+    from graph.api.types.user_event import encode_anchor, encode_cursor  # noqa: PLC0415
+    from graph.exchange.events import encoder, json_schema  # noqa: PLC0415
+
     if schema:
         print(json.dumps(json_schema(format), indent=2))  # noqa: T201 - the output is written to a file
         return
@@ -94,6 +97,8 @@ def events(
 
 def _start(cursors: CursorFile | None, after: str | None) -> Anchor | int | str:
     """Return the position to begin after: an event, 0 for the first one, or `now`."""
+    from graph.api.types.user_event import decode_cursor  # noqa: PLC0415 - as above
+
     stored = cursors.read() if cursors else None
     text = stored or after
     if text is None:

@@ -4,8 +4,6 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
-from functools import cache, partial
 from importlib.metadata import version
 from typing import Annotated, Final
 
@@ -14,7 +12,6 @@ from rich.progress import Progress
 
 from db.engine import Database
 from graph.cli import api_keys, backups, erasures, exchange, external_ids, feed
-from graph.cli.cache_types import cache_types
 from graph.cli.check import check
 from graph.cli.database import (
     CliError,
@@ -25,18 +22,12 @@ from graph.cli.database import (
     prepare,
     prepare_existing,
     run,
-    wait_and_prepare,
 )
 from graph.cli.events import events
 from graph.cli.migrate import migrate
-from graph.cli.server import listen, publishing, run_server, uvicorn_config
 from graph.cli.settings_table import settings_table
 from graph.cli.tokens import token
-from graph.cli.waiting import answering, waiting_app
 from graph.environment import InvalidSettings
-from graph.metrics.exposition import ServerState
-from graph.strawberry_adapter import core_schema
-from graph.tracing.traces import check as check_traces
 from users.retention import erase_due as erase_due_users
 
 _INTERRUPTED: Final = 130  # 128 + SIGINT, the convention of shells
@@ -94,17 +85,10 @@ def serve(
         if given is not None:
             os.environ[name] = str(given)
     settings = begin()
-    check_traces(**settings.tracing())
-    state = ServerState()
-    with ExitStack() as stack:
-        stack.enter_context(publishing(settings, state))
-        # An unusable database is reported before a port that is in use.
-        listening = cache(lambda: stack.enter_context(listen(settings)))
-        config = uvicorn_config(settings, waiting_app)
-        run(settings, partial(wait_and_prepare, settings, partial(answering, config, listening)))
-        run(settings, erasures.check_at_start)
-        state.is_waiting = False
-        run_server(settings, listening(), state)
+    # Wrong settings are reported before the server's libraries are imported.
+    from graph.cli.serving import serve_until_stopped  # noqa: PLC0415
+
+    serve_until_stopped(settings)
     console.print("Stopped.")
 
 
@@ -162,10 +146,10 @@ def schema(
     ] = False,
 ) -> None:
     """Print the GraphQL schema."""
-    from graph.execution.schema import (  # noqa: PLC0415 - only this command needs it
-        FederatedSchema,
-        Schema,
-    )
+    # Only this command needs these.
+    from graph.cli.cache_types import cache_types  # noqa: PLC0415
+    from graph.execution.schema import FederatedSchema, Schema  # noqa: PLC0415
+    from graph.strawberry_adapter import core_schema  # noqa: PLC0415
 
     printed = FederatedSchema() if federation else Schema()
     if possible_types:

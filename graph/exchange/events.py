@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -11,16 +10,12 @@ from pydantic.alias_generators import to_camel
 from feed.reader import Event
 from graph.api.types.enums import ActorType, UserEventType, UserField, UserStatus
 from graph.api.types.user_event import UserEvent
+from graph.exchange.event_format import EventFormat
 from graph.protocol.json import dumps
 
 _SCHEMA: Final = "https://json-schema.org/draft/2020-12/schema"
 _ID: Final = "urn:roster:user-event"
 _ONLY: Final = "Only with `--personal-data`: it can name a person."
-
-
-class EventFormat(StrEnum):
-    NDJSON = "ndjson"
-    CLOUDEVENTS = "cloudevents"
 
 
 class _Exported(BaseModel):

@@ -47,6 +47,15 @@ async def test_demo_rejects_an_invalid_number_of_users(tmp_path: Path) -> None:
     assert not (tmp_path / "roster.db").exists()
 
 
+def test_commands_do_not_import_the_libraries_of_the_server() -> None:
+    server_only = "{'fastapi', 'prometheus_client', 'redis', 'strawberry', 'uvicorn'}"
+    program = f"import sys, graph.cli.main; print({server_only} & sys.modules.keys())"
+    found = subprocess.run(  # noqa: S603 - our own arguments
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "set()\n"
+
+
 async def test_schema_command_prints_the_committed_schema() -> None:
     assert await run("schema") == (0, (ROOT / "schema.graphql").read_text())
 

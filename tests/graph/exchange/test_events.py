@@ -8,7 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from feed.reader import ALL_EVENTS, EventReader
-from graph.exchange.events import EventFormat, encoder, json_schema
+from graph.exchange.event_format import EventFormat
+from graph.exchange.events import encoder, json_schema
 from tests.support.client import Client
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
