@@ -55,7 +55,7 @@ def configure(log_format: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _add_trace,
+        add_trace,
     ]
     structlog.configure(
         processors=[*shared, *last],
@@ -86,7 +86,7 @@ def _configure_others(shared: Sequence[Processor], last: Sequence[Processor]) ->
     warnings.showwarning = _log_warning
 
 
-def _add_trace(_: Any, __: str, event: EventDict) -> EventDict:
+def add_trace(_: Any, __: str, event: EventDict) -> EventDict:
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"] = trace.format_trace_id(context.trace_id)

@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 from jwt import PyJWK
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic import BaseModel, ConfigDict, Field
 
 from graph.auth.issuers import Issuer, PublicKey, fitting
+from graph.tracing.propagation import TraceParent
 
 log = structlog.get_logger("roster")
 
@@ -43,7 +43,7 @@ _MAX_CANDIDATES: Final = 4
 _PARAMETERS: Final = {"kty", "crv", "n", "e", "x", "y"}
 
 
-_TRACE: Final = TraceContextTextMapPropagator()
+_TRACE: Final = TraceParent()
 
 
 class KeysUnavailableError(Exception):

@@ -3,7 +3,7 @@
 from typing import Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.propagators.textmap import (
     CarrierT,
     Getter,
@@ -31,12 +31,7 @@ class TraceParent(TextMapPropagator):
         context: Context | None = None,
         getter: Getter[CarrierT] = default_getter,
     ) -> Context:
-        found = _W3C.extract(carrier, context, getter)
-        given = trace.get_current_span(found).get_span_context()
-        if not given.trace_state:
-            return found
-        plain = SpanContext(given.trace_id, given.span_id, given.is_remote, given.trace_flags)
-        return trace.set_span_in_context(NonRecordingSpan(plain), context)
+        return _without_state(_W3C.extract(carrier, context, getter))
 
     def inject(
         self,
@@ -44,4 +39,13 @@ class TraceParent(TextMapPropagator):
         context: Context | None = None,
         setter: Setter[CarrierT] = default_setter,
     ) -> None:
-        _W3C.inject(carrier, context, setter)
+        _W3C.inject(carrier, _without_state(context), setter)
+
+
+def _without_state(context: Context | None) -> Context:
+    context = get_current() if context is None else context
+    given = trace.get_current_span(context).get_span_context()
+    if not given.trace_state:
+        return context
+    plain = SpanContext(given.trace_id, given.span_id, given.is_remote, given.trace_flags)
+    return trace.set_span_in_context(NonRecordingSpan(plain), context)

@@ -70,13 +70,14 @@ class KeyServer:
     url: str = ""
     keys: list[dict[str, Any]] = field(default_factory=list)
     request_count: int = 0
+    heads: list[str] = field(default_factory=list)
     answer: bytes | None = None  # the whole response, if it is not the key set
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     connections: list[asyncio.Task[Any] | None] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections.append(asyncio.current_task())
-        await reader.readuntil(b"\r\n\r\n")
+        self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
         self.request_count += 1
         await self.hold.wait()
         body = json.dumps({"keys": self.keys}).encode()
