@@ -40,7 +40,7 @@ LAYERS: Final = (
     {"limits", "compiler", "tracing"},
     {
         *("environment", "shutdown", "logging", "observation"),
-        *("strawberry_adapter", "uvicorn_adapter"),
+        *("fastapi_adapter", "strawberry_adapter", "uvicorn_adapter"),
     },
     {"protocol"},
 )
