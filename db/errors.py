@@ -136,6 +136,11 @@ _SQLITE_UNFIT: Final = frozenset(
     }
 )
 _PRIMARY: Final = 0xFF
+# Classes of SQLSTATEs whose messages name servers, roles, settings, tables and columns only.
+_WITHOUT_VALUES: Final = (
+    *("08", "0A", "25", "26", "28", "3D", "3F", "40", "42"),
+    *("53", "54", "55", "57", "58", "F0", "XX"),
+)
 
 
 def verdict(error: BaseException | None) -> Verdict:
@@ -208,8 +213,11 @@ def is_of_database(error: BaseException) -> bool:
 
 
 def message_of(error: BaseException) -> str:
-    # Without the details, which can contain rows.
+    # Without the details, which can contain rows. Messages about data contain values, too.
     *_, innermost = causes(error)
+    state = _sqlstate(innermost)
+    if state and not state.startswith(_WITHOUT_VALUES):
+        return f"{type(innermost).__name__} {state}"
     is_of_driver = isinstance(innermost, PostgresError | InterfaceError)
     told = str(innermost.args[0] if is_of_driver and innermost.args else innermost)
     return " ".join(told.split()) or type(innermost).__name__

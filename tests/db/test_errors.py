@@ -24,6 +24,7 @@ from db.errors import (
     Verdict,
     is_known_undone,
     is_read_only,
+    message_of,
     spoils_connection,
     verdict,
 )
@@ -273,3 +274,20 @@ async def test_busy_connection_error_is_unavailable_and_spoils_the_connection(
         with pytest.raises(asyncio.CancelledError):
             await sleeping
         await connection.invalidate()
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "message"),
+    [
+        ("28P01", "told"),
+        ("42501", "told"),
+        ("22P02", "InvalidTextRepresentationError 22P02"),
+        ("23505", "UniqueViolationError 23505"),
+        ("P0001", "RaiseError P0001"),
+        ("ZZ001", "UnknownPostgresError ZZ001"),
+    ],
+)
+def test_message_about_data_is_replaced_by_its_code(sqlstate: str, message: str) -> None:
+    """For example: invalid input syntax for type uuid: "ada@example.com"."""
+    driver = asyncpg.PostgresError.new({"C": sqlstate, "M": "told", "S": "ERROR", "V": "ERROR"})
+    assert message_of(DBAPIError("SELECT", None, driver)) == message
