@@ -87,6 +87,7 @@ def rows_of(given: dict[str, str], user: Answer, event: Answer) -> tuple[Answer,
         "deleted_at": None,
         "erase_after": None,
         "erased_at": None,
+        "random_id": user["random_id"],
     }
     wanted_event = {
         "id": event["id"],

@@ -9,9 +9,11 @@ which this process adds up. The files are in a new folder, so none is left of an
 import os
 import re
 import socket
+import struct
 import threading
+import time
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +37,8 @@ PROCESS: Final = CollectorRegistry()
 _GAUGES: Final = "gauge_live*_*.db"
 _PID: Final = re.compile(r"_([0-9]+)\.db$")
 _CLOSE_SECONDS: Final = 2
+_ATTEMPTS: Final = 20
+_PAUSE: Final = 0.01
 
 
 class Workers(Protocol):
@@ -86,6 +90,13 @@ class _WorkersCollector(MultiProcessCollector):
 
     def collect(self) -> Iterator[Metric]:
         self._forget_ended()
+        for _ in range(_ATTEMPTS):
+            with suppress(struct.error):
+                return self._collect()
+            time.sleep(_PAUSE)  # the file of a worker that is just starting is empty for a moment
+        return self._collect()
+
+    def _collect(self) -> Iterator[Metric]:
         found: Iterator[Metric] = iter(super().collect())  # type: ignore[no-untyped-call]  # as above
         return found
 

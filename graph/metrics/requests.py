@@ -39,7 +39,7 @@ class RequestMetrics:
 
     def begin(self, scope: Scope) -> RequestEnd:
         begun = time.perf_counter()
-        kind = self._kinds.get((scope["method"], scope["scheme"]))
+        kind = self._kinds.get((scope["method"], scope.get("scheme", "http")))
         if kind is None:
             kind = self._kind_of(scope)
         kind.active += 1

@@ -137,3 +137,15 @@ async def test_wait_that_ends_with_a_connection_is_observed(database_url: str) -
 )
 def test_kind_of_a_statement_is_recognised(statement: str, kind: str) -> None:
     assert operation_of(statement) == kind
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_each_replica_has_an_observer(database_url: str) -> None:
+    recorder = Recorder()
+    async with opened(database_url, read_url=database_url) as database:
+        database.observe(recorder.database)
+        assert database.replicas
+        [replica] = database.replicas.replicas
+        assert set(recorder.databases) == {"primary", replica.name}
+        assert replica.backend.reader.observer is recorder.databases[replica.name]
+        assert database.reader.observer is recorder.primary
