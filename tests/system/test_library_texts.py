@@ -89,12 +89,13 @@ def errors_of(text: str) -> list[Any]:
     return list(errors)
 
 
-async def test_errors_of_documents_and_variables_contain_no_library_texts(tmp_path: Path) -> None:
-    settings = {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
+SETTINGS: dict[str, str] = {}
+
+
+async def test_errors_of_documents_and_variables_contain_no_library_texts(server_url: str) -> None:
     async with (
-        serving_process(None, **settings) as (_, url),
-        http_client(url) as http,
-        socket(url) as live,
+        http_client(server_url) as http,
+        socket(server_url) as live,
         asyncio.timeout(300),
     ):
         for n, (query, variables) in enumerate(REQUESTS):
@@ -134,17 +135,15 @@ MESSAGES = [
 ]
 
 
-async def test_close_reasons_of_invalid_messages_contain_no_library_texts(tmp_path: Path) -> None:
-    settings = {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
-    async with serving_process(None, **settings) as (_, url):
-        for text in MESSAGES:
-            async with socket(url) as live:
-                await live.send(text)
-                with pytest.raises(ConnectionClosed) as caught:
-                    await asyncio.wait_for(live.recv(), 60)
-            assert caught.value.rcvd
-            assert caught.value.rcvd.code == 4400
-            assert FOREIGN.search(caught.value.rcvd.reason) is None
+async def test_close_reasons_of_invalid_messages_contain_no_library_texts(server_url: str) -> None:
+    for text in MESSAGES:
+        async with socket(server_url) as live:
+            await live.send(text)
+            with pytest.raises(ConnectionClosed) as caught:
+                await asyncio.wait_for(live.recv(), 60)
+        assert caught.value.rcvd
+        assert caught.value.rcvd.code == 4400
+        assert FOREIGN.search(caught.value.rcvd.reason) is None
 
 
 FRAMES = {
@@ -164,11 +163,10 @@ FRAMES = {
 }
 
 
-async def test_close_reasons_of_invalid_frames_contain_no_library_texts(tmp_path: Path) -> None:
-    settings = {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
-    async with serving_process(None, **settings) as (_, url), asyncio.timeout(60):
+async def test_close_reasons_of_invalid_frames_contain_no_library_texts(server_url: str) -> None:
+    async with asyncio.timeout(60):
         for name, (sent, expected) in FRAMES.items():
-            async with raw_websocket(url) as (reader, writer):
+            async with raw_websocket(server_url) as (reader, writer):
                 writer.write(sent)
                 head = await reader.readexactly(2)
                 assert (name, head[0]) == (name, 0x88)
@@ -176,19 +174,19 @@ async def test_close_reasons_of_invalid_frames_contain_no_library_texts(tmp_path
                 assert (int.from_bytes(data[:2]), data[2:].decode()) == expected
 
 
-@pytest.mark.parametrize("sign", ["x", "é", "😀", "\ud800"])
-async def test_close_reason_with_a_long_id_fits_into_its_frame(tmp_path: Path, sign: str) -> None:
+async def test_close_reason_with_a_long_id_fits_into_its_frame(tmp_path: Path) -> None:
     settings = {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
     async with serving_process(None, **settings) as (process, url):
-        async with socket(url) as live:
-            for _ in range(2):
-                await subscribe(live, sign * 100)
-            with pytest.raises(ConnectionClosed) as caught:
-                await asyncio.wait_for(live.recv(), 60)
-        assert caught.value.rcvd
-        assert caught.value.rcvd.code == 4409
-        shown = sign.encode(errors="replace").decode()
-        assert caught.value.rcvd.reason.startswith(f"Subscriber for {shown * 20}")
+        for sign in ("x", "é", "😀", "\ud800"):
+            async with socket(url) as live:
+                for _ in range(2):
+                    await subscribe(live, sign * 100)
+                with pytest.raises(ConnectionClosed) as caught:
+                    await asyncio.wait_for(live.recv(), 60)
+            assert caught.value.rcvd
+            assert caught.value.rcvd.code == 4409
+            shown = sign.encode(errors="replace").decode()
+            assert caught.value.rcvd.reason.startswith(f"Subscriber for {shown * 20}")
         process.terminate()
         log, _ = await process.communicate()
     assert b"Traceback" not in log
@@ -211,12 +209,11 @@ WRONG_HANDSHAKES = [
 ]
 
 
-async def test_errors_of_invalid_handshakes_contain_no_library_texts(tmp_path: Path) -> None:
-    settings = {"ROSTER_DATABASE_URL": f"sqlite:///{tmp_path}/roster.db"}
-    async with serving_process(None, **settings) as (_, url), asyncio.timeout(60):
+async def test_errors_of_invalid_handshakes_contain_no_library_texts(server_url: str) -> None:
+    async with asyncio.timeout(60):
         for changed in WRONG_HANDSHAKES:
             lines = "".join(f"{name}: {v}\r\n" for name, v in (HANDSHAKE | changed).items())
-            reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(server_url).port)
             writer.write(f"GET /graphql HTTP/1.1\r\n{lines}\r\n".encode())
             head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
             writer.close()

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.process import serving_process
 
+SETTINGS = {"ROSTER_BODY_TIMEOUT": "0.3"}
 HEAD = b"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
 
@@ -20,14 +21,14 @@ HEAD = b"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/
     ],
 )
 async def test_missing_or_oversized_body_is_rejected_and_the_connection_closed(
-    tmp_path: Path, sent: bytes, status: bytes, code: bytes
+    server_url: str, sent: bytes, status: bytes, code: bytes
 ) -> None:
-    async with serving_process(tmp_path, ROSTER_BODY_TIMEOUT="0.3") as (_, url):
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-        writer.write(HEAD + sent)
-        async with asyncio.timeout(60):
-            answer = await reader.read()  # to the end: the server closes the connection
-        writer.close()
+    port = int(server_url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD + sent)
+    async with asyncio.timeout(60):
+        answer = await reader.read()  # to the end: the server closes the connection
+    writer.close()
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert code in answer
     assert b"connection: close" in answer.lower()
