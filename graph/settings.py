@@ -166,7 +166,8 @@ class Settings(BaseSettings):
     """Concurrent queries and mutations, in each process."""
     rate_limit: str | None = "6000/minute"
     """A rate per second, minute, hour, day, month or year, or `off`. It limits requests of one
-    caller, and invalid tokens of one network (an IPv4 address or an IPv6 /64), in each process.
+    caller, and invalid tokens of one network (an IPv4 address or an IPv6 /64), in each process or,
+    with `ROSTER_RATE_LIMIT_STORAGE`, in all.
     """
     rate_limit_storage: SecretStr | None = None
     """The URL of a Redis or Valkey server in which all processes and servers count together, such
