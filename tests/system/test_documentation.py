@@ -34,8 +34,11 @@ ELSEWHERE = ("docker ", "git clone", "export ", "--publish", "make ", "pre-commi
 VARIABLES = ("ROSTER_", "OTEL_")
 # tests/support/nginx.py, tests/system/test_proxy.py; tests/system/test_recovery_instructions.py;
 # tests/system/test_migration_scripts.py, tests/stage/test_litestream.py;
-# tests/system/test_shared_limits.py
-BY_OTHERS = ("openssl ", "curl ", "pg_", "cp ", "touch ", "psql ", "litestream ", "redis-cli ")
+# tests/system/test_shared_limits.py; tests/system/test_dashboards.py
+BY_OTHERS = (
+    *("openssl ", "curl ", "pg_", "cp ", "touch ", "psql ", "litestream ", "redis-cli "),
+    "promtool ",
+)
 
 
 def blocks(page: Path, language: str) -> list[str]:
