@@ -4,7 +4,7 @@ BIN := .venv/bin
 PAGE := graph/graphiql
 
 .PHONY: run graphiql test test-fast test-clients test-follow stage install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
-.PHONY: bench bench-docs bench-scale bench-bulk bench-feed bench-telemetry
+.PHONY: bench bench-docs bench-scale bench-bulk bench-feed bench-telemetry bench-exchange
 
 # The API is served while GraphiQL's page is being built.
 run: install
@@ -101,6 +101,10 @@ bench-scale: install
 # Compares the write rate of batches with that of single mutations.
 bench-bulk: install
 	$(BIN)/python -m benchmarks.bulk
+
+# Imports and exports one million users. Takes about 20 minutes.
+bench-exchange: install
+	$(BIN)/python -m benchmarks.exchange
 
 # Measures subscriptions: latency, memory, and the write rate while subscribers are connected.
 bench-feed: install

@@ -114,6 +114,12 @@ def test_bulk_benchmark_measures_both_databases() -> None:
     assert "SQLite" in output
 
 
+def test_exchange_benchmark_measures_both_databases() -> None:
+    output = make("bench-exchange", BENCH_SHARE="0.001")
+    for what in ("validation", "writing", "export to a file", "events", "export by HTTP"):
+        assert output.count(what) >= 2, what
+
+
 def test_feed_benchmark_measures_both_databases() -> None:
     output = make("bench-feed", BENCH_SHARE="0.02")
     assert output.count("idle subscribers") == 2
