@@ -1,7 +1,7 @@
 """Measures import, export and events of a large directory: `make bench-exchange`.
 
-One million users by default, on both databases. Each command is a process of its own; the memory is
-the maximum that the kernel has recorded for it.
+One million users by default, on both databases. Each command is a process of its own. CPU seconds
+are its own, without those of PostgreSQL. The memory is the maximum that the kernel has recorded.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from rich.console import Console
 
 from benchmarks.databases import scratch, server
 from benchmarks.sizes import share
-from tests.support.process import run, serving_process, start_writing
+from tests.support.process import processor_seconds, run, serving_process, start_writing
 
 USERS = share(1_000_000, 1_000)
 _PAUSE = 0.05  # seconds between two looks at a process
@@ -30,6 +30,7 @@ _PAUSE = 0.05  # seconds between two looks at a process
 @dataclass
 class Figure:
     seconds: float
+    cpu_seconds: float
     mebibytes: float
 
 
@@ -59,30 +60,33 @@ async def _import(url: str, users: Path) -> tuple[Figure, Figure]:
     progress = users.with_name(f"{users.name}.progress")
     began = time.perf_counter()
     process = await start_writing(PIPE, PIPE, "import", str(users), ROSTER_DATABASE_URL=url)
-    validation, memory = 0.0, 0.0
+    validation: Figure | None = None
+    used = memory = 0.0
     while process.returncode is None:
-        memory = max(memory, peak(process))
+        used, memory = usage(process) or (used, memory)
         if not validation and progress.exists():  # after the first batch
-            validation, first = time.perf_counter() - began, memory
+            validation = Figure(time.perf_counter() - began, used, memory)
         await asyncio.sleep(_PAUSE)
     assert process.returncode == 0
-    writing = time.perf_counter() - began - validation
-    return Figure(validation, first), Figure(writing, memory)
+    assert validation
+    whole = time.perf_counter() - began
+    writing = Figure(whole - validation.seconds, used - validation.cpu_seconds, memory)
+    return validation, writing
 
 
 async def _written(url: str, output: Path, *arguments: str) -> Figure:
     began = time.perf_counter()
     with output.open("wb") as file:
         process = await start_writing(file, PIPE, *arguments, ROSTER_DATABASE_URL=url)
-        memory = 0.0
+        used = memory = 0.0
         while process.returncode is None:
-            memory = max(memory, peak(process))
+            used, memory = usage(process) or (used, memory)
             await asyncio.sleep(_PAUSE)
     assert process.returncode == 0
     taken = time.perf_counter() - began
     with output.open("rb") as file:
         assert sum(1 for _ in file) >= USERS
-    return Figure(taken, memory)
+    return Figure(taken, used, memory)
 
 
 async def _by_http(url: str) -> Figure:
@@ -91,23 +95,24 @@ async def _by_http(url: str) -> Figure:
         httpx.AsyncClient(base_url=address, timeout=60) as http,
     ):
         await http.get("/users.ndjson", params={"search": "user.0000001"})
-        before, lines = peak(process), 0
+        before, lines = usage(process) or (0.0, 0.0), 0
         began = time.perf_counter()
         async with http.stream("GET", "/users.ndjson") as response:
             async for part in response.aiter_raw():
                 lines += part.count(b"\n")
         assert lines == USERS
-        return Figure(time.perf_counter() - began, peak(process) - before)
+        taken, after = time.perf_counter() - began, usage(process) or (0.0, 0.0)
+        return Figure(taken, after[0] - before[0], after[1] - before[1])
 
 
-def peak(process: Process) -> float:
-    """Return the maximum resident memory of a process, in MiB; 0 after its end."""
+def usage(process: Process) -> tuple[float, float] | None:
+    """Return the CPU seconds and the maximum memory, in MiB; None after the end of the process."""
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()
+        found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+        return (processor_seconds(process.pid), int(found[0]) / 1024) if found else None
     except OSError:
-        return 0.0
-    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(found[0]) / 1024 if found else 0.0
+        return None
 
 
 async def main() -> None:
@@ -126,7 +131,8 @@ async def main() -> None:
 
 def _print(console: Console, database: str, what: str, figure: Figure) -> None:
     load = f"load {os.getloadavg()[0]:.1f}"
-    numbers = f"{figure.seconds:8.1f} s {figure.mebibytes:6.0f} MiB"
+    numbers = f"{figure.seconds:8.1f} s {figure.cpu_seconds:8.1f} s of CPU"
+    numbers += f" {figure.mebibytes:6.0f} MiB"
     console.print(f"{database:10}  {what:20} {numbers}  {load}")
 
 

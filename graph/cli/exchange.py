@@ -29,7 +29,15 @@ from graph.cli.database import (
 )
 from graph.exchange.exporting import export_users
 from graph.exchange.importing import import_users
-from graph.exchange.reading import Rejection, Row, UnreadableFile, Validated, read, validate
+from graph.exchange.reading import (
+    Rejection,
+    Row,
+    UnreadableFile,
+    Validated,
+    check_is_file,
+    read,
+    validate,
+)
 from graph.exchange.rows import EXPORTED, ExportedUser, as_ndjson
 from graph.protocol.json import format_datetime
 
@@ -79,6 +87,9 @@ def import_(
     prepare_existing(settings)
     state = file.with_name(f"{file.name}.progress")
     with _reported(file):
+        if report and report.exists() and report.samefile(file):
+            raise CliError("the report would replace the file to import: choose another name")
+        check_is_file(file)
         digest = _digest(file)
         checked = _validate(file)
         total = _resumed(state, digest) if not dry_run else _Total(digest)
@@ -111,6 +122,8 @@ def import_(
             run(settings, job)
         except KeyboardInterrupt:
             raise CliError(f"stopped: {total}. Run the same command to continue") from None
+        if _digest(file) != digest:
+            raise CliError(f"{file} was changed during the import: run the same command again")
         state.unlink(missing_ok=True)
     name = database_name(settings)
     if dry_run:
@@ -190,7 +203,10 @@ def _validate(file: Path) -> Validated:
 
 def _resumed(state: Path, digest: str) -> _Total:
     if state.exists():
-        stored = _Total(**orjson.loads(state.read_bytes()))
+        try:
+            stored = _Total(**orjson.loads(state.read_bytes()))
+        except (TypeError, ValueError):
+            raise CliError(f"{state} is not the progress of an import: remove it") from None
         if stored.digest == digest:
             errors.print(f"Continuing after line {stored.line}.", markup=False)
             return stored
@@ -222,12 +238,21 @@ def _csv_lines(rows: Sequence[Iterable[object]]) -> bytes:
 
 @contextmanager
 def _output(file: Path) -> Iterator[BinaryIO]:
+    """Open standard output, or a new file, which gets its name when it is complete."""
     if str(file) == "-":
         yield sys.stdout.buffer
+        sys.stdout.buffer.flush()  # an error at the end of the process would not be reported
         return
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as opened:  # noqa: PTH123 - of a descriptor
-        yield opened
+    if file.exists():
+        raise FileExistsError
+    part = file.with_name(f"{file.name}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with open(descriptor, "wb") as opened:  # noqa: PTH123 - of a descriptor
+            yield opened
+        part.rename(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -246,6 +271,10 @@ def _reported(file: Path) -> Iterator[None]:
         yield
     except UnreadableFile as error:
         raise CliError(f"{file}: {error}") from None
+    except BrokenPipeError:
+        # The reader of the output has enough. Python would report it once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
     except FileExistsError:
         raise CliError(f"{file} exists already: choose a new name") from None
     except OSError as error:

@@ -1,22 +1,24 @@
 """Reads the rows of a file to import, and validates them without the database."""
 
 import csv
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import orjson
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
-from graph.exchange.rows import IMPORTED, ImportedUser, problems_of
+from graph.exchange.rows import EXPORTED, IMPORTED, ImportedUser, problems_of
 from users.entity import KEY_COLUMNS
 from users.validation import parse_fields
 
 MAX_LINE: Final = 1024 * 1024  # bytes
+_INVALID: Final = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, by surrogateescape
 _NEVER_EMPTY: Final = frozenset({"externalId", "status"})
 _KEYS: Final = ("external_id", "username", "email")
 
@@ -42,6 +44,12 @@ class Row:
 
 class UnreadableFile(Exception):
     """The file as a whole cannot be imported. The message is one line."""
+
+
+def check_is_file(path: Path) -> None:
+    """Raise UnreadableFile for a pipe, because a file is read more than once."""
+    if str(path) == "-" or (path.exists() and not (path.is_file() or path.is_dir())):
+        raise UnreadableFile("a pipe cannot be imported: store its rows in a file first")
 
 
 def read(path: Path) -> Iterator[Row | Rejection]:
@@ -80,8 +88,8 @@ def _ndjson(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _csv(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield each row as a dict. An empty cell is null."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, strict=True)
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        rows = csv.reader(_lines(file), strict=True)
         try:
             names = next(rows, [])
             _check_header(names)
@@ -90,10 +98,17 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
                 if cells:
                     yield begin, _record(begin, names, cells)
                 begin = rows.line_num + 1
-        except UnicodeDecodeError:
-            raise UnreadableFile("the file must be encoded in UTF-8") from None
         except csv.Error as error:
             raise UnreadableFile(f"line {rows.line_num}: {error}") from None
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ""), start=1):
+        if len(line) == MAX_LINE and not line.endswith(("\n", "\r")):
+            raise UnreadableFile(f"line {number} has more than {MAX_LINE} characters")
+        if not line.isascii() and _INVALID.search(line):
+            raise UnreadableFile(f"line {number} is not encoded in UTF-8")
+        yield line
 
 
 def _check_header(names: Sequence[str]) -> None:
@@ -102,6 +117,11 @@ def _check_header(names: Sequence[str]) -> None:
         raise UnreadableFile(f"the first line must name externalId, and may name {columns}")
     if len(set(names)) < len(names):
         raise UnreadableFile("the first line names a column twice")
+    for position, name in enumerate(names, start=1):
+        if name not in IMPORTED and name not in EXPORTED:
+            columns = ", ".join(sorted(IMPORTED))
+            message = f"the first line has an unknown name in column {position}; it may name"
+            raise UnreadableFile(f"{message} {columns}")
 
 
 def _record(line: int, names: Sequence[str], cells: Sequence[str]) -> Any:

@@ -87,11 +87,17 @@ _DECIDED_BY_ROSTER: Final = frozenset(EXPORTED) - IMPORTED
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:
     """Return the fields and messages of an error, without values."""
     return [
-        (".".join(map(str, problem["loc"])), _MESSAGES.get(problem["type"], problem["msg"]))
+        (_shown(".".join(map(str, problem["loc"]))), _MESSAGES.get(problem["type"], problem["msg"]))
         for problem in error.errors(include_url=False, include_context=False, include_input=False)
     ]
 
 
+def _shown(name: str) -> str:
+    # The name of an unknown field is from the file: it can have any characters.
+    return name if name.isprintable() and len(name) <= _MAX_NAME else "?"
+
+
+_MAX_NAME: Final = 40
 _MESSAGES: Final = {
     "missing": "This field is required.",
     "extra_forbidden": f"Unknown field. Supported fields: {', '.join(sorted(IMPORTED))}.",

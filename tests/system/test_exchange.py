@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import orjson
@@ -10,7 +11,9 @@ import pytest
 
 from tests.conftest import opened
 from tests.support.client import count
-from tests.support.process import run, start
+from tests.support.faults import Faults, in_reads
+from tests.support.process import run, start, start_writing
+from users.seed import populate
 
 ROWS = 6_000
 KILLS = int(os.environ.get("IMPORT_KILLS", "3"))
@@ -133,15 +136,80 @@ async def test_file_with_an_invalid_row_imports_nothing_and_writes_a_report(
             "{folder}/a.txt: the name must end with .csv, .ndjson or .jsonl",
         ),
         (("export", "{folder}/a.txt"), "{folder}/a.txt exists already: choose a new name"),
+        (("import", "-"), "-: a pipe cannot be imported: store its rows in a file first"),
+        (
+            ("import", "{folder}/pipe.csv"),
+            "{folder}/pipe.csv: a pipe cannot be imported: store its rows in a file first",
+        ),
+        (
+            ("import", "{folder}/b.ndjson"),
+            "{folder}/b.ndjson.progress is not the progress of an import: remove it",
+        ),
     ],
 )
 async def test_file_that_cannot_be_used_is_named_in_one_line(
     database_url: str, tmp_path: Path, arguments: tuple[str, str], message: str
 ) -> None:
     await migrate(database_url)
-    (tmp_path / "a.txt").touch()
+    for name in ("a.txt", "b.ndjson", "b.ndjson.progress"):
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "pipe.csv")
     command, file = (part.format(folder=tmp_path) for part in arguments)
     assert await run(command, file, ROSTER_DATABASE_URL=database_url) == (
         1,
         f"roster: {message.format(folder=tmp_path)}\n",
     )
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_report_never_replaces_the_file_to_import(database_url: str, tmp_path: Path) -> None:
+    await migrate(database_url)
+    file = tmp_path / "users.ndjson"
+    write(file, [row(1)])
+    before = file.read_bytes()
+    code, output = await run(
+        "import", str(file), "--report", str(file), ROSTER_DATABASE_URL=database_url
+    )
+    message = "the report would replace the file to import: choose another name"
+    assert (code, output) == (1, f"roster: {message}\n")
+    assert file.read_bytes() == before
+
+
+async def test_progress_of_another_file_is_not_continued(database_url: str, tmp_path: Path) -> None:
+    await migrate(database_url)
+    file, rows = tmp_path / "users.ndjson", [row(n) for n in range(ROWS)]
+    write(file, rows)
+    await kill_after(500, file, database_url)
+    assert file.with_name("users.ndjson.progress").exists()
+    write(file, [row(1) | {"displayName": "changed"}])
+    code, output = await run("import", str(file), ROSTER_DATABASE_URL=database_url)
+    assert (code, output.splitlines()[-1].rpartition(": ")[2]) == (
+        0,
+        "0 created, 1 updated, 0 unchanged, 0 rejected.",
+    )
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_export_that_fails_leaves_no_file(database_url: str, tmp_path: Path) -> None:
+    await migrate(database_url)
+    faults = Faults(database_url)
+    await faults.prepare(in_reads("users"))
+    await faults.choose("XX000")
+    file = tmp_path / "users.csv"
+    code, output = await run("export", str(file), ROSTER_DATABASE_URL=database_url)
+    assert (code, output.startswith("roster: cannot use PostgreSQL")) == (1, True), output
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - ASYNC240 rejects pathlib here
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_export_to_a_reader_that_goes_away_ends_quietly(database_url: str) -> None:
+    async with opened(database_url) as database:
+        async for _ in populate(database, 2_000):
+            pass
+    reading, writing = os.pipe()
+    process = await start_writing(writing, PIPE, "export", "-", ROSTER_DATABASE_URL=database_url)
+    os.close(writing)
+    assert await asyncio.to_thread(os.read, reading, 1) == b"{"
+    os.close(reading)
+    _, message = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, message) == (1, b"")

@@ -43,6 +43,29 @@ def test_csv_and_ndjson_give_the_same_rows(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("begin", ["", "\ufeff"])
+def test_every_line_end_and_a_byte_order_mark_are_accepted(
+    tmp_path: Path, begin: str, end: str
+) -> None:
+    lines = ["externalId,displayName", "A1,Ö", "", 'A2,"two', 'lines"', "A3,x"]
+    found = list(read(written(tmp_path, "a.csv", begin + end.join(lines))))
+    assert [(row.line, row.user.external_id) for row in found if isinstance(row, Row)] == [
+        (2, "A1"),
+        (4, "A2"),
+        (6, "A3"),
+    ]
+
+
+def test_name_of_an_unknown_field_is_shown_only_if_it_is_printable(tmp_path: Path) -> None:
+    text = '{"externalId": "A1", "\\u001b[31m": 1}\n{"externalId": "A2", "%s": 1}' % ("x" * 41)
+    found = validate(read(written(tmp_path, "a.ndjson", text))).rejections
+    assert [(r.line, r.field, r.message) for r in found] == [
+        (1, "?", SUPPORTED),
+        (2, "?", SUPPORTED),
+    ]
+
+
 def test_columns_that_are_not_given_are_unchanged_and_those_of_an_export_are_ignored(
     tmp_path: Path,
 ) -> None:
@@ -105,7 +128,12 @@ def test_csv_row_with_another_number_of_cells_is_rejected(tmp_path: Path) -> Non
         ("a.csv", "", "the first line must name externalId, and may name"),
         ("a.csv", "username\n", "the first line must name externalId, and may name"),
         ("a.csv", "externalId,email,email\n", "the first line names a column twice"),
-        ("a.csv", b"externalId\n\xff\n", "the file must be encoded in UTF-8"),
+        ("a.csv", b"externalId\nA1\n\xff\n", "line 3 is not encoded in UTF-8"),
+        ("a.csv", b'externalId\n"A1\n\n\xc3"\n', "line 4 is not encoded in UTF-8"),
+        ("a.csv", "externalId\n".encode("utf-16"), "line 1 is not encoded in UTF-8"),
+        ("a.csv", "externalId,name\n", "the first line has an unknown name in column 2"),
+        ("a.csv", "externalId,\n", "the first line has an unknown name in column 2"),
+        ("a.csv", "externalId\n" + "x" * MAX_LINE, f"line 2 has more than {MAX_LINE} characters"),
         ("a.csv", 'externalId\n"A1\n', "line 2: unexpected end of data"),
         ("a.ndjson", "{}\n" + " " * MAX_LINE, f"line 2 has more than {MAX_LINE} bytes"),
     ],
