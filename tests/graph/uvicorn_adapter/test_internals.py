@@ -19,7 +19,7 @@ ADAPTER = Path(__file__).parents[3] / "graph/uvicorn_adapter"
 # For request boundaries (ADR 18), pipelined requests and the end of the server.
 HTTP = {
     "_unset_keepalive_if_required",
-    *("cycle", "handle_websocket_upgrade", "headers", "logger", "loop", "parser", "pipeline"),
+    *("cycle", "handle_websocket_upgrade", "headers", "loop", "parser", "pipeline"),
     *("scope", "send_400_response", "transport", "url"),
     *("keep_alive", "response_complete", "response_started", "disconnected", "message_event"),
 }
