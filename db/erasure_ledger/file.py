@@ -18,6 +18,7 @@ from uuid import UUID
 from zlib import crc32
 
 from db.erasure_ledger.entries import Entry, Erasures, LedgerError, RowIdentity, State
+from db.folders import sync_folder
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ def _append(path: Path, data: bytes, timeout: float) -> None:
             _undo(file, size)
             raise
         if not size:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     finally:
         os.close(file)  # releases the lock
 
@@ -149,14 +150,6 @@ def _undo(file: int, size: int) -> None:
         os.fsync(file)
     except OSError:
         pass
-
-
-def _sync_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _read(path: Path) -> Erasures:

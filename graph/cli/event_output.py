@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from db.folders import sync_folder
 from feed.reader import Event
 from graph.cli.database import CliError
 
@@ -46,7 +47,7 @@ class CursorFile:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self.path)
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise _cannot("write", self.path, error) from None
 
@@ -91,14 +92,6 @@ class EventOutput:
         with suppress(OSError), open(f"/dev/fd/{self._descriptor}", "rb") as file:  # noqa: PTH123 - of a descriptor
             if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
                 os.write(self._descriptor, b"\n")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _cannot(verb: str, path: Path, error: OSError) -> CliError:
