@@ -17,11 +17,14 @@ def summarize(error: BaseException | None) -> str:
 
 
 def code_of(error: BaseException) -> str | None:
-    """Return PostgreSQL's SQLSTATE, or SQLite's or the operating system's name of the error."""
-    for cause in causes(error):
-        if code := _code(cause):
-            return code
-    return None
+    """Return the code that the database has answered: a SQLSTATE, or SQLite's name."""
+    return next(filter(None, map(_database_code, causes(error))), None)
+
+
+def type_of(error: BaseException) -> str:
+    """Return the code of an error, also of the operating system, or the class of the driver's."""
+    found = list(causes(error))
+    return next(filter(None, map(_code, found)), type(found[-1]).__name__)
 
 
 def _facts(error: BaseException) -> Iterator[str]:
@@ -34,8 +37,14 @@ def _facts(error: BaseException) -> Iterator[str]:
 
 
 def _code(error: BaseException) -> str | None:
+    if code := _database_code(error):
+        return code
+    return errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
+
+
+def _database_code(error: BaseException) -> str | None:
     for name in ("sqlstate", "sqlite_errorname"):
         code = getattr(error, name, None)
         if isinstance(code, str):
             return code
-    return errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
+    return None

@@ -4,9 +4,10 @@ import asyncio
 import time
 from typing import Any, Final
 
+from db.error_summary import type_of
 from db.observation import End, Server, operation_of
 from graph.metrics.instruments import Instruments
-from graph.metrics.labels import Bounded, error_of
+from graph.metrics.labels import Bounded
 
 _MOST_ERRORS: Final = 100
 
@@ -25,7 +26,7 @@ class DatabaseMetrics:
         begun = time.perf_counter()
 
         def end(error: BaseException | None) -> None:
-            key = (operation_of(text), "" if error is None else self._errors.of(error_of(error)))
+            key = (operation_of(text), "" if error is None else self._errors.of(type_of(error)))
             child = self._children.get(key)
             if child is None:
                 child = self._children[key] = self._child(*key)

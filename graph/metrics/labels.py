@@ -7,8 +7,6 @@ names of applications. They become one of a fixed list, or `_OTHER`, as OpenTele
 from collections.abc import Mapping
 from typing import Any, Final
 
-from asyncpg import PostgresError
-from sqlalchemy.exc import DBAPIError
 from starlette.types import Scope
 
 OTHER: Final = "_OTHER"
@@ -50,17 +48,6 @@ def method_of(scope: Scope) -> str:
 def scheme_of(scope: Scope) -> str:
     scheme: str = scope.get("scheme", "http")
     return scheme if scheme in _SCHEMES else OTHER
-
-
-def error_of(error: BaseException) -> str:
-    """Return the SQLSTATE, SQLite's code, or the class of an error of the database."""
-    cause: Any = error
-    while isinstance(cause, DBAPIError) and cause.orig is not None:
-        cause = cause.orig
-    if not isinstance(cause, PostgresError) and cause.__cause__ is not None:
-        cause = cause.__cause__  # SQLAlchemy's adapter wraps the driver's
-    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
-    return str(code or type(cause).__name__)
 
 
 def holder_of(transaction: Mapping[str, Any]) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from opentelemetry import context as contexts
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, get_current_span
 from opentelemetry.trace import set_span_in_context as with_span
 
-from db.error_summary import code_of
+from db.error_summary import code_of, type_of
 from db.models import Model
 from db.observation import End, Server, operation_of
 from graph.observation import ObservedOperation
@@ -117,10 +117,9 @@ def _nothing(_: BaseException | None) -> None:
 
 
 def _set_error(span: Span, error: BaseException) -> None:
-    code = code_of(error)
-    if code:
+    if code := code_of(error):
         span.set_attribute("db.response.status_code", code)
-    span.set_attribute("error.type", code or type(error).__name__)
+    span.set_attribute("error.type", type_of(error))
     if not isinstance(error, CancelledError):
         span.set_status(StatusCode.ERROR)
 

@@ -1,15 +1,10 @@
 """Labels have few values, and none is personal data."""
 
-import sqlite3
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from db.engine import Database
-from db.prepared import PreparedStatement
-from graph.metrics.labels import OTHER, Bounded, error_of, holder_of, method_of, scheme_of
-from tests.db.test_observation import WRONG
+from graph.metrics.labels import OTHER, Bounded, holder_of, method_of, scheme_of
 
 
 def test_only_the_first_values_are_kept() -> None:
@@ -46,25 +41,3 @@ def test_holder_of_the_feed_is_a_known_program(
     pid: int | None, name: str | None, state: str | None, labels: tuple[str, str]
 ) -> None:
     assert holder_of({"pid": pid, "application_name": name, "state": state}) == labels
-
-
-async def test_error_of_a_statement_is_its_code(database: Database) -> None:
-    found = []
-    async with database.session() as session:
-        for read in (session.fetch, read_normally(session)):
-            with pytest.raises(Exception, match="nowhere") as error:
-                await read(WRONG)
-            found.append(error_of(error.value))
-    assert found == ["SQLITE_ERROR" if database.is_sqlite else "42P01"] * 2
-
-
-def read_normally(session: Any) -> Any:
-    async def read(statement: PreparedStatement) -> None:
-        await session.execute(statement.statement)
-
-    return read
-
-
-def test_error_without_a_code_is_its_class() -> None:
-    assert error_of(PoolTimeoutError()) == "TimeoutError"
-    assert error_of(sqlite3.InterfaceError()) == "InterfaceError"
