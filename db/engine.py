@@ -191,12 +191,14 @@ class Database:
         replicas = self.replicas.replicas if self.replicas else ()
         return [self.engine, *(replica.backend.engine for replica in replicas)]
 
-    def observe(self, observe: Observe) -> None:
-        """Observe the statements and pools of the primary and each replica from now on."""
-        self.reader.observe(observe(Server.of(PRIMARY, self.url)))
+    def observe(self, observe: Observe, name: str = PRIMARY) -> None:
+        """Observe the statements and pools of all servers from now on, and those of the ledger."""
+        self.reader.observe(observe(Server.of(name, self.url)))
         for replica in self.replicas.replicas if self.replicas else ():
             url = replica.backend.engine.url
             replica.backend.reader.observe(observe(Server.of(replica.name, url)))
+        if self.erasure_ledger:
+            self.erasure_ledger.observe(observe)
 
     async def ping(self) -> None:
         """Check that the database answers and accepts writes, within two seconds.

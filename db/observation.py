@@ -18,6 +18,7 @@ from sqlalchemy.engine import ExceptionContext
 
 COMMIT: Final = "COMMIT"
 PRIMARY: Final = "primary"
+LEDGER: Final = "erasure-ledger"
 _WRITE: Final = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE)\b")
 _WORD: Final = re.compile(r"[A-Za-z]+")
 _TEXTS: Final = 1024
@@ -28,9 +29,9 @@ End = Callable[[BaseException | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The database that an observer is for. Each replica is one.
+    """The database that an observer is for. Each replica is one, and the ledger of erasures.
 
-    `pool` is `primary`, or the host and port of a replica.
+    `pool` is `primary`, the host and port of a replica, or `erasure-ledger`.
     """
 
     pool: str

@@ -15,6 +15,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from db.observation import Observe
+
 
 class LedgerError(Exception):
     pass
@@ -67,6 +69,9 @@ class ErasureLedger(Protocol):
 
     async def check_writable(self) -> None:
         """Check that entries can be appended, without appending one."""
+
+    def observe(self, observe: Observe, /) -> None:
+        """Report the statements of the ledger from now on, if it has some."""
 
     async def close(self) -> None: ...
 

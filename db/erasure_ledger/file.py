@@ -19,6 +19,7 @@ from zlib import crc32
 
 from db.erasure_ledger.entries import Entry, Erasures, LedgerError, RowIdentity, State
 from db.folders import sync_folder
+from db.observation import Observe
 
 T = TypeVar("T")
 
@@ -53,6 +54,9 @@ class FileLedger:
 
     async def check_writable(self) -> None:
         await self._in_thread(lambda: _check_writable(self._path, self._timeout))
+
+    def observe(self, _: Observe) -> None:
+        pass  # a file has no statements
 
     async def close(self) -> None:
         pass

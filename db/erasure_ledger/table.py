@@ -25,12 +25,14 @@ from sqlalchemy.schema import CreateTable
 from db.engine import Database
 from db.erasure_ledger.entries import Entry, Erasures, LedgerError, RowIdentity, State
 from db.errors import is_of_database, message_of
+from db.observation import LEDGER, Observe
 
 T = TypeVar("T")
 
 _UNDEFINED_TABLE: Final = "42P01"
+TABLE: Final = "roster_erasures"
 _ENTRIES: Final = Table(
-    "roster_erasures",
+    TABLE,
     MetaData(),
     Column("id", BigInteger(), Identity(always=True), primary_key=True),
     Column("state", Text(), nullable=False),
@@ -84,6 +86,9 @@ class TableLedger:
 
         if not await self._in_time(ask()):
             raise LedgerError(f"{self._name} accepts no entries from this role")
+
+    def observe(self, observe: Observe) -> None:
+        self._database.observe(observe, LEDGER)
 
     async def close(self) -> None:
         await self._database.close()

@@ -14,13 +14,15 @@ from opentelemetry import context as contexts
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, get_current_span
 from opentelemetry.trace import set_span_in_context as with_span
 
+from db.erasure_ledger.table import TABLE as LEDGER_TABLE
 from db.error_summary import code_of, type_of
 from db.models import Model
 from db.observation import End, Server, operation_of
 from graph.observation import ObservedOperation
 
+_TABLE_NAMES: Final = (*Model.metadata.tables, LEDGER_TABLE)
 _TABLES: Final = re.compile(
-    rf"\b(?:FROM|INTO|UPDATE|JOIN)\s+({'|'.join(Model.metadata.tables)})\b", re.IGNORECASE
+    rf"\b(?:FROM|INTO|UPDATE|JOIN)\s+({'|'.join(_TABLE_NAMES)})\b", re.IGNORECASE
 )
 # Strings, strings in dollars, and numbers, but not parameters like $1 or ?1.
 _LITERALS: Final = re.compile(

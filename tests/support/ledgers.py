@@ -11,6 +11,7 @@ import asyncpg
 
 from db.erasure_ledger.entries import Entry, Erasures, LedgerError, RowIdentity, State
 from db.erasure_ledger.opening import open_ledger
+from db.observation import Observe
 
 AT = datetime(2026, 1, 31, 12, 0, 0, 1, tzinfo=UTC)
 
@@ -70,6 +71,9 @@ class FailingLedger:
         for each in self.entries:
             erasures.add(each)
         return erasures
+
+    def observe(self, _: Observe) -> None:
+        pass
 
     async def check_writable(self) -> None:
         pass

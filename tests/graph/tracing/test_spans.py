@@ -11,6 +11,7 @@ import pytest
 from fastapi.telemetry._asgi import NativeTelemetry
 from fastapi.testclient import TestClient
 from opentelemetry.trace import StatusCode
+from sqlalchemy import make_url
 from structlog.testing import capture_logs
 
 from graph.app import create_app
@@ -236,3 +237,24 @@ async def test_spans_of_concurrent_requests_do_not_mix(
 ) -> None:
     await asyncio.gather(*(post(client, {"query": COUNT}) for _ in range(20)))
     assert recording.tree() == ONE * 20
+
+
+@pytest.mark.parametrize("erasure_ledger", ["postgresql-ledger"], indirect=True)
+async def test_statements_of_the_ledger_are_spans_of_the_erasure(
+    database_url: str, erasure_ledger: str, recording: Recording
+) -> None:
+    settings = Settings(database_url=database_url, erasure_ledger=erasure_ledger)
+    async with serving(settings, traces=recording.traces()) as client:
+        user = await client.create("mia")
+        await client.mutate("deleteUser", user["id"])
+        recording.take()
+        erasure = {"id": user["id"], "confirmUsername": "mia", "reason": "On request"}
+        erasing = "mutation ($input: EraseUserInput!) { eraseUser(input: $input) { __typename } }"
+        await client.ask(erasing, input=erasure)
+        spans = recording.take()
+    below = tree(spans)[1:]
+    assert below[0] == "  mutation"
+    # The first of them creates the table.
+    assert below.count("    INSERT roster_erasures") == 3
+    namespaces = {span.name: attributes(span).get("db.namespace") for span in spans}
+    assert namespaces["INSERT roster_erasures"] == make_url(erasure_ledger).database
