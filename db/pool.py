@@ -1,154 +1,25 @@
 """The engine's connection pool: fair to waiters, and free of dead or outdated connections."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from math import inf
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple
 from weakref import WeakSet
 
-from sqlalchemy import AsyncAdaptedQueuePool, Engine, PoolProxiedConnection, event
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DisconnectionError, InvalidatePoolError, MissingGreenlet
+from sqlalchemy import AsyncAdaptedQueuePool, PoolProxiedConnection
+from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection
 
 from db.errors import is_read_only, spoils_connection
 from db.observation import DatabaseObserver, both
-from db.sqlalchemy_adapter import (
-    AsyncAdaptedQueue,
-    Empty,
-    Full,
-    await_only,
-    empty_record,
-    greenlet_spawn,
-)
-from db.timing import DEFAULT, Timing
+from db.sqlalchemy_adapter import Empty, empty_record, greenlet_spawn
+from db.timing import DEFAULT
+from db.waiter_queue import WaiterQueue
 
 _ORIGIN: Final = "origin"
-
-
-class _Queue(AsyncAdaptedQueue[Any]):
-    """A FIFO queue of waiters: a returned item goes to the oldest waiter.
-
-    `asyncio.Queue` only wakes the oldest waiter. A newcomer can take the item first, and the waiter
-    then queues again at the end: under load for seconds. Items are LIFO, because the most recently
-    used connection is warm.
-    """
-
-    def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
-        super().__init__(maxsize, use_lifo)
-        self._items: list[Any] = []
-        self._waiting: deque[asyncio.Future[Any]] = deque()
-        self._borrowing: set[asyncio.Future[Any]] = set()  # those of `acquire`
-        self.observer: DatabaseObserver | None = None
-
-    def empty(self) -> bool:
-        return not self._items
-
-    def full(self) -> bool:
-        return 0 < self.maxsize <= len(self._items)
-
-    def qsize(self) -> int:
-        return len(self._items)
-
-    def next(self) -> Any | None:
-        return self._items[-1] if self._items else None
-
-    def put_nowait(self, item: Any) -> None:
-        while self._waiting:
-            first = self._waiting.popleft()
-            if not first.done():
-                first.set_result(item)
-                return
-        if self.full():
-            raise Full
-        self._items.append(item)
-
-    def get_nowait(self) -> Any:
-        if not self._items:
-            raise Empty
-        return self._items.pop()
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
-        if self._items or not block:
-            return self.get_nowait()
-        return await_only(self.wait(timeout))
-
-    async def wait(self, seconds: float | None, lent: Callable[[Any], None] | None = None) -> Any:
-        """Wait for a returned item. Raises Empty after the timeout.
-
-        With `lent`, the waiter also accepts an acquired connection that was not checked in. `lent`
-        takes it back if the waiter is cancelled.
-        """
-        end = self.observer.begin_wait() if self.observer else None
-        try:
-            given = await self._wait(seconds, lent)
-        except BaseException as error:
-            if end:
-                end(PoolTimeoutError() if isinstance(error, Empty) else error)
-            raise
-        if end:
-            end(None)
-        return given
-
-    async def _wait(self, seconds: float | None, lent: Callable[[Any], None] | None) -> Any:
-        loop = asyncio.get_running_loop()
-        turn = loop.create_future()
-        self._waiting.append(turn)
-        if lent:
-            self._borrowing.add(turn)
-        timer = None if seconds is None else loop.call_later(seconds, _expire, turn)
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                given = turn.result()
-                if lent and isinstance(given, PoolProxiedConnection):
-                    lent(given)
-                else:
-                    self.put_nowait(given)
-            raise
-        finally:
-            self._borrowing.discard(turn)
-            if timer:
-                timer.cancel()
-
-    def lend(self, lent: PoolProxiedConnection) -> bool:
-        """Hand an acquired connection to the oldest waiter.
-
-        Returns whether that waiter accepts one.
-        """
-        if not (self.is_waited_for and self._waiting[0] in self._borrowing):
-            return False
-        self._waiting.popleft().set_result(lent)
-        return True
-
-    @property
-    def is_waited_for(self) -> bool:
-        while self._waiting and self._waiting[0].done():
-            self._waiting.popleft()
-        return bool(self._waiting)
-
-    def waiting(self) -> int:
-        """Return the number of callers that wait."""
-        return sum(not turn.done() for turn in self._waiting)
-
-    def open_items(self) -> int:
-        """Return the number of entries that have a connection."""
-        return sum(item.dbapi_connection is not None for item in self._items)
-
-    def put_on_top(self, item: Any) -> None:
-        """Put back an item that the caller takes again before it awaits anything."""
-        self._items.append(item)
-
-
-def _expire(turn: "asyncio.Future[Any]") -> None:
-    if not turn.done():
-        turn.set_exception(Empty())
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +59,8 @@ class FairPool(AsyncAdaptedQueuePool):
     back.
     """
 
-    _queue_class = _Queue
-    _pool: _Queue
+    _queue_class = WaiterQueue
+    _pool: WaiterQueue
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -432,98 +303,3 @@ class PostgresPool(FairPool):
 
     def drop(self, driver: Any) -> None:
         driver.terminate()
-
-
-def renew(engine: Engine, timing: Timing, *, max_age: float = inf) -> None:
-    pool = cast("FairPool", engine.pool)
-    pool.max_age, pool.timing = max_age, timing
-    event.listen(engine, "do_connect", partial(_note_origin, engine))
-    event.listen(engine, "checkout", partial(_pass_over_outdated, engine))
-    event.listen(engine, "handle_error", _sort_out)
-
-
-def _note_origin(engine: Engine, _dialect: object, entry: ConnectionPoolEntry, *_: object) -> None:
-    cast("FairPool", engine.pool).note_origin(entry)
-
-
-def _pass_over_outdated(
-    engine: Engine, _connection: object, entry: ConnectionPoolEntry, _: object
-) -> None:
-    pool = cast("FairPool", engine.pool)
-    if pool.is_outdated(entry):
-        pool.drop(entry.driver_connection)  # without waiting: the server may be gone
-        raise DisconnectionError
-
-
-def _sort_out(context: ExceptionContext) -> None:
-    """Make SQLAlchemy treat an error as a disconnect if it makes the connection unusable."""
-    connection = context.connection
-    if connection is None or connection.invalidated or context.is_disconnect:
-        return
-    pool = cast("FairPool", connection.engine.pool)
-    if pool.sort_out(context.original_exception):
-        context.is_disconnect = True
-        context.invalidate_pool_on_disconnect = False
-
-
-def watch(engine: Engine, *, pings: bool) -> None:
-    """Record when each PostgreSQL connection was used, and test idle ones before use.
-
-    If one is dead, all are replaced. SQLAlchemy's `pool_pre_ping` takes three round trips before
-    each use.
-    """
-    event.listen(engine, "connect", partial(_add, engine))
-    event.listen(engine, "checkin", partial(_note_when, engine))
-    event.listen(engine, "close", partial(_close_in_time, engine))
-    if pings:
-        event.listen(engine, "checkout", partial(_see_if_it_lives, engine))
-
-
-def _add(engine: Engine, connection: Any, _: object) -> None:
-    cast("PostgresPool", engine.pool).add(connection.driver_connection)
-
-
-def _note_when(engine: Engine, connection: object | None, entry: ConnectionPoolEntry) -> None:
-    # Without a connection, it was closed, possibly because the server did not answer.
-    pool = cast("FairPool", engine.pool)
-    if connection is not None:
-        pool.progress += 1
-    pool.note_use(entry)
-
-
-def _see_if_it_lives(
-    engine: Engine, connection: Any, entry: ConnectionPoolEntry, _: object
-) -> None:
-    pool, driver = cast("FairPool", engine.pool), connection.driver_connection
-    if driver.is_closed():
-        raise InvalidatePoolError
-    if "used" not in entry.info or pool.is_warm(entry):
-        return  # it was just made or just used
-    try:
-        await_only(driver.execute("SELECT 1", timeout=pool.timing.ping))
-    except MissingGreenlet:
-        raise  # it has become idle since `is_ready` looked
-    except Exception:  # noqa: BLE001 - any error means that it is dead
-        driver.terminate()
-        raise InvalidatePoolError from None
-    except BaseException:
-        driver.terminate()  # closes without waiting: no statement needs to be cancelled
-        raise
-
-
-def _close_in_time(engine: Engine, connection: Any, entry: ConnectionPoolEntry) -> None:
-    """Limit the time to close connections when the pool is disposed of.
-
-    SQLAlchemy waits for each connection, without a limit. After the first timeout the others are
-    terminated.
-    """
-    pool, driver = cast("FairPool", engine.pool), connection.driver_connection
-    if not pool.is_disposed or driver.is_closed():
-        return
-    if pool.is_outdated(entry):
-        driver.terminate()
-        return
-    try:
-        await_only(driver.close(timeout=pool.timing.close))
-    except Exception:  # noqa: BLE001 - asyncpg drops a connection that it cannot close
-        pool.discard()

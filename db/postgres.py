@@ -23,7 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from db.errors import ReadOnlyError
 from db.libpq import ConnectOptions, connect_options
 from db.outcome import Write
-from db.pool import PostgresPool, renew, watch
+from db.pool import PostgresPool
+from db.pool_listeners import renew, watch
 from db.poolers import Pooler, dialect_options, driver_options
 from db.reader import Reader
 from db.statements.users import ADD_USER_WITH_EVENT

@@ -13,10 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from sqlalchemy import PoolProxiedConnection, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy import PoolProxiedConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from db.batched_lookup import KeyLookup
 from db.errors import is_passing, spoils_connection
@@ -53,7 +52,6 @@ class Reader:
         self._autocommit = engine.execution_options(**autocommit)
         self.driver_fetch = fetch
         self._lookups: dict[PreparedStatement, KeyLookup] = {}
-        event.listen(self._engine, "checkout", self._pass_over_closed)
         self.listeners = Listeners(self._engine)
         self.observer: DatabaseObserver | None = None
 
@@ -175,12 +173,6 @@ class Reader:
         else:
             connection.close()
         return raised
-
-    def _pass_over_closed(
-        self, connection: Any, _: ConnectionPoolEntry, __: PoolProxiedConnection
-    ) -> None:
-        if cast("FairPool", self._engine.pool).is_closed(connection.driver_connection):
-            raise DisconnectionError
 
 
 def can_be_read_again(error: Exception) -> bool:

@@ -14,7 +14,8 @@ from sqlalchemy.pool import PoolResetState
 from db.aiosqlite_adapter import Connection as Opened
 from db.aiosqlite_adapter import Opener
 from db.outcome import Write
-from db.pool import FairPool, renew
+from db.pool import FairPool
+from db.pool_listeners import renew
 from db.reader import Reader
 from db.statements.events import ADD_EVENT
 from db.statements.users import ADD_USER
