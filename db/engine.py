@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 import orjson
-from sqlalchemy import ARRAY, Boolean, Select, String, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import notifications, postgres, sqlite
@@ -19,7 +18,7 @@ from db.notifications import SideConnection
 from db.observation import PRIMARY, Observe, Server
 from db.pool import FairPool, PostgresPool
 from db.poolers import Pooler
-from db.prepared import PreparedStatement
+from db.primary_watch import PrimaryWatch, Route
 from db.reader import Reader
 from db.replication.opening import open_replica
 from db.replication.router import ReadConsistency, Replicas
@@ -27,30 +26,11 @@ from db.replication.servers import Primary
 from db.replication.session import RoutedSession
 from db.session import Backend, Session
 from db.sqlalchemy_adapter import greenlet_spawn
+from db.statements.event_writers import DESCRIBE_EVENT_WRITERS, EVENT_WRITERS, IS_STANDBY
 from db.timelines import Timelines
 from db.timing import DEFAULT, Timing
 from db.url import parse_replica_urls, parse_url
-from db.watchdog import Watchdog
 
-T = TypeVar("T")
-
-_EVENT_LOCKS: Final = (
-    "relation = 'user_events'::regclass AND mode = 'RowExclusiveLock' AND database = "
-    "(SELECT oid FROM pg_database WHERE datname = current_database())"
-)
-_STANDBY: Final = func.pg_is_in_recovery(type_=Boolean()).label("is_standby")
-_WRITERS: Final = f"ARRAY(SELECT virtualtransaction FROM pg_locks WHERE {_EVENT_LOCKS})"  # noqa: S608 - a constant
-_SELECT_WRITERS: Select[Any] = select(  # type: ignore[assignment]  # its columns are read by name
-    _STANDBY, literal_column(_WRITERS, ARRAY(String())).label("names")
-)
-_EVENT_WRITERS: Final = PreparedStatement(_SELECT_WRITERS)
-_IS_STANDBY: Final = PreparedStatement(select(_STANDBY))
-_EVENT_TRANSACTIONS: Final = text(
-    "SELECT pid, application_name, state, "  # noqa: S608 - constants
-    "EXTRACT(epoch FROM clock_timestamp() - xact_start)::float AS seconds "
-    "FROM pg_locks LEFT JOIN pg_stat_activity USING (pid) "
-    f"WHERE virtualtransaction = ANY(:names) AND {_EVENT_LOCKS} ORDER BY pid"
-)
 _LOCKS_SECONDS: Final = 3.0  # limit of a query of pg_locks
 _OPTIONS: Mapping[str, Any] = {
     "max_overflow": 0,
@@ -110,7 +90,6 @@ class Database:
         self.pooler = pooler
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._timelines = Timelines()
-        self._timelines.on_promotion = self._leave_former_primary
         connector = partial(postgres.Connector, idle_transaction_timeout, timing)
         self._connector = connector(pooler, timelines=self._timelines)
         self._connect = postgres.connecting(self.url, self._connector)
@@ -140,9 +119,16 @@ class Database:
             if replica_urls:
                 primary = Primary(self._connect_directly, self._discard, timing, read_max_lag)
                 checked = connector(pooler, primary, self._timelines)
-            self._skip = checked.skip
             self.engine = postgres.engine(self.url, checked, **options)
-        _, self._options = self.engine.dialect.create_connect_args(self.url)
+            _, found = self.engine.dialect.create_connect_args(self.url)
+            route = Route(self._connector, found, self._connect_directly, bool(direct_url))
+            self._primary_watch = PrimaryWatch(
+                lambda: cast("PostgresPool", self.pool),
+                route,
+                checked.skip,
+                self._timelines,
+                timing,
+            )
         self.pool.on_discard = self._discard_others
         own = sqlite if self.is_sqlite else postgres
         self.reader = Reader(self.engine, own.fetch, own.AUTOCOMMIT)
@@ -168,7 +154,7 @@ class Database:
         self._beside = SideConnection(self._connect, pool_max_age, timing)
         self._listeners: set[asyncio.Event] = set()
         self._health = HealthCheck(self._probe(pool_max_age), timing)
-        self._watch: asyncio.Future[Any] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     @property
     def promotions(self) -> int:
@@ -211,21 +197,19 @@ class Database:
     async def check_primary(self) -> None:
         if self.is_sqlite:
             return
-        [found] = await self.reader.fetch(_IS_STANDBY, seconds=_LOCKS_SECONDS)
+        [found] = await self.reader.fetch(IS_STANDBY, seconds=_LOCKS_SECONDS)
         if found.is_standby:
             raise StandbyError("the database is a standby")
 
     async def event_writers(self) -> frozenset[str]:
         """Return the names of transactions that may still commit events. A name is never reused.
 
-        PostgreSQL assigns ids when events are inserted, and transactions may commit in another
-        order. A writer holds the lock on the table from before it gets an id until after its
-        commit. SQLite has a single writer, so its events are visible in order. A standby does not
-        see the primary's locks: StandbyError is raised.
+        SQLite has a single writer, so its events are visible in order. Raises StandbyError on a
+        standby.
         """
         if self.is_sqlite:
             return frozenset()
-        [found] = await self.reader.fetch(_EVENT_WRITERS, seconds=_LOCKS_SECONDS)
+        [found] = await self.reader.fetch(EVENT_WRITERS, seconds=_LOCKS_SECONDS)
         if found.is_standby:
             raise StandbyError("the database is a standby")
         return frozenset(found.names)
@@ -237,7 +221,7 @@ class Database:
         prepared transaction has no process.
         """
         async with self.session() as session:
-            found = await session.execute(_EVENT_TRANSACTIONS, {"names": list(names)})
+            found = await session.execute(DESCRIBE_EVENT_WRITERS, {"names": list(names)})
         return [row._asdict() for row in found]
 
     async def notify(self, sender: str = "") -> None:
@@ -271,10 +255,8 @@ class Database:
                 self._listeners.discard(lost)
 
     def watch(self) -> None:
-        # The watchdog ends waiting statements if PostgreSQL stops answering.
         if not self.is_sqlite:
-            dog = Watchdog(lambda: self.pool, self._knock, self._timing)
-            self._watch = asyncio.gather(dog.run(), self._look_around())
+            self._watch = asyncio.create_task(self._primary_watch.run())
         if self.replicas:
             self.replicas.watch()
 
@@ -302,43 +284,6 @@ class Database:
         if self._file:
             return FileProbe(self._file, read_only, self._timing)
         return ServerProbe(self._connect, read_only, max_age, self._timing)
-
-    async def _knock(self) -> None:
-        # At the hosts that connections lead to: a new primary answers although a frozen one does
-        # not. A pooler answers although the server is silent, and the server although the pooler
-        # is.
-        hosts = cast("PostgresPool", self.pool).hosts()
-        doors = [self._connector.knock(hosts, **self._options) if hosts else self._visit()]
-        if self._connect_directly is not self._connect:
-            doors.append(self._visit())
-        found = await asyncio.gather(*doors, return_exceptions=True)
-        failures = [door for door in found if isinstance(door, Exception)]
-        if any(isinstance(failure, TimeoutError) for failure in failures):
-            # A read that is tried again fails, although a pooler would accept its connection.
-            self._skip(hosts)
-        for failure in sorted(failures, key=lambda failure: not isinstance(failure, TimeoutError)):
-            raise failure
-
-    async def _visit(self) -> None:
-        await notifications.close(await self._connect_directly(), self._timing)
-
-    async def _look_around(self) -> None:
-        # A former primary that still takes writes reports no error.
-        while True:
-            await asyncio.sleep(self._timing.look_around)
-            with suppress(Exception):  # requests report it
-                await self._look()
-
-    async def _look(self) -> None:
-        if self._connect_directly is self._connect:
-            known = cast("PostgresPool", self.pool).hosts()
-            await self._connector.look_around(known, **self._options)
-        else:
-            await self._visit()
-
-    def _leave_former_primary(self) -> None:
-        if isinstance(self.pool, PostgresPool):
-            self.pool.leave(self._timelines.is_of_former)
 
     @property
     def pool(self) -> FairPool:

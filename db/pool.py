@@ -230,9 +230,6 @@ class FairPool(AsyncAdaptedQueuePool):
     def drop(self, driver: Any) -> None:
         """Close an idle connection without waiting, if the driver can do that."""
 
-    def give_up(self) -> None:
-        """Terminate all connections. Callers that wait for an answer get an error."""
-
     def _do_get(self) -> ConnectionPoolEntry:
         if self._pool.empty() and self._kept:
             self._kept.pop()[0].close()
@@ -281,6 +278,7 @@ class PostgresPool(FairPool):
         self._drivers.add(driver)
 
     def give_up(self) -> None:
+        """Terminate all connections. Callers that wait for an answer get an error."""
         self.discard()
         for driver in list(self._drivers):
             driver.terminate()

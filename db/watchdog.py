@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from db.pool import FairPool
+from db.pool import PostgresPool
 from db.timing import Timing
 
 log = structlog.get_logger("roster")
@@ -28,7 +28,7 @@ class Watchdog:
     """
 
     def __init__(
-        self, pool: Callable[[], FairPool], knock: Callable[[], Awaitable[None]], timing: Timing
+        self, pool: Callable[[], PostgresPool], knock: Callable[[], Awaitable[None]], timing: Timing
     ) -> None:
         self._tick, self._lag = timing.watchdog_tick, timing.watchdog_lag
         self._pool = pool

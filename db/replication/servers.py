@@ -16,7 +16,7 @@ import structlog
 
 from db.error_summary import summarize
 from db.errors import StandbyError
-from db.pool import FairPool
+from db.pool import PostgresPool
 from db.replication.monitor import Monitor
 from db.replication.position import PRIMARY, Position
 from db.session import Backend
@@ -177,8 +177,8 @@ class Replica(Server):
         )
 
     @property
-    def pool(self) -> FairPool:
-        return cast("FairPool", self.backend.engine.sync_engine.pool)
+    def pool(self) -> PostgresPool:
+        return cast("PostgresPool", self.backend.engine.sync_engine.pool)
 
     def can_read(self, wanted: Position) -> bool:
         return (

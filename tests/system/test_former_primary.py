@@ -41,7 +41,7 @@ async def look_around(database: Database) -> None:
     """Does what each server process does every few seconds, until it notices the promotion."""
     async with asyncio.timeout(60):
         while database.promotions == 0:
-            await database._look()  # noqa: SLF001 - it is a background task
+            await database._primary_watch.look()  # noqa: SLF001 - it is a background task
 
 
 @pytest.mark.parametrize("user", ["postgres", "reader"])
