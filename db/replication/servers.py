@@ -111,6 +111,14 @@ class Primary(Server):
             on_failed=self._on_failed,
         )
 
+    def reached_at(self, position: Position | None, now: float) -> float:
+        """Return when it last had no more than this, on the monotonic clock. 0 if not known."""
+        if position is None or position.term != self.term or not self._samples:
+            return 0
+        if position.lsn >= self._samples[-1].lsn:
+            return now
+        return max((sample.at for sample in self._samples if sample.lsn <= position.lsn), default=0)
+
     def check_usable(self) -> None:
         """Allow every connection."""
 
@@ -165,6 +173,8 @@ class Replica(Server):
         self.position: Position | None = None
         self.reason: str | None = "it was not measured yet"  # why it is not used
         self._primary = primary
+        self._timing = timing
+        self._reached_at = timing.clock()
         self._longest_wait = timing.replica_answer
         self._verified: str | None = None  # the identity for which the position was measured
         self.monitor = Monitor(
@@ -175,6 +185,20 @@ class Replica(Server):
             on_measured=self._on_measured,
             on_failed=self._on_failed,
         )
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it answers queries that need no later position than `read_max_lag` allows."""
+        term = self._primary.term
+        return term is not None and self.can_read(Position(term, self._primary.oldest))
+
+    @property
+    def lag(self) -> float:
+        """How many seconds it is behind the primary, as far as the primary's position is known."""
+        # Positions are kept for `read_max_lag`: a replica that is further behind keeps its time.
+        now = self._timing.clock()
+        self._reached_at = max(self._reached_at, self._primary.reached_at(self.position, now))
+        return now - self._reached_at
 
     @property
     def pool(self) -> PostgresPool:

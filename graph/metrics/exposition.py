@@ -29,6 +29,8 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from graph.metrics.processes import ProcessesCollector
+
 PATH: Final = "/metrics"
 # Read by prometheus-client when it is imported, in each worker.
 _FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -57,6 +59,10 @@ class ServerState:
 
     is_waiting: bool = True
     workers: Workers | None = None
+
+    @property
+    def worker_pids(self) -> Collection[int]:
+        return self.workers.pids if self.workers else ()
 
 
 class _StateCollector(Collector):
@@ -101,7 +107,7 @@ class _WorkersCollector(MultiProcessCollector):
         return found
 
     def _forget_ended(self) -> None:
-        living = self._state.workers.pids if self._state.workers else ()
+        living = self._state.worker_pids
         for path in Path(self._folder).glob(_GAUGES):
             found = _PID.search(path.name)
             if found and int(found[1]) not in living:
@@ -123,6 +129,7 @@ def published(listening: socket.socket, state: ServerState, *, has_workers: bool
     """Answer on a listening socket, in a thread. Start the workers inside of this context."""
     registry = CollectorRegistry()
     registry.register(_StateCollector(state))
+    registry.register(ProcessesCollector(lambda: state.worker_pids))
     with ExitStack() as stack:
         if has_workers:
             parent = os.environ.get(_FOLDER_VARIABLE)

@@ -46,6 +46,7 @@ class Instruments:
         self._add_requests()
         self._add_operations()
         self._add_databases()
+        self._add_replicas()
         self._add_feed()
         self._add_limit_storage()
         self._begin_at_zero()
@@ -148,6 +149,20 @@ class Instruments:
         )
         self.connection_max = self._gauge(
             "db_client_connection_max", "Connections that the pool may have.", [_POOL]
+        )
+
+    def _add_replicas(self) -> None:
+        self.replica_used = self._gauge(
+            "roster_replica_used",
+            "Whether queries are read on a replica. Not, for example, if it is the primary.",
+            ["replica"],
+            mode="livemin",
+        )
+        self.replica_lag = self._gauge(
+            "roster_replica_lag_seconds",
+            "How far a replica is behind the primary.",
+            ["replica"],
+            mode="livemax",
         )
 
     def _add_feed(self) -> None:

@@ -13,6 +13,7 @@ from db.engine import Database
 from db.errors import is_unreachable
 from db.observation import PRIMARY
 from db.pool import FairPool
+from db.replication.servers import Replica
 from feed.feed import Feed
 from graph.metrics.instruments import Instruments
 from graph.metrics.labels import OTHER, holder_of
@@ -72,6 +73,9 @@ class Sampler:
             found.connection_max.labels(name).set(usage.most)
             found.connections_pending.labels(name).set(usage.waiting)
 
+        for replica in self._replicas():
+            found.replica_used.labels(replica.name).set(replica.is_used)
+            found.replica_lag.labels(replica.name).set(replica.lag)
         if storage := self._load.shared:
             found.storage_available.labels("redis").set(storage.is_available)
             found.storage_failures.inc(storage.failures - self._failures)
@@ -80,8 +84,11 @@ class Sampler:
 
     def _pools(self) -> Iterable[tuple[str, FairPool]]:
         yield PRIMARY, self._database.pool
-        for replica in self._database.replicas.replicas if self._database.replicas else ():
+        for replica in self._replicas():
             yield replica.name, replica.pool
+
+    def _replicas(self) -> Sequence[Replica]:
+        return self._database.replicas.replicas if self._database.replicas else ()
 
 
 class _Holders:

@@ -218,6 +218,12 @@ FAULTS: Final = (
     Fault("RosterSlow", locked, {"ROSTER_POOL_SIZE": "20"}, _LOCKED),
     Fault("RosterPoolExhausted", locked, _ONE | {"ROSTER_POOL_TIMEOUT": "20"}, _LOCKED),
     Fault("RosterPoolTimeouts", locked, _ONE, _LOCKED),
+    Fault(
+        "RosterNoReplica",
+        nothing,
+        {"ROSTER_READ_DATABASE_URL": f"postgresql://roster@{_UNREACHABLE}/roster"},
+        is_lasting=True,
+    ),
     Fault("RosterFeedHeldBack", transaction_open, also=_HELD_BACK),
     Fault("RosterFeedLags", transaction_open, also=_HELD_BACK),
     Fault("RosterThrottles", flooded, {"ROSTER_RATE_LIMIT": "10/hour"}, is_lasting=True),

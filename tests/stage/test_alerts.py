@@ -25,7 +25,7 @@ EMPTY = frozenset(  # panels without data while nothing is wrong and nothing is 
         *("Slowest persisted operations", "Most frequent persisted operations"),
         *("Errors by code", "Rejected requests", "Operations by their first error"),
         *("Storage of shared rate limits", "Failed statements", "Wait for a connection"),
-        "Held back by open transactions",
+        *("Held back by open transactions", "Lag of replicas", "Used replicas"),
     }
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 DOCS = Path(__file__).parents[2] / "docs"
 DASHBOARD = DOCS / "grafana/roster.json"
 ALERTS = DOCS / "prometheus/alerts.yml"
-_METRIC = re.compile(r"\b(?:roster|graphql|http|db)_[a-z_]+\b")
+_METRIC = re.compile(r"\b(?:roster|graphql|http|db|process)_[a-z_]+\b")
 _LABELS = re.compile(r"by \([^)]*\)|\{[^}]*\}")
 _RULE = re.compile(r"alert: (\w+)\n +expr: (.*?)(?=\n +(?:for|labels):)", re.DOTALL)
 

@@ -49,7 +49,7 @@ async def test_every_metric_of_dashboard_and_rules_is_exported(database_url: str
     named = {metric for expression in expressions for metric in metrics_in(expression)}
     assert len(named) > 20
     assert named - exported == set()
-    described = re.findall(r"`((?:roster|graphql|http|db)_[a-z_]+)`", metrics_section())
+    described = re.findall(r"`((?:roster|graphql|http|db|process)_[a-z_]+)`", metrics_section())
     families = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     assert families <= set(described)
 

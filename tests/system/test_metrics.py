@@ -15,6 +15,10 @@ from tests.support.prometheus import check_metrics
 # The workers' values do not depend on the database.
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 QUERY = {"query": "{ users { totalCount } }"}
+PROCESS = (
+    *("cpu_seconds_total", "resident_memory_bytes", "virtual_memory_bytes"),
+    *("start_time_seconds", "open_fds", "max_fds"),
+)
 # OpenTelemetry's name of this gauge ends like the count of a histogram.
 LINT = (
     'db_client_connection_count non-histogram and non-summary metrics should not have "_count" '
@@ -44,6 +48,9 @@ async def test_requests_of_all_workers_are_counted(database_url: str, workers: i
         assert found.total(OPERATIONS) == found.total(REQUESTS) == 31
         assert found.total("roster_rejections_total", code="GRAPHQL_PARSE_FAILED") == 1
         assert found.total("roster_workers") == workers
+        named = {"main"} | {f"worker-{n + 1}" for n in range(workers) if workers > 1}
+        for name in PROCESS:
+            assert found.labels(f"process_{name}", "process") == named, name
         assert "pid" not in {label for sample in found.samples for label in sample.labels}
         assert await check_metrics(found.text) == [LINT]
         async with http_client(f"http://127.0.0.1:{port}") as http:
