@@ -34,7 +34,7 @@ LAYERS: Final = (
     {"http", "graphiql"},
     {"streaming"},
     {"execution"},
-    {"settings", "setting_errors", "setting_values"},
+    {"settings"},
     {"documents", "auth", "exchange", "metrics"},
     {"api"},
     {"limits", "compiler", "tracing"},
