@@ -20,8 +20,8 @@ import asyncpg
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from db.connect_options import ConnectOptions, connect_options
 from db.errors import ReadOnlyError
-from db.libpq import ConnectOptions, connect_options
 from db.outcome import Write
 from db.pool import PostgresPool
 from db.pool_listeners import renew, watch

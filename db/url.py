@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import URL
 
 from db import libpq
+from db.connect_options import check_files
 
 _SCHEMES: Final = (
     "a database URL begins with postgresql:// or sqlite:/// (postgres://, postgresql+asyncpg:// "
@@ -84,7 +85,7 @@ def host_of(url: URL) -> str:
 def check_url(url: URL) -> None:
     """Raise ValueError if a file that the URL names cannot be used."""
     if url.get_backend_name() != "sqlite":
-        libpq.check_files(url)
+        check_files(url)
     elif os.path.isdir(url.database or ""):  # noqa: PTH112 - Path's raises PermissionError
         raise ValueError("the SQLite URL names a folder: it must name a file")
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from db.libpq import IGNORED, connect_options
+from db.connect_options import connect_options
+from db.libpq_parameters import IGNORED
 from db.url import check_url, parse_url
 from tests.conftest import opened
 from tests.support.postgres import Server, programs
