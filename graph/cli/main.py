@@ -28,6 +28,7 @@ from graph.cli.migrate import migrate
 from graph.cli.settings_table import settings_table
 from graph.cli.tokens import token
 from graph.environment import InvalidSettings
+from graph.tracing.variables import ignore_propagators
 from users.retention import erase_due as erase_due_users
 
 _INTERRUPTED: Final = 130  # 128 + SIGINT, the convention of shells
@@ -85,6 +86,7 @@ def serve(
         if given is not None:
             os.environ[name] = str(given)
     settings = begin()
+    ignore_propagators()
     # Wrong settings are reported before the server's libraries are imported.
     from graph.cli.serving import serve_until_stopped  # noqa: PLC0415
 

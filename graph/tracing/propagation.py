@@ -15,6 +15,7 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+_NAME: Final = "traceparent"
 _W3C: Final = TraceContextTextMapPropagator()
 
 
@@ -23,7 +24,7 @@ class TraceParent(TextMapPropagator):
 
     @property
     def fields(self) -> set[str]:
-        return {"traceparent"}
+        return {_NAME}
 
     def extract(
         self,
@@ -31,6 +32,10 @@ class TraceParent(TextMapPropagator):
         context: Context | None = None,
         getter: Getter[CarrierT] = default_getter,
     ) -> Context:
+        given = getter.get(carrier, _NAME)
+        if given is None or len(given) != 1:
+            # The library would continue the first of several, which are invalid.
+            return get_current() if context is None else context
         return _without_state(_W3C.extract(carrier, context, getter))
 
     def inject(

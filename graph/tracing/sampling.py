@@ -15,7 +15,10 @@ from starlette.types import Scope
 
 from graph.environment import InvalidSettings
 
-_PARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+# https://www.w3.org/TR/trace-context/#traceparent-header: later versions can have further fields.
+_PARENT: Final = re.compile(
+    rb"(?!ff)(?:00(?=.{53}\Z)|(?!00)[0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
+)
 _SAMPLED: Final = 1
 _IDS: Final = 1 << 64  # TraceIdRatioBased compares the lower half of the trace id
 _RATIOS: Final = {"always_on": 1.0, "always_off": 0.0}

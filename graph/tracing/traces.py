@@ -1,14 +1,13 @@
 """The traces of a process: an observer of operations and databases, and FastAPI's telemetry."""
 
 import asyncio
-import os
+import logging
 import threading
 from collections.abc import Awaitable, Collection
 from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 from fastapi.telemetry import TelemetryConfig
@@ -20,10 +19,11 @@ from db.observation import DatabaseObserver, Server
 from graph.environment import InvalidSettings, set_from_file
 from graph.fastapi_adapter import skip_telemetry
 from graph.observation import RequestObserver
-from graph.tracing import sampling
+from graph.tracing import sampling, variables
 from graph.tracing.propagation import TraceParent
 from graph.tracing.sampling import Sampler
 from graph.tracing.spans import OperationSpans, StatementSpans
+from graph.tracing.variables import text_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
@@ -37,7 +37,6 @@ NO_TELEMETRY: Final[TelemetryConfig] = {
 _TRACED: Final = "roster.traced"
 _METHODS: Final = frozenset({"GET", "POST", "WS"})
 _PACKAGES: Final = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
-_PROTOCOL: Final = "http/protobuf"
 _FLUSH_SECONDS: Final = 1.5  # uvicorn allows two seconds between the last request and the end
 
 
@@ -122,17 +121,13 @@ def check(*, enabled: bool, per_second: float) -> bool:
     if not enabled:
         return False
     set_from_file("OTEL_")
-    if _variable("OTEL_SDK_DISABLED") == "true" or _variable("OTEL_TRACES_EXPORTER") == "none":
+    variables.ignore_propagators()  # of the file: FastAPI imports them in each worker
+    disabled = text_of("OTEL_SDK_DISABLED").lower() == "true"
+    if disabled or text_of("OTEL_TRACES_EXPORTER").lower() == "none":
         return False
     if not all(map(_is_installed, _PACKAGES)):
         raise InvalidSettings("ROSTER_TRACES: needs the extra `otel`: pip install 'roster[otel]'")
-    if _variable("OTEL_TRACES_EXPORTER") not in {"", "otlp"}:
-        raise InvalidSettings("OTEL_TRACES_EXPORTER: must be otlp or none")
-    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        if _variable(name) not in {"", _PROTOCOL}:
-            raise InvalidSettings(f"{name}: must be {_PROTOCOL}")
-    for name in ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
-        _check_url(name)
+    variables.check()
     sampling.from_environment(per_second)
     return True
 
@@ -158,6 +153,7 @@ def _provider() -> "SdkTracerProvider":
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON  # noqa: PLC0415
 
     from graph.tracing.exporter import KnownAttributes  # noqa: PLC0415
+    from graph.tracing.failures import ReportedFailures  # noqa: PLC0415
 
     resource = Resource.create(
         {"service.version": version("roster"), "service.instance.id": str(uuid4())}
@@ -166,24 +162,10 @@ def _provider() -> "SdkTracerProvider":
         resource = resource.merge(Resource({SERVICE_NAME: "roster"}))
     # The sampler of `Traces` has decided already.
     provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(KnownAttributes(OTLPSpanExporter())))
+    logger = logging.getLogger(OTLPSpanExporter.__module__)
+    exporter = ReportedFailures(KnownAttributes(OTLPSpanExporter()), logger)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
-
-
-def _variable(name: str) -> str:
-    return os.environ.get(name, "").strip().lower()
-
-
-def _check_url(name: str) -> None:
-    if not (given := _variable(name)):
-        return
-    try:
-        url = urlsplit(given)
-        usable = url.scheme in {"http", "https"} and url.hostname and (url.port or True)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise InvalidSettings(f"{name}: must be an http or https URL")
 
 
 def _is_installed(name: str) -> bool:

@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 @dataclass
 class Collector:
     url: str = ""
+    status: int = 200
     requests: list[bytes] = field(default_factory=list)
 
     def parsed(self) -> Iterator[Any]:
@@ -45,7 +46,7 @@ def collecting(*, silent: bool = False) -> Iterator[Collector]:
             collector.requests.append(self.rfile.read(int(self.headers["content-length"])))
             if silent:
                 ended.wait()
-            self.send_response(200)
+            self.send_response(collector.status)
             self.send_header("content-length", "0")
             self.end_headers()
 

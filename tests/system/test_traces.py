@@ -28,6 +28,7 @@ async def test_workers_export_their_spans_before_they_end(
         "ROSTER_WORKERS": "2",
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "3600000",
+        "OTEL_PROPAGATORS": "tracecontext,b3",  # not installed
     }
     async with serving_process(None, **settings) as (process, url):
         async with http_client(url) as client:
@@ -63,19 +64,8 @@ async def test_collector_that_does_not_answer_does_not_delay_the_end(tmp_path: P
         assert collector.requests  # it was asked, and has never answered
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "line"),
-    [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "must be http/protobuf"),
-        ("OTEL_TRACES_EXPORTER", "zipkin", "must be otlp or none"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "must be an http or https URL"),
-        ("OTEL_TRACES_SAMPLER", "some", "must be one of parentbased_always_on, always_on, "),
-    ],
-)
-async def test_unusable_variable_stops_the_start(
-    tmp_path: Path, name: str, value: str, line: str
-) -> None:
-    code, output = await run("serve", cwd=tmp_path, ROSTER_TRACES="true", **{name: value})
-    assert code == 1
-    assert output.startswith(f"roster: {name}: {line}")
-    assert output.count("\n") == 1
+async def test_unusable_variable_stops_the_start(tmp_path: Path) -> None:
+    name = "OTEL_BSP_SCHEDULE_DELAY"
+    code, output = await run("serve", cwd=tmp_path, ROSTER_TRACES="true", **{name: "soon"})
+    told = f"roster: {name}: must be a whole number, at least 1\n"
+    assert (code, output) == (1, told)

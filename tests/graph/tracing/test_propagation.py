@@ -48,6 +48,14 @@ async def test_fetch_of_keys_continues_the_trace_without_state_of_clients(
     assert "baggage" not in head
 
 
+def test_several_traceparents_are_not_continued() -> None:
+    one = SAMPLED["traceparent"]
+    found = [
+        TraceParent().extract({"traceparent": given}, Context()) for given in ([one], [one] * 2)
+    ]
+    assert [len(context) for context in found] == [1, 0]
+
+
 def test_state_and_baggage_of_clients_are_not_accepted() -> None:
     context = TraceParent().extract(UNTRUSTED, Context())
     given = get_current_span(context).get_span_context()

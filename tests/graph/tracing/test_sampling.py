@@ -16,6 +16,7 @@ INVALID = [
     "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
     "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
     "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
     "00-4BF92F3577B34DA6A3CE929D0E0E4736-00F067AA0BA902B7-01",
 ]
 
@@ -47,6 +48,11 @@ def test_new_traces_are_limited_per_second_and_those_of_clients_are_not() -> Non
 def test_invalid_traceparent_is_ignored(header: str) -> None:
     assert not chosen("parentbased_always_off").samples(scope(traceparent=header))
     assert chosen("parentbased_always_on").samples(scope(traceparent=header))
+
+
+def test_traceparent_of_a_later_version_can_have_more_fields() -> None:
+    later = SAMPLED["traceparent"].replace("00-", "01-", 1) + "-more"
+    assert chosen("parentbased_always_off").samples(scope(traceparent=later))
 
 
 def test_several_traceparents_are_ignored() -> None:
