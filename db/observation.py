@@ -50,12 +50,15 @@ class Server:
 
 
 class DatabaseObserver(Protocol):
-    """Observes one database. Its methods must not raise, and are called in the event loop."""
+    """Observes one database. Its methods must not raise, and are called in the event loop.
 
-    def begin_statement(self, text: str, /) -> End:
+    Those that begin something return None if the end need not be reported.
+    """
+
+    def begin_statement(self, text: str, /) -> End | None:
         """Note that a statement is sent on a connection. Its values are not known here."""
 
-    def begin_wait(self, /) -> End:
+    def begin_wait(self, /) -> End | None:
         """Note that a caller waits for a connection, because all are in use.
 
         The error is SQLAlchemy's TimeoutError, or CancelledError.
@@ -74,10 +77,10 @@ class DatabaseObservers:
     def __init__(self, observers: Sequence[DatabaseObserver]) -> None:
         self.observers = observers
 
-    def begin_statement(self, text: str) -> End:
+    def begin_statement(self, text: str) -> End | None:
         return _all([observer.begin_statement(text) for observer in self.observers])
 
-    def begin_wait(self) -> End:
+    def begin_wait(self) -> End | None:
         return _all([observer.begin_wait() for observer in self.observers])
 
     def note_retry(self, error: Exception) -> None:
@@ -85,7 +88,11 @@ class DatabaseObservers:
             observer.note_retry(error)
 
 
-def _all(ends: Sequence[End]) -> End:
+def _all(begun: Sequence[End | None]) -> End | None:
+    ends = [end for end in begun if end]
+    if len(ends) <= 1:
+        return ends[0] if ends else None
+
     def end(error: BaseException | None) -> None:
         for each in reversed(ends):
             each(error)
@@ -140,7 +147,8 @@ class StatementListeners:
     def _begin(
         self, _: object, __: object, statement: str, ___: object, context: Any, ____: object
     ) -> None:
-        self._ends[context] = self.observer.begin_statement(statement)
+        if end := self.observer.begin_statement(statement):
+            self._ends[context] = end
 
     def _end(
         self, _: object, __: object, ___: object, ____: object, context: Any, _____: object

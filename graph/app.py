@@ -34,7 +34,7 @@ from graph.limits.storage import load_digest, open_shared_limits
 from graph.limits.throttle import RateLimiter
 from graph.metrics.exposition import PROCESS
 from graph.metrics.observer import Metrics
-from graph.observation import Observer, Operations
+from graph.observation import Observer, Operations, observer_of_requests
 from graph.settings import Mode, Settings, load
 from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, on_signals, stop_with_parent
 from graph.streaming.streams import ResultStreams
@@ -82,13 +82,12 @@ def create_app(
     if settings.cors_origins or development:  # it explains rejected preflights to developers
         app.add_middleware(CrossOrigin, origins=settings.cors_origins, explain=origins.explanation)
     security = SecurityHeaders(https_only=not development)
-    requests = [observer.requests for observer in observers if observer.requests]
     app.add_middleware(
         CommonMiddleware,
         origins=origins,
         security=security,
         shutdown=shutdown,
-        observers=requests,
+        observer=observer_of_requests(observers),
     )
     return app
 

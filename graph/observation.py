@@ -11,12 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from enum import StrEnum
 from functools import cached_property
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from graphql import OperationDefinitionNode
 from starlette.types import Scope
 
 from db.engine import Database
@@ -24,13 +24,8 @@ from db.observation import DatabaseObserver, Server
 from feed.feed import Feed
 from graph.protocol.errors import RequestError
 
-
-class Transport(StrEnum):
-    HTTP = "http"
-    BATCH = "batch"
-    """A request of a batch."""
-    SSE = "sse"
-    WEBSOCKET = "websocket"
+Transport = Literal["http", "batch", "sse", "websocket"]
+"""`batch` is that of each request of a batch."""
 
 
 class ObservedOperation:
@@ -39,8 +34,6 @@ class ObservedOperation:
     # Defaults of the class: most operations change few of them, and one is created per request.
     type: str | None = None
     """`query`, `mutation` or `subscription`. None if the request was rejected before that."""
-    name: str | None = None
-    """The operation's name. Clients choose it, unless the document is persisted."""
     text: str | None = None
     is_persisted: bool = False
     errors: Mapping[str, int] = MappingProxyType({})
@@ -53,12 +46,16 @@ class ObservedOperation:
     """How often a transaction was repeated."""
     replays: int = 0
     """How many mutations were answered from their idempotency key."""
+    _node: OperationDefinitionNode | None = None
     _has_ended = False
 
-    def __init__(self, transport: Transport, observers: Sequence["OperationObserver"]) -> None:
+    def __init__(self, transport: Transport, observers: Iterable["OperationObserver"]) -> None:
         self.transport = transport
         self.begun = time.perf_counter()
-        self._observers = observers
+        self.observers: list[OperationObserver] = []
+        for observer in observers:
+            if observer.started(self):
+                self.observers.append(observer)
 
     @cached_property
     def notes(self) -> dict[Any, Any]:
@@ -72,10 +69,17 @@ class ObservedOperation:
             return None
         return sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
 
-    def identify(self, type: str, name: str | None, text: str, *, is_persisted: bool) -> None:
-        self.type, self.name, self.text = type, name, text
+    @property
+    def name(self) -> str | None:
+        """The operation's name. Clients choose it, unless the document is persisted."""
+        return self._node.name.value if self._node and self._node.name else None
+
+    def identify(self, node: OperationDefinitionNode, text: str, *, is_persisted: bool) -> None:
+        self.type = node.operation.value
+        self.text = text
         self.is_persisted = is_persisted
-        for observer in self._observers:
+        self._node = node
+        for observer in self.observers:
             observer.identified(self)
 
     def add_errors(self, codes: Iterable[str]) -> None:
@@ -91,7 +95,7 @@ class ObservedOperation:
         """End the operation. A second call has no effect."""
         if not self._has_ended:
             self._has_ended = True
-            for observer in reversed(self._observers):
+            for observer in reversed(self.observers):
                 observer.ended(self)
 
 
@@ -106,7 +110,8 @@ class OperationObserver(Protocol):
     `ended` can be called in another task, if the client leaves a stream.
     """
 
-    def started(self, operation: ObservedOperation, /) -> None: ...
+    def started(self, operation: ObservedOperation, /) -> bool:
+        """Return whether to observe the operation. Otherwise nothing more is called for it."""
 
     def identified(self, operation: ObservedOperation, /) -> None: ...
 
@@ -170,6 +175,26 @@ class Observer(Protocol):
         """Return a context that is active while the application runs."""
 
 
+class _RequestObservers:
+    def __init__(self, observers: Sequence[RequestObserver]) -> None:
+        self._observers = observers
+
+    def begin(self, scope: Scope) -> RequestEnd:
+        ends = [observer.begin(scope) for observer in self._observers]
+
+        def end(status: int | None) -> None:
+            for each in ends:
+                each(status)
+
+        return end
+
+
+def observer_of_requests(observers: Iterable[Observer]) -> RequestObserver | None:
+    """Return what observes the requests for all observers, or None if none of them does."""
+    found = [observer.requests for observer in observers if observer.requests]
+    return _RequestObservers(found) if len(found) > 1 else next(iter(found), None)
+
+
 class Operations:
     """Begins operations for all observers."""
 
@@ -177,14 +202,12 @@ class Operations:
         self._observers = observers
 
     def begin(self, transport: Transport) -> ObservedOperation | None:
-        """Return the operation, or None without observers."""
+        """Return the operation, or None if nobody observes it."""
         if not self._observers:
             return None
-        made = _ObservedStream if transport is Transport.SSE else ObservedOperation
+        made = _ObservedStream if transport == "sse" else ObservedOperation
         operation = made(transport, self._observers)
-        for observer in self._observers:
-            observer.started(operation)
-        return operation
+        return operation if operation.observers else None
 
     def reject(self, operation: ObservedOperation | None, error: RequestError) -> None:
         """End an operation by the error that answers its request."""

@@ -33,19 +33,15 @@ class PersistedDocuments:
     """`ON` accepts known documents only, by their id. `LOG` accepts all and logs unknown ones.
 
     A document's ids are the manifest's id and the SHA-256 of its text, each with or without
-    `sha256:`.
+    `sha256:`. `documents` are the texts of the manifest.
     """
 
     def __init__(self, mode: PersistedMode, texts: Mapping[str, str]) -> None:
         self._mode = mode
         self._texts = {_digest(text): text for text in texts.values()}
         self._known = frozenset(self._texts)
-        self._documents = frozenset(texts.values())
+        self.documents = frozenset(texts.values())
         self._texts |= {_plain(id_): text for id_, text in texts.items()}
-
-    def has(self, text: str) -> bool:
-        """Return whether the document is in the manifest."""
-        return text in self._documents
 
     def text(self, request: Request) -> str:
         """Return the text of a request's document. Raises RequestError if it is not accepted."""

@@ -122,12 +122,8 @@ class OperationExecutor:
                 prepared = self._prepared(text, request, context)
         operation = Operation(self, request, text, prepared, context, root, extensions, allowed)
         if observed := getattr(context, "observed", None):
-            observed.identify(
-                operation.type.value,
-                operation.name,
-                text,
-                is_persisted=self._persisted.has(text),
-            )
+            known = text in self._persisted.documents
+            observed.identify(prepared.operation, text, is_persisted=known)
         return operation
 
     def _prepared(self, text: str, request: Request, context: Any) -> PreparedDocument:

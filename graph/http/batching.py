@@ -19,7 +19,7 @@ from graph.api.errors import server_error
 from graph.auth.guard import Guard
 from graph.execution.schema import Schema
 from graph.limits.throttle import RateLimiter
-from graph.observation import ObservedOperation, Operations, Transport
+from graph.observation import ObservedOperation, Operations
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import dumps
 from graph.protocol.request import Request
@@ -65,11 +65,11 @@ class BatchExecutor:
         """
         observed = context.observed
         if observed:
-            observed.transport = Transport.BATCH
+            observed.transport = "batch"
         parts = [b"[", *await self._answer(scope, context, batch[0], observed)]
         for given in batch[1:]:
             parts.append(b",")
-            observed = self.operations.begin(Transport.BATCH)
+            observed = self.operations.begin("batch")
             try:
                 if sum(map(len, parts)) > MAX_BATCH_ANSWER:
                     raise _too_large()

@@ -28,7 +28,7 @@ from graph.http.origins import Origins
 from graph.http.responses import error_response, from_http_exception, result_response
 from graph.http.sse import events
 from graph.limits.throttle import RateLimiter
-from graph.observation import ObservedOperation, Operations, Transport
+from graph.observation import ObservedOperation, Operations
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.request import Request
 from graph.shutdown import Shutdown
@@ -65,7 +65,7 @@ class GraphQLEndpoint:
             media = _negotiated(given.get("accept") or "*/*", page=page)
             if media == HTML:
                 return self.page(request.scope)
-            observed = self.operations.begin(Transport.SSE if media == EVENTS else Transport.HTTP)
+            observed = self.operations.begin("sse" if media == EVENTS else "http")
             self.origins.check_origin(given)
             return await self._respond(request, given, media, observed)
         except HTTPException as error:  # from a middleware's `receive`
@@ -76,7 +76,7 @@ class GraphQLEndpoint:
             if observed:
                 observed.end()
             raise
-        self.operations.reject(observed or self.operations.begin(Transport.HTTP), refused)
+        self.operations.reject(observed or self.operations.begin("http"), refused)
         return error_response(refused, media)
 
     async def _respond(

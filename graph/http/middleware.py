@@ -3,7 +3,7 @@
 import os
 import re
 from asyncio import CancelledError
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
@@ -44,13 +44,13 @@ class CommonMiddleware:
         origins: Origins,
         security: SecurityHeaders,
         shutdown: Shutdown,
-        observers: Sequence[RequestObserver] = (),
+        observer: RequestObserver | None = None,
     ) -> None:
         self.app = app
         self.origins = origins
         self.security = security
         self.shutdown = shutdown
-        self.observers = observers
+        self.observer = observer
 
     # Not a coroutine function: each one around a request is resumed whenever the request is.
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -65,7 +65,7 @@ class CommonMiddleware:
         request_id = _set_request_id(scope, given)
         until_begun = self.shutdown.interruptible()
         status: int | None = None  # of the response, if it has begun
-        ends = [observer.begin(scope) for observer in self.observers] if self.observers else ()
+        end = self.observer.begin(scope) if self.observer else None
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -95,7 +95,7 @@ class CommonMiddleware:
             response = plain_error_response(server_error(error, request_id))
             await response(scope, receive, send_with_headers)
         finally:
-            for end in ends:
+            if end:
                 end(status)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -23,8 +23,8 @@ class OperationMetrics:
         self._observe: dict[tuple[str, str, str], Callable[[float], None]] = {}
         self.active: Counter[str] = Counter()
 
-    def started(self, operation: ObservedOperation) -> None:
-        pass
+    def started(self, _: ObservedOperation) -> bool:
+        return True
 
     def identified(self, operation: ObservedOperation) -> None:
         self.active[operation.type or ""] += 1

@@ -8,7 +8,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from starlette.types import Scope
@@ -59,7 +59,7 @@ class Sampler:
         self._is_parent_based = is_parent_based
 
     def samples(self, scope: Scope) -> bool:
-        parent = _parent(scope)
+        parent = _parent(scope["headers"])
         if parent is None:
             return self._rate.allows() if self._rate else random.getrandbits(64) < self._bound
         if self._is_parent_based:
@@ -67,9 +67,9 @@ class Sampler:
         return int(parent[1][16:], 16) < self._bound
 
 
-def _parent(scope: Scope) -> re.Match[bytes] | None:
+def _parent(headers: Iterable[tuple[bytes, bytes]]) -> re.Match[bytes] | None:
     found: re.Match[bytes] | None = None
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"traceparent":
             if found:
                 return None  # two values are invalid

@@ -22,7 +22,7 @@ from graph.observation import RequestObserver
 from graph.tracing import sampling, variables
 from graph.tracing.propagation import TraceParent
 from graph.tracing.sampling import Sampler
-from graph.tracing.spans import OperationSpans, StatementSpans
+from graph.tracing.spans import OperationSpans, StatementSpans, is_recording
 from graph.tracing.variables import text_of
 
 if TYPE_CHECKING:
@@ -76,11 +76,8 @@ class Traces:
         """Return the application of a server, which takes less time for untraced requests."""
 
         def skip_untraced(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-            if scope["type"] != "lifespan":
-                if self._is_excluded(scope):
-                    skip_telemetry(scope)
-                else:
-                    scope[_TRACED] = True
+            if scope["type"] != "lifespan" and self._is_excluded(scope):
+                skip_telemetry(scope)
             return app(scope, receive, send)
 
         return skip_untraced
@@ -91,7 +88,10 @@ class Traces:
         path: str = scope["path"]
         if path.removeprefix(scope.get("root_path", "")) in self._untraced:
             return True
-        return not self._sampler.samples(scope)
+        if not self._sampler.samples(scope):
+            return True
+        scope[_TRACED] = True
+        return False
 
     async def close(self) -> None:
         """Export the remaining spans. A collector that does not answer is waited for briefly."""
@@ -177,8 +177,8 @@ def _is_installed(name: str) -> bool:
 
 def set_route(scope: Scope, route: str) -> None:
     """Name the span of a request as FastAPI's router would, which has not seen the request."""
-    span = trace.get_current_span()
-    if span.is_recording():
+    if is_recording():
+        span = trace.get_current_span()
         method = scope["method"] if scope["type"] == "http" else "WS"
         span.set_attribute("http.route", route)
         if method in _METHODS:  # others can be any text

@@ -20,7 +20,7 @@ from graph.execution.schema import Schema
 from graph.http.origins import Origins
 from graph.limits.client_network import client_network
 from graph.limits.throttle import RateLimiter
-from graph.observation import ObservedOperation, Operations, Transport
+from graph.observation import ObservedOperation, Operations
 from graph.protocol.errors import InvalidRequest, RequestError
 from graph.protocol.json import dumps, read_json
 from graph.protocol.request import POSITION, Request
@@ -93,7 +93,7 @@ class WebSocketEndpoint:
 
     def reject(self, error: RequestError) -> None:
         """Report a request that was rejected before it was executed."""
-        self.operations.reject(self.operations.begin(Transport.WEBSOCKET), error)
+        self.operations.reject(self.operations.begin("websocket"), error)
 
 
 class _Connection:
@@ -266,7 +266,7 @@ class _Connection:
         quoted = dumps(id_)
         before = b'{"id":%b,"type":"next","payload":' % quoted
         last = b'{"id":%b,"type":"complete"}' % quoted
-        observed = self.sockets.operations.begin(Transport.WEBSOCKET)
+        observed = self.sockets.operations.begin("websocket")
         try:
             with self.sockets.shutdown.interruptible():
                 if not await self._execute(id_, request, known, before, observed):

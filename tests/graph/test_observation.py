@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from graph.app import create_app
-from graph.observation import Operations, Transport
+from graph.observation import Operations
 from graph.settings import Settings
 from tests.support.client import Client, serving
 from tests.support.observers import Recorder
@@ -201,7 +201,7 @@ async def test_operation_that_is_abandoned_ends(client: Client, recorder: Record
 
 def test_stream_that_never_begins_ends(recorder: Recorder) -> None:
     operations = Operations([recorder.operations])
-    assert operations.begin(Transport.SSE)  # and nothing refers to it any more
+    assert operations.begin("sse")  # and nothing refers to it any more
     recorder.started.clear()
     gc.collect()
     assert list(recorder.take()) == [{"transport": "sse"}]

@@ -47,7 +47,7 @@ class Recorder:
 def told(operation: ObservedOperation) -> dict[str, Any]:
     """Returns what differs from an operation that succeeds."""
     known = {
-        "transport": str(operation.transport),
+        "transport": operation.transport,
         "type": operation.type,
         "name": operation.name,
         "persisted": operation.is_persisted,
@@ -63,8 +63,9 @@ def told(operation: ObservedOperation) -> dict[str, Any]:
 class RecordedOperations:
     recorder: Recorder
 
-    def started(self, operation: ObservedOperation) -> None:
+    def started(self, operation: ObservedOperation) -> bool:
         self.recorder.started.append(operation)
+        return True
 
     def identified(self, operation: ObservedOperation) -> None:
         self.recorder.identified.append(operation)
