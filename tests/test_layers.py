@@ -55,6 +55,7 @@ ADAPTERS: Final = (
     "db/sqlalchemy_adapter.py",
     "graph/compiler/graphql_core_adapter.py",
     "graph/limits/limits_adapter.py",
+    "graph/metrics/prometheus_adapter.py",
     "graph/strawberry_adapter.py",
     "graph/uvicorn_adapter/",
 )

@@ -18,6 +18,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from graph.metrics.timings import Timings
+
 # Seconds. OpenTelemetry advises these for HTTP and for databases.
 _REQUEST_BUCKETS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
@@ -43,6 +45,7 @@ disable_created_metrics()  # a time for each series, which nothing uses
 class Instruments:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
+        self.timings = Timings(registry)
         self._add_requests()
         self._add_operations()
         self._add_databases()

@@ -37,3 +37,4 @@ class Metrics:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            self._instruments.timings.add()

@@ -9,7 +9,7 @@ from graph.metrics.labels import Bounded
 from graph.observation import ObservedOperation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from graph.metrics.timings import Series
 
 _MOST_CODES: Final = 100
 _MOST_NAMES: Final = 2_000  # a manifest can have more operations
@@ -18,9 +18,10 @@ _MOST_NAMES: Final = 2_000  # a manifest can have more operations
 class OperationMetrics:
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
+        self._timings = instruments.timings
         self._codes = Bounded(_MOST_CODES)
         self._names = Bounded(_MOST_NAMES)
-        self._observe: dict[tuple[str, str, str], Callable[[float], None]] = {}
+        self._durations: dict[tuple[str, str, str], Series] = {}
         self.active: Counter[str] = Counter()
 
     def started(self, _: ObservedOperation) -> bool:
@@ -37,11 +38,11 @@ class OperationMetrics:
             error = self._codes.of(operation.rejection or next(iter(operation.errors)))
         name = self._names.of(operation.name or "") if operation.is_persisted else ""
         key = (kind, name, error)
-        observe = self._observe.get(key)
-        if observe is None:
-            child = self._instruments.operation_duration.labels(*key)
-            observe = self._observe[key] = child.observe
-        observe(time.perf_counter() - operation.begun)
+        duration = self._durations.get(key)
+        if duration is None:
+            duration = self._timings.series(self._instruments.operation_duration, *key)
+            self._durations[key] = duration
+        self._timings.note(duration, time.perf_counter() - operation.begun)
         if operation.errors or operation.retries or operation.replays:
             self._count(operation)
 

@@ -1,33 +1,35 @@
 """Metrics of HTTP requests."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.types import Scope
 
 from graph.metrics.instruments import Instruments
 from graph.metrics.labels import method_of, scheme_of
+from graph.metrics.timings import Series
 from graph.observation import RequestEnd
 
 _NO_STATUS: Final = ""
 
 
 class _Kind:
-    """Requests with one method and scheme. `observe` has a function for each route and status."""
+    """Requests with one method and scheme, with their durations by route and status."""
 
-    __slots__ = ("active", "labels", "observe")
+    __slots__ = ("active", "durations", "labels")
 
     def __init__(self, *labels: str) -> None:
         self.labels = labels
         self.active = 0
-        self.observe: dict[tuple[str, int | None], Callable[[float], None]] = {}
+        self.durations: dict[tuple[str, int | None], Series] = {}
 
 
 class RequestMetrics:
     """`route` is the path of the GraphQL endpoint, whose requests need no router."""
 
     def __init__(self, instruments: Instruments, route: str) -> None:
+        self._timings = instruments.timings
         self._duration = instruments.http_duration
         self._route = route
         self._kinds: dict[tuple[str, str], _Kind] = {}
@@ -46,11 +48,11 @@ class RequestMetrics:
 
         def end(status: int | None) -> None:
             kind.active -= 1
-            key = (self._route_of(scope), status)
-            observe = kind.observe.get(key)
-            if observe is None:
-                observe = kind.observe[key] = self._child(kind, *key)
-            observe(time.perf_counter() - begun)
+            route = scope["path"] if scope["path"] == self._route else self._route_of(scope)
+            duration = kind.durations.get((route, status))
+            if duration is None:
+                duration = kind.durations[route, status] = self._series(kind, route, status)
+            self._timings.note(duration, time.perf_counter() - begun)
 
         return end
 
@@ -58,16 +60,13 @@ class RequestMetrics:
         labels = method_of(scope), scheme_of(scope)
         return self._kinds.setdefault(labels, _Kind(*labels))
 
-    def _child(self, kind: _Kind, route: str, status: int | None) -> Callable[[float], None]:
+    def _series(self, kind: _Kind, route: str, status: int | None) -> Series:
         named = _NO_STATUS if status is None else str(status)
-        child: Callable[[float], None] = self._duration.labels(*kind.labels, route, named).observe
-        return child
+        return self._timings.series(self._duration, *kind.labels, route, named)
 
     def _route_of(self, scope: Scope) -> str:
         """Return the path of the route, or nothing if there is none."""
         if (route := scope.get("route")) is not None:
             return str(getattr(route, "path", ""))
         path: str = scope["path"]
-        if path == self._route or path == scope.get("root_path", "") + self._route:
-            return self._route
-        return ""
+        return self._route if path == scope.get("root_path", "") + self._route else ""

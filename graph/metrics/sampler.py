@@ -58,6 +58,7 @@ class Sampler:
 
     def _sample(self) -> None:
         found = self._instruments
+        found.timings.add()  # also those whose event loop has ended
         for kind, number in self._requests.active.items():
             found.http_active.labels(*kind).set(number)
         for type_, number in self._operations.active.items():
