@@ -31,12 +31,19 @@ class CloseCode(IntEnum):
 
 
 class ConnectionClosedError(Exception):
-    """The server closes the socket. The reason is cut to 123 bytes."""
+    """The server closes the socket. The reason is cut to 123 bytes.
 
-    def __init__(self, code: CloseCode, reason: str) -> None:
+    `error` is the code of the error that observers see.
+    """
+
+    def __init__(self, code: CloseCode, reason: str, error: str = "BAD_REQUEST") -> None:
         self.code = code
+        self.error = error
         # RFC 6455 5.5.1 limits the length of the reason and requires UTF-8: no lone surrogates.
         self.reason = reason.encode(errors="replace")[:_MAX_REASON].decode(errors="ignore")
+
+    def as_request_error(self) -> RequestError:
+        return RequestError(self.error, self.reason)
 
 
 class ClientGoneError(Exception):

@@ -83,8 +83,10 @@ class WebSocketEndpoint:
             await websocket.close()  # before the handshake, so the response is HTTP 403
             return
         if PROTOCOL not in websocket.scope["subprotocols"]:
+            reason = f"Subprotocol must be {PROTOCOL}"
+            self.reject(InvalidRequest(reason))
             await websocket.accept()
-            await websocket.close(CloseCode.NO_SUCH_PROTOCOL, f"Subprotocol must be {PROTOCOL}")
+            await websocket.close(CloseCode.NO_SUCH_PROTOCOL, reason)
             return
         await websocket.accept(PROTOCOL)
         with ExitStack() as counted:
@@ -114,6 +116,7 @@ class _Connection:
         self.address = client_network(websocket.scope)
         self.context: Context | None = None  # None until the caller is authenticated
         self.watch: asyncio.Task[None] | None = None
+        self.refused: RequestError | None = None  # the caller is no longer accepted
         self.operations: dict[str, asyncio.Task[None]] = {}
         self.closing: asyncio.Future[ConnectionClosedError] = (
             asyncio.get_running_loop().create_future()
@@ -146,12 +149,14 @@ class _Connection:
 
     def _too_late(self) -> None:
         if self.context is None:
-            self.close(CloseCode.INIT_TIMEOUT, "Connection initialisation timeout")
+            self._give_up_waiting("Connection initialisation timeout")
 
     def _make_room(self) -> None:
-        self.close(
-            CloseCode.INIT_TIMEOUT, "Too many sockets wait: initialise the connection immediately"
-        )
+        self._give_up_waiting("Too many sockets wait: initialise the connection immediately")
+
+    def _give_up_waiting(self, reason: str) -> None:
+        self.sockets.reject(RequestError("INIT_TIMEOUT", reason))
+        self.close(CloseCode.INIT_TIMEOUT, reason)
 
     async def _read(self) -> None:
         try:
@@ -164,6 +169,7 @@ class _Connection:
             while await self._next():
                 pass
         except ConnectionClosedError as closed:
+            self.sockets.reject(closed.as_request_error())
             self.close(closed.code, closed.reason)
         except ClientGoneError:
             return  # the client disconnected during a response
@@ -214,8 +220,8 @@ class _Connection:
             with self._checking(token):
                 context = await self.sockets.guard.authenticate(self.websocket.scope, token)
         except RequestError as refused:
-            self.sockets.reject(refused)
-            raise ConnectionClosedError(code_of(refused), refused.message) from None
+            code = code_of(refused)
+            raise ConnectionClosedError(code, refused.message, refused.code) from None
         self.counted.enter_context(self.sockets.rate_limiter.connection_slot(context.throttled_as))
         context.asked_position = _position(payload)
         self.context = context
@@ -230,7 +236,9 @@ class _Connection:
         return self.sockets.rate_limiter.connection_slot(f"{self.address} not known yet")
 
     async def _watch(self, context: Context) -> None:
-        refused = await self.sockets.guard.wait_until_rejected(self.websocket.scope, context)
+        self.refused = refused = await self.sockets.guard.wait_until_rejected(
+            self.websocket.scope, context
+        )
         for id_, task in list(self.operations.items()):
             task.cancel()
             await self._try_to_send(dumps({"id": id_, "type": "error", "payload": refused.errors}))
@@ -238,7 +246,7 @@ class _Connection:
 
     async def _subscribe(self, id_: str, payload: object) -> None:
         if self.context is None:
-            raise ConnectionClosedError(CloseCode.UNAUTHORIZED, "Unauthorized")
+            raise ConnectionClosedError(CloseCode.UNAUTHORIZED, "Unauthorized", "UNAUTHENTICATED")
         if id_ in self.operations:
             raise ConnectionClosedError(
                 CloseCode.ID_IN_USE, f"Subscriber for {id_[:60]} already exists"
@@ -262,34 +270,48 @@ class _Connection:
         return None
 
     async def _run(self, id_: str, request: Request, known: Context) -> None:
-        # An operation that fails ends with an error message. The socket stays open.
-        quoted = dumps(id_)
-        before = b'{"id":%b,"type":"next","payload":' % quoted
-        last = b'{"id":%b,"type":"complete"}' % quoted
         observed = self.sockets.operations.begin("websocket")
         try:
-            with self.sockets.shutdown.interruptible():
-                if not await self._execute(id_, request, known, before, observed):
-                    last = b""
-        except ConnectionClosedError as closed:
-            self.close(closed.code, closed.reason)
-            return
-        except ClientGoneError:
-            return
-        except Exception as error:  # noqa: BLE001 - each operation ends with a message
-            refused = server_error(error, known.request_id)
-            if observed:
-                observed.reject(refused)
-            last = dumps({"id": id_, "type": "error", "payload": refused.errors})
+            last = await self._last_message(id_, request, known, observed)
         finally:
             if observed:
                 observed.end()
+        if last is None:
+            return
         # The id is released before the last message is sent: the client can reuse it immediately.
         if self.operations.get(id_) is asyncio.current_task():
             del self.operations[id_]
             if last:
                 await self._try_to_send(last)
             self._close_when_done()
+
+    async def _last_message(
+        self, id_: str, request: Request, known: Context, observed: ObservedOperation | None
+    ) -> bytes | None:
+        """Execute an operation. Return its last message, or None if the socket is closed.
+
+        An operation that fails ends with an error message. The socket stays open.
+        """
+        quoted = dumps(id_)
+        before = b'{"id":%b,"type":"next","payload":' % quoted
+        try:
+            with self.sockets.shutdown.interruptible():
+                is_complete = await self._execute(id_, request, known, before, observed)
+        except ConnectionClosedError as closed:
+            _reject(observed, closed.as_request_error())
+            self.close(closed.code, closed.reason)
+            return None
+        except ClientGoneError:
+            return None
+        except asyncio.CancelledError:
+            if self.refused:
+                _reject(observed, self.refused)
+            raise
+        except Exception as error:  # noqa: BLE001 - each operation ends with a message
+            refused = server_error(error, known.request_id)
+            _reject(observed, refused)
+            return dumps({"id": id_, "type": "error", "payload": refused.errors})
+        return b'{"id":%b,"type":"complete"}' % quoted if is_complete else b""
 
     async def _execute(
         self,
@@ -333,6 +355,11 @@ class _Connection:
             self.close(closed.code, closed.reason)
         except ClientGoneError:
             pass
+
+
+def _reject(observed: ObservedOperation | None, error: RequestError) -> None:
+    if observed:
+        observed.reject(error)
 
 
 def _position(payload: dict[str, Any] | None) -> str | None:

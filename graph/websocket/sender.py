@@ -14,7 +14,7 @@ from graph.websocket.close_codes import ClientGoneError, CloseCode, ConnectionCl
 
 # Exceptions that servers raise if the client has closed the socket.
 GONE: Final = (WebSocketDisconnect, OSError, RuntimeError)
-_TOO_SLOW: Final = "Too slow: come back with your last cursor"
+_TOO_SLOW: Final = ("Too slow: come back with your last cursor", "TOO_SLOW")
 
 
 class Sender:
@@ -79,6 +79,6 @@ class Sender:
             async with asyncio.timeout(self._seconds):
                 await sending
         except TimeoutError:
-            raise ConnectionClosedError(CloseCode.TRY_AGAIN_LATER, _TOO_SLOW) from None
+            raise ConnectionClosedError(CloseCode.TRY_AGAIN_LATER, *_TOO_SLOW) from None
         except GONE:
             raise ClientGoneError from None
