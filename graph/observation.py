@@ -119,8 +119,12 @@ class OperationObserver(Protocol):
 
 
 class RequestEnd(Protocol):
-    def __call__(self, status: int | None, /) -> None:
-        """Note that the response is complete. Without a status, there was none."""
+    def __call__(self, status: int | None, code: str | None = None, /) -> None:
+        """Note that the response is complete. Without a status, there was none.
+
+        `code` is that of the error that has ended the request, unless observers of operations have
+        seen it.
+        """
 
 
 class RequestObserver(Protocol):
@@ -182,9 +186,9 @@ class _RequestObservers:
     def begin(self, scope: Scope) -> RequestEnd:
         ends = [observer.begin(scope) for observer in self._observers]
 
-        def end(status: int | None) -> None:
+        def end(status: int | None, code: str | None = None) -> None:
             for each in ends:
-                each(status)
+                each(status, code)
 
         return end
 

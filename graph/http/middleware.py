@@ -65,6 +65,7 @@ class CommonMiddleware:
         request_id = _set_request_id(scope, given)
         until_begun = self.shutdown.interruptible()
         status: int | None = None  # of the response, if it has begun
+        code: str | None = None  # of the error that ends the request
         end = self.observer.begin(scope) if self.observer else None
 
         async def send_with_headers(message: Message) -> None:
@@ -90,13 +91,15 @@ class CommonMiddleware:
         except Exception as error:
             # If the response has started, the server closes the connection, so that the client
             # notices that the response is incomplete.
+            code = error.code if isinstance(error, RequestError) else None
             if status is not None or _is_for_the_application(scope, error):
                 raise
-            response = plain_error_response(server_error(error, request_id))
-            await response(scope, receive, send_with_headers)
+            refused = server_error(error, request_id)
+            code = refused.code
+            await plain_error_response(refused)(scope, receive, send_with_headers)
         finally:
             if end:
-                end(status)
+                end(status, code)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _set_request_id(scope, headers.read(scope))

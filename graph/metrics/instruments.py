@@ -18,6 +18,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from graph.metrics.labels import Bounded
 from graph.metrics.timings import Timings
 
 # Seconds. OpenTelemetry advises these for HTTP and for databases.
@@ -26,7 +27,7 @@ _REQUEST_BUCKETS: Final = (
 )
 _STATEMENT_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 _Mode = Literal["livesum", "livemax", "livemin"]
-LIMITS: Final = {
+_LIMITS: Final = {
     "RATE_LIMITED": "rate",
     "OVERLOADED": "concurrency",
     "TOO_MANY_CONNECTIONS": "connections",
@@ -37,6 +38,7 @@ _ALERTED: Final = (
     *("INTERNAL_ERROR", "DATABASE_UNAVAILABLE", "TIMEOUT", "UNAUTHENTICATED"),
     *("AUTHENTICATION_UNAVAILABLE", "ERASURE_LEDGER_UNAVAILABLE"),
 )
+_MOST_CODES: Final = 100  # extensions of others can have any
 _POOL: Final = "db_client_connection_pool_name"
 
 disable_created_metrics()  # a time for each series, which nothing uses
@@ -46,6 +48,7 @@ class Instruments:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self.timings = Timings(registry)
+        self.codes = Bounded(_MOST_CODES)
         self._add_requests()
         self._add_operations()
         self._add_databases()
@@ -53,6 +56,15 @@ class Instruments:
         self._add_feed()
         self._add_limit_storage()
         self._begin_at_zero()
+
+    def count_error(self, code: str, number: int = 1) -> None:
+        self.errors.labels(self.codes.of(code)).inc(number)
+
+    def count_rejection(self, code: str, transport: str) -> None:
+        """Count an error that has answered a request as a whole."""
+        self.rejections.labels(self.codes.of(code), transport).inc()
+        if limit := _LIMITS.get(code):
+            self.throttled.labels(limit).inc()
 
     def _add_requests(self) -> None:
         self.http_duration = self._histogram(
@@ -122,7 +134,7 @@ class Instruments:
         # Prometheus sees no increase in the first value of a series.
         for code in _ALERTED:
             self.errors.labels(code)
-        for limit in LIMITS.values():
+        for limit in _LIMITS.values():
             self.throttled.labels(limit)
         for kind in ("transaction", "read"):
             self.retries.labels(kind)

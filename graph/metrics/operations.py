@@ -4,14 +4,13 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from graph.metrics.instruments import LIMITS, Instruments
+from graph.metrics.instruments import Instruments
 from graph.metrics.labels import Bounded
 from graph.observation import ObservedOperation
 
 if TYPE_CHECKING:
     from graph.metrics.timings import Series
 
-_MOST_CODES: Final = 100
 _MOST_NAMES: Final = 2_000  # a manifest can have more operations
 
 
@@ -19,7 +18,6 @@ class OperationMetrics:
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
         self._timings = instruments.timings
-        self._codes = Bounded(_MOST_CODES)
         self._names = Bounded(_MOST_NAMES)
         self._durations: dict[tuple[str, str, str], Series] = {}
         self.active: Counter[str] = Counter()
@@ -35,7 +33,7 @@ class OperationMetrics:
         if kind:
             self.active[kind] -= 1
         if operation.errors:
-            error = self._codes.of(operation.rejection or next(iter(operation.errors)))
+            error = self._instruments.codes.of(operation.rejection or next(iter(operation.errors)))
         name = self._names.of(operation.name or "") if operation.is_persisted else ""
         key = (kind, name, error)
         duration = self._durations.get(key)
@@ -49,11 +47,9 @@ class OperationMetrics:
     def _count(self, operation: ObservedOperation) -> None:
         found = self._instruments
         for code, number in operation.errors.items():
-            found.errors.labels(self._codes.of(code)).inc(number)
+            found.count_error(code, number)
         if rejection := operation.rejection:
-            found.rejections.labels(self._codes.of(rejection), operation.transport).inc()
-            if limit := LIMITS.get(rejection):
-                found.throttled.labels(limit).inc()
+            found.count_rejection(rejection, operation.transport)
         if operation.retries:
             found.retries.labels("transaction").inc(operation.retries)
         if operation.replays:

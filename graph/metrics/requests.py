@@ -29,6 +29,7 @@ class RequestMetrics:
     """`route` is the path of the GraphQL endpoint, whose requests need no router."""
 
     def __init__(self, instruments: Instruments, route: str) -> None:
+        self._instruments = instruments
         self._timings = instruments.timings
         self._duration = instruments.http_duration
         self._route = route
@@ -46,13 +47,16 @@ class RequestMetrics:
             kind = self._kind_of(scope)
         kind.active += 1
 
-        def end(status: int | None) -> None:
+        def end(status: int | None, code: str | None = None) -> None:
             kind.active -= 1
             route = scope["path"] if scope["path"] == self._route else self._route_of(scope)
             duration = kind.durations.get((route, status))
             if duration is None:
                 duration = kind.durations[route, status] = self._series(kind, route, status)
             self._timings.note(duration, time.perf_counter() - begun)
+            if code is not None:
+                self._instruments.count_error(code)
+                self._instruments.count_rejection(code, "http")
 
         return end
 

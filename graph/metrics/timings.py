@@ -6,6 +6,7 @@ it writes into files. So durations are added together, some milliseconds after t
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from threading import Lock
 from typing import Final
 
@@ -43,11 +44,13 @@ class Timings(Collector):
         return made
 
     def note(self, series: Series, seconds: float) -> None:
-        """Note a duration. Called in the event loop."""
+        """Note a duration. In a thread without an event loop, it waits for the next sample."""
         series.values.append(seconds)
         if not self._are_due:
-            self._are_due = True
-            asyncio.get_running_loop().call_later(_SECONDS, self.add)
+            # A stream whose client has left is deleted in any thread.
+            with suppress(RuntimeError):
+                asyncio.get_running_loop().call_later(_SECONDS, self.add)
+                self._are_due = True
 
     def add(self) -> None:
         """Add what was noted to the histograms."""

@@ -17,6 +17,8 @@ class Recorder:
     identified: list[ObservedOperation] = field(default_factory=list)
     ended: list[ObservedOperation] = field(default_factory=list)
     responses: list[tuple[str, int | None]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """The path and the code of the error of requests that were no operations."""
     databases: dict[str, "RecordedDatabase"] = field(default_factory=dict)
 
     @property
@@ -79,8 +81,10 @@ class RecordedRequests:
     recorder: Recorder
 
     def begin(self, scope: Any) -> RequestEnd:
-        def end(status: int | None) -> None:
+        def end(status: int | None, code: str | None = None) -> None:
             self.recorder.responses.append((scope["path"], status))
+            if code:
+                self.recorder.refused.append((scope["path"], code))
 
         return end
 

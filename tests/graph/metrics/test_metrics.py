@@ -110,6 +110,30 @@ async def test_throttled_requests_are_counted(database_url: str) -> None:
     assert found.total(OPERATIONS, error_type="RATE_LIMITED", graphql_operation_type="") == 3
 
 
+async def test_rejections_outside_of_operations_are_counted(database_url: str) -> None:
+    settings = Settings(database_url=database_url, rate_limit="2/hour", allowed_hosts=["ours"])
+    async with measured(settings) as (client, registry):
+        answers = [
+            await client.http.get("/users.ndjson", headers=given, params=params)
+            for given, params in (
+                ({}, {"filter": "{"}),
+                ({}, {}),
+                ({}, {}),
+                ({"host": "theirs"}, {}),
+            )
+        ]
+        assert [answer.status_code for answer in answers] == [400, 200, 429, 421]
+        found = published(registry)
+    codes = {"BAD_REQUEST", "RATE_LIMITED", answers[3].json()["errors"][0]["extensions"]["code"]}
+    for code in codes:
+        assert found.total("roster_rejections_total", code=code, transport="http") == 1
+        assert found.total("roster_graphql_errors_total", code=code) == 1
+    assert found.total("roster_rejections_total") == len(codes) == 3
+    assert found.total("roster_throttled_total", limit="rate") == 1
+    assert found.total(OPERATIONS) == 0
+    assert found.total(REQUESTS) == 4
+
+
 async def test_what_clients_choose_creates_no_series(database_url: str) -> None:
     async with measured(Settings(database_url=database_url)) as (client, registry):
         await post(client, QUERY)

@@ -103,3 +103,12 @@ async def test_durations_noted_during_scrapes_are_added_once(timings: Timings) -
     await scrapes
     timings.add()
     assert number(durations) == 20_000
+
+
+def test_duration_of_a_stream_that_another_thread_deletes_is_added_later(
+    timings: Timings, registry: CollectorRegistry
+) -> None:
+    waited = histogram(registry)
+    timings.note(timings.series(waited, "a"), 0.1)  # without an event loop
+    timings.collect()
+    assert number(waited) == 1
