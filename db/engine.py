@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import notifications, postgres, sqlite
+from db.connector import IDLE_TRANSACTION_SECONDS, Connector, connecting
 from db.erasure_ledger.entries import ErasureLedger
 from db.errors import StandbyError
 from db.health import FileProbe, HealthCheck, Probe, ServerProbe
@@ -74,7 +75,7 @@ class Database:
         pool_pre_ping: bool = True,
         pool_max_age: float = inf,
         statement_timeout: float | None = None,
-        idle_transaction_timeout: float = postgres.IDLE_TRANSACTION_SECONDS,
+        idle_transaction_timeout: float = IDLE_TRANSACTION_SECONDS,
         identity_secret: bytes | None = None,
         sqlite_checkpoints: bool = True,
         erasure_ledger: ErasureLedger | None = None,
@@ -90,13 +91,13 @@ class Database:
         self.pooler = pooler
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._timelines = Timelines()
-        connector = partial(postgres.Connector, idle_transaction_timeout, timing)
+        connector = partial(Connector, idle_transaction_timeout, timing)
         self._connector = connector(pooler, timelines=self._timelines)
-        self._connect = postgres.connecting(self.url, self._connector)
+        self._connect = connecting(self.url, self._connector)
         self._connect_directly = self._connect
         if direct_url:
             direct = connector(timelines=self._timelines)
-            self._connect_directly = postgres.connecting(self.direct_url, direct)
+            self._connect_directly = connecting(self.direct_url, direct)
         pool: dict[str, Any] = {"pool_size": pool_size, "pool_timeout": pool_timeout}
         self._max_age = pool_max_age
         self._file = sqlite.File(self.url.database or "") if self.is_sqlite else None
@@ -145,7 +146,7 @@ class Database:
         )
         self.replicas: Replicas | None = None
         if primary:
-            connect = partial(postgres.Connector, idle_transaction_timeout)
+            connect = partial(Connector, idle_transaction_timeout)
             opened = [
                 open_replica(url, self._backend, primary, connect, options) for url in replica_urls
             ]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 from sqlalchemy import URL
 
+from db.connector import Connector, connecting
 from db.notifications import Connect, close
 from db.poolers import Pooler
-from db.postgres import Connector, connecting
 from db.timing import DEFAULT, Timing
 
 if TYPE_CHECKING:

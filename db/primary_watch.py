@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
+from db.connector import Connector
 from db.notifications import Connect, close
 from db.pool import PostgresPool
-from db.postgres import Connector
 from db.timelines import Timelines
 from db.timing import Timing
 from db.watchdog import Watchdog

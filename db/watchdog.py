@@ -1,6 +1,6 @@
 """Ends statements that wait for a server that has stopped answering.
 
-If a network drops packets, TCP reports an error within seconds (`db.postgres`). If a proxy, a
+If a network drops packets, TCP reports an error within seconds (`db.connector`). If a proxy, a
 pooler or the server itself is frozen, TCP reports nothing, because the data is still acknowledged.
 The statement then waits until its own timeout and occupies its connection.
 """

@@ -11,11 +11,11 @@ import asyncpg
 
 from db.checks.check import Caution, Failure
 from db.checks.inspected import Server, ask
+from db.connector import Connector, connecting
 from db.errors import message_of
 from db.notifications import close
 from db.poolers import Pooler
 from db.pooling import NOT_SET, OTHER_DATABASE, PoolerError, Pooling, check_urls, plain
-from db.postgres import Connector, connecting
 from db.timing import DEFAULT
 
 _HEARD_SECONDS: Final = 2.0

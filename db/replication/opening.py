@@ -8,6 +8,7 @@ import asyncpg
 from sqlalchemy import URL
 
 from db import postgres
+from db.connector import Connector
 from db.reader import Reader
 from db.replication.servers import Primary, Replica
 from db.session import Backend
@@ -29,7 +30,7 @@ def open_replica(
     url: URL,
     backend: Backend,
     primary: Primary,
-    make_connector: Callable[..., postgres.Connector],
+    make_connector: Callable[..., Connector],
     options: Mapping[str, Any],
 ) -> Replica:
     """Create a replica with the options of the primary's engine. Nothing connects yet."""

@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 from sqlalchemy import Engine, event, make_url, text
 
-from db import migrations, postgres
+from db import connector, migrations
+from db.connector import Connector
 from db.errors import is_unreachable
-from db.postgres import Connector
 from db.timing import Timing
 from tests.conftest import opened, select_one, temporary_role
 from tests.support.proxy import proxied
@@ -81,13 +81,13 @@ async def test_connection_sockets_enable_keepalive_and_user_timeout(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[socket.socket] = []
-    keep_alive = postgres.keep_alive
+    keep_alive = connector.keep_alive
 
     def record(connected: Any) -> None:
         keep_alive(connected)
         found.append(connected)
 
-    monkeypatch.setattr(postgres, "keep_alive", record)
+    monkeypatch.setattr(connector, "keep_alive", record)
     async with proxied(database_url) as (_, near), opened(near) as database:
         await select_one(database)
         await database.notify()

@@ -13,10 +13,9 @@ import asyncpg
 import pytest
 from sqlalchemy import literal_column, select, text
 
-from db import postgres
+from db.connector import Connection, Connector
 from db.engine import Database
 from db.errors import is_unreachable
-from db.postgres import Connector
 from db.prepared import PreparedStatement
 from db.timing import Timing
 from tests.conftest import opened, select_one
@@ -102,13 +101,13 @@ async def fill(database: Database, connections: int = 5) -> None:
 def note_executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Records what is executed besides queries: pings and ends of transactions."""
     executed: list[str] = []
-    execute = postgres.Connection.execute
+    execute = Connection.execute
 
     async def note(self: Any, query: str, *args: Any, **options: Any) -> Any:
         executed.append(query)
         return await execute(self, query, *args, **options)
 
-    monkeypatch.setattr(postgres.Connection, "execute", note)
+    monkeypatch.setattr(Connection, "execute", note)
     return executed
 
 
