@@ -15,6 +15,7 @@ from db.engine import Database
 from db.errors import is_unreachable
 from db.timing import Timing
 from tests.conftest import administer, opened, select_one
+from tests.support.clock import Clock
 
 
 def checked_out(database: Database) -> int:
@@ -160,7 +161,7 @@ async def test_released_connection_is_kept_for_the_next_acquire(database_url: st
         async with borrowed(database) as third:
             assert third is not first
         pool_events.clear()
-        clock.now += 61
+        clock.time += 61
         async with borrowed(database):
             assert pool_events == ["checkin", "checkout"]
 
@@ -205,16 +206,6 @@ def pids(database: Database) -> set[int]:
     return {driver.get_server_pid() for driver in idle if driver is not None}
 
 
-class Clock:
-    """A fake of the monotonic clock that the pool reads."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @on_postgres
 @ways
 @pytest.mark.parametrize("old", [True, False])
@@ -229,7 +220,7 @@ async def test_connection_older_than_max_age_is_replaced(
             pass
         before = pids(database)
         monkeypatch.setattr(time, "time", lambda: 0.0)
-        clock.now += 61 if old else 59
+        clock.time += 61 if old else 59
         async with way(database):
             pass
         assert (pids(database) != before) is old
@@ -250,7 +241,7 @@ async def test_connection_passed_between_waiters_is_replaced_at_max_age(
                 used.append(record.driver_connection.get_server_pid())
                 await asyncio.sleep(0)
                 if number == 2:
-                    clock.now += 61
+                    clock.time += 61
 
         await asyncio.gather(*(borrow(number) for number in range(5)))
         assert used[0] == used[1] == used[2]

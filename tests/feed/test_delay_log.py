@@ -11,6 +11,7 @@ from db import migrations
 from db.engine import Database
 from feed.delay_log import DelayLog
 from tests.conftest import opened
+from tests.support.clock import Clock
 from tests.support.feed import (
     Follower,
     creation,
@@ -31,14 +32,6 @@ class Held:
         return [{"pid": name} for name in sorted(names)]
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def log() -> Iterator[list[Any]]:
     with capture_logs() as logs:
@@ -51,9 +44,9 @@ async def test_delay_is_logged_after_3_seconds_then_every_minute_and_at_its_end(
     clock, held, messages = Clock(), Held(), []
     watch = DelayLog(held, clock)  # type: ignore[arg-type]
     for tenths in range(1_300):
-        clock.now = 1_000 + tenths / 10
+        clock.time = 1_000 + tenths / 10
         await watch.blocked({"a", "b"})
-    clock.now = 1_200
+    clock.time = 1_200
     watch.unblocked()
     watch.unblocked()
     messages = [(entry["log_level"], entry["event"], entry["seconds"]) for entry in log]
@@ -72,7 +65,7 @@ async def test_short_delays_are_not_logged(log: list[Any]) -> None:
     watch = DelayLog(held, clock)  # type: ignore[arg-type]
     for _ in range(100):  # many short delays in sequence
         await watch.blocked({"a"})
-        clock.now += 2.9
+        clock.time += 2.9
         watch.unblocked()
     assert log == []
 

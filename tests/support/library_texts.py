@@ -1,7 +1,10 @@
 """Values that make libraries raise, and the texts that must not appear in a response."""
 
+import json
 import re
 from typing import Any
+
+from graph.api.errors import MAX_MESSAGE
 
 # Messages of Python and of the libraries, and Python's notation of values.
 FOREIGN = re.compile(
@@ -40,3 +43,14 @@ def document_with_variable(type_: str) -> str:
     field = TYPES[type_]
     kind = "mutation" if type_.endswith("Input!") else "query"
     return f"{kind} ($v: {type_}) {{ {field} }}"
+
+
+def errors_of(text: str) -> list[Any]:
+    """Returns the errors of a response after checking its whole text."""
+    errors = json.loads(text).get("errors", [])
+    for error in errors:
+        assert FOREIGN.search(error["message"]) is None, error
+        assert len(error["message"]) <= MAX_MESSAGE
+        assert error["extensions"]["code"] != "INTERNAL_ERROR"
+    assert FOREIGN.search(text) is None
+    return list(errors)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.graph.test_environment import service
 from tests.support.process import free_port, run, start
 
 
@@ -13,18 +14,6 @@ from tests.support.process import free_port, run, start
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def service(name: str, address: str = "10.0.0.7") -> dict[str, str]:
-    """Return what Kubernetes sets for a Service with two ports."""
-    found = {f"{name}_SERVICE_HOST": address, f"{name}_SERVICE_PORT": "8000"}
-    found |= {f"{name}_SERVICE_PORT_HTTP": "8000", f"{name}_SERVICE_PORT_GRAPHQL_DNS": "53"}
-    found[f"{name}_PORT"] = f"tcp://{address}:8000"
-    for number, protocol in ((8000, "tcp"), (53, "udp"), (99, "sctp")):
-        port = f"{name}_PORT_{number}_{protocol.upper()}"
-        found[port] = f"{protocol}://{address}:{number}"
-        found |= {f"{port}_PROTO": protocol, f"{port}_PORT": f"{number}", f"{port}_ADDR": address}
-    return found
 
 
 @pytest.mark.parametrize("command", [("serve",), ("migrate",), ("demo",), ("erase-due",)])

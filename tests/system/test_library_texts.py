@@ -11,8 +11,14 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
-from graph.api.errors import MAX_MESSAGE
-from tests.support.library_texts import FOREIGN, LONG, TYPES, VALUES, document_with_variable
+from tests.support.library_texts import (
+    FOREIGN,
+    LONG,
+    TYPES,
+    VALUES,
+    document_with_variable,
+    errors_of,
+)
 from tests.support.process import http_client, serving_process
 from tests.support.sockets import receive_message, send_message, socket, subscribe
 from tests.system.test_closing import MASK, raw_websocket
@@ -76,17 +82,6 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("subscription ($v: String) { userEvents(after: $v) { cursor } }", {"v": 10**4299}),
     ("subscription ($v: String) { userEvents(after: $v) { cursor } }", {"v": "\0"}),
 ]
-
-
-def errors_of(text: str) -> list[Any]:
-    """Returns the errors of an answer after a check of its whole text."""
-    errors = json.loads(text).get("errors", [])
-    for error in errors:
-        assert FOREIGN.search(error["message"]) is None, error
-        assert len(error["message"]) <= MAX_MESSAGE
-        assert error["extensions"]["code"] != "INTERNAL_ERROR"
-    assert FOREIGN.search(text) is None
-    return list(errors)
 
 
 SETTINGS: dict[str, str] = {}

@@ -9,31 +9,16 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection, inspect
 
 from db import migrations
 from tests.conftest import opened
+from tests.db.test_migrations import TABLES, tables
 from tests.support.process import run, start
 from tests.support.releases import additive
 from tests.system.test_migration_scripts import dump
 from users.seed import populate
 
-TABLES = {
-    "users",
-    "user_events",
-    "feed_epochs",
-    "primary_terms",
-    "idempotency_keys",
-    "api_keys",
-    "identity_keys",
-    "former_external_ids",
-    "schema_compatibility",
-}
 postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-
-
-def tables(connection: Connection) -> set[str]:
-    return set(inspect(connection).get_table_names()) - {"alembic_version"}
 
 
 async def fill(url: str) -> None:

@@ -1,7 +1,5 @@
 """eraseAfter and `roster erase-due`: deleted users are erased after their date."""
 
-from datetime import UTC, datetime
-
 import pytest
 from sqlalchemy import text
 
@@ -9,12 +7,7 @@ from db.engine import Database
 from tests.graph.api.test_erase_user import EVENTS
 from tests.support.client import Client, count
 from tests.support.process import run, start
-from users.commands import Create, Retention, Transition
-from users.lifecycle import UserAction
-from users.retention import RETENTION
-from users.service import UserService
-
-PAST, FUTURE = "2000-01-01T00:00:00Z", "2999-12-31T23:59:59.999999Z"
+from tests.users.test_retention import FUTURE, PAST, delete_many
 
 
 async def is_erased_by_id(client: Client) -> dict[str, bool]:
@@ -57,20 +50,6 @@ async def test_erase_due_erases_only_users_whose_date_has_passed(
     again = await run("erase-due", ROSTER_DATABASE_URL=database_url)
     assert (again[0], again[1].split(" in ")[0]) == (0, "Erased 0 users")
     assert await count(client.database) == (5, 11)
-
-
-async def delete_many(database: Database, user_count: int) -> None:
-    async with database.session() as session, session.transaction():
-        service = UserService(session, RETENTION)
-        names = [f"user{n}" for n in range(user_count)]
-        created = await service.execute(
-            [Create(fields={"username": n, "email": f"{n}@example.com"}) for n in names]
-        )
-        due = Retention(datetime(2000, 1, 1, tzinfo=UTC))
-        ids = [result.user.id for result in created.results if result.user]
-        await service.execute(
-            [Transition(action=UserAction.DELETE, user_id=i, retention=due) for i in ids]
-        )
 
 
 async def test_concurrent_runs_share_the_work(client: Client, database_url: str) -> None:

@@ -32,7 +32,6 @@ MESSAGE = (
     "This cursor is not valid in this directory, or not any longer. Start again from a list, "
     "without a cursor."
 )
-OTHER_ORDER = "This cursor belongs to a list in another order. Start again without it."
 LIST = """query ($first: Int, $after: String, $before: String) {
   userEvents(first: $first, after: $after, before: $before) {
     nodes { cursor } pageInfo { hasNextPage endCursor } } }"""

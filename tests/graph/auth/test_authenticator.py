@@ -12,26 +12,13 @@ from db.models import ActorKind, User, UserStatus
 from graph.auth.authenticator import Authenticator, InvalidCredentials
 from graph.auth.jwks import KeysUnavailableError
 from tests.db.test_models import AT, DELETED, OTHER, add, user
+from tests.support.clock import Clock
 from tests.support.signing import OTHER_AUDIENCE, issuer, token
 from users import api_keys
 from users.api_keys import ApiKey
 from users.clock import now
 from users.policy import Caller, Scope
 from users.recorder import Actor
-
-
-class Clock:
-    """A clock that only the test moves, in seconds."""
-
-    time = 1000.0
-
-    def __call__(self) -> float:
-        return self.time
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from graph.limits.sliding_window import SlidingWindow
 from graph.limits.throttle import EXTRA_CHECKS, RateLimiter
 from graph.protocol.errors import RequestError
 from tests.db.test_models import add, user
-from tests.graph.auth.test_authenticator import Clock, bearer, new_key, revoke, set_user
+from tests.graph.auth.test_authenticator import bearer, new_key, revoke, set_user
+from tests.support.clock import Clock
 from tests.support.signing import OTHER_RSA, issuer, token
 
 LIMIT = 30

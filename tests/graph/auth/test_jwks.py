@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from graph.auth.jwks import KeysUnavailableError
 from graph.auth.tokens import Claims, InvalidToken, TokenVerifier
+from tests.support.clock import Clock
 from tests.support.signing import (
     EC,
     ED,
@@ -29,20 +30,6 @@ from tests.support.signing import (
 
 OLD, NEW = {"kid": "old"}, {"kid": "new"}
 WEAK_RSA = rsa.generate_private_key(65537, 1024)  # noqa: S505 - must be rejected
-
-
-class Clock:
-    """A clock that only the test moves, in seconds."""
-
-    time = 1000.0
-
-    def __call__(self) -> float:
-        return self.time
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """No response quotes Python or a library's exception."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strawberry.exceptions import StrawberryInputCoercionError
 
-from graph.api.errors import MAX_ERRORS, MAX_MESSAGE, client_message
+from graph.api.errors import MAX_ERRORS, client_message
 from graph.documents.variable_errors import variable_errors
 from graph.settings import Settings
 from tests.support.client import serving
 from tests.support.examples import examples
-from tests.support.library_texts import FOREIGN, LONG, TYPES, VALUES, document_with_variable
+from tests.support.library_texts import (
+    LONG,
+    TYPES,
+    VALUES,
+    document_with_variable,
+    errors_of,
+)
 from tests.support.schema import CORE
-
-
-def errors_of(text: str) -> list[Any]:
-    """Returns the errors of a response after checking its whole text."""
-    errors = json.loads(text).get("errors", [])
-    for error in errors:
-        assert FOREIGN.search(error["message"]) is None, error
-        assert len(error["message"]) <= MAX_MESSAGE
-        assert error["extensions"]["code"] != "INTERNAL_ERROR"
-    assert FOREIGN.search(text) is None
-    return list(errors)
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,10 @@ import pytest
 from graph.limits.shared import SharedLimits, Timing
 from graph.limits.throttle import RateLimiter
 from graph.protocol.errors import RequestError
+from tests.support.clock import Clock
 from tests.support.rate_storage import FakeWindows, plain_digest
 
 NETWORK = "192.0.2.1"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = 20.0
-
-    def __call__(self) -> float:
-        return self.time
 
 
 @pytest.fixture
@@ -29,7 +22,7 @@ def windows() -> FakeWindows:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(20.0)
 
 
 @pytest.fixture

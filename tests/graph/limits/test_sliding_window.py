@@ -9,20 +9,12 @@ from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from graph.limits.sliding_window import SlidingWindow
-
-
-class Clock:
-    """A clock that only the test moves, in seconds."""
-
-    time = 960_000.0  # the start of a minute
-
-    def __call__(self) -> float:
-        return self.time
+from tests.support.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(960_000.0)  # the start of a minute
 
 
 @pytest.mark.parametrize("rate", ["1/second", "5/minute", "7/2 minutes", "100/hour", "0/minute"])
