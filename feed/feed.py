@@ -14,21 +14,14 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Coroutine,
     Hashable,
     Iterator,
     Sequence,
 )
-from contextlib import asynccontextmanager, contextmanager, suppress
-from contextvars import Context
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, TypeVar
-from uuid import uuid4
-
-import structlog
 
 from db.engine import Database
-from db.error_summary import summarize
-from db.errors import is_unreachable
 from db.filters import EventFilter
 from db.models import UserEventType
 from feed.anchors import Anchor, InvalidAnchor
@@ -36,9 +29,8 @@ from feed.buffer import EventBuffer
 from feed.options import DEFAULT, FeedOptions
 from feed.reader import Event, EventReader
 from feed.subscription import FeedPosition
+from feed.wake_ups import WakeUps, create_background_task, log_outage
 from feed.watermark import WatermarkTracker
-
-log = structlog.get_logger("roster")
 
 T = TypeVar("T")
 
@@ -47,7 +39,6 @@ _DEACTIVATING: Final = frozenset({UserEventType.DEACTIVATED, UserEventType.DELET
 # The feed continues soon after a short gap, and checks a long one rarely.
 _GAP_SECONDS: Final = 0.02
 _GAP_SHARE: Final = 0.1
-_NOTIFY_SECONDS: Final = 0.02  # minimum between two notifications
 # The pause after new events, per subscriber, and its maximum. Events that are committed during the
 # pause are delivered together. A quiet feed delivers immediately. A busy feed leaves most of the
 # process's time to the writers.
@@ -65,7 +56,6 @@ class Feed:
         usual = 0.1 if database.is_sqlite else 1.0
         self._poll_seconds = usual if options.poll is None else options.poll
         self._retry_seconds = options.retry
-        self._name = uuid4().hex
         self._events = EventReader(database, options)
         self._buffer = EventBuffer(options)
         self._tracker = WatermarkTracker(
@@ -83,11 +73,10 @@ class Feed:
         self._complete_at = 0.0  # when the last read that left no event out began
         self._watched: Counter[int] = Counter()
         self._deactivated: set[int] = set()
-        self._wake_up = asyncio.Event()
-        self._must_notify = False
+        self._wake_ups = WakeUps(database, options.retry)
+        self.wake = self._wake_ups.wake  # to be called after a commit
         self._tasks: list[asyncio.Task[None]] = []
         self._cancelled: set[asyncio.Task[None]] = set()
-        self._notify_task: asyncio.Task[None] | None = None
 
     @property
     def derived(self) -> dict[Hashable, Any]:
@@ -138,24 +127,13 @@ class Feed:
                 del self._watched[user_id]
                 self._deactivated.discard(user_id)
 
-    def wake(self) -> None:
-        # Events may have been committed: poll now, and notify other processes.
-        self._wake_up.set()
-        if self._database.is_sqlite:
-            return
-        self._must_notify = True
-        if self._notify_task is None or self._notify_task.done():
-            self._notify_task = _create_background_task(self._notify_loop())
-
     def stop(self) -> None:
         self._buffer.close()
 
     async def close(self) -> None:
         self.stop()
         self._cancel_tasks()
-        if self._notify_task:
-            self._notify_task.cancel()
-            self._cancelled.add(self._notify_task)
+        await self._wake_ups.close()
         await asyncio.gather(*self._cancelled, return_exceptions=True)
 
     async def poll(self) -> int:
@@ -244,7 +222,7 @@ class Feed:
             except InvalidAnchor:
                 raise
             except Exception as error:  # noqa: BLE001 - the loop survives any database error
-                _log_outage(error)
+                log_outage(error)
             await asyncio.sleep(self._retry_seconds)
 
     def _add(self, rows: Sequence[Event], watermark: int) -> None:
@@ -259,8 +237,8 @@ class Feed:
         if not self._tasks:
             self._complete_at = time.monotonic()
             self._tasks = [
-                _create_background_task(self._poll_loop()),
-                _create_background_task(self._listen_loop()),
+                create_background_task(self._poll_loop()),
+                create_background_task(self._wake_ups.listen()),
             ]
         try:
             yield
@@ -279,7 +257,7 @@ class Feed:
 
     async def _poll_loop(self) -> None:
         while True:
-            self._wake_up.clear()
+            self._wake_ups.clear()
             pause = self._poll_seconds
             before = self._tracker.position
             try:
@@ -288,11 +266,9 @@ class Feed:
                     await asyncio.sleep(self._coalesce_pause(settled - (before or settled)))
                 pause = min(pause, self._gap_pause()) if self._tracker.is_blocked else pause
             except Exception as error:  # noqa: BLE001 - the loop survives any database error
-                _log_outage(error)
+                log_outage(error)
                 pause = self._retry_seconds
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._wake_up.wait()
+            await self._wake_ups.wait(pause)
 
     def _gap_pause(self) -> float:
         return max(_GAP_SECONDS, self._tracker.blocked_seconds * _GAP_SHARE)
@@ -301,42 +277,3 @@ class Feed:
         """Return the pause after so many new events, in seconds."""
         longest = _BUSY_COALESCE_SECONDS if events >= _BUSY_EVENTS else _MAX_COALESCE_SECONDS
         return min(self._subscribers * _COALESCE_SECONDS, longest)
-
-    async def _listen_loop(self) -> None:
-        # Notifications come from other processes. Without a connection, polls find their events.
-        while True:
-            try:
-                async with self._database.listening(self._on_notification) as lost:
-                    self._wake_up.set()  # notifications may have been missed
-                    await lost.wait()
-            except Exception as error:  # noqa: BLE001 - the loop survives any database error
-                _log_outage(error)
-            await asyncio.sleep(self._retry_seconds)
-
-    def _on_notification(self, sender: str) -> None:
-        if sender != self._name:
-            self._wake_up.set()
-
-    async def _notify_loop(self) -> None:
-        while self._must_notify:
-            self._must_notify = False
-            pause = _NOTIFY_SECONDS
-            try:
-                await self._database.notify(self._name)
-            except Exception as error:  # noqa: BLE001 - the loop survives any database error
-                _log_outage(error)
-                self._must_notify = is_unreachable(error)  # repeat when it is reachable again
-                pause = self._retry_seconds
-            await asyncio.sleep(pause)
-
-
-def _create_background_task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    # It outlives the request that starts it, and is no part of its trace.
-    return asyncio.create_task(work, context=Context())
-
-
-def _log_outage(error: Exception) -> None:
-    if is_unreachable(error):
-        log.warning("the feed waits for the database", cause=summarize(error))
-    else:
-        log.error("feed iteration failed", exc_info=error)

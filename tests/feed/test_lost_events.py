@@ -16,6 +16,7 @@ from feed import epochs
 from feed.anchors import Anchor, InvalidAnchor
 from feed.feed import Feed
 from feed.reader import ALL_EVENTS
+from feed.wake_ups import WakeUps
 from tests.conftest import opened
 from tests.support.feed import (
     Follower,
@@ -80,11 +81,11 @@ async def other(database_url: str) -> AsyncIterator[Database]:
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Feeds read only when the test calls `poll`."""
 
-    async def wait_forever(_: Feed) -> None:
+    async def wait_forever(_: object) -> None:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(Feed, "_poll_loop", wait_forever)
-    monkeypatch.setattr(Feed, "_listen_loop", wait_forever)
+    monkeypatch.setattr(WakeUps, "listen", wait_forever)
 
 
 async def test_loss_ends_live_followers_and_valid_positions_get_every_new_event(

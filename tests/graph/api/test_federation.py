@@ -542,7 +542,7 @@ async def test_compiled_entities_match_graphql_core(subgraph: DirectoryClient) -
                     variables,
                     context=partial(subgraph.context, caller),
                     resolvers=RESOLVERS,
-                    shared=frozenset({"_Batch.run", "Feed._notify_loop"}),
+                    shared=frozenset({"_Batch.run", "WakeUps._notify_loop"}),
                     valid=False,
                 )
             )

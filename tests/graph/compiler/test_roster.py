@@ -85,7 +85,7 @@ def case(asks: DirectoryClient, caller: Caller, operation: Operation) -> Case:
         context=lambda: asks.context(caller),
         resolvers=RESOLVERS,
         # Lookups that operations share, and the notification of a write.
-        shared=frozenset({"_Batch.run", "Feed._notify_loop"}),
+        shared=frozenset({"_Batch.run", "WakeUps._notify_loop"}),
         valid=False,
     )
 
