@@ -8,7 +8,6 @@ when the stream ends. What happens in between is added to it through the context
 """
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
@@ -83,7 +82,8 @@ class ObservedOperation:
             observer.identified(self)
 
     def add_errors(self, codes: Iterable[str]) -> None:
-        self.errors = Counter(self.errors) + Counter(codes)
+        for code in codes:
+            self.errors = {**self.errors, code: self.errors.get(code, 0) + 1}
 
     def reject(self, error: RequestError) -> None:
         """Add the error that answers the request as a whole, or ends its stream."""
