@@ -19,6 +19,7 @@ from graph.environment import InvalidSettings
 _PARENT: Final = re.compile(
     rb"(?!ff)(?:00(?=.{53}\Z)|(?!00)[0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 )
+_HEADER: Final = b"traceparent"
 _SAMPLED: Final = 1
 _IDS: Final = 1 << 64  # TraceIdRatioBased compares the lower half of the trace id
 _RATIOS: Final = {"always_on": 1.0, "always_off": 0.0}
@@ -31,17 +32,16 @@ class Rate:
     """Allows a number of events per second, and as many at once after a pause."""
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._per_second = self._left = per_second
+        self._pause = 1 / per_second
+        self._saved = 1 - self._pause  # seconds whose events a pause saves, besides the next one
         self._clock = clock
-        self._at = clock()
+        self._next = clock() - self._saved
 
     def allows(self) -> bool:
         now = self._clock()
-        self._left = min(self._per_second, self._left + (now - self._at) * self._per_second)
-        self._at = now
-        if self._left < 1:
+        if now < self._next:
             return False
-        self._left -= 1
+        self._next = max(self._next, now - self._saved) + self._pause
         return True
 
 
@@ -59,7 +59,8 @@ class Sampler:
         self._is_parent_based = is_parent_based
 
     def samples(self, scope: Scope) -> bool:
-        parent = _parent(scope["headers"])
+        headers = scope["headers"]
+        parent = _parent(headers) if _HEADER in dict(headers) else None
         if parent is None:
             return self._rate.allows() if self._rate else random.getrandbits(64) < self._bound
         if self._is_parent_based:
@@ -70,7 +71,7 @@ class Sampler:
 def _parent(headers: Iterable[tuple[bytes, bytes]]) -> re.Match[bytes] | None:
     found: re.Match[bytes] | None = None
     for name, value in headers:
-        if name == b"traceparent":
+        if name == _HEADER:
             if found:
                 return None  # two values are invalid
             found = _PARENT.fullmatch(value)
