@@ -18,7 +18,7 @@ from uuid import UUID
 from zlib import crc32
 
 from db.erasure_ledger.entries import Entry, Erasures, LedgerError, RowIdentity, State
-from db.folders import sync_folder
+from db.files import has_name, sync_folder, try_lock
 from db.observation import Observe
 
 T = TypeVar("T")
@@ -105,8 +105,7 @@ def _open_locked(path: Path, timeout: float) -> int:
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             _lock(file, path, until)
-            found, opened = path.stat(), os.fstat(file)
-            if (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino):
+            if has_name(file, path):
                 return file
         except BaseException:
             os.close(file)
@@ -116,18 +115,12 @@ def _open_locked(path: Path, timeout: float) -> int:
 
 def _lock(file: int, path: Path, until: float) -> None:
     try:
-        import fcntl  # noqa: PLC0415 - Windows has no `fcntl`
+        while not try_lock(file):
+            if time.monotonic() > until:
+                raise LedgerError(f"{path} is locked by another process")
+            time.sleep(_POLL_SECONDS)
     except ImportError:
         raise LedgerError("a file as ledger needs a Unix system: name a database") from None
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise LedgerError(f"{path} is locked by another process") from None
-            time.sleep(_POLL_SECONDS)
-        else:
-            return
 
 
 def _checked_size(file: int, path: Path) -> int:

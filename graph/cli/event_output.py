@@ -5,16 +5,18 @@ Exception
 └── ReaderGone     the reader of the output has closed it
 """
 
+import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from db.folders import sync_folder
+from db.files import replace_file
 from feed.reader import Event
 from graph.cli.database import CliError
+from graph.cli.exchange import lock
 
 
 class Stopped(Exception):
@@ -29,6 +31,23 @@ class CursorFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Raise CliError if another process uses the file, or its folder cannot be written."""
+        if self.path.is_dir():
+            raise _cannot("read", self.path, IsADirectoryError(errno.EISDIR, ""))
+        # Not the file itself: it is replaced.
+        path = self.path.with_name(f"{self.path.name}.lock")
+        try:
+            opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise _cannot("write", path, error) from None
+        try:
+            lock(opened, f"another process writes events and uses {self.path}")
+            yield
+        finally:
+            os.close(opened)
+
     def read(self) -> str | None:
         """Return the stored cursor; None if there is none yet."""
         try:
@@ -39,15 +58,8 @@ class CursorFile:
             raise _cannot("read", self.path, error) from None
 
     def write(self, cursor: str) -> None:
-        """Replace the file. After a crash or a power loss, it has the old or the new cursor."""
-        part = self.path.with_name(f"{self.path.name}.part")
         try:
-            with part.open("w") as file:
-                file.write(f"{cursor}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.path)
-            sync_folder(self.path.parent)
+            replace_file(self.path, f"{cursor}\n".encode())
         except OSError as error:
             raise _cannot("write", self.path, error) from None
 

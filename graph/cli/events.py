@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, nullcontext, suppress
@@ -23,6 +24,8 @@ from graph.settings import Settings
 
 INVALID_CURSOR: Final = 3  # exit code
 _NOW: Final = "now"
+# The characters of RFC 3986, which CloudEvents require of a source.
+_URI_REFERENCE: Final = re.compile(r"(?:[\w.~!$&'()*+,;=:@/?#\[\]-]|%[0-9A-Fa-f]{2})+", re.ASCII)
 
 
 def events(
@@ -62,20 +65,32 @@ def events(
     again, with the same ids.
     """
     # The types of the schema take a third of the start of every other command.
-    from graph.api.types.user_event import encode_anchor, encode_cursor  # noqa: PLC0415
     from graph.exchange.events import encoder, json_schema  # noqa: PLC0415
 
     if schema:
         print(json.dumps(json_schema(format), indent=2))  # noqa: T201 - the output is written to a file
         return
-    if not source.strip() or any(c.isspace() for c in source):
-        raise CliError("`--source` must be a URI reference without spaces")
+    if not _URI_REFERENCE.fullmatch(source):
+        raise CliError("`--source` must be a URI reference, such as https://roster.example.com")
     settings = begin()
     require_file(settings)
-    cursors = CursorFile(cursor_file) if cursor_file else None
-    start = _start(cursors, after)
     encode = encoder(format, personal_data=personal_data, source=source)
-    output = EventOutput(encode, cursors)
+    cursors = CursorFile(cursor_file) if cursor_file else None
+    with cursors.locked() if cursors else nullcontext():
+        _write(settings, EventOutput(encode, cursors), cursors, after, follow=follow)
+
+
+def _write(
+    settings: Settings,
+    output: EventOutput,
+    cursors: CursorFile | None,
+    after: str | None,
+    *,
+    follow: bool,
+) -> None:
+    from graph.api.types.user_event import encode_anchor, encode_cursor  # noqa: PLC0415 - as above
+
+    start = _start(cursors, after)
 
     async def job(database: Database) -> None:
         with _ended_by_signals(output), suppress(ReaderGone, Stopped, asyncio.CancelledError):

@@ -5,13 +5,13 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from rich.progress import Progress
 
 from db.engine import Database
-from graph.cli import api_keys, backups, erasures, exchange, external_ids, feed
+from graph.cli import api_keys, backups, erasures, external_ids, feed
 from graph.cli.check import check
 from graph.cli.database import (
     CliError,
@@ -24,14 +24,15 @@ from graph.cli.database import (
     run,
 )
 from graph.cli.events import events
+from graph.cli.exchange import INTERRUPTED
+from graph.cli.exports import export
+from graph.cli.imports import import_
 from graph.cli.migrate import migrate
 from graph.cli.settings_table import settings_table
 from graph.cli.tokens import token
 from graph.environment import InvalidSettings
 from graph.tracing.variables import ignore_propagators
 from users.retention import erase_due as erase_due_users
-
-_INTERRUPTED: Final = 130  # 128 + SIGINT, the convention of shells
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -115,7 +116,7 @@ def demo(
         run(settings, populate)
     except KeyboardInterrupt:
         errors.print(f"Stopped. Added {added} of {users} users to {database_name(settings)}.")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     console.print(f"Added {users} users to {database_name(settings)}.")
 
 
@@ -167,8 +168,8 @@ app.command()(backups.backup)
 app.command()(backups.restore)
 app.command()(erasures.erase_replay)
 app.command()(erasures.after_restore)
-app.command("import")(exchange.import_)
-app.command()(exchange.export)
+app.command("import")(import_)
+app.command()(export)
 app.command()(events)
 
 

@@ -1,6 +1,7 @@
 """Reads the rows of a file to import, and validates them without the database."""
 
 import csv
+import errno
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from users.validation import parse_fields
 MAX_LINE: Final = 1024 * 1024  # bytes
 _INVALID: Final = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, by surrogateescape
 _NEVER_EMPTY: Final = frozenset({"externalId", "status"})
+_NOT_AN_OBJECT: Final = "The line is not a JSON object."
 _KEYS: Final = ("external_id", "username", "email")
 
 
@@ -42,17 +44,22 @@ class Row:
     user: ImportedUser
 
 
+InvalidRow = tuple[Rejection, ...]
+
+
 class UnreadableFile(Exception):
     """The file as a whole cannot be imported. The message is one line."""
 
 
 def check_is_file(path: Path) -> None:
     """Raise UnreadableFile for a pipe, because a file is read more than once."""
-    if str(path) == "-" or (path.exists() and not (path.is_file() or path.is_dir())):
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "")
+    if str(path) == "-" or (path.exists() and not path.is_file()):
         raise UnreadableFile("a pipe cannot be imported: store its rows in a file first")
 
 
-def read(path: Path) -> Iterator[Row | Rejection]:
+def read(path: Path) -> Iterator[Row | InvalidRow]:
     """Yield the rows of a `.csv` or `.ndjson` file. Raises UnreadableFile."""
     match path.suffix.lower():
         case ".csv":
@@ -62,15 +69,16 @@ def read(path: Path) -> Iterator[Row | Rejection]:
         case _:
             raise UnreadableFile("the name must end with .csv, .ndjson or .jsonl")
     for line, value in values:
-        yield value if isinstance(value, Rejection) else _row(line, value)
+        yield (value,) if isinstance(value, Rejection) else _row(line, value)
 
 
-def _row(line: int, value: object) -> Row | Rejection:
+def _row(line: int, value: object) -> Row | InvalidRow:
+    if not isinstance(value, dict):
+        return (Rejection(line, "", _NOT_AN_OBJECT),)
     try:
         return Row(line, ImportedUser.model_validate(value))
     except ValidationError as error:
-        name, message = problems_of(error)[0]
-        return Rejection(line, name, message)
+        return tuple(Rejection(line, name, message) for name, message in problems_of(error))
 
 
 def _ndjson(path: Path) -> Iterator[tuple[int, Any]]:
@@ -83,7 +91,7 @@ def _ndjson(path: Path) -> Iterator[tuple[int, Any]]:
             try:
                 yield number, orjson.loads(line.removeprefix(b"\xef\xbb\xbf"))
             except orjson.JSONDecodeError:
-                yield number, Rejection(number, "", "The line is not a JSON object.")
+                yield number, Rejection(number, "", _NOT_AN_OBJECT)
 
 
 def _csv(path: Path) -> Iterator[tuple[int, Any]]:
@@ -91,11 +99,11 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.reader(_lines(file), strict=True)
         try:
-            names = next(rows, [])
+            names = _without_unnamed(next(filter(any, rows), []))
             _check_header(names)
             begin = rows.line_num + 1
             for cells in rows:
-                if cells:
+                if any(cells):  # spreadsheets also write rows of empty cells
                     yield begin, _record(begin, names, cells)
                 begin = rows.line_num + 1
         except csv.Error as error:
@@ -111,7 +119,15 @@ def _lines(file: TextIO) -> Iterator[str]:
         yield line
 
 
+def _without_unnamed(names: Sequence[str]) -> Sequence[str]:
+    # Spreadsheets write cells that were cleared, also beside the last column.
+    used = max((position for position, name in enumerate(names, start=1) if name), default=0)
+    return names[:used]
+
+
 def _check_header(names: Sequence[str]) -> None:
+    if len(names) == 1 and ("\t" in names[0] or ";" in names[0]):
+        raise UnreadableFile("the columns must be separated by commas")
     if "externalId" not in names:
         columns = ", ".join(sorted(IMPORTED))
         raise UnreadableFile(f"the first line must name externalId, and may name {columns}")
@@ -125,11 +141,11 @@ def _check_header(names: Sequence[str]) -> None:
 
 
 def _record(line: int, names: Sequence[str], cells: Sequence[str]) -> Any:
-    if len(cells) != len(names):
+    if len(cells) < len(names) or any(cells[len(names) :]):
         message = f"The row has {len(cells)} cells, and the first line has {len(names)}."
         return Rejection(line, "", message)
     # An empty cell clears a name. The key and the status have no empty value.
-    given = zip(names, (cell or None for cell in cells), strict=True)
+    given = zip(names, (cell or None for cell in cells), strict=False)
     return {name: cell for name, cell in given if cell or name not in _NEVER_EMPTY}
 
 
@@ -141,7 +157,7 @@ class Validated:
     rejections: list[Rejection] = field(default_factory=list)
 
 
-def validate(rows: Iterable[Row | Rejection]) -> Validated:
+def validate(rows: Iterable[Row | InvalidRow]) -> Validated:
     """Check each row, and that no two rows have the same unique value.
 
     This takes about 50 bytes of memory for each row.
@@ -150,8 +166,8 @@ def validate(rows: Iterable[Row | Rejection]) -> Validated:
     seen = {name: _Seen() for name in _KEYS}
     for row in rows:
         found.rows += 1
-        if isinstance(row, Rejection):
-            found.rejections.append(row)
+        if not isinstance(row, Row):
+            found.rejections += row
             continue
         given = {**row.user.fields, "external_id": row.user.external_id}
         columns, violations = parse_fields(given)  # type: ignore[arg-type]  # the same names

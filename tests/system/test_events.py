@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import fcntl
 import json
 import os
 import random
@@ -156,6 +157,37 @@ async def test_invalid_cursor_has_an_exit_code_of_its_own(
         message = f"the cursor in {file} cannot be used: {reason}. Remove the file {again}"
         assert (code, output) == (3, f"roster: {message}\n")
     assert file.read_text() == kept
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_cursor_file_that_cannot_be_used_is_an_error_before_the_first_event(
+    database_url: str, tmp_path: Path
+) -> None:
+    await seed(database_url, 5)
+    file, locked = tmp_path / "none" / "cursor", tmp_path / "locked.lock"
+    locked.touch()
+    with locked.open("rb") as opened_file:
+        fcntl.flock(opened_file, fcntl.LOCK_EX)
+        for path, message in (
+            (file, f"cannot write {file}.lock: No such file or directory"),
+            (tmp_path, f"cannot read {tmp_path}: Is a directory"),
+            (
+                locked.with_suffix(""),
+                f"another process writes events and uses {locked.with_suffix('')}",
+            ),
+        ):
+            arguments = ("events", "--cursor-file", str(path))
+            code, output = await run(*arguments, ROSTER_DATABASE_URL=database_url)
+            assert (code, output) == (1, f"roster: {message}\n")
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("source", ["", "a b", "100%", "ä", "<x>"])
+async def test_source_that_is_no_uri_reference_is_refused(database_url: str, source: str) -> None:
+    arguments = ("events", "--format", "cloudevents", "--source", source)
+    message = "`--source` must be a URI reference, such as https://roster.example.com"
+    code, output = await run(*arguments, ROSTER_DATABASE_URL=database_url)
+    assert (code, output) == (1, f"roster: {message}\n")
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)

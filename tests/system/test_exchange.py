@@ -1,6 +1,7 @@
 """`roster import` and `roster export` as processes, also killed at any row."""
 
 import asyncio
+import fcntl
 import os
 import random
 from asyncio.subprocess import PIPE
@@ -9,59 +10,16 @@ from pathlib import Path
 import orjson
 import pytest
 
+from graph.exchange.rows import EXPORTED
 from tests.conftest import opened
 from tests.support.client import count
+from tests.support.exchange import KEPT, exported, kill_after, migrate, row, write
 from tests.support.faults import Faults, in_reads
-from tests.support.process import run, start, start_writing
+from tests.support.process import run, start_writing
 from users.seed import populate
 
 ROWS = 6_000
 KILLS = int(os.environ.get("IMPORT_KILLS", "3"))
-KEPT = ("externalId", "username", "email", "displayName", "status")
-
-
-def row(number: int) -> dict[str, object]:
-    name = f"user{number}"
-    return {
-        "externalId": f"X{number}",
-        "username": name,
-        "email": f"{name}@example.com",
-        "displayName": f"User {number}" if number % 3 else None,
-        "status": "DEACTIVATED" if number % 5 == 0 else "ACTIVE",
-    }
-
-
-def write(path: Path, rows: list[dict[str, object]]) -> None:
-    path.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in rows))
-
-
-async def migrate(url: str) -> None:
-    assert (await run("migrate", ROSTER_DATABASE_URL=url))[0] == 0
-
-
-async def kill_after(line: int, file: Path, url: str) -> None:
-    """Start an import and kill it as soon as it has recorded this line, if it gets there first."""
-    state = file.with_name(f"{file.name}.progress")
-    process = await start("import", str(file), ROSTER_DATABASE_URL=url)
-    try:
-        async with asyncio.timeout(60):
-            while process.returncode is None:
-                if state.exists() and orjson.loads(state.read_bytes())["line"] >= line:
-                    break
-                await asyncio.sleep(0.001)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def exported(url: str, folder: Path) -> list[dict[str, object]]:
-    file = folder / "exported.ndjson"
-    code, _ = await run("export", str(file), ROSTER_DATABASE_URL=url)
-    assert code == 0
-    users = [orjson.loads(line) for line in file.read_bytes().splitlines()]
-    file.unlink()
-    return users
 
 
 async def test_import_that_is_killed_at_random_lines_continues_without_loss(
@@ -136,6 +94,7 @@ async def test_file_with_an_invalid_row_imports_nothing_and_writes_a_report(
             "{folder}/a.txt: the name must end with .csv, .ndjson or .jsonl",
         ),
         (("export", "{folder}/a.txt"), "{folder}/a.txt exists already: choose a new name"),
+        (("import", "."), ".: Is a directory"),
         (("import", "-"), "-: a pipe cannot be imported: store its rows in a file first"),
         (
             ("import", "{folder}/pipe.csv"),
@@ -213,3 +172,20 @@ async def test_export_to_a_reader_that_goes_away_ends_quietly(database_url: str)
     os.close(reading)
     _, message = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, message) == (1, b"")
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_second_export_to_a_name_is_refused_and_what_a_killed_one_left_is_replaced(
+    database_url: str, tmp_path: Path
+) -> None:
+    await migrate(database_url)
+    file, part = tmp_path / "users.csv", tmp_path / "users.csv.part"
+    part.write_text("left by an export that was killed\n" * 100)
+    with part.open("rb") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        code, output = await run("export", str(file), ROSTER_DATABASE_URL=database_url)
+    assert (code, output) == (1, f"roster: {file} is being exported by another process\n")
+    assert part.exists()
+    assert (await run("export", str(file), ROSTER_DATABASE_URL=database_url))[0] == 0
+    assert file.read_text().splitlines() == [",".join(EXPORTED)]
+    assert not part.exists()

@@ -81,14 +81,15 @@ def test_columns_that_are_not_given_are_unchanged_and_those_of_an_export_are_ign
         ("{", "", NOT_JSON),
         ('{"externalId": "A1", "nam": 1}', "nam", SUPPORTED),
         ('{"username": "ada"}', "externalId", "This field is required."),
-        ('{"externalId": null}', "externalId", "Must be a text."),
+        ('{"externalId": null}', "externalId", "This field is required."),
         ('{"externalId": 5}', "externalId", "Must be a text."),
         ('{"externalId": "A1", "status": "DELETED"}', "status", "Must be ACTIVE or DEACTIVATED."),
         ('{"externalId": "A1", "username": "x y"}', "username", None),
         ('{"externalId": "A1", "email": "nowhere"}', "email", None),
         ('{"externalId": "A1", "email": null}', "email", "This field is required."),
         ('{"externalId": ""}', "externalId", None),
-        ("[]", "", None),
+        ("[]", "", NOT_JSON),
+        ("null", "", NOT_JSON),
         (b'{"externalId": "\xff"}', "", NOT_JSON),
     ],
 )
@@ -102,6 +103,32 @@ def test_invalid_row_is_rejected_with_its_line_and_without_its_values(
     assert (checked.rows, rejection.line, rejection.field) == (2, 2, field)
     assert rejection.message == message or message is None
     assert not {"A1", "x y", "nowhere"} & set(rejection.message.split())
+
+
+def test_all_problems_of_a_row_are_reported(tmp_path: Path) -> None:
+    lines = [
+        '{"username": 5, "nam": "x", "status": "x"}',
+        '{"externalId": "A", "username": "a b", "email": "x"}',
+    ]
+    checked = validate(read(written(tmp_path, "a.ndjson", "\n".join(lines))))
+    assert checked.rows == 2
+    assert [(r.line, r.field) for r in checked.rejections] == [
+        (1, "externalId"),
+        (1, "username"),
+        (1, "status"),
+        (1, "nam"),
+        (2, "username"),
+        (2, "email"),
+    ]
+
+
+def test_empty_cells_and_rows_of_a_spreadsheet_are_ignored(tmp_path: Path) -> None:
+    text = "\ufeff,,\r\nexternalId,username,,\r\nA1,ada,,\r\n,,,\r\nA2,bob\r\n"
+    assert [
+        (row.line, row.user.external_id, row.user.fields)
+        for row in read(written(tmp_path, "a.csv", text))
+        if isinstance(row, Row)
+    ] == [(3, "A1", {"username": "ada"}), (5, "A2", {"username": "bob"})]
 
 
 def test_each_repeated_key_is_rejected_with_the_line_of_the_first(tmp_path: Path) -> None:
@@ -132,7 +159,9 @@ def test_csv_row_with_another_number_of_cells_is_rejected(tmp_path: Path) -> Non
         ("a.csv", b'externalId\n"A1\n\n\xc3"\n', "line 4 is not encoded in UTF-8"),
         ("a.csv", "externalId\n".encode("utf-16"), "line 1 is not encoded in UTF-8"),
         ("a.csv", "externalId,name\n", "the first line has an unknown name in column 2"),
-        ("a.csv", "externalId,\n", "the first line has an unknown name in column 2"),
+        ("a.csv", "externalId,,email\n", "the first line has an unknown name in column 2"),
+        ("a.csv", "externalId;email\n", "the columns must be separated by commas"),
+        ("a.csv", "externalId\temail\n", "the columns must be separated by commas"),
         ("a.csv", "externalId\n" + "x" * MAX_LINE, f"line 2 has more than {MAX_LINE} characters"),
         ("a.csv", 'externalId\n"A1\n', "line 2: unexpected end of data"),
         ("a.ndjson", "{}\n" + " " * MAX_LINE, f"line 2 has more than {MAX_LINE} bytes"),

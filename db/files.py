@@ -1,0 +1,46 @@
+"""Files that must survive a crash, and that only one process may write."""
+
+import os
+from pathlib import Path
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the folder's list of names to the disk: a new or renamed file is not on it before."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file. After a crash or a power loss, it has the old or the new content."""
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def try_lock(file: int) -> bool:
+    """Lock a file until it is closed. Returns whether no other process has locked it.
+
+    Raises ImportError on Windows, and OSError if the file system has no locks.
+    """
+    import fcntl  # noqa: PLC0415 - Windows has no `fcntl`
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def has_name(file: int, path: Path) -> bool:
+    """Return whether an open file still has this name, and was not renamed or replaced."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,69 @@
+"""Files of users, and the commands that import and export them."""
+
+import asyncio
+from pathlib import Path
+
+import orjson
+
+from tests.support.process import run, start
+
+KEPT = ("externalId", "username", "email", "displayName", "status")
+
+
+def row(number: int) -> dict[str, object]:
+    name = f"user{number}"
+    return {
+        "externalId": f"X{number}",
+        "username": name,
+        "email": f"{name}@example.com",
+        "displayName": f"User {number}" if number % 3 else None,
+        "status": "DEACTIVATED" if number % 5 == 0 else "ACTIVE",
+    }
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in rows))
+
+
+async def migrate(url: str) -> None:
+    assert (await run("migrate", ROSTER_DATABASE_URL=url))[0] == 0
+
+
+def progress_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.progress")
+
+
+async def kill_after(line: int, file: Path, url: str, *options: str) -> None:
+    """Start an import and kill it as soon as it has recorded this line, if it gets there first."""
+    process = await start("import", str(file), *options, ROSTER_DATABASE_URL=url)
+    try:
+        async with asyncio.timeout(60):
+            while process.returncode is None:
+                if recorded_line(file) >= line:
+                    break
+                await asyncio.sleep(0.001)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def recorded_line(file: Path) -> int:
+    state = progress_of(file)
+    line: int = orjson.loads(state.read_bytes())["line"] if state.exists() else 0
+    return line
+
+
+async def exported(url: str, folder: Path) -> list[dict[str, object]]:
+    file = folder / "exported.ndjson"
+    code, _ = await run("export", str(file), ROSTER_DATABASE_URL=url)
+    assert code == 0
+    users = [orjson.loads(line) for line in file.read_bytes().splitlines()]
+    file.unlink()
+    return users
+
+
+async def run_import(file: Path, url: str, *options: str) -> tuple[int, str]:
+    """Returns the exit code and the last line without the name of the database."""
+    code, output = await run("import", str(file), *options, ROSTER_DATABASE_URL=url)
+    return code, output.splitlines()[-1].rpartition(": ")[2]
