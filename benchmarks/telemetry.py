@@ -60,7 +60,8 @@ def _servers(folder: str, collector: str) -> Sequence[Contender]:
 
     traces = {"ROSTER_TRACES": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
     logs = {"ROSTER_LOG_FORMAT": "json"}
-    files = {"PROMETHEUS_MULTIPROC_DIR": folder}  # as in each of several workers
+    # As in each of several workers. The name in lower case has effect with one process, too.
+    files = {"prometheus_multiproc_dir": folder}
     return (
         server("without", "without"),
         server("metrics", "metrics", **_metrics()),

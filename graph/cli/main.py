@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Annotated
 
@@ -31,6 +32,7 @@ from graph.cli.migrate import migrate
 from graph.cli.settings_table import settings_table
 from graph.cli.tokens import token
 from graph.environment import InvalidSettings
+from graph.metrics.folder import values_in_files
 from graph.tracing.variables import ignore_propagators
 from users.retention import erase_due as erase_due_users
 
@@ -88,10 +90,15 @@ def serve(
             os.environ[name] = str(given)
     settings = begin()
     ignore_propagators()
-    # Wrong settings are reported before the server's libraries are imported.
-    from graph.cli.serving import serve_until_stopped  # noqa: PLC0415
+    with ExitStack() as stack:
+        folder = None
+        if settings.management_port is not None:
+            files = values_in_files(has_workers=settings.workers > 1)
+            folder = stack.enter_context(files)
+        # The server's libraries are imported only if the settings are right.
+        from graph.cli.serving import serve_until_stopped  # noqa: PLC0415
 
-    serve_until_stopped(settings)
+        serve_until_stopped(settings, folder)
     console.print("Stopped.")
 
 

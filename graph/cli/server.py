@@ -67,12 +67,17 @@ def listen(settings: Settings) -> socket.socket:
     return _listen(settings.host, settings.port, "ROSTER")
 
 
-def publishing(settings: Settings, state: ServerState) -> AbstractContextManager[None]:
+def publishing(
+    settings: Settings, state: ServerState, folder: str | None
+) -> AbstractContextManager[None]:
     """Publish metrics, if there is a management port. Raises CliError if it cannot be used."""
-    if settings.management_port is None:
+    host, port = settings.management_host, settings.management_port
+    if port is None:
         return nullcontext()
-    listening = _listen(settings.management_host, settings.management_port, "ROSTER_MANAGEMENT")
-    return published(listening, state, has_workers=settings.workers > 1)
+    if (host, port) == (settings.host, settings.port):
+        raise CliError("ROSTER_MANAGEMENT_PORT: must be another port than ROSTER_PORT")
+    listening = _listen(host, port, "ROSTER_MANAGEMENT")
+    return published(listening, state, folder)
 
 
 def _listen(host: str, port: int, prefix: str) -> socket.socket:

@@ -12,11 +12,12 @@ from graph.settings import Settings
 from graph.tracing.traces import check as check_traces
 
 
-def serve_until_stopped(settings: Settings) -> None:
+def serve_until_stopped(settings: Settings, folder: str | None) -> None:
+    """Serve. `folder` is for the values of metrics of several workers."""
     check_traces(**settings.tracing())
     state = ServerState()
     with ExitStack() as stack:
-        stack.enter_context(publishing(settings, state))
+        stack.enter_context(publishing(settings, state, folder))
         # An unusable database is reported before a port that is in use.
         listening = cache(lambda: stack.enter_context(listen(settings)))
         config = uvicorn_config(settings, waiting_app)

@@ -3,21 +3,19 @@
 A thread of the main process of `roster serve` answers on it, from before the server waits for its
 database until all workers have ended. With one server process, that is the main process, and
 prometheus-client keeps the values in its memory. With several, each writes its values into files,
-which this process adds up. The files are in a new folder, so none is left of an earlier run.
+which this process adds up.
 """
 
-import os
 import re
 import socket
 import struct
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, Protocol
 
 import uvicorn
@@ -32,8 +30,6 @@ from starlette.types import Receive, Scope, Send
 from graph.metrics.processes import ProcessesCollector
 
 PATH: Final = "/metrics"
-# Read by prometheus-client when it is imported, in each worker.
-_FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 # The metrics of this process, if it is the only server process.
 PROCESS: Final = CollectorRegistry()
 _GAUGES: Final = "gauge_live*_*.db"
@@ -121,33 +117,29 @@ class _Endpoint:
         self._app = make_asgi_app(registry)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+        # `name[]` selects none of the metrics of workers, whose names are not known in advance.
+        await self._app({**scope, "query_string": b""}, receive, send)
 
 
 @contextmanager
-def published(listening: socket.socket, state: ServerState, *, has_workers: bool) -> Iterator[None]:
-    """Answer on a listening socket, in a thread. Start the workers inside of this context."""
+def published(
+    listening: socket.socket, state: ServerState, folder: str | None = None
+) -> Iterator[None]:
+    """Answer on a listening socket, in a thread. `folder` has the values of several workers."""
     registry = CollectorRegistry()
     registry.register(_StateCollector(state))
     registry.register(ProcessesCollector(lambda: state.worker_pids))
-    with ExitStack() as stack:
-        if has_workers:
-            parent = os.environ.get(_FOLDER_VARIABLE)
-            folder = stack.enter_context(TemporaryDirectory(prefix="roster-metrics-", dir=parent))
-            os.environ[_FOLDER_VARIABLE] = folder
-            registry.register(_WorkersCollector(folder, state))
-        else:
-            registry.register(PROCESS)
-        server = uvicorn.Server(_config(registry))
-        thread = threading.Thread(
-            target=server.run, kwargs={"sockets": [listening]}, name="metrics", daemon=True
-        )
-        thread.start()
-        try:
-            yield
-        finally:
-            server.should_exit = True
-            thread.join()
+    registry.register(_WorkersCollector(folder, state) if folder else PROCESS)
+    server = uvicorn.Server(_config(registry))
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": [listening]}, name="metrics", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def _config(registry: CollectorRegistry) -> uvicorn.Config:

@@ -57,6 +57,8 @@ async def test_requests_of_all_workers_are_counted(database_url: str, workers: i
             assert (await http.get("/")).status_code == 404
             assert (await http.get("/graphql")).status_code == 404
             assert (await http.post("/metrics")).status_code == 405
+            selected = await http.get("/metrics", params={"name[]": OPERATIONS})
+            assert Scrape(selected.text).total(OPERATIONS) == 31
         async with http_client(url) as http:
             assert (await http.get("/metrics")).status_code == 404
 
@@ -93,23 +95,49 @@ def children(pid: int) -> list[int]:
     return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
-def folders(parent: Path) -> list[Path]:
-    return list(parent.glob("roster-metrics-*"))
+def files(parent: Path) -> list[Path]:
+    return list(parent.iterdir())
 
 
 def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-async def test_files_of_workers_are_removed_at_the_end(database_url: str, tmp_path: Path) -> None:
-    given = settings(database_url, ROSTER_WORKERS="2", PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+async def test_files_of_workers_are_in_a_new_folder_that_is_removed_at_the_end(
+    database_url: str, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    given = settings(database_url, ROSTER_WORKERS="2", PROMETHEUS_MULTIPROC_DIR=str(kept))
     port = int(given["ROSTER_MANAGEMENT_PORT"])
     async with serving_process(None, **given) as (_, url):
         await post(url)
         await scraped_until(port, lambda found: found.total(OPERATIONS) == 1)
-        [folder] = folders(tmp_path)
+        [folder] = files(kept)
+        assert folder.name.startswith("roster-metrics-")
         assert mode(folder) == 0o700
-    assert folders(tmp_path) == []
+    assert files(kept) == []
+
+
+async def test_unusable_folder_or_port_stops_the_start(database_url: str, tmp_path: Path) -> None:
+    given = settings(database_url, ROSTER_WORKERS="2")
+    nowhere = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "none")}
+    told = "roster: PROMETHEUS_MULTIPROC_DIR: no files can be created in this folder\n"
+    assert await run("serve", cwd=None, **given, **nowhere) == (1, told)
+    told = "roster: ROSTER_MANAGEMENT_PORT: must be another port than ROSTER_PORT\n"
+    same = {"ROSTER_PORT": given["ROSTER_MANAGEMENT_PORT"]}
+    assert await run("serve", cwd=None, **given, **same) == (1, told)
+
+
+async def test_only_process_keeps_its_values_in_memory(database_url: str, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    given = settings(database_url, PROMETHEUS_MULTIPROC_DIR=str(kept))
+    async with serving_process(None, **given) as (_, url):
+        await post(url)
+        port = int(given["ROSTER_MANAGEMENT_PORT"])
+        await scraped_until(port, lambda found: found.total(OPERATIONS) == 1)
+        assert files(kept) == []
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
