@@ -1,6 +1,6 @@
 """Operations that Strawberry executes itself, within the limits."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -28,13 +28,7 @@ class CheckedDocument:
 _checked: ContextVar[CheckedDocument] = ContextVar("checked_document")
 
 
-class CheckedDocumentExtension(SchemaExtension):
-    """Makes Strawberry execute the document that was checked.
-
-    It runs before the extensions of the schema. Validation rules that they add are checked in
-    addition to the rules of the specification, which the document cache has checked.
-    """
-
+class _CheckExtension(SchemaExtension):
     execution_context: ExecutionContext
 
     def __init__(
@@ -43,7 +37,15 @@ class CheckedDocumentExtension(SchemaExtension):
         self.execution_context = context
         self._documents = documents
         self._checked = checked
-        self._query = context.query
+        self._query = context.query or ""
+
+
+class CheckedDocumentExtension(_CheckExtension):
+    """Makes Strawberry execute the document that was checked.
+
+    It runs before the extensions of the schema. Validation rules that they add are checked in
+    addition to the rules of the specification, which the document cache has checked.
+    """
 
     def on_operation(self) -> Iterator[None]:
         self.execution_context.validation_rules = ()
@@ -54,8 +56,9 @@ class CheckedDocumentExtension(SchemaExtension):
         # Without a document Strawberry parses the text. The text is within the size limits.
         if context.graphql_document is None:
             context.graphql_document = self._checked.document
-            if context.query != self._query and not self._checked.errors:
-                self._parse_replacement(context.query or "")
+            query = context.query or ""
+            if query != self._query and not self._checked.errors:
+                self._parse_replacement(query)
         yield
 
     def _parse_replacement(self, query: str) -> None:
@@ -66,22 +69,12 @@ class CheckedDocumentExtension(SchemaExtension):
             self._checked.errors.extend(invalid.errors)
 
 
-class DocumentErrorsExtension(SchemaExtension):
+class DocumentErrorsExtension(_CheckExtension):
     """Makes Strawberry report the errors of the document.
 
     It runs after the extensions of the schema, so that none of them can replace the document after
     the check or discard its errors, as `ValidationCache` does.
     """
-
-    execution_context: ExecutionContext
-
-    def __init__(
-        self, documents: DocumentCache, checked: CheckedDocument, context: ExecutionContext
-    ) -> None:
-        self.execution_context = context
-        self._documents = documents
-        self._checked = checked
-        self._query = context.query or ""
 
     def on_validate(self) -> Iterator[None]:
         context = self.execution_context
@@ -126,11 +119,9 @@ class StrawberryDelegate:
         _checked.set(CheckedDocument(operation.prepared.document, []))
         return await self._execute(**_parameters(operation))
 
-    async def stream(self, operation: Operation) -> AsyncIterator[Any]:
-        _checked.set(CheckedDocument(operation.prepared.document, []))
-        async with aclosing(await self._stream(**_parameters(operation))) as results:
-            async for result in results:
-                yield result
+    def stream(self, operation: Operation) -> AsyncGenerator[Any, None]:
+        checked = CheckedDocument(operation.prepared.document, [])
+        return self._stream_checked(checked, _parameters(operation))
 
     async def report(
         self, error: OperationRejected, query: str, **parameters: Any
@@ -139,12 +130,17 @@ class StrawberryDelegate:
         _checked.set(CheckedDocument(None, error.graphql_errors))
         return await self._execute(query, **parameters)
 
-    async def report_stream(
-        self, error: OperationRejected, query: str, **parameters: Any
+    def report_stream(
+        self, error: OperationRejected, **parameters: Any
     ) -> AsyncGenerator[Any, None]:
         """Like `report`, with the extensions' hooks for a stream."""
-        _checked.set(CheckedDocument(None, error.graphql_errors))
-        async with aclosing(await self._stream(query, **parameters)) as results:
+        return self._stream_checked(CheckedDocument(None, error.graphql_errors), parameters)
+
+    async def _stream_checked(
+        self, checked: CheckedDocument, parameters: dict[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        _checked.set(checked)
+        async with aclosing(await self._stream(**parameters)) as results:
             async for result in results:
                 yield result
 

@@ -153,36 +153,36 @@ class LimitedExecution(strawberry.Schema):
         self, request: Request, context: Any, preparing: Awaitable[Operation]
     ) -> AsyncGenerator[Any, None]:
         try:
-            operation = await preparing
+            source = self._stream_operation(await preparing)
         except RequestError as error:
-            async with aclosing(self._stream_rejected(error, request, context)) as results:
-                async for result in results:
-                    yield result
-        else:
-            async with aclosing(self._stream_operation(operation)) as results:
-                async for result in results:
-                    yield result
+            source = self._stream_rejected(error, request, context)
+        async with aclosing(source) as results:
+            async for result in results:
+                yield result
 
-    async def _stream_rejected(
+    def _stream_operation(self, operation: Operation) -> AsyncGenerator[Any, None]:
+        if operation.is_compiled:
+            return self._stream_compiled(operation)
+        if operation.type is CoreOperationType.SUBSCRIPTION:
+            return self._strawberry.stream(operation)
+        return self._stream_limited(operation)
+
+    def _stream_rejected(
         self, error: RequestError, request: Request, context: Any
     ) -> AsyncGenerator[Any, None]:
         if isinstance(error, OperationRejected) and self._runs_hooks_for(error):
-            reported = self._strawberry.report_stream(error, **_parameters(request, context))
-            async with aclosing(reported) as results:
-                async for result in results:
-                    yield result
-            return
+            return self._strawberry.report_stream(error, **_parameters(request, context))
+        return self._stream_rejection(error, request, context)
+
+    async def _stream_rejection(
+        self, error: RequestError, request: Request, context: Any
+    ) -> AsyncGenerator[Any, None]:
         try:
             yield await self._rejected(error, request, context)
         except CannotGetOperationTypeError:
             yield PreExecutionError(None, _graphql_errors(error))
 
-    async def _stream_operation(self, operation: Operation) -> AsyncGenerator[Any, None]:
-        if not operation.is_compiled:
-            async with aclosing(self._stream_delegated(operation)) as results:
-                async for result in results:
-                    yield result
-            return
+    async def _stream_compiled(self, operation: Operation) -> AsyncGenerator[Any, None]:
         try:
             _check_type(operation)
             if operation.type is not CoreOperationType.SUBSCRIPTION:
@@ -199,12 +199,7 @@ class LimitedExecution(strawberry.Schema):
         except Exception as error:  # noqa: BLE001 - as in Strawberry, the error ends the stream
             yield self._converted(operation, CoreResult(None, [_located(error)]))
 
-    async def _stream_delegated(self, operation: Operation) -> AsyncGenerator[Any, None]:
-        if operation.type is CoreOperationType.SUBSCRIPTION:
-            async with _closing(self._strawberry.stream(operation)) as results:
-                async for result in results:
-                    yield result
-            return
+    async def _stream_limited(self, operation: Operation) -> AsyncGenerator[Any, None]:
         try:
             for result in await self._executor.limited(operation, self._streamed_results):
                 yield result
