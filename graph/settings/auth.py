@@ -1,14 +1,18 @@
 """Who may send requests: issuers of tokens, and API keys."""
 
-from typing import Any, Self
+from typing import Annotated, Self
 
-from pydantic import SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, SecretStr, ValidationError, model_validator
 
 from graph.auth.issuers import Issuer
 from graph.environment import InvalidSettings
 from graph.settings.errors import issuer_lines
 from graph.settings.group import SettingGroup
 from graph.settings.values import parse_issuers
+
+
+def _issuers(given: object) -> object:
+    return parse_issuers(given) if isinstance(given, str) else given
 
 
 class AuthSettings(SettingGroup):
@@ -30,7 +34,7 @@ class AuthSettings(SettingGroup):
     """Whether subjects of this issuer that are not users are accepted as services. The default is
     `true`.
     """
-    auth_issuers: tuple[Issuer, ...] = ()
+    auth_issuers: Annotated[tuple[Issuer, ...], BeforeValidator(_issuers)] = ()
     """Several issuers: a JSON list of objects with the names above in lower case and without
     `ROSTER_AUTH_`, for example `issuer`, `audience` and `public_key`. Equal `sub`s of two
     issuers are the same user.
@@ -39,11 +43,6 @@ class AuthSettings(SettingGroup):
     """Whether API keys are accepted. Without an issuer, production mode starts only if this is set
     to `true` explicitly.
     """
-
-    @field_validator("auth_issuers", mode="before")
-    @classmethod
-    def _issuers_are_a_list(cls, issuers: Any) -> Any:
-        return parse_issuers(issuers) if isinstance(issuers, str) else issuers
 
     @model_validator(mode="after")
     def _issuers_are_told_apart(self) -> Self:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 
 from db.engine import Database
 from db.erasure_ledger.opening import check_ledger, open_ledger
@@ -10,17 +10,32 @@ from db.poolers import Pooler
 from db.replication.router import ReadConsistency
 from db.url import check_url, parse_replica_urls, parse_url
 from graph.environment import InvalidSettings
-from graph.settings.group import LOWER, SettingGroup
+from graph.settings.group import LOWER, SettingGroup, accepted_by
 
 _SECRET_BYTES: Final = 32
 
 
+def _check_replicas(urls: str) -> None:
+    for url in parse_replica_urls(urls):
+        check_url(url)
+
+
+def _check_length(secret: SecretStr) -> None:
+    if len(_bytes(secret)) < _SECRET_BYTES:
+        raise ValueError(f"the secret needs at least {_SECRET_BYTES} bytes")
+
+
+_DATABASE: Final = accepted_by(lambda url: check_url(parse_url(url)))
+
+
 class DatabaseSettings(SettingGroup):
     database_url: Annotated[
-        str, Field(validation_alias=AliasChoices("ROSTER_DATABASE_URL", "DATABASE_URL"))
+        str,
+        Field(validation_alias=AliasChoices("ROSTER_DATABASE_URL", "DATABASE_URL")),
+        _DATABASE,
     ] = "sqlite:///./roster.db"
     """The database. `DATABASE_URL` is read too. See [Database URLs](#database-urls)."""
-    database_direct_url: str | None = None
+    database_direct_url: Annotated[str | None, _DATABASE] = None
     """The same PostgreSQL database without a pooler, for what needs a session: `LISTEN` and
     `roster migrate`. See [Poolers](#poolers).
     """
@@ -29,7 +44,7 @@ class DatabaseSettings(SettingGroup):
     `transaction`; or `transaction-named`, if a pooler in transaction mode supports named
     statements. See [Poolers](#poolers).
     """
-    read_database_url: str | None = None
+    read_database_url: Annotated[str | None, accepted_by(_check_replicas)] = None
     """PostgreSQL's replicas, for queries: URLs separated by spaces, of which each host is a
     replica. See [Replicas](#replicas).
     """
@@ -69,43 +84,15 @@ class DatabaseSettings(SettingGroup):
     """Whether Roster copies SQLite's log into the database file. `false` leaves that to
     Litestream.
     """
-    erasure_ledger: str | None = None
+    erasure_ledger: Annotated[str | None, accepted_by(check_ledger)] = None
     """Where erasures are recorded outside of the database, so that a restore cannot undo them: a
     file, or the URL of another PostgreSQL database. See [The ledger of
     erasures](#the-ledger-of-erasures).
     """
-    identity_secret: SecretStr | None = None
+    identity_secret: Annotated[SecretStr | None, accepted_by(_check_length)] = None
     """A secret of at least 32 bytes for the digests of former external ids. See [External ids of
     former users](#external-ids-of-former-users).
     """
-
-    @field_validator("database_url", "database_direct_url")
-    @classmethod
-    def _database_can_be_used(cls, url: str | None) -> str | None:
-        if url is not None:
-            check_url(parse_url(url))
-        return url
-
-    @field_validator("read_database_url")
-    @classmethod
-    def _replicas_can_be_used(cls, urls: str | None) -> str | None:
-        for url in () if urls is None else parse_replica_urls(urls):
-            check_url(url)
-        return urls
-
-    @field_validator("erasure_ledger")
-    @classmethod
-    def _ledger_can_be_used(cls, given: str | None) -> str | None:
-        if given is not None:
-            check_ledger(given)
-        return given
-
-    @field_validator("identity_secret")
-    @classmethod
-    def _is_long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and len(_bytes(secret)) < _SECRET_BYTES:
-            raise ValueError(f"the secret needs at least {_SECRET_BYTES} bytes")
-        return secret
 
     @model_validator(mode="after")
     def _replicas_are_possible(self) -> Self:

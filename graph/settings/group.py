@@ -1,8 +1,9 @@
 """The base of a group of settings. `Settings` inherits from all groups."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from pydantic import AliasGenerator, BeforeValidator
+from pydantic import AfterValidator, AliasGenerator, BeforeValidator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from graph.environment import validation_alias
@@ -20,3 +21,14 @@ class SettingGroup(BaseSettings):
         use_attribute_docstrings=True,  # `roster settings` prints them
         defer_build=True,  # only `Settings` is used
     )
+
+
+def accepted_by(check: Callable[[Any], object]) -> AfterValidator:
+    """Reject a value for which `check` raises ValueError. A setting that is not set is accepted."""
+
+    def validate(given: Any) -> Any:
+        if given is not None:
+            check(given)
+        return given
+
+    return AfterValidator(validate)

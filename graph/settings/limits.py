@@ -2,14 +2,25 @@
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr
 
 from graph.documents.limits import Limits
 from graph.limits.storage_url import parse_storage_url
-from graph.settings.group import SettingGroup
+from graph.settings.group import SettingGroup, accepted_by
 from graph.settings.values import check_rate
 
 _LIMITS = Limits()
+
+
+def _rate(given: str | None) -> str | None:
+    if given is None or given.lower() == "off":
+        return None
+    check_rate(given)
+    return given
+
+
+def _check_storage(url: SecretStr) -> None:
+    parse_storage_url(url.get_secret_value())
 
 
 class LimitSettings(SettingGroup):
@@ -35,12 +46,12 @@ class LimitSettings(SettingGroup):
     """Seconds that a request with mutations may take."""
     max_concurrent_operations: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Concurrent queries and mutations, in each process."""
-    rate_limit: str | None = "6000/minute"
+    rate_limit: Annotated[str | None, AfterValidator(_rate)] = "6000/minute"
     """A rate per second, minute, hour, day, month or year, or `off`. It limits requests of one
     caller, and invalid tokens of one network (an IPv4 address or an IPv6 /64), in each process or,
     with `ROSTER_RATE_LIMIT_STORAGE`, in all.
     """
-    rate_limit_storage: SecretStr | None = None
+    rate_limit_storage: Annotated[SecretStr | None, accepted_by(_check_storage)] = None
     """The URL of a Redis or Valkey server in which all processes and servers count together, such
     as `rediss://user:password@redis.internal:6379/0`. See [Shared rate
     limits](#shared-rate-limits).
@@ -71,21 +82,6 @@ class LimitSettings(SettingGroup):
     """
     max_response_values: Annotated[int, Field(ge=1, le=100_000_000)] = _LIMITS.answer
     """Values that a response could contain: the requested rows times the fields of each."""
-
-    @field_validator("rate_limit")
-    @classmethod
-    def _rate_can_be_read(cls, given: str | None) -> str | None:
-        if given is None or given.lower() == "off":
-            return None
-        check_rate(given)
-        return given
-
-    @field_validator("rate_limit_storage")
-    @classmethod
-    def _storage_can_be_used(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None:
-            parse_storage_url(url.get_secret_value())
-        return url
 
     def document_limits(self) -> Limits:
         return Limits(

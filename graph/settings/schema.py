@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from graph.documents.persisted import PersistedMode, read_manifest
 from graph.environment import InvalidSettings, set_variable
-from graph.settings.group import LOWER, SettingGroup
+from graph.settings.group import LOWER, SettingGroup, accepted_by
 from users.identity import UsernameEmails
 
 
@@ -24,15 +24,8 @@ class SchemaSettings(SettingGroup):
     """
     persisted_documents: Annotated[PersistedMode, LOWER] = PersistedMode.OFF
     """`on` accepts only documents of the manifest, by `documentId`. `log` logs other documents."""
-    persisted_documents_file: Path | None = None
+    persisted_documents_file: Annotated[Path | None, accepted_by(read_manifest)] = None
     """The manifest of persisted documents: JSON as written by graphql-codegen, Relay or Apollo."""
-
-    @field_validator("persisted_documents_file")
-    @classmethod
-    def _manifest_can_be_read(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            read_manifest(path)
-        return path
 
     @model_validator(mode="after")
     def _manifest_is_named(self) -> Self:

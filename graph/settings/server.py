@@ -1,9 +1,10 @@
 """The server: its addresses, processes, logs and traces."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from graph.protocol.origins import parse_host, parse_list, parse_origin
 from graph.settings.group import LOWER, SettingGroup
@@ -15,12 +16,21 @@ class Mode(StrEnum):
     PRODUCTION = "production"
 
 
+def _entries(parse: Callable[[str], str]) -> BeforeValidator:
+    def entries(given: object) -> object:
+        if isinstance(given, list):
+            return [parse(entry) for entry in given]
+        return parse_list(given, parse) if isinstance(given, str) else given
+
+    return BeforeValidator(entries)
+
+
 class ServerSettings(SettingGroup):
     mode: Annotated[Mode, LOWER] = Mode.DEVELOPMENT
     """`production` requires authentication and may listen on any address. `development` accepts
     every caller, and listens on the local machine only.
     """
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(parse_address)] = "127.0.0.1"
     """The address to listen on. In development it must be a local one."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     """The port to listen on."""
@@ -28,7 +38,7 @@ class ServerSettings(SettingGroup):
     """The number of server processes."""
     management_port: Annotated[int | None, Field(ge=1, le=65535)] = None
     """The port of `/metrics`. If not set, nothing is measured. See [Metrics](#metrics)."""
-    management_host: str = "127.0.0.1"
+    management_host: Annotated[str, AfterValidator(parse_address)] = "127.0.0.1"
     """The address of `ROSTER_MANAGEMENT_PORT`. Nothing authenticates its callers."""
     keep_alive_timeout: Annotated[int, Field(ge=1, le=3600)] = 75
     """Seconds until an idle connection is closed. It must be longer than a proxy or balancer keeps
@@ -40,11 +50,11 @@ class ServerSettings(SettingGroup):
     """
     shutdown_timeout: Annotated[float, Field(gt=0, le=600)] = 8
     """Seconds in which requests in progress can complete after the drain period."""
-    allowed_hosts: list[str] = []  # noqa: RUF012 - pydantic copies it
+    allowed_hosts: Annotated[list[str], _entries(parse_host)] = []  # noqa: RUF012 - pydantic copies it
     """Host names and IP addresses of this server, without ports. `*.example.com` means all names
     below `example.com`. If not set, every host is accepted.
     """
-    cors_origins: list[str] = []  # noqa: RUF012 - pydantic copies it
+    cors_origins: Annotated[list[str], _entries(parse_origin)] = []  # noqa: RUF012 - pydantic copies it
     """Origins whose pages may send requests, such as `https://app.example.com`. There are no
     wildcards. If not set, only pages of this server may.
     """
@@ -56,19 +66,6 @@ class ServerSettings(SettingGroup):
     """New traces of each process in a second. Requests with a `traceparent` are traced if it says
     so, and do not count. `OTEL_TRACES_SAMPLER` replaces this limit.
     """
-
-    @field_validator("host", "management_host")
-    @classmethod
-    def _host_is_an_address(cls, host: str) -> str:
-        return parse_address(host)
-
-    @field_validator("allowed_hosts", "cors_origins", mode="before")
-    @classmethod
-    def _entries_are_parsed(cls, given: object, info: ValidationInfo) -> object:
-        parse = parse_host if info.field_name == "allowed_hosts" else parse_origin
-        if isinstance(given, list):
-            return [parse(entry) for entry in given]
-        return parse_list(given, parse) if isinstance(given, str) else given
 
     def tracing(self) -> dict[str, Any]:
         return {"enabled": self.traces, "per_second": self.traces_per_second}

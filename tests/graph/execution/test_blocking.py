@@ -1,7 +1,7 @@
 """No request blocks the others: work is bounded, done once, and pauses.
 
 The tests do not measure time. They count expensive computations, and the pauses in which
-other requests run. `benchmarks/blocking.py` measures a real server.
+other requests run.
 """
 
 import asyncio
