@@ -14,6 +14,8 @@ import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from math import isfinite
 from types import TracebackType
 from typing import Any, Final, TextIO
 
@@ -60,7 +62,7 @@ def configure(log_format: str) -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Lines(sys.stderr),
     )
     _configure_others(shared, last)
     sys.excepthook = _log_uncaught
@@ -70,6 +72,23 @@ def configure(log_format: str) -> None:
     sys.unraisablehook = lambda given: _log_uncaught(
         given.exc_type, given.exc_value, given.exc_traceback
     )
+
+
+class _Lines:
+    """Writes each line by one call, so that those of several processes do not mix.
+
+    A line that cannot be written is lost: a closed pipe or a full disk must not fail requests.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # ValueError if the stream is closed
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+    info = warning = error = critical = msg
 
 
 def _configure_others(shared: Sequence[Processor], last: Sequence[Processor]) -> None:
@@ -101,10 +120,14 @@ def _only_known(_: Any, __: str, event: EventDict) -> EventDict:
 
 def _plain(value: Any) -> Any:
     # The text of any other object can contain anything.
-    if value is None or isinstance(value, str | int | float):
+    if value is None or isinstance(value, int):
         return value
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()  # JSON has no lone surrogates
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)  # nor has it these
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {_plain(str(key)): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(each) for each in value]
     return type(value).__name__

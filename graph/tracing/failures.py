@@ -20,14 +20,14 @@ _STATUSES: Final = range(100, 600)
 
 
 class ReportedFailures(SpanExporter):
-    """`logger` is that of the exporter, whose lines are replaced."""
+    """`logger` is the name of the exporter's logger, whose lines are replaced."""
 
-    def __init__(self, exporter: SpanExporter, logger: logging.Logger) -> None:
+    def __init__(self, exporter: SpanExporter, logger: str) -> None:
         self._exporter = exporter
         self._is_failing = False
         self._cause = _UNKNOWN
-        self._logger = logger
-        logger.addFilter(self._replace)
+        self._logger = logging.getLogger(logger)
+        self._logger.addFilter(self._replace)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._exporter.export(spans)

@@ -1,7 +1,6 @@
 """The traces of a process: an observer of operations and databases, and FastAPI's telemetry."""
 
 import asyncio
-import logging
 import threading
 from collections.abc import Awaitable, Collection
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -162,8 +161,7 @@ def _provider() -> "SdkTracerProvider":
         resource = resource.merge(Resource({SERVICE_NAME: "roster"}))
     # The sampler of `Traces` has decided already.
     provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
-    logger = logging.getLogger(OTLPSpanExporter.__module__)
-    exporter = ReportedFailures(KnownAttributes(OTLPSpanExporter()), logger)
+    exporter = ReportedFailures(KnownAttributes(OTLPSpanExporter()), OTLPSpanExporter.__module__)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
 

@@ -1,9 +1,13 @@
 """The format of log lines, including those of libraries that write to the same stream."""
 
+import io
 import json
+import socket
 import subprocess
 import sys
 from typing import Any
+
+import pytest
 
 PERSONAL = "ada@example.com"
 _SCRIPT = """
@@ -93,3 +97,67 @@ def test_text_lines_have_one_format_including_those_of_libraries() -> None:
         assert f"[{level:9}] {event}" in text
     assert text.count("Traceback (most recent call last):\n") == 9
     assert 'File "<string>", line 13, in <module>\nKeyError\n' in text
+
+
+_CONFIGURED = """
+import structlog
+from graph.logging import configure
+configure("json")
+log = structlog.get_logger("roster")
+"""
+_LONG = f"""{_CONFIGURED}
+def fail(depth):
+    try:
+        return fail(depth - 1) if depth else 1 / 0
+    except Exception as error:
+        raise ValueError from error
+
+try:
+    fail(200)
+except ValueError:
+    log.exception("failed")
+log.info("odd values", seconds=float("nan"), size=float("-inf"), reason="\\udcff")
+"""
+_UNREAD = f"""{_CONFIGURED}
+import sys
+sys.stdin.read()
+for _ in range(3):
+    log.info("one")
+print("served")
+"""
+
+
+def _strictly(line: bytes) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    return json.loads(line, parse_constant=refuse)
+
+
+def test_each_line_is_json_and_written_by_one_call_however_long() -> None:
+    # Lines of several processes would mix otherwise.
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # one packet each
+    with ours, theirs:
+        command = [sys.executable, "-c", _LONG]
+        subprocess.run(command, check=True, stderr=theirs.fileno())  # noqa: S603 - our own script
+        lines = [ours.recv(2**20) for _ in range(2)]
+        ours.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            ours.recv(1)
+    assert len(lines[0]) > 2 * io.DEFAULT_BUFFER_SIZE
+    assert [line.count(b"\n") for line in lines] == [1, 1]
+    failed, odd = map(_strictly, lines)
+    assert len(failed["exception"]) == 202
+    assert (odd["seconds"], odd["size"], odd["reason"]) == ("nan", "-inf", "\\udcff")
+
+
+def test_lines_that_nobody_reads_are_lost() -> None:
+    command = [sys.executable, "-c", _UNREAD]
+    with subprocess.Popen(  # noqa: S603 - our own script
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        process.stderr.close()
+        process.stderr = None
+        output, _ = process.communicate()
+    assert output == "served\n"
