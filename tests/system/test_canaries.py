@@ -6,8 +6,8 @@ output is searched for them.
 
 import asyncio
 import json
-import os
-import sys
+from asyncio.subprocess import PIPE
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from graph.execution.schema import Schema
 from graph.strawberry_adapter import core_schema
 from tests.conftest import opened, run_in
+from tests.graph.api.test_former_users import ADMIN
 from tests.support.canaries import EMAIL, WORD, found_in, operations
 from tests.support.canary_requests import (
     ANY,
@@ -31,9 +32,13 @@ from tests.support.canary_requests import (
     REJECTED,
     SSE,
 )
+from tests.support.process import start_writing
 from tests.support.sockets import PROTOCOL, address, receive_message, send_message
 from tests.support.watched import Watched, watching
 from tests.system.test_production import EVERYTHING, bearer
+from users.commands import Retention, Transition
+from users.lifecycle import UserAction
+from users.service import UserService
 
 # A fault that names the row, in each kind of trigger that the databases have.
 _SQLITE_FAULT = f"""CREATE TRIGGER fault BEFORE UPDATE ON users WHEN new.display_name = 'fault'
@@ -51,6 +56,12 @@ CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 CREATE TRIGGER fault BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION fault()"""
 
 
+_UNKNOWN_STATUS = f"UPDATE users SET status = '{WORD}'"  # noqa: S608 - our own value
+_UNCHECKED = """DO $$ DECLARE name text; BEGIN
+  FOR name IN SELECT conname FROM pg_constraint WHERE conrelid = 'users'::regclass AND contype = 'c'
+  LOOP EXECUTE format('ALTER TABLE users DROP CONSTRAINT %I', name); END LOOP; END $$"""
+
+
 async def test_values_of_requests_are_published_nowhere(
     database_url: str, dialect: str, tmp_path: Path
 ) -> None:
@@ -65,6 +76,7 @@ async def test_values_of_requests_are_published_nowhere(
         await _use_sockets(watched)
         await _cause_faults(watched, database_url, dialect, user["id"])
         await _write(watched, user["id"])
+        await _crash(watched, database_url, dialect)
         published = await watched.published()
     assert {name: found_in(text)[:3] for name, text in published.items() if found_in(text)} == {}
     # What was searched has been written by what the requests have done.
@@ -72,6 +84,7 @@ async def test_values_of_requests_are_published_nowhere(
         assert f'"event": "{event}"' in published["log"]
     assert '"event": "operation crashed"' in published["log"]
     assert '"exception": [' in published["log"]
+    assert '"LookupError"' in published["log"]
     assert published["metrics"].count("graphql_server_request_duration_seconds_count") > 5
     assert published["traces"].count("graphql.operation.type") > number
     assert published["traces"].count("WS /graphql") > len(MESSAGES)
@@ -193,6 +206,20 @@ async def _cause_faults(watched: Watched, database_url: str, dialect: str, id_: 
     assert codes[: len(expected)] == expected, codes
 
 
+async def _crash(watched: Watched, database_url: str, dialect: str) -> None:
+    """Makes resolvers and exports fail by a value that the code does not know."""
+    if dialect == "sqlite":
+        async with opened(database_url) as database, database.engine.begin() as connection:
+            await connection.exec_driver_sql("PRAGMA ignore_check_constraints = on")
+            await connection.exec_driver_sql(_UNKNOWN_STATUS)
+    else:
+        await run_in(database_url, _UNCHECKED, _UNKNOWN_STATUS)
+    answer = await watched.post({"query": '{ node(id: "VXNlcjox") { ... on User { status } } }'})
+    assert [error["extensions"]["code"] for error in answer["errors"]] == ["INTERNAL_ERROR"]
+    exported = await watched.http.get("/users.ndjson", headers=ANY)
+    assert (exported.status_code, found_in(exported.text)) == (500, [])
+
+
 IMPORTED = f"""externalId,username,email,displayName
 {WORD},{WORD},{EMAIL},{WORD}
 {WORD}2,{WORD},{EMAIL},{WORD}
@@ -205,7 +232,7 @@ async def test_values_of_commands_are_not_in_their_log(database_url: str, tmp_pa
     (tmp_path / "valid.csv").write_text("".join(IMPORTED[:2]))
     (tmp_path / "taken.csv").write_text(IMPORTED[0] + IMPORTED[2])
     logs = [
-        await _run(["import", file, "--report", "report.ndjson"], tmp_path, database_url)
+        (await _run(["import", file, "--report", "report.ndjson"], tmp_path, database_url))[1]
         for file in ("invalid.csv", "valid.csv", "taken.csv")
     ]
     commands = [
@@ -213,23 +240,48 @@ async def test_values_of_commands_are_not_in_their_log(database_url: str, tmp_pa
         ["external-id", "show", WORD],
         ["external-id", "release", WORD, "--reason", WORD],
         ["key", "create", WORD, "--scope", "users:read"],
+        ["events", "--personal-data"],
     ]
-    logs += await asyncio.gather(*(_run(command, tmp_path, database_url) for command in commands))
-    assert [found_in(log) for log in logs] == [[]] * 7
+    outputs = await asyncio.gather(*(_run(command, tmp_path, database_url) for command in commands))
+    assert [found_in(log) for log in [*logs, *(log for _, log in outputs)]] == [[]] * 8
     assert (tmp_path / "out.ndjson").read_text().count(EMAIL) == 1
     assert "cannot be imported" in logs[0]
+    assert EMAIL in outputs[-1][0]
 
 
-async def _run(command: list[str], folder: Path, database_url: str) -> str:
-    """Returns what a command writes to its standard error."""
-    process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).parent / "roster",
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=folder,
-        env=os.environ | {"ROSTER_DATABASE_URL": database_url},
+async def test_values_of_erased_users_are_in_no_output(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "valid.csv").write_text("".join(IMPORTED[:2]))
+    await _run(["import", "valid.csv"], tmp_path, database_url)
+    due = Retention(datetime(2000, 1, 1, tzinfo=UTC))
+    deletion = Transition(action=UserAction.DELETE, user_id=1, reason=EMAIL, retention=due)
+    async with (
+        opened(database_url) as database,
+        database.session() as session,
+        session.transaction(),
+    ):
+        await UserService(session, ADMIN).execute([deletion])
+    outputs = [
+        await _run(command, tmp_path, database_url, ROSTER_ERASURE_LEDGER="ledger")
+        for command in (
+            ["events"],
+            ["erase-due"],
+            ["erase-replay"],
+            ["after-restore", "--yes", "--reason", WORD],
+            ["events", "--personal-data"],
+            ["events", "--format", "cloudevents"],
+        )
+    ]
+    assert [(found_in(output), found_in(log)) for output, log in outputs] == [([], [])] * 6
+    assert outputs[1][0].startswith("Erased 1 users")
+    assert outputs[4][0].splitlines()[-1].count('"type":"ERASED"') == 1
+
+
+async def _run(
+    command: list[str], folder: Path, database_url: str, **settings: str
+) -> tuple[str, str]:
+    """Returns what a command writes to its standard output and its standard error."""
+    process = await start_writing(
+        PIPE, PIPE, *command, cwd=folder, ROSTER_DATABASE_URL=database_url, **settings
     )
-    _, log = await asyncio.wait_for(process.communicate(), 60)
-    return log.decode()
+    output, log = await asyncio.wait_for(process.communicate(), 60)
+    return output.decode(), log.decode()
