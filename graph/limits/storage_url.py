@@ -93,7 +93,7 @@ def _host(scheme: str, text: str) -> str:
     if not text:
         return ""
     parsed = urlsplit(f"//{text}")
-    if not parsed.hostname:
+    if not parsed.hostname or parsed.port == 0 or len(text.split()) > 1 or text != text.strip():
         raise ValueError
     name = f"[{parsed.hostname}]" if ":" in parsed.hostname else parsed.hostname
     return f"{name}:{parsed.port or (_SENTINEL_PORT if 'sentinel' in scheme else _PORT)}"

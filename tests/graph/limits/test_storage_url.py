@@ -23,6 +23,8 @@ FORMS = {
     ),
 }
 INVALID = [
+    "redis://s3cret:0",
+    "redis://s3cret /0",
     "s3cret",
     "",
     "http://:s3cret@h",
