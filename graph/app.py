@@ -123,8 +123,9 @@ async def _lifespan(
             on_signals(shutdown, settings.drain_period),
         ):
             async with AsyncExitStack() as watching:
+                watched = database, feed, rate_limiter, authenticator.published_keys
                 for observer in observers:
-                    await watching.enter_async_context(observer.watch(database, feed, rate_limiter))
+                    await watching.enter_async_context(observer.watch(*watched))
                 yield
     finally:
         await shutdown.finish()

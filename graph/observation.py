@@ -162,6 +162,21 @@ class Load(Protocol):
         """The number of open WebSockets and streams."""
 
 
+class PublishedKeys(Protocol):
+    """The keys that an issuer publishes, and this process fetches."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def failures(self) -> int:
+        """How many fetches have failed."""
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the keys were fetched; None if they never were."""
+
+
 class Observer(Protocol):
     """One consumer, such as metrics or traces."""
 
@@ -174,7 +189,7 @@ class Observer(Protocol):
     def database(self, server: Server, /) -> DatabaseObserver: ...
 
     def watch(
-        self, database: Database, feed: Feed, load: Load, /
+        self, database: Database, feed: Feed, load: Load, keys: Sequence[PublishedKeys], /
     ) -> AbstractAsyncContextManager[None]:
         """Return a context that is active while the application runs."""
 

@@ -26,6 +26,7 @@ from db.models import ActorKind, UserStatus
 from db.statements.external_ids import SIGN_IN
 from graph.auth import development
 from graph.auth.issuers import Issuer
+from graph.auth.jwks import JwksCache
 from graph.auth.tokens import Claims, InvalidToken, TokenVerifier
 from users import api_keys
 from users.api_keys import ApiKey
@@ -117,6 +118,11 @@ class Authenticator:
         if caller := self._cached(digest):
             return caller
         return await self._search_once(digest, found[1])
+
+    @property
+    def published_keys(self) -> Sequence[JwksCache]:
+        """The key sets of issuers that are fetched."""
+        return self._verifier.published_keys
 
     def is_known(self, authorization: str) -> bool:
         """Return whether the last check within KNOWN_SECONDS accepted these credentials."""

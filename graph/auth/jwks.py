@@ -113,7 +113,7 @@ class KeySet:
 class JwksCache:
     """The keys of one URL. Concurrent callers share one fetch.
 
-    A failed fetch leaves the cached keys valid.
+    A failed fetch leaves the cached keys valid. `failures` is the number of failed fetches.
     """
 
     def __init__(
@@ -130,7 +130,18 @@ class JwksCache:
         self._stale_from = self._not_before = clock()
         self._starts = (-inf, -inf)  # of the last two fetches
         self._failed = False
+        self.failures = 0
+        self._fetched_at: float | None = None
         self._fetching: asyncio.Task[None] | None = None
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self._url).hostname or ""
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the keys were fetched; None if they never were."""
+        return None if self._fetched_at is None else self._clock() - self._fetched_at
 
     async def find(self, kid: str | None, algorithm: str) -> tuple[PublicKey, ...]:
         """Return the keys that may have signed a token with this `kid`; none if it is unknown.
@@ -161,16 +172,18 @@ class JwksCache:
             fetched = await asyncio.to_thread(parse, body, self._accepted)
         except Exception as error:  # noqa: BLE001 - after any failure, the cached keys stay valid
             self._failed = True
+            self.failures += 1
             log.warning(
                 "an issuer's keys cannot be fetched",
-                host=urlsplit(self._url).hostname,
+                host=self.host,
                 reason=str(error) if isinstance(error, _KeySetError) else type(error).__name__,
                 old_keys=len(self._cached.keys),
             )
         else:
             self._failed = False
             self._cached = fetched.completed_from(self._cached)
-            self._stale_from = self._clock() + LIFETIME
+            self._fetched_at = self._clock()
+            self._stale_from = self._fetched_at + LIFETIME
             self._report_ignored(fetched)
         finally:
             gap = _AFTER_FAILURE if self._failed else _AFTER_SUCCESS
@@ -181,7 +194,7 @@ class JwksCache:
         if fetched.ignored:
             log.warning(
                 "ignored keys of an issuer that cannot be read",
-                host=urlsplit(self._url).hostname,
+                host=self.host,
                 ignored=fetched.ignored,
                 used=len(fetched.keys),
             )

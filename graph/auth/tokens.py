@@ -91,6 +91,11 @@ class TokenVerifier:
             # The message of the error may quote the token.
             raise InvalidToken(_REASONS.get(type(error), type(error).__name__)) from None
 
+    @property
+    def published_keys(self) -> Sequence[JwksCache]:
+        """The key sets that are fetched."""
+        return [each.published for each in self._issuers.values() if each.published]
+
     def is_plausible(self, token: str) -> bool:
         """Return whether a token names a known issuer and its audience, and has not expired.
 
@@ -132,7 +137,7 @@ class _SignatureVerifier:
 
     def __init__(self, issuer: Issuer, clock: Callable[[], float], fetch_timeout: float) -> None:
         self.issuer = issuer
-        self._published = (
+        self.published = (
             JwksCache(issuer, clock, fetch_timeout) if issuer.jwks_url is not None else None
         )
         self._public = issuer.loaded_key() if issuer.public_key is not None else None
@@ -163,8 +168,8 @@ class _SignatureVerifier:
         if self.issuer.secret is not None:
             return [self.issuer.secret.get_secret_value()]
         keys: Sequence[PublicKey] = ()
-        if self._published is not None:
-            keys = await self._published.find(kid, algorithm)
+        if self.published is not None:
+            keys = await self.published.find(kid, algorithm)
         elif self._public is not None and algorithm in self.issuer.allowed(self._public):
             keys = [self._public]
         if not keys:

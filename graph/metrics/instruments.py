@@ -55,6 +55,7 @@ class Instruments:
         self._add_replicas()
         self._add_feed()
         self._add_limit_storage()
+        self._add_issuers()
         self._begin_at_zero()
 
     def count_error(self, code: str, number: int = 1) -> None:
@@ -128,6 +129,19 @@ class Instruments:
         self.unshared = self._counter(
             "roster_rate_limit_unshared",
             "Requests that were counted by one process alone, because the storage failed.",
+        )
+
+    def _add_issuers(self) -> None:
+        self.keys_age = self._gauge(
+            "roster_issuer_keys_age_seconds",
+            "Since the published keys of an issuer were fetched. They are when a token is checked.",
+            ["host"],
+            mode="livemax",
+        )
+        self.key_failures = self._counter(
+            "roster_issuer_keys_failures",
+            "Failed attempts to fetch the keys of an issuer. Those it has published stay valid.",
+            ["host"],
         )
 
     def _begin_at_zero(self) -> None:

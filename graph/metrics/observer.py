@@ -1,7 +1,7 @@
 """The observer that counts and measures: `create_app(settings, [Metrics(registry, path)])`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
@@ -14,7 +14,7 @@ from graph.metrics.instruments import Instruments
 from graph.metrics.operations import OperationMetrics
 from graph.metrics.requests import RequestMetrics
 from graph.metrics.sampler import Sampler
-from graph.observation import Load
+from graph.observation import Load, PublishedKeys
 
 
 class Metrics:
@@ -29,8 +29,12 @@ class Metrics:
         return DatabaseMetrics(self._instruments, server)
 
     @asynccontextmanager
-    async def watch(self, database: Database, feed: Feed, load: Load) -> AsyncIterator[None]:
-        sampler = Sampler(self._instruments, self.requests, self.operations, database, feed, load)
+    async def watch(
+        self, database: Database, feed: Feed, load: Load, keys: Sequence[PublishedKeys]
+    ) -> AsyncIterator[None]:
+        sampler = Sampler(
+            self._instruments, self.requests, self.operations, database, feed, load, keys
+        )
         task = asyncio.create_task(sampler.run())
         try:
             yield

@@ -19,7 +19,7 @@ from graph.metrics.instruments import Instruments
 from graph.metrics.labels import OTHER, holder_of
 from graph.metrics.operations import OperationMetrics
 from graph.metrics.requests import RequestMetrics
-from graph.observation import Load
+from graph.observation import Load, PublishedKeys
 
 log = structlog.get_logger("roster")
 
@@ -36,6 +36,7 @@ class Sampler:
         database: Database,
         feed: Feed,
         load: Load,
+        keys: Sequence[PublishedKeys],
     ) -> None:
         self._instruments = instruments
         self._requests = requests
@@ -43,6 +44,8 @@ class Sampler:
         self._database = database
         self._feed = feed
         self._load = load
+        self._keys = keys
+        self._fetch_failures = [0] * len(keys)  # those that were counted
         self._holders = _Holders(instruments, database, feed)
         self._failures = self._unshared = 0  # those that were counted
 
@@ -77,11 +80,22 @@ class Sampler:
         for replica in self._replicas():
             found.replica_used.labels(replica.name).set(replica.is_used)
             found.replica_lag.labels(replica.name).set(replica.lag)
+        self._sample_keys()
         if storage := self._load.shared:
             found.storage_available.labels("redis").set(storage.is_available)
             found.storage_failures.inc(storage.failures - self._failures)
             found.unshared.inc(storage.local_hits - self._unshared)
             self._failures, self._unshared = storage.failures, storage.local_hits
+
+    def _sample_keys(self) -> None:
+        found = self._instruments
+        for number, keys in enumerate(self._keys):
+            failures = keys.failures
+            counted = found.key_failures.labels(keys.host)
+            counted.inc(failures - self._fetch_failures[number])
+            self._fetch_failures[number] = failures
+            if keys.age is not None:
+                found.keys_age.labels(keys.host).set(keys.age)
 
     def _pools(self) -> Iterable[tuple[str, FairPool]]:
         yield PRIMARY, self._database.pool
