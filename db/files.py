@@ -1,6 +1,7 @@
 """Files that must survive a crash, and that only one process may write."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -16,11 +17,16 @@ def sync_folder(folder: Path) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Replace a file. After a crash or a power loss, it has the old or the new content."""
     part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -78,6 +79,7 @@ def _output(file: Path) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()  # an error at the end of the process would not be reported
         return
     _check_new(file)
+    signal.signal(signal.SIGTERM, _stop)
     part = file.with_name(f"{file.name}.part")
     with open(_open_locked(part, file), "wb") as opened:
         try:
@@ -104,6 +106,11 @@ def _open_locked(part: Path, file: Path) -> int:
             os.close(opened)
             raise
         os.close(opened)
+
+
+def _stop(number: int, _: object) -> None:
+    # The incomplete file is removed, as after Ctrl-C.
+    sys.exit(128 + number)
 
 
 def _check_new(file: Path) -> None:

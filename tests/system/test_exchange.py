@@ -4,18 +4,21 @@ import asyncio
 import fcntl
 import os
 import random
+import signal
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import orjson
 import pytest
+from sqlalchemy import text
 
 from graph.exchange.rows import EXPORTED
 from tests.conftest import opened
 from tests.support.client import count
 from tests.support.exchange import KEPT, exported, kill_after, migrate, row, write
 from tests.support.faults import Faults, in_reads
-from tests.support.process import run, start_writing
+from tests.support.feed import wait_until
+from tests.support.process import run, start, start_writing
 from users.seed import populate
 
 ROWS = 6_000
@@ -158,6 +161,23 @@ async def test_export_that_fails_leaves_no_file(database_url: str, tmp_path: Pat
     code, output = await run("export", str(file), ROSTER_DATABASE_URL=database_url)
     assert (code, output.startswith("roster: cannot use PostgreSQL")) == (1, True), output
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - ASYNC240 rejects pathlib here
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+async def test_export_that_is_stopped_leaves_no_file(
+    database_url: str, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    await migrate(database_url)
+    file, part = tmp_path / "users.csv", tmp_path / "users.csv.part"
+    async with opened(database_url) as database, database.engine.begin() as connection:
+        await connection.execute(text("LOCK TABLE users"))
+        process = await start("export", str(file), ROSTER_DATABASE_URL=database_url)
+        await wait_until(part.exists)
+        process.send_signal(number)
+        output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, output.decode().strip()) in {(code, ""), (code, "Aborted.")}
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - as above
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
