@@ -14,7 +14,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails
 
 from db.models import UserStatus
 from graph.api.global_ids import encode_user
@@ -88,14 +87,17 @@ _DECIDED_BY_ROSTER: Final = frozenset(EXPORTED) - IMPORTED
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:
     """Return the fields and messages of an error, without values."""
     return [
-        (_shown(".".join(map(str, problem["loc"]))), _message(problem))
+        (
+            _shown(".".join(map(str, problem["loc"]))),
+            _message(problem["type"], problem["input"], problem["msg"]),
+        )
         for problem in error.errors(include_url=False, include_context=False)
     ]
 
 
-def _message(problem: ErrorDetails) -> str:
-    is_missing = problem["input"] is None and problem["type"] == "string_type"
-    return _MESSAGES.get("missing" if is_missing else problem["type"], problem["msg"])
+def _message(kind: str, given: object, usual: str) -> str:
+    is_missing = given is None and kind == "string_type"
+    return _MESSAGES.get("missing" if is_missing else kind, usual)
 
 
 def _shown(name: str) -> str:
