@@ -7,13 +7,14 @@ identifies it if its document is valid. It ends when its response is complete, o
 when the stream ends. What happens in between is added to it through the context of the resolvers.
 """
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from graphql import OperationDefinitionNode
 from starlette.types import Scope
@@ -25,6 +26,10 @@ from graph.protocol.errors import RequestError
 
 Transport = Literal["http", "batch", "sse", "websocket"]
 """`batch` is that of each request of a batch."""
+
+
+CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+"""Codes of errors that may be published. Those of others, such as extensions, can be any text."""
 
 
 class ObservedOperation:

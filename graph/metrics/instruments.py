@@ -18,7 +18,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from graph.metrics.labels import Bounded
+from graph.metrics.labels import Codes
 from graph.metrics.timings import Timings
 
 # Seconds. OpenTelemetry advises these for HTTP and for databases.
@@ -48,7 +48,7 @@ class Instruments:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self.timings = Timings(registry)
-        self.codes = Bounded(_MOST_CODES)
+        self.codes = Codes(_MOST_CODES, [*_ALERTED, *_LIMITS])
         self._add_requests()
         self._add_operations()
         self._add_databases()

@@ -4,10 +4,12 @@ A client or another program can choose some texts freely: methods, error codes o
 names of applications. They become one of a fixed list, or `_OTHER`, as OpenTelemetry calls it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from starlette.types import Scope
+
+from graph.observation import CODE
 
 OTHER: Final = "_OTHER"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
@@ -38,6 +40,18 @@ class Bounded:
             return OTHER
         self._known.add(value)
         return value
+
+
+class Codes(Bounded):
+    """Keeps the codes of errors: those that are given, and the first `most` of others."""
+
+    def __init__(self, most: int, given: Iterable[str]) -> None:
+        super().__init__(most)
+        self._known.update(given)
+        self._most += len(self._known)
+
+    def of(self, value: str) -> str:
+        return super().of(value) if CODE.fullmatch(value) else OTHER
 
 
 def method_of(scope: Scope) -> str:

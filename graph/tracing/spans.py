@@ -18,7 +18,7 @@ from db.erasure_ledger.table import TABLE as LEDGER_TABLE
 from db.error_summary import code_of, type_of
 from db.models import Model
 from db.observation import End, Server, operation_of
-from graph.observation import ObservedOperation
+from graph.observation import CODE, ObservedOperation
 
 _TABLE_NAMES: Final = (*Model.metadata.tables, LEDGER_TABLE)
 _TABLES: Final = re.compile(
@@ -28,7 +28,6 @@ _TABLES: Final = re.compile(
 _LITERALS: Final = re.compile(
     r"'(?:[^']|'')*'|\$((?:[A-Za-z_]\w*)?)\$.*?\$\1\$|(?<![\w$?:.])\d+(?:\.\d+)?", re.DOTALL
 )
-_CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _MAX_TEXT: Final = 4000
 
 
@@ -70,7 +69,7 @@ class OperationSpans:
         for name, number in (("retries", operation.retries), ("replays", operation.replays)):
             if number:
                 span.set_attribute(f"roster.{name}", number)
-        if codes := list(filter(_CODE.fullmatch, operation.errors)):
+        if codes := list(filter(CODE.fullmatch, operation.errors)):
             span.set_attribute("roster.error.codes", codes)
         if operation.errors:
             span.set_attribute("error.type", operation.rejection or next(iter(codes), "_OTHER"))

@@ -4,12 +4,22 @@ from typing import Any
 
 import pytest
 
-from graph.metrics.labels import OTHER, Bounded, holder_of, method_of, scheme_of
+from graph.metrics.labels import OTHER, Bounded, Codes, holder_of, method_of, scheme_of
 
 
 def test_only_the_first_values_are_kept() -> None:
     bounded = Bounded(2)
     assert [bounded.of(value) for value in "abcab"] == ["a", "b", OTHER, "a", "b"]
+
+
+def test_codes_of_extensions_do_not_hide_those_of_alerts() -> None:
+    codes = Codes(2, ["TIMEOUT", "OVERLOADED"])
+    chosen = ["user mia@example.com", "mia", "A\n", "A" * 65, ""]
+    assert [codes.of(code) for code in chosen] == [OTHER] * len(chosen)
+    others = [f"CODE_{number}" for number in range(10_000)]
+    assert [codes.of(code) for code in others[:3]] == ["CODE_0", "CODE_1", OTHER]
+    assert {codes.of(code) for code in others[2:]} == {OTHER}
+    assert [codes.of(code) for code in ("TIMEOUT", "OVERLOADED")] == ["TIMEOUT", "OVERLOADED"]
 
 
 @pytest.mark.parametrize(
