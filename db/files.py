@@ -1,6 +1,7 @@
 """Files that must survive a crash, and that only one process may write."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,8 +45,21 @@ def try_lock(file: int) -> bool:
     return True
 
 
-def has_name(file: int, path: Path) -> bool:
-    """Return whether an open file still has this name, and was not renamed or replaced."""
+def open_locked(path: Path, flags: int, lock: Callable[[int], None]) -> int:
+    """Open or create a file and lock it. If it was renamed or replaced meanwhile, open it again."""
+    while True:
+        file = os.open(path, flags | os.O_CREAT, 0o600)
+        try:
+            lock(file)
+            if _has_name(file, path):
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+
+
+def _has_name(file: int, path: Path) -> bool:
     try:
         return os.path.samestat(path.stat(), os.fstat(file))
     except FileNotFoundError:

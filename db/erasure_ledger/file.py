@@ -18,7 +18,7 @@ from uuid import UUID
 from zlib import crc32
 
 from db.erasure_ledger.entries import Entry, Erasures, LedgerError, RowIdentity, State
-from db.files import has_name, sync_folder, try_lock
+from db.files import open_locked, sync_folder, try_lock
 from db.observation import Observe
 
 T = TypeVar("T")
@@ -99,18 +99,8 @@ def _check_writable(path: Path, timeout: float) -> None:
 
 
 def _open_locked(path: Path, timeout: float) -> int:
-    """Open the file and lock it. A file that was replaced in the meantime is opened again."""
     until = time.monotonic() + timeout
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            _lock(file, path, until)
-            if has_name(file, path):
-                return file
-        except BaseException:
-            os.close(file)
-            raise
-        os.close(file)
+    return open_locked(path, os.O_RDWR | os.O_APPEND, lambda file: _lock(file, path, until))
 
 
 def _lock(file: int, path: Path, until: float) -> None:

@@ -51,7 +51,7 @@ class CursorFile:
     def read(self) -> str | None:
         """Return the stored cursor; None if there is none yet."""
         try:
-            return self.path.read_text("ascii", errors="replace").strip() or None
+            return self.path.read_text("ascii", errors="replace").strip()
         except FileNotFoundError:
             return None
         except OSError as error:

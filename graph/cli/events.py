@@ -115,7 +115,8 @@ def _start(cursors: CursorFile | None, after: str | None) -> Anchor | int | str:
     from graph.api.types.user_event import decode_cursor  # noqa: PLC0415 - as above
 
     stored = cursors.read() if cursors else None
-    text = stored or after
+    # An empty file is not a new one: beginning at `--after` could leave events out.
+    text = after if stored is None else stored
     if text is None:
         return 0
     if text == _NOW and stored is None:
@@ -123,7 +124,9 @@ def _start(cursors: CursorFile | None, after: str | None) -> Anchor | int | str:
     try:
         return decode_cursor(text)
     except GraphQLError:
-        raise _invalid(cursors if stored else None, "it is not a cursor of an event") from None
+        raise _invalid(
+            cursors if stored is not None else None, "it is not a cursor of an event"
+        ) from None
 
 
 def _invalid(cursors: CursorFile | None, reason: str) -> CliError:

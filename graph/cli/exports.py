@@ -15,7 +15,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from db.engine import Database
-from db.files import has_name, sync_folder
+from db.files import open_locked, sync_folder
 from graph.cli.database import begin, database_name, errors, prepare_existing, run
 from graph.cli.exchange import lock, reported
 from graph.exchange.exporting import export_users
@@ -81,7 +81,8 @@ def _output(file: Path) -> Iterator[BinaryIO]:
     _check_new(file)
     signal.signal(signal.SIGTERM, _stop)
     part = file.with_name(f"{file.name}.part")
-    with open(_open_locked(part, file), "wb") as opened:
+    taken = f"{file} is being exported by another process"
+    with os.fdopen(open_locked(part, os.O_WRONLY, lambda one: lock(one, taken)), "wb") as opened:
         try:
             _check_new(file)  # another export may have completed it
             opened.truncate()
@@ -93,19 +94,6 @@ def _output(file: Path) -> Iterator[BinaryIO]:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-
-
-def _open_locked(part: Path, file: Path) -> int:
-    while True:
-        opened = os.open(part, os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            lock(opened, f"{file} is being exported by another process")
-            if has_name(opened, part):
-                return opened
-        except BaseException:
-            os.close(opened)
-            raise
-        os.close(opened)
 
 
 def _stop(number: int, _: object) -> None:

@@ -157,6 +157,12 @@ async def test_invalid_cursor_has_an_exit_code_of_its_own(
         message = f"the cursor in {file} cannot be used: {reason}. Remove the file {again}"
         assert (code, output) == (3, f"roster: {message}\n")
     assert file.read_text() == kept
+    file.write_bytes(b"")
+    code, output = await run(*arguments, "--after", "now", ROSTER_DATABASE_URL=database_url)
+    message = (
+        f"the cursor in {file} cannot be used: it is not a cursor of an event. Remove the file"
+    )
+    assert (code, output) == (3, f"roster: {message} {again}\n")
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)

@@ -35,6 +35,14 @@ def hit(shared: SharedLimits, key: str) -> "asyncio.Task[Quota | None]":
     return asyncio.create_task(shared.hit(RATE, "caller", key))
 
 
+async def unanswered(windows: FakeWindows, shared: SharedLimits) -> "asyncio.Task[Quota | None]":
+    """Sends a hit for `ada` that is not answered before the gate opens."""
+    windows.gate.clear()
+    sent = hit(shared, "ada")
+    await asyncio.sleep(0.01)
+    return sent
+
+
 async def left(shared: SharedLimits, *keys: str) -> list[int | None]:
     quotas = await asyncio.gather(*(hit(shared, key) for key in keys))
     return [quota and quota.left for quota in quotas]
@@ -82,9 +90,7 @@ async def test_failure_is_answered_locally_and_the_storage_is_not_asked_again(
 async def test_hits_behind_a_command_without_answer_do_not_wait_for_their_own(
     windows: FakeWindows, shared: SharedLimits
 ) -> None:
-    windows.gate.clear()
-    first = hit(shared, "ada")
-    await asyncio.sleep(0.01)
+    first = await unanswered(windows, shared)
     second = hit(shared, "bob")
     with capture_logs() as logs:
         for _ in range(2):
@@ -98,9 +104,7 @@ async def test_hits_behind_a_command_without_answer_do_not_wait_for_their_own(
 async def test_answer_that_arrives_while_the_process_is_busy_counts(
     windows: FakeWindows, shared: SharedLimits
 ) -> None:
-    windows.gate.clear()
-    asked = hit(shared, "ada")
-    await asyncio.sleep(0.01)
+    asked = await unanswered(windows, shared)
     pass_time(3600)
     await asyncio.sleep(0.01)
     windows.gate.set()
@@ -177,9 +181,7 @@ async def test_cancelled_request_does_not_disturb_others(
 async def test_closing_answers_waiting_requests_and_ends_its_tasks(
     windows: FakeWindows, shared: SharedLimits
 ) -> None:
-    windows.gate.clear()
-    asked = hit(shared, "ada")
-    await asyncio.sleep(0.01)
+    asked = await unanswered(windows, shared)
     waiting = hit(shared, "bob")
     await asyncio.sleep(0)
     await shared.close()
