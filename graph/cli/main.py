@@ -3,8 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated
 
@@ -12,6 +12,8 @@ import typer
 from rich.progress import Progress
 
 from db.engine import Database
+from db.models import User
+from db.statements.users import users_count
 from graph.cli import api_keys, backups, erasures, external_ids, feed
 from graph.cli.check import check
 from graph.cli.database import (
@@ -112,16 +114,12 @@ def demo(
     """Add generated users, to try the API."""
     settings = begin()
     run(settings, prepare)
-    added = 0
-
-    async def populate(database: Database) -> None:
-        nonlocal added
-        async for number in _populate(database, users):
-            added += number
-
+    before = run(settings, _count_users)
     try:
-        run(settings, populate)
+        run(settings, partial(_populate, users))
     except KeyboardInterrupt:
+        # Also the batch whose commit was interrupted, if it was done.
+        added = run(settings, _count_users) - before
         errors.print(f"Stopped. Added {added} of {users} users to {database_name(settings)}.")
         raise typer.Exit(INTERRUPTED) from None
     console.print(f"Added {users} users to {database_name(settings)}.")
@@ -191,11 +189,15 @@ async def _erase_due(database: Database) -> int:
     return sum([erased async for erased in erase_due_users(database)])
 
 
-async def _populate(database: Database, count: int) -> AsyncIterator[int]:
+async def _count_users(database: Database) -> int:
+    async with database.session() as session:
+        return (await session.execute(users_count(User.id > 0))).scalar_one()
+
+
+async def _populate(count: int, database: Database) -> None:
     from users.seed import populate  # noqa: PLC0415 - importing Faker is slow
 
     with Progress(console=errors) as progress:
         task = progress.add_task("Adding users", total=count)
         async for added in populate(database, count):
             progress.advance(task, added)
-            yield added
