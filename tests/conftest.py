@@ -19,6 +19,7 @@ from sqlalchemy import event, make_url, text
 from db import migrations
 from db.engine import Database
 from graph.settings import Settings
+from tests.support import forks
 from tests.support.callers import DirectoryClient, directory_client
 from tests.support.chromium import CHROMIUM, MISSING
 from tests.support.client import Client, serving
@@ -53,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("ROSTER_") and name != _POSTGRES]:
         del os.environ[name]  # tests ignore the settings of the environment
     os.environ.pop("DATABASE_URL", None)
+    forks.are_allowed = config.option.markexpr != "stage"
     if _POSTGRES not in os.environ and "not postgresql" not in config.option.markexpr:
         folder = _MEMORY if _has_space(_MEMORY) else tempfile.gettempdir()
         os.environ[_POSTGRES] = running.enter_context(server(folder))

@@ -14,6 +14,8 @@ from typing import IO
 
 import httpx
 
+from tests.support import forks
+
 MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 _ROSTER = Path(sys.executable).parent / "roster"
 
@@ -24,6 +26,8 @@ async def start(*arguments: str, cwd: Path | None = None, **settings: str) -> Pr
     The coverage of a server is measured only if its settings include MEASURED: other tests run most
     of the code in this process, and measuring makes the start half as long again. That of a command
     is measured on SQLite.
+
+    The command is a fork if `forks.can_fork`, else the installed program.
     """
     return await start_writing(PIPE, STDOUT, *arguments, cwd=cwd, **settings)
 
@@ -39,7 +43,10 @@ async def start_writing(
     on_postgres = settings.get("ROSTER_DATABASE_URL", "").startswith("postgres")
     measured = "serve" not in arguments and not on_postgres
     left_out = ("ROSTER_",) if measured else ("ROSTER_", "COVERAGE_")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
+    environment = kept | settings
+    if forks.can_fork(environment):
+        return await forks.fork(arguments, environment, cwd, stdout, stderr)
     return await asyncio.create_subprocess_exec(
         _ROSTER,
         *arguments,
@@ -47,7 +54,7 @@ async def start_writing(
         stdout=stdout,
         stderr=stderr,
         cwd=cwd,
-        env=environment | settings,
+        env=environment,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.support import forks
 from tests.support.process import serving_process
 
 
@@ -23,3 +24,9 @@ async def server_url(
         (folder / name).write_text(text)
     async with serving_process(folder, **request.module.SETTINGS) as (_, url):
         yield url
+
+
+@pytest.fixture
+def installed_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starts the installed program, which imports all modules, instead of forks."""
+    monkeypatch.setattr(forks, "are_allowed", False)

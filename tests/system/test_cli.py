@@ -69,6 +69,7 @@ async def test_schema_command_prints_possible_types_and_keys_of_types() -> None:
     assert [name for name, key in printed["keys"].items() if key] == ["User", "UserEvent"]
 
 
+@pytest.mark.usefixtures("installed_program")
 async def test_help_lists_the_commands_and_an_unknown_command_fails() -> None:
     code, output = await run("--help")
     assert code == 0
@@ -91,6 +92,7 @@ async def test_command_on_existing_data_creates_no_database(
     assert path.read_bytes() == b""
 
 
+@pytest.mark.usefixtures("installed_program")
 async def test_output_names_the_database_by_its_absolute_path(tmp_path: Path) -> None:
     code, output = await run("migrate", cwd=tmp_path)
     assert (code, output.split(" is at ")[0]) == (0, f"SQLite {tmp_path}/roster.db")

@@ -2,8 +2,7 @@
 
 import asyncio
 import re
-import sys
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from graph.api.global_ids import encode_user
 from tests.conftest import opened
 from tests.db.test_models import DELETED, OTHER, add, user
-from tests.support.process import http_client, run, serving_process
+from tests.support.process import http_client, run, serving_process, start_writing
 
 VIEWER = {"query": "{ viewer { username viewerCan } }"}
 
@@ -61,13 +60,8 @@ async def test_token_is_accepted_by_each_worker_and_never_logged(database_url: s
 
 async def test_token_alone_is_on_standard_output(database_url: str, tmp_path: Path) -> None:
     await add_users(database_url, user())
-    roster = Path(sys.executable).parent / "roster"
-    process = await asyncio.create_subprocess_exec(
-        *(roster, "token", "--as", "ada"),
-        cwd=tmp_path,
-        env={"ROSTER_DATABASE_URL": database_url},
-        stdout=PIPE,
-        stderr=DEVNULL,
+    process = await start_writing(
+        PIPE, PIPE, "token", "--as", "ada", cwd=tmp_path, ROSTER_DATABASE_URL=database_url
     )
     output, _ = await process.communicate()
     assert re.fullmatch(rb"[\w-]+\.[\w-]+\.[\w-]+\n", output)

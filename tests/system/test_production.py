@@ -499,6 +499,7 @@ async def test_unreachable_issuer_is_reported_as_503(tmp_path: Path) -> None:
             assert await closed(live) == (1013, message)
 
 
+@pytest.mark.usefixtures("installed_program")
 @pytest.mark.parametrize("log_format", ["text", "json"])
 async def test_log_contains_no_personal_data_and_no_secrets(
     database_url: str, log_format: str

@@ -32,6 +32,7 @@ def add(name: str, number: int = 0) -> dict[str, Any]:
     return ADD | {"variables": {"n": name, "e": f"{name}{number}@example.com"}}
 
 
+@pytest.mark.usefixtures("installed_program")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 async def test_server_starts_in_an_empty_folder_and_a_signal_stops_it_cleanly(
     tmp_path: Path, stop: signal.Signals
@@ -166,6 +167,7 @@ async def test_server_that_may_not_wait_exits_without_its_database() -> None:
     assert code == 1
 
 
+@pytest.mark.usefixtures("installed_program")
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 async def test_postgresql_is_migrated_only_by_the_migrate_command(empty_url: str) -> None:
     for command in ("serve", "demo"):
