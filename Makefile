@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PAGE := graph/graphiql
 
-.PHONY: run graphiql test test-fast test-clients test-follow stage install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
+.PHONY: run graphiql test test-fast test-long test-clients test-follow stage install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
 .PHONY: bench bench-docs bench-scale bench-bulk bench-feed bench-telemetry bench-exchange
 
 # The API is served while GraphiQL's page is being built.
@@ -24,6 +24,10 @@ test: install graphiql
 # They draw a fifth of the random examples.
 test-fast: install graphiql
 	$(BIN)/pytest -n auto --dist worksteal --hypothesis-profile fast -m "not system and not clients and not stage and not postgresql"
+
+# Benchmarks in a small configuration, and tests with more data or more rounds than those of `test`.
+test-long: install graphiql
+	$(BIN)/pytest -n auto --dist worksteal -m long
 
 # GraphQL clients and tools of frontend teams, and gateways, in the versions of the package-lock.json of
 # tests/clients and of tests/federation.

@@ -47,6 +47,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): sha256(f.read_bytes()).hexdigest() for f in files}
 
 
+@pytest.mark.long
 def test_two_builds_in_different_folders_are_identical(copy: Path) -> None:
     for folder in (copy, second := copy.with_name("second")):
         if folder == second:

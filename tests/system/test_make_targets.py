@@ -21,6 +21,7 @@ EXCLUDED = {
     "graphiql",  # built before the tests; test_wheel builds it, too
     "test",
     "test-fast",
+    "test-long",
     "test-clients",
     "stage",
     "test-follow",
@@ -84,6 +85,7 @@ def test_benchmark_results_can_be_published(tmp_path: Path) -> None:
     assert "requests a second" in (tmp_path / "performance.svg").read_text()
 
 
+@pytest.mark.long
 @needs_wrk
 def test_benchmark_compares_two_trees() -> None:
     """Compares this tree with itself."""
@@ -93,6 +95,7 @@ def test_benchmark_compares_two_trees() -> None:
     assert output.count("Roster, development, before") >= 2
 
 
+@pytest.mark.long
 @needs_wrk
 def test_telemetry_benchmark_compares_servers() -> None:
     bench = "BENCH=--only user --seconds 1 --rounds 1"
@@ -101,6 +104,7 @@ def test_telemetry_benchmark_compares_servers() -> None:
         assert f"│ {server} " in output
 
 
+@pytest.mark.long
 def test_scale_benchmark_measures_each_read() -> None:
     output = make("bench-scale", BENCH_SHARE="0.001")
     assert "userEvents, first page" in output
@@ -114,12 +118,14 @@ def test_bulk_benchmark_measures_both_databases() -> None:
     assert "SQLite" in output
 
 
+@pytest.mark.long
 def test_exchange_benchmark_measures_both_databases() -> None:
     output = make("bench-exchange", BENCH_SHARE="0.001")
     for what in ("validation", "writing", "export to a file", "events", "export by HTTP"):
         assert output.count(what) >= 2, what
 
 
+@pytest.mark.long
 def test_feed_benchmark_measures_both_databases() -> None:
     output = make("bench-feed", BENCH_SHARE="0.02")
     assert output.count("idle subscribers") == 2
