@@ -12,15 +12,20 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
 
 from graph.cli.cache_types import cache_types
 from tests.support import admin_page
 from tests.support.admin_page import Site
+from tests.support.chromium import browser
 from tests.support.node import install_packages, run_program
-from tests.support.process import serving_process
+from tests.support.process import free_port, serving_process
 from tests.support.schema import CORE
 from tests.support.signing import ISS, RSA, pem, token
 from users.policy import Scope
+
+__all__ = ["browser"]  # a fixture
 
 _FOLDER = Path(__file__).parent
 _SCHEMA = _FOLDER.parents[1] / "schema.graphql"
@@ -106,7 +111,16 @@ def built_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-async def site(built_page: Path, tmp_path: Path) -> AsyncIterator[Site]:
-    async with admin_page.serving_page(built_page, tmp_path) as site:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def previewed(built_page: Path) -> AsyncIterator[tuple[str, str]]:
+    """The address of the example page, and the port where it expects the API."""
+    port = free_port(to_keep=True)
+    api = f"http://127.0.0.1:{port}"
+    async with admin_page.preview(built_page, free_port(), api) as address:
+        yield address, str(port)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site(previewed: tuple[str, str], browser: Browser, tmp_path: Path) -> AsyncIterator[Site]:
+    async with admin_page.serving_page(*previewed, browser, tmp_path) as site:
         yield site

@@ -16,7 +16,7 @@ from tests.support.admin_page import (
     variables,
 )
 
-pytestmark = pytest.mark.chromium
+pytestmark = [pytest.mark.chromium, pytest.mark.asyncio(loop_scope="session")]
 LOST = 15_000  # milliseconds, in which all attempts of a write have failed
 
 

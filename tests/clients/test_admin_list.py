@@ -5,7 +5,7 @@ from playwright.async_api import expect
 
 from tests.support.admin_page import PEOPLE, HeldAnswers, Site, row
 
-pytestmark = pytest.mark.chromium
+pytestmark = [pytest.mark.chromium, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_list_is_searched_counted_and_scrolled_without_duplicates(site: Site) -> None:

@@ -7,7 +7,7 @@ from playwright.async_api import Locator, Page, Route, WebSocketRoute, expect
 
 from tests.support.admin_page import Site, row, screenshot, variables
 
-pytestmark = pytest.mark.chromium
+pytestmark = [pytest.mark.chromium, pytest.mark.asyncio(loop_scope="session")]
 RECONNECTED = 20_000  # milliseconds; graphql-ws waits for some seconds
 
 

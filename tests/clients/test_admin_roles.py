@@ -7,7 +7,7 @@ from playwright.async_api import Page, Route, expect
 
 from tests.support.admin_page import Site, accessibility_problems, row, screenshot
 
-pytestmark = pytest.mark.chromium
+pytestmark = [pytest.mark.chromium, pytest.mark.asyncio(loop_scope="session")]
 MISSING = "Missing scope `users:write`."
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 from playwright.async_api import Browser, Page, Request, Route, expect
 
-from tests.support.chromium import browsing
+from tests.support.chromium import closing_contexts
 from tests.support.node import install_packages, run_program
-from tests.support.process import free_port, http_client, run, serving_process
+from tests.support.process import http_client, run, serving_process
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples" / "admin"
 PEOPLE = 130
@@ -179,12 +179,14 @@ async def preview(built: Path, port: int, api: str, project: Path = FOLDER) -> A
 
 
 @asynccontextmanager
-async def serving_page(built: Path, database: Path) -> AsyncIterator[Site]:
+async def serving_page(
+    address: str, port: str, browser: Browser, database: Path
+) -> AsyncIterator[Site]:
+    """Serve the API of the page at an address."""
     async with (
-        serving_process(database) as (_, url),
-        preview(built, free_port(), url) as address,
-        browsing() as browser,
+        serving_process(database, ROSTER_PORT=port) as (_, url),
         http_client(url) as api,
+        closing_contexts(browser),
     ):
         site = Site(address, api, browser, database)
         await site.create(*(f"user-{number:03}" for number in range(PEOPLE)))

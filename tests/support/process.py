@@ -83,10 +83,12 @@ def http_client(url: str = "") -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(keepalive_expiry=2))
 
 
-def free_port() -> int:
+def free_port(*, to_keep: bool = False) -> int:
+    """Returns a port to use at once, or one `to_keep`, which no other call of the tests returns."""
     # Below the ports of outgoing connections: one of those could take it before the server does.
+    first, count = (32_000, 700) if to_keep else (20_000, 12_000)
     while True:
-        port = 20_000 + secrets.randbelow(12_000)
+        port = first + secrets.randbelow(count)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 

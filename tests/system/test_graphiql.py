@@ -9,14 +9,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from playwright.async_api import Page, WebSocket, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, WebSocket, expect
 
-from tests.support.chromium import browsing
+from tests.support.chromium import browser, closing_contexts
 from tests.support.process import serving_process
 from tests.support.signing import ISS, RSA, pem, token
 from users.policy import Scope
 
-pytestmark = pytest.mark.chromium
+pytestmark = [pytest.mark.chromium, pytest.mark.asyncio(loop_scope="session")]
+__all__ = ["browser"]  # a fixture
 AXE = Path(__file__).parents[2] / "graph" / "graphiql" / "node_modules" / "axe-core" / "axe.min.js"
 ISSUER = {
     "ROSTER_AUTH_ISSUER": ISS,
@@ -122,8 +124,8 @@ async def rename(url: str, name: str) -> None:
 
 
 @asynccontextmanager
-async def opened(folder: Path, **settings: str) -> AsyncIterator[GraphiQL]:
-    async with serving_process(folder, **settings) as (_, url), browsing() as browser:
+async def opened(folder: Path, browser: Browser, **settings: str) -> AsyncIterator[GraphiQL]:
+    async with serving_process(folder, **settings) as (_, url), closing_contexts(browser):
         await create(url, "mia", "ada")
         page = await browser.new_page(viewport={"width": 1280, "height": 800})
         await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -134,16 +136,16 @@ async def opened(folder: Path, **settings: str) -> AsyncIterator[GraphiQL]:
         assert graphiql.hosts == {urlsplit(url).netloc}
 
 
-@pytest.fixture
-async def graphiql(tmp_path: Path) -> AsyncIterator[GraphiQL]:
-    async with opened(tmp_path) as graphiql:
+@pytest_asyncio.fixture(loop_scope="session")
+async def graphiql(tmp_path: Path, browser: Browser) -> AsyncIterator[GraphiQL]:
+    async with opened(tmp_path, browser) as graphiql:
         yield graphiql
 
 
-@pytest.fixture
-async def with_issuer(tmp_path: Path) -> AsyncIterator[GraphiQL]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def with_issuer(tmp_path: Path, browser: Browser) -> AsyncIterator[GraphiQL]:
     """GraphiQL on a development server that accepts the tokens of an issuer."""
-    async with opened(tmp_path, **ISSUER) as graphiql:
+    async with opened(tmp_path, browser, **ISSUER) as graphiql:
         await graphiql.open()
         yield graphiql
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from tests.support.process import free_port
 
@@ -33,15 +34,16 @@ async def run(*command: object, cwd: Path) -> str:
     return output.decode()
 
 
-@pytest.fixture
-async def wheel(tmp_path: Path) -> Path:
-    source = tmp_path / "source"
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
     ignored = shutil.ignore_patterns(".*", "node_modules", "__pycache__", "*.db*")
     shutil.copytree(ROOT, source, ignore=ignored)
-    build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path)
+    build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder)
     await run(sys.executable, *build, ".", cwd=source)
-    [built] = [name for name in os.listdir(tmp_path) if name.endswith(".whl")]  # noqa: PTH208 - not async
-    return tmp_path / built
+    [built] = [name for name in os.listdir(folder) if name.endswith(".whl")]  # noqa: PTH208 - not async
+    return folder / built
 
 
 @pytest.fixture
