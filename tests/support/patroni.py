@@ -233,7 +233,8 @@ async def wait_for(
             while not await condition():  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        logs = "\n".join(f"{n.name}:\n{n.log.read_text()[-3000:]}" for n in cluster.nodes)
+        started = [node for node in cluster.nodes if node.log.exists()]
+        logs = "\n".join(f"{node.name}:\n{node.log.read_text()[-3000:]}" for node in started)
         pytest.fail(f"{failure}\n{logs}")
 
 
