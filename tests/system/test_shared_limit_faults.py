@@ -52,7 +52,7 @@ async def resume(redis: RedisServer) -> None:
     redis.resume()
 
 
-FAULTS: dict[str, tuple[str, Fault]] = {
+FAULTS: dict[str, tuple[str | tuple[str, ...], Fault]] = {
     "stopped": ("ConnectionError", (RedisServer.stop, RedisServer.start)),
     "frozen": ("TimeoutError", (freeze, resume)),
     "full": (
@@ -68,7 +68,7 @@ FAULTS: dict[str, tuple[str, Fault]] = {
         (commands("ACL SETUSER default -evalsha"), commands("ACL SETUSER default +evalsha")),
     ),
     "new password": (
-        "AuthenticationError",
+        ("AuthenticationError", "ConnectionError"),  # Valkey closes the connection
         (
             commands("CONFIG SET requirepass x", "CLIENT KILL TYPE normal"),
             commands('CONFIG SET requirepass ""'),
