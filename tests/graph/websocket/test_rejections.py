@@ -1,6 +1,7 @@
 """Observers see each socket that is closed for an error, and each operation that ends with it."""
 
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def rejection(code: str) -> dict[str, Any]:
     return {"transport": "websocket", "rejection": code, "errors": {code: 1}}
 
 
-def until_closed(settings: Settings, messages: list[Any], protocol: str) -> tuple[int, Any]:
+def until_closed(settings: Settings, messages: Iterable[Any], protocol: str) -> tuple[int, Any]:
     """Returns the close code, and what was observed."""
     recorder = Recorder()
     with TestClient(create_app(settings, [recorder])) as http:
@@ -68,6 +69,13 @@ def test_socket_of_another_protocol_is_a_rejection(sqlite_template: Path) -> Non
     assert found == (4406, [rejection("BAD_REQUEST")])
 
 
+def following_briefly() -> Iterator[Any]:
+    # Accepted for up to three more seconds, because the clock of the issuer may differ by 30.
+    bearer = token(exp=int(time.time()) - 27, scope="users:read users:history")
+    yield INIT | {"payload": {"authorization": f"Bearer {bearer}"}}
+    yield subscribing(FEED)
+
+
 def test_subscription_whose_token_expires_ends_with_an_error(sqlite_template: Path) -> None:
     settings = Settings(
         database_url=f"sqlite:///{sqlite_template}",
@@ -76,8 +84,5 @@ def test_subscription_whose_token_expires_ends_with_an_error(sqlite_template: Pa
         auth_audience="roster",
         auth_public_key=pem(RSA),
     )
-    # Accepted for two more seconds, because the clock of the issuer may differ by 30.
-    bearer = token(exp=int(time.time()) - 28, scope="users:read users:history")
-    messages = [INIT | {"payload": {"authorization": f"Bearer {bearer}"}}, subscribing(FEED)]
-    found = until_closed(settings, messages, PROTOCOL)
+    found = until_closed(settings, following_briefly(), PROTOCOL)
     assert found == (4401, [FOLLOWED | rejection("UNAUTHENTICATED")])
