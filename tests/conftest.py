@@ -20,6 +20,7 @@ from db import migrations
 from db.engine import Database
 from graph.settings import Settings
 from tests.support import forks
+from tests.support.administrator import Administrator
 from tests.support.callers import DirectoryClient, directory_client
 from tests.support.chromium import CHROMIUM, MISSING
 from tests.support.client import Client, serving
@@ -44,6 +45,7 @@ _MARKED = {"system": "system", "clients": "clients", "federation": "clients", "s
 # Coverage doubles the CPU time of a test. Most code is measured on SQLite only: that which depends
 # on the database is tested in these folders.
 _COVERED_ON_BOTH = {"db", "feed"}
+_administrator = Administrator()
 _running = pytest.StashKey[ExitStack]()
 
 
@@ -101,6 +103,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    _administrator.close()
     if running := config.stash.get(_running, None):
         running.close()
 
@@ -112,7 +115,8 @@ def postgres(database: str) -> str:
 
 
 def administer(*statements: str) -> None:
-    asyncio.run(run_in(os.environ[_POSTGRES], *statements))
+    """Runs statements on the test server."""
+    _administrator.run(os.environ[_POSTGRES], *statements)
 
 
 async def run_in(url: str, *statements: str) -> None:
