@@ -41,7 +41,9 @@ def import_(
         state = file.with_name(f"{file.name}.progress")
         _check_report(report, file, state)
         with _alone(file, needed=not dry_run):
-            job = _Import(file, _digest(file), state, Report(report), settings, dry_run)
+            digest = _digest(file)
+            stored = None if dry_run else ProgressFile(state, digest)
+            job = _Import(file, digest, stored, Report(report), settings)
             try:
                 job.validate()
                 run(settings, job.write)
@@ -57,12 +59,13 @@ def import_(
 
 @dataclass
 class _Import:
+    """One run of the command. Without `stored` it is a dry run."""
+
     file: Path
     digest: str
-    state: Path
+    stored: ProgressFile | None
     report: Report
     settings: Settings
-    dry_run: bool
     rows: int = 0
     progress: Progress = field(default_factory=Progress)
 
@@ -86,11 +89,11 @@ class _Import:
             )
 
     async def write(self, database: Database) -> None:
-        stored = None if self.dry_run else ProgressFile(self.state, self.digest)
         with reported(self.file):  # otherwise it would be an error of the database
-            if stored:
-                self.progress = await stored.load(database)
-                await stored.save(database, self.progress)  # fails before anything is imported
+            if self.stored:
+                self.progress = await self.stored.load(database)
+                # Fails before anything is imported.
+                await self.stored.save(database, self.progress)
             self.report.begin(self.progress.reported)
         done = self.progress.line
         rows = (row for row in read(self.file) if isinstance(row, Row) and row.line > done)
@@ -99,21 +102,21 @@ class _Import:
                 database,
                 rows,
                 username_emails=self.settings.username_emails,
-                dry_run=self.dry_run,
+                dry_run=self.stored is None,
             ):
                 self.progress.add(batch)
                 with reported(self.file):
                     self.progress.reported = self.report.add(batch.rejections)
-                    if stored:
-                        await stored.save(database, self.progress)
+                    if self.stored:
+                        await self.stored.save(database, self.progress)
                 advance(self.progress.rows)
 
     def finish(self) -> None:
         if _digest(self.file) != self.digest:
             changed = f"{self.file} was changed during the import"
             raise CliError(f"{changed}: run the same command again")
-        if not self.dry_run:
-            self.state.unlink(missing_ok=True)
+        if self.stored:
+            self.stored.remove()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Lines of events: the published schemas, CloudEvents, and what is left out by default."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ EVENTS = """{ userEvents(first: 100) { nodes { id cursor type userId at reason r
   statusBefore statusAfter versionAfter } } }"""
 ERASE = """mutation ($id: ID!) {
   eraseUser(input: {id: $id, confirmUsername: "erased", reason: "asked"}) { errors { code } } }"""
+
+
+# Without these, jsonschema accepts any text in both formats, unless other packages are installed.
+FORMATS = FormatChecker()
+FORMATS.checks("date-time")(
+    lambda text: re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", text) is not None
+)
+FORMATS.checks("uri-reference")(lambda text: re.search(r"[\s<>\"{}|\\^`]", text) is None)
 
 
 @pytest.fixture
@@ -68,7 +77,7 @@ async def test_every_line_matches_the_published_schema(
 ) -> None:
     schema = json.loads(FILES[format].read_text())
     Draft202012Validator.check_schema(schema)
-    validator = Draft202012Validator(schema, format_checker=FormatChecker())
+    validator = Draft202012Validator(schema, format_checker=FORMATS)
     found = lines(events, format, personal_data=personal_data)
     assert len(found) == 9
     for line in found:
@@ -76,6 +85,8 @@ async def test_every_line_matches_the_published_schema(
         assert set(line) <= set(schema["properties"])
         assert not list(validator.iter_errors(line))
         assert list(validator.iter_errors({k: v for k, v in line.items() if k != "id"}))
+        time = "time" if "time" in line else "at"
+        assert list(validator.iter_errors({**line, time: line[time].replace("T", " ")}))
 
 
 async def test_lines_with_personal_data_are_the_events_of_the_graphql_schema(
