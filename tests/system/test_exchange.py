@@ -17,7 +17,6 @@ from tests.conftest import opened
 from tests.support.client import count
 from tests.support.exchange import KEPT, exported, kill_after, migrate, row, write
 from tests.support.faults import Faults, in_reads
-from tests.support.feed import wait_until
 from tests.support.process import run, start, start_writing
 from users.seed import populate
 
@@ -169,13 +168,19 @@ async def test_export_that_is_stopped_leaves_no_file(
     database_url: str, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     await migrate(database_url)
-    file, part = tmp_path / "users.csv", tmp_path / "users.csv.part"
+    file = tmp_path / "users.csv"
+    waiting = text(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass"
+    )
     async with opened(database_url) as database, database.engine.begin() as connection:
         await connection.execute(text("LOCK TABLE users"))
         process = await start("export", str(file), ROSTER_DATABASE_URL=database_url)
-        await wait_until(part.exists)
+        async with asyncio.timeout(60):
+            while not await connection.scalar(waiting):  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.01)
+        assert os.listdir(tmp_path) == ["users.csv.part"]  # noqa: PTH208 - as above
         process.send_signal(number)
-        output, _ = await asyncio.wait_for(process.communicate(), 60)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, output.decode().strip()) in {(code, ""), (code, "Aborted.")}
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - as above
 
