@@ -14,6 +14,7 @@ from uuid import uuid4
 import asyncpg
 import hypothesis
 import pytest
+import structlog
 from sqlalchemy import event, make_url, text
 
 from db import migrations
@@ -56,6 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("ROSTER_") and name != _POSTGRES]:
         del os.environ[name]  # tests ignore the settings of the environment
     os.environ.pop("DATABASE_URL", None)
+    # structlog's default prints the variables of each frame, which takes seconds.
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
     forks.are_allowed = config.option.markexpr != "stage"
     if _POSTGRES not in os.environ and "not postgresql" not in config.option.markexpr:
         folder = _MEMORY if _has_space(_MEMORY) else tempfile.gettempdir()

@@ -65,9 +65,11 @@ async def read_after(feed: Feed, after: Anchor | int | None, last: int) -> list[
 
 @pytest.fixture(autouse=True)
 def logged() -> Any:
+    before = structlog.get_config()
     structlog.reset_defaults()
     with capture_logs() as entries:
         yield entries
+    structlog.configure(**before)
 
 
 @pytest.fixture
