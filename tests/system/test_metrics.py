@@ -44,7 +44,9 @@ async def test_requests_of_all_workers_are_counted(database_url: str, workers: i
         for _ in range(30):
             assert await post(url) == 200
         await post(url, {"query": "{"})
-        found = await scraped_until(port, lambda found: is_idle(found, workers))
+        found = await scraped_until(
+            port, lambda found: is_idle(found, workers) and found.total(REQUESTS) >= 31
+        )
         assert found.total(OPERATIONS) == found.total(REQUESTS) == 31
         assert found.total("roster_rejections_total", code="GRAPHQL_PARSE_FAILED") == 1
         assert found.total("roster_workers") == workers
@@ -78,6 +80,7 @@ async def test_counts_of_a_killed_worker_stay_and_its_gauges_go(database_url: st
         await scraped_until(port, lambda found: has_sampled(found, 2))
         for _ in range(20):
             await post(url)
+        await scraped_until(port, lambda found: found.total(OPERATIONS) == 20)
         os.kill(max(children(process.pid)), signal.SIGKILL)
         found = await scraped_until(
             port, lambda found: found.total("roster_worker_restarts_total") == 1
@@ -88,7 +91,7 @@ async def test_counts_of_a_killed_worker_stay_and_its_gauges_go(database_url: st
         assert found.total("roster_workers") == 2
         for _ in range(10):
             await post(url)
-        assert (await scrape(port)).total(OPERATIONS) == 30
+        await scraped_until(port, lambda found: found.total(OPERATIONS) == 30)
 
 
 def children(pid: int) -> list[int]:
