@@ -7,7 +7,7 @@ listeners of the engine. The listeners count as Roster's own, so the fast paths 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -71,37 +71,36 @@ class DatabaseObserver(Protocol):
 Observe = Callable[[Server], DatabaseObserver]
 
 
-class DatabaseObservers:
-    """Passes everything on to several observers."""
+class _Both:
+    """Passes everything on to two observers."""
 
-    def __init__(self, observers: Sequence[DatabaseObserver]) -> None:
-        self.observers = observers
+    def __init__(self, first: DatabaseObserver, second: DatabaseObserver) -> None:
+        self.first, self.second = first, second
 
     def begin_statement(self, text: str) -> End | None:
-        return _all([observer.begin_statement(text) for observer in self.observers])
+        return _both_ends(self.first.begin_statement(text), self.second.begin_statement(text))
 
     def begin_wait(self) -> End | None:
-        return _all([observer.begin_wait() for observer in self.observers])
+        return _both_ends(self.first.begin_wait(), self.second.begin_wait())
 
     def note_retry(self, error: Exception) -> None:
-        for observer in self.observers:
-            observer.note_retry(error)
+        self.first.note_retry(error)
+        self.second.note_retry(error)
 
 
-def _all(begun: Sequence[End | None]) -> End | None:
-    ends = [end for end in begun if end]
-    if len(ends) <= 1:
-        return ends[0] if ends else None
+def _both_ends(first: End | None, second: End | None) -> End | None:
+    if first is None or second is None:
+        return first or second
 
     def end(error: BaseException | None) -> None:
-        for each in reversed(ends):
-            each(error)
+        second(error)
+        first(error)
 
     return end
 
 
 def both(known: DatabaseObserver | None, added: DatabaseObserver) -> DatabaseObserver:
-    return added if known is None else DatabaseObservers([known, added])
+    return added if known is None else _Both(known, added)
 
 
 @contextmanager
