@@ -116,7 +116,7 @@ async def test_malformed_event_cursors_are_rejected_with_the_same_message(
         cursors.encode("events", [0, mark]),
         cursors.encode("events", [2**63 - 1, mark]),
         cursors.encode("events", [2**63, mark]),
-        cursors.encode("events", [1, mark.upper()]),
+        cursors.encode("events", [1, f"A{mark[1:]}"]),  # a mark can have digits only
         cursors.encode("events", [1, mark[:-1]]),
         cursors.encode("events", [1, ""]),
         cursors.encode("events", [1, None]),
