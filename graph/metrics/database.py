@@ -8,43 +8,36 @@ from db.error_summary import type_of
 from db.observation import End, Server, operation_of
 from graph.metrics.instruments import Instruments
 from graph.metrics.labels import Bounded
-from graph.metrics.timings import Series
 
 _MOST_ERRORS: Final = 100
 
 
 class DatabaseMetrics:
     def __init__(self, instruments: Instruments, server: Server) -> None:
-        self._timings = instruments.timings
-        self._duration = instruments.statement_duration
+        self._durations = instruments.timings.of(instruments.statement_duration)
         self._retries = instruments.retries.labels("read")
-        self._wait = instruments.timings.series(instruments.connection_wait, server.pool)
+        self._waits = instruments.timings.of(instruments.connection_wait)
+        instruments.connection_wait.labels(server.pool)  # published before the first wait, too
         self._timeouts = instruments.connection_timeouts.labels(server.pool)
         self._server = server
         self._errors = Bounded(_MOST_ERRORS)
-        self._series: dict[tuple[str, str], Series] = {}
 
     def begin_statement(self, text: str) -> End:
         begun = time.perf_counter()
+        server = self._server
 
         def end(error: BaseException | None) -> None:
-            key = (operation_of(text), "" if error is None else self._errors.of(type_of(error)))
-            series = self._series.get(key)
-            if series is None:
-                series = self._series[key] = self._new_series(*key)
-            self._timings.note(series, time.perf_counter() - begun)
+            failure = "" if error is None else self._errors.of(type_of(error))
+            labels = (server.system, operation_of(text), server.pool, failure)
+            self._durations.note(labels, time.perf_counter() - begun)
 
         return end
-
-    def _new_series(self, operation: str, error: str) -> Series:
-        server = self._server
-        return self._timings.series(self._duration, server.system, operation, server.pool, error)
 
     def begin_wait(self) -> End:
         begun = time.perf_counter()
 
         def end(error: BaseException | None) -> None:
-            self._timings.note(self._wait, time.perf_counter() - begun)
+            self._waits.note((self._server.pool,), time.perf_counter() - begun)
             if error is not None and not isinstance(error, asyncio.CancelledError):
                 self._timeouts.inc()
 

@@ -2,14 +2,11 @@
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from graph.metrics.instruments import Instruments
 from graph.metrics.labels import Bounded
 from graph.observation import ObservedOperation
-
-if TYPE_CHECKING:
-    from graph.metrics.timings import Series
 
 _MOST_NAMES: Final = 2_000  # a manifest can have more operations
 
@@ -17,9 +14,8 @@ _MOST_NAMES: Final = 2_000  # a manifest can have more operations
 class OperationMetrics:
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
-        self._timings = instruments.timings
+        self._durations = instruments.timings.of(instruments.operation_duration)
         self._names = Bounded(_MOST_NAMES)
-        self._durations: dict[tuple[str, str, str], Series] = {}
         self.active: Counter[str] = Counter()
 
     def started(self, _: ObservedOperation) -> bool:
@@ -35,12 +31,7 @@ class OperationMetrics:
         if operation.errors:
             error = self._instruments.codes.of(operation.rejection or next(iter(operation.errors)))
         name = self._names.of(operation.name or "") if operation.is_persisted else ""
-        key = (kind, name, error)
-        duration = self._durations.get(key)
-        if duration is None:
-            duration = self._timings.series(self._instruments.operation_duration, *key)
-            self._durations[key] = duration
-        self._timings.note(duration, time.perf_counter() - operation.begun)
+        self._durations.note((kind, name, error), time.perf_counter() - operation.begun)
         if operation.errors or operation.retries or operation.replays:
             self._count(operation)
 

@@ -8,21 +8,19 @@ from starlette.types import Scope
 
 from graph.metrics.instruments import Instruments
 from graph.metrics.labels import method_of, scheme_of
-from graph.metrics.timings import Series
 from graph.observation import RequestEnd
 
 _NO_STATUS: Final = ""
 
 
 class _Kind:
-    """Requests with one method and scheme, with their durations by route and status."""
+    """Requests with one method and scheme."""
 
-    __slots__ = ("active", "durations", "labels")
+    __slots__ = ("active", "labels")
 
     def __init__(self, *labels: str) -> None:
         self.labels = labels
         self.active = 0
-        self.durations: dict[tuple[str, int | None], Series] = {}
 
 
 class RequestMetrics:
@@ -30,8 +28,7 @@ class RequestMetrics:
 
     def __init__(self, instruments: Instruments, route: str) -> None:
         self._instruments = instruments
-        self._timings = instruments.timings
-        self._duration = instruments.http_duration
+        self._durations = instruments.timings.of(instruments.http_duration)
         self._route = route
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
@@ -50,10 +47,8 @@ class RequestMetrics:
         def end(status: int | None, code: str | None = None) -> None:
             kind.active -= 1
             route = scope["path"] if scope["path"] == self._route else self._route_of(scope)
-            duration = kind.durations.get((route, status))
-            if duration is None:
-                duration = kind.durations[route, status] = self._series(kind, route, status)
-            self._timings.note(duration, time.perf_counter() - begun)
+            named = _NO_STATUS if status is None else str(status)
+            self._durations.note((*kind.labels, route, named), time.perf_counter() - begun)
             if code is not None:
                 self._instruments.count_error(code)
                 self._instruments.count_rejection(code, "http")
@@ -63,10 +58,6 @@ class RequestMetrics:
     def _kind_of(self, scope: Scope) -> _Kind:
         labels = method_of(scope), scheme_of(scope)
         return self._kinds.setdefault(labels, _Kind(*labels))
-
-    def _series(self, kind: _Kind, route: str, status: int | None) -> Series:
-        named = _NO_STATUS if status is None else str(status)
-        return self._timings.series(self._duration, *kind.labels, route, named)
 
     def _route_of(self, scope: Scope) -> str:
         """Return the path of the route, or nothing if there is none."""

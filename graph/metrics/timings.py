@@ -19,7 +19,7 @@ from graph.metrics.prometheus_adapter import observe_all
 _SECONDS: Final = 0.005
 
 
-class Series:
+class _Series:
     """Durations in seconds with the same labels."""
 
     __slots__ = ("histogram", "values")
@@ -29,37 +29,57 @@ class Series:
         self.values: list[float] = []
 
 
+class Durations:
+    """The durations of one histogram, by the values of its labels."""
+
+    def __init__(self, timings: "Timings", histogram: Histogram) -> None:
+        self._timings = timings
+        self._histogram = histogram
+        self._series: dict[tuple[str, ...], _Series] = {}
+
+    def note(self, labels: tuple[str, ...], seconds: float) -> None:
+        """Note a duration. In a thread without an event loop, it waits for the next sample."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = _Series(self._histogram.labels(*labels))
+        series.values.append(seconds)
+        if not self._timings.are_due:
+            self._timings.schedule()
+
+    def add(self) -> None:
+        """Add what was noted to the histogram. Not for several threads at once."""
+        for series in list(self._series.values()):
+            if values := series.values.copy():
+                del series.values[: len(values)]  # the event loop may have added more
+                observe_all(series.histogram, values)
+
+
 class Timings(Collector):
     """Registered before the histograms, so that a scrape of this process finds all durations."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._series: list[Series] = []
-        self._are_due = False
+        self._all: list[Durations] = []
+        self.are_due = False
         self._adding = Lock()  # the management port collects in a thread of its own
         registry.register(self)
 
-    def series(self, histogram: Histogram, *labels: str) -> Series:
-        made = Series(histogram.labels(*labels))
-        self._series.append(made)
+    def of(self, histogram: Histogram) -> Durations:
+        made = Durations(self, histogram)
+        self._all.append(made)
         return made
 
-    def note(self, series: Series, seconds: float) -> None:
-        """Note a duration. In a thread without an event loop, it waits for the next sample."""
-        series.values.append(seconds)
-        if not self._are_due:
-            # A stream whose client has left is deleted in any thread.
-            with suppress(RuntimeError):
-                asyncio.get_running_loop().call_later(_SECONDS, self.add)
-                self._are_due = True
+    def schedule(self) -> None:
+        # A stream whose client has left is deleted in any thread.
+        with suppress(RuntimeError):
+            asyncio.get_running_loop().call_later(_SECONDS, self.add)
+            self.are_due = True
 
     def add(self) -> None:
         """Add what was noted to the histograms."""
         with self._adding:
-            self._are_due = False
-            for series in self._series.copy():
-                if values := series.values.copy():
-                    del series.values[: len(values)]  # the event loop may have added more
-                    observe_all(series.histogram, values)
+            self.are_due = False
+            for durations in self._all.copy():
+                durations.add()
 
     def collect(self) -> Iterable[Metric]:
         self.add()

@@ -66,20 +66,20 @@ def test_values_are_added_as_by_observe(
 
 async def test_scrape_finds_each_duration(registry: CollectorRegistry, timings: Timings) -> None:
     durations = histogram(registry)
-    series = [timings.series(durations, kind) for kind in "ab"]
+    noted = timings.of(durations)
     for found in (1, 2):
-        for each in series:
-            timings.note(each, 0.25)
+        for kind in "ab":
+            noted.note((kind,), 0.25)
         assert registry.get_sample_value("seconds_count", {"kind": "a"}) == found
         assert registry.get_sample_value("seconds_sum", {"kind": "b"}) == found / 4
 
 
 async def test_durations_are_added_without_a_scrape(timings: Timings) -> None:
     durations = histogram()
-    series = timings.series(durations, "a")
+    noted = timings.of(durations)
     for found in (2, 4):
-        timings.note(series, 0.25)
-        timings.note(series, 0.25)
+        noted.note(("a",), 0.25)
+        noted.note(("a",), 0.25)
         assert number(durations) == found - 2
         pass_time(1)
         await asyncio.sleep(0)  # a moment in which the loop looks at its timers
@@ -89,7 +89,7 @@ async def test_durations_are_added_without_a_scrape(timings: Timings) -> None:
 
 async def test_durations_noted_during_scrapes_are_added_once(timings: Timings) -> None:
     durations = histogram()
-    series = timings.series(durations, "a")
+    noted = timings.of(durations)
     is_done = threading.Event()
 
     def scrape() -> None:
@@ -98,7 +98,7 @@ async def test_durations_noted_during_scrapes_are_added_once(timings: Timings) -
 
     scrapes = asyncio.create_task(asyncio.to_thread(scrape))
     for _ in range(20_000):
-        timings.note(series, 0.25)
+        noted.note(("a",), 0.25)
     is_done.set()
     await scrapes
     timings.add()
@@ -109,6 +109,6 @@ def test_duration_of_a_stream_that_another_thread_deletes_is_added_later(
     timings: Timings, registry: CollectorRegistry
 ) -> None:
     waited = histogram(registry)
-    timings.note(timings.series(waited, "a"), 0.1)  # without an event loop
+    timings.of(waited).note(("a",), 0.1)  # without an event loop
     timings.collect()
     assert number(waited) == 1
