@@ -16,6 +16,8 @@ from jwt.algorithms import get_default_algorithms
 from graph.auth.issuers import Issuer
 
 ISS = "https://id.example"
+# Settings of a server that accepts the tokens of `token`, besides where it finds the keys.
+TRUSTED: dict[str, Any] = {"auth_issuer": ISS, "auth_audience": "roster"}
 RSA, OTHER_RSA = (rsa.generate_private_key(65537, 2048) for _ in range(2))
 EC = ec.generate_private_key(ec.SECP256R1())
 ED = ed25519.Ed25519PrivateKey.generate()

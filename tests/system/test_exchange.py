@@ -15,7 +15,7 @@ from sqlalchemy import text
 from graph.exchange.rows import EXPORTED
 from tests.conftest import opened
 from tests.support.client import count
-from tests.support.exchange import KEPT, exported, kill_after, migrate, row, write
+from tests.support.exchange import KEPT, exported, kill_after, migrate, row, run_import, write
 from tests.support.faults import Faults, in_reads
 from tests.support.process import run, start, start_writing
 from users.seed import populate
@@ -55,8 +55,7 @@ async def test_exported_csv_is_imported_into_another_database_and_exported_alike
     assert second.stat().st_mode & 0o777 == 0o600
     other = f"sqlite:///{tmp_path}/other.db"
     await migrate(other)
-    code, output = await run("import", str(second), ROSTER_DATABASE_URL=other)
-    assert (code, output.splitlines()[-1].rpartition(": ")[2]) == (
+    assert await run_import(second, other) == (
         0,
         "4 created, 0 updated, 0 unchanged, 0 rejected.",
     )
@@ -143,8 +142,7 @@ async def test_progress_of_another_file_is_not_continued(database_url: str, tmp_
     await kill_after(500, file, database_url)
     assert file.with_name("users.ndjson.progress").exists()
     write(file, [row(1) | {"displayName": "changed"}])
-    code, output = await run("import", str(file), ROSTER_DATABASE_URL=database_url)
-    assert (code, output.splitlines()[-1].rpartition(": ")[2]) == (
+    assert await run_import(file, database_url) == (
         0,
         "0 created, 1 updated, 0 unchanged, 0 rejected.",
     )

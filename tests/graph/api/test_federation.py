@@ -29,7 +29,7 @@ from tests.graph.documents.test_cost import undeclared
 from tests.support.callers import DirectoryClient, directory_client, id_of, linked, service
 from tests.support.client import Client, serving
 from tests.support.schema import OPTIONS
-from tests.support.signing import ISS, RSA, pem, token
+from tests.support.signing import RSA, TRUSTED, pem, token
 from users import policy
 from users.policy import EVERY_SCOPE, Caller, Scope
 
@@ -145,8 +145,7 @@ async def test_service_is_answered_to_every_valid_caller_even_without_introspect
         mode="production",
         introspection=introspection,
         federation="on",
-        auth_issuer=ISS,
-        auth_audience="roster",
+        **TRUSTED,
         auth_public_key=pem(RSA),
         database_url=database_url,
     )

@@ -11,7 +11,7 @@ from graph.exchange import exporting
 from graph.settings import Settings
 from tests.graph.api.test_user_filter import PEOPLE, random_filter
 from tests.support.client import Client, serving
-from tests.support.signing import ISS, RSA, pem, token
+from tests.support.signing import RSA, TRUSTED, pem, token
 
 FIELDS = (
     "id databaseId externalId username email displayName status statusReason statusChangedAt "
@@ -43,8 +43,7 @@ async def production(database_url: str) -> AsyncIterator[Client]:
     settings = Settings(
         mode="production",
         database_url=database_url,
-        auth_issuer=ISS,
-        auth_audience="roster",
+        **TRUSTED,
         auth_public_key=pem(RSA),
     )
     async with serving(settings) as client:

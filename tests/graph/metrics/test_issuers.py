@@ -8,7 +8,7 @@ from graph.metrics.observer import Metrics
 from graph.settings import Settings
 from tests.graph.metrics.test_metrics import QUERY, until
 from tests.support.client import serving
-from tests.support.signing import ISS, RSA, jwk, key_server, token
+from tests.support.signing import RSA, TRUSTED, jwk, key_server, token
 
 AGE, FAILURES = "roster_issuer_keys_age_seconds", "roster_issuer_keys_failures_total"
 BEARER = {"authorization": f"Bearer {token(headers={'kid': 'key'})}"}
@@ -20,8 +20,7 @@ async def test_age_of_keys_and_failed_fetches_are_measured(database_url: str) ->
     async with key_server(jwk(RSA, "key")) as keys:
         settings = Settings(
             database_url=database_url,
-            auth_issuer=ISS,
-            auth_audience="roster",
+            **TRUSTED,
             auth_jwks_url=keys.url,
         )
         registry = CollectorRegistry()

@@ -18,7 +18,7 @@ from graph.execution.executor import OperationExecutor
 from graph.settings import Settings
 from graph.tracing.propagation import TraceParent
 from tests.support.client import serving
-from tests.support.signing import ISS, RSA, jwk, key_server, token
+from tests.support.signing import RSA, TRUSTED, jwk, key_server, token
 from tests.support.spans import SAMPLED, TRACE, Recording
 
 COUNT = {"query": "{ users { totalCount } }"}
@@ -34,8 +34,7 @@ async def test_fetch_of_keys_continues_the_trace_without_state_of_clients(
     async with key_server(jwk(RSA, "key")) as keys:
         settings = Settings(
             database_url=database_url,
-            auth_issuer=ISS,
-            auth_audience="roster",
+            **TRUSTED,
             auth_jwks_url=keys.url,
         )
         bearer = {"authorization": f"Bearer {token(headers={'kid': 'key'})}"}

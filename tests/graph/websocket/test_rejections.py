@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from graph.app import create_app
 from graph.settings import Settings
 from tests.support.observers import Recorder
-from tests.support.signing import ISS, RSA, pem, token
+from tests.support.signing import RSA, TRUSTED, pem, token
 
 PROTOCOL = "graphql-transport-ws"
 INIT = {"type": "connection_init"}
@@ -96,8 +96,7 @@ def test_subscription_whose_token_expires_ends_with_an_error(sqlite_template: Pa
     settings = Settings(
         database_url=f"sqlite:///{sqlite_template}",
         allowed_hosts=["testserver"],
-        auth_issuer=ISS,
-        auth_audience="roster",
+        **TRUSTED,
         auth_public_key=pem(RSA),
     )
     found = until_closed(settings, following_briefly(), PROTOCOL)
