@@ -6,6 +6,7 @@ one that uses undocumented parts of `limits`: the scripts and the client behind 
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -27,6 +28,8 @@ ERRORS: Final = (RedisError, OSError)
 PREFIX: Final = "roster"
 _CONNECT_SECONDS: Final = 1.0
 _MILLISECONDS: Final = 1000
+# How an error of redis-py names a sentinel: by all arguments of its connection.
+_SENTINEL: Final = re.compile(r"<redis\.asyncio\.client\.Redis\(.*?host=(.*?),port=(\d+).*?>\)> - ")
 _SCRIPT: Final = f"""
 local function acquire(KEYS, ARGV)
 {RedisBridge.SCRIPT_ACQUIRE_SLIDING_WINDOW.decode()}
@@ -56,6 +59,8 @@ class RedisWindows:
             "retry": Retry(NoBackoff(), 1),
             "socket_connect_timeout": _CONNECT_SECONDS,
         }
+        if address.sentinels:
+            options["sentinel_kwargs"] = _sentinel_options(address.sentinels)
         storage = storage_from_string(address.uri, **options, **address.options)
         self._bridge = cast("RedisStorage", storage).bridge
         self._client: Any = self._bridge.get_connection()  # type: ignore[attr-defined] # of its subclass for redis-py
@@ -77,6 +82,23 @@ class RedisWindows:
         sentinel: Any = getattr(self._bridge, "sentinel", None)  # with a URL of sentinels
         for client in (self._client, *(sentinel.sentinels if sentinel else ())):
             await client.connection_pool.disconnect()
+
+
+def reason_of(error: Exception) -> str:
+    return _SENTINEL.sub(r"\1:\2 ", str(error)) or type(error).__name__
+
+
+def _sentinel_options(sentinels: int) -> dict[str, Any]:
+    """Limit the time for each sentinel so that the last one is asked within the time to connect.
+
+    The defaults of redis-py are several attempts with pauses, and no limit for an answer.
+    """
+    seconds = _CONNECT_SECONDS / sentinels
+    return {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": seconds,
+        "socket_timeout": seconds,
+    }
 
 
 def _quota(rate: RateLimitItem, admitted: object, counts: Sequence[Any]) -> Quota:

@@ -37,7 +37,7 @@ class StorageUnusableError(Exception):
 
 async def check_storage(url: str) -> str:
     """Count a hit, and return the address of the storage. Raises StorageUnusableError."""
-    from graph.limits.limits_adapter import ERRORS, RedisWindows  # noqa: PLC0415 - as above
+    from graph.limits.limits_adapter import ERRORS, RedisWindows, reason_of  # noqa: PLC0415 - as above
 
     address = parse_storage_url(url)
     windows = RedisWindows(address)
@@ -48,9 +48,7 @@ async def check_storage(url: str) -> str:
         reason = f"no answer within {_CHECK_SECONDS:g} seconds"
         raise StorageUnusableError(f"{address.name}: {reason}") from None
     except ERRORS as error:
-        raise StorageUnusableError(
-            f"{address.name}: {str(error) or type(error).__name__}"
-        ) from None
+        raise StorageUnusableError(f"{address.name}: {reason_of(error)}") from None
     finally:
         with suppress(*ERRORS):
             await windows.disconnect()

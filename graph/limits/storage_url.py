@@ -36,11 +36,15 @@ _SENTINEL_PORT: Final = 26379
 
 @dataclass(frozen=True, slots=True)
 class StorageAddress:
-    """Arguments of `limits.storage.storage_from_string`. `name` is the address for messages."""
+    """Arguments of `limits.storage.storage_from_string`. `name` is the address for messages.
+
+    `options` are credentials that are not in the URI, and `sentinels` is the number of sentinels.
+    """
 
     name: str
     uri: str = field(repr=False)
     options: dict[str, str] = field(repr=False, default_factory=dict)
+    sentinels: int = 0
 
 
 def parse_storage_url(url: str) -> StorageAddress:
@@ -60,7 +64,7 @@ def parse_storage_url(url: str) -> StorageAddress:
     if scheme == "redis+unix":
         return _socket(parts)
     database = parts.path.removeprefix("/")
-    if len(hosts) > 1 or not hosts[0] or not (database.isascii() and f"0{database}".isdigit()):
+    if len(hosts) > 1 or not hosts[0] or not _is_number(database):
         raise ValueError(_ACCEPTED)
     user, at, _ = parts.netloc.rpartition("@")
     uri = f"async+{scheme}://{user}{at}{hosts[0]}/{database}"
@@ -76,16 +80,20 @@ def _sentinel(parts: SplitResult, hosts: list[str]) -> StorageAddress:
     options = {name: unquote(value) for name, value in credentials.items() if value}
     named = ",".join(hosts)
     uri = f"async+redis+sentinel://{named}/{service}"
-    return StorageAddress(f"{service} of the sentinels {named}", uri, options)
+    return StorageAddress(f"{service} of the sentinels {named}", uri, options, len(hosts))
 
 
 def _socket(parts: SplitResult) -> StorageAddress:
     user, at, host = parts.netloc.rpartition("@")
     database = parts.query.removeprefix("db=")
-    if host or len(parts.path) < len("/x") or not f"0{database}".isdigit():
+    if host or len(parts.path) < len("/x") or not _is_number(database):
         raise ValueError(_ACCEPTED)
     uri = f"async+redis+unix://{user}{at}{parts.path}"
     return StorageAddress(unquote(parts.path), f"{uri}?{parts.query}" if parts.query else uri)
+
+
+def _is_number(database: str) -> bool:
+    return database.isascii() and f"0{database}".isdigit()
 
 
 def _host(scheme: str, text: str) -> str:

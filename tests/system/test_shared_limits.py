@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -175,21 +176,40 @@ async def test_tls_verifies_the_certificate_and_its_name(tmp_path: Path) -> None
                 await check_storage(wrong)
 
 
-async def test_sentinel_names_the_primary(tmp_path: Path) -> None:
-    ports = [str(free_port()) for _ in range(2)]
-    configuration = tmp_path / "sentinel.conf"
+@asynccontextmanager
+async def sentinel(folder: Path, primary: str) -> AsyncIterator[int]:
+    """Run a sentinel of the service `main`. Both have the password `s3cret`."""
+    port, log = free_port(), folder / "log"
+    configuration = folder / "sentinel.conf"
     configuration.write_text(
-        f"port {ports[1]}\nbind 127.0.0.1\nrequirepass s3cret\n"
-        f"sentinel monitor main 127.0.0.1 {ports[0]} 1\nsentinel auth-pass main s3cret\n"
+        f"port {port}\nbind 127.0.0.1\nrequirepass s3cret\n"
+        f"sentinel monitor main 127.0.0.1 {primary} 1\nsentinel auth-pass main s3cret\n"
     )
-    log = tmp_path / "log"
-    async with redis_server("--port", ports[0], "--bind", "127.0.0.1") as redis:
+    process = await begin(log, "redis-server", str(configuration), "--sentinel")
+    try:
+        await wait_until_listening(process, port, log)
+        yield port
+    finally:
+        await end(process)
+
+
+async def test_sentinel_names_the_primary_if_those_before_it_are_lost(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        frozen = stack.enter_context(socket.create_server(("127.0.0.1", 0)))  # accepts nothing
+        primary = str(free_port())
+        options = ("--port", primary, "--bind", "127.0.0.1")
+        redis = await stack.enter_async_context(redis_server(*options))
         await redis.command("CONFIG", "SET", "requirepass", "s3cret")
-        sentinel = await begin(log, "redis-server", str(configuration), "--sentinel")
-        try:
-            await wait_until_listening(sentinel, int(ports[1]), log)
-            url = f"redis+sentinel://:s3cret@127.0.0.1:{ports[1]}/main"
-            assert await check_storage(url) == f"main of the sentinels 127.0.0.1:{ports[1]}"
-            assert await redis.keys() == ["roster:{LIMITER/probe//1000000000/1/second}"]
-        finally:
-            await end(sentinel)
+        port = await stack.enter_async_context(sentinel(tmp_path, primary))
+        ports = (free_port(), frozen.getsockname()[1], port)
+        hosts = ",".join(f"127.0.0.1:{each}" for each in ports)
+        address = f"redis+sentinel://:s3cret@{hosts}/main"
+        assert await check_storage(address) == f"main of the sentinels {hosts}"
+        assert await redis.keys() == ["roster:{LIMITER/probe//1000000000/1/second}"]
+        wrong = f"redis+sentinel://:other@127.0.0.1:{port}/main"
+        with pytest.raises(StorageUnusableError) as caught:
+            await check_storage(wrong)
+        assert str(caught.value) == (
+            f"main of the sentinels 127.0.0.1:{port}: "
+            f"No master found for 'main' : 127.0.0.1:{port} auth:AuthenticationError"
+        )

@@ -42,6 +42,7 @@ INVALID = [
     "redis+cluster://:s3cret@a:1,b:1",
     "redis+unix://:s3cret@h/run/r.sock",
     "redis+unix://:s3cret@",
+    "redis+unix://:s3cret@/r?db=\u2460",
     "redis+sentinel://:s3cret@a:1",
     "redis+sentinel://:s3cret@a:1/b/c",
     "redis+sentinel://:s3cret@a:1,,b:1/main",
