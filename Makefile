@@ -66,7 +66,8 @@ format: install
 	$(BIN)/ruff format
 
 schema: install
-	$(BIN)/roster schema > schema.graphql
+	$(BIN)/roster schema > .schema.graphql
+	mv .schema.graphql schema.graphql
 
 # The table of settings in docs/operations.md.
 docs: install
