@@ -31,8 +31,9 @@ class Hit(NamedTuple):
 # Hits of one command. Each occupies the server for 3 to 7 µs, so other clients wait for 7 ms at
 # most. Further hits wait for another command, which takes long if the storage is far away.
 MAX_BATCH: Final = 1000
-# It is always admitted, so it finds out whether the storage can be written.
-PROBE: Final = Hit(RateLimitItemPerSecond(10**9), "probe", "")
+# They are always admitted, so they find out whether the storage can be written. There are two: a
+# server of Redis Cluster accepts a command for one caller, and rejects one for several.
+PROBES: Final = [Hit(RateLimitItemPerSecond(10**9), "probe", key) for key in ("1", "2")]
 
 
 Digest = Callable[[str], str]
@@ -159,12 +160,12 @@ class SharedLimits:
                 await self._connect()
 
     async def _connect(self) -> None:
-        """Use the storage if it takes a hit, in the time that a request would wait for it."""
+        """Use the storage if it takes hits, in the time that a request would wait for it."""
         if self._digest is None:
             async with asyncio.timeout(self._timing.connect):
                 self._digest = await self._load_digest()
-        await self._ask([PROBE], self._timing.connect + self._timing.answer)
-        await self._ask([PROBE], self._timing.answer)
+        await self._ask(PROBES, self._timing.connect + self._timing.answer)
+        await self._ask(PROBES, self._timing.answer)
         self.is_available = True
         log.info("rate limits are shared")
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from db import identity_key
 from db.engine import Database
-from graph.limits.shared import PROBE, Digest, SharedLimits, Timing
+from graph.limits.shared import PROBES, Digest, SharedLimits, Timing
 from graph.limits.storage_url import parse_storage_url
 
 _DIGITS = 32  # 128 bits, so that no two callers share a digest
@@ -36,14 +36,14 @@ class StorageUnusableError(Exception):
 
 
 async def check_storage(url: str) -> str:
-    """Count a hit, and return the address of the storage. Raises StorageUnusableError."""
+    """Count two hits, and return the address of the storage. Raises StorageUnusableError."""
     from graph.limits.limits_adapter import ERRORS, RedisWindows, reason_of  # noqa: PLC0415 - as above
 
     address = parse_storage_url(url)
     windows = RedisWindows(address)
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
-            await windows.hit([PROBE])
+            await windows.hit(PROBES)
     except TimeoutError:
         reason = f"no answer within {_CHECK_SECONDS:g} seconds"
         raise StorageUnusableError(f"{address.name}: {reason}") from None

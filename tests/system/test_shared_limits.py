@@ -94,7 +94,8 @@ async def test_keys_expire_and_contain_no_personal_data(
     patterns = [
         rf"roster:\{{LIMITER/caller/{digest}/6/1/hour\}}",
         rf"roster:\{{LIMITER/invalid token/{digest}/6/1/hour\}}",
-        r"roster:\{LIMITER/probe//1000000000/1/second\}",
+        r"roster:\{LIMITER/probe/1/1000000000/1/second\}",
+        r"roster:\{LIMITER/probe/2/1000000000/1/second\}",
     ]
     assert len(keys) == len(patterns)
     assert all(re.fullmatch(p, key) for p, key in zip(patterns, keys, strict=True)), keys
@@ -161,6 +162,14 @@ async def test_check_tells_whether_the_storage_can_be_used(
     }
 
 
+async def test_cluster_is_rejected() -> None:
+    ports = ("--port", str(free_port()), "--cluster-port", str(free_port()))
+    async with redis_server(*ports, "--bind", "127.0.0.1", "--cluster-enabled", "yes") as redis:
+        await redis.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        with pytest.raises(StorageUnusableError, match="don't hash to the same slot"):
+            await check_storage(redis.url)
+
+
 async def test_tls_verifies_the_certificate_and_its_name(tmp_path: Path) -> None:
     authority, other = Authority(tmp_path), Authority(tmp_path, "other")
     certificate, key, _ = authority.issue("server", "localhost")
@@ -205,7 +214,7 @@ async def test_sentinel_names_the_primary_if_those_before_it_are_lost(tmp_path: 
         hosts = ",".join(f"127.0.0.1:{each}" for each in ports)
         address = f"redis+sentinel://:s3cret@{hosts}/main"
         assert await check_storage(address) == f"main of the sentinels {hosts}"
-        assert await redis.keys() == ["roster:{LIMITER/probe//1000000000/1/second}"]
+        assert [key.split("/")[1] for key in await redis.keys()] == ["probe", "probe"]
         wrong = f"redis+sentinel://:other@127.0.0.1:{port}/main"
         with pytest.raises(StorageUnusableError) as caught:
             await check_storage(wrong)
