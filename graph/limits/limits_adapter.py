@@ -85,7 +85,10 @@ class RedisWindows:
 
 
 def reason_of(error: Exception) -> str:
-    return _SENTINEL.sub(r"\1:\2 ", str(error)) or type(error).__name__
+    """Return the message without credentials."""
+    # A server without AUTH repeats its arguments.
+    message = str(error).partition(", with args beginning with")[0]
+    return _SENTINEL.sub(r"\1:\2 ", message) or type(error).__name__
 
 
 def _sentinel_options(sentinels: int) -> dict[str, Any]:

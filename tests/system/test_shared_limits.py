@@ -170,6 +170,13 @@ async def test_cluster_is_rejected() -> None:
             await check_storage(redis.url)
 
 
+async def test_password_that_a_server_repeats_is_not_in_the_reason() -> None:
+    async with redis_server("--rename-command", "AUTH", "") as redis:
+        with pytest.raises(StorageUnusableError) as caught:
+            await check_storage(f"redis+unix://u:s3cret@{redis.socket}")
+        assert str(caught.value) == f"{redis.socket}: unknown command 'AUTH'"
+
+
 async def test_tls_verifies_the_certificate_and_its_name(tmp_path: Path) -> None:
     authority, other = Authority(tmp_path), Authority(tmp_path, "other")
     certificate, key, _ = authority.issue("server", "localhost")
