@@ -8,7 +8,6 @@ Exception
 import errno
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from db.files import replace_file
 from feed.reader import Event
 from graph.cli.database import CliError
-from graph.cli.exchange import lock
+from graph.cli.exchange import lock, standard_output
 
 
 class Stopped(Exception):
@@ -71,7 +70,7 @@ class EventOutput:
         self.is_writing = False
         self._encode = encode
         self._cursors = cursors
-        self._descriptor = sys.stdout.fileno()
+        self._descriptor = standard_output().fileno()
         self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         if self._is_file:
             self._end_torn_line()

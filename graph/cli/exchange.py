@@ -1,10 +1,12 @@
 """Shared code of the commands for files of users: errors, locks, progress bars."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Final
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,6 +16,7 @@ from graph.cli.database import CliError, errors
 from graph.exchange.reading import UnreadableFile
 
 INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
+_CANNOT_WRITE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextmanager
@@ -24,13 +27,42 @@ def reported(file: Path) -> Iterator[None]:
     except UnreadableFile as error:
         raise CliError(f"{file}: {error}") from None
     except BrokenPipeError:
-        # The reader of the output has enough. Python would report it once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()  # its reader has enough
         raise typer.Exit(1) from None
     except FileExistsError:
         raise CliError(f"{file} exists already: choose a new name") from None
     except OSError as error:
         raise CliError(f"{error.filename or file}: {os.strerror(error.errno or 0)}") from None
+
+
+@contextmanager
+def output_reported() -> Iterator[None]:
+    """Convert errors of standard output to CliError. A closed pipe ends the process quietly."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout:  # None if it was closed
+                sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is not None or error.errno not in _CANNOT_WRITE:
+            raise
+        _discard_output()
+        raise CliError(f"cannot write the output: {os.strerror(error.errno)}") from None
+
+
+def standard_output() -> BinaryIO:
+    if not sys.stdout:
+        raise CliError("standard output is closed")
+    return sys.stdout.buffer
+
+
+def _discard_output() -> None:
+    # Python would report the error once more at the end of the process.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def lock(file: int, message: str) -> None:

@@ -27,7 +27,7 @@ from graph.cli.database import (
     run,
 )
 from graph.cli.events import events
-from graph.cli.exchange import INTERRUPTED
+from graph.cli.exchange import INTERRUPTED, output_reported
 from graph.cli.exports import export
 from graph.cli.imports import import_
 from graph.cli.migrate import migrate
@@ -51,7 +51,8 @@ app.add_typer(feed.app, name="feed")
 def main() -> None:
     """Run a command. CliError and InvalidSettings print their message and exit with code 1."""
     try:
-        app()
+        with output_reported():
+            app()
     except (CliError, InvalidSettings) as error:
         errors.print(f"roster: {error}", style="red", markup=False)
         sys.exit(getattr(error, "code", 1))

@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from asyncio.subprocess import PIPE
 from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,14 @@ from db.models import UserEvent
 from graph.cli.cache_types import cache_types
 from tests.conftest import opened
 from tests.support.client import count
-from tests.support.process import free_port, http_client, run, serving_process, start
+from tests.support.process import (
+    free_port,
+    http_client,
+    run,
+    serving_process,
+    start,
+    start_writing,
+)
 
 ROOT = Path(__file__).parents[2]
 MIGRATION_LOCK = 5_077_837  # the same as in db/migration_session.py
@@ -45,6 +53,22 @@ async def test_demo_rejects_an_invalid_number_of_users(tmp_path: Path) -> None:
         assert "--users" in output
         assert "Traceback" not in output
     assert not (tmp_path / "roster.db").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [("settings",), ("--version",), ("events", "--schema"), ("key", "list")]
+)
+async def test_output_that_cannot_be_written_is_an_error_in_one_line(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    url = f"sqlite:///{tmp_path}/roster.db"
+    if command == ("key", "list"):
+        assert (await run("migrate", ROSTER_DATABASE_URL=url))[0] == 0
+    with open("/dev/full", "wb") as full:  # noqa: ASYNC230, PTH123 - a device
+        process = await start_writing(full, PIPE, *command, ROSTER_DATABASE_URL=url)
+    _, message = await asyncio.wait_for(process.communicate(), 60)
+    expected = b"roster: cannot write the output: No space left on device\n"
+    assert (process.returncode, message) == (1, expected)
 
 
 def test_commands_do_not_import_the_libraries_of_the_server() -> None:
