@@ -1,12 +1,13 @@
 """The command `roster export`."""
 
+import asyncio
 import csv
 import io
 import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,7 @@ import typer
 from db.engine import Database
 from db.files import open_locked, sync_folder
 from graph.cli.database import begin, database_name, errors, prepare_existing, run
-from graph.cli.exchange import lock, reported
+from graph.cli.exchange import lock, reported, standard_output
 from graph.exchange.exporting import export_users
 from graph.exchange.rows import EXPORTED, ExportedUser, as_ndjson
 from graph.protocol.json import format_datetime
@@ -46,11 +47,14 @@ def export(
 
         async def job(database: Database) -> int:
             count = 0
-            async with database.session() as session:
-                async for users in export_users(session):
-                    with reported(file):  # otherwise it would be an error of the database
-                        output.write(encode(users))
-                    count += len(users)
+            # A write to a pipe cannot be cancelled: there SIGTERM ends the process.
+            stopping = nullcontext() if str(file) == "-" else _cancelled_by_sigterm()
+            with stopping:
+                async with database.session() as session:
+                    async for users in export_users(session):
+                        with reported(file):  # otherwise it would be an error of the database
+                            output.write(encode(users))
+                        count += len(users)
             return count
 
         exported = run(settings, job)
@@ -75,13 +79,14 @@ def _csv_lines(rows: Sequence[Iterable[object]]) -> bytes:
 def _output(file: Path) -> Iterator[BinaryIO]:
     """Open standard output, or a new file, which gets its name when it is complete."""
     if str(file) == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()  # an error at the end of the process would not be reported
+        output = standard_output()
+        yield output
+        output.flush()  # an error at the end of the process would not be reported
         return
     _check_new(file)
-    signal.signal(signal.SIGTERM, _stop)
     part = file.with_name(f"{file.name}.part")
     taken = f"{file} is being exported by another process"
+    signal.signal(signal.SIGTERM, _exit)
     with os.fdopen(open_locked(part, os.O_WRONLY, lambda one: lock(one, taken)), "wb") as opened:
         try:
             _check_new(file)  # another export may have completed it
@@ -96,9 +101,32 @@ def _output(file: Path) -> Iterator[BinaryIO]:
             raise
 
 
-def _stop(number: int, _: object) -> None:
+def _exit(number: int, _: object) -> None:
     # The incomplete file is removed, as after Ctrl-C.
     sys.exit(128 + number)
+
+
+@contextmanager
+def _cancelled_by_sigterm() -> Iterator[None]:
+    """Cancel the current task on SIGTERM, and then exit."""
+    # `_exit` could raise in the task after it has sent a query. The end of the process would wait
+    # for the end of the query.
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task
+    cancelling: list[asyncio.Handle] = []
+
+    def cancel(*_: object) -> None:
+        cancelling.append(loop.call_soon_threadsafe(task.cancel))
+
+    signal.signal(signal.SIGTERM, cancel)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, _exit)
+        for handle in cancelling:
+            handle.cancel()
+        if cancelling:
+            _exit(signal.SIGTERM, None)
 
 
 def _check_new(file: Path) -> None:

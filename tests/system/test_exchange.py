@@ -6,13 +6,15 @@ import os
 import random
 import signal
 from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
 import pytest
 from sqlalchemy import text
 
-from graph.exchange.rows import EXPORTED
+from graph.cli import exports
+from graph.exchange.rows import EXPORTED, ExportedUser
 from tests.conftest import opened
 from tests.support.client import count
 from tests.support.exchange import KEPT, exported, kill_after, migrate, row, run_import, write
@@ -181,6 +183,32 @@ async def test_export_that_is_stopped_leaves_no_file(
     output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, output.decode().strip()) in {(code, ""), (code, "Aborted.")}
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - as above
+
+
+def test_sigterm_cancels_the_query_of_an_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An exception of the handler would end the task between the query and its answer.
+    after: list[str] = []
+
+    async def waiting(_: object) -> AsyncIterator[list[ExportedUser]]:
+        signal.raise_signal(signal.SIGTERM)
+        after.append("still running")
+        yield []
+        await asyncio.sleep(60)
+        after.append("not cancelled")
+
+    monkeypatch.setenv("ROSTER_DATABASE_URL", f"sqlite:///{tmp_path}/roster.db")
+    monkeypatch.setattr(exports, "prepare_existing", lambda _: None)
+    monkeypatch.setattr(exports, "export_users", waiting)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            exports.export(tmp_path / "users.csv")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (ended.value.code, after) == (143, ["still running"])
+    assert [file.name for file in tmp_path.iterdir() if file.suffix != ".db"] == []
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
