@@ -97,7 +97,7 @@ def _ndjson(path: Path) -> Iterator[tuple[int, Any]]:
 def _csv(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield each row as a dict. An empty cell is null."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.reader(_lines(file), strict=True)
+        rows, begin = csv.reader(_lines(file), strict=True), 1
         try:
             names = _without_unnamed(next(filter(any, rows), []))
             _check_header(names)
@@ -107,7 +107,10 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
                     yield begin, _record(begin, names, cells)
                 begin = rows.line_num + 1
         except csv.Error as error:
-            raise UnreadableFile(f"line {rows.line_num}: {error}") from None
+            # A quotation mark that is not closed extends the row to a later line, or to the end.
+            is_long = rows.line_num > begin
+            found = f"lines {begin} to {rows.line_num}" if is_long else f"line {begin}"
+            raise UnreadableFile(f"{found}: {error}") from None
 
 
 def _lines(file: TextIO) -> Iterator[str]:

@@ -164,6 +164,7 @@ def test_csv_row_with_another_number_of_cells_is_rejected(tmp_path: Path) -> Non
         ("a.csv", "externalId\temail\n", "the columns must be separated by commas"),
         ("a.csv", "externalId\n" + "x" * MAX_LINE, f"line 2 has more than {MAX_LINE} characters"),
         ("a.csv", 'externalId\n"A1\n', "line 2: unexpected end of data"),
+        ("a.csv", 'externalId\nA1\n"A2\nA3\n', "lines 3 to 4: unexpected end of data"),
         ("a.ndjson", "{}\n" + " " * MAX_LINE, f"line 2 has more than {MAX_LINE} bytes"),
     ],
 )
