@@ -5,7 +5,7 @@ single command. `users/writer.py` writes them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -27,6 +27,7 @@ from users.commands import (
 from users.entity import (
     BLANK,
     Columns,
+    Key,
     held_values,
     next_version_time,
     unique_values,
@@ -61,7 +62,7 @@ class ChangeSet:
 
     `subject` is the `sub` of the caller's token. The caller cannot restore a user who has it as
     their external id. `erasures` are for the ledger: the users of `erased`, and those who were
-    erased before.
+    erased before. The users of the snapshot must give up the `released` values.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class ChangeSet:
         subject: str | None = None,
         cache: ParseCache | None = None,
         username_emails: UsernameEmails = UsernameEmails.OWN,
+        released: Iterable[Key] = (),
     ) -> None:
         self.snapshot = snapshot
         self.users = dict(snapshot.users)
@@ -88,6 +90,8 @@ class ChangeSet:
         self._owners |= {
             key: user.id for user in snapshot.users.values() for key in held_values(user)
         }
+        for key in released:
+            del self._owners[key]
         self._changes: dict[int, dict[str, int]] = defaultdict(dict)
         for user_id, changes in snapshot.changes.items():
             self._changes[user_id] = dict(changes)
@@ -303,7 +307,8 @@ class ChangeSet:
         for change in event["changes"]:
             self._changes[after.id][change["field"]] = after.version
         for key in held_values(before) if before else ():
-            del self._owners[key]
+            if self._owners.get(key) == after.id:  # else it was released before
+                del self._owners[key]
         self._owners |= dict.fromkeys(held_values(after), after.id)
         if after.id < 0:
             self.drafts.append(after)

@@ -4,7 +4,7 @@ A single command is a batch of one. A batch takes a fixed number of statements: 
 users, one finds taken values, and one each inserts users, updates users and adds events.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -25,7 +25,7 @@ from users.commands import (
     IdempotencyKey,
     UniquenessRace,
 )
-from users.entity import row_of
+from users.entity import Key, row_of
 from users.errors import (
     ErrorCode,
     GeneralViolation,
@@ -34,6 +34,7 @@ from users.errors import (
     UndoneVersionConflict,
     VersionConflict,
 )
+from users.handovers import Handovers
 from users.idempotency import Claim, key_violations
 from users.identity import UsernameEmails
 from users.policy import NOT_ACTIVE, Caller, authorize, can_write, redact_result
@@ -88,8 +89,12 @@ class UserService:
         key: IdempotencyKey | None = None,
         check_taken: bool = True,
         cache: ParseCache | None = None,
+        hand_over: bool = False,
     ) -> CommandResults:
         """Execute commands in order, each on the result of the previous ones.
+
+        With `hand_over` they can also take unique values of users that later upserts by a key
+        replace, so that two users can exchange theirs. It requires `check_taken`.
 
         Raises CommandsRejected if all commands are rejected, or with `atomic` if any is. Raises
         UniquenessRace if a unique value is taken concurrently. The caller must roll back in both
@@ -116,7 +121,9 @@ class UserService:
             claim = Claim.of(self.session, self.caller.actor, key)
             if (earlier := await claim.take(self.clock())) is not None:
                 return await self._replay(commands, earlier, denied)
-        change_set, computed = await self._compute(batch, cache, check_taken=check_taken)
+        change_set, computed = await self._compute(
+            batch, cache, check_taken=check_taken, hand_over=hand_over
+        )
         results = _merge_results(denied, computed)
         rejected = [bool(result.violations) for result in results]
         if violations or (rejected and (all(rejected) or (atomic and any(rejected)))):
@@ -148,30 +155,44 @@ class UserService:
         )
 
     async def _compute(
-        self, batch: Sequence[ParsedCommand], cache: ParseCache, *, check_taken: bool
+        self,
+        batch: Sequence[ParsedCommand],
+        cache: ParseCache,
+        *,
+        check_taken: bool,
+        hand_over: bool,
     ) -> tuple[ChangeSet, Sequence[CommandResult]]:
         snapshot = await load_snapshot(self.session, batch, self.caller.user_id)
         if not self._is_caller_active(snapshot):
             return self._change_set(Snapshot({}), cache), [_rejection(NOT_ACTIVE)] * len(batch)
+        handovers = Handovers(batch, snapshot) if hand_over else None
         moments = [self.clock() for _ in batch]
         check_taken = check_taken or any(parsed.validate_only for parsed in batch)
+        has_holders = False
         while True:
-            if check_taken:
-                snapshot = replace(
-                    snapshot, holders=await find_holders(self.session, batch, snapshot)
-                )
-            change_set = self._change_set(snapshot, cache)
+            if check_taken and not has_holders:
+                holders = await find_holders(self.session, batch, snapshot)
+                snapshot, has_holders = replace(snapshot, holders=holders), True
+            released: Iterable[Key] = handovers.released if handovers else ()
+            change_set = self._change_set(snapshot, cache, released)
             results = []
             for asked in zip(batch, moments, strict=True):
                 await pause_if_due()
                 results.append(change_set.apply(*asked))
-            if check_taken or not any(result.violations for result in results):
+            rejected = [number for number, result in enumerate(results) if result.violations]
+            if handovers and handovers.revoke(rejected):
+                continue
+            if check_taken or not rejected:
                 return change_set, results
             check_taken = True  # to report taken values together with the other violations
 
-    def _change_set(self, snapshot: Snapshot, cache: ParseCache) -> ChangeSet:
+    def _change_set(
+        self, snapshot: Snapshot, cache: ParseCache, released: Iterable[Key] = ()
+    ) -> ChangeSet:
         recorder = Recorder(self.caller.actor, self.request_id)
-        return ChangeSet(snapshot, recorder, self.caller.subject, cache, self.username_emails)
+        return ChangeSet(
+            snapshot, recorder, self.caller.subject, cache, self.username_emails, released
+        )
 
     def _is_caller_active(self, snapshot: Snapshot) -> bool:
         user = snapshot.users.get(self.caller.user_id or 0)

@@ -101,7 +101,8 @@ async def _write(service: UserService, batch: Sequence[Row], cache: ParseCache) 
         UpsertByKey(by="external_id", value=row.user.external_id, fields=row.user.fields)
         for row in batch
     ]
-    results = (await service.execute(commands, atomic=False, cache=cache)).results
+    answer = await service.execute(commands, atomic=False, cache=cache, hand_over=True)
+    results = answer.results
     transitions = _transitions(batch, results)
     if not transitions:
         return _counted(batch, results)

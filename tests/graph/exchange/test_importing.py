@@ -104,3 +104,52 @@ async def test_export_pages_contain_each_user_once_in_the_order_of_ids(
     await client.mutate("deleteUser", (await client.create("gone"))["id"])
     found = await exported(client.database)
     assert [u.external_id for u in found] == [f"X{n}" for n in range(number)]
+
+
+def named(number: int, name: str, email: str | None = None) -> dict[str, Any]:
+    return user(number, username=name, email=email or f"{name}@example.com")
+
+
+async def test_users_of_a_batch_exchange_their_unique_values(client: Client) -> None:
+    database = client.database
+    await imported(database, rows(*map(user, range(1, 7))))
+    given = [
+        named(1, "user2"),  # an exchange of two users
+        named(2, "user1"),
+        named(9, "user3"),  # a new user takes what is released below
+        named(3, "user4", "new@example.com"),  # a chain
+        named(4, "other4"),
+        named(5, "user5", "user6@example.com"),  # addresses only, and a status
+        named(6, "user6", "user5@example.com") | {"status": "DEACTIVATED"},
+    ]
+    expected = Imported(7, created=1, updated=6)
+    assert await imported(database, rows(*given), dry_run=True) == [expected]
+    assert await imported(database, rows(*given)) == [expected]
+    assert await imported(database, rows(*given)) == [Imported(7, unchanged=7)]
+    found = {u.external_id: (u.username, u.email, u.version) for u in await exported(database)}
+    assert found == {
+        "X1": ("user2", "user2@example.com", 2),
+        "X2": ("user1", "user1@example.com", 2),
+        "X9": ("user3", "user3@example.com", 1),
+        "X3": ("user4", "new@example.com", 2),
+        "X4": ("other4", "other4@example.com", 2),
+        "X5": ("user5", "user6@example.com", 2),
+        "X6": ("user6", "user5@example.com", 3),
+    }
+    assert await count(database) == (7, 6 + 8)
+
+
+async def test_user_of_a_rejected_row_keeps_what_other_rows_wanted(client: Client) -> None:
+    database, length = client.database, 300
+    await client.create("taken")
+    await imported(database, rows(*map(user, range(1, length + 1)), user(900), user(901)))
+    before = await exported(database)
+    chain = [named(n, f"user{n + 1}") for n in range(1, length)]
+    given = [*chain, named(length, "taken"), named(900, "user901"), named(901, "user900")]
+    [batch] = await imported(database, rows(*given))
+    assert (batch.updated, {r.line for r in batch.rejections}) == (2, set(range(1, length + 1)))
+    assert {r.message for r in batch.rejections} == {
+        "Another user has this username.",
+        "Another user has this e-mail address.",
+    }
+    assert [u for u in await exported(database) if u.version == 1] == before[:-2]
