@@ -14,6 +14,7 @@ from db.files import replace_file
 from feed.anchors import Anchor, InvalidAnchor
 from feed.reader import EventReader
 from graph.cli.database import CliError, errors
+from graph.cli.exchange import reported
 from graph.exchange.importing import Imported
 from graph.exchange.reading import Rejection
 
@@ -62,10 +63,11 @@ class ProgressFile:
 
     async def load(self, database: Database) -> Progress:
         """Return the progress of this file in this database, which may be none."""
-        try:
-            stored = _Stored.model_validate_json(self._path.read_bytes())
-        except FileNotFoundError:
+        if not self._path.exists():
             return Progress()
+        try:
+            with reported(self._path):
+                stored = _Stored.model_validate_json(self._path.read_bytes())
         except ValidationError:
             message = f"{self._path} is not the progress of an import: remove it"
             raise CliError(message) from None
@@ -89,7 +91,8 @@ class ProgressFile:
             digest=self._digest,
             newest=newest or Anchor.beginning(await events.epoch()),
         )
-        replace_file(self._path, stored.model_dump_json().encode())
+        with reported(self._path):
+            replace_file(self._path, stored.model_dump_json().encode())
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -102,14 +105,24 @@ class Report:
         self._path = path
         self._shown = 0
         if path:
-            path.open("ab").close()  # fails before anything is imported
+            with reported(path):
+                path.open("ab").close()  # fails before anything is imported
 
-    def begin(self, size: int) -> None:
-        """Discard what was written after this size: a batch that was not recorded is repeated."""
-        if self._path:
-            with self._path.open("ab") as file:
-                if file.seekable() and file.tell() > size:
-                    file.truncate(size)
+    def begin(self, progress: Progress) -> None:
+        """Discard what was written after the progress: a batch that was not recorded is repeated.
+
+        If the earlier rejections are not in this report, print it.
+        """
+        if not self._path:
+            return
+        size = progress.reported
+        with reported(self._path), self._path.open("ab") as file:
+            is_complete = bool(size) and file.seekable() and file.tell() >= size
+            if file.seekable() and file.tell() > size:
+                file.truncate(size)
+        if progress.rejected and not is_complete:
+            missing = f"{progress.rejected} rows that were rejected up to line {progress.line}"
+            errors.print(f"{self._path} does not contain the {missing}.", markup=False)
 
     def add(self, rejections: Sequence[Rejection]) -> int:
         """Write the rejections. Returns the size of the report."""
@@ -119,7 +132,7 @@ class Report:
         self._shown += len(rejections)
         if not self._path:
             return 0
-        with self._path.open("ab") as file:
+        with reported(self._path), self._path.open("ab") as file:
             file.writelines(orjson.dumps(asdict(one)) + b"\n" for one in rejections)
             file.flush()
             if self._path.is_file():

@@ -81,7 +81,7 @@ class _Import:
         checked = validate(counted())
         self.rows = checked.rows
         if checked.rejections:
-            self.report.begin(0)
+            self.report.begin(Progress())
             self.report.add(checked.rejections)
             raise CliError(
                 f"{len(lines_of(checked.rejections))} of {checked.rows} rows cannot be imported: "
@@ -89,27 +89,29 @@ class _Import:
             )
 
     async def write(self, database: Database) -> None:
-        with reported(self.file):  # otherwise it would be an error of the database
-            if self.stored:
-                self.progress = await self.stored.load(database)
-                # Fails before anything is imported.
-                await self.stored.save(database, self.progress)
-            self.report.begin(self.progress.reported)
-        done = self.progress.line
-        rows = (row for row in read(self.file) if isinstance(row, Row) and row.line > done)
+        if self.stored:
+            self.progress = await self.stored.load(database)
+            # Fails before anything is imported.
+            await self.stored.save(database, self.progress)
+        self.report.begin(self.progress)
         with progress_bar("Importing", self.rows) as advance:
             async for batch in import_users(
                 database,
-                rows,
+                self._rows(self.progress.line),
                 username_emails=self.settings.username_emails,
                 dry_run=self.stored is None,
             ):
                 self.progress.add(batch)
-                with reported(self.file):
-                    self.progress.reported = self.report.add(batch.rejections)
-                    if self.stored:
-                        await self.stored.save(database, self.progress)
+                self.progress.reported = self.report.add(batch.rejections)
+                if self.stored:
+                    await self.stored.save(database, self.progress)
                 advance(self.progress.rows)
+
+    def _rows(self, done: int) -> Iterator[Row]:
+        with reported(self.file):  # otherwise it would be an error of the database
+            for row in read(self.file):
+                if isinstance(row, Row) and row.line > done:
+                    yield row
 
     def finish(self) -> None:
         if _digest(self.file) != self.digest:
