@@ -37,8 +37,17 @@ end
 local function look(KEYS, ARGV)
 {RedisBridge.SCRIPT_SLIDING_WINDOW.decode()}
 end
+-- Keys from before the clock was set back, or of a primary whose clock is ahead, would refuse
+-- their caller for that time.
+local function limit_expiry(key, milliseconds)
+  if redis.call('pttl', key) > milliseconds then
+    redis.call('set', key, redis.call('get', key), 'PX', milliseconds)
+  end
+end
 local counts = {{}}
 for n = 1, #KEYS, 2 do
+  limit_expiry(KEYS[n], ARGV[n + 1] * 1000)
+  limit_expiry(KEYS[n + 1], ARGV[n + 1] * 2000)
   local keys = {{KEYS[n], KEYS[n + 1]}}
   local admitted = acquire(keys, {{ARGV[n], ARGV[n + 1], 1}})
   counts[n] = admitted

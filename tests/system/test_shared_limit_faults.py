@@ -118,6 +118,25 @@ async def test_storage_that_is_emptied_or_closes_connections_stays_in_use(
     await shared.close()
 
 
+async def test_windows_keep_their_length_if_the_clock_of_the_storage_is_set_back(
+    redis: RedisServer,
+) -> None:
+    shared = open_shared_limits(redis.url, Timing(answer=10))
+    await shared.start(plain_digest)
+    few, hour = parse("5/hour"), 3600
+    ada, bob = (f"{PREFIX}:{{{few.key_for('caller', f'digest of {k}')}}}" for k in ("ada", "bob"))
+    before = f"{bob}/-1"
+    await redis.client.set(ada, 5, ex=12 * hour)
+    await redis.client.set(before, 5, ex=11 * hour)
+    resets = [
+        quota.reset for key in ("ada", "bob") if (quota := await shared.hit(few, "caller", key))
+    ]
+    expiries = [await redis.client.ttl(key) for key in (ada, before)]
+    assert [0 <= reset <= hour for reset in resets] == [True, True]
+    assert (expiries[0] <= 2 * hour, expiries[1] <= hour) == (True, True)
+    await shared.close()
+
+
 async def test_counts_are_those_of_the_library(redis: RedisServer) -> None:
     shared = open_shared_limits(redis.url, Timing(answer=10))
     await shared.start(plain_digest)
