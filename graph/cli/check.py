@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from pydantic import SecretStr
 
 from db.checks.check import Caution, Check, Failure, Finding, Status, run_checks
 from db.checks.inspected import Expected, File, Inspected, Server
@@ -94,18 +95,22 @@ def _other_checks(settings: Settings) -> tuple[Check[Inspected], ...]:
         run = partial(_erasure_ledger, settings)
         checks.append(Check("erasure-ledger", run, ("revision",)))
     if settings.rate_limit_storage is not None:
-        url = settings.rate_limit_storage.get_secret_value()
-        checks.append(Check("rate-limit-storage", partial(_rate_limit_storage, url)))
+        run = partial(_rate_limit_storage, settings.rate_limit_storage, settings.rate_limit)
+        checks.append(Check("rate-limit-storage", run))
     return tuple(checks)
 
 
-async def _rate_limit_storage(url: str, _: Inspected) -> str:
+async def _rate_limit_storage(url: SecretStr, rate: str | None, _: Inspected) -> str:
     try:
-        return f"requests are counted by {await check_storage(url)}"
+        name = await check_storage(url.get_secret_value())
     except StorageUnusableError as error:
         raise Failure(
             str(error), "correct it or the URL: until then each process counts alone"
         ) from None
+    if rate is None:
+        detail = f"nothing is counted by {name}: ROSTER_RATE_LIMIT is off"
+        raise Caution(detail, "set it to a rate such as 6000/minute")
+    return f"requests are counted by {name}"
 
 
 async def _erasure_ledger(settings: Settings, _: Inspected) -> str:

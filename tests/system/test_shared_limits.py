@@ -138,8 +138,9 @@ async def test_worker_processes_share_the_rate(
     assert statuses == [200] * 20 + [429] * 10
 
 
-async def rate_limit_check(url: str, tmp_path: Path) -> dict[str, Any]:
-    _, output = await run("check", "--json", cwd=tmp_path, ROSTER_RATE_LIMIT_STORAGE=url)
+async def rate_limit_check(url: str, tmp_path: Path, rate: str = "6/hour") -> dict[str, Any]:
+    settings = {"ROSTER_RATE_LIMIT_STORAGE": url, "ROSTER_RATE_LIMIT": rate}
+    _, output = await run("check", "--json", cwd=tmp_path, **settings)
     assert "s3cret" not in output
     [found] = [c for c in json.loads(output)["checks"] if c["name"] == "rate-limit-storage"]
     return dict(found)
@@ -153,6 +154,12 @@ async def test_check_tells_whether_the_storage_can_be_used(
         "status": "ok",
         "detail": f"requests are counted by {redis.socket}",
         "fix": None,
+    }
+    assert await rate_limit_check(redis.url, tmp_path, "off") == {
+        "name": "rate-limit-storage",
+        "status": "warning",
+        "detail": f"nothing is counted by {redis.socket}: ROSTER_RATE_LIMIT is off",
+        "fix": "set it to a rate such as 6000/minute",
     }
     assert await rate_limit_check(f"redis+unix://u:s3cret@{redis.socket}", tmp_path) == {
         "name": "rate-limit-storage",
