@@ -67,7 +67,7 @@ class EventOutput:
     """Writes events, and then the cursor of the last one: after a crash, events can repeat."""
 
     def __init__(self, encode: Callable[[Event], bytes], cursors: CursorFile | None) -> None:
-        self.is_writing = False
+        self._is_writing = self._is_stopped = False
         self._encode = encode
         self._cursors = cursors
         self._descriptor = standard_output().fileno()
@@ -75,9 +75,15 @@ class EventOutput:
         if self._is_file:
             self._end_torn_line()
 
+    def stop(self) -> None:
+        """End `write` with Stopped, for a signal handler. Raises it during a system call."""
+        # Not while an event is encoded: pydantic converts exceptions.
+        self._is_stopped = True
+        if self._is_writing:
+            raise Stopped
+
     def write(self, events: Sequence[Event], cursor: str) -> None:
-        """Raise ReaderGone, or Stopped if a signal arrives during the write."""
-        self.is_writing = True
+        """Raise ReaderGone, or Stopped."""
         try:
             for event in events:
                 self._write(self._encode(event))
@@ -87,15 +93,19 @@ class EventOutput:
             raise ReaderGone from None
         except OSError as error:
             raise CliError(f"cannot write events: {os.strerror(error.errno or 0)}") from None
-        finally:
-            self.is_writing = False
         if self._cursors:
             self._cursors.write(cursor)
 
     def _write(self, line: bytes) -> None:
         left = memoryview(line)
-        while left:
-            left = left[os.write(self._descriptor, left) :]
+        self._is_writing = True
+        try:
+            if self._is_stopped:
+                raise Stopped
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        finally:
+            self._is_writing = False
 
     def _end_torn_line(self) -> None:
         # A process that was killed can have left the beginning of a line, which is written again.

@@ -168,10 +168,11 @@ def _ended_by_signals(output: EventOutput) -> Iterator[None]:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task
 
+    cancelling: list[asyncio.Handle] = []
+
     def stop(*_: object) -> None:
-        if output.is_writing:
-            raise Stopped
-        loop.call_soon_threadsafe(task.cancel)
+        output.stop()
+        cancelling.append(loop.call_soon_threadsafe(task.cancel))
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -179,3 +180,5 @@ def _ended_by_signals(output: EventOutput) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        for handle in cancelling:  # `Stopped` may have ended the task before
+            handle.cancel()
