@@ -4,18 +4,19 @@ import csv
 import errno
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import orjson
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from graph.exchange.rows import EXPORTED, IMPORTED, ImportedUser, problems_of
-from users.entity import KEY_COLUMNS
+from users.commands import UserFields
+from users.entity import KEY_COLUMNS, Columns
 from users.validation import parse_fields
 
 MAX_LINE: Final = 1024 * 1024  # bytes
@@ -23,6 +24,7 @@ _INVALID: Final = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, by 
 _NEVER_EMPTY: Final = frozenset({"externalId", "status"})
 _NOT_AN_OBJECT: Final = "The line is not a JSON object."
 _KEYS: Final = ("external_id", "username", "email")
+_FIELDS: Final = {name: to_camel(name) for name in UserFields.__annotations__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,16 @@ def _row(line: int, value: object) -> Row | InvalidRow:
     try:
         return Row(line, ImportedUser.model_validate(value))
     except ValidationError as error:
-        return tuple(Rejection(line, name, message) for name, message in problems_of(error))
+        problems = [Rejection(line, name, message) for name, message in problems_of(error)]
+    found = {problem.field for problem in problems}
+    others = value.keys() - found
+    given = {name: value[title] for name, title in _FIELDS.items() if title in others}
+    return (*problems, *_parse(line, given)[1])
+
+
+def _parse(line: int, fields: Mapping[str, Any]) -> tuple[Columns, list[Rejection]]:
+    columns, violations = parse_fields(cast("UserFields", fields))
+    return columns, [Rejection(line, to_camel(v.field), v.message) for v in violations]
 
 
 def _ndjson(path: Path) -> Iterator[tuple[int, Any]]:
@@ -173,8 +184,8 @@ def validate(rows: Iterable[Row | InvalidRow]) -> Validated:
             found.rejections += row
             continue
         given = {**row.user.fields, "external_id": row.user.external_id}
-        columns, violations = parse_fields(given)  # type: ignore[arg-type]  # the same names
-        found.rejections += [Rejection(row.line, to_camel(v.field), v.message) for v in violations]
+        columns, rejections = _parse(row.line, given)
+        found.rejections += rejections
         for name in _KEYS:
             key = columns.get(KEY_COLUMNS[name])
             if key is not None:

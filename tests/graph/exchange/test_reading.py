@@ -109,9 +109,10 @@ def test_all_problems_of_a_row_are_reported(tmp_path: Path) -> None:
     lines = [
         '{"username": 5, "nam": "x", "status": "x"}',
         '{"externalId": "A", "username": "a b", "email": "x"}',
+        '{"externalId": "", "status": "x", "email": "x", "displayName": null}',
     ]
     checked = validate(read(written(tmp_path, "a.ndjson", "\n".join(lines))))
-    assert checked.rows == 2
+    assert checked.rows == 3
     assert [(r.line, r.field) for r in checked.rejections] == [
         (1, "externalId"),
         (1, "username"),
@@ -119,6 +120,9 @@ def test_all_problems_of_a_row_are_reported(tmp_path: Path) -> None:
         (1, "nam"),
         (2, "username"),
         (2, "email"),
+        (3, "status"),
+        (3, "email"),
+        (3, "externalId"),
     ]
 
 
