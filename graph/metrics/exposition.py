@@ -48,6 +48,9 @@ class Workers(Protocol):
     def restarts(self) -> int:
         """The number of workers that were replaced."""
 
+    def has_ended(self, pid: int, /) -> bool:
+        """Return whether this is no worker, and none that is about to replace one."""
+
 
 @dataclass
 class ServerState:
@@ -103,10 +106,10 @@ class _WorkersCollector(MultiProcessCollector):
         return found
 
     def _forget_ended(self) -> None:
-        living = self._state.worker_pids
+        workers = self._state.workers
         for path in Path(self._folder).glob(_GAUGES):
             found = _PID.search(path.name)
-            if found and int(found[1]) not in living:
+            if found and workers and workers.has_ended(int(found[1])):
                 mark_process_dead(int(found[1]), self._folder)
 
 

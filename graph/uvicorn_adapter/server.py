@@ -32,11 +32,26 @@ class Supervisor(Multiprocess):
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
         super().__init__(config, sockets)
         self.restarts = 0
+        self._replaced: Collection[int] | None = None  # by SIGHUP, one after another
 
     @property
     def pids(self) -> Collection[int]:
         """The ids of the current workers, for any thread."""
         return [process.pid for process in list(self.processes) if process.pid is not None]
+
+    def has_ended(self, pid: int) -> bool:
+        """Return whether this is no worker, and none that is about to replace one."""
+        # Read before `pids`: the new workers are in there when it becomes None again.
+        replaced = self._replaced
+        return pid not in self.pids and (replaced is None or pid in replaced)
+
+    def restart_all(self) -> None:
+        # A new worker starts before the old one ends, and is in `processes` only afterwards.
+        self._replaced = self.pids
+        try:
+            super().restart_all()
+        finally:
+            self._replaced = None
 
     def keep_subprocess_alive(self) -> None:
         before = set(self.pids)

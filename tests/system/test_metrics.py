@@ -92,6 +92,12 @@ async def test_counts_of_a_killed_worker_stay_and_its_gauges_go(database_url: st
         for _ in range(10):
             await post(url)
         await scraped_until(port, lambda found: found.total(OPERATIONS) == 30)
+        killed = set(children(process.pid))
+        process.send_signal(signal.SIGHUP)  # replaces one worker after the other
+        await scraped_until(port, lambda _: len(killed & set(children(process.pid))) == 1)
+        found = await scraped_until(port, lambda found: has_sampled(found, 2))
+        assert found.total(OPERATIONS) == 30
+        assert found.total("roster_worker_restarts_total") == 1
 
 
 def children(pid: int) -> list[int]:
