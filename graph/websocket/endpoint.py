@@ -5,6 +5,7 @@ Messages and close codes: https://github.com/enisdenjo/graphql-ws/blob/master/PR
 
 import asyncio
 from contextlib import AbstractContextManager, ExitStack, aclosing, nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -259,7 +260,16 @@ class _Connection:
             self.sockets.reject(refused)
             await self.sender.send(dumps({"id": id_, "type": "error", "payload": refused.errors}))
             return
-        self.operations[id_] = asyncio.create_task(self._run(id_, request, self.context))
+        self._start(id_, request, self.context)
+
+    def _start(self, id_: str, request: Request, known: Context) -> None:
+        # Observers see the operation in the context of its task, which has a span of its own.
+        context = copy_context()
+        observed = context.run(self.sockets.operations.begin, "websocket")
+        running = self._run(id_, request, known, observed)
+        self.operations[id_] = task = asyncio.create_task(running, context=context)
+        if observed:  # a task that is cancelled before its first step does not run at all
+            task.add_done_callback(lambda _: observed.end(), context=context)
 
     def _rejection(self) -> RequestError | None:
         if self.sockets.shutdown.has_begun:
@@ -269,8 +279,9 @@ class _Connection:
             return RequestError("TOO_MANY_OPERATIONS", message)
         return None
 
-    async def _run(self, id_: str, request: Request, known: Context) -> None:
-        observed = self.sockets.operations.begin("websocket")
+    async def _run(
+        self, id_: str, request: Request, known: Context, observed: ObservedOperation | None
+    ) -> None:
         try:
             last = await self._last_message(id_, request, known, observed)
         finally:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from graph.app import create_app
 from graph.observation import Operations
@@ -234,3 +235,37 @@ def test_operations_of_a_socket_are_reported(sqlite_template: Path, recorder: Re
         *({"transport": "websocket", "rejection": code, "errors": {code: 1}} for code in rejected),
         {"transport": "websocket", "type": "subscription", "name": "Feed"},
     ]
+
+
+async def test_operation_of_a_socket_that_is_completed_before_it_starts_is_reported(
+    client: Client, recorder: Recorder
+) -> None:
+    # They are all there already: nothing else runs in between.
+    messages: list[dict[str, Any]] = [
+        {"type": "connection_init"},
+        {"type": "subscribe", "id": "1", "payload": QUERY},
+        {"type": "complete", "id": "1"},
+    ]
+    received: list[Message] = [
+        {"type": "websocket.connect"},
+        *({"type": "websocket.receive", "text": json.dumps(each)} for each in messages),
+        {"type": "websocket.disconnect", "code": 1000},
+    ]
+    sent = []
+
+    async def receive() -> Message:
+        return received.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    scope = {
+        "type": "websocket",
+        "path": "/graphql",
+        "headers": [(b"host", b"127.0.0.1")],
+        "subprotocols": ["graphql-transport-ws"],
+    }
+    await client.app(scope, receive, send)
+    assert sent == ["websocket.accept", "websocket.send"]
+    assert list(recorder.take()) == [{"transport": "websocket"}]
+    assert (recorder.identified, len(recorder.started)) == ([], 1)
