@@ -4,8 +4,8 @@ import asyncio
 import json
 import re
 import signal
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager, nullcontext, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -19,6 +19,7 @@ from feed.reader import ALL_EVENTS, Event
 from feed.replay import until_now, watermark
 from graph.cli.database import CliError, begin, prepare, require_file, run, wait_and_prepare
 from graph.cli.event_output import CursorFile, EventOutput, ReaderGone, Stopped
+from graph.cli.exchange import cancelled_by
 from graph.exchange.event_format import EventFormat
 from graph.settings import Settings
 
@@ -93,7 +94,10 @@ def _write(
     start = _start(cursors, after)
 
     async def job(database: Database) -> None:
-        with _ended_by_signals(output), suppress(ReaderGone, Stopped, asyncio.CancelledError):
+        with (
+            cancelled_by(signal.SIGTERM, signal.SIGINT, before=output.stop),
+            suppress(ReaderGone, Stopped, asyncio.CancelledError),
+        ):
             await _prepare(settings, database, follow=follow)
             position = await watermark(database) if start == _NOW else start
             if start == _NOW and cursors and isinstance(position, Anchor):
@@ -158,27 +162,3 @@ async def _events(
                 yield batch
     finally:
         await feed.close()
-
-
-@contextmanager
-def _ended_by_signals(output: EventOutput) -> Iterator[None]:
-    """Cancel the current task on SIGTERM and SIGINT."""
-    # Not handlers of the event loop: it does not run while the reader of the output keeps the
-    # process waiting.
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task
-
-    cancelling: list[asyncio.Handle] = []
-
-    def stop(*_: object) -> None:
-        output.stop()
-        cancelling.append(loop.call_soon_threadsafe(task.cancel))
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for handle in cancelling:  # `Stopped` may have ended the task before
-            handle.cancel()

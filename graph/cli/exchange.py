@@ -1,9 +1,11 @@
-"""Shared code of the commands for files of users: errors, locks, progress bars."""
+"""Shared code of the commands for files of users: errors, locks, signals, progress bars."""
 
+import asyncio
 import errno
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -63,6 +65,34 @@ def standard_output() -> BinaryIO:
 def _discard_output() -> None:
     # Python would report the error once more at the end of the process.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def cancelled_by(
+    *signals: int, before: Callable[[], object] = lambda: None
+) -> Iterator[Sequence[object]]:
+    """Cancel the current task on signals, of which the handler calls `before` first.
+
+    Yields what is not empty after the first signal.
+    """
+    # Not handlers of the event loop: it does not run while the reader of the output keeps the
+    # process waiting.
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task
+    cancelling: list[asyncio.Handle] = []
+
+    def cancel(*_: object) -> None:
+        before()
+        cancelling.append(loop.call_soon_threadsafe(task.cancel))
+
+    previous = {number: signal.signal(number, cancel) for number in signals}
+    try:
+        yield cancelling
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        for handle in cancelling:  # the task may have ended by itself
+            handle.cancel()
 
 
 def lock(file: int, message: str) -> None:

@@ -1,6 +1,5 @@
 """The command `roster export`."""
 
-import asyncio
 import csv
 import io
 import os
@@ -18,7 +17,7 @@ import typer
 from db.engine import Database
 from db.files import open_locked, sync_folder
 from graph.cli.database import begin, database_name, errors, prepare_existing, run
-from graph.cli.exchange import lock, reported, standard_output
+from graph.cli.exchange import cancelled_by, lock, reported, standard_output
 from graph.exchange.exporting import export_users
 from graph.exchange.rows import EXPORTED, ExportedUser, as_ndjson
 from graph.protocol.json import format_datetime
@@ -111,20 +110,11 @@ def _cancelled_by_sigterm() -> Iterator[None]:
     """Cancel the current task on SIGTERM, and then exit."""
     # `_exit` could raise in the task after it has sent a query. The end of the process would wait
     # for the end of the query.
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task
-    cancelling: list[asyncio.Handle] = []
-
-    def cancel(*_: object) -> None:
-        cancelling.append(loop.call_soon_threadsafe(task.cancel))
-
-    signal.signal(signal.SIGTERM, cancel)
+    cancelling: Sequence[object] = ()
     try:
-        yield
+        with cancelled_by(signal.SIGTERM) as cancelling:
+            yield
     finally:
-        signal.signal(signal.SIGTERM, _exit)
-        for handle in cancelling:
-            handle.cancel()
         if cancelling:
             _exit(signal.SIGTERM, None)
 
