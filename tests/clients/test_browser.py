@@ -1,6 +1,5 @@
 """Clients in Chromium, in a page of another origin than the server's."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from tests.support.signing import token
 from users.policy import Scope
 
 pytestmark = pytest.mark.chromium
-TOKEN = token(sub="1", scope=" ".join(Scope), exp=int(time.time()) + 86_400)
+TOKEN = token(sub="1", scope=" ".join(Scope))
 FAILED = {"error": "[Network] Failed to fetch"}
 
 

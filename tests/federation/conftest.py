@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,10 +20,9 @@ from tests.support.signing import ISS, RSA, pem, token
 from users.policy import Scope
 
 FOLDER = Path(__file__).parent
-_UNTIL = int(time.time()) + 86_400  # they are made when the tests are collected
-ADMIN = token(sub="1", scope=" ".join(Scope), exp=_UNTIL)
-READER = token(sub="2", scope=Scope.READ, exp=_UNTIL)
-NO_SCOPES = token(sub="3", exp=_UNTIL)
+ADMIN = token(sub="1", scope=" ".join(Scope))
+READER = token(sub="2", scope=Scope.READ)
+NO_SCOPES = token(sub="3")
 _CREATE = """mutation ($input: CreateUserInput!) {
   createUser(input: $input) { user { id } errors { code } } }"""
 

@@ -68,7 +68,7 @@ class Caller:
         self._servers = servers
         self._report = report
         self._random = random.Random(f"{seed} {name}")  # noqa: S311 - not for security
-        self._headers = {"authorization": bearer(sub=name, exp=int(time.time()) + 3_600)}
+        self._headers = {"authorization": bearer(sub=name)}
         self._sends_position = sends_position
         self._seen: dict[str, int] = {}
         if sends_position:

@@ -24,6 +24,8 @@ ED = ed25519.Ed25519PrivateKey.generate()
 PRIVATE: dict[str, Any] = {"RS256": RSA, "PS256": RSA, "ES256": EC, "EdDSA": ED}
 SECRET = "a secret that has as many bytes as it needs"  # noqa: S105 - of this test
 
+DAY = 86_400  # seconds
+
 # Why tokens are rejected.
 EARLY = "the token is not valid yet: compare the clocks"
 EXPIRED = "the token has expired"
@@ -40,9 +42,12 @@ def pem(private: Any) -> str:
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """Returns valid claims with changes; a claim that is None is omitted."""
+    """Returns valid claims with changes; a claim that is None is omitted.
+
+    They are valid for a day: modules make tokens when tests are collected, long before some run.
+    """
     now = int(time.time())
-    values = {"iss": ISS, "aud": "roster", "sub": "hr-1", "exp": now + 600, "iat": now} | changed
+    values = {"iss": ISS, "aud": "roster", "sub": "hr-1", "exp": now + DAY, "iat": now} | changed
     return {name: value for name, value in values.items() if value is not None}
 
 
