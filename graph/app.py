@@ -39,7 +39,9 @@ from graph.settings import Mode, Settings, load
 from graph.shutdown import SHUTDOWN_MARGIN, Shutdown, on_signals, stop_with_parent
 from graph.streaming.streams import ResultStreams
 from graph.tracing.traces import NO_TELEMETRY, Traces, open_traces
-from graph.websocket.endpoint import ConnectionLimits, WebSocketEndpoint
+from graph.websocket.connection import ConnectionLimits
+from graph.websocket.endpoint import WebSocketEndpoint
+from graph.websocket.operation import Services
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 PATH: Final = "/graphql"
@@ -182,9 +184,8 @@ def _endpoints(
         send_seconds=settings.send_timeout,
         operations=settings.max_operations_per_connection,
     )
-    sockets = WebSocketEndpoint(
-        guard, origins, rate_limiter, schema, live, limits, shutdown, operations
-    )
+    services = Services(guard, rate_limiter, schema, live, shutdown, operations)
+    sockets = WebSocketEndpoint(services, origins, limits)
     arguments = FieldArguments(schema, "users", PARAMETERS, suggestions=settings.introspection)
     return endpoint, sockets, UserExport(guard, origins, rate_limiter, arguments, shutdown)
 

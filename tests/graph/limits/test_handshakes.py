@@ -16,7 +16,9 @@ from graph.limits.throttle import RateLimiter
 from graph.observation import Operations
 from graph.protocol.errors import RequestError
 from graph.shutdown import Shutdown
-from graph.websocket.endpoint import PROTOCOL, ConnectionLimits, WebSocketEndpoint
+from graph.websocket.connection import ConnectionLimits
+from graph.websocket.endpoint import PROTOCOL, WebSocketEndpoint
+from graph.websocket.operation import Services
 
 
 async def test_new_handshake_evicts_the_oldest_of_its_address() -> None:
@@ -74,15 +76,10 @@ class Handshakes:
     def __init__(self, slots: int) -> None:
         self.guard = HeldGuard(RateLimiter(None, 1, slots))
         none: Any = None
+        guard: Any = self.guard
+        services = Services(guard, self.guard.rate_limiter, none, none, Shutdown(60), Operations())
         self._endpoint = WebSocketEndpoint(
-            self.guard,  # type: ignore[arg-type]
-            Origins(None, frozenset()),
-            self.guard.rate_limiter,
-            none,
-            none,
-            ConnectionLimits(60, 60, 1),
-            Shutdown(60),
-            Operations(),
+            services, Origins(None, frozenset()), ConnectionLimits(60, 60, 1)
         )
 
     async def connect(self) -> "Handshake":
