@@ -39,6 +39,7 @@ from graph.tracing.variables import ignore_propagators
 from users.retention import erase_due as erase_due_users
 
 app = typer.Typer(
+    rich_markup_mode="markdown",  # which joins the lines of a paragraph of a docstring
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
