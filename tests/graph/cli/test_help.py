@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-import click
 import pytest
 import typer
+from rich.text import Text
 from typer.testing import CliRunner
 
 from graph.cli.main import app
@@ -26,7 +26,7 @@ COMMANDS = list(commands(typer.main.get_command(app)))
 def test_help_fills_its_lines(command: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": str(COLUMNS)})
     assert shown.exit_code == 0
-    text, *_ = click.unstyle(shown.output).split("╭")
+    text, *_ = Text.from_ansi(shown.output).plain.split("╭")
     lines = [line.strip() for line in text.splitlines()]
     assert lines[1].startswith(f"Usage: root {' '.join(command)}".rstrip())
     for line, following in pairwise(lines):
