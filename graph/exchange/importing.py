@@ -117,7 +117,9 @@ def _transitions(batch: Sequence[Row], results: Sequence[CommandResult]) -> dict
     for position, (row, result) in enumerate(zip(batch, results, strict=True)):
         user, status = result.user, row.user.status
         if user is not None and status is not None and user.status is not status:
-            found[position] = Transition(action=_ACTIONS[status], user_id=user.id)
+            found[position] = Transition(
+                action=_ACTIONS[status], user_id=user.id, reason=row.user.status_reason
+            )
     return found
 
 

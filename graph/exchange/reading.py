@@ -17,12 +17,13 @@ from pydantic.alias_generators import to_camel
 from graph.exchange.rows import EXPORTED, IMPORTED, ImportedUser, problems_of
 from users.commands import UserFields
 from users.entity import KEY_COLUMNS, Columns
-from users.validation import parse_fields
+from users.validation import parse_fields, parse_reason
 
 MAX_LINE: Final = 1024 * 1024  # bytes
 _INVALID: Final = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, by surrogateescape
 _NEVER_EMPTY: Final = frozenset({"externalId", "status"})
 _NOT_AN_OBJECT: Final = "The line is not a JSON object."
+_REASON: Final = "statusReason"
 _KEYS: Final = ("external_id", "username", "email")
 _FIELDS: Final = {name: to_camel(name) for name in UserFields.__annotations__}
 
@@ -84,12 +85,17 @@ def _row(line: int, value: object) -> Row | InvalidRow:
     found = {problem.field for problem in problems}
     others = value.keys() - found
     given = {name: value[title] for name, title in _FIELDS.items() if title in others}
-    return (*problems, *_parse(line, given)[1])
+    reason = value[_REASON] if _REASON in others else None
+    return (*problems, *_parse(line, given, reason)[1])
 
 
-def _parse(line: int, fields: Mapping[str, Any]) -> tuple[Columns, list[Rejection]]:
+def _parse(
+    line: int, fields: Mapping[str, Any], reason: str | None
+) -> tuple[Columns, list[Rejection]]:
     columns, violations = parse_fields(cast("UserFields", fields))
-    return columns, [Rejection(line, to_camel(v.field), v.message) for v in violations]
+    found = [Rejection(line, to_camel(v.field), v.message) for v in violations]
+    found += [Rejection(line, _REASON, v.message) for v in parse_reason(reason)[1]]
+    return columns, found
 
 
 def _ndjson(path: Path) -> Iterator[tuple[int, Any]]:
@@ -184,7 +190,7 @@ def validate(rows: Iterable[Row | InvalidRow]) -> Validated:
             found.rejections += row
             continue
         given = {**row.user.fields, "external_id": row.user.external_id}
-        columns, rejections = _parse(row.line, given)
+        columns, rejections = _parse(row.line, given, row.user.status_reason)
         found.rejections += rejections
         for name in _KEYS:
             key = columns.get(KEY_COLUMNS[name])

@@ -55,7 +55,10 @@ EXPORTED: Final = tuple(to_camel(name) for name in ExportedUser.model_fields)
 
 
 class ImportedUser(BaseModel):
-    """A user to import. The external id is the key; a field that is not given is unchanged."""
+    """A user to import. The external id is the key; a field that is not given is unchanged.
+
+    `status_reason` is the reason of a change of the status, and is ignored without one.
+    """
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", hide_input_in_errors=True)
 
@@ -64,6 +67,7 @@ class ImportedUser(BaseModel):
     email: str | None = None
     display_name: str | None = None
     status: Status | None = None
+    status_reason: str | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -56,6 +56,32 @@ async def test_import_creates_updates_and_leaves_users_by_their_external_id(
     assert event["actor"]["label"] == "roster import"
 
 
+async def test_reason_of_a_row_is_that_of_its_change_of_the_status(client: Client) -> None:
+    given = [
+        [user(1, status="DEACTIVATED", statusReason=" away "), user(2, statusReason="new")],
+        [user(1, status="DEACTIVATED", statusReason="other"), user(2, statusReason="other")],
+        [user(1, status="ACTIVE", statusReason="back"), user(2, status="DEACTIVATED")],
+    ]
+    found = []
+    for each in given:
+        [batch] = await imported(client.database, rows(*each))
+        users = await exported(client.database)
+        found.append((batch.created, batch.updated, [(u.status, u.status_reason) for u in users]))
+    assert found == [
+        (2, 0, [("DEACTIVATED", "away"), ("ACTIVE", None)]),
+        (0, 0, [("DEACTIVATED", "away"), ("ACTIVE", None)]),
+        (0, 2, [("ACTIVE", "back"), ("DEACTIVATED", None)]),
+    ]
+    events = await client.ask("{ userEvents(first: 9) { nodes { type reason } } }")
+    assert [(event["type"], event["reason"]) for event in events["nodes"]] == [
+        ("CREATED", None),
+        ("CREATED", None),
+        ("DEACTIVATED", "away"),
+        ("REACTIVATED", "back"),
+        ("DEACTIVATED", None),
+    ]
+
+
 async def test_row_that_violates_a_rule_is_rejected_and_the_others_are_imported(
     client: Client,
 ) -> None:

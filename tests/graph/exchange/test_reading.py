@@ -8,7 +8,10 @@ from graph.exchange.reading import MAX_LINE, Rejection, Row, UnreadableFile, rea
 
 HEADER = "externalId,username,email,displayName,status\n"
 NOT_JSON = "The line is not a JSON object."
-SUPPORTED = "Unknown field. Supported fields: displayName, email, externalId, status, username."
+SUPPORTED = (
+    "Unknown field. Supported fields: "
+    "displayName, email, externalId, status, statusReason, username."
+)
 
 
 def written(folder: Path, name: str, text: str | bytes) -> Path:
@@ -69,7 +72,7 @@ def test_name_of_an_unknown_field_is_shown_only_if_it_is_printable(tmp_path: Pat
 def test_columns_that_are_not_given_are_unchanged_and_those_of_an_export_are_ignored(
     tmp_path: Path,
 ) -> None:
-    text = '{"externalId": "A1", "id": 7, "version": 3, "createdAt": "x", "statusReason": null}'
+    text = '{"externalId": "A1", "id": 7, "version": 3, "createdAt": "x", "statusChangedAt": null}'
     [row] = read(written(tmp_path, "a.jsonl", text))
     assert isinstance(row, Row)
     assert (row.user.fields, row.user.status) == ({}, None)
@@ -87,6 +90,8 @@ def test_columns_that_are_not_given_are_unchanged_and_those_of_an_export_are_ign
         ('{"externalId": "A1", "username": "x y"}', "username", None),
         ('{"externalId": "A1", "email": "nowhere"}', "email", None),
         ('{"externalId": "A1", "email": null}', "email", "This field is required."),
+        ('{"externalId": "A1", "statusReason": "x y\\u0000"}', "statusReason", None),
+        ('{"externalId": "A1", "statusReason": 5}', "statusReason", "Must be a text."),
         ('{"externalId": ""}', "externalId", None),
         ("[]", "", NOT_JSON),
         ("null", "", NOT_JSON),
@@ -109,7 +114,7 @@ def test_all_problems_of_a_row_are_reported(tmp_path: Path) -> None:
     lines = [
         '{"username": 5, "nam": "x", "status": "x"}',
         '{"externalId": "A", "username": "a b", "email": "x"}',
-        '{"externalId": "", "status": "x", "email": "x", "displayName": null}',
+        '{"externalId": "", "status": "x", "email": "x", "displayName": null, "statusReason": ""}',
     ]
     checked = validate(read(written(tmp_path, "a.ndjson", "\n".join(lines))))
     assert checked.rows == 3
@@ -123,6 +128,7 @@ def test_all_problems_of_a_row_are_reported(tmp_path: Path) -> None:
         (3, "status"),
         (3, "email"),
         (3, "externalId"),
+        (3, "statusReason"),
     ]
 
 
