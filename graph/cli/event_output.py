@@ -5,6 +5,7 @@ Exception
 └── ReaderGone     the reader of the output has closed it
 """
 
+import asyncio
 import errno
 import os
 import stat
@@ -71,7 +72,8 @@ class EventOutput:
         self._encode = encode
         self._cursors = cursors
         self._descriptor = standard_output().fileno()
-        self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        mode = os.fstat(self._descriptor).st_mode
+        self._is_file, self._is_pipe = stat.S_ISREG(mode), stat.S_ISFIFO(mode)
         if self._is_file:
             self._end_torn_line()
 
@@ -81,6 +83,22 @@ class EventOutput:
         self._is_stopped = True
         if self._is_writing:
             raise Stopped
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Cancel the current task when the reader of a pipe closes it, also between events."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task
+        if not self._is_pipe:
+            yield
+            return
+        # The writing end of a pipe has nothing to read, but it becomes ready when its reader closes
+        # it: asyncio's own transport of such a pipe relies on this, too.
+        loop.add_reader(self._descriptor, task.cancel)
+        try:
+            yield
+        finally:
+            loop.remove_reader(self._descriptor)
 
     def write(self, events: Sequence[Event], cursor: str) -> None:
         """Raise ReaderGone, or Stopped."""

@@ -96,6 +96,7 @@ def _write(
     async def job(database: Database) -> None:
         with (
             cancelled_by(signal.SIGTERM, signal.SIGINT, before=output.stop),
+            output.watched(),
             suppress(ReaderGone, Stopped, asyncio.CancelledError),
         ):
             await _prepare(settings, database, follow=follow)

@@ -197,11 +197,12 @@ async def test_source_that_is_no_uri_reference_is_refused(database_url: str, sou
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("state", ["waits", "writes"])
 async def test_reader_that_closes_the_output_ends_it_quietly(
-    database_url: str, tmp_path: Path
+    database_url: str, tmp_path: Path, state: str
 ) -> None:
     file = tmp_path / "cursor"
-    await seed(database_url, 2_000)
+    await seed(database_url, {"waits": 1, "writes": 2_000}[state])
     reading, writing = os.pipe()
     process = await start_writing(
         writing,
@@ -211,6 +212,8 @@ async def test_reader_that_closes_the_output_ends_it_quietly(
     )
     os.close(writing)
     assert (await asyncio.to_thread(os.read, reading, 1)) == b"{"
+    if state == "waits":
+        await wait_until(file.exists)  # after the last event
     os.close(reading)
     assert process.stderr
     assert await asyncio.wait_for(process.wait(), 60) == 0
