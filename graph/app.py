@@ -1,11 +1,13 @@
 """The application: its lifespan, its routes and its middleware."""
 
 import gc
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
+import structlog
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.routing import WebSocketRoute
@@ -15,6 +17,7 @@ from feed.feed import Feed
 from graph import logging
 from graph.auth.authenticator import Authenticator
 from graph.auth.guard import Guard
+from graph.environment import InvalidSettings
 from graph.execution.field_arguments import FieldArguments
 from graph.execution.schema import build_schema
 from graph.http import health
@@ -42,6 +45,8 @@ from graph.tracing.traces import NO_TELEMETRY, Traces, open_traces
 from graph.websocket.connection import ConnectionLimits
 from graph.websocket.endpoint import WebSocketEndpoint
 from graph.websocket.operation import Services
+
+log = structlog.get_logger("roster")
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 PATH: Final = "/graphql"
@@ -202,6 +207,17 @@ def _origins(settings: Settings) -> Origins:
 
 def from_environment() -> ASGIApp:
     """Create the application of a server process from the settings in its environment."""
+    try:
+        return _from_environment()
+    except InvalidSettings as error:
+        sys.exit(f"roster: {error}")
+    except Exception:
+        # The process of a worker would print the exception with its message.
+        log.exception("the application cannot be created")
+        sys.exit(1)
+
+
+def _from_environment() -> ASGIApp:
     loaded = load()
     logging.configure(loaded.log_format)
     stop_with_parent(loaded.drain_period + loaded.shutdown_timeout + 2 * SHUTDOWN_MARGIN)

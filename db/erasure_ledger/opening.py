@@ -19,9 +19,18 @@ def check_ledger(given: str) -> None:
         if url.get_backend_name() != "postgresql":
             raise ValueError("the URL of a ledger must be one of PostgreSQL; or name a file")
         check_url(url)
-    elif not Path(given).parent.is_dir():
+    else:
+        _check_file(Path(given))
+
+
+def _check_file(path: Path) -> None:
+    try:
+        has_folder, is_folder = path.parent.is_dir(), path.is_dir()
+    except OSError:  # for example, a name that is too long
+        raise ValueError("this file cannot be accessed") from None
+    if not has_folder:
         raise ValueError("the folder of the ledger does not exist")
-    elif Path(given).is_dir():
+    if is_folder:
         raise ValueError("the ledger must be a file, and this is a folder")
 
 

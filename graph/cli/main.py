@@ -34,6 +34,7 @@ from graph.cli.migrate import migrate
 from graph.cli.settings_table import settings_table
 from graph.cli.tokens import token
 from graph.environment import InvalidSettings
+from graph.logging import configure as configure_logs
 from graph.metrics.folder import values_in_files
 from graph.tracing.variables import ignore_propagators
 from users.retention import erase_due as erase_due_users
@@ -51,6 +52,7 @@ app.add_typer(feed.app, name="feed")
 
 def main() -> None:
     """Run a command. CliError and InvalidSettings print their message and exit with code 1."""
+    configure_logs("text")  # until the settings are read: a traceback has no values, too
     try:
         with output_reported():
             app()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
+import structlog
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +20,8 @@ from graph.http.responses import from_http_exception, plain_error_response
 from graph.observation import RequestObserver
 from graph.protocol.errors import RequestError
 from graph.shutdown import MAY_BE_DONE, Shutdown, shutting_down
+
+log = structlog.get_logger("roster")
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CLOSE: Final = (b"connection", b"close")
@@ -34,6 +37,7 @@ class CommonMiddleware:
     - closes connections during the drain period, so that the next request reaches another server
     - responds 503 if the grace period of a shutdown ends before the response has started
     - responds to unhandled errors, unless the application has a handler for `Exception` or 500
+    - logs an error of the lifespan
 
     Middleware that users add is outside of this one, so it sees these responses too.
     """
@@ -58,7 +62,15 @@ class CommonMiddleware:
             return self._http(scope, receive, send)
         if scope["type"] == "websocket":
             return self._websocket(scope, receive, send)
-        return self.app(scope, receive, send)
+        return self._lifespan(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception:
+            # uvicorn gets the traceback as a text, whose values cannot be removed.
+            log.exception("the application cannot start or end")
+            raise
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = headers.read(scope)

@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.testclient import TestClient
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from graph.app import create_app
 from graph.http.health import get_database
@@ -304,3 +305,19 @@ async def test_routes_and_shortcut_return_the_same_responses(app: FastAPI) -> No
                     found.append((response.status_code, headers, response.text.count("data")))
     half = len(found) // 2
     assert found[:half] == found[half:]
+
+
+def test_error_of_the_start_is_logged_for_servers_that_log_only_its_text(app: FastAPI) -> None:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        fail()
+        yield
+
+    def fail() -> None:
+        raise LookupError("a value")
+
+    app.router.lifespan_context = lifespan
+    with capture_logs() as logs, pytest.raises(LookupError):
+        TestClient(app).__enter__()
+    event = "the application cannot start or end"
+    assert logs == [{"event": event, "log_level": "error", "exc_info": True}]

@@ -49,6 +49,7 @@ from graph.settings import Settings, load
             "/no/s3cret",
             "ROSTER_ERASURE_LEDGER: the folder of the ledger does not",
         ),
+        ("ERASURE_LEDGER", "s3cret" * 100, "ROSTER_ERASURE_LEDGER: this file cannot be accessed"),
         ("ERASURE_LEDGER", "/tmp", "ROSTER_ERASURE_LEDGER: the ledger must be a file"),  # noqa: S108 - rejected
         (
             "ERASURE_LEDGER",
