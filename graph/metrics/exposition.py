@@ -96,9 +96,11 @@ class _WorkersCollector(MultiProcessCollector):
     def collect(self) -> Iterator[Metric]:
         self._forget_ended()
         for _ in range(_ATTEMPTS):
-            with suppress(struct.error):
+            # For a moment, the file of a worker that is starting is empty, or removed again because
+            # there is no space.
+            with suppress(struct.error, FileNotFoundError):
                 return self._collect()
-            time.sleep(_PAUSE)  # the file of a worker that is just starting is empty for a moment
+            time.sleep(_PAUSE)
         return self._collect()
 
     def _collect(self) -> Iterator[Metric]:
@@ -110,7 +112,8 @@ class _WorkersCollector(MultiProcessCollector):
         for path in Path(self._folder).glob(_GAUGES):
             found = _PID.search(path.name)
             if found and workers and workers.has_ended(int(found[1])):
-                mark_process_dead(int(found[1]), self._folder)
+                with suppress(OSError):  # the folder has become read-only
+                    mark_process_dead(int(found[1]), self._folder)
 
 
 class _Endpoint:

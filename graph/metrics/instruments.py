@@ -19,6 +19,7 @@ from prometheus_client import (
 )
 
 from graph.metrics.labels import Codes
+from graph.metrics.prometheus_adapter import reserve_space_of_files
 from graph.metrics.timings import Timings
 
 # Seconds. OpenTelemetry advises these for HTTP and for databases.
@@ -42,6 +43,7 @@ _MOST_CODES: Final = 100  # extensions of others can have any
 _POOL: Final = "db_client_connection_pool_name"
 
 disable_created_metrics()  # a time for each series, which nothing uses
+reserve_space_of_files()
 
 
 class Instruments:
