@@ -18,21 +18,33 @@ _ROWS_A_FETCH: Final = 64  # aiosqlite's default for a cursor that is iterated o
 
 
 class Connection(aiosqlite.Connection):
-    """A connection whose `stop` can be called twice: the second call returns the first future.
+    """A connection that closes the file in every case, and whose `stop` can be called twice.
+
+    aiosqlite leaves a file open that its thread opens after the task that connects was cancelled.
 
     Closing a connection ends with `stop`. If closing after a cancelled statement is itself
     cancelled, SQLAlchemy has already stopped the thread. Nothing would answer a second `stop`, and
-    its task would wait until the process ends.
+    its task would wait until the process ends. The second call returns the first future.
     """
 
     _stopping: asyncio.Future[Any] | None = None
+    _file: sqlite3.Connection | None = None
 
     def __init__(
         self, open_file: Callable[[], sqlite3.Connection], closing: set[asyncio.Future[Any]]
     ) -> None:
-        super().__init__(open_file, _ROWS_A_FETCH)
+        super().__init__(self._open, _ROWS_A_FETCH)
+        self._open_file = open_file
         self._closing = closing
         self._thread.daemon = True  # SQLAlchemy's own connect does the same
+
+    def _open(self) -> sqlite3.Connection:
+        self._file = self._open_file()
+        return self._file
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         done: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]  # aiosqlite is untyped here
@@ -40,6 +52,7 @@ class Connection(aiosqlite.Connection):
 
     def stop(self) -> asyncio.Future[Any] | None:
         if self._stopping is None:
+            self._tx.put_nowait((None, self._close))
             self._stopping = super().stop()
             if self._stopping is not None:
                 self._closing.add(self._stopping)

@@ -34,6 +34,7 @@ class SlowFile:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
         self.is_opening, self.may_open = threading.Event(), threading.Event()
         self.threads: list[threading.Thread] = []
+        self.connections: list[sqlite3.Connection] = []
         connect = sqlite3.connect
 
         def open_file(*arguments: Any, **options: Any) -> sqlite3.Connection:
@@ -42,8 +43,9 @@ class SlowFile:
             assert self.may_open.wait(60)
             if error:
                 raise error
-            connection: sqlite3.Connection = connect(*arguments, **options)
-            return connection
+            options["check_same_thread"] = False
+            self.connections.append(connect(*arguments, **options))
+            return self.connections[-1]
 
         monkeypatch.setattr(sqlite3, "connect", open_file)
 
@@ -72,6 +74,10 @@ def test_closing_a_database_waits_for_the_thread_of_a_cancelled_connect(
     asyncio.run(close_after_a_cancellation(f"sqlite:///{tmp_path}/a.db", file))
     for thread in file.threads:
         thread.join(60)  # pytest reports an exception in it
+    assert len(file.connections) == (0 if error else 1)
+    for connection in file.connections:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+            connection.execute("SELECT 1")
 
 
 def test_closing_a_database_waits_for_the_thread_that_cannot_open_the_file(
