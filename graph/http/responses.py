@@ -14,8 +14,14 @@ from graph.protocol.errors import RequestError
 from graph.protocol.json import dumps
 
 _HTTP_ERRORS: Final = {
-    HTTPStatus.NOT_FOUND: ("NOT_FOUND", "There is no such path."),
-    HTTPStatus.METHOD_NOT_ALLOWED: (
+    **{status.value: (status.name, f"{status.phrase}.") for status in HTTPStatus},
+    # The names of RFC 9110, which Python has since 3.13.
+    413: ("CONTENT_TOO_LARGE", "Content Too Large."),
+    414: ("URI_TOO_LONG", "URI Too Long."),
+    416: ("RANGE_NOT_SATISFIABLE", "Range Not Satisfiable."),
+    422: ("UNPROCESSABLE_CONTENT", "Unprocessable Content."),
+    404: ("NOT_FOUND", "There is no such path."),
+    405: (
         "METHOD_NOT_ALLOWED",
         "This path does not accept this method. The header `Allow` lists the accepted ones.",
     ),
@@ -77,8 +83,8 @@ async def _in_turn(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
 
 
 def from_http_exception(error: HTTPException) -> RequestError:
-    status = HTTPStatus(error.status_code)
-    code, message = _HTTP_ERRORS.get(status, (status.name, f"{status.phrase}."))
+    status = error.status_code
+    code, message = _HTTP_ERRORS.get(status, (f"HTTP_{status}", f"HTTP {status}."))
     found = {name.lower(): value for name, value in (error.headers or {}).items()}
     if "allow" in found:  # FastAPI joins a set, so the order varies
         found["allow"] = ", ".join(sorted(found["allow"].split(", ")))

@@ -159,28 +159,37 @@ def test_http_middleware_can_respond_instead_of_graphql(app: FastAPI) -> None:
 
 
 class SmallBodyMiddleware:
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, status: int) -> None:
         self.app = app
+        self.status = status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def receive_small() -> Message:
             message = await receive()
             if len(message.get("body", b"")) > 100:
-                raise HTTPException(413, headers={"x-limit": "100"})
+                raise HTTPException(self.status, headers={"x-limit": "100"})
             return message
 
         await self.app(scope, receive_small, send)
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (409, "CONFLICT", "Conflict."),
+        (413, "CONTENT_TOO_LARGE", "Content Too Large."),
+        (499, "HTTP_499", "HTTP 499."),
+    ],
+)
 def test_http_exception_that_a_middleware_raises_in_receive_becomes_the_response(
-    app: FastAPI,
+    app: FastAPI, status: int, code: str, message: str
 ) -> None:
-    app.add_middleware(SmallBodyMiddleware)
+    app.add_middleware(SmallBodyMiddleware, status=status)
     with serving(app) as client:
         assert client.post("/graphql", json=QUERY).json() == RESULT
         answer = client.post("/graphql", json={"query": "{ __typename }" + " " * 100})
-        assert (answer.status_code, answer.headers["x-limit"]) == (413, "100")
-        assert answer.json()["errors"][0]["extensions"]["code"] == "REQUEST_ENTITY_TOO_LARGE"
+        assert (answer.status_code, answer.headers["x-limit"]) == (status, "100")
+        assert answer.json() == {"errors": [{"message": message, "extensions": {"code": code}}]}
 
 
 def test_asgi_middleware_sees_and_changes_websocket_messages(app: FastAPI) -> None:
