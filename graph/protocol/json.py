@@ -32,15 +32,21 @@ def read_json(text: bytes) -> Any:
         if _TOO_BIG in text.translate(_DIGITS):
             value = _read_json(text)
     if text.count(b"[") + text.count(b"{") > JSON_DEPTH and _deeper(value, JSON_DEPTH):
-        raise InvalidRequest(f"JSON can be nested {JSON_DEPTH} deep here.", "JSON_TOO_DEEP")
+        raise _too_deep()
     return value
 
 
 def _read_json(text: bytes) -> Any:
     try:
         return json.loads(text.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError):  # also for too many digits
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:  # also for too many digits
         raise InvalidRequest("The request is not valid JSON.") from None
+
+
+def _too_deep() -> InvalidRequest:
+    return InvalidRequest(f"JSON can be nested {JSON_DEPTH} deep here.", "JSON_TOO_DEEP")
 
 
 def _deeper(value: object, depth: int) -> bool:

@@ -53,7 +53,9 @@ def test_json_is_parsed_as_by_python(text: bytes) -> None:
     assert repr(found) == repr(expected)  # repr distinguishes 1 from 1.0, and 0.0 from -0.0
 
 
-@pytest.mark.parametrize(("depth", "deep"), [(50, False), (51, True), (1_000, True), (1_100, True)])
+@pytest.mark.parametrize(
+    ("depth", "deep"), [(50, False), (51, True), (1_100, True), (200_000, True)]
+)
 def test_json_nested_deeper_than_50_levels_is_rejected(depth: int, deep: bool) -> None:  # noqa: FBT001
     text = b"[" * depth + b"]" * depth
     if not deep:
@@ -61,5 +63,4 @@ def test_json_nested_deeper_than_50_levels_is_rejected(depth: int, deep: bool) -
         return
     with pytest.raises(InvalidRequest) as raised:
         read_json(text)
-    # The parser gives up on deeper JSON, so its depth is not known.
-    assert raised.value.code == ("JSON_TOO_DEEP" if depth <= 1_000 else "BAD_REQUEST")
+    assert raised.value.code == "JSON_TOO_DEEP"
