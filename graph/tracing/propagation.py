@@ -36,7 +36,8 @@ class TraceParent(TextMapPropagator):
         if given is None or len(given) != 1:
             # The library would continue the first of several, which are invalid.
             return get_current() if context is None else context
-        return _without_state(_W3C.extract(carrier, context, getter))
+        # Alone: the library logs a line for each member of `tracestate` that it cannot read.
+        return _W3C.extract({_NAME: given}, context)
 
     def inject(
         self,
