@@ -19,7 +19,7 @@ from tests.support.metrics import scraped_until
 from tests.support.open_transactions import left_open
 from tests.support.postgres import Server
 from tests.support.process import free_port, http_client
-from tests.support.signing import ISS, token
+from tests.support.signing import ISS, RSA, jwk, key_server, token
 from tests.support.sockets import stream
 
 QUERY: Final = {"query": "query Users { users(first: 1) { nodes { id } } }"}
@@ -56,7 +56,9 @@ class Fault:
 
 
 @asynccontextmanager
-async def load(url: str, number: int = 4, **headers: str) -> AsyncIterator[None]:
+async def load(
+    url: str, number: int = 4, pause: float = 0.05, **headers: str
+) -> AsyncIterator[None]:
     """Some clients send one query after another."""
 
     async def send() -> None:
@@ -64,7 +66,7 @@ async def load(url: str, number: int = 4, **headers: str) -> AsyncIterator[None]
             while True:
                 with suppress(httpx.HTTPError):
                     await http.post("/graphql", json=QUERY, headers=headers)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(pause)
 
     tasks = [asyncio.create_task(send()) for _ in range(number)]
     try:
@@ -192,6 +194,21 @@ def command(pid: int) -> str:
         return ""
 
 
+@asynccontextmanager
+async def keys_withheld(running: Running) -> AsyncIterator[None]:
+    """An issuer that has published its keys answers with an error. Some tokens name another key."""
+    async with key_server(jwk(RSA, "key"), port=_KEYS_PORT) as keys:
+        known = f"Bearer {token(headers={'kid': 'key'})}"
+        async with load(running.url, 1, authorization=known):
+            await scraped_until(running.port, lambda found: _KEYS_AGE in found.names)
+            keys.answer = b"HTTP/1.1 500 Error\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            other = f"Bearer {token(headers={'kid': 'other'})}"
+            async with load(running.url, 1, pause=2, authorization=other):
+                yield
+
+
+_KEYS_AGE: Final = "roster_issuer_keys_age_seconds"
+_KEYS_PORT: Final = free_port(to_keep=True)
 _UNREACHABLE: Final = f"127.0.0.1:{free_port()}"
 _PRODUCTION: Final[dict[str, Any]] = {
     "ROSTER_MODE": "production",
@@ -235,6 +252,16 @@ FAULTS: Final = (
         _PRODUCTION,
         frozenset({"RosterErrors"}),
         is_lasting=True,
+    ),
+    Fault(
+        "RosterKeysOutdated",
+        keys_withheld,
+        {
+            "ROSTER_AUTH_ISSUER": ISS,
+            "ROSTER_AUTH_AUDIENCE": "roster",
+            "ROSTER_AUTH_JWKS_URL": f"http://127.0.0.1:{_KEYS_PORT}/keys",
+        },
+        frozenset({"RosterErrors"}),
     ),
     Fault("RosterWorkersEnd", workers_killed, {"ROSTER_WORKERS": "2"}),
     Fault(

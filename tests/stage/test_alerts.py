@@ -26,6 +26,7 @@ EMPTY = frozenset(  # panels without data while nothing is wrong and nothing is 
         *("Errors by code", "Rejected requests", "Operations by their first error"),
         *("Storage of shared rate limits", "Failed statements", "Wait for a connection"),
         *("Held back by open transactions", "Lag of replicas", "Used replicas"),
+        *("Age of keys", "Failed fetches of keys"),
     }
 )
 

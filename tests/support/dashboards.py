@@ -34,6 +34,7 @@ def metrics_in(expression: str) -> set[str]:
 
 
 def shortened_alerts() -> str:
-    """Returns the rules with waits and ranges of seconds instead of minutes."""
+    """Returns the rules with waits, ranges and ages of seconds instead of minutes."""
     text = re.sub(r"for: \d+m", "for: 2s", ALERTS.read_text())
+    text = re.sub(r"> \d+ \* 60", "> 5", text)
     return re.sub(r"\[\d+m\]", "[10s]", text)

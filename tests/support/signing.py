@@ -101,10 +101,10 @@ async def close(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def key_server(*keys: dict[str, Any]) -> AsyncIterator[KeyServer]:
+async def key_server(*keys: dict[str, Any], port: int = 0) -> AsyncIterator[KeyServer]:
     served = KeyServer(keys=list(keys))
     served.hold.set()
-    server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(served.serve, "127.0.0.1", port)
     served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys"
     try:
         yield served

@@ -28,7 +28,7 @@ async def test_rules_are_valid_and_behave_as_their_tests_say() -> None:
 
 
 async def test_shortened_rules_differ_in_durations_only() -> None:
-    short, original = shortened_alerts(), ALERTS.read_text()
+    short, original = shortened_alerts(), ALERTS.read_text().replace("> 20 * 60", "> 5")
     assert re.sub(r"\d+[ms]\b", "", short) == re.sub(r"\d+[ms]\b", "", original)
     assert len(alert_expressions()) == original.count("- alert:")
     assert re.findall(r"for: \d+m|\[\d+m\]", short) == []
