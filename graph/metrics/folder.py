@@ -1,7 +1,6 @@
 """The folder in which prometheus-client keeps the values of several workers."""
 
 import errno
-import fcntl
 import os
 import shutil
 import stat
@@ -14,6 +13,7 @@ from typing import Final
 import structlog
 
 from db.error_summary import summarize
+from db.files import try_lock
 from graph.environment import InvalidSettings
 
 log = structlog.get_logger("roster")
@@ -62,9 +62,9 @@ def _locked(folder: Path) -> AbstractContextManager[object]:
     new = folder / f"new-{_LOCK}"
     try:
         file = new.open("x")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try_lock(file.fileno())
         new.rename(folder / _LOCK)
-    except OSError:
+    except (ImportError, OSError):
         return nullcontext()
     return file
 
@@ -72,11 +72,11 @@ def _locked(folder: Path) -> AbstractContextManager[object]:
 def _remove_leftovers(parent: str) -> None:
     """Remove the folders of servers that were killed: those of this user whose lock is free."""
     for folder in Path(parent).glob(f"{_PREFIX}*"):
-        with suppress(OSError):
+        with suppress(ImportError, OSError):
             status = folder.lstat()
             is_private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
-            if status.st_uid != os.geteuid() or not is_private:
+            if not is_private or status.st_uid != os.geteuid():
                 continue
             with (folder / _LOCK).open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
+                if try_lock(file.fileno()):
+                    shutil.rmtree(folder)
