@@ -69,6 +69,8 @@ class EventSubscription:
                         if not self.has_rights() or not await self.is_still_let_in():
                             raise SessionEnded
                         yield events
+                    if context.on_caught_up:
+                        context.on_caught_up()
                     await self.meanwhile(self, place)
                     await place.wait()
 

@@ -8,6 +8,7 @@ import asyncio
 from asyncio import FIRST_COMPLETED
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from functools import partial
 from itertools import chain, repeat
 from typing import Any, Final
 
@@ -63,16 +64,23 @@ async def _events(
     ended: Callable[[], Awaitable[RequestError]],
     shutdown: Shutdown,
 ) -> AsyncGenerator[bytes, None]:
+    # The first comment sends the headers. A client whose stream is open misses no event, so that
+    # of a subscription waits for its position in the feed.
+    can_open = asyncio.get_running_loop().create_future()
+    operation.context.on_caught_up = partial(_resolve, can_open)
     coming = live.results(operation)
     upcoming = asyncio.ensure_future(_next(coming, shutdown))
     watch: asyncio.Future[RequestError] | None = None
     if operation.type is OperationType.SUBSCRIPTION:
         watch = asyncio.ensure_future(ended())
+    else:
+        can_open.set_result(None)
+    opening: set[asyncio.Future[Any]] = {can_open}
     try:
-        yield b":\n\n"  # sends the headers before the first event
         while True:
-            waiting: set[asyncio.Future[Any]] = {upcoming} | ({watch} if watch else set())
+            waiting = {upcoming} | opening | ({watch} if watch else set())
             await asyncio.wait(waiting, timeout=KEEP_ALIVE_SECONDS, return_when=FIRST_COMPLETED)
+            opening = set()
             if watch and watch.done():
                 raise watch.result()
             if not upcoming.done():
@@ -95,6 +103,11 @@ async def _events(
         _ENDING.add(ending)
         ending.add_done_callback(_ENDING.discard)
         await asyncio.shield(ending)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 async def _next(
