@@ -5,10 +5,12 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -80,7 +82,18 @@ def processor_seconds(pid: int) -> float:
 
 def http_client(url: str = "") -> httpx.AsyncClient:
     """Returns a client that drops idle connections before the server does, to avoid a race."""
-    return httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(keepalive_expiry=2))
+    return httpx.AsyncClient(
+        base_url=url,
+        verify=_tls(),
+        timeout=60,
+        limits=httpx.Limits(keepalive_expiry=2),
+    )
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Returns the context that httpx makes for each client, which takes 25 ms of CPU time."""
+    return httpx.create_ssl_context()
 
 
 def free_port(*, to_keep: bool = False) -> int:
