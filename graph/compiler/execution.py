@@ -121,9 +121,15 @@ class Execution:
 
     async def cancel_pending(self) -> None:
         """Cancel work whose result is no longer needed, and wait until it has ended."""
-        pending = self._pending()
-        for future in pending:
-            future.cancel()
+        if not self._pending():
+            return
+        try:
+            # A coroutine that is cancelled before its first step drops what it would have awaited.
+            await asyncio.sleep(0)
+        finally:
+            pending = self._pending()
+            for future in pending:
+                future.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
 
     def _pending(self) -> list["asyncio.Future[Any]"]:

@@ -52,6 +52,15 @@ async def _waiting(name: str, log: Log) -> str:
     return name
 
 
+def _wrap(_: object, info: Info) -> Awaitable[str]:
+    """Waits forever in a coroutine that exists before its caller runs, as graphql-core does."""
+    return _around(_waiting(_begin(info), info.context))
+
+
+async def _around(inner: Awaitable[str]) -> str:
+    return await inner
+
+
 async def _several_turns(_: object, info: Info) -> str:
     name = _begin(info)
     try:
@@ -120,6 +129,7 @@ OBJECT: GraphQLObjectType = GraphQLObjectType(
     "Object",
     lambda: {
         "wait": GraphQLField(GraphQLString, resolve=_wait),
+        "wrapped": GraphQLField(GraphQLString, resolve=_wrap),
         "wanted": GraphQLField(GraphQLString, resolve=_want),
         "turns": GraphQLField(GraphQLString, resolve=_several_turns),
         "fail": GraphQLField(TEXT, resolve=_fail),
@@ -231,6 +241,8 @@ FAILING = {
     "{ wait failLater waits }": None,
     "{ turns mixed }": None,
     "{ wanted fail }": None,
+    "{ wrapped fail }": None,
+    "{ object { wrapped fail } now }": {"object": None, "now": "now"},
     "{ later { fail } a: wanted object { wanted fail } failing: fail }": None,
     "{ object { wanted fail } now }": {"object": None, "now": "now"},
     "{ wait failLater source }": None,
