@@ -92,9 +92,14 @@ class EventOutput:
         if not self._is_pipe:
             yield
             return
+
+        def end() -> None:
+            loop.remove_reader(self._descriptor)  # it stays ready, and once is enough
+            task.cancel()
+
         # The writing end of a pipe has nothing to read, but it becomes ready when its reader closes
         # it: asyncio's own transport of such a pipe relies on this, too.
-        loop.add_reader(self._descriptor, task.cancel)
+        loop.add_reader(self._descriptor, end)
         try:
             yield
         finally:

@@ -1,6 +1,9 @@
-"""The output of `roster events`: a signal during the encoding of an event."""
+"""The output of `roster events`: a signal during the encoding of an event, and a closed pipe."""
 
+import asyncio
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +31,20 @@ def test_signal_during_the_encoding_of_an_event_ends_the_output_before_its_line(
             output.write(events, "cursor")
     assert encoded == ["first", "second"]
     assert (tmp_path / "lines").read_text() == "first\n"
+
+
+async def test_closed_pipe_cancels_the_task_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as lines:
+        monkeypatch.setattr(sys, "stdout", lines)
+        output = EventOutput(bytes, None)
+        async with asyncio.timeout(60):
+            with output.watched(), suppress(asyncio.CancelledError):
+                try:
+                    os.close(reading)
+                    await asyncio.Event().wait()
+                finally:
+                    for _ in range(10):  # a cleanup, which is not cancelled again
+                        await asyncio.sleep(0)
+                    cleaned_up = True
+    assert cleaned_up
