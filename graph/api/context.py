@@ -65,8 +65,8 @@ class Context:
         self.position: str | None = None  # what the response shows, if the client is told
         self.limit = TimeLimit()
         self.observed: ObservedOperation | None = None  # None without observers
-        # Called when a subscription has its position, and has delivered what was before it.
-        self.on_caught_up: Callable[[], object] | None = None
+        # Called when a subscription has its position: all later events are delivered.
+        self.on_begun: Callable[[], object] | None = None
         self.writes: dict[str, Write] = {}  # of a mutation, by response name
 
     @property

@@ -65,12 +65,13 @@ class EventSubscription:
             async with feed.subscribe(self._after, self._wanted) as place:
                 self.place = place
                 while not place.is_closed:
-                    if events := await self._read(place):
-                        if not self.has_rights() or not await self.is_still_let_in():
-                            raise SessionEnded
+                    events = await self._read(place)
+                    if events and not (self.has_rights() and await self.is_still_let_in()):
+                        raise SessionEnded
+                    if context.on_begun:
+                        context.on_begun()
+                    if events:
                         yield events
-                    if context.on_caught_up:
-                        context.on_caught_up()
                     await self.meanwhile(self, place)
                     await place.wait()
 

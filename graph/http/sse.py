@@ -67,7 +67,7 @@ async def _events(
     # The first comment sends the headers. A client whose stream is open misses no event, so that
     # of a subscription waits for its position in the feed.
     can_open = asyncio.get_running_loop().create_future()
-    operation.context.on_caught_up = partial(_resolve, can_open)
+    operation.context.on_begun = partial(_resolve, can_open)
     coming = live.results(operation)
     upcoming = asyncio.ensure_future(_next(coming, shutdown))
     watch: asyncio.Future[RequestError] | None = None

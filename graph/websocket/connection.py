@@ -211,7 +211,9 @@ class Connection:
             self._services.reject(refused)
             await self._sender.send(error_message(id_, refused))
             return
-        self._operations[id_] = operation = SocketOperation(self._services, self._sender, id_)
+        earlier = [running for running in self._operations.values() if not running.begun.is_set()]
+        operation = SocketOperation(self._services, self._sender, id_, earlier)
+        self._operations[id_] = operation
         operation.start(self._run(operation, request, self._caller))
 
     def _rejection(self) -> RequestError | None:

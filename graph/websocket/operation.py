@@ -1,11 +1,11 @@
 """One operation of a socket, from `subscribe` to its last message."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from graphql import OperationType
 from starlette.types import Scope
@@ -24,6 +24,10 @@ from graph.streaming.chunks import ResultBatch
 from graph.streaming.streams import ResultStreams
 from graph.websocket.close_codes import ClientGoneError, ConnectionClosedError
 from graph.websocket.sender import Sender
+
+# The time after which later operations no longer wait for a subscription's position. If the
+# database cannot be reached, they fail fast.
+_BEGIN_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,26 @@ def error_message(id_: str, error: RequestError) -> bytes:
 
 
 class SocketOperation:
-    """An operation and its task. After `cancel` it sends nothing."""
+    """An operation and its task. After `cancel` it sends nothing.
+
+    A query or mutation waits until the `earlier` operations of its socket have `begun`, so that
+    subscriptions among them deliver all that it changes.
+    """
 
     task: asyncio.Task[None]
     _observed: ObservedOperation | None
 
-    def __init__(self, services: Services, sender: Sender, id_: str) -> None:
+    def __init__(
+        self,
+        services: Services,
+        sender: Sender,
+        id_: str,
+        earlier: "Sequence[SocketOperation]" = (),
+    ) -> None:
         self.id = id_
         self.is_cancelled = False
+        self.begun = asyncio.Event()
+        self._earlier = [operation.begun for operation in earlier]
         self._services = services
         self._sender = sender
         quoted = dumps(id_)
@@ -74,6 +90,7 @@ class SocketOperation:
         """`refused` is the reason that observers see, if the caller is no longer accepted."""
         self.is_cancelled = True
         self._refused = refused
+        self.begun.set()
         self.task.cancel()
 
     async def execute(self, request: Request, caller: Context, scope: Scope) -> bytes:
@@ -100,6 +117,7 @@ class SocketOperation:
             self._reject(refused)
             return error_message(self.id, refused)
         finally:
+            self.begun.set()
             if self._observed:
                 self._observed.end()
         return self._complete if is_complete else b""
@@ -116,6 +134,13 @@ class SocketOperation:
             operation, self._write if self._sender.writes_frames else None
         )
         subscribes = operation.type is OperationType.SUBSCRIPTION
+        if subscribes:
+            context.on_begun = self.begun.set
+            asyncio.get_running_loop().call_later(_BEGIN_SECONDS, self.begun.set)
+        else:
+            self.begun.set()
+            for begun in self._earlier:
+                await begun.wait()
         try:
             async with aclosing(coming):
                 async for results in coming:

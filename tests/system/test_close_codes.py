@@ -158,6 +158,9 @@ async def test_rejected_operation_leaves_the_others_of_its_connection_active(
         error = await receive_message(live)
         assert (error["id"], error["type"]) == ("2", "error"), error
         assert error["payload"][0]["extensions"] == {"code": code}
+        await subscribe(live, "2", VIEWER)
+        assert await receive_message(live) == {"id": "2", "type": "next", "payload": NO_VIEWER}
+        assert await receive_message(live) == {"id": "2", "type": "complete"}
         name = uuid4().hex
         payload = await ask(
             server_url, CREATE, input={"username": name, "email": f"{name}@example.com"}

@@ -37,7 +37,7 @@ class HeldResults:
 
 def operation(type_: OperationType) -> Any:
     context = SimpleNamespace(
-        observed=None, request_id="r", on_caught_up=None, feed=SimpleNamespace(is_stopping=False)
+        observed=None, request_id="r", on_begun=None, feed=SimpleNamespace(is_stopping=False)
     )
     return SimpleNamespace(type=type_, context=context)
 
@@ -47,7 +47,7 @@ async def never() -> Any:
 
 
 @pytest.mark.parametrize("type_", OperationType)
-async def test_stream_of_a_subscription_opens_when_it_has_caught_up(type_: OperationType) -> None:
+async def test_stream_of_a_subscription_opens_when_it_has_begun(type_: OperationType) -> None:
     live: Any = HeldResults()
     asked = operation(type_)
     async with aclosing(events(live, asked, never, nullcontext(), Shutdown(60))) as stream:
@@ -55,8 +55,8 @@ async def test_stream_of_a_subscription_opens_when_it_has_caught_up(type_: Opera
         for _ in range(10):
             await asyncio.sleep(0)
         assert first.done() is (type_ is not OperationType.SUBSCRIPTION)
-        asked.context.on_caught_up()
-        asked.context.on_caught_up()
+        asked.context.on_begun()
+        asked.context.on_begun()
         assert await first == OPEN
         live.come.set()
         assert [part async for part in stream] == [
@@ -65,16 +65,16 @@ async def test_stream_of_a_subscription_opens_when_it_has_caught_up(type_: Opera
         ]
 
 
-async def test_subscription_that_has_caught_up_delivers_what_happens_then(client: Client) -> None:
+async def test_subscription_that_has_begun_delivers_what_happens_then(client: Client) -> None:
     feed = Feed(client.database)
     async with asyncio.timeout(60), client.database.session() as session:
         context = Context(session, feed, service(*Scope), "r")
-        caught_up = asyncio.Event()
-        context.on_caught_up = caught_up.set
+        begun = asyncio.Event()
+        context.on_begun = begun.set
         source = EventSubscription(context, None, ALL_EVENTS, lambda error: error)
         async with aclosing(source.batches()) as batches:
             coming = asyncio.ensure_future(anext(batches))
-            await caught_up.wait()
+            await begun.wait()
             created = await client.create("ada")
             assert [encode_user(event.user_id) for event in await coming] == [created["id"]]
     await feed.close()
