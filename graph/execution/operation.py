@@ -1,6 +1,6 @@
 """A prepared operation, for transports."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ class StrawberryExecution(Protocol):
 
     def execute(self, operation: "Operation") -> Awaitable[StrawberryResult]: ...
 
-    def stream(self, operation: "Operation") -> AsyncIterator[StrawberryResult]: ...
+    def stream(self, operation: "Operation") -> AsyncGenerator[StrawberryResult, None]: ...
 
 
 class Executor(Protocol):
@@ -77,7 +77,7 @@ class Operation:
         """Return the source of a compiled subscription's events. Raises OperationRejected."""
         return self.executor.subscribe(self)
 
-    def stream(self) -> AsyncIterator[StrawberryResult]:
+    def stream(self) -> AsyncGenerator[StrawberryResult, None]:
         """Return the results of a subscription that Strawberry executes."""
         return self.executor.strawberry.stream(self)
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from graphql import OperationType, located_error
+from graphql import ExecutionResult, OperationType, located_error
 
 from feed.reader import Event
 from feed.subscription import FeedPosition
@@ -25,6 +25,7 @@ from graph.streaming.fanout import FanOut, Write
 _BATCHES: Final = 100
 _SHARED_SECONDS: Final = 1.0
 MAX_MESSAGE: Final = 32 * 1024 * 1024  # bytes of one WebSocket message or server-sent event
+_FOLLOWING: Final = "userEvents"  # the field that says itself when it has begun
 _SLICE: Final = 32  # events to execute together, before other tasks run
 
 
@@ -56,12 +57,23 @@ class ResultStreams:
         if operation.type is not OperationType.SUBSCRIPTION:
             yield ResultBatch([_one_message(await operation.run())])
             return
+        async with aclosing(await self._subscribe(operation, write)) as results:
+            async for result in results:
+                yield result
+
+    async def _subscribe(
+        self, operation: Operation, write: Write | None
+    ) -> AsyncGenerator[ResultBatch, None]:
         if not operation.is_compiled:
-            async for result in operation.stream():
-                operation.context.session.note_delivery()
-                yield ResultBatch([operation.formatted(result)])
-            return
-        following = await _subscribe(operation)
+            return _executed_by_strawberry(operation)
+        source = await operation.subscribe()
+        if isinstance(source, EventSubscription):
+            return self._follow(operation, source, write)
+        return _executed_for_each(operation, source)  # another field of Subscription
+
+    async def _follow(
+        self, operation: Operation, following: EventSubscription, write: Write | None
+    ) -> AsyncGenerator[ResultBatch, None]:
         asked = _key(operation)
         make = partial(self._results_of, asked, operation)
         if write:
@@ -117,10 +129,39 @@ class ResultStreams:
         return list(portions(texts, ids, cursors, self._batch_bytes))
 
 
-async def _subscribe(operation: Operation) -> EventSubscription:
-    source = await operation.subscribe()
-    assert isinstance(source, EventSubscription)  # every field of Subscription returns one
-    return source
+async def _executed_by_strawberry(operation: Operation) -> AsyncGenerator[ResultBatch, None]:
+    if _FOLLOWING not in operation.text:
+        _begin(operation)
+    async with aclosing(operation.stream()) as results:
+        async for result in results:
+            operation.context.session.note_delivery()
+            yield ResultBatch([operation.formatted(result)])
+
+
+async def _executed_for_each(
+    operation: Operation, source: AsyncIterable[Any]
+) -> AsyncGenerator[ResultBatch, None]:
+    """Execute the operation for each value of a resolver's generator.
+
+    As in Strawberry, an exception of the generator is the last result.
+    """
+    _begin(operation)
+    try:
+        async for value in source:
+            result = await operation.execute(value)
+            operation.context.session.note_delivery()
+            yield ResultBatch([operation.formatted(result)])
+    except Exception as error:  # noqa: BLE001 - any exception of a resolver
+        failed = ExecutionResult(None, [located_error(error, path=[])])
+        yield ResultBatch([operation.formatted(failed)])
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
+
+def _begin(operation: Operation) -> None:
+    if operation.context.on_begun:
+        operation.context.on_begun()
 
 
 def _one_message(parts: Sequence[bytes]) -> bytes:
