@@ -19,8 +19,8 @@ _SERVER = Path(__file__).with_name("fork_server.py")
 # Variables that are read when a command runs, or by tests alone. Others can be read by an import,
 # or by the linker.
 _READ_LATE = ("ROSTER_", "DATABASE_URL", "COVERAGE_", "PG", "PYTEST_", "TOKEN", "USER_TOKEN")
-# A server with this setting decides before its imports where it keeps metrics.
-_METRICS = "ROSTER_MANAGEMENT_PORT"
+# A server with metrics of several workers decides before its imports where it keeps them.
+_METRICS, _WORKERS = "ROSTER_MANAGEMENT_PORT", "ROSTER_WORKERS"
 _ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(_READ_LATE)}
 
 
@@ -102,7 +102,7 @@ are_allowed = False
 
 def can_fork(environment: Mapping[str, str]) -> bool:
     """Returns whether a fork behaves like a program that is started with this environment."""
-    if not are_allowed or _METRICS in environment:
+    if not are_allowed or (_METRICS in environment and environment.get(_WORKERS, "1") != "1"):
         return False
     changed = environment.items() ^ _ENVIRONMENT.items()
     return all(name.startswith(_READ_LATE) for name, _ in changed)
