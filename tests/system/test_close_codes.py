@@ -20,7 +20,6 @@ from tests.support.sockets import (
 )
 
 SETTINGS = {
-    "ROSTER_WS_INIT_TIMEOUT": "0.3",
     "ROSTER_MAX_OPERATIONS_PER_CONNECTION": "2",
     "ROSTER_MAX_CONNECTIONS_PER_CALLER": "3",
 }
@@ -67,11 +66,6 @@ async def test_invalid_init_payload_closes_the_connection_with_4400(server_url: 
     async with socket(server_url, init=False) as live:
         await send_message(live, {"type": "connection_init", "payload": []})
         assert (await closed(live))[0] == 4400
-
-
-async def test_connection_without_init_is_closed_with_4408(server_url: str) -> None:
-    async with socket(server_url, init=False) as live:
-        assert await closed(live) == (4408, "Connection initialisation timeout")
 
 
 async def test_subscribe_before_init_closes_the_connection_with_4401(server_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Slow and oversized request bodies, sent to a real server over a plain socket."""
+"""Requests and handshakes that a client does not complete, and oversized bodies."""
 
 import asyncio
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import serving_process
+from tests.support.sockets import closed, socket
 
-SETTINGS = {"ROSTER_BODY_TIMEOUT": "0.3"}
+# Short: no test of this server completes its body or its handshake.
+SETTINGS = {"ROSTER_BODY_TIMEOUT": "0.3", "ROSTER_WS_INIT_TIMEOUT": "0.3"}
 HEAD = b"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
 
@@ -32,6 +34,11 @@ async def test_missing_or_oversized_body_is_rejected_and_the_connection_closed(
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert code in answer
     assert b"connection: close" in answer.lower()
+
+
+async def test_websocket_without_init_is_closed_with_4408(server_url: str) -> None:
+    async with socket(server_url, init=False) as live:
+        assert await closed(live) == (4408, "Connection initialisation timeout")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
