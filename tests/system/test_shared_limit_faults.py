@@ -12,10 +12,12 @@ from structlog.testing import capture_logs
 from graph.limits.limits_adapter import PREFIX
 from graph.limits.shared import SharedLimits, Timing
 from graph.limits.storage import open_shared_limits
+from tests.support.loop_time import pass_time
 from tests.support.rate_storage import plain_digest
 from tests.support.redis import RedisServer, redis_server
 
 RATE = parse("1000/hour")
+ANSWER = 10  # seconds
 Fault = tuple[Callable[[RedisServer], Awaitable[None]], Callable[[RedisServer], Awaitable[None]]]
 
 
@@ -28,6 +30,15 @@ async def redis() -> AsyncIterator[RedisServer]:
 async def left(shared: SharedLimits, key: str = "ada") -> int | None:
     quota = await shared.hit(RATE, "caller", key)
     return quota and quota.left
+
+
+async def left_without_an_answer(shared: SharedLimits) -> int | None:
+    """Lets the time pass in which the storage could answer."""
+    hit = asyncio.create_task(left(shared))
+    while not hit.done():
+        pass_time(ANSWER)
+        await asyncio.sleep(0)
+    return hit.result()
 
 
 async def until_shared(shared: SharedLimits) -> None:
@@ -82,13 +93,13 @@ async def test_fault_is_answered_by_the_process_until_it_is_over(
     redis: RedisServer, fault: str
 ) -> None:
     cause, (begin, end) = FAULTS[fault]
-    answer = 0.2 if fault == "frozen" else 10
-    shared = open_shared_limits(redis.url, Timing(answer=answer, connect=answer, retry=0.01))
+    hit = left_without_an_answer if fault == "frozen" else left
+    shared = open_shared_limits(redis.url, Timing(answer=ANSWER, connect=ANSWER, retry=0.01))
     with capture_logs() as logs:
         await shared.start(plain_digest)
         assert [await left(shared) for _ in range(2)] == [999, 998]
         await begin(redis)
-        assert [await left(shared) for _ in range(3)] == [None] * 3
+        assert [await hit(shared), await left(shared), await left(shared)] == [None] * 3
         assert not shared.is_available
         await end(redis)
         await until_shared(shared)
