@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
+from db.engine import Database
 from db.replication.servers import Replica
+from db.timing import DEFAULT
 from graph.settings import Settings
 from tests.support.client import CREATE, Client, serving
 from tests.support.replicas import Cluster, pause_replay, resume_replay
@@ -13,11 +16,27 @@ from tests.support.replicas import Cluster, pause_replay, resume_replay
 HEADER = "roster-position"
 
 
+class _PatientSettings(Settings):
+    """Settings with which replicas that are slow for a while stay in use."""
+
+    def _database(self, url: str, **options: Any) -> Database:
+        timing = replace(DEFAULT, replica_answer=60)
+        return super()._database(url, **options, timing=timing)
+
+
 @asynccontextmanager
-async def served(made: Cluster, **settings: Any) -> AsyncIterator[Client]:
-    """Serve with all replicas, and wait until they are used."""
+async def served(
+    made: Cluster, *, is_patient: bool = True, **settings: Any
+) -> AsyncIterator[Client]:
+    """Serve with all replicas, and wait until they are used.
+
+    Reads of a replica that is slow or behind go to the primary only if not `is_patient`.
+    """
     parameters = {"database_url": made.primary.url, "read_database_url": made.read_url}
-    async with serving(Settings(**parameters | settings)) as client:
+    kind = Settings
+    if is_patient:
+        kind, parameters["read_max_lag"] = _PatientSettings, "3600"
+    async with serving(kind(**parameters | settings)) as client:
         await until(lambda: all(replica.reason is None for replica in replicas(client)))
         yield client
 
@@ -28,7 +47,7 @@ def replicas(client: Client) -> list[Replica]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
 

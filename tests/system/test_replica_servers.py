@@ -47,7 +47,7 @@ async def test_promoted_standby_and_its_standby_are_skipped(cascade: Cluster) ->
         assert (await post(client, USER, position, id=id_))[0] == {"user": {"username": "ada"}}
         await until(lambda: replicas(client)[0].reason == "it is not a standby")
         ahead = await query(cascade.primary, "SELECT pg_current_wal_lsn()")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await query(follower, "SELECT pg_last_wal_replay_lsn()") <= ahead:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
         assert (await post(client, USER, position, id=id_))[0] == {"user": {"username": "ada"}}
@@ -80,7 +80,7 @@ async def test_address_that_leads_to_a_server_behind_is_not_read(
     settings = Settings(database_url=cascade.primary.url, read_database_url=url)
     async with serving(settings) as client:
         await until(lambda: replicas(client)[0].reason is None)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await query(late, "SELECT count(*) FROM primary_terms"):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
         await pause_replay(late)
@@ -134,13 +134,14 @@ async def test_standby_that_crashed_is_used_again_when_it_has_caught_up(cascade:
 
 
 async def test_read_that_waits_for_a_replayed_lock_goes_to_the_primary(cascade: Cluster) -> None:
-    async with served(cascade, read_consistency=ReadConsistency.TOKEN) as client:
+    settings: dict[str, Any] = {"is_patient": False, "read_consistency": ReadConsistency.TOKEN}
+    async with served(cascade, **settings) as client:
         id_, _ = await create(client, "ada")
         await has_replayed_all(client)
         async with connected(cascade.primary) as migrating:
             await migrating.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
             for standby in cascade.standbys:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while not await query(standby, LOCKED):  # noqa: ASYNC110 - as above
                         await asyncio.sleep(0.01)
                 await pause_replay(standby)

@@ -120,7 +120,7 @@ def is_skipped(client: Client, number: int) -> bool:
 
 
 async def test_replicas_that_are_frozen_are_skipped(made: Cluster) -> None:
-    async with served(made, read_consistency=TOKEN) as client:
+    async with served(made, is_patient=False, read_consistency=TOKEN) as client:
         expected = await post(client, COUNT)
         try:
             for number, frozen in enumerate(made.standbys):
