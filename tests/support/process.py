@@ -1,13 +1,14 @@
 """The `roster` command as a process of its own, and a server run by it."""
 
 import asyncio
+import atexit
 import os
-import secrets
 import signal
 import socket
 import ssl
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cache
@@ -20,6 +21,7 @@ from tests.support import forks
 
 MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 _ROSTER = Path(sys.executable).parent / "roster"
+_BLOCK = 100  # ports
 
 
 async def start(*arguments: str, cwd: Path | None = None, **settings: str) -> Process:
@@ -97,13 +99,30 @@ def _tls() -> ssl.SSLContext:
 
 
 def free_port(*, to_keep: bool = False) -> int:
-    """Returns a port to use at once, or one `to_keep`, which no other call of the tests returns."""
-    # Below the ports of outgoing connections: one of those could take it before the server does.
-    first, count = (32_000, 700) if to_keep else (20_000, 12_000)
+    """Returns a port of this process, and the same one again after all others of its block.
+
+    No other process of the tests returns it. A port `to_keep` is not returned again.
+    """
+    ports = _block()
     while True:
-        port = first + secrets.randbelow(count)
+        port = ports.popleft()
+        if not to_keep:
+            ports.append(port)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
+
+
+@cache
+def _block() -> deque[int]:
+    """Returns the ports of a block that belongs to this process until it ends."""
+    # Below the ports of outgoing connections: one of those could take it before the server does.
+    for first in range(20_000, 32_600, _BLOCK):
+        claim = socket.socket(socket.AF_UNIX)
+        atexit.register(claim.close)
+        with suppress(OSError):  # another process has bound this name
+            claim.bind(f"\0roster tests, ports from {first}")
+            return deque(range(first, first + _BLOCK))
+    raise AssertionError("too many processes run tests")
 
 
 @asynccontextmanager
