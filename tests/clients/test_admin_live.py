@@ -8,7 +8,6 @@ from playwright.async_api import Locator, Page, Route, WebSocketRoute, expect
 from tests.support.admin_page import Site, row, screenshot, variables
 
 pytestmark = [pytest.mark.chromium, pytest.mark.asyncio(loop_scope="session")]
-RECONNECTED = 20_000  # milliseconds; graphql-ws waits for some seconds
 
 
 def tabs(page: Page) -> tuple[Locator, Locator, Locator]:
@@ -17,7 +16,7 @@ def tabs(page: Page) -> tuple[Locator, Locator, Locator]:
 
 
 async def connected(page: Page) -> None:
-    await expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=RECONNECTED)
+    await expect(page.get_by_text("Live", exact=True)).to_be_visible()
 
 
 async def test_row_moves_between_the_tabs_of_two_pages_and_counts_follow(site: Site) -> None:

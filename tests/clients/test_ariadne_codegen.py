@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import Workspace
-from tests.support.process import serving_process
+from tests.support.process import http_client, serving_process
 
 _LOCK = Path(__file__).parent / "python" / "requirements.lock"
 _PACKAGES = Path(__file__).parents[2] / ".ariadne-codegen"
@@ -51,7 +51,8 @@ async def connected(generated: Any, folder: Path) -> AsyncIterator[Any]:
     async with serving_process(folder) as (_, url):
         address = f"{url}/graphql"
         ws_url = address.replace("http", "ws")
-        async with generated.Client(url=address, ws_url=ws_url) as client:
+        http = http_client()  # the client closes it
+        async with generated.Client(url=address, ws_url=ws_url, http_client=http) as client:
             yield client
 
 

@@ -19,6 +19,7 @@ CREATE = """mutation ($input: CreateUserInput!) {
 EVENTS = """subscription ($after: String) {
   userEvents(after: $after) { type user { username } }
 }"""
+_SECONDS = 60
 LIST = gql("{ users { nodes { username status } } }")
 
 
@@ -30,8 +31,10 @@ async def create(session: AsyncClientSession, username: str) -> dict[str, Any]:
 
 async def test_gql_checks_documents_against_the_introspected_schema(tmp_path: Path) -> None:
     async with serving_process(tmp_path) as (_, url):
-        transport = HTTPXAsyncTransport(url=f"{url}/graphql")
-        client = Client(transport=transport, fetch_schema_from_transport=True)
+        transport = HTTPXAsyncTransport(url=f"{url}/graphql", timeout=_SECONDS)
+        client = Client(
+            transport=transport, fetch_schema_from_transport=True, execute_timeout=_SECONDS
+        )
         async with client as session:
             user = {"username": "ada", "status": "ACTIVE"}
             created = await create(session, "ada")
@@ -45,7 +48,8 @@ async def test_gql_checks_documents_against_the_introspected_schema(tmp_path: Pa
 async def test_gql_raises_top_level_errors_with_their_code_and_data(tmp_path: Path) -> None:
     query = gql('{ user(id: "x") { id } users { nodes { username } } }')
     async with serving_process(tmp_path) as (_, url):
-        client = Client(transport=HTTPXAsyncTransport(url=f"{url}/graphql"))
+        transport = HTTPXAsyncTransport(url=f"{url}/graphql", timeout=_SECONDS)
+        client = Client(transport=transport, execute_timeout=_SECONDS)
         async with client as session:
             with pytest.raises(TransportQueryError) as raised:
                 await session.execute(query)
@@ -57,7 +61,8 @@ async def test_gql_raises_top_level_errors_with_their_code_and_data(tmp_path: Pa
 async def test_gql_follows_events_over_a_websocket(tmp_path: Path) -> None:
     async with serving_process(tmp_path) as (_, url):
         address = f"{url.replace('http', 'ws')}/graphql"
-        async with Client(transport=WebsocketsTransport(url=address)) as session:
+        transport = WebsocketsTransport(url=address, connect_timeout=_SECONDS, ack_timeout=_SECONDS)
+        async with Client(transport=transport, execute_timeout=_SECONDS) as session:
             await create(session, "ada")
             newest = await session.execute(gql("{ userEvents(last: 1) { nodes { cursor } } }"))
             [node] = newest["userEvents"]["nodes"]

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, async_playwright, expect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MISSING = "Tests with the marker chromium were left out: apt-get install chromium."
-expect.set_options(timeout=20_000)  # milliseconds, for machines that are busy
+expect.set_options(timeout=60_000)  # milliseconds, for machines that are busy
 
 
 @asynccontextmanager

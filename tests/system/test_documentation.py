@@ -81,7 +81,7 @@ async def test_curl_request_of_the_documentation_is_answered(tmp_path: Path) -> 
     line, *_ = [command for command in commands(CLIENTS) if command.startswith("curl")]
     _, url, option, body = shlex.split(line)
     assert option == "--json"
-    async with serving_process(tmp_path) as (_, address), httpx.AsyncClient() as http:
+    async with serving_process(tmp_path) as (_, address), http_client() as http:
         answer = await http.post(
             address + httpx.URL(url).path,
             content=body,
@@ -149,7 +149,7 @@ async def test_role_of_the_clients_page_can_be_tried(tmp_path: Path) -> None:
     _, url, header, authorization, option, body = shlex.split(line)
     assert (header, option) == ("--header", "--json")
     create = 'mutation { createUser(input: {username: "ada", email: "a@b.example"}) { replayed } }'
-    async with serving_process(tmp_path) as (_, address), httpx.AsyncClient(timeout=60) as http:
+    async with serving_process(tmp_path) as (_, address), http_client() as http:
         graphql = address + httpx.URL(url).path
         await http.post(graphql, json={"query": create})
         arguments = assigned.removeprefix(f"TOKEN=$({ROSTER}").removesuffix(")")
@@ -171,7 +171,7 @@ async def test_page_on_another_port_is_allowed_as_documented(tmp_path: Path) -> 
     for settings, accepted in (({}, False), ({name: origin}, True)):
         async with (
             serving_process(tmp_path, **settings) as (_, address),
-            httpx.AsyncClient(timeout=60) as http,
+            http_client() as http,
         ):
             answer = await http.post(
                 f"{address}/graphql", json={"query": "{ __typename }"}, headers={"origin": origin}

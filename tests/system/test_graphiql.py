@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, WebSocket, expect
 
 from tests.support.chromium import browser, closing_contexts
-from tests.support.process import serving_process
+from tests.support.process import http_client, serving_process
 from tests.support.signing import ISS, RSA, pem, token
 from users.policy import Scope
 
@@ -106,7 +105,7 @@ class GraphiQL:
 
 
 async def create(url: str, *names: str) -> None:
-    async with httpx.AsyncClient(base_url=url) as http:
+    async with http_client(url) as http:
         for name in names:
             user = {"username": name, "email": f"{name}@example.com", "externalId": f"hr-{name}"}
             body = {"query": CREATE, "variables": {"input": user}}
@@ -116,7 +115,7 @@ async def create(url: str, *names: str) -> None:
 
 async def rename(url: str, name: str) -> None:
     variables = {"input": {"by": {"username": name}, "displayName": "New"}}
-    async with httpx.AsyncClient(base_url=url) as http:
+    async with http_client(url) as http:
         body = {"query": RENAME, "variables": variables}
         answer = (await http.post("/graphql", json=body)).json()
     assert answer == {"data": {"upsertUser": {"errors": []}}}
@@ -124,7 +123,7 @@ async def rename(url: str, name: str) -> None:
 
 async def live(url: str, fields: str) -> str:
     """Returns a subscription to events from now on, whenever the page has sent it."""
-    async with httpx.AsyncClient(base_url=url) as http:
+    async with http_client(url) as http:
         body = {"query": "{ userEvents(last: 1) { nodes { cursor } } }"}
         answer = (await http.post("/graphql", json=body)).json()
     [event] = answer["data"]["userEvents"]["nodes"]

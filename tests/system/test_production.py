@@ -230,7 +230,7 @@ async def test_invalid_token_is_rejected_on_every_transport(tmp_path: Path) -> N
             "expired": bearer(exp=now - 1),
             "another audience": bearer(aud="other"),
             "another issuer": bearer(iss="https://elsewhere.example"),
-            "not yet": bearer(nbf=now + 60),
+            "not yet": bearer(nbf=now + 3600),
             "another key": f"Bearer {token(PRIVATE['RS256'], 'RS256')}",
             "no signature": f"Bearer {token(None, 'none')}",
             "no such key": "Bearer roster_" + "A" * 43,

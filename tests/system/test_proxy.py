@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 
 from tests.support.client import CREATE
 from tests.support.nginx import OPERATIONS, Nginx, nginx
+from tests.support.process import http_client
 from tests.support.sockets import PROTOCOL, receive_message, send_message, subscribe
 from tests.system.test_production import COUNT, bearer, production
 
@@ -64,7 +65,9 @@ async def test_documented_certificate_and_request_reach_the_server(
     async with (
         production(database_url) as server,
         nginx(tmp_path, httpx.URL(server.url).port or 0) as proxy,
-        httpx.AsyncClient(verify=ssl.create_default_context(cafile=tmp_path / trusted)) as http,
+        httpx.AsyncClient(
+            verify=ssl.create_default_context(cafile=tmp_path / trusted), timeout=60
+        ) as http,
     ):
         answer = await http.post(
             proxy.url + httpx.URL(url).path,
@@ -83,7 +86,7 @@ async def test_client_cannot_smuggle_a_request_before_that_of_another(
     async with (
         production(database_url) as server,
         nginx(tmp_path, httpx.URL(server.url).port or 0, *changed) as proxy,
-        httpx.AsyncClient(base_url=proxy.url, verify=proxy.trusting, timeout=20) as victim,
+        httpx.AsyncClient(base_url=proxy.url, verify=proxy.trusting, timeout=60) as victim,
     ):
         for number, (upgrade, method, body) in enumerate(ATTACKS):
             assert await status(proxy, attack(upgrade, body, method=method)) == 401
@@ -157,7 +160,7 @@ async def test_only_websocket_handshakes_are_forwarded_as_upgrades(tmp_path: Pat
 
 async def test_proxy_redirects_http_to_its_own_host_name(tmp_path: Path) -> None:
     async with recording() as (upstream, recorded), nginx(tmp_path, upstream) as proxy:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{proxy.plain}") as http:
+        async with http_client(f"http://127.0.0.1:{proxy.plain}") as http:
             answer = await http.get("/graphql?query=x", headers={"host": "evil.example"})
         assert answer.status_code == 301
         assert answer.headers["location"] == "https://roster.example.com/graphql?query=x"
@@ -171,7 +174,7 @@ async def test_origin_of_the_proxy_is_accepted_and_others_are_rejected(
     async with (
         production(database_url) as server,
         nginx(tmp_path, httpx.URL(server.url).port or 0) as proxy,
-        httpx.AsyncClient(verify=proxy.trusting, timeout=20) as http,
+        httpx.AsyncClient(verify=proxy.trusting, timeout=60) as http,
     ):
         for origin, expected in ((proxy.url, 200), ("https://127.0.0.1:1", 403)):
             headers = {"authorization": bearer(), "origin": origin}

@@ -10,11 +10,10 @@ import venv
 import zipfile
 from pathlib import Path
 
-import httpx
 import pytest
 import pytest_asyncio
 
-from tests.support.process import free_port
+from tests.support.process import free_port, http_client
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +28,7 @@ async def run(*command: object, cwd: Path) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await asyncio.wait_for(process.communicate(), 120)
+    output, _ = await asyncio.wait_for(process.communicate(), 600)
     assert process.returncode == 0, output.decode()
     return output.decode()
 
@@ -104,7 +103,7 @@ async def test_installed_wheel_migrates_and_serves_graphiql(roster: Path, tmp_pa
         assert process.stdout
         while b"mode" not in (line := await asyncio.wait_for(process.stdout.readline(), 60)):
             assert line
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with http_client(f"http://127.0.0.1:{port}") as client:
             page = await client.get("/graphql", headers={"accept": "text/html"})
             assert page.status_code == 200
             assets = re.findall(r'(?:src|href)="(/graphiql/[^"]+)"', page.text)

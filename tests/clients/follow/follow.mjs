@@ -105,7 +105,7 @@ export async function follow(name, url, open, transport = webSocket) {
   assert.deepEqual(seen.cursors, expected) // each event once, in the order of the feed
   const listed = plain(await table(url))
   const read = async () => plain(await list.read())
-  for (let tries = 0; tries < 500 && !isDeepStrictEqual(await read(), listed); tries += 1) await setTimeout(10)
+  for (let tries = 0; tries < 6_000 && !isDeepStrictEqual(await read(), listed); tries += 1) await setTimeout(10)
   assert.deepEqual(await read(), listed)
   await list.close()
   proxy.stop()
