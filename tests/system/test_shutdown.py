@@ -7,7 +7,7 @@ import signal
 import sqlite3
 from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,24 +26,42 @@ from tests.support.process import http_client, serving_process
 from tests.support.sockets import FEED, receive_message, send_message, socket, stream, subscribe
 
 CREATED = "mutation ($input: CreateUserInput!) { createUser(input: $input) { user { username } } }"
+WAITING_LOCKS = "SELECT count(*) FROM pg_locks WHERE relation = 'users'::regclass AND NOT granted"
 PATIENT: dict[str, Any] = {"ROSTER_SHUTDOWN_TIMEOUT": "60"}  # so that a slow machine fails no test
 
 
+Wait = Callable[[Process, int], Awaitable[None]]
+
+
 @asynccontextmanager
-async def writes_held(database_url: str) -> AsyncIterator[None]:
-    """Holds a lock that every write needs."""
+async def writes_held(database_url: str) -> AsyncIterator[Wait]:
+    """Holds a lock that every write needs.
+
+    Yields a function that waits until so many writes of a server wait for the lock.
+    """
     url = make_url(database_url)
     if url.get_backend_name() == "sqlite":
         connection = sqlite3.connect(url.database or "", isolation_level=None)
         connection.execute("BEGIN IMMEDIATE")
-        yield
+        yield until_sqlite_waits
         connection.close()
         return
     other = await asyncpg.connect(database_url)
+
+    async def until_writes_wait(_: Process, number: int) -> None:
+        while await other.fetchval(WAITING_LOCKS) != number:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+
     async with other.transaction():
         await other.execute("LOCK TABLE users IN EXCLUSIVE MODE")
-        yield
+        yield until_writes_wait
     await other.close()
+
+
+async def until_sqlite_waits(process: Process, _: int) -> None:
+    """Waits until one write waits inside SQLite: the others of a process wait behind it."""
+    threads = Path(f"/proc/{process.pid}/task")
+    await until(lambda: any("sleep" in file.read_text() for file in threads.glob("*/wchan")))
 
 
 def create_variables(name: str) -> dict[str, Any]:
@@ -266,24 +284,25 @@ async def test_requests_that_outlive_the_grace_period_get_an_error_with_a_code(
         serving_process(**settings) as (process, url),
         AsyncExitStack() as opened_here,
         asyncio.timeout(60),
-        writes_held(database_url),
     ):
         requests = Requests(url, opened_here)
-        await requests.begin()
-        process.send_signal(signal.SIGTERM)
-        assert await closed(requests.idle) == 1012
-        assert await remaining_lines(requests.feed) == ["retry: 1000"]
-        # On PostgreSQL each write runs a statement that may commit by itself; on SQLite one does,
-        # and the others wait behind it.
-        answers = await requests.interrupted_writes()
-        waits = "NOT_DONE" if dialect == "sqlite" else "UNKNOWN"
-        expected = sorted(["UNKNOWN", waits, waits])
-        outcomes = [each["errors"][0]["extensions"]["outcome"] for each in answers]
-        assert sorted(outcomes) == expected
-        assert answers == [interrupted_response(outcome) for outcome in outcomes]
-        assert await closed(requests.live) == 1012
-        unavailable = b"HTTP/1.1 503 Service Unavailable"
-        assert await requests.body_response() == (unavailable, error_response(SEND_AGAIN))
+        async with writes_held(database_url) as until_writes_wait:
+            await requests.begin()
+            await until_writes_wait(process, 3)
+            process.send_signal(signal.SIGTERM)
+            assert await closed(requests.idle) == 1012
+            assert await remaining_lines(requests.feed) == ["retry: 1000"]
+            # On PostgreSQL each write runs a statement that may commit by itself; on SQLite one
+            # does, and the others wait behind it.
+            answers = await requests.interrupted_writes()
+            waits = "NOT_DONE" if dialect == "sqlite" else "UNKNOWN"
+            expected = sorted(["UNKNOWN", waits, waits])
+            outcomes = [each["errors"][0]["extensions"]["outcome"] for each in answers]
+            assert sorted(outcomes) == expected
+            assert answers == [interrupted_response(outcome) for outcome in outcomes]
+            assert await closed(requests.live) == 1012
+            unavailable = b"HTTP/1.1 503 Service Unavailable"
+            assert await requests.body_response() == (unavailable, error_response(SEND_AGAIN))
         await assert_stops_without_errors(process)
 
 
@@ -295,17 +314,18 @@ async def test_requests_of_a_batch_after_an_interrupted_one_are_not_executed(
         serving_process(**settings, ROSTER_SHUTDOWN_TIMEOUT="0.5") as (process, url),
         http_client(url) as http,
         asyncio.timeout(60),
-        writes_held(database_url),
     ):
-        batch = [
-            {"query": CREATED, "variables": create_variables(name)} for name in ("first", "second")
-        ]
-        post = asyncio.create_task(http.post("/graphql", json=batch))
-        assert (await http.get("/health/live")).status_code == 200  # so that the other is read
-        process.send_signal(signal.SIGTERM)
-        response = await post
-        assert response.status_code == 200
-        assert response.json() == [interrupted_response("UNKNOWN"), error_response(SEND_AGAIN)]
+        async with writes_held(database_url) as until_writes_wait:
+            batch = [
+                {"query": CREATED, "variables": create_variables(name)}
+                for name in ("first", "second")
+            ]
+            post = asyncio.create_task(http.post("/graphql", json=batch))
+            await until_writes_wait(process, 1)
+            process.send_signal(signal.SIGTERM)
+            response = await post
+            assert response.status_code == 200
+            assert response.json() == [interrupted_response("UNKNOWN"), error_response(SEND_AGAIN)]
         await log_after_exit(process)
 
 
