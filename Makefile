@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PAGE := graph/graphiql
 
-.PHONY: run graphiql test test-fast test-long test-clients test-follow stage install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
+.PHONY: run graphiql test coverage test-fast test-long test-clients test-follow stage install check format schema docs lock conformance fuzz fuzz-postgres audit-deps clean
 .PHONY: bench bench-docs bench-scale bench-bulk bench-feed bench-telemetry bench-exchange
 
 # The API is served while GraphiQL's page is being built.
@@ -18,6 +18,12 @@ $(PAGE)/dist/index.html: $(wildcard $(PAGE)/*.js $(PAGE)/*.css $(PAGE)/*.json $(
 	@$(BIN)/python $(PAGE)/build.py
 
 test: install graphiql
+	$(BIN)/pytest -n auto --dist worksteal
+
+# The tests, with the coverage of lines and branches. Not a part of `test`: tracing doubles the CPU time, and Python 3.11
+# can hang in it. A traced function does not begin if a pending call of the interpreter runs it while another call is
+# pending, as when two threads with greenlets end.
+coverage: install graphiql
 	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered
 
 # The tests that start no server processes and no other programs: those of databases use SQLite.

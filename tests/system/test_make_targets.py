@@ -20,6 +20,7 @@ EXCLUDED = {
     "install",
     "graphiql",  # built before the tests; test_wheel builds it, too
     "test",
+    "coverage",
     "test-fast",
     "test-long",
     "test-clients",
