@@ -1,6 +1,7 @@
 """Files of users, and the commands that import and export them."""
 
 import asyncio
+from asyncio.subprocess import Process
 from pathlib import Path
 
 import orjson
@@ -46,6 +47,28 @@ async def kill_after(line: int, file: Path, url: str, *options: str) -> None:
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+async def stopped_at(line: int, file: Path, url: str, *options: str) -> Process:
+    """Start an import, and return it when it has recorded this line and is stopped (SIGSTOP)."""
+    process = await start(
+        *("import", str(file), *options), ROSTER_DATABASE_URL=url, PYTEST_STOP_AT_LINE=str(line)
+    )
+    async with asyncio.timeout(60):
+        while not _is_stopped(process.pid):  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.001)
+    return process
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+async def kill_at(line: int, file: Path, url: str, *options: str) -> None:
+    """Start an import and kill it when it has recorded this line."""
+    process = await stopped_at(line, file, url, *options)
+    process.kill()
+    await process.communicate()
 
 
 def recorded_line(file: Path) -> int:

@@ -71,10 +71,27 @@ def become(arguments: list[str], environment: dict[str, str], cwd: str) -> None:
     time.tzset()
     os.chdir(cwd)
     sys.argv = [_PROGRAM, *arguments]
+    if line := environment.get("PYTEST_STOP_AT_LINE"):
+        _stop_at(int(line))
     if any(name.startswith("COVERAGE_") for name in environment):
         from coverage import process_startup  # noqa: PLC0415 - most commands are not measured
 
         process_startup()
+
+
+def _stop_at(line: int) -> None:
+    """Stop an import by SIGSTOP when it has recorded this line: once, so that it can continue."""
+    from graph.cli.import_progress import ProgressFile  # noqa: PLC0415 - other commands need it not
+
+    save = ProgressFile.save
+
+    async def stopping(self: Any, database: Any, progress: Any) -> None:
+        await save(self, database, progress)
+        if progress.line >= line:
+            setattr(ProgressFile, "save", save)  # noqa: B010 - mypy rejects an assignment
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    setattr(ProgressFile, "save", stopping)  # noqa: B010 - as above
 
 
 if __name__ == "__main__":

@@ -17,7 +17,16 @@ from graph.cli import exports
 from graph.exchange.rows import EXPORTED, ExportedUser
 from tests.conftest import opened
 from tests.support.client import count
-from tests.support.exchange import KEPT, exported, kill_after, migrate, row, run_import, write
+from tests.support.exchange import (
+    KEPT,
+    exported,
+    kill_after,
+    kill_at,
+    migrate,
+    row,
+    run_import,
+    write,
+)
 from tests.support.faults import Faults, in_reads
 from tests.support.process import run, start, start_writing
 from users.seed import populate
@@ -141,7 +150,7 @@ async def test_progress_of_another_file_is_not_continued(database_url: str, tmp_
     await migrate(database_url)
     file, rows = tmp_path / "users.ndjson", [row(n) for n in range(ROWS)]
     write(file, rows)
-    await kill_after(500, file, database_url)
+    await kill_at(500, file, database_url)
     assert file.with_name("users.ndjson.progress").exists()
     write(file, [row(1) | {"displayName": "changed"}])
     assert await run_import(file, database_url) == (
@@ -180,7 +189,7 @@ async def test_export_that_is_stopped_leaves_no_file(
                 await asyncio.sleep(0.01)
         assert os.listdir(tmp_path) == ["users.csv.part"]  # noqa: PTH208 - as above
         process.send_signal(number)
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
+        output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, output.decode().strip()) in {(code, ""), (code, "Aborted.")}
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - as above
 

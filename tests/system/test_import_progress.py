@@ -10,16 +10,16 @@ import pytest
 
 from tests.support.exchange import (
     exported,
-    kill_after,
+    kill_at,
     migrate,
     progress_of,
     recorded_line,
     row,
     run_import,
+    stopped_at,
     write,
 )
-from tests.support.feed import wait_until
-from tests.support.process import run, start
+from tests.support.process import run
 
 ROWS = 3_000
 
@@ -40,13 +40,13 @@ async def test_progress_in_another_database_or_before_a_restore_is_not_continued
     for url in (database_url, other_url):
         await migrate(url)
     shutil.copy(other, backup)
-    await kill_after(500, file, database_url)
+    await kill_at(500, file, database_url)
     begins = f"{progress_of(file)} is of another database, or of its state before a restore"
     expected = [f"{begins}: beginning again."]
     code, output = await run("import", str(file), ROSTER_DATABASE_URL=other_url)
     assert (code, output.splitlines()[:-1]) == (0, expected)
     write(file, [*rows, row(ROWS)])
-    await kill_after(500, file, other_url)
+    await kill_at(500, file, other_url)
     restore(backup, other)
     code, output = await run("import", str(file), ROSTER_DATABASE_URL=other_url)
     assert (code, output.splitlines()[:-1]) == (0, expected)
@@ -66,7 +66,7 @@ async def test_report_of_a_killed_import_has_each_rejected_row_once(
     write(file, [one | {"email": f"{one['externalId']}@example.org"} for one in rows])
     report = tmp_path / "report.ndjson"
     options = ("--report", str(report))
-    await kill_after(1_000, file, database_url, *options)
+    await kill_at(1_000, file, database_url, *options)
     assert 0 < recorded_line(file) < ROWS - 1
     with report.open("ab") as opened:  # what was written, but not recorded, before the end
         opened.write(b'{"line":9999,"field":"username","message":"unrecorded"}\n{"li')
@@ -117,9 +117,9 @@ async def test_interrupted_import_says_what_it_has_done_and_continues(
     await migrate(database_url)
     file, rows = tmp_path / "users.ndjson", [row(n) for n in range(1, ROWS)]
     write(file, rows)
-    process = await start("import", str(file), ROSTER_DATABASE_URL=database_url)
-    await wait_until(lambda: recorded_line(file) >= 500)
+    process = await stopped_at(500, file, database_url)
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     output, _ = await asyncio.wait_for(process.communicate(), 60)
     line = recorded_line(file)
     stopped = f"{line} created, 0 updated, 0 unchanged, 0 rejected"
