@@ -16,8 +16,7 @@ async def left_open(database_url: str, name: str = "psql") -> AsyncIterator[asyn
         database_url, server_settings={"application_name": name}, timeout=20
     )
     try:
-        await connection.execute("BEGIN")
-        await connection.execute(INSERT)
+        await connection.execute(f"BEGIN; {INSERT}")  # the transaction is idle only afterwards
         yield connection
     finally:
         connection.terminate()

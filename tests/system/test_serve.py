@@ -159,7 +159,7 @@ async def test_server_waits_for_its_database_and_says_so(database_url: str) -> N
 
 async def test_server_that_may_not_wait_exits_without_its_database() -> None:
     url = f"postgresql://127.0.0.1:{free_port()}/roster"
-    settings = {"ROSTER_PORT": str(free_port()), "ROSTER_DATABASE_WAIT": "0.5"}
+    settings = {"ROSTER_PORT": str(free_port()), "ROSTER_DATABASE_WAIT": "2"}
     code, output = await run("serve", cwd=None, ROSTER_DATABASE_URL=url, **settings)
     waiting, line = output.splitlines()
     assert waiting.startswith("Waiting for PostgreSQL roster on 127.0.0.1:")
