@@ -80,8 +80,10 @@ docs: install
 	$(BIN)/roster settings > .settings.md
 	sed -i -e '/^<!-- settings -->$$/,/^<!-- end of settings -->$$/{//!d}' -e '/^<!-- settings -->$$/r .settings.md' docs/operations.md
 	rm .settings.md
-	$(BIN)/roster events --schema > docs/schemas/user-event.json
-	$(BIN)/roster events --schema --format cloudevents > docs/schemas/user-event-cloudevent.json
+	$(BIN)/roster events --schema > .schema.json
+	mv .schema.json docs/schemas/user-event.json
+	$(BIN)/roster events --schema --format cloudevents > .schema.json
+	mv .schema.json docs/schemas/user-event-cloudevent.json
 
 # Sends 10,000 malformed or hostile requests to a server that it starts.
 fuzz: install
