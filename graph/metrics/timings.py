@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from graph.metrics.prometheus_adapter import observe_all
 
 # What a server process may lose if it is killed, and how old the metrics of a worker may be.
-_SECONDS: Final = 0.005
+_SECONDS: Final = 0.02
 
 
 class _Series:
